@@ -1,0 +1,35 @@
+# The commands of the project. `make run` and `make test` need nothing but Python 3.11 and, where
+# `mysqld` or `mongod` is not on PATH, a Debian or Ubuntu machine to fetch them on.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint format bench schema clean
+
+run: .venv/installed
+	$(BIN)/rollcall dev
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks
+
+schema: .venv/installed
+	$(BIN)/rollcall schema > schema.graphql
+
+clean:
+	rm -rf .venv var .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	touch $@

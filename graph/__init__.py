@@ -1,0 +1,1 @@
+"""What clients talk to: the GraphQL schema, sign-in, and the aiohttp application."""
