@@ -1,0 +1,181 @@
+"""The event types, and the form in which the log stores them.
+
+An event is stored in two parts. The open part says what happened without saying anything about a person:
+the role, and the names of the fields that were set. The personal part holds what deletion must be able to
+destroy. Both are JSON; the personal part will be sealed with the user's own key, the open part stays readable
+for ever.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+
+from events.errors import UnreadableEvent
+
+JSON = Any
+"""What a JSON text can hold. It has no useful static type: whoever reads it checks it."""
+
+SCHEMA = 1
+"""Version of the stored form that this program writes, and the newest that it can read."""
+
+
+class Role(StrEnum):
+    """What a user may do; the permissions themselves are in `graph/auth/permissions.py`."""
+
+    CUSTOMER = "CUSTOMER"
+    TECHNICAL_WORKER = "TECHNICAL_WORKER"
+    SENIOR_MANAGEMENT = "SENIOR_MANAGEMENT"
+    ADMIN = "ADMIN"
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that happened to one user. `PERSONAL` names the fields that tell about the person."""
+
+    PERSONAL: ClassVar[frozenset[str]] = frozenset()
+
+    def changed_fields(self) -> tuple[str, ...]:
+        """Names of the user's fields that the event set, for the audit log and for subscribers."""
+        return ()
+
+
+class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
+    """The first event of every stream. Without a password hash the user cannot sign in yet."""
+
+    PERSONAL = frozenset({"username", "email", "name", "attributes", "password_hash"})
+
+    username: str
+    email: str
+    name: str
+    role: Role
+    attributes: dict[str, JSON] = {}
+    password_hash: str | None = None
+
+    def changed_fields(self) -> tuple[str, ...]:
+        optional = [("attributes", self.attributes), ("password", self.password_hash)]
+        return ("username", "email", "name", "role", *(name for name, value in optional if value))
+
+
+class UserUpdated(Event, frozen=True, omit_defaults=True, kw_only=True):
+    """New values of the fields that changed; None where a field did not.
+
+    `attributes` is the merge patch (RFC 7396) rather than its result, so that an event stays as small as
+    the change.
+    """
+
+    PERSONAL = frozenset({"username", "email", "name", "attributes"})
+
+    username: str | None = None
+    email: str | None = None
+    name: str | None = None
+    attributes: dict[str, JSON] | None = None
+
+    def changed_fields(self) -> tuple[str, ...]:
+        return tuple(name for name in self.__struct_fields__ if getattr(self, name) is not None)
+
+
+class PasswordChanged(Event, frozen=True, omit_defaults=True):
+    """A new password, or the same one hashed with better parameters at a sign-in."""
+
+    PERSONAL = frozenset({"password_hash"})
+
+    password_hash: str
+
+    def changed_fields(self) -> tuple[str, ...]:
+        return ("password",)
+
+
+class RoleChanged(Event, frozen=True, omit_defaults=True):
+    """The user may do other things from now on."""
+
+    role: Role
+
+    def changed_fields(self) -> tuple[str, ...]:
+        return ("role",)
+
+
+class UserDeleted(Event, frozen=True, omit_defaults=True):
+    """The last event of a stream."""
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    cls.__name__: cls for cls in (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
+}
+"""Every type that the log may hold, by the name that is stored."""
+
+
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Who caused an event, and in which request: the stored metadata."""
+
+    actor: UUID | None = None
+    """The user who did it; None for the system itself."""
+    correlation: UUID | None = None
+    """The request that it belongs to, as in the server's log lines."""
+    schema: int = 0
+    """Stored form of the event; `encode` sets it."""
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as the log holds it."""
+
+    position: int
+    stream_id: UUID
+    version: int
+    event_id: UUID
+    type: str
+    event: Event
+    fields: tuple[str, ...]
+    """Names of the user's fields that the event set."""
+    origin: Origin
+    recorded_at: datetime
+    """UTC, to the microsecond. For people: order is the position's."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The columns of `events` that hold what happened."""
+
+    type: str
+    data: str
+    personal: bytes | None
+    metadata: str
+
+
+def encode(event: Event, origin: Origin) -> Stored:
+    """The stored form of an event."""
+    values = msgspec.to_builtins(event)
+    personal = {name: value for name, value in values.items() if name in event.PERSONAL}
+    opened = {name: value for name, value in values.items() if name not in event.PERSONAL}
+    return Stored(
+        type=type(event).__name__,
+        data=_text({**opened, "fields": event.changed_fields()}),
+        personal=msgspec.json.encode(personal) if personal else None,
+        metadata=_text(msgspec.structs.replace(origin, schema=SCHEMA)),
+    )
+
+
+def decode(stored: Stored, position: int) -> tuple[Event, tuple[str, ...], Origin]:
+    """The event, the names of the fields that it set, and its origin.
+
+    Raises:
+        UnreadableEvent: the type is unknown, the form is newer than this program, or the data is damaged.
+    """
+    cls = EVENT_TYPES.get(stored.type)
+    if cls is None:
+        raise UnreadableEvent(position, f"unknown type {stored.type!r}; a newer release may know it")
+    try:
+        origin = msgspec.json.decode(stored.metadata, type=Origin)
+        if origin.schema != SCHEMA:
+            raise UnreadableEvent(position, f"stored form {origin.schema}, this program reads form {SCHEMA}")
+        values: dict[str, JSON] = msgspec.json.decode(stored.data)
+        fields: Sequence[str] = values.pop("fields")
+        values |= msgspec.json.decode(stored.personal) if stored.personal else {}
+        return msgspec.convert(values, cls), tuple(fields), origin
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise UnreadableEvent(position, f"damaged {stored.type}: {error}") from error
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()

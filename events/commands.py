@@ -1,0 +1,118 @@
+"""The application service: for each command, load the account, decide, append.
+
+Nothing here asks a view. A user's own stream says what the user is, and the claims say whom a login means, so a
+command and a sign-in are right however far the views are behind.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from events.appender import Append, Appended, Appender
+from events.catalogue import Event, Origin
+from events.claims import ClaimsKey, email_claim, owner_of, username_claim
+from events.database import Database
+from events.errors import ClaimTaken, LastAdmin, Problem, Reason, Rejected, WrongExpectedVersion
+from events.ids import NewId
+from events.store import EventStore
+from events.user import Account, Command, Register, User, account_of, decide, existing
+
+ATTEMPTS = 5
+"""How often a command without an expected version is decided anew when others change the same user meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command led to."""
+
+    user_id: UUID
+    user: User | None
+    """The user after the command; None once deleted."""
+    position: int
+    """Of the user's last event: who has seen it has seen the command's effect."""
+    changed: bool
+    """False if there was nothing to do, and so nothing was written."""
+
+
+class UserCommands:
+    """Everything that can be done to users."""
+
+    def __init__(
+        self, database: Database, store: EventStore, appender: Appender, claims_key: ClaimsKey, new_id: NewId
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._appender = appender
+        self._claims_key = claims_key
+        self._new_id = new_id
+
+    async def account(self, user_id: UUID) -> Account:
+        """The account as of now, from its stream; an empty one if there never was such a user."""
+        return account_of(await self._store.read_stream(user_id))
+
+    async def find(self, login: str) -> Account | None:
+        """The account that a username or an email belongs to, as of now."""
+        claim = email_claim(login) if "@" in login else username_claim(login)
+        user_id = await owner_of(self._database, self._claims_key, claim)
+        return None if user_id is None else await self.account(user_id)
+
+    async def register(self, command: Register, origin: Origin) -> Done:
+        """Let a new user in.
+
+        Raises:
+            Rejected: a value is not acceptable, or the username or email is taken.
+        """
+        return await self._carry_out(self._new_id(), Account(), command, origin)
+
+    async def change(
+        self, user_id: UUID, command: Command, origin: Origin, expected_version: int | None = None
+    ) -> Done:
+        """Carry out a command on an existing user.
+
+        With an expected version the user must be at it. Without one the command applies to whatever the user
+        is by now, and is decided anew when somebody else was quicker.
+
+        Raises:
+            Rejected: there is no such user, it is at another version, or the command is not acceptable.
+            WrongExpectedVersion: the user kept changing for `ATTEMPTS` tries.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            account = await self.account(user_id)
+            _check_expected(account, expected_version)
+            try:
+                return await self._carry_out(user_id, account, command, origin)
+            except WrongExpectedVersion:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _carry_out(self, user_id: UUID, account: Account, command: Command, origin: Origin) -> Done:
+        events = decide(account, command)
+        if not events:
+            user = existing(account)
+            return Done(user_id, user, user.position, changed=False)
+        appended = await self._append(user_id, account, events, origin)
+        return Done(user_id, appended.user, appended.position, changed=True)
+
+    async def _append(self, user_id: UUID, account: Account, events: tuple[Event, ...], origin: Origin) -> Appended:
+        try:
+            return await self._appender.append(Append(user_id, account.version, account.user, events, origin))
+        except ClaimTaken as taken:
+            raise Rejected(*(_taken(kind) for kind in taken.kinds)) from taken
+        except LastAdmin as last:
+            raise Rejected(Problem(Reason.INVALID, str(last), ("id",))) from last
+
+
+def _check_expected(account: Account, expected: int | None) -> None:
+    existing(account)
+    if expected is not None and expected != account.version:
+        raise Rejected(
+            Problem(
+                Reason.STALE_VERSION,
+                f"expected version {expected}, the user is at version {account.version}: read it again",
+                ("expectedVersion",),
+            )
+        )
+
+
+def _taken(kind: str) -> Problem:
+    return Problem(Reason.TAKEN, f"this {kind} belongs to someone else", (kind,))

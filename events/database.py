@@ -1,0 +1,233 @@
+"""Connections to MySQL: a pool whose users cannot leave a connection dirty.
+
+What the driver does not do, this does: taking a connection has a time limit; a connection is handed back only
+after its work has ended in order, and is closed (so the server rolls back) when its user failed or was
+cancelled, wherever that was; every way of losing the server is one error, `DatabaseUnavailable`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+from urllib.parse import unquote, urlsplit
+
+from asyncmy import errors
+from asyncmy.connection import Connection as DriverConnection
+from asyncmy.connection import connect
+from asyncmy.pool import Pool
+
+from events.errors import DatabaseUnavailable, EventsError
+
+Row = tuple[Any, ...]
+Arguments = Sequence[object]
+
+# READ COMMITTED: the readers of the log want what is committed now, and without gap locks the claims of
+# different users never wait for each other. The SQL mode is fixed because the driver's quoting is only right
+# without NO_BACKSLASH_ESCAPES.
+SESSION = """
+SET time_zone = '+00:00',
+    sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO',
+    transaction_isolation = 'READ-COMMITTED',
+    innodb_lock_wait_timeout = 10,
+    max_execution_time = 30000
+"""
+
+# Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
+# out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
+TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a MySQL schema is and how to sign in to it."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`.
+
+        Raises:
+            ValueError: the URL is of another form; the message says what is missing, never the password.
+        """
+        parts = urlsplit(url)
+        database = parts.path.strip("/")
+        missing = [
+            what
+            for what, there in [
+                ("the scheme mysql://", parts.scheme == "mysql"),
+                ("a host", parts.hostname),
+                ("a user", parts.username),
+                ("a schema name after the host", database),
+            ]
+            if not there
+        ]
+        if missing or parts.query or "/" in database:
+            raise ValueError(
+                "expected mysql://USER:PASSWORD@HOST:PORT/SCHEMA"
+                + (f", missing: {', '.join(missing)}" if missing else ", and nothing after it")
+            )
+        return cls(
+            parts.hostname or "",
+            parts.port or 3306,
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+            database,
+        )
+
+
+class Connection:
+    """One session. Statements and their parameters travel apart; nothing is ever formatted into SQL."""
+
+    def __init__(self, driver: DriverConnection) -> None:
+        self._driver = driver
+
+    async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
+        """Every row of the result."""
+        async with self._driver.cursor() as cursor:
+            await cursor.execute(sql, arguments)
+            return list(await cursor.fetchall())
+
+    async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
+        """The first row of the result, or None."""
+        rows = await self.fetch_all(sql, arguments)
+        return rows[0] if rows else None
+
+    async def execute(self, sql: str, arguments: Arguments = ()) -> int:
+        """Run a statement; how many rows it changed."""
+        async with self._driver.cursor() as cursor:
+            await cursor.execute(sql, arguments)
+            return cast("int", cursor.rowcount)
+
+    def abandon(self) -> None:
+        """Cut the connection; the server rolls back what was open."""
+        self._driver.close()
+
+
+class Database:
+    """A pool of sessions on one schema."""
+
+    def __init__(self, address: Address, pool: Pool, acquire_timeout: float) -> None:
+        self.address = address
+        self._pool = pool
+        self._acquire_timeout = acquire_timeout
+
+    @classmethod
+    def at(cls, address: Address, *, size: int = 10, acquire_timeout: float = 5.0) -> Self:
+        """A pool of up to `size` connections, made as they are needed; waiting for one is limited, in seconds."""
+        pool = Pool(minsize=0, maxsize=size, pool_recycle=600, **_driver_arguments(address))
+        return cls(address, pool, acquire_timeout)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A session in autocommit mode.
+
+        Raises:
+            DatabaseUnavailable: none could be had in time, or the session broke.
+        """
+        with _translated():
+            driver = await self._acquire()
+            connection = Connection(driver)
+            try:
+                yield connection
+            except EventsError:
+                raise  # ours, raised between two statements: the session is in order
+            except BaseException:
+                # A failed or cancelled statement: its answer may still be on its way.
+                connection.abandon()
+                raise
+            finally:
+                await self._pool.release(driver)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A session inside BEGIN ... COMMIT; whatever leaves the block otherwise rolls it back.
+
+        Raises:
+            DatabaseUnavailable: as for `connection`. If it was the COMMIT that broke, the outcome is unknown.
+        """
+        async with self.connection() as connection:
+            await connection.execute("BEGIN")
+            try:
+                yield connection
+            except EventsError:
+                await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+
+    async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
+        """Every row of one statement's result."""
+        async with self.connection() as connection:
+            return await connection.fetch_all(sql, arguments)
+
+    async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
+        """The first row of one statement's result, or None."""
+        async with self.connection() as connection:
+            return await connection.fetch_one(sql, arguments)
+
+    async def execute(self, sql: str, arguments: Arguments = ()) -> int:
+        """Run one statement by itself; how many rows it changed."""
+        async with self.connection() as connection:
+            return await connection.execute(sql, arguments)
+
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[Connection]:
+        """A session outside the pool, for what belongs to a session: a named lock."""
+        with _translated():
+            driver = await connect(**_driver_arguments(self.address))
+            try:
+                yield Connection(driver)
+            finally:
+                driver.close()
+
+    async def close(self) -> None:
+        """Close every connection, also those in use."""
+        self._pool.terminate()
+        await self._pool.wait_closed()
+
+    async def _acquire(self) -> DriverConnection:
+        try:
+            async with asyncio.timeout(self._acquire_timeout):
+                return await self._pool.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no MySQL connection to {self.address.host}:{self.address.port} within {self._acquire_timeout:g} s"
+            ) from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except errors.MySQLError as error:
+        if _is_outage(error):
+            raise DatabaseUnavailable(f"MySQL: {error}") from error
+        raise
+    except (ConnectionError, asyncio.IncompleteReadError) as error:
+        raise DatabaseUnavailable(f"MySQL: {error!r}") from error
+
+
+def _is_outage(error: errors.MySQLError) -> bool:
+    code = error.args[0] if error.args else None
+    client_side = isinstance(code, int) and 2000 <= code < 3000
+    return client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError)
+
+
+def _driver_arguments(address: Address) -> dict[str, Any]:
+    return {
+        "host": address.host,
+        "port": address.port,
+        "user": address.user,
+        "password": address.password,
+        "database": address.database,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "binary_prefix": True,
+        "init_command": SESSION,
+        "connect_timeout": 5,
+    }

@@ -1,0 +1,19 @@
+"""UUIDv7 (RFC 9562, section 5.7): ids that sort by the time of their making, so indexes stay dense at one end."""
+
+import secrets
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+NewId = Callable[[], UUID]
+
+
+def uuid7(milliseconds: int, randomness: int) -> UUID:
+    """The UUIDv7 of a Unix time in milliseconds (48 bits) and 74 bits of randomness."""
+    random_a, random_b = randomness >> 62 & 0xFFF, randomness & (1 << 62) - 1
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b)
+
+
+def new_id() -> UUID:
+    """A UUIDv7 of now, from the system's clock and its cryptographic randomness."""
+    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))

@@ -1,0 +1,166 @@
+"""What a value must be to enter the log, and the form in which two values are the same.
+
+Each function returns the cleaned value or raises `Rejected` with the name of the field and what to do.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import NoReturn
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+from precis_i18n import get_profile
+
+from events.catalogue import JSON
+from events.errors import Problem, Reason, Rejected
+
+USERNAME_CHARACTERS = 64
+EMAIL_CHARACTERS = 254
+"""RFC 5321, section 4.5.3.1.3, less the angle brackets (erratum 1690 of RFC 3696)."""
+NAME_CHARACTERS = 200
+ATTRIBUTES_BYTES = 65_536
+"""As compact JSON. The largest of the real records that this was tried with has 900 bytes."""
+ATTRIBUTES_DEPTH = 32
+"""MongoDB stores 100 levels and MySQL reads 100; the views add a few of their own."""
+INTEGERS = range(-(2**63), 2**63)
+"""What a BSON document can hold."""
+
+USERNAMES = get_profile("UsernameCasePreserved")
+
+
+def clean_username(value: str) -> str:
+    """A username after RFC 8265 (PRECIS): letters, digits and ASCII punctuation of any script, no spaces.
+
+    No @, so that a login is either a username or an email, never both.
+    """
+    if not value or len(value) > USERNAME_CHARACTERS:
+        _refuse("username", f"a username has 1 to {USERNAME_CHARACTERS} characters, this one has {len(value)}")
+    if "@" in value:
+        _refuse("username", "a username must not contain @; that is how sign-in tells it from an email")
+    try:
+        cleaned: str = USERNAMES.enforce(value)
+    except UnicodeEncodeError as error:
+        _refuse("username", f"a username cannot contain {_forbidden(error)}")
+    return cleaned
+
+
+def clean_email(value: str) -> str:
+    """An address after RFC 5321 and 6531, its domain in lower case.
+
+    Whether mail can reach it is not looked at: an intranet's domain is as good as any.
+    """
+    if len(value) > EMAIL_CHARACTERS:
+        _refuse("email", f"an email has at most {EMAIL_CHARACTERS} characters, this one has {len(value)}")
+    try:
+        parsed = validate_email(_encodable("email", value), check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        _refuse("email", f"not an email address: {error}")
+    if "." not in parsed.domain:
+        _refuse("email", "not an email address: its domain needs a dot, as in example.com")
+    return parsed.normalized
+
+
+def clean_name(value: str) -> str:
+    """A person's name as it is written, in any script, emoji included, without the white space around it."""
+    cleaned = unicodedata.normalize("NFC", _encodable("name", value)).strip()
+    if not cleaned or len(cleaned) > NAME_CHARACTERS:
+        _refuse("name", f"a name has 1 to {NAME_CHARACTERS} characters, this one has {len(cleaned)}")
+    if any(unicodedata.category(character) == "Cc" for character in cleaned):
+        _refuse("name", "a name cannot contain control characters such as a line break")
+    return cleaned
+
+
+def clean_attributes(value: JSON) -> dict[str, JSON]:
+    """A JSON object that both views can hold and that a path such as `address.city` can address."""
+    if not isinstance(value, Mapping):
+        _refuse("attributes", f"attributes must be a JSON object, found {_json_type(value)}")
+    _check_json(value, ("attributes",))
+    size = len(msgspec.json.encode(value))
+    if size > ATTRIBUTES_BYTES:
+        _refuse("attributes", f"attributes have at most {ATTRIBUTES_BYTES} bytes as JSON, these have {size}")
+    return dict(value)
+
+
+def same_username(value: str) -> str:
+    """The form in which two usernames are the same: NFKC and without case."""
+    return _without_case(value)
+
+
+def same_email(value: str) -> str:
+    """The form in which two emails are the same. Few mail systems tell cases apart, and no person does."""
+    return _without_case(value)
+
+
+def merge_patch(target: JSON, patch: JSON) -> JSON:
+    """The result of a JSON merge patch, RFC 7396, section 2; neither argument is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def _without_case(value: str) -> str:
+    folded = unicodedata.normalize("NFKC", value).casefold()
+    return unicodedata.normalize("NFKC", folded)
+
+
+def _check_json(value: JSON, path: tuple[str, ...]) -> None:
+    if len(path) - 1 > ATTRIBUTES_DEPTH:
+        _refuse("attributes", f"attributes are nested at most {ATTRIBUTES_DEPTH} deep, these go deeper")
+    match value:
+        case bool() | None:
+            pass
+        case str():
+            _encodable(".".join(path), value)
+        case int() if value not in INTEGERS:
+            _refuse_at(path, "an integer must fit in 64 bits; send it as a string")
+        case float() if value - value != 0:
+            _refuse_at(path, "neither infinity nor NaN is JSON")
+        case Mapping():
+            for key, inner in value.items():
+                _check_key(key, path)
+                _check_json(inner, (*path, key))
+        case list():
+            for index, inner in enumerate(value):
+                _check_json(inner, (*path, str(index)))
+
+
+def _check_key(key: str, path: tuple[str, ...]) -> None:
+    if not key or "." in key or "\0" in key or key.startswith("$"):
+        _refuse_at(path, f"the key {key!r} cannot be stored: not empty, no dot, no NUL, no leading $")
+    _encodable(".".join(path), key)
+
+
+def _encodable(field: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        _refuse_at(tuple(field.split(".")), "the text holds half of a surrogate pair, which is not Unicode")
+    return value
+
+
+def _forbidden(error: UnicodeEncodeError) -> str:
+    kind = str(error.reason).rpartition("/")[2]
+    return {
+        "spaces": "spaces",
+        "symbols": "symbols or emoji; the name can",
+        "controls": "control characters",
+        "bidi_rule": "right-to-left and left-to-right characters in this order (RFC 5893)",
+    }.get(kind, f"the character {error.object[error.start : error.start + 1]!r} ({kind})")
+
+
+def _json_type(value: JSON) -> str:
+    return {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(value), "a number")
+
+
+def _refuse_at(path: tuple[str, ...], message: str) -> NoReturn:
+    raise Rejected(Problem(Reason.INVALID, f"{'.'.join(path)}: {message}", path))
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise Rejected(Problem(Reason.INVALID, message, (field,)))

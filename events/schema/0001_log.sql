@@ -1,0 +1,48 @@
+-- The log. Positions are dense (1, 2, 3, ...) and commit-ordered: see events/appender.py for why.
+-- data and metadata are JSON kept as text: a JSON column would reorder and reformat what is to be
+-- hashed, and costs about a fifth of the append rate.
+CREATE TABLE IF NOT EXISTS events (
+    position    BIGINT UNSIGNED NOT NULL,
+    stream_id   BINARY(16)      NOT NULL COMMENT 'the id of the user, a UUIDv7',
+    version     INT UNSIGNED    NOT NULL COMMENT '1, 2, ... within the stream',
+    event_id    BINARY(16)      NOT NULL,
+    type        VARCHAR(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    data        MEDIUMTEXT      NOT NULL COMMENT 'JSON: role, names of the changed fields',
+    personal    MEDIUMBLOB      NULL     COMMENT 'what deletion must be able to destroy',
+    metadata    TEXT            NOT NULL COMMENT 'JSON: actor, correlation, schema',
+    recorded_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    PRIMARY KEY (position),
+    UNIQUE KEY one_event_per_version (stream_id, version)
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
+
+-- One row, locked by every append until its COMMIT.
+CREATE TABLE IF NOT EXISTS log_head (
+    id       TINYINT UNSIGNED NOT NULL,
+    position BIGINT UNSIGNED  NOT NULL COMMENT 'of the newest event; 0 while there is none',
+    PRIMARY KEY (id),
+    CONSTRAINT one_row CHECK (id = 1)
+);
+
+INSERT IGNORE INTO log_head (id, position) VALUES (1, 0);
+
+-- What only one user may have. Values are keyed hashes, so the table tells nothing about anybody.
+CREATE TABLE IF NOT EXISTS claims (
+    kind       VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'username, email or admin',
+    value_hash BINARY(32)  NOT NULL COMMENT 'HMAC-SHA-256 of the normalised value',
+    user_id    BINARY(16)  NOT NULL,
+    PRIMARY KEY (kind, value_hash)
+);
+
+-- Recognises the key that the claims were hashed with: under another one everything would look free.
+CREATE TABLE IF NOT EXISTS claims_key (
+    id          TINYINT UNSIGNED NOT NULL,
+    fingerprint BINARY(32)       NOT NULL COMMENT 'HMAC-SHA-256 of a constant',
+    PRIMARY KEY (id),
+    CONSTRAINT one_key CHECK (id = 1)
+);
+
+CREATE TRIGGER IF NOT EXISTS events_refuse_update BEFORE UPDATE ON events FOR EACH ROW
+    SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'events is append-only: UPDATE is refused';
+
+CREATE TRIGGER IF NOT EXISTS events_refuse_delete BEFORE DELETE ON events FOR EACH ROW
+    SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'events is append-only: DELETE is refused';

@@ -1,0 +1,258 @@
+"""The User aggregate in decider style: pure functions of a state and a command, or of a state and an event.
+
+`decide` says which events a command causes, `evolve` what a user is after an event. Neither knows a database,
+a clock or a password; both are the only place where the rules of a user's life are written.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import reduce
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from events import rules
+from events.catalogue import (
+    JSON,
+    Event,
+    PasswordChanged,
+    Recorded,
+    Role,
+    RoleChanged,
+    UserDeleted,
+    UserRegistered,
+    UserUpdated,
+)
+from events.errors import Problem, Reason, Rejected, UnreadableEvent
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A user as the world sees it, in the views and in answers: without the password's hash."""
+
+    id: UUID
+    username: str
+    email: str
+    name: str
+    role: Role
+    attributes: dict[str, JSON]
+    version: int
+    """How many events the user has had."""
+    position: int
+    """Of the last of them."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What commands are decided on: the user, and what only sign-in may see."""
+
+    version: int = 0
+    user: User | None = None
+    """None before the registration and after the deletion."""
+    password_hash: str | None = None
+
+
+class Register(msgspec.Struct, frozen=True, kw_only=True):
+    """Let a new user in. Without a password hash it cannot sign in until one is set."""
+
+    username: str
+    email: str
+    name: str
+    role: Role = Role.CUSTOMER
+    attributes: JSON = msgspec.field(default_factory=dict)
+    password_hash: str | None = None
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """Set what is not None. `attributes` is a merge patch (RFC 7396)."""
+
+    username: str | None = None
+    email: str | None = None
+    name: str | None = None
+    attributes: JSON = None
+
+
+class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
+    """Set the password's hash, provided that the one which was checked before is still in force."""
+
+    password_hash: str
+    replaces: str | None
+    """The hash that the old password was checked against; None if there was none."""
+
+
+class ChangeRole(msgspec.Struct, frozen=True):
+    """Give the user another role."""
+
+    role: Role
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """End the user."""
+
+
+Command = Register | Update | ChangePassword | ChangeRole | Delete
+
+
+def decide(account: Account, command: Command) -> tuple[Event, ...]:
+    """The events that the command causes; none if it would change nothing.
+
+    Raises:
+        Rejected: with every problem that the command has.
+    """
+    if isinstance(command, Register):
+        return (_registration(command),)
+    user = existing(account)
+    match command:
+        case Update():
+            return _update(user, command)
+        case ChangePassword():
+            return _password_change(account, command)
+        case ChangeRole(role):
+            return () if role == user.role else (RoleChanged(role),)
+        case Delete():
+            return (UserDeleted(),)
+
+
+def evolve(user: User | None, recorded: Recorded) -> User | None:
+    """The user after one more of its events; None once deleted.
+
+    Raises:
+        UnreadableEvent: the event is not the stream's first, yet there is no user before it.
+    """
+    if isinstance(recorded.event, UserRegistered):
+        return _registered(recorded.event, recorded)
+    if user is None:
+        raise UnreadableEvent(recorded.position, f"{recorded.type} of a user that is not registered")
+    match recorded.event:
+        case UserDeleted():
+            return None
+        case UserUpdated() as event:
+            return _moved(user, recorded, **_updated_fields(user, event))
+        case RoleChanged(role):
+            return _moved(user, recorded, role=role)
+        case _:
+            return _moved(user, recorded)
+
+
+def evolve_account(account: Account, recorded: Recorded) -> Account:
+    """The account after one more event of its stream."""
+    user = evolve(account.user, recorded)
+    match recorded.event:
+        case UserRegistered(password_hash=password_hash) | PasswordChanged(password_hash):
+            return Account(recorded.version, user, password_hash)
+        case UserDeleted():
+            return Account(recorded.version)
+        case _:
+            return Account(recorded.version, user, account.password_hash)
+
+
+def account_of(stream: Iterable[Recorded]) -> Account:
+    """The account that a whole stream adds up to."""
+    return reduce(evolve_account, stream, Account())
+
+
+def existing(account: Account) -> User:
+    """The account's user.
+
+    Raises:
+        Rejected: there is none, or none any more.
+    """
+    if account.user is None:
+        raise Rejected(Problem(Reason.NOT_FOUND, "there is no such user", ("id",)))
+    return account.user
+
+
+def _registration(command: Register) -> UserRegistered:
+    username, email, name, attributes = _all_of(
+        lambda: rules.clean_username(command.username),
+        lambda: rules.clean_email(command.email),
+        lambda: rules.clean_name(command.name),
+        lambda: rules.clean_attributes(command.attributes),
+    )
+    return UserRegistered(
+        username=username,
+        email=email,
+        name=name,
+        role=command.role,
+        attributes=attributes,
+        password_hash=command.password_hash,
+    )
+
+
+def _update(user: User, command: Update) -> tuple[UserUpdated, ...]:
+    username, email, name, patch = _all_of(
+        lambda: _changed(user.username, command.username, rules.clean_username),
+        lambda: _changed(user.email, command.email, rules.clean_email),
+        lambda: _changed(user.name, command.name, rules.clean_name),
+        lambda: _changing_patch(user.attributes, command.attributes),
+    )
+    event = UserUpdated(username=username, email=email, name=name, attributes=patch)
+    return (event,) if event.changed_fields() else ()
+
+
+def _password_change(account: Account, command: ChangePassword) -> tuple[PasswordChanged, ...]:
+    if command.replaces != account.password_hash:
+        problem = Problem(Reason.STALE_VERSION, "the password was changed meanwhile: try again", ())
+        raise Rejected(problem)
+    return (PasswordChanged(command.password_hash),)
+
+
+def _changed(current: str, wanted: str | None, clean: Callable[[str], str]) -> str | None:
+    cleaned = None if wanted is None else clean(wanted)
+    return None if cleaned == current else cleaned
+
+
+def _changing_patch(current: dict[str, JSON], patch: JSON) -> dict[str, JSON] | None:
+    if patch is None:
+        return None
+    cleaned = rules.clean_attributes(patch)
+    merged = rules.clean_attributes(rules.merge_patch(current, cleaned))
+    return None if _canonical(merged) == _canonical(current) else cleaned
+
+
+def _canonical(value: JSON) -> bytes:
+    """Equal for equal JSON only: Python also takes 1, 1.0 and True for the same."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def _all_of(*checks: Callable[[], Any]) -> list[Any]:
+    """The results of all checks, or one refusal with the problems of all of them."""
+    results: list[Any] = []
+    problems: list[Problem] = []
+    for check in checks:
+        try:
+            results.append(check())
+        except Rejected as rejected:
+            problems.extend(rejected.problems)
+    if problems:
+        raise Rejected(*problems)
+    return results
+
+
+def _registered(event: UserRegistered, recorded: Recorded) -> User:
+    return User(
+        id=recorded.stream_id,
+        username=event.username,
+        email=event.email,
+        name=event.name,
+        role=event.role,
+        attributes=event.attributes,
+        version=recorded.version,
+        position=recorded.position,
+        created_at=recorded.recorded_at,
+        updated_at=recorded.recorded_at,
+    )
+
+
+def _updated_fields(user: User, event: UserUpdated) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: getattr(event, name) for name in event.changed_fields()}
+    if event.attributes is not None:
+        fields["attributes"] = rules.merge_patch(user.attributes, event.attributes)
+    return fields
+
+
+def _moved(user: User, recorded: Recorded, **fields: Any) -> User:
+    return msgspec.structs.replace(
+        user, version=recorded.version, position=recorded.position, updated_at=recorded.recorded_at, **fields
+    )
