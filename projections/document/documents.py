@@ -1,0 +1,96 @@
+"""A user as a document of the MongoDB view, and back.
+
+The document holds what the table's row holds, its recent history, and the words that text search looks at. A
+deleted user leaves a tombstone, an id and a version without any personal data: without it, a batch that is
+repeated by a projector which lost its turn could bring the user back.
+
+Instants are ISO 8601 text of fixed width in UTC, which sorts by time: a BSON date would lose the microseconds.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from events.catalogue import JSON, Recorded, Role
+from events.user import User
+from projections.document.client import Document
+from projections.folding import Folded, Held
+
+HISTORY_EVENTS: Final = 20
+"""How many of a user's last events its document carries."""
+
+
+def document_of(change: Folded, history: list[Document]) -> Document:
+    """What the collection is to hold of a user after a change; `history` is what it held before."""
+    after, position = change.after, change.events[-1].position
+    if after.user is None:
+        return {"_id": change.user_id, "version": after.version, "position": position, "deleted": True}
+    user = after.user
+    return {
+        "_id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "name": user.name,
+        "role": user.role.value,
+        "attributes": user.attributes,
+        "version": user.version,
+        "position": user.position,
+        "createdAt": _text(user.created_at),
+        "updatedAt": _text(user.updated_at),
+        "history": [*history, *map(_history_entry, change.events)][-HISTORY_EVENTS:],
+        "words": list(_texts(user.attributes)),
+    }
+
+
+def user_of(document: Document) -> User:
+    """The user in a document that is not a tombstone."""
+    return User(
+        id=document["_id"],
+        username=document["username"],
+        email=document["email"],
+        name=document["name"],
+        role=Role(document["role"]),
+        attributes=document["attributes"],
+        version=document["version"],
+        position=document["position"],
+        created_at=datetime.fromisoformat(document["createdAt"]),
+        updated_at=datetime.fromisoformat(document["updatedAt"]),
+    )
+
+
+def held(document: Document) -> Held:
+    """What a document says of its user, tombstones included."""
+    return Held(document["version"], None if document.get("deleted") else user_of(document))
+
+
+def guard(user_id: UUID, before: Held) -> Document:
+    """A filter that finds the user's document only while it is as it was read."""
+    return {"_id": user_id, "version": before.version}
+
+
+def _history_entry(recorded: Recorded) -> Document:
+    return {
+        "position": recorded.position,
+        "version": recorded.version,
+        "type": recorded.type,
+        "fields": list(recorded.fields),
+        "actor": recorded.origin.actor,
+        "recordedAt": _text(recorded.recorded_at),
+    }
+
+
+def _texts(value: JSON) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for inner in value.values():
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,130 @@
+"""What the MongoDB view answers: full text over a user's fields, and tests on any path inside `attributes`.
+
+Values from outside are only ever operands of an operator that stands here; none is taken for an operator, and paths
+are checked before they become field names.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from events.catalogue import JSON
+from events.rules import INTEGERS
+from events.user import User
+from projections.document.client import Document, Documents, translated
+from projections.document.documents import user_of
+from projections.document.view import LIVE
+from projections.errors import BadQuery
+from projections.filters import AttributeTest, Operator
+
+PATH_CHARACTERS: Final = 500
+QUERY_MILLISECONDS: Final = 10_000
+LIVING: Final[Document] = {"deleted": {"$ne": True}}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Words that must all occur, and tests that must all hold."""
+
+    text: str | None
+    tests: tuple[AttributeTest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A user that was found; the score is 0 unless text was searched for."""
+
+    user: User
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class HitPlace:
+    """A place in the list of hits: best score first, and by age (the id) among equals."""
+
+    score: float
+    user_id: UUID
+
+
+class DocumentUsers:
+    """The read side of the `users` collection."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._users = documents[LIVE]
+
+    async def search(self, search: Search, count: int, after: HitPlace | None) -> tuple[list[Hit], bool]:
+        """The next hits after a place, and whether there are more.
+
+        Raises:
+            BadQuery: a path or a value cannot be asked for.
+            ViewUnavailable: MongoDB is away.
+        """
+        stages = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
+        if after:
+            stages.append({"$match": _beyond(after)})
+        stages += [{"$sort": {"score": -1, "_id": 1}}, {"$limit": count + 1}, {"$project": {"words": 0, "history": 0}}]
+        with translated():
+            cursor = self._users.aggregate(stages, maxTimeMS=QUERY_MILLISECONDS)
+            hits = [Hit(user_of(found), found["score"]) async for found in cursor]
+        return hits[:count], len(hits) > count
+
+    async def count(self, search: Search) -> int:
+        """How many users would be found.
+
+        Raises:
+            As `search`.
+        """
+        with translated():
+            return await self._users.count_documents(_match(search), maxTimeMS=QUERY_MILLISECONDS)
+
+
+def _match(search: Search) -> Document:
+    conditions: list[Document] = [LIVING, *map(_attribute, search.tests)]
+    phrases = _phrases(search.text) if search.text is not None else None
+    if phrases is not None:
+        conditions.insert(0, {"$text": {"$search": phrases}})
+    return {"$and": conditions}
+
+
+def _phrases(text: str) -> str:
+    """Every word as a phrase of its own: phrases must all occur, bare words only one of them, and a leading minus
+    would exclude."""
+    return " ".join(f'"{word}"' for word in re.split(r'[\s"\\]+', text) if word)
+
+
+def _score(search: Search) -> JSON:
+    return {"$meta": "textScore"} if search.text is not None else {"$literal": 0.0}
+
+
+def _beyond(place: HitPlace) -> Document:
+    return {"$or": [{"score": {"$lt": place.score}}, {"score": place.score, "_id": {"$gt": place.user_id}}]}
+
+
+def _attribute(test: AttributeTest) -> Document:
+    _check_value(test.path, test.value)
+    if test.operator is Operator.IN and not isinstance(test.value, list):
+        raise BadQuery(f"where {test.path}: `in` takes a list")
+    return {f"attributes.{_checked(test.path)}": {test.operator.value: test.value}}
+
+
+def _checked(path: str) -> str:
+    steps = path.split(".")
+    if len(path) > PATH_CHARACTERS or not all(steps) or "\0" in path or any(step.startswith("$") for step in steps):
+        raise BadQuery(
+            f"where: {path[:80]!r} is no path: names joined by dots, such as address.city, "
+            f"none empty or beginning with $, {PATH_CHARACTERS} characters at most"
+        )
+    return path
+
+
+def _check_value(path: str, value: JSON) -> None:
+    match value:
+        case int() if value not in INTEGERS and not isinstance(value, bool):
+            raise BadQuery(f"where {path}: an integer must fit in 64 bits")
+        case str():
+            if not value.isascii() and value.encode(errors="replace").decode() != value:
+                raise BadQuery(f"where {path}: the text holds half of a surrogate pair, which is not Unicode")
+        case dict() | list():
+            for inner in [*value, *value.values()] if isinstance(value, dict) else value:
+                _check_value(path, inner)

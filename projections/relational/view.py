@@ -1,0 +1,186 @@
+"""How events change the MySQL view.
+
+Exactly once: the checkpoint lives in a table of one row beside the users, and is moved by compare-and-set in the
+transaction that writes them. Either both are there after a crash or neither is; a projector that lost its turn
+without noticing finds the checkpoint moved and writes nothing.
+
+The checkpoint's table is renamed together with the users' table when a rebuild swaps them (one RENAME TABLE is
+atomic), so a checkpoint always describes the rows that it came with.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from asyncmy.errors import ProgrammingError
+
+from events.catalogue import Recorded
+from events.database import Connection, Database
+from events.user import User
+from projections.errors import CheckpointMoved, ViewMissing
+from projections.folding import Folded, Held, fold
+from projections.relational import NAME
+from projections.relational.rows import COLUMNS, row_of, user_of
+
+NO_SUCH_TABLE: Final = 1146
+ROWS_PER_STATEMENT: Final = 200
+"""At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
+
+# username, email and name compare without case and with accents, as the claims do. The indexes serve the five
+# orders and the filters of `users`; InnoDB appends the primary key to each, which breaks ties.
+CREATE_USERS = """
+CREATE TABLE IF NOT EXISTS {users} (
+    id         BINARY(16)      NOT NULL,
+    username   VARCHAR(64)     NOT NULL,
+    email      VARCHAR(254)    NOT NULL,
+    name       VARCHAR(200)    NOT NULL,
+    role       VARCHAR(32)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    attributes JSON            NOT NULL,
+    version    INT UNSIGNED    NOT NULL,
+    position   BIGINT UNSIGNED NOT NULL COMMENT 'of the last event in this row',
+    created_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    updated_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    PRIMARY KEY (id),
+    KEY by_username (username),
+    KEY by_email (email),
+    KEY by_name (name),
+    KEY by_created_at (created_at),
+    KEY by_updated_at (updated_at),
+    KEY by_role (role, created_at)
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_ci
+"""
+CREATE_CHECKPOINT = """
+CREATE TABLE IF NOT EXISTS {checkpoint} (
+    id       TINYINT UNSIGNED NOT NULL,
+    position BIGINT UNSIGNED  NOT NULL,
+    PRIMARY KEY (id),
+    CHECK (id = 1)
+)
+"""
+START_CHECKPOINT = "INSERT IGNORE INTO {checkpoint} (id, position) VALUES (1, 0)"
+# The second condition is always true. It makes the statement fail when the users' table is gone.
+READ_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))"
+MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND position = %s"
+READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
+DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
+UPSERT_USERS = """
+INSERT INTO {users} ({columns})
+VALUES {rows} AS new
+ON DUPLICATE KEY UPDATE
+    username = new.username, email = new.email, name = new.name, role = new.role, attributes = new.attributes,
+    version = new.version, position = new.position, created_at = new.created_at, updated_at = new.updated_at
+"""
+DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}"
+SWAP = """
+RENAME TABLE
+    users TO users_old, users_checkpoint TO users_old_checkpoint,
+    users_rebuild TO users, users_rebuild_checkpoint TO users_checkpoint
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Names of the two tables of one copy of the view. Only the constants below are ever used."""
+
+    users: str
+    checkpoint: str
+
+    def sql(self, statement: str, **parts: str) -> str:
+        """The statement about these tables. Nothing but names and placeholders ever goes in."""
+        return statement.format(users=self.users, checkpoint=self.checkpoint, columns=COLUMNS, **parts)
+
+
+LIVE: Final = Tables("users", "users_checkpoint")
+BESIDE: Final = Tables("users_rebuild", "users_rebuild_checkpoint")
+FORMER: Final = Tables("users_old", "users_old_checkpoint")
+
+
+class RelationalView:
+    """The `users` table, or the one that a rebuild fills beside it."""
+
+    name = NAME
+
+    def __init__(self, database: Database, tables: Tables = LIVE) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def prepare(self) -> None:
+        """Make the tables if they are not both there. One without the other is of no use: the rest is dropped."""
+        try:
+            await self.checkpoint()
+        except ViewMissing:
+            await self._make()
+
+    async def checkpoint(self) -> int:
+        """See `View.checkpoint`."""
+        with _missing_is_told():
+            row = await self._database.fetch_one(self._tables.sql(READ_CHECKPOINT))
+        if row is None:
+            raise ViewMissing(NAME)
+        return int(row[0])
+
+    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+        """See `View.apply`. One transaction; the checkpoint's row lock keeps other writers out until COMMIT."""
+        last = events[-1].position
+        with _missing_is_told():
+            async with self._database.transaction() as connection:
+                moved = await connection.execute(self._tables.sql(MOVE_CHECKPOINT), (last, after))
+                if moved != 1:
+                    raise CheckpointMoved(NAME, after)
+                held = await self._held(connection, {recorded.stream_id for recorded in events})
+                await self._write(connection, fold(held, events))
+
+    def beside(self) -> "RelationalView":
+        """See `Rebuildable.beside`."""
+        return RelationalView(self._database, BESIDE)
+
+    async def discard(self) -> None:
+        """See `Replacement.discard`."""
+        await self._database.execute(self._tables.sql(DROP))
+
+    async def promote(self) -> None:
+        """See `Replacement.promote`."""
+        await RelationalView(self._database, LIVE).prepare()
+        await self._database.execute(FORMER.sql(DROP))
+        await self._database.execute(SWAP)
+        await self._database.execute(FORMER.sql(DROP))
+
+    async def _make(self) -> None:
+        for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
+            await self._database.execute(self._tables.sql(statement))
+
+    async def _held(self, connection: Connection, user_ids: set[UUID]) -> dict[UUID, Held]:
+        ids = [user_id.bytes for user_id in user_ids]
+        rows = await connection.fetch_all(self._tables.sql(READ_USERS, ids=_placeholders(len(ids))), ids)
+        users = [user_of(row) for row in rows]
+        return {user.id: Held(user.version, user) for user in users}
+
+    async def _write(self, connection: Connection, changes: list[Folded]) -> None:
+        gone = [change.user_id.bytes for change in changes if change.after.user is None and change.before]
+        if gone:
+            await connection.execute(self._tables.sql(DELETE_USERS, ids=_placeholders(len(gone))), gone)
+        for users in _chunks([change.after.user for change in changes if change.after.user]):
+            rows = ", ".join(f"({_placeholders(10)})" for _ in users)
+            values = [value for user in users for value in row_of(user)]
+            await connection.execute(self._tables.sql(UPSERT_USERS, rows=rows), values)
+
+
+@contextmanager
+def _missing_is_told() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        if error.args and error.args[0] == NO_SUCH_TABLE:
+            raise ViewMissing(NAME) from error
+        raise
+
+
+def _placeholders(count: int) -> str:
+    return ", ".join(["%s"] * count)
+
+
+def _chunks(users: list[User]) -> Iterator[list[User]]:
+    for start in range(0, len(users), ROWS_PER_STATEMENT):
+        yield users[start : start + ROWS_PER_STATEMENT]
