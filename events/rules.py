@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from precis_i18n import get_profile
 
 from events.catalogue import JSON
@@ -24,6 +24,10 @@ ATTRIBUTES_DEPTH = 32
 """MongoDB stores 100 levels and MySQL reads 100; the views add a few of their own."""
 INTEGERS = range(-(2**63), 2**63)
 """What a BSON document can hold."""
+
+# The library refuses names such as corp.local and example.test. Whether mail can reach an address is not what a
+# user store decides, and intranets use them; emptying this list is the library's documented way.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 USERNAMES = get_profile("UsernameCasePreserved")
 
@@ -52,11 +56,9 @@ def clean_email(value: str) -> str:
     if len(value) > EMAIL_CHARACTERS:
         _refuse("email", f"an email has at most {EMAIL_CHARACTERS} characters, this one has {len(value)}")
     try:
-        parsed = validate_email(_encodable("email", value), check_deliverability=False, globally_deliverable=False)
+        parsed = validate_email(_encodable("email", value), check_deliverability=False, strict=True)
     except EmailNotValidError as error:
         _refuse("email", f"not an email address: {error}")
-    if "." not in parsed.domain:
-        _refuse("email", "not an email address: its domain needs a dot, as in example.com")
     return parsed.normalized
 
 

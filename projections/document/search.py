@@ -27,8 +27,17 @@ LIVING: Final[Document] = {"deleted": {"$ne": True}}
 class Search:
     """Words that must all occur, and tests that must all hold."""
 
-    text: str | None
+    text: str
     tests: tuple[AttributeTest, ...]
+
+    @property
+    def phrases(self) -> str:
+        """The text for `$text`, empty if there is no word in it.
+
+        Every word is a phrase of its own: phrases must all occur, bare words only one of them, and a leading
+        minus would exclude.
+        """
+        return " ".join(f'"{word}"' for word in re.split(r'[\s"\\]+', self.text) if word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class DocumentUsers:
             BadQuery: a path or a value cannot be asked for.
             ViewUnavailable: MongoDB is away.
         """
-        stages = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
+        stages: list[Document] = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
         if after:
             stages.append({"$match": _beyond(after)})
         stages += [{"$sort": {"score": -1, "_id": 1}}, {"$limit": count + 1}, {"$project": {"words": 0, "history": 0}}]
@@ -81,20 +90,13 @@ class DocumentUsers:
 
 def _match(search: Search) -> Document:
     conditions: list[Document] = [LIVING, *map(_attribute, search.tests)]
-    phrases = _phrases(search.text) if search.text is not None else None
-    if phrases is not None:
-        conditions.insert(0, {"$text": {"$search": phrases}})
+    if search.phrases:
+        conditions.insert(0, {"$text": {"$search": search.phrases}})
     return {"$and": conditions}
 
 
-def _phrases(text: str) -> str:
-    """Every word as a phrase of its own: phrases must all occur, bare words only one of them, and a leading minus
-    would exclude."""
-    return " ".join(f'"{word}"' for word in re.split(r'[\s"\\]+', text) if word)
-
-
 def _score(search: Search) -> JSON:
-    return {"$meta": "textScore"} if search.text is not None else {"$literal": 0.0}
+    return {"$meta": "textScore"} if search.phrases else {"$literal": 0.0}
 
 
 def _beyond(place: HitPlace) -> Document:

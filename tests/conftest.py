@@ -1,0 +1,64 @@
+"""What all tests share: private, real MySQL and MongoDB servers, for one run."""
+
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+
+from events.database import Address, Database
+from events.migrations import migrate
+from projections.document.client import Documents, MongoClient
+from rollcall.embedded import Addresses, servers
+from tests.log import Log, wire
+
+
+@pytest_asyncio.fixture(scope="session")
+async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Addresses]:
+    """The servers of this run, stopped and their data removed at its end; their logs stay."""
+    data_dir = tmp_path_factory.mktemp("servers")
+    async with servers(data_dir, logging.getLogger(__name__).info) as found:
+        yield found
+    for data in ("mysql", "mongo"):
+        shutil.rmtree(data_dir / data)
+
+
+@pytest_asyncio.fixture
+async def database(addresses: Addresses) -> AsyncIterator[Database]:
+    """An empty schema of the test's own, with its tables made."""
+    server = Address.parse(addresses.mysql_url)
+    address = replace(server, database=f"test_{uuid4().hex}")
+    async with _schema(server, address.database):
+        database = Database.at(address, size=80)
+        await migrate(database, "events", "projections")
+        yield database
+        await database.close()
+
+
+@asynccontextmanager
+async def _schema(server: Address, name: str) -> AsyncIterator[None]:
+    administrator = Database.at(server, size=1)
+    await administrator.execute(f"CREATE DATABASE {name}")
+    yield
+    await administrator.execute(f"DROP DATABASE {name}")
+    await administrator.close()
+
+
+@pytest_asyncio.fixture
+async def log(database: Database) -> Log:
+    """An empty log of the test's own."""
+    return wire(database)
+
+
+@pytest_asyncio.fixture
+async def documents(addresses: Addresses) -> AsyncIterator[Documents]:
+    """An empty MongoDB database of the test's own."""
+    url = addresses.mongo_url.replace("/rollcall?", f"/test_{uuid4().hex}?")
+    client = MongoClient(url)
+    yield client.documents
+    await client.documents.client.drop_database(client.documents.name)
+    client.close()

@@ -1,0 +1,73 @@
+"""A log of one test's own, and users to put into it."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from events.appender import Appender
+from events.catalogue import Origin, Recorded, Role
+from events.claims import ClaimsKey
+from events.commands import Done, UserCommands
+from events.database import Database
+from events.ids import new_id
+from events.store import EventStore
+from events.user import Register
+
+MASTER_KEY = bytes(range(32))
+NOBODY = Origin()
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The events floor, wired as the program wires it."""
+
+    database: Database
+    claims_key: ClaimsKey
+    store: EventStore
+    appender: Appender
+    commands: UserCommands
+
+    async def register(self, username: str, role: Role = Role.CUSTOMER, **fields: object) -> Done:
+        """Register a user that has all that it needs."""
+        return await self.commands.register(registration(username, role=role, **fields), NOBODY)
+
+    async def all(self) -> list[Recorded]:
+        """The whole log."""
+        return await self.store.read_all(after=0, limit=1_000_000)
+
+
+def wire(database: Database) -> Log:
+    """The events floor on a database that has its tables."""
+    key = ClaimsKey.derived_from(MASTER_KEY)
+    store = EventStore(database)
+    appender = Appender(database, key, lambda: datetime.now(UTC), new_id)
+    return Log(database, key, store, appender, UserCommands(database, store, appender, key, new_id))
+
+
+def registration(username: str, **fields: object) -> Register:
+    """A registration that is in order."""
+    values = {"username": username, "email": f"{username}@example.com", "name": username.title(), **fields}
+    return Register(**values)  # type: ignore[arg-type]
+
+
+def counted_ids() -> Callable[[], UUID]:
+    """Ids that a test can foretell: 1, 2, 3, ..."""
+    numbers = itertools.count(1)
+    return lambda: UUID(int=next(numbers))
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 20.0) -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        AssertionError: it did not in time.
+    """
+    try:
+        async with asyncio.timeout(within):
+            while not await condition():  # noqa: ASYNC110 - what is waited for lies in other processes
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not so within {within:g} s: {condition}") from None

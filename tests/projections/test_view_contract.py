@@ -1,0 +1,183 @@
+"""What every view promises: each event takes effect exactly once and in order, together with the checkpoint."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from events.catalogue import Recorded, Role
+from events.user import ChangePassword, ChangeRole, Command, Delete, Update, User, evolve
+from projections.errors import CheckpointMoved, OutOfStep, ProjectionError, ViewMissing
+from tests.events.test_user import attributes, live, registrations
+from tests.log import NOBODY, Log
+from tests.projections.views import Bench, Users
+
+
+def folded(events: list[Recorded]) -> Users:
+    """The users that the log adds up to: what a view must hold."""
+    users: dict[object, User | None] = {}
+    for recorded in events:
+        users[recorded.stream_id] = evolve(users.get(recorded.stream_id), recorded)
+    return {user.id: user for user in users.values() if user is not None}
+
+
+async def some_history(log: Log, seed: int, users: int = 12, commands: int = 40) -> list[Recorded]:
+    """A log in which all that can happen to users happens, in an order that the seed decides."""
+    chance = random.Random(seed)
+    ids = [
+        (await log.register(f"user{n}", attributes={"n": n, "tags": ["a", {"b": [1.5, None]}]})).user_id
+        for n in range(users)
+    ]
+    for number in range(commands):
+        user_id = chance.choice(ids)
+        choices: list[Command] = [
+            Update(name=f"Name {number}", attributes={"n": None, f"k{number}": {"deep": [number]}}),
+            Update(username=f"renamed{number}", email=f"renamed{number}@example.com"),
+            ChangeRole(chance.choice(list(Role))),
+            ChangePassword(password_hash=f"hash{number}", replaces=(await log.commands.account(user_id)).password_hash),
+        ]
+        await log.commands.change(user_id, chance.choice(choices), NOBODY)
+        if chance.random() < 0.08 and len(ids) > 3:
+            ids.remove(user_id)
+            await log.commands.change(user_id, Delete(), NOBODY)
+    return await log.all()
+
+
+async def apply_in_batches(bench: Bench, events: list[Recorded], seed: int) -> None:
+    """Apply all events in batches of many sizes."""
+    chance, done = random.Random(seed), 0
+    while done < len(events):
+        size = chance.randint(1, 9)
+        await bench.view.apply(events[done : done + size], after=done)
+        done += len(events[done : done + size])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_view_is_the_fold_of_the_log_whatever_the_batches(bench: Bench, log: Log, seed: int) -> None:
+    """However the log is cut into batches, the view holds exactly what the log adds up to, field by field."""
+    events = await some_history(log, seed)
+
+    await apply_in_batches(bench, events, seed)
+
+    assert await bench.users() == folded(events)
+    assert await bench.view.checkpoint() == len(events)
+
+
+async def test_a_batch_from_another_position_is_refused_and_changes_nothing(bench: Bench, log: Log) -> None:
+    """Compare-and-set: a projector that lost its turn without noticing cannot write."""
+    events = await some_history(log, 4)
+    await bench.view.apply(events[:20], after=0)
+    before = await bench.users()
+
+    with pytest.raises(CheckpointMoved):
+        await bench.view.apply(events[:20], after=0)
+    with pytest.raises((CheckpointMoved, OutOfStep)):
+        await bench.view.apply(events[30:], after=30)
+
+    assert await bench.users() == before
+    assert await bench.view.checkpoint() == 20
+
+
+async def test_of_projectors_that_race_each_event_takes_effect_once(bench: Bench, log: Log) -> None:
+    """Four writers at once, none knowing of the others: refused ones ask again, and the view comes out right."""
+    events = await some_history(log, 5)
+
+    async def project() -> None:
+        while (position := await bench.view.checkpoint()) < len(events):
+            try:
+                await bench.view.apply(events[position : position + 3], after=position)
+            except ProjectionError:
+                continue
+
+    await asyncio.gather(*(project() for _ in range(4)))
+
+    assert await bench.users() == folded(events)
+    assert await bench.view.checkpoint() == len(events)
+
+
+async def test_cancelled_batches_are_repeated_without_harm(bench: Bench, log: Log) -> None:
+    """Cut short at any moment and begun again from the checkpoint, a batch takes effect exactly once."""
+    events = await some_history(log, 6)
+    delays = random.Random(6)
+    while (position := await bench.view.checkpoint()) < len(events):
+        applying = asyncio.create_task(bench.view.apply(events[position : position + 5], after=position))
+        await asyncio.wait({applying}, timeout=delays.random() * 0.008)
+        applying.cancel()
+        await asyncio.gather(applying, return_exceptions=True)
+
+    assert await bench.users() == folded(events)
+
+
+async def test_an_event_whose_predecessor_the_view_lacks_is_refused(bench: Bench, log: Log) -> None:
+    """A view that would skip an event of a user says so, with both versions, and stays as it was."""
+    done = await log.register("alice")
+    await log.commands.change(done.user_id, Update(name="Al"), NOBODY)
+    await log.commands.change(done.user_id, Update(name="Ali"), NOBODY)
+    events = await log.all()
+    await bench.view.apply(events[:1], after=0)
+    skipping = [events[2]]
+
+    with pytest.raises(OutOfStep, match="expected version 2, found 3"):
+        await bench.view.apply(skipping, after=1)
+
+    assert await bench.view.checkpoint() == 1
+
+
+async def test_a_view_that_was_dropped_says_so_and_is_made_anew(bench: Bench, log: Log) -> None:
+    """A missing table or collection is an error with a name, and `prepare` starts it from position 0."""
+    events = await some_history(log, 7)
+    await bench.view.apply(events, after=0)
+    await bench.drop()
+
+    with pytest.raises(ViewMissing):
+        await bench.view.checkpoint()
+    await bench.view.prepare()
+
+    assert await bench.view.checkpoint() == 0
+    await bench.view.apply(events, after=0)
+    assert await bench.users() == folded(events)
+
+
+async def test_preparing_a_view_that_is_there_changes_nothing(bench: Bench, log: Log) -> None:
+    """`prepare` may run at every start."""
+    events = await some_history(log, 8)
+    await bench.view.apply(events, after=0)
+
+    await asyncio.gather(bench.view.prepare(), bench.view.prepare())
+
+    assert await bench.view.checkpoint() == len(events)
+    assert await bench.users() == folded(events)
+
+
+async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(bench: Bench, log: Log) -> None:
+    """After the swap the view stands where the replacement stood, not where the old one did."""
+    events = await some_history(log, 9)
+    await bench.view.apply(events[:10], after=0)
+    replacement = bench.view.beside()
+    await replacement.discard()
+    await replacement.prepare()
+    await replacement.apply(events[:30], after=0)
+
+    assert await bench.view.checkpoint() == 10
+    await replacement.promote()
+
+    assert await bench.view.checkpoint() == 30
+    assert await bench.users() == folded(events[:30])
+    await bench.view.apply(events[30:], after=30)
+    assert await bench.users() == folded(events)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_every_value_comes_back_as_it_went_in(bench: Bench, data: st.DataObject) -> None:
+    """Any attributes, of any depth, script and number, any name: what a view returns is what the event said."""
+    await bench.drop()
+    await bench.view.prepare()
+    registration = data.draw(registrations)
+    account, stream = live(registration, Update(attributes=data.draw(attributes)))
+
+    await bench.view.apply(stream, after=0)
+
+    assert list((await bench.users()).values()) == [account.user]

@@ -1,0 +1,110 @@
+"""CSV rows and headers."""
+
+import csv
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollcall.userfile import BadRow, UserFileError
+from tests.rollcall.userfile import Write, read, row
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_cells_are_strings_under_their_header(write: Write, delimiter: str) -> None:
+    """Cells are taken as they are, also over several lines; empty ones are no value; a row's line is its first."""
+    table = [
+        'email| full name |address|",;\tage"',
+        'a@b|"O""Neil"|"1 Quay',
+        "",
+        'Port"|7',
+        "|x||0",
+        " c@d |||",
+    ]
+
+    rows = read(write("\r\n".join(table).replace("|", delimiter)), "name=full name")
+
+    assert rows == [
+        row(2, email="a@b", name='O"Neil', attributes={"address": "1 Quay\r\n\r\nPort", ",;\tage": "7"}),
+        row(5, name="x", attributes={",;\tage": "0"}),
+        row(6, email=" c@d "),
+    ]
+
+
+@settings(deadline=None)
+@given(
+    table=st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=5),
+    delimiter=st.sampled_from(",;\t"),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_csv_reads_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]], delimiter: str, line_end: str
+) -> None:
+    """Any cells, line ends and quotes among them, are read back as written, on the right lines."""
+    path = tmp_path_factory.mktemp("csv") / "users.csv"
+    starts = []
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator=line_end, quoting=csv.QUOTE_ALL)
+        writer.writerow(["email", "x"])
+        for cells in table:
+            file.flush()
+            starts.append(1 + len(re.findall(r"\r\n|\r|\n", path.read_bytes().decode())))
+            writer.writerow(cells)
+
+    rows = read(path)
+
+    expected = [({"email": email} if email else {}, {"x": x} if x else {}) for email, x in table]
+    assert rows == [row(line, x, **email) for line, (email, x) in zip(starts, expected, strict=True)]
+
+
+def test_a_bad_csv_row_spoils_only_itself(write: Write) -> None:
+    """A row with the wrong number of columns or a broken quote is one bad row; the ones after it go in."""
+    rows = read(write('email,name\na\nb,B,C\n"c" x,C\nd,D\n"e,E\nf,F\n'))
+
+    assert rows[:2] == [
+        BadRow(2, "expected 2 columns, as in the header, found 1"),
+        BadRow(3, "expected 2 columns, as in the header, found 3"),
+    ]
+    assert rows[3] == row(5, email="d", name="D")
+    broken = [bad for bad in (rows[2], *rows[4:]) if isinstance(bad, BadRow)]
+    assert [bad.line for bad in broken] == [4, 6]
+    assert all(bad.reason.endswith("(is a quote left open or unpaired?)") for bad in broken)
+
+
+def test_a_quote_left_open_does_not_swallow_the_file(write: Write) -> None:
+    """Reading goes on after 131,072 characters of a cell that never ends."""
+    rows = read(write('email,name\n"a,A\n' + "b,B\n" * 40_000))
+
+    assert isinstance(rows[0], BadRow)
+    assert rows[0].line == 2
+    assert rows[-1] == row(40_002, email="b", name="B")
+    assert len(rows) > 7_000
+
+
+@pytest.mark.parametrize(
+    ("content", "mapping", "message"),
+    [
+        ("email,name,email\n", None, "has more than one column called 'email': rename one of them"),
+        ("email, email \n", None, "has more than one column called 'email': rename one of them"),
+        ("email,,name\n", None, "has no name for column 2: name it in the header"),
+        ("email,name,\n", None, "has no name for column 3: name it in the header"),
+        (
+            "email,Login\n",
+            "username=login",
+            "has no column 'login', which --map names: the header has 'email', 'Login'",
+        ),
+        ('email,"name', None, "has a header that is not well-formed CSV: unexpected end of data"),
+        ("<users>\n", None, "is neither JSON (its text begins with { or [) nor CSV with a column for any of username,"),
+    ],
+)
+def test_a_csv_header_that_cannot_be_used_is_refused(
+    write: Write, content: str, mapping: str | None, message: str
+) -> None:
+    """A header with doubled, unnamed or unknown columns refuses the file before any row is taken."""
+    path = write(content)
+
+    with pytest.raises(UserFileError) as caught:
+        read(path, mapping)
+
+    assert str(caught.value).startswith(f"{path} {message}")

@@ -1,0 +1,80 @@
+"""Which of the file's fields are taken for which of ours."""
+
+import json
+from typing import Any
+
+import pytest
+
+from rollcall.userfile import BadRow, UserFileError, parse_mapping, read_users
+from tests.rollcall.userfile import Write, read, row
+
+
+def test_mapped_fields_are_taken_and_the_rest_is_attributes(write: Write) -> None:
+    """A mapped field serves its target; the file's own field of the target's name is then an attribute."""
+    path = write('{"login":"ada","username":"shown as Ada","password":"$2b$x","mail":null,"age":36}')
+
+    (only,) = read(path, "username = login, password_hash=password,email=mail")
+
+    assert only == row(1, username="ada", password_hash="$2b$x", attributes={"username": "shown as Ada", "age": 36})
+
+
+def test_one_field_may_serve_two_targets(write: Write) -> None:
+    """`username=email` takes the email for both."""
+    assert read(write('{"email":"a@b"}'), "username=email") == [row(1, username="a@b", email="a@b")]
+
+
+def test_a_wrong_type_names_the_mapped_field(write: Write) -> None:
+    """A mapped field that is no string is refused under the file's name and the target's."""
+    (bad,) = read(write('{"login":{"$numberInt":"5"}}'), "username=login")
+
+    assert bad == BadRow(1, "'login', taken for username, is a number: expected a string or nothing")
+
+
+@pytest.mark.parametrize(
+    ("fields", "attributes"),
+    [
+        ({"attributes": {"a": 1}, "b": 2}, {"a": 1, "b": 2}),
+        ({"attributes": {"username": "x", "attributes": 1}}, {"username": "x", "attributes": 1}),
+        ({"attributes": None, "b": 2}, {"b": 2}),
+        ({"attributes": "text", "b": 2}, {"attributes": "text", "b": 2}),
+        ({"attributes": [1]}, {"attributes": [1]}),
+    ],
+)
+def test_an_object_called_attributes_is_the_attributes(
+    write: Write, fields: dict[str, Any], attributes: dict[str, Any]
+) -> None:
+    """An object under `attributes` is not nested once more; other fields are added; other values stay a field."""
+    assert read(write(json.dumps(fields))) == [row(1, attributes)]
+
+
+def test_fields_of_the_map_that_no_row_has_are_told(write: Write) -> None:
+    """After the last row the caller can tell which names in --map are probably misspelt."""
+    users = read_users(write('{"login":"a"}\n{"login":"b"}\n{"mail":5}\n'), parse_mapping("username=login,email=mial"))
+    assert users.unmet_fields == ["login", "mial"]
+
+    assert len(list(users)) == 3
+
+    assert users.unmet_fields == ["mial"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--map has '' where TARGET=FIELD is expected, such as username=login"),
+        ("username=login,", "--map has '' where TARGET=FIELD is expected, such as username=login"),
+        ("username", "--map has 'username' where TARGET=FIELD is expected, such as username=login"),
+        ("username= ", "--map has 'username= ' where TARGET=FIELD is expected, such as username=login"),
+        ("=login", "--map has '=login' where TARGET=FIELD is expected, such as username=login"),
+        ("username=a,username=b", "--map gives username twice ('a' and 'b'): keep one of them"),
+        (
+            "login=username",
+            "--map does not know 'login': before the = goes one of username, email, name, role, password_hash",
+        ),
+    ],
+)
+def test_a_bad_map_is_refused(text: str, message: str) -> None:
+    """A --map that is not TARGET=FIELD pairs, each target known and given once, says what is wrong with it."""
+    with pytest.raises(UserFileError) as caught:
+        parse_mapping(text)
+
+    assert str(caught.value).startswith(message)
