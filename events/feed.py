@@ -5,7 +5,7 @@ is full it is ended with an error, never silently skipped, so it knows to come b
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 from uuid import UUID
 
@@ -96,7 +96,7 @@ class Feed:
         self._listeners: set[Listener] = set()
         self._started = asyncio.Event()
 
-    async def changes(self, wanted: Wanted) -> AsyncIterator[Change]:
+    async def changes(self, wanted: Wanted) -> AsyncGenerator[Change, None]:
         """Every wanted change from now on, in log order, until the caller stops asking."""
         await self._started.wait()
         listener = Listener(wanted)

@@ -98,13 +98,14 @@ class TestForms:
 
     @pytest.mark.parametrize("encoded", CHEAP.values(), ids=CHEAP)
     @given(password=any_text)
+    @settings(deadline=None)
     def test_any_password_gets_an_answer(self, encoded: str, password: str) -> None:
         """A known form answers every password with yes or no, half surrogate pairs and NULs included."""
         assert verify_hash(encoded, password) is (password == "correct horse")
 
     @pytest.mark.parametrize("encoded", CHEAP.values(), ids=CHEAP)
     @given(data=st.data())
-    @settings(max_examples=300)
+    @settings(max_examples=300, deadline=None)
     def test_a_form_that_is_let_in_can_be_verified(self, encoded: str, data: st.DataObject) -> None:
         """Whatever check_hash_form lets through, changed as it may be, verify_hash answers without an error."""
         position = data.draw(st.integers(7, len(encoded) - 1))  # bcrypt's costs would take seconds
@@ -118,6 +119,7 @@ class TestForms:
         assert verify_hash(changed, "correct horse") in (True, False)
 
     @given(any_text | st.text("$./+=0123456789abmtpv,argon2id"))
+    @settings(deadline=None)
     def test_any_other_text_is_refused(self, text: str) -> None:
         """Arbitrary text raises UnknownHash and nothing else, from both functions."""
         with pytest.raises(UnknownHash):
@@ -152,6 +154,7 @@ class TestForms:
             ARGON2.replace("m=256,t=2", "t=2,m=256"),
             ARGON2.replace("p=2", "p=2,keyid=A"),
             ARGON2.replace("c29tZXNhbHQ", "c29tZXNhbH"),
+            ARGON2.replace("c29tZXNhbHQ", "c29tZXNhbA"),
             ARGON2.replace("c29tZXNhbHQ", "c29tZXNhbHR"),
             ARGON2.replace("c29tZXNhbHQ", "c29tZXNhbHQ="),
             ARGON2.rsplit("$", 1)[0],
@@ -252,13 +255,15 @@ class TestRules:
         assert self.refusal(password) == f"A password must have at least 8 characters; this one has {len(password)}."
 
     def test_characters_are_counted_as_they_are_hashed(self) -> None:
-        """Seven letters with separate accents, 14 code points, are seven after NFKC: too short."""
+        """Seven letters with separate accents are seven after NFKC, three ligatures are three before: too short."""
         assert "this one has 7" in self.refusal(unicodedata.normalize("NFD", "éééèèàà"))
+        assert "this one has 3" in self.refusal("\ufb03" * 3)
 
     def test_long_passwords_are_refused(self) -> None:
-        """1,025 characters are too many, and so are fewer that NFKC makes more than 1,024 of."""
+        """1,025 characters are too many, before NFKC or after it."""
         assert self.refusal("x" * 1025) == "A password must have at most 1,024 characters; this one has 1,025."
         assert "this one has 1,026" in self.refusal("\ufdfa" * 57)
+        assert "this one has 1,026" in self.refusal("e\u0301" * 513)
 
     @pytest.mark.parametrize(
         ("password", "kind"),
@@ -266,7 +271,7 @@ class TestRules:
             ("john_smith", "username"),
             ("John-Smith!", "username"),
             ("JOHN_SMITH", "username"),
-            ("ｊｏｈｎ＿ｓｍｉｔｈ", "username"),  # noqa: RUF001  full width, the same after NFKC
+            ("ｊｏｈｎ＿ｓｍｉｔｈ", "username"),  # full width, the same after NFKC
             ("j.a.smith+list@example.com", "email"),
             ("J.A.Smith+List@Example.com", "email"),
             ("J.A.Smith+List", "email without its domain"),
@@ -293,6 +298,7 @@ class TestRules:
         assert "position 9" in self.refusal("password\ud800")
 
     @given(any_text)
+    @settings(deadline=None)
     def test_any_text_is_accepted_or_refused(self, password: str) -> None:
         """Arbitrary text raises WeakPassword or nothing."""
         with contextlib.suppress(WeakPassword):
@@ -383,7 +389,7 @@ class TestHashing:
         passwords = make()
         encoded = await passwords.hash("pässwörd①")
 
-        for spelling in (unicodedata.normalize("NFD", "pässwörd①"), "ｐässwörd1"):  # noqa: RUF001
+        for spelling in (unicodedata.normalize("NFD", "pässwörd①"), "ｐässwörd1"):
             assert await passwords.verify(encoded, spelling)
             assert await passwords.verify(await passwords.hash(spelling), "pässwörd①")
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.catalogue import Role
@@ -83,9 +83,13 @@ def signed(header: dict[str, Any] = HEADER, payload: Any = PAYLOAD, key: Signing
 
 
 def refusal(token: str, tokens: AccessTokens | None = None) -> str:
+    """Why a token is refused: short enough for a log line, and without a secret for one."""
     with pytest.raises(InvalidToken) as caught:
         (tokens or access_tokens()).verify(token)
-    return caught.value.reason
+    reason = caught.value.reason
+    assert len(reason) < 200
+    assert len(token) < 20 or token not in reason
+    return reason
 
 
 def test_a_verified_token_says_what_was_issued() -> None:
@@ -157,6 +161,7 @@ class TestTampering:
     token = issued(access_tokens())
 
     @given(position=st.integers(0, len(token) - 1), byte=st.characters(codec="latin-1"))
+    @settings(deadline=None)
     def test_any_changed_byte_is_refused(self, position: int, byte: str) -> None:
         """A token with one byte changed is refused, even right after the genuine one was accepted."""
         tokens = access_tokens()
@@ -180,6 +185,7 @@ class TestTampering:
                 refusal(self.token[:position] + byte + self.token[position + 1 :])
 
     @given(cut=st.integers(0, len(token) - 1))
+    @settings(deadline=None)
     def test_any_shortened_token_is_refused(self, cut: int) -> None:
         """A token that lacks some of its end or of its beginning is refused."""
         refusal(self.token[:cut])
@@ -192,6 +198,7 @@ class TestTampering:
         refusal(addition + self.token)
 
     @given(st.text(st.characters() | st.sampled_from("\ud800\0.=")))
+    @settings(deadline=None)
     def test_any_text_is_refused_as_an_invalid_token(self, text: str) -> None:
         """Arbitrary text raises InvalidToken and nothing else, half surrogate pairs included."""
         refusal(text)
@@ -206,14 +213,20 @@ class TestTampering:
     names = st.sampled_from(["alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "zip", "cty"])
 
     @given(st.dictionaries(names, json_values))
+    @settings(deadline=None)
     def test_any_header_over_a_wrong_signature_is_refused(self, header: dict[str, Any]) -> None:
         """Whatever a header says, InvalidToken is all that comes of a signature by another key."""
         refusal(signed(HEADER | header, key=OTHER_KEY))
 
     @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+    @settings(deadline=None)
     def test_any_other_payload_is_refused(self, payload: bytes) -> None:
         """A payload that is not our claims raises InvalidToken even if the right key has signed it."""
         refusal(signed(payload=payload))
+
+    def test_broken_utf_8_is_refused(self) -> None:
+        """Claims that are JSON, but not in UTF-8, are refused like any others."""
+        assert "wrong claims" in refusal(signed(payload=json.dumps(PAYLOAD).encode().replace(b"ADMIN", b"\xff")))
 
     def test_nesting_is_refused(self) -> None:
         """Deeply nested JSON, in a header or a payload, is refused like everything else."""
@@ -285,8 +298,8 @@ class TestKeysAndAlgorithms:
 
     @pytest.mark.parametrize("kid", ["", None, 1, ["kid"], "x" * 500])
     def test_no_other_kid_is_known(self, kid: object) -> None:
-        """A token of an unknown key is refused, whatever the kid looks like, and a long one is not repeated whole."""
-        assert len(refusal(signed(HEADER | {"kid": kid}))) < 200
+        """A token of an unknown key is refused, whatever the kid looks like, however long it is."""
+        refusal(signed(HEADER | {"kid": kid}))
 
     def test_a_critical_extension_is_refused(self) -> None:
         """A header marked critical that this program does not know refuses the token (RFC 7515, 4.1.11)."""

@@ -1,0 +1,32 @@
+"""Who may do what: the one table of it."""
+
+from enum import Enum, auto
+
+from events.catalogue import Role
+
+STAFF = frozenset({Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, Role.ADMIN})
+ADMIN = frozenset({Role.ADMIN})
+
+
+class Right(Enum):
+    """What not everybody may do. Everyone who is signed in may read, update and delete oneself."""
+
+    READ_ANY_USER = auto()
+    READ_PROJECTIONS = auto()
+    CREATE_USER = auto()
+    CHANGE_ROLE = auto()
+    CHANGE_ANY_USER = auto()
+
+
+HOLDERS = {
+    Right.READ_ANY_USER: STAFF,
+    Right.READ_PROJECTIONS: STAFF,
+    Right.CREATE_USER: ADMIN,
+    Right.CHANGE_ROLE: ADMIN,
+    Right.CHANGE_ANY_USER: ADMIN,
+}
+
+
+def may(role: Role, right: Right) -> bool:
+    """Whether a user of this role has the right."""
+    return role in HOLDERS[right]

@@ -1,0 +1,122 @@
+"""What every resolver is given: the services of this process, and who is asking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import strawberry
+
+from events.catalogue import Origin
+from events.commands import UserCommands
+from events.database import Database
+from events.feed import Feed
+from events.ids import NewId
+from events.user import User
+from graph.auth.permissions import Right, may
+from graph.auth.signin import SignIn
+from graph.auth.tokens import AccessTokens, InvalidToken
+from graph.errors import forbidden, unauthenticated
+from projections.document.client import MongoClient
+from projections.document.search import DocumentUsers
+from projections.relational.queries import RelationalUsers
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What this process has to work with. Made once, at its start."""
+
+    database: Database
+    mongo: MongoClient
+    commands: UserCommands
+    feed: Feed
+    relational: RelationalUsers
+    documents: DocumentUsers
+    sign_in: SignIn
+    tokens: AccessTokens
+    new_id: NewId
+
+
+@dataclass(slots=True)
+class Context:
+    """One HTTP request, or one WebSocket with all its operations."""
+
+    services: Services
+    correlation: UUID
+    authorization: str | None
+    """As the HTTP header has it: `Bearer TOKEN`."""
+    connection_params: Mapping[str, object] = field(default_factory=dict)
+    """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of what nobody in particular does."""
+        return Origin(correlation=self.correlation)
+
+    async def viewer(self) -> User | None:
+        """Who is asking, as of now; None if no token was sent.
+
+        The token says only whose it is. What the user is and may do is read from the log each time, so a new
+        role counts at once and a deleted user is gone at once, whatever the token still says.
+
+        Raises:
+            ClientError: a token was sent, but it is not valid or its user is gone.
+        """
+        if self.authorization is None:
+            return None
+        try:
+            claims = self.services.tokens.verify(_bearer(self.authorization))
+        except InvalidToken as error:
+            raise unauthenticated(f"the access token is not valid: {error.reason}; sign in again") from error
+        account = await self.services.commands.account(claims.user_id)
+        if account.user is None:
+            raise unauthenticated("the user of this access token is gone")
+        return account.user
+
+    async def signed_in(self) -> User:
+        """Who is asking.
+
+        Raises:
+            ClientError: nobody is signed in.
+        """
+        viewer = await self.viewer()
+        if viewer is None:
+            raise unauthenticated()
+        return viewer
+
+    async def allowed(self, right: Right) -> User:
+        """Who is asking, if it has the right.
+
+        Raises:
+            ClientError: nobody is signed in, or without the right.
+        """
+        viewer = await self.signed_in()
+        if not may(viewer.role, right):
+            raise forbidden()
+        return viewer
+
+    async def allowed_on(self, user_id: UUID | None, right: Right) -> User:
+        """Who is asking, if that is the user itself or somebody with the right.
+
+        Raises:
+            ClientError: nobody is signed in, or somebody else without the right.
+        """
+        viewer = await self.signed_in()
+        if viewer.id != user_id and not may(viewer.role, right):
+            raise forbidden()
+        return viewer
+
+    def origin_of(self, viewer: User) -> Origin:
+        """The origin of what the viewer does."""
+        return Origin(actor=viewer.id, correlation=self.correlation)
+
+
+Info = strawberry.Info[Context, Any]
+
+
+def _bearer(authorization: str) -> str:
+    """The token in an Authorization value (RFC 6750, section 2.1; the scheme's case does not matter)."""
+    scheme, _, token = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise InvalidToken("expected the form: Bearer TOKEN")
+    return token.strip()

@@ -1,0 +1,110 @@
+"""What a client is told when a field cannot be answered: GraphQL errors with a code.
+
+UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sign in
+FORBIDDEN         the one who is signed in may not do this
+BAD_USER_INPUT    an argument makes no sense; the message says which and why
+UNAVAILABLE       a database is away; try again
+INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
+
+Expected failures of mutations (a taken email, a weak password) are not here: they are data in `errors`.
+"""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import structlog
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
+
+from events.errors import DatabaseUnavailable, EventsError, Rejected
+from events.feed import FeedClosed, SlowListener
+from graph.auth.passwords import PasswordsClosed
+from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
+
+log = structlog.get_logger(__name__)
+
+AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, SlowListener, PasswordsClosed)
+
+
+class ClientError(GraphQLError):
+    """An error that is meant for the client as it is."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message, extensions={"code": code})
+
+
+def unauthenticated(message: str = "sign in first") -> ClientError:
+    """Nobody is signed in, or not validly."""
+    return ClientError("UNAUTHENTICATED", message)
+
+
+def forbidden(message: str = "you may not do this") -> ClientError:
+    """The one who is signed in lacks the right."""
+    return ClientError("FORBIDDEN", message)
+
+
+def bad_input(message: str) -> ClientError:
+    """An argument makes no sense."""
+    return ClientError("BAD_USER_INPUT", message)
+
+
+def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
+    """The error as the client may see it."""
+    cause = _cause(error)
+    match cause:
+        case None | ClientError():
+            return error
+        case BadQuery() | Rejected():
+            return _coded(error, "BAD_USER_INPUT", str(cause))
+        case _ if isinstance(cause, AWAY):
+            log.warning("graph.unavailable", correlation=str(correlation), error=str(cause))
+            return _coded(error, "UNAVAILABLE", _away(cause))
+        case _:
+            log.error("graph.internal", correlation=str(correlation), path=error.path, exc_info=cause)
+            return _coded(error, "INTERNAL", "something went wrong on the server", correlationId=str(correlation))
+
+
+class ToldErrors(SchemaExtension):
+    """Shows each error to the client as `for_client` says, in single answers and in streams."""
+
+    def on_operation(self) -> Iterator[None]:
+        yield
+        self._tell(self.execution_context.result)
+
+    def on_stream_result(self, result: object) -> Iterator[None]:
+        self._tell(result)
+        yield
+
+    def _tell(self, result: object) -> None:
+        errors = getattr(result, "errors", None)
+        if errors:
+            correlation = self.execution_context.context.correlation
+            result.errors = [for_client(error, correlation) for error in errors]  # type: ignore[attr-defined]
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What a resolver raised, below however many wrappings; None for an error of the document itself."""
+    cause = error.original_error if isinstance(error, GraphQLError) else None
+    if cause is None:
+        return error if isinstance(error, ClientError) else None
+    return _cause(cause) or cause
+
+
+def _coded(error: GraphQLError, code: str, message: str, **extensions: str) -> GraphQLError:
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions={"code": code, **extensions},
+    )
+
+
+def _away(cause: BaseException) -> str:
+    """Whatever a driver says of addresses and users stays in the log."""
+    if isinstance(cause, FeedClosed | SlowListener):
+        return str(cause)
+    kind = "MongoDB view" if isinstance(cause, ProjectionError) else "MySQL server"
+    kind = kind if isinstance(cause, EventsError | ProjectionError) else "server"
+    return f"the {kind} cannot be reached now; try again"

@@ -1,0 +1,189 @@
+"""The inputs of the two searches, and what they mean to the views."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import Enum
+
+import strawberry
+from strawberry import UNSET
+from strawberry.scalars import JSON
+
+from events.catalogue import Role
+from graph.errors import bad_input
+from projections.filters import (
+    AllOf,
+    AnyOf,
+    AttributeTest,
+    Before,
+    Not,
+    NotBefore,
+    Operator,
+    Order,
+    OrderField,
+    RoleIs,
+    Test,
+    TextContains,
+    TextField,
+    TextIs,
+    TextStartsWith,
+    TimeField,
+)
+
+FILTER_TESTS = 100
+"""Tests in one filter, at all its levels together."""
+
+strawberry.enum(OrderField, name="UserOrderField", description="Fields that users can be ordered by.")
+
+
+@strawberry.input(description="Tests on a text, without regard to case. All that are given must hold.")
+class StringFilter:
+    eq: str | None = strawberry.field(default=None, description="Is this text.")
+    in_: list[str] | None = strawberry.field(default=None, name="in", description="Is one of these texts.")
+    contains: str | None = strawberry.field(default=None, description="This text occurs in it.")
+    starts_with: str | None = strawberry.field(default=None, description="Begins with this text.")
+
+    def tests(self, field: TextField) -> Iterator[Test]:
+        """What it asks of a field."""
+        if self.eq is not None:
+            yield TextIs(field, (self.eq,))
+        if self.in_ is not None:
+            yield TextIs(field, tuple(self.in_))
+        if self.contains is not None:
+            yield TextContains(field, self.contains)
+        if self.starts_with is not None:
+            yield TextStartsWith(field, self.starts_with)
+
+
+@strawberry.input(description="Tests on an instant. All that are given must hold.")
+class DateTimeFilter:
+    gte: datetime | None = strawberry.field(default=None, description="At this instant or later.")
+    lt: datetime | None = strawberry.field(default=None, description="Before this instant.")
+
+    def tests(self, field: TimeField) -> Iterator[Test]:
+        """What it asks of a field."""
+        if self.gte is not None:
+            yield NotBefore(field, self.gte)
+        if self.lt is not None:
+            yield Before(field, self.lt)
+
+
+@strawberry.input(description="Tests on a role. All that are given must hold.")
+class RoleFilter:
+    eq: Role | None = strawberry.field(default=None, description="Is this role.")
+    in_: list[Role] | None = strawberry.field(default=None, name="in", description="Is one of these roles.")
+
+    def tests(self) -> Iterator[Test]:
+        """What it asks of the role."""
+        if self.eq is not None:
+            yield RoleIs((self.eq,))
+        if self.in_ is not None:
+            yield RoleIs(tuple(self.in_))
+
+
+@strawberry.input(description="Which users are wanted. All tests that are given must hold.")
+class UserFilter:
+    and_: list["UserFilter"] | None = strawberry.field(default=None, name="and", description="All of these hold.")
+    or_: list["UserFilter"] | None = strawberry.field(
+        default=None, name="or", description="At least one of these holds."
+    )
+    not_: "UserFilter | None" = strawberry.field(default=None, name="not", description="This does not hold.")
+    username: StringFilter | None = strawberry.field(default=None, description="Tests on the username.")
+    email: StringFilter | None = strawberry.field(default=None, description="Tests on the email.")
+    name: StringFilter | None = strawberry.field(default=None, description="Tests on the name.")
+    role: RoleFilter | None = strawberry.field(default=None, description="Tests on the role.")
+    created_at: DateTimeFilter | None = strawberry.field(default=None, description="Tests on the registration's time.")
+    updated_at: DateTimeFilter | None = strawberry.field(default=None, description="Tests on the last change's time.")
+
+
+@strawberry.enum(description="Which way an order goes.")
+class OrderDirection(Enum):
+    """Ascending or descending."""
+
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+@strawberry.input(description="In which order users are wanted; the id decides between equals.")
+class UserOrder:
+    field: OrderField = strawberry.field(default=OrderField.CREATED_AT, description="What to order by.")
+    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which way.")
+
+    def order(self) -> Order:
+        """What it means to the view."""
+        return Order(self.field, descending=self.direction is OrderDirection.DESC)
+
+
+@strawberry.input(
+    description='A test on one path of the document view, such as {path: "address.city", eq: "Kuala Lumpur"}.'
+)
+class AttributeFilter:
+    path: str = strawberry.field(description="Names inside attributes, joined by dots.")
+    eq: JSON | None = strawberry.field(default=UNSET, description="Is this value, or a list that holds it.")
+    ne: JSON | None = strawberry.field(default=UNSET, description="Is not this value, or is not there.")
+    gt: JSON | None = strawberry.field(default=UNSET, description="Is greater.")
+    gte: JSON | None = strawberry.field(default=UNSET, description="Is greater or equal.")
+    lt: JSON | None = strawberry.field(default=UNSET, description="Is less.")
+    lte: JSON | None = strawberry.field(default=UNSET, description="Is less or equal.")
+    in_: list[JSON] | None = strawberry.field(default=None, name="in", description="Is one of these values.")
+    exists: bool | None = strawberry.field(default=None, description="Whether there is such a path at all.")
+
+    def tests(self) -> Iterator[AttributeTest]:
+        """What it asks of the path.
+
+        Raises:
+            ClientError: nothing, which is surely not what was meant.
+        """
+        found = [AttributeTest(self.path, operator, value) for operator, value in self._operands()]
+        if not found:
+            raise bad_input(f"where: give a test for {self.path!r:.80}, such as eq or exists")
+        yield from found
+
+    def _operands(self) -> Iterator[tuple[Operator, JSON]]:
+        for operator in (Operator.EQ, Operator.NE, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE):
+            value = getattr(self, operator.name.lower())
+            if value is not UNSET:
+                yield operator, value
+        if self.in_ is not None:
+            yield Operator.IN, JSON(self.in_)
+        if self.exists is not None:
+            yield Operator.EXISTS, JSON(self.exists)
+
+
+def test_of(wanted: UserFilter | None) -> Test:
+    """What a filter means to the view.
+
+    Raises:
+        ClientError: it has more than `FILTER_TESTS` tests.
+    """
+    test = AllOf(tuple(_tests(wanted))) if wanted else AllOf(())
+    if _size(test) > FILTER_TESTS:
+        raise bad_input(f"filter: at most {FILTER_TESTS} tests, found {_size(test)}")
+    return test
+
+
+def _tests(wanted: UserFilter) -> Iterator[Test]:
+    if wanted.and_ is not None:
+        yield AllOf(tuple(AllOf(tuple(_tests(inner))) for inner in wanted.and_))
+    if wanted.or_ is not None:
+        yield AnyOf(tuple(AllOf(tuple(_tests(inner))) for inner in wanted.or_))
+    if wanted.not_ is not None:
+        yield Not(AllOf(tuple(_tests(wanted.not_))))
+    for field in TextField:
+        text: StringFilter | None = getattr(wanted, field.value)
+        yield from text.tests(field) if text else ()
+    for moment in TimeField:
+        time: DateTimeFilter | None = getattr(wanted, moment.value)
+        yield from time.tests(moment) if time else ()
+    yield from wanted.role.tests() if wanted.role else ()
+
+
+def _size(test: Test) -> int:
+    match test:
+        case AllOf(tests) | AnyOf(tests):
+            return 1 + sum(map(_size, tests))
+        case Not(inner):
+            return 1 + _size(inner)
+        case TextIs(_, values):
+            return len(values)
+        case _:
+            return 1

@@ -1,0 +1,80 @@
+"""Pages of lists: checking what is asked for, and shaping what came back (Relay's cursor connections)."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from graph.cursors import cursor_of_hit, cursor_of_user, place_in_hits, place_in_list
+from graph.errors import bad_input
+from graph.types import PageInfo, User, UserConnection, UserEdge
+from projections.document.search import DocumentUsers, Search
+from projections.filters import Order, Slice, Test
+from projections.relational.queries import RelationalUsers
+
+DEFAULT_PAGE = 20
+LARGEST_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PageArguments:
+    """The four arguments of a connection, as they came."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+    def slice(self, order: Order) -> Slice:
+        """What they mean in a list of this order.
+
+        Raises:
+            ClientError: they contradict each other, are out of bounds, or a cursor is none of this list.
+        """
+        if self.first is not None and self.last is not None:
+            raise bad_input("first, last: give one of them, not both")
+        return Slice(
+            count=_page_size(self.last, "last") if self.last is not None else _page_size(self.first, "first"),
+            after=place_in_list(self.after, "after", order.field) if self.after is not None else None,
+            before=place_in_list(self.before, "before", order.field) if self.before is not None else None,
+            backward=self.last is not None,
+        )
+
+
+async def page_of_users(users: RelationalUsers, test: Test, order: Order, arguments: PageArguments) -> UserConnection:
+    """One page of an ordered list from the relational view."""
+    wanted = arguments.slice(order)
+    found, more = await users.list(test, order, wanted)
+    edges = [UserEdge(cursor=cursor_of_user(user, order.field), node=User.of(user)) for user in found]
+    # The place that a cursor names was taken by somebody, so there is something on its other side.
+    has_next, has_previous = (wanted.before is not None, more) if wanted.backward else (more, wanted.after is not None)
+    return _connection(edges, has_next=has_next, has_previous=has_previous, count=lambda: users.count(test))
+
+
+async def page_of_hits(documents: DocumentUsers, search: Search, arguments: PageArguments) -> UserConnection:
+    """One page of a search in the document view: best hits first."""
+    after = place_in_hits(arguments.after, "after") if arguments.after is not None else None
+    hits, more = await documents.search(search, _page_size(arguments.first, "first"), after)
+    edges = [UserEdge(cursor=cursor_of_hit(hit), node=User.of(hit.user)) for hit in hits]
+    return _connection(edges, has_next=more, has_previous=after is not None, count=lambda: documents.count(search))
+
+
+def _page_size(wanted: int | None, argument: str) -> int:
+    if wanted is None:
+        return DEFAULT_PAGE
+    if not 0 <= wanted <= LARGEST_PAGE:
+        raise bad_input(f"{argument}: expected 0 to {LARGEST_PAGE}, found {wanted}")
+    return wanted
+
+
+def _connection(
+    edges: list[UserEdge], *, has_next: bool, has_previous: bool, count: Callable[[], Awaitable[int]]
+) -> UserConnection:
+    return UserConnection(
+        edges=edges,
+        page_info=PageInfo(
+            has_next_page=has_next,
+            has_previous_page=has_previous,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+        count=count,
+    )

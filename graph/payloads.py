@@ -1,0 +1,147 @@
+"""What mutations take and give. Expected failures are data, so that a form can show them beside its fields."""
+
+from datetime import datetime
+from enum import Enum
+
+import strawberry
+from strawberry.scalars import JSON
+
+from events.catalogue import Role
+from events.errors import Problem
+from graph.auth.tokens import AccessToken
+from graph.scalars import Position
+from graph.types import User
+
+
+@strawberry.enum(description="Why something was refused.")
+class ErrorCode(Enum):
+    """The contract's codes; `Reason` in events/errors.py are the ones that the log's rules give."""
+
+    INVALID = strawberry.enum_value("INVALID", description="The value cannot be accepted; message says why.")
+    TAKEN = strawberry.enum_value("TAKEN", description="The username or email belongs to someone else.")
+    WEAK_PASSWORD = strawberry.enum_value("WEAK_PASSWORD", description="Choose a better password; message says why.")
+    WRONG_CREDENTIALS = strawberry.enum_value(
+        "WRONG_CREDENTIALS", description="The same answer whether the account exists or not."
+    )
+    NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="There is no such user.")
+    STALE_VERSION = strawberry.enum_value("STALE_VERSION", description="expectedVersion is not the current version.")
+
+
+@strawberry.type(description="Something the client can show beside a form field.")
+class UserError:
+    code: ErrorCode = strawberry.field(description="What kind of problem it is.")
+    message: str = strawberry.field(description="For a person to read.")
+    field: list[str] | None = strawberry.field(description='Path into the input, such as ["email"].', default=None)
+
+    @classmethod
+    def of(cls, problem: Problem) -> "UserError":
+        """The problem as the graph shows it."""
+        return cls(
+            code=ErrorCode(problem.reason.value),
+            message=problem.message,
+            field=list(problem.field) if problem.field else None,
+        )
+
+
+@strawberry.type(description="What signing in gives.")
+class Session:
+    access_token: str = strawberry.field(description="A JWT (EdDSA, header kid), at most 15 minutes.")
+    access_token_expires_at: datetime = strawberry.field(description="From then on the token is refused.")
+
+    @classmethod
+    def of(cls, token: AccessToken) -> "Session":
+        """The session as the graph shows it."""
+        return cls(access_token=token.token, access_token_expires_at=token.expires_at)
+
+
+ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
+EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
+
+
+@strawberry.input(description="A new user, by itself.")
+class RegisterInput:
+    username: str = strawberry.field(description="1 to 64 letters, digits and punctuation, without @ and spaces.")
+    email: str = strawberry.field(description="An email address.")
+    name: str = strawberry.field(description="1 to 200 characters of any script.")
+    password: str = strawberry.field(description="At least 8 characters.")
+    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
+
+
+@strawberry.input(description="A new user of any role, by an ADMIN.")
+class CreateUserInput:
+    username: str = strawberry.field(description="1 to 64 letters, digits and punctuation, without @ and spaces.")
+    email: str = strawberry.field(description="An email address.")
+    name: str = strawberry.field(description="1 to 200 characters of any script.")
+    password: str = strawberry.field(description="At least 8 characters.")
+    role: Role = strawberry.field(description="What the user may do.")
+    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
+
+
+@strawberry.input(description="Who wants to sign in.")
+class LoginInput:
+    login: str = strawberry.field(description="Username or email.")
+    password: str = strawberry.field(description="The password.")
+
+
+@strawberry.input(
+    description="Fields left out, or null, stay as they are; attributes is a JSON merge patch (RFC 7396)."
+)
+class UpdateUserInput:
+    id: strawberry.ID = strawberry.field(description="Whom to change.")
+    username: str | None = strawberry.field(default=None, description="The new username.")
+    email: str | None = strawberry.field(default=None, description="The new email.")
+    name: str | None = strawberry.field(default=None, description="The new name.")
+    attributes: JSON | None = strawberry.field(default=None, description="What to merge into the attributes.")
+    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+
+
+@strawberry.input(description="A new password for oneself.")
+class ChangePasswordInput:
+    current_password: str = strawberry.field(description="The one that is in force.")
+    new_password: str = strawberry.field(description="At least 8 characters.")
+
+
+@strawberry.input(description="Another role for a user.")
+class ChangeRoleInput:
+    id: strawberry.ID = strawberry.field(description="Whom to change.")
+    role: Role = strawberry.field(description="The new role.")
+    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+
+
+@strawberry.input(description="Whom to delete.")
+class DeleteUserInput:
+    id: strawberry.ID = strawberry.field(description="Whom to delete.")
+    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+
+
+ERRORS = "What stood in the way; empty if it was done."
+POSITION = "Of the last event that this caused; a view that has reached it shows the change."
+
+
+@strawberry.type(description="The new user and its session, or errors.")
+class RegisterPayload:
+    user: User | None = strawberry.field(default=None, description="The new user.")
+    session: Session | None = strawberry.field(default=None, description="The new user is signed in.")
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="The user as it is now, or errors.")
+class UserPayload:
+    user: User | None = strawberry.field(default=None, description="The user after the change.")
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="The new session, or errors.")
+class SessionPayload:
+    session: Session | None = strawberry.field(default=None, description="The new session.")
+    user: User | None = strawberry.field(default=None, description="Who is signed in now.")
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="Who is gone, or errors.")
+class DeleteUserPayload:
+    deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="Who is gone.")
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)

@@ -1,0 +1,47 @@
+"""The contract's own scalars."""
+
+from datetime import datetime
+from typing import Any, NewType
+
+import strawberry
+from strawberry.scalars import JSON
+from strawberry.types.scalar import ScalarDefinition
+
+Position = NewType("Position", int)
+
+
+def _position(text: Any) -> int:
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise ValueError(f'a position is a decimal string such as "42", found {text!r:.80}')
+    return int(text)
+
+
+def _instant(text: Any) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ValueError(f'an instant is ISO 8601 such as "2026-01-31T12:00:00Z", found {text!r:.80}') from None
+    if instant.tzinfo is None:
+        raise ValueError(f'an instant needs an offset, such as the Z of "2026-01-31T12:00:00Z", found {text!r:.80}')
+    return instant
+
+
+POSITION = strawberry.scalar(
+    name="Position",
+    description=(
+        "A place in the event log, as a decimal string. Positions are dense and commit-ordered: whoever has\n"
+        "seen position N has seen every event up to N. Clients store it and hand it back; they never do sums on it."
+    ),
+    serialize=str,
+    parse_value=_position,
+)
+DATE_TIME = strawberry.scalar(
+    name="DateTime",
+    description="An instant, ISO 8601 with an offset, microseconds kept.",
+    serialize=datetime.isoformat,
+    parse_value=_instant,
+)
+ANY_JSON = strawberry.scalar(name="JSON", description="Any JSON value.")
+
+SCALARS: dict[object, ScalarDefinition] = {Position: POSITION, datetime: DATE_TIME, JSON: ANY_JSON}
+"""Python types and the scalars that stand for them, for the schema's configuration."""

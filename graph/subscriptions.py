@@ -1,0 +1,56 @@
+"""Subscriptions: changes as they happen."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+
+from events.catalogue import Recorded
+from events.user import User
+from graph.auth.permissions import Right, may
+from graph.context import Info
+from graph.errors import bad_input, forbidden
+from graph.queries import user_id_of
+from graph.types import UserChange, UserEventType
+
+
+async def user_changes(
+    info: Info,
+    user_id: Annotated[strawberry.ID | None, strawberry.argument(description="Only changes of this user.")] = None,
+    types: Annotated[
+        list[UserEventType] | None, strawberry.argument(description="Only changes of these types.")
+    ] = None,
+) -> AsyncIterator[UserChange]:
+    viewer = await info.context.signed_in()
+    whose = _visible(viewer, user_id)
+    kinds = frozenset(kind.value for kind in types) if types is not None else None
+
+    def wanted(recorded: Recorded) -> bool:
+        return (whose is None or recorded.stream_id == whose) and (kinds is None or recorded.type in kinds)
+
+    async with aclosing(info.context.services.feed.changes(wanted)) as changes:
+        async for change in changes:
+            yield UserChange.of(change)
+
+
+def _visible(viewer: User, asked: str | None) -> UUID | None:
+    """The one user whose changes the viewer is to see; None for everybody's."""
+    everybody = may(viewer.role, Right.READ_ANY_USER)
+    if asked is None:
+        return None if everybody else viewer.id
+    user_id = user_id_of(asked)
+    if user_id is None:
+        raise bad_input(f"userId: not an id of a user: {asked!r:.80}")
+    if not everybody and user_id != viewer.id:
+        raise forbidden("you may only follow your own record")
+    return user_id
+
+
+@strawberry.type(description="What can be listened to.")
+class Subscription:
+    user_changes: AsyncIterator[UserChange] = strawberry.subscription(
+        resolver=user_changes,
+        description="Changes from now on. A CUSTOMER sees only changes of its own record.",
+    )
