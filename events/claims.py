@@ -63,7 +63,8 @@ class ClaimsKey:
 
     def digest(self, claim: Claim) -> bytes:
         """What the table keeps of a claim: 32 bytes."""
-        return hmac.digest(self._secret, f"{claim.kind}\0{claim.value}".encode(), hashlib.sha256)
+        text = f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")  # a login may be any text
+        return hmac.digest(self._secret, text, hashlib.sha256)
 
     @property
     def fingerprint(self) -> bytes:
@@ -93,6 +94,11 @@ async def owner_of(database: Database, key: ClaimsKey, claim: Claim) -> UUID | N
         "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s", (claim.kind, key.digest(claim))
     )
     return UUID(bytes=row[0]) if row else None
+
+
+async def has_admin(database: Database) -> bool:
+    """Whether any user is an ADMIN, as of the last commit."""
+    return await database.fetch_one("SELECT 1 FROM claims WHERE kind = %s LIMIT 1", (ADMIN_SEAT,)) is not None
 
 
 async def move_claims(

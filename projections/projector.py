@@ -152,7 +152,7 @@ class Projector:
         while True:
             async with turn(self._database, self._view.name, wait_seconds=TURN_SECONDS) as session:
                 if session is not None:
-                    log.info("projector.active", view=self._view.name, process=self._process)
+                    log.info("projector.active", view=self._view.name)
                     yield session
                     return
             if not told:

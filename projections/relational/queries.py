@@ -6,6 +6,7 @@ from events.database import Database
 from events.user import User
 from projections.filters import Order, Slice, Test
 from projections.relational.rows import COLUMNS, user_of
+from projections.relational.tables import missing_is_told
 from projections.relational.where import beyond, condition, ordering
 
 GET = f"SELECT {COLUMNS} FROM users WHERE id = %s"  # noqa: S608 - constants
@@ -21,19 +22,23 @@ class RelationalUsers:
 
     async def get(self, user_id: UUID) -> User | None:
         """One user, or None."""
-        row = await self._database.fetch_one(GET, (user_id.bytes,))
+        with missing_is_told():
+            row = await self._database.fetch_one(GET, (user_id.bytes,))
         return user_of(row) if row else None
 
     async def count(self, test: Test) -> int:
         """How many users pass the test."""
         where, parameters = condition(test)
-        row = await self._database.fetch_one(COUNT.format(where=where), parameters)
+        with missing_is_told():
+            row = await self._database.fetch_one(COUNT.format(where=where), parameters)
         return int(row[0]) if row else 0
 
     async def list(self, test: Test, order: Order, wanted: Slice) -> tuple[list[User], bool]:
         """The users of a slice, in order, and whether there are more beyond it in the direction of the slice."""
         sql, parameters = list_statement(test, order, wanted)
-        users = [user_of(row) for row in await self._database.fetch_all(sql, parameters)]
+        with missing_is_told():
+            rows = await self._database.fetch_all(sql, parameters)
+        users = [user_of(row) for row in rows]
         more, users = len(users) > wanted.count, users[: wanted.count]
         return (users[::-1] if wanted.backward else users), more
 

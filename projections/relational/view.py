@@ -9,12 +9,8 @@ atomic), so a checkpoint always describes the rows that it came with.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
-
-from asyncmy.errors import ProgrammingError
 
 from events.catalogue import Recorded
 from events.database import Connection, Database
@@ -22,47 +18,27 @@ from events.user import User
 from projections.errors import CheckpointMoved, ViewMissing
 from projections.folding import Folded, Held, fold
 from projections.relational import NAME
-from projections.relational.rows import COLUMNS, row_of, user_of
+from projections.relational.rows import row_of, user_of
+from projections.relational.tables import (
+    BESIDE,
+    CREATE_CHECKPOINT,
+    CREATE_USERS,
+    DROP,
+    FORMER,
+    LIVE,
+    MOVE_CHECKPOINT,
+    READ_CHECKPOINT,
+    START_CHECKPOINT,
+    SWAP,
+    Tables,
+    missing_is_told,
+)
+from projections.turns import turn
 
-NO_SUCH_TABLE: Final = 1146
 ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
 
-# username, email and name compare without case and with accents, as the claims do. The indexes serve the five
-# orders and the filters of `users`; InnoDB appends the primary key to each, which breaks ties.
-CREATE_USERS = """
-CREATE TABLE IF NOT EXISTS {users} (
-    id         BINARY(16)      NOT NULL,
-    username   VARCHAR(64)     NOT NULL,
-    email      VARCHAR(254)    NOT NULL,
-    name       VARCHAR(200)    NOT NULL,
-    role       VARCHAR(32)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    attributes JSON            NOT NULL,
-    version    INT UNSIGNED    NOT NULL,
-    position   BIGINT UNSIGNED NOT NULL COMMENT 'of the last event in this row',
-    created_at DATETIME(6)     NOT NULL COMMENT 'UTC',
-    updated_at DATETIME(6)     NOT NULL COMMENT 'UTC',
-    PRIMARY KEY (id),
-    KEY by_username (username),
-    KEY by_email (email),
-    KEY by_name (name),
-    KEY by_created_at (created_at),
-    KEY by_updated_at (updated_at),
-    KEY by_role (role, created_at)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_ci
-"""
-CREATE_CHECKPOINT = """
-CREATE TABLE IF NOT EXISTS {checkpoint} (
-    id       TINYINT UNSIGNED NOT NULL,
-    position BIGINT UNSIGNED  NOT NULL,
-    PRIMARY KEY (id),
-    CHECK (id = 1)
-)
-"""
-START_CHECKPOINT = "INSERT IGNORE INTO {checkpoint} (id, position) VALUES (1, 0)"
-# The second condition is always true. It makes the statement fail when the users' table is gone.
-READ_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))"
-MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND position = %s"
+
 READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = """
@@ -72,29 +48,6 @@ ON DUPLICATE KEY UPDATE
     username = new.username, email = new.email, name = new.name, role = new.role, attributes = new.attributes,
     version = new.version, position = new.position, created_at = new.created_at, updated_at = new.updated_at
 """
-DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}"
-SWAP = """
-RENAME TABLE
-    users TO users_old, users_checkpoint TO users_old_checkpoint,
-    users_rebuild TO users, users_rebuild_checkpoint TO users_checkpoint
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """Names of the two tables of one copy of the view. Only the constants below are ever used."""
-
-    users: str
-    checkpoint: str
-
-    def sql(self, statement: str, **parts: str) -> str:
-        """The statement about these tables. Nothing but names and placeholders ever goes in."""
-        return statement.format(users=self.users, checkpoint=self.checkpoint, columns=COLUMNS, **parts)
-
-
-LIVE: Final = Tables("users", "users_checkpoint")
-BESIDE: Final = Tables("users_rebuild", "users_rebuild_checkpoint")
-FORMER: Final = Tables("users_old", "users_old_checkpoint")
 
 
 class RelationalView:
@@ -108,14 +61,12 @@ class RelationalView:
 
     async def prepare(self) -> None:
         """Make the tables if they are not both there. One without the other is of no use: the rest is dropped."""
-        try:
-            await self.checkpoint()
-        except ViewMissing:
+        if await self._is_missing():
             await self._make()
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
-        with _missing_is_told():
+        with missing_is_told():
             row = await self._database.fetch_one(self._tables.sql(READ_CHECKPOINT))
         if row is None:
             raise ViewMissing(NAME)
@@ -124,7 +75,7 @@ class RelationalView:
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         """See `View.apply`. One transaction; the checkpoint's row lock keeps other writers out until COMMIT."""
         last = events[-1].position
-        with _missing_is_told():
+        with missing_is_told():
             async with self._database.transaction() as connection:
                 moved = await connection.execute(self._tables.sql(MOVE_CHECKPOINT), (last, after))
                 if moved != 1:
@@ -147,9 +98,19 @@ class RelationalView:
         await self._database.execute(SWAP)
         await self._database.execute(FORMER.sql(DROP))
 
+    async def _is_missing(self) -> bool:
+        try:
+            await self.checkpoint()
+        except ViewMissing:
+            return True
+        return False
+
     async def _make(self) -> None:
-        for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
-            await self._database.execute(self._tables.sql(statement))
+        """One process at a time: a second one would drop what the first has just made."""
+        async with turn(self._database, f"make.{self._tables.users}", wait_seconds=30) as session:
+            if session is not None and await self._is_missing():
+                for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
+                    await session.execute(self._tables.sql(statement))
 
     async def _held(self, connection: Connection, user_ids: set[UUID]) -> dict[UUID, Held]:
         ids = [user_id.bytes for user_id in user_ids]
@@ -165,16 +126,6 @@ class RelationalView:
             rows = ", ".join(f"({_placeholders(10)})" for _ in users)
             values = [value for user in users for value in row_of(user)]
             await connection.execute(self._tables.sql(UPSERT_USERS, rows=rows), values)
-
-
-@contextmanager
-def _missing_is_told() -> Iterator[None]:
-    try:
-        yield
-    except ProgrammingError as error:
-        if error.args and error.args[0] == NO_SUCH_TABLE:
-            raise ViewMissing(NAME) from error
-        raise
 
 
 def _placeholders(count: int) -> str:

@@ -1,0 +1,114 @@
+"""The aiohttp application: /graphql, its assets, /healthz and /readyz."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from events.errors import EventsError
+from events.ids import NewId
+from graph import graphiql
+from graph.context import Services
+from graph.schema import make_schema
+from graph.view import View, refusal
+from projections.errors import ProjectionError
+
+log = structlog.get_logger(__name__)
+
+BODY_BYTES = 2 * 1024 * 1024
+CHECK_SECONDS = 2.0
+
+Check = Callable[[], Awaitable[object]]
+"""Raises an EventsError or ProjectionError while something that is needed is away."""
+
+
+def make_app(services: Services, checks: Mapping[str, Check]) -> web.Application:
+    """The application. Whoever runs it also runs `services.feed`, once the log has its tables."""
+    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlating(services.new_id), _refusing])
+    view = View(make_schema(), services)
+
+    async def closing(_: web.Application) -> None:
+        await view.close_sockets()
+
+    app.on_shutdown.append(closing)
+    app.on_response_prepare.append(_harden)
+    app.router.add_route("*", "/graphql", view)
+    app.router.add_get("/", _to_graphql)
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz(checks))
+    graphiql.add_routes(app)
+    return app
+
+
+async def _to_graphql(_: web.Request) -> web.Response:
+    raise web.HTTPFound("/graphql")
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    """The process runs. Says nothing of databases: restarting it would not bring one back."""
+    return web.json_response({"status": "alive"})
+
+
+def _readyz(checks: Mapping[str, Check]) -> Handler:
+    async def readyz(_: web.Request) -> web.Response:
+        """Whether requests can be answered now, and what is missing if not."""
+        outcomes = await asyncio.gather(*map(_outcome, checks.values()))
+        found = dict(zip(checks, outcomes, strict=True))
+        ready = all(outcome == "ok" for outcome in outcomes)
+        body = {"status": "ready" if ready else "not ready", "checks": found}
+        return web.json_response(body, status=200 if ready else 503)
+
+    return readyz
+
+
+async def _outcome(check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except (EventsError, ProjectionError) as error:
+        return type(error).__name__
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} s"
+    return "ok"
+
+
+def _correlating(new_id: NewId) -> Middleware:
+    @web.middleware
+    async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Give each request an id that its answer, its log lines and its events carry."""
+        request["correlation"] = new_id()
+        with structlog.contextvars.bound_contextvars(correlation=str(request["correlation"])):
+            return await handler(request)
+
+    return correlate
+
+
+@web.middleware
+async def _refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say in GraphQL's form what went wrong before or around an operation."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge:
+        return refusal(413, f"the request has more than {BODY_BYTES} bytes")
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("http.internal", path=request.path)
+        body = {
+            "errors": [
+                {
+                    "message": "something went wrong on the server",
+                    "extensions": {"code": "INTERNAL", "correlationId": str(request["correlation"])},
+                }
+            ]
+        }
+        return web.json_response(body, status=500)
+
+
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.pop("Server", None)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Request-Id"] = str(request.get("correlation", ""))
+    response.headers.setdefault("Cache-Control", "no-store")

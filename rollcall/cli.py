@@ -1,0 +1,179 @@
+"""The command line."""
+
+import getpass
+import sys
+from collections.abc import Awaitable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graph.schema import make_schema
+from rollcall import exits
+from rollcall.dev import dev as run_dev
+from rollcall.logs import configure_logging
+from rollcall.operations import add_admin, change_password, import_file, rebuild_view, show_status
+from rollcall.running import run
+from rollcall.serving import project
+from rollcall.serving import serve as run_api
+from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.userfile import FieldMap, UserFileError, parse_mapping
+
+app = typer.Typer(
+    help="Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.\n\n"
+    "Settings are ROLLCALL_* variables. Without ROLLCALL_MYSQL_URL and ROLLCALL_MONGO_URL, private servers are "
+    "used whose data is in ROLLCALL_DATA_DIR (var).\n\n"
+    "Exit codes: 0 done; 1 done, but not all is well; 2 a setting, argument or file cannot be used; "
+    "3 a fault; 4 a database is away; 130 stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class ViewName(StrEnum):
+    """The views, as the command line calls them."""
+
+    MYSQL = "mysql"
+    MONGO = "mongo"
+
+
+View = Annotated[ViewName, typer.Argument(help="Which view.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command()
+def dev() -> None:
+    """Run everything on this machine: private servers, the API and both projectors, until Ctrl-C.
+
+    Prints a line that begins with `ready` when all of it works. A second start on the same ROLLCALL_DATA_DIR goes
+    on where the first one stopped.
+    """
+    settings = _settings("dev")
+    run(_finally_ok(run_dev(settings, _say)), when_stopped=exits.OK)
+
+
+@app.command()
+def serve() -> None:
+    """Run the API: GraphQL over HTTP and WebSocket at /graphql, /healthz, /readyz.
+
+    It listens at once on ROLLCALL_HOST and ROLLCALL_PORT, and waits for databases that are away.
+    """
+    run(_finally_ok(run_api(_settings("api"))), when_stopped=exits.OK)
+
+
+@app.command()
+def projector(view: View) -> None:
+    """Keep one view in step with the log, until it is told to stop.
+
+    Of several projectors of one view, one works and the others stand by. Exit code 3: the view is FAULTED.
+    """
+    run(_finally_ok(project(_settings(f"projector-{view}"), view)), when_stopped=exits.OK)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show how the projections are doing: state, position, lag, last error. Exit code 1 unless all are live."""
+    run(show_status(_settings("status"), as_json=as_json))
+
+
+@app.command()
+def rebuild(view: View) -> None:
+    """Make a view anew from the log, beside the one that serves, and swap the two when it has caught up.
+
+    The projector may go on meanwhile. If it is interrupted, the live view is as it was.
+    """
+    run(rebuild_view(_settings("rebuild"), view))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON lines (MongoDB Extended JSON included), a JSON array, or CSV.")],
+    mapping: Annotated[
+        str,
+        typer.Option(
+            "--map",
+            metavar="TARGET=FIELD,...",
+            help="Which fields of the file are username, email, name, role and password_hash, where the names "
+            "differ, such as: username=login,password_hash=password",
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Register the users of a file. What can go in goes in; every refused line is told with its reason.
+
+    A row without a username gets one from its email; without a name, its username. Fields that are not named above
+    become attributes. Passwords are never in the file: give a hash (argon2, bcrypt, pbkdf2_sha256) or none, and the
+    user cannot sign in until `rollcall set-password`. A second run of the same file adds nothing. Exit code 1: some
+    lines were refused.
+    """
+    settings = _settings("import")
+    try:
+        fields = parse_mapping(mapping) if mapping else FieldMap()
+    except UserFileError as error:
+        raise typer.BadParameter(str(error), param_hint="--map") from error
+    run(import_file(settings, file, fields, as_json=as_json))
+
+
+@app.command("create-admin")
+def create_admin(
+    username: Annotated[str, typer.Argument(help="The new administrator's username.")],
+    email: Annotated[str, typer.Argument(help="And email.")],
+    name: Annotated[str, typer.Option(help="The person's name; the username if not given.")] = "",
+) -> None:
+    """Make a new ADMIN. The password is asked for, or read from standard input if that is no terminal."""
+    settings = _settings("create-admin")
+    run(add_admin(settings, username, email, name or username, _new_password()))
+
+
+@app.command("set-password")
+def set_password(login: Annotated[str, typer.Argument(help="Username or email.")]) -> None:
+    """Set a user's password, such as of one who was imported without any.
+
+    The password is asked for, or read from standard input if that is no terminal.
+    """
+    settings = _settings("set-password")
+    run(change_password(settings, login, _new_password()))
+
+
+@app.command()
+def schema() -> None:
+    """Print the GraphQL schema, for generated types."""
+    sys.stdout.write(make_schema().as_str() + "\n")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _settings(process: str) -> Settings:
+    try:
+        settings = load_settings()
+    except BadSettings as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(exits.BAD_INPUT) from None
+    configure_logging(settings, process)
+    return settings
+
+
+def _new_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("New password: ")
+    if getpass.getpass("Again: ") != password:
+        sys.stderr.write("error: the two differ; nothing was done\n")
+        raise typer.Exit(exits.BAD_INPUT)
+    return password
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def _finally_ok(work: Awaitable[None]) -> int:
+    await work
+    return exits.OK

@@ -1,0 +1,159 @@
+"""`rollcall dev`: the whole installation on one machine, in one command.
+
+Private servers, the API and both projectors, each a process of its own. What stops is started again; all of it ends
+with this process, however that ends.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+import structlog
+
+from events.backoff import backoff
+from graph.auth.passwords import Passwords
+from projections.reports import State
+from projections.status import read_status
+from rollcall.admins import FIRST_ADMIN, ensure_first_admin
+from rollcall.embedded import tether
+from rollcall.exits import FAULT
+from rollcall.house import House, open_house, when_possible
+from rollcall.keys import kept_secret
+from rollcall.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 4.0
+READY_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of the installation."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+PARTS = (
+    Part("api", ("serve",)),
+    Part("mysql_users", ("projector", "mysql")),
+    Part("mongo_users", ("projector", "mongo")),
+)
+
+
+async def dev(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run everything until cancelled. Says a line that begins with `ready` when all of it works.
+
+    Raises:
+        BadSettings, ServersUnavailable: it cannot be started; says why.
+    """
+    async with open_house(settings, say) as house, house.passwords() as passwords:
+        await when_possible(house.prepare_log)
+        password = await _first_password(house, passwords)
+        await house.prepare_views()
+        running: dict[str, int] = {}
+        async with asyncio.TaskGroup() as parts:
+            for part in PARTS:
+                parts.create_task(_keep_running(part, running))
+            await _until_ready(house, running)
+            say(f"ready  {_address(settings)}/graphql  sign in as {FIRST_ADMIN} with {password}")
+
+
+async def _first_password(house: House, passwords: Passwords) -> str:
+    """See that there is an administrator; how to sign in as it."""
+    given = house.settings.admin_password
+    if given is not None:
+        await ensure_first_admin(house, passwords, given.get_secret_value())
+        return "the password in ROLLCALL_ADMIN_PASSWORD"
+    path = house.settings.data_dir / "keys" / "first-admin-password"
+    password = kept_secret(path, lambda: secrets.token_urlsafe(12))
+    await ensure_first_admin(house, passwords, password)
+    account = await house.commands.find(FIRST_ADMIN)
+    if account and await passwords.verify(account.password_hash, password):
+        return f"password {password}"
+    return "the password that you have set"
+
+
+async def _keep_running(part: Part, running: dict[str, int]) -> None:
+    """Run one part, again whenever it ends, except when it says that running it again is of no use."""
+    pauses = backoff(first=0.5, longest=10.0)
+    while True:
+        started = asyncio.get_running_loop().time()
+        status = await _run(part, running)
+        if status == FAULT:
+            log.error("dev.faulted", part=part.name, status=status, hint="`rollcall status` says why")
+            return
+        if asyncio.get_running_loop().time() - started > 60:
+            pauses = backoff(first=0.5, longest=10.0)
+        pause = next(pauses)
+        log.warning("dev.restarting", part=part.name, status=status, retry_in=pause)
+        await asyncio.sleep(pause)
+
+
+async def _run(part: Part, running: dict[str, int]) -> int:
+    """Run one part to its end, in a session of its own: Ctrl-C reaches this process only, which stops its parts."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        tether.__file__,
+        str(os.getpid()),
+        sys.executable,
+        "-m",
+        "rollcall",
+        *part.arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    running[part.name] = process.pid
+    try:
+        return await process.wait()
+    finally:
+        del running[part.name]
+        if process.returncode is None:
+            await _stop(process)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _until_ready(house: House, running: dict[str, int]) -> None:
+    """Wait until the API answers and both views are live, by the word of the processes started here."""
+    async with aiohttp.ClientSession() as client:
+        while not (  # noqa: ASYNC110 - other processes cannot set an Event
+            await _answers(client, house.settings) and await _live(house, running)
+        ):
+            await asyncio.sleep(READY_POLL_SECONDS)
+
+
+async def _answers(client: aiohttp.ClientSession, settings: Settings) -> bool:
+    try:
+        async with client.get(f"{_address(settings)}/readyz") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def _live(house: House, running: dict[str, int]) -> bool:
+    return all(
+        status.state is State.LIVE and status.process.endswith(f":{running.get(status.name)}")
+        for status in await read_status(house.database)
+    )
+
+
+def _address(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{host}:{settings.port}"

@@ -1,0 +1,114 @@
+"""Start, await and stop other programs."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollcall.embedded import tether
+from rollcall.embedded.errors import CommandFailed
+
+STOP_WITHIN = 8.0  # seconds between SIGTERM and SIGKILL; `rollcall dev` promises to be gone after 10
+POLL_EVERY = 0.02  # seconds
+LAST_LINES = 15
+ERROR = re.compile(r'\[ERROR\]|"s":"[EF]"')  # as mysqld and mongod mark a line that tells what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A program started by this process; all that it prints is in `log`."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def ended(self) -> bool:
+        return self.popen.poll() is not None
+
+    def printed(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def last_lines(self) -> str:
+        """Of the errors if there are any: after them mongod prints pages on how it shuts down."""
+        lines = self.printed().splitlines()
+        lines = [line for line in lines if ERROR.search(line)] or lines
+        return "\n".join(lines[-LAST_LINES:]) or "(it printed nothing)"
+
+
+def spawn(command: Sequence[str], log: Path, directory: Path | None = None) -> Child:
+    """Start `command` in a session of its own, where a terminal's Ctrl-C does not reach it.
+
+    It gets SIGTERM when the thread that calls this ends: call it where the event loop runs, never in a
+    worker thread. The log of the run before is kept as `LOG.old`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists():
+        log.replace(log.with_name(f"{log.name}.old"))
+    with log.open("wb") as output:
+        popen = subprocess.Popen(  # noqa: S603 - the commands are made in this package
+            [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=directory,
+            env={**os.environ, "LC_ALL": "C"},  # the outputs that are parsed are the English ones
+        )
+    return Child(popen, log)
+
+
+async def run(command: Sequence[str], log: Path, directory: Path | None = None) -> str:
+    """Run `command` to its end and return what it printed; raise CommandFailed if it fails."""
+    child = spawn(command, log, directory)
+    try:
+        await until(child.ended)
+    finally:
+        await to_the_end(stop([child]))
+    if status := child.popen.returncode:
+        raise CommandFailed(Path(command[0]).name, status, child.last_lines())
+    return child.printed()
+
+
+async def stop(children: Sequence[Child]) -> None:
+    """SIGTERM to all that still run, SIGKILL to those that do not heed it in time."""
+    for signal_, limit in ((signal.SIGTERM, STOP_WITHIN), (signal.SIGKILL, STOP_WITHIN)):
+        for child in children:
+            child.popen.send_signal(signal_)  # sends nothing to one that has ended
+        if await until(lambda: all(child.ended() for child in children), limit):
+            return
+
+
+async def until(condition: Callable[[], bool], limit: float | None = None) -> bool:
+    """Wait for `condition`, at most `limit` seconds, and return whether it came true.
+
+    It is polled because the things waited for here, a lock and other processes, cannot be awaited.
+    """
+    deadline = None if limit is None else time.monotonic() + limit
+    while not condition():
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(POLL_EVERY)
+    return True
+
+
+async def to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Await all of `work` even when cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,13 @@
+"""What the exit codes of the commands mean."""
+
+OK = 0
+NOT_ALL = 1
+"""Done, but not all is well: lines were refused, or a projection is not live."""
+BAD_INPUT = 2
+"""A setting, an argument or a file cannot be used; nothing was done."""
+FAULT = 3
+"""Something is wrong that trying again does not mend: a faulted projector, another master key."""
+UNAVAILABLE = 4
+"""A database is away, or private servers cannot be had here."""
+INTERRUPTED = 130
+"""Stopped by SIGINT or SIGTERM before the work was done."""

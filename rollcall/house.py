@@ -1,0 +1,175 @@
+"""Wire the floors together: the one place that knows how everything is made from the settings."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from events.appender import Appender
+from events.backoff import backoff
+from events.claims import ClaimsKey, check_claims_key
+from events.commands import UserCommands
+from events.database import Address, Database
+from events.errors import DatabaseUnavailable
+from events.feed import Feed
+from events.ids import new_id
+from events.migrations import migrate
+from events.store import EventStore
+from events.wakeup import HeadPoll
+from graph.auth.passwords import PROFILES, Passwords
+from graph.auth.signin import SignIn
+from graph.auth.tokens import AccessTokens, SigningKey
+from graph.context import Services
+from projections.document.client import MongoClient
+from projections.document.search import DocumentUsers
+from projections.document.view import DocumentView
+from projections.errors import ViewUnavailable
+from projections.projector import Projector
+from projections.relational.queries import RelationalUsers
+from projections.relational.view import RelationalView
+from projections.view import Rebuildable
+from rollcall.embedded import Addresses, servers
+from rollcall.keys import Keys, keys_of
+from rollcall.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+TOKEN_LIFETIME = timedelta(minutes=15)
+TOKEN_ISSUER = "rollcall"  # noqa: S105
+TOKEN_AUDIENCE = "rollcall"  # noqa: S105
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a process of this installation works with. `prepare` must have been run once before it is used."""
+
+    settings: Settings
+    keys: Keys
+    database: Database
+    mongo: MongoClient
+
+    @property
+    def claims_key(self) -> ClaimsKey:
+        """The key of usernames and emails."""
+        return ClaimsKey.derived_from(self.keys.master)
+
+    @property
+    def store(self) -> EventStore:
+        """The log, to read."""
+        return EventStore(self.database)
+
+    @property
+    def commands(self) -> UserCommands:
+        """The log, to write."""
+        appender = Appender(self.database, self.claims_key, now, new_id)
+        return UserCommands(self.database, self.store, appender, self.claims_key, new_id)
+
+    @property
+    def views(self) -> dict[str, Rebuildable]:
+        """The views by the short names that the command line has for them."""
+        return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
+
+    def projector(self, view: str) -> Projector:
+        """The projector of a view."""
+        return Projector(
+            view=self.views[view],
+            store=self.store,
+            wakeup=HeadPoll(self.store),
+            database=self.database,
+            process=f"{socket.gethostname()}:{os.getpid()}",
+            clock=time.monotonic,
+        )
+
+    @asynccontextmanager
+    async def passwords(self) -> AsyncIterator[Passwords]:
+        """The threads that hash passwords."""
+        passwords = Passwords(PROFILES[self.settings.password_profile], self.settings.password_threads)
+        try:
+            yield passwords
+        finally:
+            passwords.close()
+
+    def services(self, passwords: Passwords) -> Services:
+        """What the graph needs."""
+        signing_key = SigningKey.from_seed(self.keys.signing)
+        tokens = AccessTokens(signing_key, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now)
+        commands = self.commands
+        return Services(
+            database=self.database,
+            mongo=self.mongo,
+            commands=commands,
+            feed=Feed(self.store, HeadPoll(self.store)),
+            relational=RelationalUsers(self.database),
+            documents=DocumentUsers(self.mongo.documents),
+            sign_in=SignIn(commands, passwords, tokens, new_id),
+            tokens=tokens,
+            new_id=new_id,
+        )
+
+    async def prepare_log(self) -> None:
+        """Make the log's tables if they are missing, and find out whether the keys fit the log.
+
+        Raises:
+            DatabaseUnavailable: MySQL is away.
+            WrongClaimsKey, MigrationError: this program must not work on this log.
+        """
+        for applied in await migrate(self.database, "events", "projections"):
+            log.info("migration.applied", name=applied)
+        await check_claims_key(self.database, self.claims_key)
+
+    async def prepare_views(self) -> None:
+        """Make what is missing of the views, empty; one whose database is away does not hold up the other."""
+        await asyncio.gather(*(when_possible(view.prepare) for view in self.views.values()))
+
+
+async def when_possible(work: Callable[[], Awaitable[object]]) -> None:
+    """Do it, waiting for a database that is away and saying so."""
+    pauses = backoff()
+    while True:
+        try:
+            await work()
+        except (DatabaseUnavailable, ViewUnavailable) as error:
+            pause = next(pauses)
+            log.warning("start.waiting", error=str(error), retry_in=pause)
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[House]:
+    """The house that the settings describe, with its private servers if it has no others.
+
+    Raises:
+        BadSettings: a key is missing.
+        ServersUnavailable: private servers cannot be had on this machine.
+    """
+    keys = keys_of(settings)
+    async with _addresses(settings, report) as addresses:
+        database = Database.at(Address.parse(addresses.mysql_url), size=32)
+        mongo = MongoClient(addresses.mongo_url)
+        try:
+            yield House(settings, keys, database, mongo)
+        finally:
+            mongo.close()
+            await database.close()
+
+
+@asynccontextmanager
+async def _addresses(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
+    if settings.mysql_url is not None and settings.mongo_url is not None:
+        yield Addresses(settings.mysql_url.get_secret_value(), settings.mongo_url.get_secret_value())
+    else:
+        async with servers(settings.data_dir, report) as addresses:
+            yield addresses

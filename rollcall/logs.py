@@ -1,0 +1,45 @@
+"""Logs on standard error: one line an event, for people on a terminal, as JSON for machines."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from rollcall.settings import Settings
+
+
+def configure_logging(settings: Settings, process: str) -> None:
+    """Send the log lines of this program and of its libraries to standard error in the form that is set."""
+    structlog.contextvars.bind_contextvars(process=process)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(settings)))
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    for library in ("pymongo", "asyncio", "aiohttp"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    # It logs every warning of the server, such as that a table of IF NOT EXISTS does exist.
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)
+
+
+def _rendering(settings: Settings) -> list[Any]:
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    if console:
+        return [remove, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [remove, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]

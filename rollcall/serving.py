@@ -1,0 +1,77 @@
+"""The API process and the projector processes."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from aiohttp import web
+
+from events.errors import DatabaseUnavailable
+from graph.app import Check, make_app
+from rollcall.admins import ensure_first_admin
+from rollcall.house import House, open_house, when_possible
+from rollcall.settings import BadSettings, Settings
+
+log = structlog.get_logger(__name__)
+
+SHUTDOWN_SECONDS = 3.0
+"""How long requests that are being answered may take at a stop."""
+
+
+async def serve(settings: Settings) -> None:
+    """Answer requests until cancelled. It listens at once, and is ready when its databases are.
+
+    Raises:
+        BadSettings: the port is taken, or a variable cannot be used.
+        WrongClaimsKey, MigrationError: this program must not work on this log.
+    """
+    async with (
+        open_house(settings, lambda line: log.info("servers", step=line)) as house,
+        house.passwords() as passwords,
+    ):
+        services = house.services(passwords)
+        prepared = asyncio.Event()
+        runner = web.AppRunner(
+            make_app(services, _checks(house, prepared)), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+        )
+        try:
+            await runner.setup()
+            await _listen(runner, settings)
+            await when_possible(house.prepare_log)
+            if settings.admin_password is not None:
+                password = settings.admin_password.get_secret_value()
+                await when_possible(lambda: ensure_first_admin(house, passwords, password))
+            prepared.set()
+            await asyncio.gather(house.prepare_views(), services.feed.run())
+        finally:
+            await runner.cleanup()
+
+
+async def project(settings: Settings, view: str) -> None:
+    """Keep one view in step until cancelled.
+
+    Raises:
+        BadSettings: a variable cannot be used.
+        Exception: what waiting does not mend; the view is FAULTED.
+    """
+    async with open_house(settings, lambda line: log.info("servers", step=line)) as house:
+        await when_possible(house.prepare_log)
+        await house.projector(view).run()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, reuse_address=True).start()
+    except OSError as error:
+        raise BadSettings(
+            f"ROLLCALL_HOST, ROLLCALL_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        ) from error
+    log.info("serving", addresses=[f"http://{address[0]}:{address[1]}/graphql" for address in runner.addresses])
+
+
+def _checks(house: House, prepared: asyncio.Event) -> Mapping[str, Check]:
+    async def tables() -> None:
+        if not prepared.is_set():
+            raise DatabaseUnavailable("the log's tables are not there yet")
+
+    return {"mysql": lambda: house.database.fetch_one("SELECT 1"), "mongodb": house.mongo.ping, "tables": tables}

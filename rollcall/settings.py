@@ -1,0 +1,117 @@
+"""Settings: `ROLLCALL_*` variables, each checked at the start. The one place that reads the environment.
+
+docs/operations.md has the same list for operators; a test compares the two.
+"""
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from events.database import Address
+
+KEY_BYTES = 32
+
+
+class BadSettings(Exception):
+    """One or more variables cannot be used; the message names each and says what is expected."""
+
+
+def decoded_key(text: str) -> bytes:
+    """The 32 bytes that a key setting or a key file holds in base64.
+
+    Raises:
+        ValueError: they are not.
+    """
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"expected {KEY_BYTES} bytes in base64, as `openssl rand -base64 {KEY_BYTES}` prints them")
+    return key
+
+
+def _key(value: SecretStr) -> SecretStr:
+    decoded_key(value.get_secret_value())
+    return value
+
+
+def _mysql_url(value: SecretStr) -> SecretStr:
+    Address.parse(value.get_secret_value())
+    return value
+
+
+def _mongo_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if not url.startswith(("mongodb://", "mongodb+srv://")) or not url.partition("//")[2].partition("/")[2].strip("?"):
+        raise ValueError("expected mongodb://HOST:PORT/DATABASE")
+    return value
+
+
+Key = Annotated[SecretStr, AfterValidator(_key)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Secrets never show when this is printed."""
+
+    model_config = SettingsConfigDict(env_prefix="ROLLCALL_", extra="ignore", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port that the API listens on.")
+    data_dir: Path = Field(Path("var"), description="Where private servers keep their data, logs and keys.")
+    mysql_url: Annotated[SecretStr, AfterValidator(_mysql_url)] | None = Field(
+        None, description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of your own server; with it, ROLLCALL_MONGO_URL too."
+    )
+    mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] | None = Field(
+        None, description="mongodb://HOST:PORT/DATABASE of your own server; with it, ROLLCALL_MYSQL_URL too."
+    )
+    master_key: Key | None = Field(None, description="32 bytes in base64 that all other secrets of the log hang on.")
+    signing_key: Key | None = Field(None, description="32 bytes in base64: the Ed25519 seed that signs access tokens.")
+    admin_password: SecretStr | None = Field(
+        None, description="Password of the first administrator, `admin`, who is made when there is no ADMIN yet."
+    )
+    password_profile: Literal["rfc9106-low-memory", "owasp", "weak-for-tests"] = Field(
+        "rfc9106-low-memory", description="How costly new password hashes are."
+    )
+    password_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Passwords hashed at the same time."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Form of the log on standard error; auto is console on a terminal, else json."
+    )
+
+    @model_validator(mode="after")
+    def _both_servers_or_none(self) -> Self:
+        if (self.mysql_url is None) != (self.mongo_url is None):
+            given, lacking = ("MYSQL", "MONGO") if self.mysql_url else ("MONGO", "MYSQL")
+            raise ValueError(f"ROLLCALL_{given}_URL is set, so ROLLCALL_{lacking}_URL is needed too")
+        return self
+
+    @property
+    def own_servers(self) -> bool:
+        """Whether the databases are the operator's own, rather than private ones of this program."""
+        return self.mysql_url is not None
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        BadSettings: a variable cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadSettings("\n".join(_told(problem) for problem in error.errors())) from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    name = "".join(f"ROLLCALL_{str(part).upper()}: " for part in problem["loc"][:1])
+    return name + problem["msg"].removeprefix("Value error, ")

@@ -1,0 +1,106 @@
+"""Open a file of users, tell its format by its content, and give out its rows one by one."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rollcall.userfile.csv_records import csv_records
+from rollcall.userfile.json_records import json_array_records, json_line_records, refuse_spread_object
+from rollcall.userfile.mapping import FieldMap, RowMaker
+from rollcall.userfile.rows import SPACE, BadRow, Record, UserFileError, UserRow
+
+JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
+HEAD_CHARACTERS = 1 << 20
+"""How far an object may be spread over lines and still be recognised: far beyond any real user."""
+
+
+def read_users(path: Path, mapping: FieldMap) -> "UserFile":
+    """The rows of a file: JSON lines if it begins with `{`, a JSON array if with `[`, else CSV. UTF-8, BOM or not.
+
+    Raises UserFileError, here or at the first row, never after rows have been given out (unless the file is
+    changed or lost meanwhile). To that end the file is read through once beforehand.
+    """
+    with _named_errors(path):
+        _refuse_irregular(path)
+        _refuse_other_encodings(path)
+        return UserFile(path, mapping, _begins_with(path))
+
+
+class UserFile(Iterator[UserRow | BadRow]):
+    """The rows, in the file's order, and how far the reading has come."""
+
+    def __init__(self, path: Path, mapping: FieldMap, begins_with: str) -> None:
+        self.size = path.stat().st_size
+        """Bytes in the file."""
+        self.bytes_read = 0
+        """Never falls; equals `size` once all rows are out."""
+        self._rows = RowMaker(mapping)
+        self._records = _records(path, mapping, begins_with, self.size)
+
+    @property
+    def unmet_fields(self) -> list[str]:
+        """Fields named in `--map` that no row has had so far. After the last row: probably misspelt.
+
+        An empty CSV cell does not count; a column missing from a CSV header is refused at once.
+        """
+        return self._rows.unmet
+
+    def __next__(self) -> UserRow | BadRow:
+        record = next(self._records, None)
+        if record is None:
+            self.bytes_read = self.size
+            raise StopIteration
+        self.bytes_read = record.bytes_read
+        return self._rows.row(record)
+
+
+def _records(path: Path, mapping: FieldMap, begins_with: str, size: int) -> Iterator[Record]:
+    is_csv = begins_with not in {"{", "["}
+    with _named_errors(path), path.open(encoding="utf-8-sig", newline="" if is_csv else None) as file:
+        if is_csv:
+            yield from csv_records(file, path, mapping)
+        elif begins_with == "[":
+            yield from json_array_records(file, path, size)
+        else:
+            yield from json_line_records(file)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserFileError(f"{path} was changed while it was read, and is not UTF-8 any more") from error
+
+
+def _refuse_irregular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserFileError(f"{path} is not a file: expected one, since it is read twice; save a pipe's output first")
+
+
+def _refuse_other_encodings(path: Path) -> None:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise UserFileError(
+                    f"{path} is not UTF-8: line {number} has the byte 0x{line[error.start]:02x}; convert it first, "
+                    f"for instance with `iconv -f WINDOWS-1252 -t UTF-8`"
+                ) from error
+
+
+def _begins_with(path: Path) -> str:
+    """The first character that is not white space; files whose very beginning cannot be read are refused."""
+    with path.open(encoding="utf-8-sig") as file:
+        first_line = next((line for line in file if line.strip(SPACE)), "").lstrip(SPACE)
+        if not first_line:
+            raise UserFileError(f"{path} is empty: expected JSON lines, a JSON array or CSV with a header")
+        if first_line[0] == "{":
+            refuse_spread_object(first_line + file.read(HEAD_CHARACTERS), path)
+        elif first_line[0] != "[" and path.suffix.lower() in JSON_SUFFIXES:
+            raise UserFileError(f"{path} is called JSON but begins with {first_line[0]!r}: expected {{ or [")
+    return first_line[0]

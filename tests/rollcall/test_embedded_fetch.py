@@ -1,0 +1,229 @@
+"""Fetching MySQL: the machine's own mirror is asked, and only a whole and working download is ever used.
+
+Stand-ins for apt's programs, of a few lines of shell, play a mirror that is quick, or fails, or serves rubbish.
+"""
+
+import asyncio
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rollcall.embedded import apt
+from rollcall.embedded.apt import (
+    CannotFetch,
+    megabytes,
+    newest_server,
+    packages,
+    source_list,
+    targets,
+    upstream_version,
+)
+from rollcall.embedded.sources import Sources
+
+APT_GET = """#!/bin/sh
+case "$*" in
+  *update*print-uris*) echo "'http://mirror.invalid/debian/dists/bookworm/main/binary-all/Packages.xz' x 0 " ;;
+  *update*) echo update >> {calls} ;;
+  *install*) echo "Inst libc6 (2.43-7 Debian:unstable [amd64])"
+             echo "Inst mysql-server-core (9.7.4-2 Debian:unstable [amd64])" ;;
+  *print-uris*) echo "'http://mirror.invalid/m.deb' m.deb 48000000 SHA256:00" ;;
+  *download*) {download} ;;
+esac
+"""
+APT_CACHE = "#!/bin/sh\necho mysql-server-core\n"
+DPKG_DEB = """#!/bin/sh
+mkdir -p "$3/usr/lib/x86_64-linux-gnu"
+printf '#!/bin/sh\\n{loader}\\n' > "$3/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+chmod +x "$3/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+"""
+GOOD_DOWNLOAD = "sleep 0.3; touch m.deb"
+
+
+@dataclass
+class Mirror:
+    """A machine whose apt is played."""
+
+    directory: Path
+
+    def serve(self, download: str = GOOD_DOWNLOAD, loader: str = "exit 0") -> None:
+        tools = {
+            "apt-get": APT_GET.format(calls=self.calls, download=download),
+            "apt-cache": APT_CACHE,
+            "dpkg-deb": DPKG_DEB.format(loader=loader),
+        }
+        for name, script in tools.items():
+            tool = self.directory / "bin" / name
+            tool.parent.mkdir(exist_ok=True)
+            tool.write_text(script)
+            tool.chmod(0o755)
+
+    @property
+    def calls(self) -> Path:
+        return self.directory / "calls"
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(str(self.directory / "bin"), self.directory / "cache", packaged_mongod=None)
+
+    def fetches(self) -> int:
+        return len(self.calls.read_text().splitlines())
+
+    def cached(self) -> list[str]:
+        return [path.name for path in (self.directory / "cache").iterdir() if path.is_dir()]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"VERSION_CODENAME": "bookworm"})
+    monkeypatch.setattr(apt, "KEYRINGS", tmp_path)
+    (tmp_path / "debian-archive-keyring.gpg").touch()
+    played = Mirror(tmp_path)
+    played.serve()
+    return played
+
+
+async def test_two_who_fetch_at_once_download_once(mirror: Mirror) -> None:
+    """The second waits for the first and uses what it fetched; so does everybody later."""
+    lines: list[str] = []
+
+    commands = await asyncio.gather(*(apt.mysql(mirror.sources, lines.append) for _ in range(2)))
+    later = await apt.mysql(mirror.sources, lines.append)
+
+    assert commands == [later, later]
+    assert mirror.fetches() == 1
+    assert "fetching MySQL 9.7.4 (48 MB) ..." in lines
+
+
+async def test_failed_download_is_not_used_and_shows_why(mirror: Mirror) -> None:
+    """A mirror that fails leaves nothing in the cache; its words are in the message; the next try starts anew."""
+    mirror.serve(download="touch m.deb; echo the disk is full; exit 100")
+
+    with pytest.raises(CannotFetch, match="apt-get ended with status 100:\nthe disk is full"):
+        await apt.mysql(mirror.sources, print)
+    assert mirror.cached() == []
+
+    mirror.serve()
+    assert await apt.mysql(mirror.sources, print)
+
+
+async def test_program_that_does_not_run_is_not_cached(mirror: Mirror) -> None:
+    """What was fetched is tried before it is put in place."""
+    mirror.serve(loader="echo wrong libc; exit 127")
+
+    with pytest.raises(CannotFetch, match="status 127:\nwrong libc"):
+        await apt.mysql(mirror.sources, print)
+
+    assert mirror.cached() == []
+
+
+async def test_cancelled_fetch_ends_its_programs_and_leaves_nothing(mirror: Mirror) -> None:
+    """A fetch that is given up ends at once and leaves the cache empty."""
+    downloading = mirror.directory / "downloading"
+    mirror.serve(download=f"touch {downloading}; sleep 5")
+    task = asyncio.create_task(apt.mysql(mirror.sources, print))
+    async with asyncio.timeout(10):
+        while not downloading.exists():  # noqa: ASYNC110 - a shell script cannot be awaited
+            await asyncio.sleep(0.01)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 4)
+
+    assert mirror.cached() == []
+
+
+async def test_remains_of_a_killed_fetch_are_removed(mirror: Mirror) -> None:
+    """A process killed in the middle leaves a directory that is never used and goes with the next fetch."""
+    remains = mirror.directory / "cache" / f"mysql-{platform.machine()}.new-killed" / "usr"
+    remains.mkdir(parents=True)
+
+    await apt.mysql(mirror.sources, print)
+
+    assert mirror.cached() == [f"mysql-{platform.machine()}"]
+
+
+async def test_cache_that_cannot_be_written_says_which_variable_moves_it(mirror: Mirror) -> None:
+    """A home directory that is not there, as service accounts have it, is no riddle."""
+    (mirror.directory / "cache").touch()  # a file, in which no directory can be
+
+    with pytest.raises(CannotFetch, match="XDG_CACHE_HOME"):
+        await apt.mysql(mirror.sources, print)
+
+
+@pytest.fixture
+def keyrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(apt, "KEYRINGS", tmp_path)
+    for vendor in ("debian", "ubuntu"):
+        (tmp_path / f"{vendor}-archive-keyring.gpg").touch()
+    return tmp_path
+
+
+def test_debian_is_asked_for_sid_on_its_own_mirror(keyrings: Path) -> None:
+    """Debian's stable suites have no MySQL; neither the security archive nor other vendors' have its sid."""
+    indexes = [
+        ("http://deb.invalid/debian/", "bookworm", "main"),
+        ("http://deb.invalid/debian/", "bookworm-updates", "main"),
+        ("http://deb.invalid/debian-security/", "bookworm-security", "main"),
+        ("http://vendor.invalid/apt/", "bookworm", "main"),
+    ]
+
+    lines = source_list(indexes, {"ID": "debian", "VERSION_CODENAME": "bookworm"})
+
+    signed = f"signed-by={keyrings}/debian-archive-keyring.gpg"
+    assert lines == f"deb [target=Packages {signed}] http://deb.invalid/debian/ sid main\n"
+
+
+def test_ubuntu_is_asked_for_its_own_suites(keyrings: Path) -> None:
+    """Ubuntu has MySQL in the suites that the machine uses; other vendors' repositories are left out."""
+    indexes = [
+        ("http://ubuntu.invalid/ubuntu/", "noble", "main"),
+        ("http://ubuntu.invalid/ubuntu/", "noble-updates", "main"),
+        ("http://security.invalid/ubuntu/", "noble-security", "main"),
+        ("http://vendor.invalid/apt/", "noble", "main"),
+    ]
+
+    lines = source_list(indexes, {"UBUNTU_CODENAME": "noble", "VERSION_CODENAME": "noble"})
+
+    asked = [tuple(line.split()[3:]) for line in lines.splitlines()]
+    assert asked == indexes[:3]
+    assert f"signed-by={keyrings}/ubuntu-archive-keyring.gpg" in lines
+
+
+def test_machine_without_a_mirror_is_told(keyrings: Path) -> None:
+    """With no source of the system's own packages there is nowhere to ask."""
+    with pytest.raises(CannotFetch, match="no mirror"):
+        source_list([("http://vendor.invalid/apt/", "stable", "main")], {"VERSION_CODENAME": "bookworm"})
+
+
+def test_mirror_without_the_keys_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the vendor's keys nothing could be checked, so nothing is fetched."""
+    monkeypatch.setattr(apt, "KEYRINGS", tmp_path)
+
+    with pytest.raises(CannotFetch, match="keys of Debian's packages"):
+        source_list([("http://deb.invalid/debian/", "bookworm", "main")], {"VERSION_CODENAME": "bookworm"})
+
+
+def test_what_apt_prints_is_understood() -> None:
+    """Indexes, package names, versions and sizes are read from apt's own output."""
+    uris = (
+        "'http://m.invalid/debian/dists/bookworm/InRelease' m.invalid_debian_dists_bookworm_InRelease 0 \n"
+        "'http://m.invalid/debian/dists/bookworm/main/binary-amd64/Packages.xz' m_Packages 0 \n"
+        "'http://m.invalid/debian/dists/bookworm/main/binary-all/Packages.xz' m_Packages 0 \n"
+    )
+    assert targets(uris) == [("http://m.invalid/debian", "bookworm", "main")]
+
+    assert (
+        newest_server("mysql-server-core-8.0\nmysql-server-core-8.4\nmysql-server-cores\n") == "mysql-server-core-8.4"
+    )
+    assert newest_server("mysql-server\nmysql-server-core\n") == "mysql-server-core"
+    with pytest.raises(CannotFetch, match="mysql-server-core"):
+        newest_server("mysql-server\n")
+
+    simulated = "Inst perl-base (5.42 D [amd64])\nInst libcrypt1 (1:4.5-1 D [amd64]) []\nConf libcrypt1 (1:4.5-1 D)\n"
+    assert packages(simulated) == {"libcrypt1": "1:4.5-1"}
+    assert upstream_version("1:8.4.6-0ubuntu1") == "8.4.6"
+    assert (
+        megabytes("'http://m.invalid/a.deb' a.deb 1500000 SHA256:0\n'http://m.invalid/b.deb' b.deb 700000 MD5:0\n") == 2
+    )
