@@ -1,0 +1,210 @@
+"""The loop: it follows the log, survives its databases, waits its turn, and stops at what it cannot read."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from events.catalogue import Recorded
+from events.errors import DatabaseUnavailable, UnreadableEvent
+from events.user import Delete, Update
+from events.wakeup import HeadPoll
+from projections.document.client import Documents
+from projections.document.view import DocumentView
+from projections.errors import CheckpointMoved, ViewUnavailable
+from projections.projector import Projector
+from projections.reports import State
+from projections.status import ProjectionStatus, read_status
+from projections.view import View
+from tests.log import NOBODY, Log, eventually
+from tests.projections.test_view_contract import folded
+from tests.projections.views import Bench
+
+
+def projector(view: View, log: Log, process: str = "test:1") -> Projector:
+    """A projector as the program makes it."""
+    return Projector(
+        view=view,
+        store=log.store,
+        wakeup=HeadPoll(log.store),
+        database=log.database,
+        process=process,
+        clock=time.monotonic,
+    )
+
+
+@asynccontextmanager
+async def running(work: Projector) -> AsyncIterator[asyncio.Task[None]]:
+    """The projector at work."""
+    task = asyncio.create_task(work.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def status_of(log: Log, view: View) -> ProjectionStatus:
+    """What an operator would see of the view."""
+    return next(status for status in await read_status(log.database) if status.name == view.name)
+
+
+async def test_a_projector_keeps_its_view_equal_to_the_log(bench: Bench, log: Log) -> None:
+    """What is in the log before it starts and what comes while it runs all ends in the view; status says LIVE."""
+    await log.register("before")
+    async with running(projector(bench.view, log)):
+        ids = [(await log.register(f"during{n}")).user_id for n in range(20)]
+        await log.commands.change(ids[3], Delete(), NOBODY)
+
+        async def caught_up() -> bool:
+            status = await status_of(log, bench.view)
+            return status.state is State.LIVE and status.position == 22
+
+        await eventually(caught_up)
+        assert await bench.users() == folded(await log.all())
+
+    assert (await status_of(log, bench.view)).state is State.STOPPED
+
+
+async def test_a_second_projector_stands_by_and_takes_over(bench: Bench, log: Log) -> None:
+    """Of two projectors of one view one works; when it ends the other goes on."""
+    async with running(projector(bench.view, log, "test:first")) as first:
+
+        async def first_works() -> bool:
+            return (await status_of(log, bench.view)).process == "test:first"
+
+        await eventually(first_works)
+        async with running(projector(bench.view, log, "test:second")):
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            await log.register("alice")
+
+            async def second_has_it() -> bool:
+                status = await status_of(log, bench.view)
+                return status.process == "test:second" and status.position == 1
+
+            await eventually(second_has_it)
+
+
+class Flaky:
+    """A view whose database is away every other time."""
+
+    def __init__(self, view: View, errors: Sequence[Exception]) -> None:
+        self._view = view
+        self._errors = list(errors)
+        self.name = view.name
+
+    async def prepare(self) -> None:
+        await self._view.prepare()
+
+    async def checkpoint(self) -> int:
+        return await self._view.checkpoint()
+
+    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+        if self._errors:
+            await self._view.apply(events[:1], after=after)
+            raise self._errors.pop()
+        await self._view.apply(events, after=after)
+
+
+async def test_trouble_that_passes_is_waited_for_and_nothing_is_applied_twice(bench: Bench, log: Log) -> None:
+    """Each error comes after a part of the batch was applied; the view comes out right all the same."""
+    for number in range(10):
+        await log.register(f"user{number}")
+    trouble = [ViewUnavailable("away"), DatabaseUnavailable("away"), CheckpointMoved(bench.view.name, 0)]
+
+    async with running(projector(Flaky(bench.view, trouble), log)):
+
+        async def caught_up() -> bool:
+            return await bench.view.checkpoint() == 10
+
+        await eventually(caught_up)
+
+    assert await bench.users() == folded(await log.all())
+
+
+async def test_a_dropped_view_is_made_anew_while_the_projector_runs(bench: Bench, log: Log) -> None:
+    """Somebody drops the table or collection: the projector notices by itself and fills a new one."""
+    await log.register("alice")
+    async with running(projector(bench.view, log)):
+
+        async def has_alice() -> bool:
+            with suppress(Exception):
+                return len(await bench.users()) == 1
+            return False
+
+        await eventually(has_alice)
+        await bench.drop()
+        await eventually(has_alice)
+
+
+async def test_an_event_that_cannot_be_read_stops_the_projector_as_faulted(bench: Bench, log: Log) -> None:
+    """An unknown event type is never skipped: the view stays before it, and status says where and why."""
+    await log.register("alice")
+    await log.database.execute(
+        """
+        INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at)
+        VALUES (2, RANDOM_BYTES(16), 1, RANDOM_BYTES(16), 'UserTeleported', '{}', '{"schema":1}', UTC_TIMESTAMP(6))
+        """
+    )
+    await log.database.execute("UPDATE log_head SET position = 2")
+
+    with pytest.raises(UnreadableEvent, match="position 2"):
+        await projector(bench.view, log).run()
+
+    status = await status_of(log, bench.view)
+    assert status.state is State.FAULTED
+    assert "UserTeleported" in (status.last_error or "")
+
+
+async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, log: Log) -> None:
+    """Without a heartbeat a view counts as STOPPED, also if it was caught up; lag goes on counting."""
+    async with running(projector(bench.view, log)):
+
+        async def live() -> bool:
+            return (await status_of(log, bench.view)).state is State.LIVE
+
+        await eventually(live)
+    await log.database.execute(
+        "UPDATE projectors SET state = 'LIVE', heartbeat_at = UTC_TIMESTAMP(6) - INTERVAL 6 SECOND"
+    )
+    await log.register("alice")
+
+    status = await status_of(log, bench.view)
+
+    assert status.state is State.STOPPED
+    assert status.lag == 1
+    assert status.lag_seconds >= 0
+
+
+async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(documents: Documents, log: Log) -> None:
+    """Paused between reading and writing while another one registers and deletes the user: nothing comes back."""
+    view, former = DocumentView(documents), DocumentView(documents)
+    await view.prepare()
+    alice = await log.register("alice")
+    await log.commands.change(alice.user_id, Update(name="Al"), NOBODY)
+    await log.commands.change(alice.user_id, Delete(), NOBODY)
+    events = await log.all()
+    paused, go = asyncio.Event(), asyncio.Event()
+    write = former._write
+
+    async def write_later(*arguments: object) -> None:
+        paused.set()
+        await go.wait()
+        await write(*arguments)  # type: ignore[arg-type]
+
+    former._write = write_later  # type: ignore[method-assign, assignment]
+    late = asyncio.create_task(former.apply(events[:2], after=0))
+    await paused.wait()
+    await view.apply(events[:2], after=0)
+    await view.apply(events[2:], after=2)
+    go.set()
+
+    with pytest.raises(CheckpointMoved):
+        await late
+
+    left = await documents["users"].find().to_list()
+    assert left == [{"_id": alice.user_id, "version": 3, "position": 3, "deleted": True}]
