@@ -90,7 +90,7 @@ class Connection:
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of the result."""
         async with self._driver.cursor() as cursor:
-            await cursor.execute(sql, arguments)
+            await cursor.execute(sql, arguments or None)
             return list(await cursor.fetchall())
 
     async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
@@ -101,7 +101,7 @@ class Connection:
     async def execute(self, sql: str, arguments: Arguments = ()) -> int:
         """Run a statement; how many rows it changed."""
         async with self._driver.cursor() as cursor:
-            await cursor.execute(sql, arguments)
+            await cursor.execute(sql, arguments or None)
             return cast("int", cursor.rowcount)
 
     def abandon(self) -> None:

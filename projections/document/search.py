@@ -69,12 +69,8 @@ class DocumentUsers:
             BadQuery: a path or a value cannot be asked for.
             ViewUnavailable: MongoDB is away.
         """
-        stages: list[Document] = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
-        if after:
-            stages.append({"$match": _beyond(after)})
-        stages += [{"$sort": {"score": -1, "_id": 1}}, {"$limit": count + 1}, {"$project": {"words": 0, "history": 0}}]
         with translated():
-            cursor = self._users.aggregate(stages, maxTimeMS=QUERY_MILLISECONDS)
+            cursor = self._users.aggregate(pipeline(search, count, after), maxTimeMS=QUERY_MILLISECONDS)
             hits = [Hit(user_of(found), found["score"]) async for found in cursor]
         return hits[:count], len(hits) > count
 
@@ -86,6 +82,23 @@ class DocumentUsers:
         """
         with translated():
             return await self._users.count_documents(_match(search), maxTimeMS=QUERY_MILLISECONDS)
+
+
+def pipeline(search: Search, count: int, after: HitPlace | None) -> list[Document]:
+    """The stages of a search. They ask for one hit more, to tell whether there is one.
+
+    Raises:
+        BadQuery: a path or a value cannot be asked for.
+    """
+    stages: list[Document] = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
+    if after:
+        stages.append({"$match": _beyond(after)})
+    return [
+        *stages,
+        {"$sort": {"score": -1, "_id": 1}},
+        {"$limit": count + 1},
+        {"$project": {"words": 0, "history": 0}},
+    ]
 
 
 def _match(search: Search) -> Document:

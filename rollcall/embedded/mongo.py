@@ -26,9 +26,8 @@ INSTEAD = (
 )
 OPTIONS = (
     "--bind_ip=127.0.0.1",
-    "--nounixsocket",  # the socket's path would be limited to 108 characters
+    "--nounixsocket",  # it would lie in /tmp, for all to see
     f"--replSet={SET}",
-    "--auth",
     "--noscripting",
     "--quiet",
     "--wiredTigerCacheSizeGB=0.25",
@@ -63,6 +62,7 @@ class MongoServer:
         return self.program.title
 
     def command(self, port: int) -> list[str]:
+        # The key file makes everybody sign in, as --auth would.
         own = (f"--dbpath={self.directory}", f"--keyFile={self.directory / KEY_FILE}", f"--port={port}")
         return [str(self.program.path), *own, *OPTIONS]
 

@@ -25,7 +25,7 @@ NO_DEFAULTS = "--no-defaults"  # a my.cnf is for the machine's own server; must 
 ALWAYS = ("--mysqlx=OFF", "--secure-file-priv=NULL")
 OPTIONS = (
     "--bind-address=127.0.0.1",
-    "--socket=",  # none: its path would be limited to 108 characters
+    "--socket=",  # none: the usual place is one for all servers, and the data directory's path may be too long
     "--pid-file=mysqld.pid",
     "--skip-name-resolve",
     "--innodb-flush-log-at-trx-commit=1",

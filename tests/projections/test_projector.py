@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -180,31 +182,66 @@ async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, l
     assert status.lag_seconds >= 0
 
 
+@dataclass
+class Paused:
+    """A projector of the MongoDB view that stops between reading and writing, as SIGSTOP would stop it."""
+
+    documents: Documents
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def apply(self, events: Sequence[Recorded], after: int) -> asyncio.Task[None]:
+        """Begin to apply the events."""
+        view = DocumentView(self.documents)
+        write = view._write
+
+        async def write_later(*arguments: Any) -> None:
+            self.reached.set()
+            await self.go.wait()
+            await write(*arguments)
+
+        view._write = write_later  # type: ignore[method-assign, assignment]
+        return asyncio.create_task(view.apply(events, after=after))
+
+
 async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(documents: Documents, log: Log) -> None:
     """Paused between reading and writing while another one registers and deletes the user: nothing comes back."""
-    view, former = DocumentView(documents), DocumentView(documents)
+    view, former = DocumentView(documents), Paused(documents)
     await view.prepare()
     alice = await log.register("alice")
-    await log.commands.change(alice.user_id, Update(name="Al"), NOBODY)
     await log.commands.change(alice.user_id, Delete(), NOBODY)
     events = await log.all()
-    paused, go = asyncio.Event(), asyncio.Event()
-    write = former._write
 
-    async def write_later(*arguments: object) -> None:
-        paused.set()
-        await go.wait()
-        await write(*arguments)  # type: ignore[arg-type]
-
-    former._write = write_later  # type: ignore[method-assign, assignment]
-    late = asyncio.create_task(former.apply(events[:2], after=0))
-    await paused.wait()
-    await view.apply(events[:2], after=0)
-    await view.apply(events[2:], after=2)
-    go.set()
+    late = former.apply(events[:1], after=0)
+    await former.reached.wait()
+    await view.apply(events[:1], after=0)
+    await view.apply(events[1:], after=1)
+    former.go.set()
 
     with pytest.raises(CheckpointMoved):
         await late
-
     left = await documents["users"].find().to_list()
-    assert left == [{"_id": alice.user_id, "version": 3, "position": 3, "deleted": True}]
+    assert left == [{"_id": alice.user_id, "version": 2, "position": 2, "deleted": True}]
+
+
+async def test_a_projector_that_lost_its_turn_cannot_undo_later_changes(documents: Documents, log: Log) -> None:
+    """Paused between reading and writing while another one goes on: its old version of the user is refused."""
+    view, former = DocumentView(documents), Paused(documents)
+    await view.prepare()
+    alice = await log.register("alice")
+    await log.commands.change(alice.user_id, Update(name="Second"), NOBODY)
+    await log.commands.change(alice.user_id, Update(name="Third"), NOBODY)
+    events = await log.all()
+    await view.apply(events[:1], after=0)
+
+    late = former.apply(events[1:2], after=1)
+    await former.reached.wait()
+    await view.apply(events[1:2], after=1)
+    await view.apply(events[2:], after=2)
+    former.go.set()
+
+    with pytest.raises(CheckpointMoved):
+        await late
+    left = await documents["users"].find_one()
+    assert left is not None
+    assert (left["name"], left["version"]) == ("Third", 3)

@@ -1,0 +1,181 @@
+"""Lists and searches are answered from an index, on a view of real size."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from events.catalogue import Role
+from events.database import Address, Database
+from events.migrations import migrate
+from projections.document.client import Documents
+from projections.document.search import Search, pipeline
+from projections.document.view import DocumentView
+from projections.filters import (
+    EVERYONE,
+    AllOf,
+    AnyOf,
+    AttributeTest,
+    NotBefore,
+    Operator,
+    Order,
+    OrderField,
+    Place,
+    RoleIs,
+    Slice,
+    Test,
+    TextField,
+    TextIs,
+    TextStartsWith,
+    TimeField,
+)
+from projections.relational.queries import list_statement
+from projections.relational.view import RelationalView
+from rollcall.embedded import Addresses
+
+ROWS = 100_000
+SOMEBODY = UUID("01a201e5-0ccb-76af-b481-7e5b49474588")
+SOMETIME = datetime(2026, 1, 20, tzinfo=UTC)
+
+FILL = """
+INSERT INTO users
+SELECT UNHEX(LEFT(SHA2(n, 256), 32)), CONCAT('user', n), CONCAT('user', n, '@example.com'), CONCAT('Name ', SHA2(n, 256)),
+       ELT(1 + (n % 50 = 0) + (n % 5000 = 0), 'CUSTOMER', 'TECHNICAL_WORKER', 'ADMIN'), '{}', 1, n,
+       '2026-01-01' + INTERVAL n MINUTE, '2026-06-01' + INTERVAL n SECOND
+FROM (
+    SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n
+    FROM digits a, digits b, digits c, digits e, digits f
+) AS numbers
+"""
+
+
+@pytest_asyncio.fixture(scope="module")
+async def users_table(addresses: Addresses) -> AsyncIterator[Database]:
+    """A users table with 100,000 rows and fresh statistics."""
+    server = Address.parse(addresses.mysql_url)
+    administrator = Database.at(server, size=1)
+    await administrator.execute("CREATE DATABASE test_plans")
+    database = Database.at(replace(server, database="test_plans"), size=2)
+    await migrate(database, "events", "projections")
+    await RelationalView(database).prepare()
+    await database.execute("CREATE TABLE digits (d INT PRIMARY KEY)")
+    await database.execute("INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)")
+    await database.execute(FILL)
+    await database.execute("ANALYZE TABLE users")
+    yield database
+    await database.close()
+    await administrator.execute("DROP DATABASE test_plans")
+    await administrator.close()
+
+
+async def plan(database: Database, test: Test, order: Order, wanted: Slice) -> dict[str, Any]:
+    """MySQL's plan of a slice: the one table's access, and whether a sort goes before it."""
+    sql, parameters = list_statement(test, order, wanted)
+    rows = await database.fetch_all(f"EXPLAIN FORMAT=TRADITIONAL {sql}", parameters)
+    _, _, _, _, access, _, key, _, _, examined, _, extra = rows[0]
+    return {"access": access, "key": key, "rows": examined, "sorts": "filesort" in (extra or "")}
+
+
+@pytest.mark.parametrize("field", OrderField)
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+async def test_a_page_of_the_whole_list_reads_only_its_rows(
+    users_table: Database, field: OrderField, descending: bool, backward: bool
+) -> None:
+    """The first page in any order comes straight from that order's index, without a sort."""
+    found = await plan(users_table, EVERYONE, Order(field, descending), Slice(20, backward=backward))
+
+    assert found == {"access": "index", "key": f"by_{field}", "rows": 21, "sorts": False}
+
+
+@pytest.mark.parametrize("field", OrderField)
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_page_in_the_middle_begins_at_its_cursor(
+    users_table: Database, field: OrderField, descending: bool
+) -> None:
+    """However deep a page is, the index is entered at the cursor: no OFFSET, no sort."""
+    value = SOMETIME if field.endswith("_at") else "user50000"
+    after = Place(value, SOMEBODY)
+
+    found = await plan(users_table, EVERYONE, Order(field, descending), Slice(20, after=after))
+
+    assert (found["access"], found["key"], found["sorts"]) == ("range", f"by_{field}", False)
+
+
+@pytest.mark.parametrize(
+    ("test", "key"),
+    [
+        (TextIs(TextField.EMAIL, ("user77@example.com",)), "by_email"),
+        (TextIs(TextField.USERNAME, ("user77", "user78")), "by_username"),
+        (TextStartsWith(TextField.USERNAME, "user777"), "by_username"),
+        (TextStartsWith(TextField.NAME, "Name abc"), "by_name"),
+        (RoleIs((Role.ADMIN,)), "by_role"),
+        (NotBefore(TimeField.UPDATED_AT, datetime(2026, 6, 2, 3, 45, tzinfo=UTC)), "by_updated_at"),
+        (AllOf((RoleIs((Role.ADMIN,)), TextStartsWith(TextField.EMAIL, "u"))), "by_role"),
+    ],
+)
+async def test_a_selective_filter_reads_few_rows(users_table: Database, test: Test, key: str) -> None:
+    """A lookup, a prefix, a rare role or a recent change is found through its index."""
+    found = await plan(users_table, test, Order(), Slice(20))
+
+    assert found["key"] == key
+    assert found["rows"] < ROWS / 20
+
+
+async def test_a_role_is_listed_in_order_of_registration_without_a_sort(users_table: Database) -> None:
+    """The common staff list: one role, newest first."""
+    found = await plan(users_table, RoleIs((Role.TECHNICAL_WORKER,)), Order(descending=True), Slice(20))
+
+    assert (found["key"], found["sorts"]) == ("by_role", False)
+
+
+async def test_any_of_two_lookups_uses_both_indexes(users_table: Database) -> None:
+    """Username or email, as in a search box."""
+    both = AnyOf((TextIs(TextField.EMAIL, ("user7@example.com",)), TextIs(TextField.USERNAME, ("user8",))))
+
+    found = await plan(users_table, both, Order(), Slice(20))
+
+    assert found["access"] == "index_merge"
+
+
+def stages(node: Any) -> set[str]:
+    """The names of all stages of a MongoDB plan."""
+    if isinstance(node, list):
+        return {name for inner in node for name in stages(inner)}
+    if isinstance(node, dict):
+        own = {node["stage"]} if isinstance(node.get("stage"), str) else set()
+        return own | {name for inner in node.values() for name in stages(inner)}
+    return set()
+
+
+@pytest.mark.parametrize(
+    ("search", "stage"),
+    [
+        (Search("elizabeth ray", ()), "TEXT_MATCH"),
+        (Search("", (AttributeTest("accounts", Operator.EQ, 371138),)), "IXSCAN"),
+        (Search("", (AttributeTest("address.city", Operator.EQ, "Kuala Lumpur"),)), "IXSCAN"),
+        (Search("", (AttributeTest("score", Operator.GT, 10),)), "IXSCAN"),
+        (Search("", (AttributeTest("tier", Operator.IN, ["Gold", "Bronze"]),)), "IXSCAN"),
+        (Search("", (AttributeTest("tier", Operator.EXISTS, True),)), "IXSCAN"),
+    ],
+)
+async def test_a_search_of_documents_uses_an_index(documents: Documents, search: Search, stage: str) -> None:
+    """Words and tests on any path are answered without looking at every document."""
+    await DocumentView(documents).prepare()
+    filler = [
+        {"_id": UUID(int=n), "attributes": {"accounts": [n], "score": n % 10}, "version": 1} for n in range(3_000)
+    ]
+    await documents["users"].insert_many(filler)
+
+    explained = await documents.command(
+        "explain",
+        {"aggregate": "users", "pipeline": pipeline(search, 20, None), "cursor": {}},
+        verbosity="queryPlanner",
+    )
+
+    assert stage in stages(explained)
+    assert "COLLSCAN" not in stages(explained)
