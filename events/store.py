@@ -51,7 +51,7 @@ class EventStore:
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order."""
-        wanted = [stream_id.bytes for stream_id in stream_ids]
+        wanted = tuple(stream_id.bytes for stream_id in stream_ids)
         if not wanted:
             return []
         return [_recorded(row) for row in await self._database.fetch_all(READ_STREAMS, (wanted, up_to))]

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 from rollcall.settings import Settings
 
@@ -38,8 +39,18 @@ def configure_logging(settings: Settings, process: str) -> None:
 
 
 def _rendering(settings: Settings) -> list[Any]:
+    # Never the local variables of a traceback, which both renderers would add: passwords and tokens are among them.
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     if console:
-        return [remove, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [remove, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        return [
+            remove,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    return [
+        remove,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]

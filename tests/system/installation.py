@@ -1,0 +1,183 @@
+"""Whole installations as real processes, looked at through the doors that users have."""
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from tests.log import eventually
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
+"""What `rollcall dev` promises."""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a command has left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Process:
+    """A running `rollcall` command."""
+
+    popen: asyncio.subprocess.Process
+    out: list[str] = field(default_factory=list)
+    err: list[str] = field(default_factory=list)
+
+    async def line(self, beginning: str, within: float = READY_SECONDS) -> str:
+        """Wait for a line of standard output that begins so."""
+
+        async def printed() -> bool:
+            assert self.popen.returncode is None, f"ended with {self.popen.returncode}: {''.join(self.err[-20:])}"
+            return any(line.startswith(beginning) for line in self.out)
+
+        await eventually(printed, within=within)
+        return next(line for line in self.out if line.startswith(beginning))
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM, within: float = STOP_SECONDS) -> int:
+        """Tell it to stop and wait until it has."""
+        if self.popen.returncode is None:
+            self.popen.send_signal(how)
+        async with asyncio.timeout(within):
+            return await self.popen.wait()
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One data directory or one pair of databases, and a port."""
+
+    directory: Path
+    port: int
+    variables: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def running(self, *arguments: str) -> AsyncIterator[Process]:
+        """A `rollcall` command that goes on until it is stopped, at the latest when the block ends."""
+        popen = await self._start(*arguments)
+        process = Process(popen)
+        readers = asyncio.gather(_drain(popen.stdout, process.out), _drain(popen.stderr, process.err))
+        try:
+            yield process
+        finally:
+            try:
+                await process.stop()
+            except TimeoutError:
+                popen.kill()
+                raise
+            finally:
+                await readers
+
+    async def run(self, *arguments: str, stdin: str = "") -> Finished:
+        """A `rollcall` command, run to its end."""
+        popen = await self._start(*arguments)
+        out, err = await popen.communicate(stdin.encode())
+        return Finished(popen.returncode or 0, out.decode(), err.decode())
+
+    async def ready(self) -> bool:
+        """Whether the API says that it is."""
+        return (await self.readiness())[0] == 200
+
+    async def readiness(self) -> tuple[int, Any]:
+        """What /readyz says; 0 if nothing answers."""
+        try:
+            async with aiohttp.ClientSession() as client, client.get(f"{self.url}/readyz") as answer:
+                return answer.status, await answer.json()
+        except aiohttp.ClientError:
+            return 0, None
+
+    async def ask(self, query: str, token: str | None = None, **variables: object) -> Any:
+        """The `data` of an operation that has no errors."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        body = {"query": query, "variables": variables}
+        async with (
+            aiohttp.ClientSession(headers=headers) as client,
+            client.post(f"{self.url}/graphql", json=body) as answer,
+        ):
+            answered = await answer.json()
+        assert "errors" not in answered, answered
+        return answered["data"]
+
+    async def sign_in(self, login: str, password: str) -> str:
+        """An access token."""
+        data = await self.ask(
+            "mutation($l: String!, $p: String!) { login(input: {login: $l, password: $p}) "
+            "{ session { accessToken } errors { code } } }",
+            l=login,
+            p=password,
+        )
+        assert data["login"]["errors"] == []
+        token: str = data["login"]["session"]["accessToken"]
+        return token
+
+    async def status(self) -> dict[str, Any]:
+        """What `rollcall status --json` says, by view."""
+        finished = await self.run("status", "--json")
+        return {status["name"]: status for status in msgspec.json.decode(finished.out)}
+
+    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "rollcall",
+            *arguments,
+            cwd=self.directory,
+            env={**_inherited(), **self.variables, "ROLLCALL_PORT": str(self.port)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+
+def own_servers(directory: Path, mysql_url: str, mongo_url: str) -> Installation:
+    """An installation on databases that somebody else runs."""
+    return Installation(
+        directory,
+        free_port(),
+        {
+            "ROLLCALL_MYSQL_URL": mysql_url,
+            "ROLLCALL_MONGO_URL": mongo_url,
+            "ROLLCALL_MASTER_KEY": KEY,
+            "ROLLCALL_SIGNING_KEY": KEY,
+            "ROLLCALL_ADMIN_PASSWORD": "correct horse battery",
+            "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
+        },
+    )
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
+
+
+async def _drain(stream: asyncio.StreamReader | None, lines: list[str]) -> None:
+    assert stream is not None
+    while line := await stream.readline():
+        lines.append(line.decode())

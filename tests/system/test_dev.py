@@ -1,0 +1,172 @@
+"""`rollcall dev`: everything in one command, from nothing, and nothing left behind."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.log import eventually
+from tests.system.installation import Installation, Process, free_port
+
+REGISTER = """
+mutation($input: RegisterInput!) {
+  register(input: $input) { user { id version } position session { accessToken } errors { code field message } }
+}
+"""
+CHANGES = "subscription { userChanges { position type userId version changedFields user { name role } } }"
+
+
+def processes_of(directory: Path) -> list[str]:
+    """Command lines of all processes that work in a directory or name it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            here = (entry / "cwd").readlink()
+        except OSError:
+            continue  # it has ended meanwhile
+        if here.is_relative_to(directory) or str(directory) in command:
+            found.append(command)
+    return found
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    """An installation with private servers in an empty directory."""
+    return Installation(tmp_path, free_port(), {"ROLLCALL_PASSWORD_PROFILE": "weak-for-tests"})
+
+
+async def first_token(installation: Installation, dev: Process) -> str:
+    """Sign in as the administrator with what the `ready` line says."""
+    ready = await dev.line("ready")
+    assert f"{installation.url}/graphql" in ready
+    return await installation.sign_in("admin", ready.rpartition(" ")[2].strip())
+
+
+async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(installation: Installation) -> None:
+    """One command starts it all; a user lives through the whole way; SIGINT stops it all, and it goes on later."""
+    async with installation.running("dev") as dev:
+        admin = await first_token(installation, dev)
+        async with following(installation, admin) as ws:
+            user_id = await live_a_life(installation, admin)
+            messages = [await ws.receive_json(timeout=10) for _ in range(4)]
+        changes = [message["payload"]["data"]["userChanges"] for message in messages]
+        assert [change["type"] for change in changes] == [
+            "USER_REGISTERED",
+            "USER_UPDATED",
+            "ROLE_CHANGED",
+            "USER_DELETED",
+        ]
+        assert [change["version"] for change in changes] == [1, 2, 3, 4]
+        assert {change["userId"] for change in changes} == {user_id}
+        assert changes[2]["user"] == {"name": "Zoë 😀", "role": "TECHNICAL_WORKER"}
+        assert changes[3]["user"] is None
+        assert await dev.stop(signal.SIGINT) == 0
+    assert processes_of(installation.directory) == []
+
+    async with installation.running("dev") as dev:
+        admin = await first_token(installation, dev)
+        data = await installation.ask("{ users { totalCount } projections { state position } }", admin)
+        assert data == {
+            "users": {"totalCount": 1},
+            "projections": [{"state": "LIVE", "position": "5"}, {"state": "LIVE", "position": "5"}],
+        }
+        dev.popen.send_signal(signal.SIGKILL)
+        await dev.popen.wait()
+
+        async def all_gone() -> bool:
+            return processes_of(installation.directory) == []
+
+        await eventually(all_gone, within=20)
+
+
+@asynccontextmanager
+async def following(installation: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A socket that follows all changes from now on."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(f"{installation.url}/graphql", protocols=["graphql-transport-ws"]) as ws,
+    ):
+        await ws.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+        assert (await ws.receive_json())["type"] == "connection_ack"
+        await ws.send_json({"type": "subscribe", "id": "1", "payload": {"query": CHANGES}})
+        await ws.send_json({"type": "ping"})
+        assert (await ws.receive_json())["type"] == "pong"
+        yield ws
+
+
+async def live_a_life(installation: Installation, admin: str) -> str:
+    """Register, update, promote and delete a user, looking at both views in between; its id."""
+    fields = {"username": "zoe", "email": "zoe@example.com", "name": "Zoë", "password": "a long password"}
+    registered = (await installation.ask(REGISTER, input=fields))["register"]
+    assert registered["errors"] == []
+    user_id: str = registered["user"]["id"]
+    token = registered["session"]["accessToken"]
+    await installation.ask(
+        'mutation($id: ID!) { updateUser(input: {id: $id, name: "Zoë 😀", attributes: {city: "Köln"}}) '
+        "{ errors { code } } }",
+        token,
+        id=user_id,
+    )
+    await installation.ask(
+        "mutation($id: ID!) { changeRole(input: {id: $id, role: TECHNICAL_WORKER}) { errors { code } } }",
+        admin,
+        id=user_id,
+    )
+    both = """
+    query($id: ID!) {
+      user(id: $id) { name role version }
+      searchUsers(text: "zoe", where: [{path: "city", eq: "Köln"}]) { edges { node { name role version } } }
+    }
+    """
+    expected = {"name": "Zoë 😀", "role": "TECHNICAL_WORKER", "version": 3}
+
+    async def in_both() -> bool:
+        data = await installation.ask(both, admin, id=user_id)
+        return bool(data["user"] == expected and data["searchUsers"]["edges"] == [{"node": expected}])
+
+    await eventually(in_both)
+    await installation.ask(
+        "mutation($id: ID!) { deleteUser(input: {id: $id}) { deletedUserId errors { code } } }", token, id=user_id
+    )
+
+    async def in_neither() -> bool:
+        data = await installation.ask(both, admin, id=user_id)
+        return bool(data["user"] is None and data["searchUsers"]["edges"] == [])
+
+    await eventually(in_neither)
+    return user_id
+
+
+async def test_a_port_that_is_taken_is_said_so(installation: Installation) -> None:
+    """A setting that cannot be used ends the command with code 2 and the names of the variables."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", installation.port)
+    async with server:
+        finished = await installation.run("serve")
+
+    assert finished.code == 2
+    assert "ROLLCALL_PORT: cannot listen on 127.0.0.1:" in finished.err
+
+
+async def test_bad_settings_are_named_before_anything_is_started(tmp_path: Path) -> None:
+    """Each variable that cannot be used is named with what is expected of it."""
+    variables = {
+        "ROLLCALL_MYSQL_URL": "postgres://x",
+        "ROLLCALL_MASTER_KEY": "short",
+        "ROLLCALL_PASSWORD_PROFILE": "md5",
+        "ROLLCALL_LOG_LEVEL": "loud",
+    }
+
+    finished = await Installation(tmp_path, free_port(), variables).run("serve")
+
+    assert finished.code == 2
+    for name in variables:
+        assert name in finished.err
+    assert "expected mysql://USER:PASSWORD@HOST:PORT/SCHEMA" in finished.err
+    assert list(tmp_path.iterdir()) == []
