@@ -115,30 +115,40 @@ async def move_claims(
     """
     had, needs = claims_of(before), claims_of(after)
     await _check_free(connection, key, needs - had)
-    for claim in had - needs:
-        await connection.execute(
-            "DELETE FROM claims WHERE kind = %s AND value_hash = %s AND user_id = %s",
-            (claim.kind, key.digest(claim), user_id.bytes),
-        )
-    for claim in needs - had:
-        await connection.execute(
-            "INSERT INTO claims (kind, value_hash, user_id) VALUES (%s, %s, %s)",
-            (claim.kind, key.digest(claim), user_id.bytes),
-        )
+    await _release(connection, key, user_id, had - needs)
+    await _take(connection, key, user_id, needs - had)
     if any(claim.kind == ADMIN_SEAT for claim in had - needs):
         await _check_admin_left(connection, user_id)
 
 
 async def _check_free(connection: Connection, key: ClaimsKey, wanted: frozenset[Claim]) -> None:
-    taken = [
-        claim.kind
-        for claim in wanted
-        if await connection.fetch_one(
-            "SELECT 1 FROM claims WHERE kind = %s AND value_hash = %s", (claim.kind, key.digest(claim))
+    if not wanted:
+        return
+    pairs = ", ".join(["(%s, %s)"] * len(wanted))
+    rows = await connection.fetch_all(
+        f"SELECT kind FROM claims WHERE (kind, value_hash) IN ({pairs}) ORDER BY kind",  # noqa: S608 - placeholders
+        [part for claim in wanted for part in (claim.kind, key.digest(claim))],
+    )
+    if rows:
+        raise ClaimTaken(tuple(kind for (kind,) in rows))
+
+
+async def _release(connection: Connection, key: ClaimsKey, user_id: UUID, claims: frozenset[Claim]) -> None:
+    for claim in claims:
+        await connection.execute(
+            "DELETE FROM claims WHERE kind = %s AND value_hash = %s AND user_id = %s",
+            (claim.kind, key.digest(claim), user_id.bytes),
         )
-    ]
-    if taken:
-        raise ClaimTaken(tuple(sorted(taken)))
+
+
+async def _take(connection: Connection, key: ClaimsKey, user_id: UUID, claims: frozenset[Claim]) -> None:
+    if not claims:
+        return
+    rows = ", ".join(["(%s, %s, %s)"] * len(claims))
+    await connection.execute(
+        f"INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}",  # noqa: S608 - placeholders
+        [part for claim in claims for part in (claim.kind, key.digest(claim), user_id.bytes)],
+    )
 
 
 async def _check_admin_left(connection: Connection, user_id: UUID) -> None:

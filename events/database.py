@@ -6,7 +6,7 @@ cancelled, wherever that was; every way of losing the server is one error, `Data
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -179,7 +179,7 @@ class Database:
     async def dedicated(self) -> AsyncIterator[Connection]:
         """A session outside the pool, for what belongs to a session: a named lock."""
         with _translated():
-            driver = await connect(**_driver_arguments(self.address))
+            driver = await self._connecting(connect(**_driver_arguments(self.address)))
             try:
                 yield Connection(driver)
             finally:
@@ -191,13 +191,18 @@ class Database:
         await self._pool.wait_closed()
 
     async def _acquire(self) -> DriverConnection:
+        return await self._connecting(self._pool.acquire())
+
+    async def _connecting(self, attempt: Awaitable[DriverConnection]) -> DriverConnection:
+        where = f"{self.address.host}:{self.address.port}"
         try:
             async with asyncio.timeout(self._acquire_timeout):
-                return await self._pool.acquire()
+                return await attempt
         except TimeoutError as error:
-            raise DatabaseUnavailable(
-                f"no MySQL connection to {self.address.host}:{self.address.port} within {self._acquire_timeout:g} s"
-            ) from error
+            raise DatabaseUnavailable(f"no MySQL connection to {where} within {self._acquire_timeout:g} s") from error
+        except (OSError, RuntimeError) as error:
+            # RuntimeError: the driver's, when the server hangs up before the connection is set up.
+            raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
 
 
 @contextmanager
