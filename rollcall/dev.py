@@ -21,10 +21,10 @@ from projections.reports import State
 from projections.status import read_status
 from rollcall.admins import FIRST_ADMIN, ensure_first_admin
 from rollcall.embedded import tether
-from rollcall.exits import FAULT
+from rollcall.exits import BAD_INPUT, FAULT
 from rollcall.house import House, open_house, when_possible
 from rollcall.keys import kept_secret
-from rollcall.settings import Settings
+from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +86,8 @@ async def _keep_running(part: Part, running: dict[str, int]) -> None:
     while True:
         started = asyncio.get_running_loop().time()
         status = await _run(part, running)
+        if status == BAD_INPUT:
+            raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
         if status == FAULT:
             log.error("dev.faulted", part=part.name, status=status, hint="`rollcall status` says why")
             return

@@ -145,10 +145,10 @@ async def live_a_life(installation: Installation, admin: str) -> str:
 
 
 async def test_a_port_that_is_taken_is_said_so(installation: Installation) -> None:
-    """A setting that cannot be used ends the command with code 2 and the names of the variables."""
+    """A setting that cannot be used ends everything with code 2 and the names of the variables."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", installation.port)
     async with server:
-        finished = await installation.run("serve")
+        finished = await installation.run("dev")
 
     assert finished.code == 2
     assert "ROLLCALL_PORT: cannot listen on 127.0.0.1:" in finished.err

@@ -1,0 +1,37 @@
+"""`make bench`: every benchmark, and a table of what it found."""
+
+import asyncio
+import logging
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.append import append
+from benchmarks.bench import open_bench
+from benchmarks.measure import Measured
+from benchmarks.rebuild import rebuilds
+
+
+async def run() -> list[Measured]:
+    """All of it, on servers of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with open_bench(Path(directory)) as bench:
+            return [*await append(bench), *await rebuilds(bench)]
+
+
+def main() -> None:
+    """Measure and print."""
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of the server
+    table = Table("what", "a second", "limit", "limit a second", "ratio", box=None)
+    for found in asyncio.run(run()):
+        table.add_row(found.what, f"{found.rate:,.0f}", found.limit, f"{found.limit_rate:,.0f}", f"{found.ratio:.2f}")
+    console = Console(width=120)
+    console.print(table, soft_wrap=True)
+    console.print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; medians")
+
+
+main()
