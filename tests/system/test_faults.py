@@ -8,15 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
 from events.database import Address, Database
 from events.store import EventStore
 from projections.document.client import MongoClient
-from rollcall.embedded import Addresses
 from tests.log import eventually
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Users, document, relational
@@ -24,21 +21,6 @@ from tests.system.installation import Installation, own_servers
 from tests.system.proxy import Proxy, proxied
 
 USERS = 2_000
-
-
-@pytest_asyncio.fixture
-async def urls(addresses: Addresses) -> AsyncIterator[tuple[str, str]]:
-    """An empty schema and an empty MongoDB database of the test's own."""
-    name = f"test_{uuid4().hex}"
-    server = Database.at(Address.parse(addresses.mysql_url), size=1)
-    await server.execute(f"CREATE DATABASE {name}")
-    mongo_url = addresses.mongo_url.replace("/rollcall?", f"/{name}?")
-    yield addresses.mysql_url.replace("/rollcall", f"/{name}"), mongo_url
-    await server.execute(f"DROP DATABASE {name}")
-    await server.close()
-    client = MongoClient(mongo_url)
-    await client.documents.client.drop_database(name)
-    client.close()
 
 
 @asynccontextmanager

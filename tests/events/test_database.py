@@ -1,0 +1,114 @@
+"""Connections: nobody leaves one dirty, and every way of losing the server is one error."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from asyncmy.errors import MySQLError
+
+from events.database import Address, Database
+from events.errors import DatabaseUnavailable, EventsError
+from tests.log import Log
+from tests.system.proxy import proxied
+
+
+async def test_a_cancelled_statement_never_answers_the_next_one(log: Log) -> None:
+    """Cut off while the server works; whoever uses the pool next gets the answer to its own question."""
+    for number in range(10):
+        slow = asyncio.create_task(log.database.fetch_one("SELECT SLEEP(0.2), 'late'"))
+        await asyncio.wait({slow}, timeout=0.02)
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+
+        assert await log.database.fetch_one("SELECT %s", (number,)) == (number,)
+
+
+async def test_a_refused_transaction_leaves_no_trace_and_no_lock(log: Log) -> None:
+    """Whatever leaves the block rolls back: the row is unlocked and as it was."""
+    for error in (EventsError("ours"), ValueError("a bug"), asyncio.CancelledError()):
+        with pytest.raises(type(error)):  # noqa: PT012
+            async with log.database.transaction() as connection:
+                await connection.execute("UPDATE log_head SET position = 7")
+                raise error
+
+        async with asyncio.timeout(3), log.database.transaction() as connection:
+            assert await connection.fetch_one("SELECT position FROM log_head FOR UPDATE") == (0,)
+
+
+async def test_waiting_for_a_connection_has_a_limit(log: Log) -> None:
+    """When all connections are in use for too long, the caller is told so instead of waiting for ever."""
+    small = Database.at(log.database.address, size=1, acquire_timeout=0.1)
+    async with small.connection():
+        with pytest.raises(DatabaseUnavailable, match=r"within 0\.1 s"):
+            await small.fetch_one("SELECT 1")
+    assert await small.fetch_one("SELECT 1") == (1,)
+    await small.close()
+
+
+async def test_a_server_that_is_gone_is_one_error_and_comes_back_by_itself(log: Log) -> None:
+    """Refused, cut off in a statement, cut off at rest: always DatabaseUnavailable, and then it works again."""
+    address = log.database.address
+    url = f"mysql://{address.user}:x@{address.host}:{address.port}/{address.database}"
+    async with proxied(url) as proxy:
+        database = Database.at(replace(address, port=proxy.port), size=3)
+        assert await database.fetch_one("SELECT 1") == (1,)
+        asking = asyncio.create_task(database.fetch_one("SELECT SLEEP(5)"))
+        await asyncio.wait({asking}, timeout=0.1)
+        proxy.cut()
+
+        with pytest.raises(DatabaseUnavailable):
+            await asking
+        for _ in range(5):
+            with pytest.raises(DatabaseUnavailable):
+                await database.fetch_one("SELECT 1")
+        with pytest.raises(DatabaseUnavailable):
+            async with database.dedicated():
+                pass
+
+        proxy.connect(url)
+        assert await database.fetch_one("SELECT 1") == (1,)
+        await database.close()
+
+
+async def test_an_error_of_the_statement_is_not_an_outage(log: Log) -> None:
+    """A mistake is not waited for."""
+    with pytest.raises(MySQLError, match="syntax"):
+        await log.database.execute("SELEKT 1")
+
+
+@pytest.mark.parametrize(
+    "hostile", ["'; DROP TABLE events; --", "\\'; DROP TABLE events; --", '"\x00\x1a\n\\', "%s %d %(a)s", "\\", "😀'"]
+)
+async def test_hostile_text_stays_text(log: Log, hostile: str) -> None:
+    """Whatever a parameter holds comes back as it went in, as text and as bytes."""
+    row = await log.database.fetch_one("SELECT %s, %s", (hostile, hostile.encode()))
+
+    assert row is not None
+    assert row[0] == hostile
+    assert row[1] in {hostile, hostile.encode()}
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgres://u:p@h/d", "the scheme mysql://"),
+        ("mysql://u:p@h", "a schema name"),
+        ("mysql://h/d", "a user"),
+        ("mysql://u:p@/d", "a host"),
+        ("mysql://u:secret@h/d?x=1", "nothing after it"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_told_what_is_missing(url: str, message: str) -> None:
+    """Without the password in the message."""
+    with pytest.raises(ValueError, match=message) as refused:
+        Address.parse(url)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_password_in_a_url_is_decoded_and_never_printed() -> None:
+    """Signs that a URL cannot hold are written with %."""
+    address = Address.parse("mysql://root:p%40ss%2Fword@db:3307/users")
+
+    assert address == Address("db", 3307, "root", "p@ss/word", "users")
+    assert "p@ss" not in repr(address)

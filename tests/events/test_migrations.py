@@ -1,0 +1,67 @@
+"""Migrations: once each, whoever starts first, and never changed afterwards."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from events import migrations
+from events.claims import ClaimsKey, check_claims_key
+from events.errors import MigrationError, WrongClaimsKey
+from events.migrations import Migration, migrate, migrations_of
+from tests.log import Log
+
+
+async def test_several_processes_may_migrate_at_once(log: Log) -> None:
+    """Of eight that start together each file is applied by exactly one, also where there is nothing yet."""
+    names = [f"{m.floor}/{m.name}" for floor in ("events", "projections") for m in migrations_of(floor)]
+    await log.database.execute("DROP TABLE migrations, events, log_head, claims, claims_key, projectors")
+
+    applied = await asyncio.gather(*(migrate(log.database, "events", "projections") for _ in range(8)))
+
+    assert sorted(name for names_ in applied for name in names_) == sorted(names)
+    assert await log.store.head() == 0
+
+
+async def test_a_migration_that_was_cut_in_the_middle_is_finished(log: Log) -> None:
+    """A crash between two statements: the next start does the whole file again, which changes nothing twice."""
+    await log.register("alice")
+    await log.database.execute("DELETE FROM migrations WHERE floor = 'events'")
+    await log.database.execute("DROP TRIGGER events_refuse_delete")
+
+    assert await migrate(log.database, "events") == ["events/0001_log.sql"]
+
+    assert len(await log.all()) == 1
+    assert await log.database.fetch_one("SELECT COUNT(*) FROM information_schema.triggers "
+                                        "WHERE trigger_schema = DATABASE()") == (2,)  # fmt: skip
+
+
+async def test_a_migration_that_was_edited_after_it_was_applied_is_refused(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables would not be what the file says; the message names the file."""
+
+    def edited(floor: str) -> list[Migration]:
+        return [replace(migration, text=migration.text + "-- edited\n") for migration in migrations_of(floor)]
+
+    monkeypatch.setattr(migrations, "migrations_of", edited)
+
+    with pytest.raises(MigrationError, match=r"events/schema/0001_log.sql was applied in another form"):
+        await migrate(log.database, "events")
+
+
+async def test_a_log_is_bound_to_the_key_that_it_was_started_with(log: Log) -> None:
+    """Under another master key every username would look free, so the program refuses to work."""
+    await check_claims_key(log.database, log.claims_key)
+    await check_claims_key(log.database, log.claims_key)
+
+    with pytest.raises(WrongClaimsKey, match="not the one that this log was started with"):
+        await check_claims_key(log.database, ClaimsKey.derived_from(bytes(32)))
+
+
+def test_every_statement_of_a_migration_can_be_repeated() -> None:
+    """MySQL commits at each DDL statement, so each must do nothing the second time."""
+    for floor in ("events", "projections"):
+        for migration in migrations_of(floor):
+            for statement in migration.statements():
+                assert "IF NOT EXISTS" in statement or statement.startswith("INSERT IGNORE"), statement

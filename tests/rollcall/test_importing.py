@@ -1,0 +1,140 @@
+"""Importing: what can go in goes in, what cannot is told, and a second run adds nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from events.catalogue import Role
+from rollcall.importing import Imported, Importer
+from rollcall.userfile import FieldMap, parse_mapping, read_users
+from tests.log import Log
+
+BCRYPT = "$2b$04$abcdefghijklmnopqrstuuOd1ZbE3M0zL5YQ0yG3j4r0cU8mZbW2e"
+
+
+async def take(log: Log, path: Path, *rows: object, mapping: str = "") -> Imported:
+    """Import rows as JSON lines; a row that is text goes in as it is."""
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    fields = parse_mapping(mapping) if mapping else FieldMap()
+    return await Importer(log.commands).run(read_users(path, fields), lambda done: None)
+
+
+def row(username: str | None, email: str | None, **fields: object) -> dict[str, object]:
+    """A row of a file."""
+    given = {"username": username, "email": email, "name": "Somebody", **fields}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+async def test_the_duplicates_of_a_file_are_refused_and_the_rest_goes_in(log: Log, tmp_path: Path) -> None:
+    """The first of two wins, and each refused line is told with the field that stands in the way."""
+    outcome = await take(
+        log,
+        tmp_path / "users.json",
+        row("ann", "ann@example.com"),
+        row("bob", "ANN@example.com"),
+        row("Ann", "other@example.com"),
+        row("ANN", "ann@example.com"),
+        row("cid", "cid@example.com"),
+    )
+
+    assert outcome.added == 2
+    assert [(refused.line, refused.reason) for refused in outcome.refused] == [
+        (2, "email: this email belongs to someone else"),
+        (3, "username: this username belongs to someone else"),
+        (4, "username: the user of line 1 again"),
+    ]
+
+
+async def test_a_second_run_of_the_same_file_adds_nothing(log: Log, tmp_path: Path) -> None:
+    """Also where usernames were made from emails; the log has not moved, and the same lines are refused."""
+    rows = [row("ann", "ann@example.com"), row(None, "ann@example.org"), row("x y", "x@example.com"), "{bad"]
+    first = await take(log, tmp_path / "users.json", *rows)
+    head = await log.store.head()
+
+    second = await take(log, tmp_path / "users.json", *rows)
+
+    assert (first.added, second.added, second.already_there) == (2, 0, 2)
+    assert second.refused == first.refused
+    assert await log.store.head() == head == 2
+
+
+async def test_a_row_without_a_username_gets_one_from_its_email(log: Log, tmp_path: Path) -> None:
+    """The local part; with the first free number if it is taken; without what a username cannot hold."""
+    emails = ["jo@a.org", "JO@b.org", "jo@c.org", '"j o"@d.org', "x" * 64 + "@e.org"]
+
+    outcome = await take(log, tmp_path / "users.json", *(row(None, email, name=None) for email in emails))
+
+    found = [await log.commands.find(email) for email in emails if '"' not in email]
+    assert [account.user.username for account in found if account and account.user] == ["jo", "JO2", "jo3", "x" * 60]
+    assert next(account.user.name for account in found if account and account.user) == "jo"
+    assert [refused.line for refused in outcome.refused] == [4]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (row("ann", None), "email: missing"),
+        (row("ann", "not an email"), "email: not an email address"),
+        (row("ann smith", "ann@example.com"), "username: a username cannot contain spaces"),
+        (row("a" * 300, "ann@example.com"), "1 to 64 characters, this one has 300"),
+        (row("ann", "ann@example.com", role="KING"), "role: expected one of CUSTOMER"),
+        (row("ann", "ann@example.com", password_hash="plaintext"), "password_hash: "),
+        (row("ann", "ann@example.com", **{"a.b": 1}), "attributes: the key 'a.b' cannot be stored"),
+        (row("ann", "ann@example.com", big={"$numberLong": str(2**63)}), "64 bits"),
+        ("{", ""),
+    ],
+)
+async def test_a_line_that_cannot_go_in_is_told_with_its_reason(
+    log: Log, tmp_path: Path, bad: object, reason: str
+) -> None:
+    """The field and what is wrong with it; the lines around it go in."""
+    outcome = await take(
+        log, tmp_path / "users.json", row("one", "one@example.com"), bad, row("two", "two@example.com")
+    )
+
+    assert outcome.added == 2
+    assert [refused.line for refused in outcome.refused] == [2]
+    assert reason in outcome.refused[0].reason
+
+
+async def test_hashes_and_roles_go_in_and_passwords_may_be_absent(log: Log, tmp_path: Path) -> None:
+    """Fields of other names are mapped; everything that is not mapped is in the attributes."""
+    await take(
+        log,
+        tmp_path / "users.json",
+        {"login": "ann", "mail": "ann@example.com", "full": "Ann", "password": BCRYPT, "role": "admin", "age": 7},
+        {"login": "bob", "mail": "bob@example.com", "full": "Bob"},
+        mapping="username=login,email=mail,name=full,password_hash=password",
+    )
+
+    ann, bob = await log.commands.find("ann"), await log.commands.find("bob")
+    assert ann is not None
+    assert ann.user is not None
+    assert (ann.user.role, ann.password_hash, ann.user.attributes) == (Role.ADMIN, BCRYPT, {"age": 7})
+    assert bob is not None
+    assert bob.password_hash is None
+
+
+async def test_extended_json_becomes_plain_values_in_the_attributes(log: Log, tmp_path: Path) -> None:
+    """A MongoDB export goes in with its ids, dates and numbers as JSON has them."""
+    await take(
+        log,
+        tmp_path / "users.json",
+        row(
+            "ann",
+            "ann@example.com",
+            _id={"$oid": "5ca4bbcea2dd94ee58162a68"},
+            birthdate={"$date": {"$numberLong": "226117231000"}},
+            accounts=[{"$numberInt": "371138"}],
+        ),
+    )
+
+    ann = await log.commands.find("ann")
+    assert ann is not None
+    assert ann.user is not None
+    assert ann.user.attributes == {
+        "_id": "5ca4bbcea2dd94ee58162a68",
+        "birthdate": "1977-03-02T02:20:31Z",
+        "accounts": [371138],
+    }
