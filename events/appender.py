@@ -13,67 +13,74 @@ What others do, and why not here. A gap time-out ("wait a little, then skip") gu
 COMMIT protects nothing. A table lock does the same as the row lock and stops readers too. Reading MAX(position)
 instead of the head row needs the same lock on something else.
 
-The price is one commit at a time. Sharing one transaction between all that wait (group append) gets most of it
-back; it belongs into this file, and changes nothing for its callers.
+Group append. One commit at a time is the price, so a process commits for all its callers at once: whatever appends
+wait are written in one transaction while the next ones gather. Each is judged by itself under the lock, so one that
+is refused touches no other. A lone caller pays nothing for it: its batch has one entry.
+
+Callers and the writer are different tasks. A caller that is cancelled takes itself out of the queue, or if it is
+too late for that, leaves its outcome unread; no connection is ever in a caller's hands.
+
+A connection that breaks during COMMIT leaves the outcome unknown. The writer then takes the lock of the head again,
+which waits until the server has ended the lost transaction one way or the other, and looks whether the batch's first
+event stands at its position. It does not guess, and nobody is told anything before it knows.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from uuid import UUID
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
 
-from events.catalogue import Event, Origin, Recorded, encode
-from events.claims import ClaimsKey, move_claims
-from events.database import Connection, Database
-from events.errors import WrongExpectedVersion
+import structlog
+from asyncmy.errors import MySQLError
+
+from events.backoff import backoff
+from events.batch import LOCK_HEAD, Append, Appended, Batches, Entry, Outcome
+from events.claims import ClaimsKey
+from events.database import Database
+from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 from events.ids import NewId
-from events.user import User, evolve
 
-LOCK_HEAD = "SELECT position FROM log_head WHERE id = 1 FOR UPDATE"
-MOVE_HEAD = "UPDATE log_head SET position = %s WHERE id = 1"
-STREAM_VERSION = "SELECT COALESCE(MAX(version), 0) FROM events WHERE stream_id = %s"
-INSERT_EVENT = """
-INSERT INTO events
-    (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at)
-VALUES
-    (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
+log = structlog.get_logger(__name__)
 
+QUEUE_ENTRIES: Final = 4_096
+"""Appends that may wait; further callers wait for a place, so the queue's memory is bounded."""
+BATCH_ENTRIES: Final = 512
+BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Of data; as hexadecimal literals twice that, far below the server's max_allowed_packet of 64 MiB."""
+LOOKING_SECONDS: Final = 20.0
+"""How long the outcome of a lost COMMIT is looked for before the callers are told that it is unknown."""
+WRITES: Final = 3
+"""How often a batch is written whose COMMIT was lost and found not to have happened."""
 
-@dataclass(frozen=True, slots=True)
-class Append:
-    """What is to be added to one stream, and what it was decided on."""
-
-    stream_id: UUID
-    expected_version: int
-    """Version of the stream that the events were decided on; 0 for a new one."""
-    user: User | None
-    """The user at that version."""
-    events: tuple[Event, ...]
-    origin: Origin
+EVENT_AT = "SELECT event_id FROM events WHERE position = %s"
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
-    """The outcome: what the log holds now, and the user after it."""
+class Waiting:
+    """An entry, and the caller that waits for its outcome."""
 
-    recorded: tuple[Recorded, ...]
-    user: User | None
+    entry: Entry
+    outcome: asyncio.Future[Appended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    @property
-    def position(self) -> int:
-        """Position of the last event."""
-        return self.recorded[-1].position
+    def settle(self, outcome: Outcome) -> None:
+        """Tell the caller, if it still waits."""
+        if self.outcome.done():
+            return
+        if isinstance(outcome, Appended):
+            self.outcome.set_result(outcome)
+        else:
+            self.outcome.set_exception(outcome)
 
 
 class Appender:
-    """Writes to the log. Several processes may append at once: the head's row lock orders them."""
+    """Writes to the log, for all callers of this process. Other processes may append at the same time."""
 
     def __init__(self, database: Database, claims_key: ClaimsKey, clock: Callable[[], datetime], new_id: NewId) -> None:
         self._database = database
-        self._claims_key = claims_key
-        self._clock = clock
-        self._new_id = new_id
+        self._batches = Batches(claims_key, clock, new_id)
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
+        self._writer: asyncio.Task[None] | None = None
 
     async def append(self, append: Append) -> Appended:
         """Add the events to their stream and move the claims that go with them: all of it, or nothing.
@@ -82,68 +89,101 @@ class Appender:
             WrongExpectedVersion: the stream has moved on.
             ClaimTaken: a username or email belongs to another user.
             LastAdmin: nobody would be left to administer.
-            DatabaseUnavailable: MySQL is away; if it went during the COMMIT, the outcome is unknown.
+            OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
+            DatabaseUnavailable: MySQL is away; nothing was written.
         """
-        async with self._database.transaction() as connection:
-            head = await _lock_head(connection)
-            await _check_version(connection, append)
-            appended = self._numbered(append, head)
-            await move_claims(connection, self._claims_key, append.stream_id, append.user, appended.user)
-            await _insert(connection, appended.recorded)
-            await connection.execute(MOVE_HEAD, (appended.position,))
-        return appended
+        waiting = Waiting(Entry.of(append))
+        await self._queue.put(waiting)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_all())
+        return await waiting.outcome
 
-    def _numbered(self, append: Append, head: int) -> Appended:
-        """The events with their places. The time is taken under the lock, so it seldom runs against the order."""
-        now = self._clock().astimezone(UTC)
-        recorded = tuple(
-            Recorded(
-                position=head + number,
-                stream_id=append.stream_id,
-                version=append.expected_version + number,
-                event_id=self._new_id(),
-                type=type(event).__name__,
-                event=event,
-                fields=event.changed_fields(),
-                origin=append.origin,
-                recorded_at=now,
-            )
-            for number, event in enumerate(append.events, start=1)
-        )
-        user = append.user
-        for event in recorded:
-            user = evolve(user, event)
-        return Appended(recorded, user)
+    async def _write_all(self) -> None:
+        """Write batches until nothing waits."""
+        while batch := self._next_batch():
+            try:
+                outcomes = await self._write([waiting.entry for waiting in batch])
+            except BaseException as error:
+                for waiting in batch:
+                    waiting.settle(_failure(error))
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                for waiting, outcome in zip(batch, outcomes, strict=True):
+                    waiting.settle(outcome)
+
+    def _next_batch(self) -> list[Waiting]:
+        """What waits and whose caller still does, up to the bounds of a batch."""
+        batch: list[Waiting] = []
+        size = 0
+        while len(batch) < BATCH_ENTRIES and size < BATCH_BYTES and not self._queue.empty():
+            waiting = self._queue.get_nowait()
+            if not waiting.outcome.done():
+                batch.append(waiting)
+                size += waiting.entry.size
+        return batch
+
+    async def _write(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Write a batch; entry by entry if the server refuses the whole, so that only the guilty one fails."""
+        try:
+            return await self._write_once(entries)
+        except MySQLError as error:
+            if len(entries) == 1:
+                raise
+            log.warning("append.divided", entries=len(entries), error=str(error))
+        outcomes: list[Outcome] = []
+        for entry in entries:
+            try:
+                outcomes += await self._write_once([entry])
+            except (MySQLError, EventsError) as error:
+                outcomes.append(error)
+        return outcomes
+
+    async def _write_once(self, entries: Sequence[Entry]) -> list[Outcome]:
+        for _ in range(WRITES):
+            outcomes: list[Outcome] = []
+            try:
+                async with self._database.transaction() as connection:
+                    outcomes += await self._batches.write(connection, entries)
+            except OutcomeUnknown as lost:
+                if not await self._is_there(outcomes, lost):
+                    continue
+            return outcomes
+        raise DatabaseUnavailable(f"MySQL lost {WRITES} COMMITs in a row; nothing was written")
+
+    async def _is_there(self, outcomes: Sequence[Outcome], lost: OutcomeUnknown) -> bool:
+        """Whether a transaction whose COMMIT was lost has happened.
+
+        Raises:
+            OutcomeUnknown: MySQL did not come back in time to tell.
+        """
+        written = [outcome for outcome in outcomes if isinstance(outcome, Appended)]
+        if not written:
+            return True
+        first = written[0].recorded[0]
+        try:
+            async with asyncio.timeout(LOOKING_SECONDS):
+                found = await self._event_at(first.position)
+        except TimeoutError:
+            raise lost from None
+        log.warning("append.commit_lost", position=first.position, committed=found == first.event_id.bytes)
+        return found == first.event_id.bytes
+
+    async def _event_at(self, position: int) -> bytes | None:
+        """The event at a position, once the lost transaction has let go of the head; waits for MySQL."""
+        pauses = backoff()
+        while True:
+            try:
+                async with self._database.transaction() as connection:
+                    await connection.fetch_one(LOCK_HEAD)
+                    row = await connection.fetch_one(EVENT_AT, (position,))
+                return row[0] if row else None
+            except DatabaseUnavailable:
+                await asyncio.sleep(next(pauses))
 
 
-async def _lock_head(connection: Connection) -> int:
-    row = await connection.fetch_one(LOCK_HEAD)
-    if row is None:
-        raise RuntimeError("log_head has lost its row; restore the log from a backup")
-    return int(row[0])
-
-
-async def _check_version(connection: Connection, append: Append) -> None:
-    row = await connection.fetch_one(STREAM_VERSION, (append.stream_id.bytes,))
-    found = int(row[0]) if row else 0
-    if found != append.expected_version:
-        raise WrongExpectedVersion(append.stream_id, append.expected_version, found)
-
-
-async def _insert(connection: Connection, events: tuple[Recorded, ...]) -> None:
-    for recorded in events:
-        stored = encode(recorded.event, recorded.origin)
-        await connection.execute(
-            INSERT_EVENT,
-            (
-                recorded.position,
-                recorded.stream_id.bytes,
-                recorded.version,
-                recorded.event_id.bytes,
-                stored.type,
-                stored.data,
-                stored.personal,
-                stored.metadata,
-                recorded.recorded_at.replace(tzinfo=None),
-            ),
-        )
+def _failure(error: BaseException) -> Exception:
+    """What the callers are told of a batch that failed as a whole."""
+    if isinstance(error, Exception):
+        return error
+    return DatabaseUnavailable("the program is stopping; it was cut off while it wrote, look before you repeat")

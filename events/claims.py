@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from events import rules
 from events.catalogue import Role
-from events.database import Connection, Database
-from events.errors import ClaimTaken, LastAdmin, WrongClaimsKey
+from events.database import Database
+from events.errors import WrongClaimsKey
 from events.user import User
 
 ADMIN_SEAT = "admin"
@@ -99,58 +99,3 @@ async def owner_of(database: Database, key: ClaimsKey, claim: Claim) -> UUID | N
 async def has_admin(database: Database) -> bool:
     """Whether any user is an ADMIN, as of the last commit."""
     return await database.fetch_one("SELECT 1 FROM claims WHERE kind = %s LIMIT 1", (ADMIN_SEAT,)) is not None
-
-
-async def move_claims(
-    connection: Connection, key: ClaimsKey, user_id: UUID, before: User | None, after: User | None
-) -> None:
-    """Take and release what a user's change from `before` to `after` asks for.
-
-    Call it in the append's transaction, under the lock of the log's head: that is what makes looking first and
-    writing then safe. The table's primary key would refuse a second owner even so.
-
-    Raises:
-        ClaimTaken: another user has a username or email that `after` needs.
-        LastAdmin: the change would release the last seat of the administrators.
-    """
-    had, needs = claims_of(before), claims_of(after)
-    await _check_free(connection, key, needs - had)
-    await _release(connection, key, user_id, had - needs)
-    await _take(connection, key, user_id, needs - had)
-    if any(claim.kind == ADMIN_SEAT for claim in had - needs):
-        await _check_admin_left(connection, user_id)
-
-
-async def _check_free(connection: Connection, key: ClaimsKey, wanted: frozenset[Claim]) -> None:
-    if not wanted:
-        return
-    pairs = ", ".join(["(%s, %s)"] * len(wanted))
-    rows = await connection.fetch_all(
-        f"SELECT kind FROM claims WHERE (kind, value_hash) IN ({pairs}) ORDER BY kind",  # noqa: S608 - placeholders
-        [part for claim in wanted for part in (claim.kind, key.digest(claim))],
-    )
-    if rows:
-        raise ClaimTaken(tuple(kind for (kind,) in rows))
-
-
-async def _release(connection: Connection, key: ClaimsKey, user_id: UUID, claims: frozenset[Claim]) -> None:
-    for claim in claims:
-        await connection.execute(
-            "DELETE FROM claims WHERE kind = %s AND value_hash = %s AND user_id = %s",
-            (claim.kind, key.digest(claim), user_id.bytes),
-        )
-
-
-async def _take(connection: Connection, key: ClaimsKey, user_id: UUID, claims: frozenset[Claim]) -> None:
-    if not claims:
-        return
-    rows = ", ".join(["(%s, %s, %s)"] * len(claims))
-    await connection.execute(
-        f"INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}",  # noqa: S608 - placeholders
-        [part for claim in claims for part in (claim.kind, key.digest(claim), user_id.bytes)],
-    )
-
-
-async def _check_admin_left(connection: Connection, user_id: UUID) -> None:
-    if not await connection.fetch_one("SELECT 1 FROM claims WHERE kind = %s LIMIT 1", (ADMIN_SEAT,)):
-        raise LastAdmin(user_id)

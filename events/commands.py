@@ -7,7 +7,8 @@ command and a sign-in are right however far the views are behind.
 from dataclasses import dataclass
 from uuid import UUID
 
-from events.appender import Append, Appended, Appender
+from events.appender import Appender
+from events.batch import Append, Appended
 from events.catalogue import Event, Origin
 from events.claims import ClaimsKey, email_claim, owner_of, username_claim
 from events.database import Database

@@ -17,7 +17,7 @@ from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
 from asyncmy.pool import Pool
 
-from events.errors import DatabaseUnavailable, EventsError
+from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 
 Row = tuple[Any, ...]
 Arguments = Sequence[object]
@@ -135,11 +135,11 @@ class Database:
             connection = Connection(driver)
             try:
                 yield connection
-            except EventsError:
-                raise  # ours, raised between two statements: the session is in order
-            except BaseException:
-                # A failed or cancelled statement: its answer may still be on its way.
-                connection.abandon()
+            except BaseException as error:
+                # Ours are raised between two statements, so the session is in order. After a failed or cancelled
+                # statement it is not: an answer may still be on its way.
+                if isinstance(error, DatabaseUnavailable) or not isinstance(error, EventsError):
+                    connection.abandon()
                 raise
             finally:
                 await self._pool.release(driver)
@@ -149,7 +149,8 @@ class Database:
         """A session inside BEGIN ... COMMIT; whatever leaves the block otherwise rolls it back.
 
         Raises:
-            DatabaseUnavailable: as for `connection`. If it was the COMMIT that broke, the outcome is unknown.
+            OutcomeUnknown: it was the COMMIT that broke.
+            DatabaseUnavailable: as for `connection`; nothing was written.
         """
         async with self.connection() as connection:
             await connection.execute("BEGIN")
@@ -158,7 +159,7 @@ class Database:
             except EventsError:
                 await connection.execute("ROLLBACK")
                 raise
-            await connection.execute("COMMIT")
+            await _commit(connection)
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of one statement's result."""
@@ -203,6 +204,14 @@ class Database:
         except (OSError, RuntimeError) as error:
             # RuntimeError: the driver's, when the server hangs up before the connection is set up.
             raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
+
+
+async def _commit(connection: Connection) -> None:
+    try:
+        with _translated():
+            await connection.execute("COMMIT")
+    except DatabaseUnavailable as error:
+        raise OutcomeUnknown(f"the connection broke during a COMMIT: {error}") from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 EventsError
  ├─ DatabaseUnavailable    MySQL cannot be reached, or the connection broke
+ │   └─ OutcomeUnknown     it broke during a COMMIT, which may or may not have happened
  ├─ MigrationError         the tables are not those that this program knows
  ├─ WrongClaimsKey         the master key is not the one that the log was started with
  ├─ WrongExpectedVersion   the stream has moved since it was read
@@ -22,10 +23,11 @@ class EventsError(Exception):
 
 
 class DatabaseUnavailable(EventsError):
-    """MySQL cannot be reached, or the connection broke before the answer came.
+    """MySQL cannot be reached, or the connection broke. What was to be written was not."""
 
-    When it comes out of an append, the append may or may not have happened.
-    """
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The connection broke during a COMMIT: the transaction may or may not have happened."""
 
 
 class MigrationError(EventsError):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from asyncmy.errors import MySQLError
 
-from events.appender import Append
+from events.batch import Append
 from events.catalogue import Role, RoleChanged, UserDeleted
 from events.errors import LastAdmin, Reason, Rejected, WrongExpectedVersion
 from events.user import ChangeRole, Command, Delete, Update

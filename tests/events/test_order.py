@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from events import appender
+from events import batch
 from events.catalogue import Recorded
 from events.store import EventStore
-from tests.log import Log
+from tests.log import Log, wire
 
 WRITERS = 64
 USERS_PER_WRITER = 8
@@ -16,8 +16,14 @@ EXPECTED = WRITERS * USERS_PER_WRITER
 
 
 async def write(log: Log, writer: int) -> None:
+    """One of 64 callers; every eighth shares an appender, as the callers of one process do."""
     for number in range(USERS_PER_WRITER):
         await log.register(f"writer{writer}.{number}")
+
+
+def processes(log: Log) -> list[Log]:
+    """As many appenders as eight processes would have."""
+    return [wire(log.database) for _ in range(8)]
 
 
 async def follow(store: EventStore, finished: Callable[[], bool]) -> list[Recorded]:
@@ -34,7 +40,8 @@ async def follow(store: EventStore, finished: Callable[[], bool]) -> list[Record
 
 async def test_a_follower_misses_no_event_of_64_concurrent_writers(log: Log) -> None:
     """No skip: what a follower of `position > last` has seen is the whole log, dense and in order."""
-    writing = asyncio.gather(*(write(log, number) for number in range(WRITERS)))
+    several = processes(log)
+    writing = asyncio.gather(*(write(several[number % 8], number) for number in range(WRITERS)))
     following = asyncio.create_task(follow(log.store, writing.done))
 
     await writing
@@ -47,8 +54,11 @@ async def test_a_follower_misses_no_event_of_64_concurrent_writers(log: Log) -> 
 
 async def test_without_the_head_lock_the_same_writers_collide(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """The protection is the lock on the head row: reading the head without it hands out positions twice."""
-    monkeypatch.setattr(appender, "LOCK_HEAD", appender.LOCK_HEAD.removesuffix(" FOR UPDATE"))
+    monkeypatch.setattr(batch, "LOCK_HEAD", batch.LOCK_HEAD.removesuffix(" FOR UPDATE"))
+    several = processes(log)
 
-    outcomes = await asyncio.gather(*(write(log, number) for number in range(WRITERS)), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *(write(several[number % 8], number) for number in range(WRITERS)), return_exceptions=True
+    )
 
     assert any(isinstance(outcome, Exception) and "Duplicate entry" in str(outcome) for outcome in outcomes)

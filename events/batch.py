@@ -1,0 +1,210 @@
+"""One transaction of the log: judge what waits, each by itself, under the lock of the head, and write what passes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Self
+from uuid import UUID
+
+from events import literals
+from events.catalogue import Event, Origin, Recorded, Stored, encode
+from events.claims import ADMIN_SEAT, Claim, ClaimsKey, claims_of
+from events.database import Connection
+from events.errors import EventsError
+from events.ids import NewId
+from events.ledger import Ledger
+from events.user import User, evolve
+
+LOCK_HEAD = "SELECT position FROM log_head WHERE id = 1 FOR UPDATE"
+MOVE_HEAD = "UPDATE log_head SET position = %s WHERE id = 1"
+STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
+CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({pairs})"
+COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = %s"
+RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({pairs})"
+TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
+INSERT_EVENTS = """
+INSERT INTO events
+    (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at)
+VALUES
+    {rows}
+"""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+NOBODY: Final = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What is to be added to one stream, and what it was decided on."""
+
+    stream_id: UUID
+    expected_version: int
+    """Version of the stream that the events were decided on; 0 for a new one."""
+    user: User | None
+    """The user at that version."""
+    events: tuple[Event, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The outcome: what the log holds now, and the user after it."""
+
+    recorded: tuple[Recorded, ...]
+    user: User | None
+
+    @property
+    def position(self) -> int:
+        """Position of the last event."""
+        return self.recorded[-1].position
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An append and all that can be made of it before the lock is taken."""
+
+    append: Append
+    stored: tuple[Stored, ...]
+    """The stored form of its events."""
+    had: frozenset[Claim]
+    """The user's claims before."""
+    needs: frozenset[Claim]
+    """The user's claims after."""
+
+    @classmethod
+    def of(cls, append: Append) -> Self:
+        """The entry of an append."""
+        stored = tuple(encode(event, append.origin) for event in append.events)
+        after = _numbered(append, 0, EPOCH, lambda: NOBODY).user
+        return cls(append, stored, claims_of(append.user), claims_of(after))
+
+    @property
+    def size(self) -> int:
+        """Bytes of personal and open data, about half of what the entry adds to a statement."""
+        return sum(len(one.data) + len(one.personal or b"") + len(one.metadata) for one in self.stored)
+
+
+Outcome = Appended | Exception
+"""What became of an entry: where it stands now, or why it was refused."""
+
+
+class Batches:
+    """Judges and writes batches of entries."""
+
+    def __init__(self, claims_key: ClaimsKey, clock: Callable[[], datetime], new_id: NewId) -> None:
+        self._claims_key = claims_key
+        self._clock = clock
+        self._new_id = new_id
+
+    async def write(self, connection: Connection, entries: Sequence[Entry]) -> list[Outcome]:
+        """Write the entries that pass; an outcome for each, in order. Call it inside a transaction.
+
+        One entry's refusal touches no other. The outcomes hold only if the transaction commits.
+        """
+        head = await _lock_head(connection)
+        ledger = await self._read_ledger(connection, entries)
+        outcomes, rows = self._judge(entries, ledger, head)
+        await self._move_claims(connection, ledger)
+        if rows:
+            await connection.execute(INSERT_EVENTS.format(rows=",\n    ".join(rows)))
+            await connection.execute(MOVE_HEAD, (head + len(rows),))
+        return outcomes
+
+    def _judge(self, entries: Sequence[Entry], ledger: Ledger, head: int) -> tuple[list[Outcome], list[str]]:
+        """Each entry's outcome, and the rows of those that pass."""
+        now = self._clock().astimezone(UTC)
+        outcomes: list[Outcome] = []
+        rows: list[str] = []
+        for entry in entries:
+            append = entry.append
+            appended = _numbered(append, head + len(rows), now, self._new_id)
+            try:
+                ledger.check_version(append.stream_id, append.expected_version)
+                ledger.admit(append.stream_id, appended.recorded[-1].version, entry.had, entry.needs)
+            except EventsError as refusal:
+                outcomes.append(refusal)
+            else:
+                outcomes.append(appended)
+                rows += map(_row, appended.recorded, entry.stored)
+        return outcomes, rows
+
+    async def _read_ledger(self, connection: Connection, entries: Sequence[Entry]) -> Ledger:
+        """What the log says of everything that the entries touch."""
+        streams = {entry.append.stream_id for entry in entries}
+        claims = {claim for entry in entries for claim in entry.had | entry.needs}
+        return Ledger(
+            versions=await _versions(connection, streams),
+            owners=await self._owners(connection, claims),
+            admins=await _count_admins(connection) if any(claim.kind == ADMIN_SEAT for claim in claims) else 0,
+        )
+
+    async def _owners(self, connection: Connection, claims: set[Claim]) -> dict[Claim, UUID]:
+        by_key = {(claim.kind, self._claims_key.digest(claim)): claim for claim in claims}
+        if not by_key:
+            return {}
+        sql = CLAIM_OWNERS.format(pairs=_pairs(list(by_key)))
+        return {by_key[kind, digest]: UUID(bytes=owner) for kind, digest, owner in await connection.fetch_all(sql)}
+
+    async def _move_claims(self, connection: Connection, ledger: Ledger) -> None:
+        if ledger.released:
+            gone = [(claim.kind, self._claims_key.digest(claim)) for claim in ledger.released]
+            await connection.execute(RELEASE_CLAIMS.format(pairs=_pairs(gone)))
+        if ledger.taken:
+            rows = ", ".join(
+                f"({literals.text(claim.kind)}, {literals.binary(self._claims_key.digest(claim))}, "
+                f"{literals.binary(owner.bytes)})"
+                for claim, owner in ledger.taken.items()
+            )
+            await connection.execute(TAKE_CLAIMS.format(rows=rows))
+
+
+async def _lock_head(connection: Connection) -> int:
+    row = await connection.fetch_one(LOCK_HEAD)
+    if row is None:
+        raise RuntimeError("log_head has lost its row; restore the log from a backup")
+    return int(row[0])
+
+
+async def _versions(connection: Connection, streams: set[UUID]) -> dict[UUID, int]:
+    sql = STREAM_VERSIONS.format(ids=", ".join(literals.binary(stream_id.bytes) for stream_id in streams))
+    return {UUID(bytes=stream_id): int(version) for stream_id, version in await connection.fetch_all(sql)}
+
+
+async def _count_admins(connection: Connection) -> int:
+    row = await connection.fetch_one(COUNT_ADMINS, (ADMIN_SEAT,))
+    return int(row[0]) if row else 0
+
+
+def _numbered(append: Append, head: int, now: datetime, new_id: NewId) -> Appended:
+    """The events with the places that they get after `head`."""
+    recorded = tuple(
+        Recorded(
+            position=head + number,
+            stream_id=append.stream_id,
+            version=append.expected_version + number,
+            event_id=new_id(),
+            type=type(event).__name__,
+            event=event,
+            fields=event.changed_fields(),
+            origin=append.origin,
+            recorded_at=now,
+        )
+        for number, event in enumerate(append.events, start=1)
+    )
+    user = append.user
+    for event in recorded:
+        user = evolve(user, event)
+    return Appended(recorded, user)
+
+
+def _pairs(keys: Sequence[tuple[str, bytes]]) -> str:
+    return ", ".join(f"({literals.text(kind)}, {literals.binary(digest)})" for kind, digest in keys)
+
+
+def _row(recorded: Recorded, stored: Stored) -> str:
+    return (
+        f"({literals.integer(recorded.position)}, {literals.binary(recorded.stream_id.bytes)}, "
+        f"{literals.integer(recorded.version)}, {literals.binary(recorded.event_id.bytes)}, "
+        f"{literals.text(stored.type)}, {literals.text(stored.data)}, {literals.binary(stored.personal)}, "
+        f"{literals.text(stored.metadata)}, {literals.instant(recorded.recorded_at)})"
+    )

@@ -1,0 +1,40 @@
+"""Values as SQL literals that cannot be anything else: for the one statement whose parameters are many.
+
+The driver's own formatting makes 28,000 rows a second, ten times less than the server takes. A number is written as
+digits and everything else as a hexadecimal literal, so whatever a value holds, what reaches the server is made of
+digits and the letters A to F: there is nothing to escape and no character set or SQL mode to get wrong.
+
+In a text column a hexadecimal literal is taken byte for byte as the column's own UTF-8; MySQL refuses what is not.
+"""
+
+from datetime import datetime
+
+
+def integer(value: int) -> str:
+    """A whole number.
+
+    Raises:
+        TypeError: it is none; a bool is not.
+    """
+    if type(value) is not int:
+        raise TypeError(f"expected an int, found {type(value).__name__}")
+    return str(value)
+
+
+def binary(value: bytes | None) -> str:
+    """Bytes, or NULL."""
+    return "NULL" if value is None else f"X'{value.hex()}'"
+
+
+def text(value: str) -> str:
+    """Text, as the UTF-8 of its column.
+
+    Raises:
+        UnicodeEncodeError: it holds half of a surrogate pair.
+    """
+    return binary(value.encode())
+
+
+def instant(value: datetime) -> str:
+    """A DATETIME(6), which has no offset: `value` is UTC."""
+    return text(value.strftime("%Y-%m-%d %H:%M:%S.%f"))
