@@ -40,6 +40,7 @@ from events.claims import ClaimsKey
 from events.database import Database
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 from events.ids import NewId
+from events.vault import Vault
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +77,11 @@ class Waiting:
 class Appender:
     """Writes to the log, for all callers of this process. Other processes may append at the same time."""
 
-    def __init__(self, database: Database, claims_key: ClaimsKey, clock: Callable[[], datetime], new_id: NewId) -> None:
+    def __init__(
+        self, database: Database, claims_key: ClaimsKey, vault: Vault, clock: Callable[[], datetime], new_id: NewId
+    ) -> None:
         self._database = database
+        self._vault = vault
         self._batches = Batches(claims_key, clock, new_id)
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
         self._writer: asyncio.Task[None] | None = None
@@ -92,7 +96,7 @@ class Appender:
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
             DatabaseUnavailable: MySQL is away; nothing was written.
         """
-        waiting = Waiting(Entry.of(append))
+        waiting = Waiting(Entry.of(append, self._vault.nonce))
         await self._queue.put(waiting)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())

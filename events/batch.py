@@ -6,31 +6,45 @@ from datetime import UTC, datetime
 from typing import Final, Self
 from uuid import UUID
 
+import msgspec
+
 from events import literals
-from events.catalogue import Event, Origin, Recorded, Stored, encode
+from events.catalogue import Event, Origin, Recorded, Stored, UserDeleted, encode
+from events.chain import StoredRow, next_hash
 from events.claims import ADMIN_SEAT, Claim, ClaimsKey, claims_of
 from events.database import Connection
 from events.errors import EventsError
 from events.ids import NewId
 from events.ledger import Ledger
 from events.user import User, evolve
+from events.vault import UserKey, place_of
 
-LOCK_HEAD = "SELECT position FROM log_head WHERE id = 1 FOR UPDATE"
-MOVE_HEAD = "UPDATE log_head SET position = %s WHERE id = 1"
+LOCK_HEAD = "SELECT position, hash FROM log_head WHERE id = 1 FOR UPDATE"
+MOVE_HEAD = "UPDATE log_head SET position = %s, hash = %s WHERE id = 1"
 STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
 CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({pairs})"
 COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = %s"
 RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({pairs})"
 TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
+KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
+DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
 INSERT_EVENTS = """
 INSERT INTO events
-    (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at)
+    (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash)
 VALUES
     {rows}
 """
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NOBODY: Final = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the log."""
+
+    position: int
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,8 @@ class Append:
     """Version of the stream that the events were decided on; 0 for a new one."""
     user: User | None
     """The user at that version."""
+    key: UserKey
+    """The key of the user: a fresh one with the first events, else the one that the log keeps."""
     events: tuple[Event, ...]
     origin: Origin
 
@@ -65,16 +81,19 @@ class Entry:
 
     append: Append
     stored: tuple[Stored, ...]
-    """The stored form of its events."""
+    """The stored form of its events, sealed."""
     had: frozenset[Claim]
     """The user's claims before."""
     needs: frozenset[Claim]
     """The user's claims after."""
 
     @classmethod
-    def of(cls, append: Append) -> Self:
+    def of(cls, append: Append, nonce: Callable[[], bytes]) -> Self:
         """The entry of an append."""
-        stored = tuple(encode(event, append.origin) for event in append.events)
+        stored = tuple(
+            _sealed(append, version, event, nonce)
+            for version, event in enumerate(append.events, start=append.expected_version + 1)
+        )
         after = _numbered(append, 0, EPOCH, lambda: NOBODY).user
         return cls(append, stored, claims_of(append.user), claims_of(after))
 
@@ -103,21 +122,23 @@ class Batches:
         """
         head = await _lock_head(connection)
         ledger = await self._read_ledger(connection, entries)
-        outcomes, rows = self._judge(entries, ledger, head)
-        await self._move_claims(connection, ledger)
-        if rows:
-            await connection.execute(INSERT_EVENTS.format(rows=",\n    ".join(rows)))
-            await connection.execute(MOVE_HEAD, (head + len(rows),))
+        outcomes = self._judge(entries, ledger, head.position)
+        passed = [
+            (entry, outcome) for entry, outcome in zip(entries, outcomes, strict=True) if isinstance(outcome, Appended)
+        ]
+        if passed:
+            await self._move_claims(connection, ledger)
+            await _move_keys(connection, [entry.append for entry, _ in passed])
+            await _insert(connection, head, passed)
         return outcomes
 
-    def _judge(self, entries: Sequence[Entry], ledger: Ledger, head: int) -> tuple[list[Outcome], list[str]]:
-        """Each entry's outcome, and the rows of those that pass."""
+    def _judge(self, entries: Sequence[Entry], ledger: Ledger, head: int) -> list[Outcome]:
+        """Each entry's outcome; those that pass are numbered from the head on."""
         now = self._clock().astimezone(UTC)
         outcomes: list[Outcome] = []
-        rows: list[str] = []
         for entry in entries:
             append = entry.append
-            appended = _numbered(append, head + len(rows), now, self._new_id)
+            appended = _numbered(append, head, now, self._new_id)
             try:
                 ledger.check_version(append.stream_id, append.expected_version)
                 ledger.admit(append.stream_id, appended.recorded[-1].version, entry.had, entry.needs)
@@ -125,8 +146,8 @@ class Batches:
                 outcomes.append(refusal)
             else:
                 outcomes.append(appended)
-                rows += map(_row, appended.recorded, entry.stored)
-        return outcomes, rows
+                head = appended.position
+        return outcomes
 
     async def _read_ledger(self, connection: Connection, entries: Sequence[Entry]) -> Ledger:
         """What the log says of everything that the entries touch."""
@@ -158,11 +179,39 @@ class Batches:
             await connection.execute(TAKE_CLAIMS.format(rows=rows))
 
 
-async def _lock_head(connection: Connection) -> int:
+async def _lock_head(connection: Connection) -> Head:
     row = await connection.fetch_one(LOCK_HEAD)
     if row is None:
         raise RuntimeError("log_head has lost its row; restore the log from a backup")
-    return int(row[0])
+    return Head(int(row[0]), row[1])
+
+
+async def _move_keys(connection: Connection, appends: Sequence[Append]) -> None:
+    """Keep the keys of new users, and destroy those of deleted ones, in the transaction that says so."""
+    fresh = [append for append in appends if append.expected_version == 0]
+    if fresh:
+        rows = ", ".join(
+            f"({literals.binary(append.stream_id.bytes)}, {literals.binary(append.key.wrapped)}, "
+            f"{literals.binary(append.key.master_key_id)})"
+            for append in fresh
+        )
+        await connection.execute(KEEP_KEYS.format(rows=rows))
+    gone = [append.stream_id.bytes for append in appends if isinstance(append.events[-1], UserDeleted)]
+    if gone:
+        await connection.execute(DESTROY_KEYS.format(ids=", ".join(map(literals.binary, gone))))
+
+
+async def _insert(connection: Connection, head: Head, passed: Sequence[tuple[Entry, Appended]]) -> None:
+    """Write the events, each chained to the one before it, and move the head."""
+    position, chained = head.position, head.hash
+    rows: list[str] = []
+    for entry, appended in passed:
+        for recorded, stored in zip(appended.recorded, entry.stored, strict=True):
+            row = _stored_row(recorded, stored)
+            position, chained = row.position, next_hash(chained, row)
+            rows.append(_literal(row, chained))
+    await connection.execute(INSERT_EVENTS.format(rows=",\n    ".join(rows)))
+    await connection.execute(MOVE_HEAD, (position, chained))
 
 
 async def _versions(connection: Connection, streams: set[UUID]) -> dict[UUID, int]:
@@ -201,10 +250,32 @@ def _pairs(keys: Sequence[tuple[str, bytes]]) -> str:
     return ", ".join(f"({literals.text(kind)}, {literals.binary(digest)})" for kind, digest in keys)
 
 
-def _row(recorded: Recorded, stored: Stored) -> str:
+def _sealed(append: Append, version: int, event: Event, nonce: Callable[[], bytes]) -> Stored:
+    stored = encode(event, append.origin)
+    if stored.personal is None:
+        return stored
+    place = place_of(append.stream_id, version, stored.type)
+    return msgspec.structs.replace(stored, personal=append.key.seal(stored.personal, place, nonce()))
+
+
+def _stored_row(recorded: Recorded, stored: Stored) -> StoredRow:
+    return StoredRow(
+        recorded.position,
+        recorded.stream_id.bytes,
+        recorded.version,
+        recorded.event_id.bytes,
+        stored.type,
+        stored.data,
+        stored.personal,
+        stored.metadata,
+        recorded.recorded_at,
+    )
+
+
+def _literal(row: StoredRow, chained: bytes) -> str:
     return (
-        f"({literals.integer(recorded.position)}, {literals.binary(recorded.stream_id.bytes)}, "
-        f"{literals.integer(recorded.version)}, {literals.binary(recorded.event_id.bytes)}, "
-        f"{literals.text(stored.type)}, {literals.text(stored.data)}, {literals.binary(stored.personal)}, "
-        f"{literals.text(stored.metadata)}, {literals.instant(recorded.recorded_at)})"
+        f"({literals.integer(row.position)}, {literals.binary(row.stream_id)}, {literals.integer(row.version)}, "
+        f"{literals.binary(row.event_id)}, {literals.text(row.type)}, {literals.text(row.data)}, "
+        f"{literals.binary(row.personal)}, {literals.text(row.metadata)}, {literals.instant(row.recorded_at)}, "
+        f"{literals.binary(chained)})"
     )

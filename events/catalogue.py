@@ -101,6 +101,13 @@ class UserDeleted(Event, frozen=True, omit_defaults=True):
     """The last event of a stream."""
 
 
+class Forgotten(Event, frozen=True, omit_defaults=True):
+    """What is left of an event whose user was deleted: it happened, and nobody can say what it said.
+
+    Never stored: readers find it in the place of events that are sealed with a key that was destroyed.
+    """
+
+
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__: cls for cls in (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
 }
@@ -140,11 +147,12 @@ class Stored(msgspec.Struct, frozen=True):
     type: str
     data: str
     personal: bytes | None
+    """Sealed in the log; in the clear between `encode` and sealing, and between opening and `decode`."""
     metadata: str
 
 
 def encode(event: Event, origin: Origin) -> Stored:
-    """The stored form of an event."""
+    """The stored form of an event, its personal part not yet sealed."""
     values = msgspec.to_builtins(event)
     personal = {name: value for name, value in values.items() if name in event.PERSONAL}
     opened = {name: value for name, value in values.items() if name not in event.PERSONAL}
@@ -156,8 +164,8 @@ def encode(event: Event, origin: Origin) -> Stored:
     )
 
 
-def decode(stored: Stored, position: int) -> tuple[Event, tuple[str, ...], Origin]:
-    """The event, the names of the fields that it set, and its origin.
+def decode(stored: Stored, position: int, *, forgotten: bool = False) -> tuple[Event, tuple[str, ...], Origin]:
+    """The event, the names of the fields that it set, and its origin. `stored` has been opened, unless `forgotten`.
 
     Raises:
         UnreadableEvent: the type is unknown, the form is newer than this program, or the data is damaged.
@@ -171,6 +179,8 @@ def decode(stored: Stored, position: int) -> tuple[Event, tuple[str, ...], Origi
             raise UnreadableEvent(position, f"stored form {origin.schema}, this program reads form {SCHEMA}")
         values: dict[str, JSON] = msgspec.json.decode(stored.data)
         fields: Sequence[str] = values.pop("fields")
+        if forgotten and cls is not UserDeleted:
+            return Forgotten(), tuple(fields), origin
         values |= msgspec.json.decode(stored.personal) if stored.personal else {}
         return msgspec.convert(values, cls), tuple(fields), origin
     except (msgspec.MsgspecError, KeyError) as error:

@@ -2,26 +2,24 @@
 
 A claim is a kind and a value: a username, an email, or one of the seats of the administrators (a claim on the
 user's own id, so it is never taken; it is there to be counted). The table keeps the HMAC of the normalised value
-under a key that is derived from the master key: equal values collide, and nobody can read or guess them
-without the key.
+under a key of its own, which the master key wraps: equal values collide, and nobody can read or guess them without
+the key.
 """
 
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Self
 from uuid import UUID
-
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from events import rules
 from events.catalogue import Role
 from events.database import Database
-from events.errors import WrongClaimsKey
 from events.user import User
+from events.vault import Vault
 
 ADMIN_SEAT = "admin"
+OWNER = UUID(int=0)
+"""Whom the vault takes for the owner of the claims' key: nobody's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +54,27 @@ class ClaimsKey:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    @classmethod
-    def derived_from(cls, master_key: bytes) -> Self:
-        """The claims' own key out of the master key, by HKDF-SHA-256 (RFC 5869)."""
-        return cls(HKDF(SHA256(), length=32, salt=None, info=b"rollcall claims v1").derive(master_key))
-
     def digest(self, claim: Claim) -> bytes:
         """What the table keeps of a claim: 32 bytes."""
         text = f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")  # a login may be any text
         return hmac.digest(self._secret, text, hashlib.sha256)
 
-    @property
-    def fingerprint(self) -> bytes:
-        """Tells this key from any other, and nothing else about it: 32 bytes."""
-        return hmac.digest(self._secret, b"rollcall claims fingerprint", hashlib.sha256)
 
-
-async def check_claims_key(database: Database, key: ClaimsKey) -> None:
-    """Bind a new log to this key, or find that the log is bound to it.
+async def open_claims_key(database: Database, vault: Vault) -> ClaimsKey:
+    """The key of this log's claims; made at the first start. Whoever comes first decides.
 
     Raises:
-        WrongClaimsKey: the log was started with another key.
+        WrongMasterKey, DamagedKey: it cannot be unwrapped, so this program must not write to this log.
     """
-    await database.execute("INSERT IGNORE INTO claims_key (id, fingerprint) VALUES (1, %s)", (key.fingerprint,))
-    row = await database.fetch_one("SELECT fingerprint FROM claims_key WHERE id = 1")
-    if row is None or row[0] != key.fingerprint:
-        raise WrongClaimsKey(
-            "the master key is not the one that this log was started with: "
-            f"expected one with fingerprint {row[0].hex()[:16] if row else 'none'}, "
-            f"found {key.fingerprint.hex()[:16]}"
-        )
+    fresh = vault.new_key(OWNER)
+    await database.execute(
+        "INSERT IGNORE INTO claims_key (id, wrapped, master_key_id) VALUES (1, %s, %s)",
+        (fresh.wrapped, fresh.master_key_id),
+    )
+    row = await database.fetch_one("SELECT wrapped, master_key_id FROM claims_key WHERE id = 1")
+    if row is None:
+        raise RuntimeError("claims_key has lost its row; restore it from a backup")
+    return ClaimsKey(vault.secret(OWNER, vault.key_of(OWNER, *row)))
 
 
 async def owner_of(database: Database, key: ClaimsKey, claim: Claim) -> UUID | None:

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from events.appender import Appender
 from events.batch import Append, Appended
-from events.catalogue import Event, Origin
+from events.catalogue import Origin
 from events.claims import ClaimsKey, email_claim, owner_of, username_claim
 from events.database import Database
 from events.errors import ClaimTaken, LastAdmin, Problem, Reason, Rejected, WrongExpectedVersion
 from events.ids import NewId
 from events.store import EventStore
 from events.user import Account, Command, Register, User, account_of, decide, existing
+from events.vault import UserKey, Vault
 
 ATTEMPTS = 5
 """How often a command without an expected version is decided anew when others change the same user meanwhile."""
@@ -38,17 +39,25 @@ class UserCommands:
     """Everything that can be done to users."""
 
     def __init__(
-        self, database: Database, store: EventStore, appender: Appender, claims_key: ClaimsKey, new_id: NewId
+        self,
+        *,
+        database: Database,
+        store: EventStore,
+        appender: Appender,
+        claims_key: ClaimsKey,
+        vault: Vault,
+        new_id: NewId,
     ) -> None:
         self._database = database
         self._store = store
         self._appender = appender
         self._claims_key = claims_key
+        self._vault = vault
         self._new_id = new_id
 
     async def account(self, user_id: UUID) -> Account:
         """The account as of now, from its stream; an empty one if there never was such a user."""
-        return account_of(await self._store.read_stream(user_id))
+        return account_of((await self._store.read_stream(user_id)).events)
 
     async def find(self, login: str) -> Account | None:
         """The account that a username or an email belongs to, as of now."""
@@ -62,7 +71,8 @@ class UserCommands:
         Raises:
             Rejected: a value is not acceptable, or the username or email is taken.
         """
-        return await self._carry_out(self._new_id(), Account(), command, origin)
+        user_id = self._new_id()
+        return await self._carry_out(user_id, Account(), self._vault.new_key(user_id), command, origin)
 
     async def change(
         self, user_id: UUID, command: Command, origin: Origin, expected_version: int | None = None
@@ -77,26 +87,30 @@ class UserCommands:
             WrongExpectedVersion: the user kept changing for `ATTEMPTS` tries.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            account = await self.account(user_id)
+            stream = await self._store.read_stream(user_id)
+            account = account_of(stream.events)
             _check_expected(account, expected_version)
             try:
-                return await self._carry_out(user_id, account, command, origin)
+                return await self._carry_out(user_id, account, stream.key, command, origin)
             except WrongExpectedVersion:
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 
-    async def _carry_out(self, user_id: UUID, account: Account, command: Command, origin: Origin) -> Done:
+    async def _carry_out(
+        self, user_id: UUID, account: Account, key: UserKey | None, command: Command, origin: Origin
+    ) -> Done:
         events = decide(account, command)
-        if not events:
+        if not events or key is None:  # without a key there is no user, and so no event
             user = existing(account)
             return Done(user_id, user, user.position, changed=False)
-        appended = await self._append(user_id, account, events, origin)
+        append = Append(user_id, account.version, account.user, key, events, origin)
+        appended = await self._appended(append)
         return Done(user_id, appended.user, appended.position, changed=True)
 
-    async def _append(self, user_id: UUID, account: Account, events: tuple[Event, ...], origin: Origin) -> Appended:
+    async def _appended(self, append: Append) -> Appended:
         try:
-            return await self._appender.append(Append(user_id, account.version, account.user, events, origin))
+            return await self._appender.append(append)
         except ClaimTaken as taken:
             raise Rejected(*(_taken(kind) for kind in taken.kinds)) from taken
         except LastAdmin as last:

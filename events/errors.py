@@ -4,7 +4,8 @@ EventsError
  ├─ DatabaseUnavailable    MySQL cannot be reached, or the connection broke
  │   └─ OutcomeUnknown     it broke during a COMMIT, which may or may not have happened
  ├─ MigrationError         the tables are not those that this program knows
- ├─ WrongClaimsKey         the master key is not the one that the log was started with
+ ├─ WrongMasterKey         a key was wrapped with a master key that is not at hand
+ ├─ DamagedKey             a wrapped key was altered
  ├─ WrongExpectedVersion   the stream has moved since it was read
  ├─ ClaimTaken             a username or email belongs to another user
  ├─ LastAdmin              the change would leave nobody who may administer
@@ -13,6 +14,7 @@ EventsError
  └─ Rejected               the user aggregate refused a command; says why, field by field
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -34,8 +36,21 @@ class MigrationError(EventsError):
     """A migration that was applied is not the one that this program carries."""
 
 
-class WrongClaimsKey(EventsError):
-    """With another key every username and email would look free, so the program refuses to start."""
+class WrongMasterKey(EventsError):
+    """A key of this log was wrapped with another master key; without that one it cannot be used."""
+
+    def __init__(self, expected: bytes, found: Sequence[bytes]) -> None:
+        super().__init__(
+            f"the master key is not the one that this log's keys are wrapped with: expected the one with id "
+            f"{expected.hex()}, found {', '.join(one.hex() for one in found)}"
+        )
+
+
+class DamagedKey(EventsError):
+    """A wrapped key is not what was written."""
+
+    def __init__(self, owner: UUID) -> None:
+        super().__init__(f"the wrapped key of {owner} was altered or is another's; restore it from a backup")
 
 
 class WrongExpectedVersion(EventsError):

@@ -4,57 +4,61 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+import msgspec
+from cryptography.exceptions import InvalidTag
+
 from events.catalogue import Recorded, Stored, decode
 from events.database import Database, Row
-from events.errors import PositionGap
+from events.errors import PositionGap, UnreadableEvent
+from events.vault import UserKey, Vault, place_of
 
-COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
+# The key comes with the event, in one statement and so from one moment: between two, the user could be deleted.
+READ = """
+SELECT e.position, e.stream_id, e.version, e.event_id, e.type, e.data, e.personal, e.metadata, e.recorded_at,
+       k.user_id IS NOT NULL, k.wrapped, k.master_key_id
+FROM events AS e
+LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
+"""
+READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
+READ_STREAMS = READ + "WHERE e.stream_id IN %s AND e.position <= %s ORDER BY e.position"
+READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
-READ_STREAM = f"""
-SELECT {COLUMNS}
-FROM events
-WHERE stream_id = %s
-ORDER BY version
-"""  # noqa: S608 - the columns are a constant
 
-READ_STREAMS = f"""
-SELECT {COLUMNS}
-FROM events
-WHERE stream_id IN %s AND position <= %s
-ORDER BY position
-"""  # noqa: S608
+class Stream(msgspec.Struct, frozen=True):
+    """One user's events, and the key that they are sealed with."""
 
-READ_ALL = f"""
-SELECT {COLUMNS}
-FROM events
-WHERE position > %s
-ORDER BY position
-LIMIT %s
-"""  # noqa: S608
+    events: list[Recorded]
+    key: UserKey | None
+    """None if there is no such user, or none any more."""
 
 
 class EventStore:
     """The log, to read. Appending is `events/appender.py`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
+        self._vault = vault
 
     async def head(self) -> int:
         """Position of the newest event; 0 while there is none. A primary-key lookup in a table of one row."""
         row = await self._database.fetch_one("SELECT position FROM log_head WHERE id = 1")
         return int(row[0]) if row else 0
 
-    async def read_stream(self, stream_id: UUID) -> list[Recorded]:
-        """One user's events, oldest first."""
+    async def read_stream(self, stream_id: UUID) -> Stream:
+        """One user's events, oldest first.
+
+        Raises:
+            UnreadableEvent: this program cannot read one of them.
+        """
         rows = await self._database.fetch_all(READ_STREAM, (stream_id.bytes,))
-        return [_recorded(row) for row in rows]
+        return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order."""
         wanted = tuple(stream_id.bytes for stream_id in stream_ids)
         if not wanted:
             return []
-        return [_recorded(row) for row in await self._database.fetch_all(READ_STREAMS, (wanted, up_to))]
+        return [self._recorded(row) for row in await self._database.fetch_all(READ_STREAMS, (wanted, up_to))]
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.
@@ -68,7 +72,37 @@ class EventStore:
         """
         rows = await self._database.fetch_all(READ_ALL, (after, limit))
         _check_dense(after, [row[0] for row in rows])
-        return [_recorded(row) for row in rows]
+        return [self._recorded(row) for row in rows]
+
+    def _recorded(self, row: Row) -> Recorded:
+        position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at, *_ = row
+        key = self._key(row)
+        if personal is not None and key is not None:
+            personal = _opened(key, personal, place_of(UUID(bytes=stream_id), version, type_), position)
+        stored = Stored(type_, data, personal, metadata)
+        event, fields, origin = decode(stored, position, forgotten=key is None)
+        return Recorded(
+            position=position,
+            stream_id=UUID(bytes=stream_id),
+            version=version,
+            event_id=UUID(bytes=event_id),
+            type=type_,
+            event=event,
+            fields=fields,
+            origin=origin,
+            recorded_at=_aware(recorded_at),
+        )
+
+    def _key(self, row: Row) -> UserKey | None:
+        """The key of the row's user; None if it was destroyed.
+
+        Raises:
+            UnreadableEvent: it is lost, which is not the same.
+        """
+        position, stream_id, *_, has_row, wrapped, master_key_id = row
+        if not has_row:
+            raise UnreadableEvent(position, "the key of its user is lost; restore user_keys from a backup")
+        return None if wrapped is None else self._vault.key_of(UUID(bytes=stream_id), wrapped, master_key_id)
 
 
 def _check_dense(after: int, positions: Sequence[int]) -> None:
@@ -77,20 +111,11 @@ def _check_dense(after: int, positions: Sequence[int]) -> None:
             raise PositionGap(expected, found)
 
 
-def _recorded(row: Row) -> Recorded:
-    position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at = row
-    event, fields, origin = decode(Stored(type_, data, personal, metadata), position)
-    return Recorded(
-        position=position,
-        stream_id=UUID(bytes=stream_id),
-        version=version,
-        event_id=UUID(bytes=event_id),
-        type=type_,
-        event=event,
-        fields=fields,
-        origin=origin,
-        recorded_at=_aware(recorded_at),
-    )
+def _opened(key: UserKey, sealed: bytes, place: bytes, position: int) -> bytes:
+    try:
+        return key.open(sealed, place)
+    except InvalidTag:
+        raise UnreadableEvent(position, "its personal data was altered or moved") from None
 
 
 def _aware(moment: datetime) -> datetime:

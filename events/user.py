@@ -16,6 +16,7 @@ from events import rules
 from events.catalogue import (
     JSON,
     Event,
+    Forgotten,
     PasswordChanged,
     Recorded,
     Role,
@@ -120,8 +121,12 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
     Raises:
         UnreadableEvent: the event is not the stream's first, yet there is no user before it.
     """
+    if isinstance(recorded.event, Forgotten):
+        return None
     if isinstance(recorded.event, UserRegistered):
         return _registered(recorded.event, recorded)
+    if user is None and isinstance(recorded.event, UserDeleted):
+        return None
     if user is None:
         raise UnreadableEvent(recorded.position, f"{recorded.type} of a user that is not registered")
     match recorded.event:
@@ -141,7 +146,7 @@ def evolve_account(account: Account, recorded: Recorded) -> Account:
     match recorded.event:
         case UserRegistered(password_hash=password_hash) | PasswordChanged(password_hash):
             return Account(recorded.version, user, password_hash)
-        case UserDeleted():
+        case UserDeleted() | Forgotten():
             return Account(recorded.version)
         case _:
             return Account(recorded.version, user, account.password_hash)

@@ -8,9 +8,12 @@ from uuid import UUID
 
 import msgspec
 
-from events.catalogue import Recorded
+from events.catalogue import Forgotten, Recorded, UserDeleted
 from events.user import User, evolve
 from projections.errors import OutOfStep
+
+LEAVING = (Forgotten, UserDeleted)
+"""Events after which there is no user, whatever was before: a view need not know what that was."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -52,7 +55,7 @@ def fold(held: Mapping[UUID, Held], events: Iterable[Recorded]) -> list[Folded]:
 def _fold_user(user_id: UUID, before: Held | None, stream: list[Recorded]) -> Folded:
     version, user = (before.version, before.user) if before else (0, None)
     for recorded in stream:
-        if recorded.version != version + 1:
+        if recorded.version != version + 1 and not isinstance(recorded.event, LEAVING):
             raise OutOfStep(user_id, recorded.position, version + 1, recorded.version)
         version, user = recorded.version, evolve(user, recorded)
     return Folded(user_id, before, Held(version, user), tuple(stream))

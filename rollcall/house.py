@@ -60,20 +60,31 @@ class House:
     mongo: MongoClient
 
     @property
-    def claims_key(self) -> ClaimsKey:
-        """The key of usernames and emails."""
-        return ClaimsKey.derived_from(self.keys.master)
+    def vault(self) -> Vault:
+        """The keys of users."""
+        return Vault(self.keys.master, secrets.token_bytes)
 
     @property
     def store(self) -> EventStore:
         """The log, to read."""
-        return EventStore(self.database)
+        return EventStore(self.database, self.vault)
 
-    @property
-    def commands(self) -> UserCommands:
-        """The log, to write."""
-        appender = Appender(self.database, self.claims_key, now, new_id)
-        return UserCommands(self.database, self.store, appender, self.claims_key, new_id)
+    async def commands(self) -> UserCommands:
+        """The log, to write. All callers of a process share one of these: they commit together.
+
+        Raises:
+            WrongMasterKey: this program must not write to this log.
+            DatabaseUnavailable: MySQL is away.
+        """
+        claims_key = await open_claims_key(self.database, self.vault)
+        return UserCommands(
+            database=self.database,
+            store=self.store,
+            appender=Appender(self.database, claims_key, self.vault, now, new_id),
+            claims_key=claims_key,
+            vault=self.vault,
+            new_id=new_id,
+        )
 
     @property
     def views(self) -> dict[str, Rebuildable]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from events.database import Database
 from events.ids import new_id
 from events.store import EventStore
 from events.user import Register
+from events.vault import Vault
 
 MASTER_KEY = bytes(range(32))
 NOBODY = Origin()
@@ -26,6 +28,7 @@ class Log:
 
     database: Database
     claims_key: ClaimsKey
+    vault: Vault
     store: EventStore
     appender: Appender
     commands: UserCommands
@@ -41,10 +44,13 @@ class Log:
 
 def wire(database: Database) -> Log:
     """The events floor on a database that has its tables."""
-    key = ClaimsKey.derived_from(MASTER_KEY)
-    store = EventStore(database)
-    appender = Appender(database, key, lambda: datetime.now(UTC), new_id)
-    return Log(database, key, store, appender, UserCommands(database, store, appender, key, new_id))
+    key, vault = ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes)
+    store = EventStore(database, vault)
+    appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
+    commands = UserCommands(
+        database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
+    )
+    return Log(database, key, vault, store, appender, commands)
 
 
 def registration(username: str, **fields: object) -> Register:

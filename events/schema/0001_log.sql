@@ -8,9 +8,10 @@ CREATE TABLE IF NOT EXISTS events (
     event_id    BINARY(16)      NOT NULL,
     type        VARCHAR(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     data        MEDIUMTEXT      NOT NULL COMMENT 'JSON: role, names of the changed fields',
-    personal    MEDIUMBLOB      NULL     COMMENT 'what deletion must be able to destroy',
+    personal    MEDIUMBLOB      NULL     COMMENT 'sealed with the user''s key: what deletion destroys',
     metadata    TEXT            NOT NULL COMMENT 'JSON: actor, correlation, schema',
     recorded_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    hash        BINARY(32)      NOT NULL COMMENT 'SHA-256 of this row and of the hash before it',
     PRIMARY KEY (position),
     UNIQUE KEY one_event_per_version (stream_id, version)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
@@ -19,11 +20,21 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS log_head (
     id       TINYINT UNSIGNED NOT NULL,
     position BIGINT UNSIGNED  NOT NULL COMMENT 'of the newest event; 0 while there is none',
+    hash     BINARY(32)       NOT NULL COMMENT 'of the newest event; zeros while there is none',
     PRIMARY KEY (id),
     CONSTRAINT one_row CHECK (id = 1)
 );
 
-INSERT IGNORE INTO log_head (id, position) VALUES (1, 0);
+INSERT IGNORE INTO log_head (id, position, hash) VALUES (1, 0, REPEAT(X'00', 32));
+
+-- Each user's own key, wrapped by the master key. Deletion empties the row: see events/vault.py.
+CREATE TABLE IF NOT EXISTS user_keys (
+    user_id       BINARY(16)     NOT NULL,
+    wrapped       VARBINARY(128) NULL COMMENT 'NULL once destroyed',
+    master_key_id BINARY(8)      NULL,
+    PRIMARY KEY (user_id),
+    KEY by_master_key (master_key_id)
+);
 
 -- What only one user may have. Values are keyed hashes, so the table tells nothing about anybody.
 CREATE TABLE IF NOT EXISTS claims (
@@ -33,10 +44,12 @@ CREATE TABLE IF NOT EXISTS claims (
     PRIMARY KEY (kind, value_hash)
 );
 
--- Recognises the key that the claims were hashed with: under another one everything would look free.
+-- The key that claims are hashed with, wrapped like a user's. It never changes: under another one everything would
+-- look free.
 CREATE TABLE IF NOT EXISTS claims_key (
-    id          TINYINT UNSIGNED NOT NULL,
-    fingerprint BINARY(32)       NOT NULL COMMENT 'HMAC-SHA-256 of a constant',
+    id            TINYINT UNSIGNED NOT NULL,
+    wrapped       VARBINARY(128)   NOT NULL,
+    master_key_id BINARY(8)        NOT NULL,
     PRIMARY KEY (id),
     CONSTRAINT one_key CHECK (id = 1)
 );

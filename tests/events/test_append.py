@@ -15,7 +15,7 @@ from tests.log import NOBODY, Log
 async def test_a_stale_writer_is_refused_and_told_both_versions(log: Log) -> None:
     """An append on a version that the stream has left writes nothing and says what it found."""
     done = await log.register("alice")
-    append = Append(done.user_id, 0, done.user, (RoleChanged(Role.ADMIN),), NOBODY)
+    append = Append(done.user_id, 0, done.user, log.vault.new_key(done.user_id), (RoleChanged(Role.ADMIN),), NOBODY)
 
     with pytest.raises(WrongExpectedVersion, match=r"wrong expected version: 0 .* version 1\)"):
         await log.appender.append(append)
@@ -125,7 +125,9 @@ async def test_the_last_admin_cannot_be_deleted_by_the_appender_either(log: Log)
     done = await log.register("admin", Role.ADMIN)
 
     with pytest.raises(LastAdmin, match="last ADMIN"):
-        await log.appender.append(Append(done.user_id, 1, done.user, (UserDeleted(),), NOBODY))
+        await log.appender.append(
+            Append(done.user_id, 1, done.user, log.vault.new_key(done.user_id), (UserDeleted(),), NOBODY)
+        )
 
 
 async def test_claims_are_kept_as_keyed_hashes_only(log: Log) -> None:

@@ -1,21 +1,23 @@
 """Migrations: once each, whoever starts first, and never changed afterwards."""
 
 import asyncio
+import secrets
 from dataclasses import replace
 
 import pytest
 
 from events import migrations
-from events.claims import ClaimsKey, check_claims_key
-from events.errors import MigrationError, WrongClaimsKey
+from events.claims import Claim, open_claims_key
+from events.errors import MigrationError, WrongMasterKey
 from events.migrations import Migration, migrate, migrations_of
+from events.vault import Vault
 from tests.log import Log
 
 
 async def test_several_processes_may_migrate_at_once(log: Log) -> None:
     """Of eight that start together each file is applied by exactly one, also where there is nothing yet."""
     names = [f"{m.floor}/{m.name}" for floor in ("events", "projections") for m in migrations_of(floor)]
-    await log.database.execute("DROP TABLE migrations, events, log_head, claims, claims_key, projectors")
+    await log.database.execute("DROP TABLE migrations, events, log_head, claims, claims_key, user_keys, projectors")
 
     applied = await asyncio.gather(*(migrate(log.database, "events", "projections") for _ in range(8)))
 
@@ -52,11 +54,12 @@ async def test_a_migration_that_was_edited_after_it_was_applied_is_refused(
 
 async def test_a_log_is_bound_to_the_key_that_it_was_started_with(log: Log) -> None:
     """Under another master key every username would look free, so the program refuses to work."""
-    await check_claims_key(log.database, log.claims_key)
-    await check_claims_key(log.database, log.claims_key)
+    claim = Claim("username", "alice")
+    keys = await asyncio.gather(*(open_claims_key(log.database, log.vault) for _ in range(8)))
+    assert len({key.digest(claim) for key in keys}) == 1
 
-    with pytest.raises(WrongClaimsKey, match="not the one that this log was started with"):
-        await check_claims_key(log.database, ClaimsKey.derived_from(bytes(32)))
+    with pytest.raises(WrongMasterKey, match="not the one that this log's keys are wrapped with"):
+        await open_claims_key(log.database, Vault(bytes(32), secrets.token_bytes))
 
 
 def test_every_statement_of_a_migration_can_be_repeated() -> None:
