@@ -39,6 +39,7 @@ from events.batch import LOCK_HEAD, Append, Appended, Batches, Entry, Outcome
 from events.claims import ClaimsKey
 from events.database import Database
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
+from events.idempotency import Earlier
 from events.ids import NewId
 from events.vault import Vault
 
@@ -62,16 +63,18 @@ class Waiting:
     """An entry, and the caller that waits for its outcome."""
 
     entry: Entry
-    outcome: asyncio.Future[Appended] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    outcome: asyncio.Future[Appended | Earlier] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
     def settle(self, outcome: Outcome) -> None:
         """Tell the caller, if it still waits."""
         if self.outcome.done():
             return
-        if isinstance(outcome, Appended):
-            self.outcome.set_result(outcome)
-        else:
+        if isinstance(outcome, Exception):
             self.outcome.set_exception(outcome)
+        else:
+            self.outcome.set_result(outcome)
 
 
 class Appender:
@@ -86,10 +89,13 @@ class Appender:
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
         self._writer: asyncio.Task[None] | None = None
 
-    async def append(self, append: Append) -> Appended:
+    async def append(self, append: Append) -> Appended | Earlier:
         """Add the events to their stream and move the claims that go with them: all of it, or nothing.
 
+        If its request was here before, nothing is written and what it led to then is returned.
+
         Raises:
+            KeyReused: its idempotency key was here before with another command.
             WrongExpectedVersion: the stream has moved on.
             ClaimTaken: a username or email belongs to another user.
             LastAdmin: nobody would be left to administer.

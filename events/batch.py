@@ -1,6 +1,6 @@
 """One transaction of the log: judge what waits, each by itself, under the lock of the head, and write what passes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
@@ -14,6 +14,7 @@ from events.chain import StoredRow, next_hash
 from events.claims import ADMIN_SEAT, Claim, ClaimsKey, claims_of
 from events.database import Connection
 from events.errors import EventsError
+from events.idempotency import Earlier, Request
 from events.ids import NewId
 from events.ledger import Ledger
 from events.user import User, evolve
@@ -26,6 +27,8 @@ CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_
 COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = %s"
 RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({pairs})"
 TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
+FIND_REQUESTS = "SELECT key_hash, fingerprint, user_id, position FROM requests WHERE key_hash IN ({keys})"
+KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
 DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
 INSERT_EVENTS = """
@@ -60,6 +63,8 @@ class Append:
     """The key of the user: a fresh one with the first events, else the one that the log keeps."""
     events: tuple[Event, ...]
     origin: Origin
+    request: Request | None = None
+    """Makes the append happen once, however often it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,8 @@ class Entry:
         return sum(len(one.data) + len(one.personal or b"") + len(one.metadata) for one in self.stored)
 
 
-Outcome = Appended | Exception
-"""What became of an entry: where it stands now, or why it was refused."""
+Outcome = Appended | Earlier | Exception
+"""What became of an entry: where it stands now, what it led to when it was here before, or why it was refused."""
 
 
 class Batches:
@@ -127,6 +132,7 @@ class Batches:
             (entry, outcome) for entry, outcome in zip(entries, outcomes, strict=True) if isinstance(outcome, Appended)
         ]
         if passed:
+            await _keep_requests(connection, ledger.kept, self._clock())
             await self._move_claims(connection, ledger)
             await _move_keys(connection, [entry.append for entry, _ in passed])
             await _insert(connection, head, passed)
@@ -137,17 +143,26 @@ class Batches:
         now = self._clock().astimezone(UTC)
         outcomes: list[Outcome] = []
         for entry in entries:
-            append = entry.append
-            appended = _numbered(append, head, now, self._new_id)
             try:
-                ledger.check_version(append.stream_id, append.expected_version)
-                ledger.admit(append.stream_id, appended.recorded[-1].version, entry.had, entry.needs)
+                outcome = self._judge_one(entry, ledger, head, now)
             except EventsError as refusal:
                 outcomes.append(refusal)
             else:
-                outcomes.append(appended)
-                head = appended.position
+                outcomes.append(outcome)
+                head = outcome.position if isinstance(outcome, Appended) else head
         return outcomes
+
+    def _judge_one(self, entry: Entry, ledger: Ledger, head: int, now: datetime) -> Appended | Earlier:
+        append = entry.append
+        earlier = ledger.earlier(append.request) if append.request else None
+        if earlier is not None:
+            return earlier
+        appended = _numbered(append, head, now, self._new_id)
+        ledger.check_version(append.stream_id, append.expected_version)
+        ledger.admit(append.stream_id, appended.recorded[-1].version, entry.had, entry.needs)
+        if append.request is not None:
+            ledger.keep(append.request, append.stream_id, appended.position)
+        return appended
 
     async def _read_ledger(self, connection: Connection, entries: Sequence[Entry]) -> Ledger:
         """What the log says of everything that the entries touch."""
@@ -157,6 +172,7 @@ class Batches:
             versions=await _versions(connection, streams),
             owners=await self._owners(connection, claims),
             admins=await _count_admins(connection) if any(claim.kind == ADMIN_SEAT for claim in claims) else 0,
+            requests=await _requests(connection, [entry.append.request for entry in entries]),
         )
 
     async def _owners(self, connection: Connection, claims: set[Claim]) -> dict[Claim, UUID]:
@@ -217,6 +233,25 @@ async def _insert(connection: Connection, head: Head, passed: Sequence[tuple[Ent
 async def _versions(connection: Connection, streams: set[UUID]) -> dict[UUID, int]:
     sql = STREAM_VERSIONS.format(ids=", ".join(literals.binary(stream_id.bytes) for stream_id in streams))
     return {UUID(bytes=stream_id): int(version) for stream_id, version in await connection.fetch_all(sql)}
+
+
+async def _requests(connection: Connection, requests: Sequence[Request | None]) -> dict[bytes, Earlier]:
+    keys = [literals.binary(request.key_hash) for request in requests if request is not None]
+    if not keys:
+        return {}
+    rows = await connection.fetch_all(FIND_REQUESTS.format(keys=", ".join(keys)))
+    return {key: Earlier(fingerprint, UUID(bytes=owner), int(position)) for key, fingerprint, owner, position in rows}
+
+
+async def _keep_requests(connection: Connection, kept: Mapping[bytes, Earlier], now: datetime) -> None:
+    if not kept:
+        return
+    rows = ", ".join(
+        f"({literals.binary(key)}, {literals.binary(earlier.fingerprint)}, {literals.binary(earlier.user_id.bytes)}, "
+        f"{literals.integer(earlier.position)}, {literals.instant(now.astimezone(UTC))})"
+        for key, earlier in kept.items()
+    )
+    await connection.execute(KEEP_REQUESTS.format(rows=rows))
 
 
 async def _count_admins(connection: Connection) -> int:

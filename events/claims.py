@@ -52,12 +52,12 @@ class ClaimsKey:
     """The key under which claims are hashed."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self.secret = secret
 
     def digest(self, claim: Claim) -> bytes:
         """What the table keeps of a claim: 32 bytes."""
         text = f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")  # a login may be any text
-        return hmac.digest(self._secret, text, hashlib.sha256)
+        return hmac.digest(self.secret, text, hashlib.sha256)
 
 
 async def open_claims_key(database: Database, vault: Vault) -> ClaimsKey:

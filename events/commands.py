@@ -4,6 +4,7 @@ Nothing here asks a view. A user's own stream says what the user is, and the cla
 command and a sign-in are right however far the views are behind.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from events.batch import Append, Appended
 from events.catalogue import Origin
 from events.claims import ClaimsKey, email_claim, owner_of, username_claim
 from events.database import Database
-from events.errors import ClaimTaken, LastAdmin, Problem, Reason, Rejected, WrongExpectedVersion
+from events.errors import ClaimTaken, KeyReused, LastAdmin, Problem, Reason, Rejected, WrongExpectedVersion
+from events.idempotency import KEY_CHARACTERS, Earlier, Idempotency, Request, find_request
 from events.ids import NewId
 from events.store import EventStore
 from events.user import Account, Command, Register, User, account_of, decide, existing
@@ -65,17 +67,26 @@ class UserCommands:
         user_id = await owner_of(self._database, self._claims_key, claim)
         return None if user_id is None else await self.account(user_id)
 
-    async def register(self, command: Register, origin: Origin) -> Done:
+    async def register(self, command: Register, origin: Origin, idempotency: Idempotency | None = None) -> Done:
         """Let a new user in.
 
         Raises:
             Rejected: a value is not acceptable, or the username or email is taken.
         """
         user_id = self._new_id()
-        return await self._carry_out(user_id, Account(), self._vault.new_key(user_id), command, origin)
+
+        async def attempt(request: Request | None) -> Done:
+            return await self._carry_out(user_id, Account(), self._vault.new_key(user_id), command, origin, request)
+
+        return await self._once(idempotency, attempt)
 
     async def change(
-        self, user_id: UUID, command: Command, origin: Origin, expected_version: int | None = None
+        self,
+        user_id: UUID,
+        command: Command,
+        origin: Origin,
+        expected_version: int | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Done:
         """Carry out a command on an existing user.
 
@@ -86,35 +97,96 @@ class UserCommands:
             Rejected: there is no such user, it is at another version, or the command is not acceptable.
             WrongExpectedVersion: the user kept changing for `ATTEMPTS` tries.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+
+        async def attempt(request: Request | None) -> Done:
             stream = await self._store.read_stream(user_id)
             account = account_of(stream.events)
             _check_expected(account, expected_version)
+            return await self._carry_out(user_id, account, stream.key, command, origin, request)
+
+        for _ in range(ATTEMPTS - 1):
             try:
-                return await self._carry_out(user_id, account, stream.key, command, origin)
+                return await self._once(idempotency, attempt)
             except WrongExpectedVersion:
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+                continue
+        return await self._once(idempotency, attempt)
+
+    async def earlier(self, idempotency: Idempotency | None) -> Done | None:
+        """What the same request has led to before, if it has been here.
+
+        Raises:
+            Rejected: its key is too long, or has been here with another command.
+        """
+        if idempotency is None:
+            return None
+        if not 0 < len(idempotency.key) <= KEY_CHARACTERS:
+            raise _bad_key(
+                f"an idempotencyKey has 1 to {KEY_CHARACTERS} characters, this one has {len(idempotency.key)}"
+            )
+        request = self._request(idempotency)
+        found = await find_request(self._database, request)
+        if found is None:
+            return None
+        if found.fingerprint != request.fingerprint:
+            raise _bad_key(str(KeyReused()))
+        return await self._done_again(found)
+
+    async def _once(
+        self, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[Done]]
+    ) -> Done:
+        """The attempt, unless the same request has been here before.
+
+        The other one may be at work at this very moment, and what it does may be why this one is refused: so it
+        is looked for again before a refusal is passed on.
+        """
+        done = await self.earlier(idempotency)
+        if done is not None:
+            return done
+        try:
+            return await attempt(self._request(idempotency) if idempotency else None)
+        except Rejected:
+            done = await self.earlier(idempotency)
+            if done is None:
+                raise
+            return done
+
+    def _request(self, idempotency: Idempotency) -> Request:
+        return Request.of(self._claims_key.secret, idempotency)
 
     async def _carry_out(
-        self, user_id: UUID, account: Account, key: UserKey | None, command: Command, origin: Origin
+        self,
+        user_id: UUID,
+        account: Account,
+        key: UserKey | None,
+        command: Command,
+        origin: Origin,
+        request: Request | None,
     ) -> Done:
         events = decide(account, command)
         if not events or key is None:  # without a key there is no user, and so no event
             user = existing(account)
             return Done(user_id, user, user.position, changed=False)
-        append = Append(user_id, account.version, account.user, key, events, origin)
-        appended = await self._appended(append)
-        return Done(user_id, appended.user, appended.position, changed=True)
+        append = Append(user_id, account.version, account.user, key, events, origin, request)
+        outcome = await self._appended(append)
+        if isinstance(outcome, Earlier):
+            return await self._done_again(outcome)
+        return Done(user_id, outcome.user, outcome.position, changed=True)
 
-    async def _appended(self, append: Append) -> Appended:
+    async def _appended(self, append: Append) -> Appended | Earlier:
         try:
             return await self._appender.append(append)
         except ClaimTaken as taken:
             raise Rejected(*(_taken(kind) for kind in taken.kinds)) from taken
         except LastAdmin as last:
             raise Rejected(Problem(Reason.INVALID, str(last), ("id",))) from last
+        except KeyReused as reused:
+            raise _bad_key(str(reused)) from reused
+
+    async def _done_again(self, earlier: Earlier) -> Done:
+        """The first answer again: the user as it was then, unless it has been forgotten since."""
+        stream = await self._store.read_stream(earlier.user_id)
+        account = account_of(recorded for recorded in stream.events if recorded.position <= earlier.position)
+        return Done(earlier.user_id, account.user, earlier.position, changed=True)
 
 
 def _check_expected(account: Account, expected: int | None) -> None:
@@ -131,3 +203,7 @@ def _check_expected(account: Account, expected: int | None) -> None:
 
 def _taken(kind: str) -> Problem:
     return Problem(Reason.TAKEN, f"this {kind} belongs to someone else", (kind,))
+
+
+def _bad_key(message: str) -> Rejected:
+    return Rejected(Problem(Reason.INVALID, message, ("idempotencyKey",)))

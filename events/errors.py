@@ -8,6 +8,7 @@ EventsError
  ├─ DamagedKey             a wrapped key was altered
  ├─ WrongExpectedVersion   the stream has moved since it was read
  ├─ ClaimTaken             a username or email belongs to another user
+ ├─ KeyReused              an idempotency key was used for another command before
  ├─ LastAdmin              the change would leave nobody who may administer
  ├─ PositionGap            the log has a hole, which can never be right
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
@@ -69,6 +70,13 @@ class ClaimTaken(EventsError):
     def __init__(self, kinds: tuple[str, ...]) -> None:
         super().__init__(f"taken: {', '.join(kinds)}")
         self.kinds = kinds
+
+
+class KeyReused(EventsError):
+    """The same idempotency key came with a different command."""
+
+    def __init__(self) -> None:
+        super().__init__("this idempotencyKey was used for another command: use a new one for each command")
 
 
 class LastAdmin(EventsError):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from events.claims import ADMIN_SEAT, Claim
-from events.errors import ClaimTaken, LastAdmin, WrongExpectedVersion
+from events.errors import ClaimTaken, KeyReused, LastAdmin, WrongExpectedVersion
+from events.idempotency import Earlier, Request
 
 
 @dataclass(slots=True)
@@ -20,10 +21,30 @@ class Ledger:
     owners: dict[Claim, UUID]
     """Claims that are not here are free."""
     admins: int
+    requests: dict[bytes, Earlier]
+    """What idempotency keys have led to before."""
+    kept: dict[bytes, Earlier] = field(default_factory=dict)
+    """Keys that this batch adds."""
     taken: dict[Claim, UUID] = field(default_factory=dict)
     """What this batch takes that was not its user's before."""
     released: set[Claim] = field(default_factory=set)
     """What this batch releases that was somebody's before."""
+
+    def earlier(self, request: Request) -> Earlier | None:
+        """What the same request has led to before, if it has been here.
+
+        Raises:
+            KeyReused: its key has been here with another command.
+        """
+        found = self.requests.get(request.key_hash)
+        if found is not None and found.fingerprint != request.fingerprint:
+            raise KeyReused
+        return found
+
+    def keep(self, request: Request, user_id: UUID, position: int) -> None:
+        """Remember what a request has led to."""
+        earlier = Earlier(request.fingerprint, user_id, position)
+        self.requests[request.key_hash] = self.kept[request.key_hash] = earlier
 
     def check_version(self, stream_id: UUID, expected: int) -> None:
         """Check that a stream is where a writer has read it.

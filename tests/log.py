@@ -42,9 +42,9 @@ class Log:
         return await self.store.read_all(after=0, limit=1_000_000)
 
 
-def wire(database: Database) -> Log:
+def wire(database: Database, *other_master_keys: bytes) -> Log:
     """The events floor on a database that has its tables."""
-    key, vault = ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes)
+    key, vault = ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys)
     store = EventStore(database, vault)
     appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
     commands = UserCommands(

@@ -54,6 +54,17 @@ CREATE TABLE IF NOT EXISTS claims_key (
     CONSTRAINT one_key CHECK (id = 1)
 );
 
+-- Idempotency keys of commands that took effect. All hashes are keyed: see events/idempotency.py.
+CREATE TABLE IF NOT EXISTS requests (
+    key_hash    BINARY(32)      NOT NULL COMMENT 'HMAC-SHA-256 of the caller and its key',
+    fingerprint BINARY(32)      NOT NULL COMMENT 'HMAC-SHA-256 of the command',
+    user_id     BINARY(16)      NOT NULL,
+    position    BIGINT UNSIGNED NOT NULL COMMENT 'of the last event that the command caused',
+    made_at     DATETIME(6)     NOT NULL COMMENT 'UTC',
+    PRIMARY KEY (key_hash),
+    KEY by_made_at (made_at)
+);
+
 CREATE TRIGGER IF NOT EXISTS events_refuse_update BEFORE UPDATE ON events FOR EACH ROW
     SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'events is append-only: UPDATE is refused';
 

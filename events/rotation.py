@@ -1,0 +1,67 @@
+"""Rotate the master key: wrap every key of the log anew, while everything goes on.
+
+All processes must know both master keys meanwhile, whichever of them they wrap with. Users' own keys do not change, so
+no event is touched.
+"""
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from events import literals
+from events.claims import OWNER
+from events.database import Database
+from events.vault import Vault
+
+PAGE_KEYS: Final = 500
+
+COUNT = "SELECT COUNT(*) FROM user_keys WHERE master_key_id <> %s"
+PAGE = "SELECT user_id, wrapped, master_key_id FROM user_keys WHERE master_key_id <> %s LIMIT %s FOR UPDATE"
+REWRAP = """
+INSERT INTO user_keys (user_id, wrapped, master_key_id)
+VALUES {rows} AS new
+ON DUPLICATE KEY UPDATE wrapped = new.wrapped, master_key_id = new.master_key_id
+"""
+CLAIMS_KEY = "SELECT wrapped, master_key_id FROM claims_key WHERE id = 1 FOR UPDATE"
+REWRAP_CLAIMS_KEY = "UPDATE claims_key SET wrapped = %s, master_key_id = %s WHERE id = 1"
+
+Progress = Callable[[int, int], None]
+"""Called with how many keys are done and how many there are to do."""
+
+
+async def rotate_master_key(database: Database, vault: Vault, progress: Progress) -> int:
+    """Wrap every key that is wrapped with another master key with the vault's own; how many there were.
+
+    May be interrupted and run again. A deletion meanwhile is not undone: each page is locked while it is done, and a
+    key that was destroyed is in no page.
+
+    Raises:
+        WrongMasterKey: a key is wrapped with a master key that is not at hand.
+    """
+    await _rewrap_claims_key(database, vault)
+    row = await database.fetch_one(COUNT, (vault.master_key_id,))
+    total, done = int(row[0]) if row else 0, 0
+    while rewrapped := await _rewrap_page(database, vault):
+        done += rewrapped
+        progress(done, max(total, done))
+    return done
+
+
+async def _rewrap_page(database: Database, vault: Vault) -> int:
+    async with database.transaction() as connection:
+        page = await connection.fetch_all(PAGE, (vault.master_key_id, PAGE_KEYS))
+        rows = []
+        for user_id, wrapped, master_key_id in page:
+            key = vault.rewrapped(UUID(bytes=user_id), wrapped, master_key_id)
+            rows.append(f"({', '.join(map(literals.binary, (user_id, key.wrapped, key.master_key_id)))})")
+        if rows:
+            await connection.execute(REWRAP.format(rows=", ".join(rows)))
+    return len(page)
+
+
+async def _rewrap_claims_key(database: Database, vault: Vault) -> None:
+    async with database.transaction() as connection:
+        row = await connection.fetch_one(CLAIMS_KEY)
+        if row is not None and row[1] != vault.master_key_id:
+            key = vault.rewrapped(OWNER, *row)
+            await connection.execute(REWRAP_CLAIMS_KEY, (key.wrapped, key.master_key_id))
