@@ -8,11 +8,14 @@ share a form: numbers in 8 bytes, text as UTF-8, a NULL told from an empty value
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 import msgspec
+
+from events.errors import BrokenChain
 
 GENESIS: Final = bytes(32)
 """The hash before the first event."""
@@ -32,6 +35,62 @@ class StoredRow(msgspec.Struct, frozen=True):
     personal: bytes | None
     metadata: str
     recorded_at: datetime
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One row of `events`, whole."""
+
+    row: StoredRow
+    hash: bytes
+
+    @property
+    def mark(self) -> "Mark":
+        """Where it stands."""
+        return Mark(self.row.position, self.hash)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A place in the chain. Whoever has noted one can tell later whether the log up to there is still the same."""
+
+    position: int
+    hash: bytes
+    """Of the event at the position."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `POSITION:HASH`, the hash in hexadecimal, as `str` writes it.
+
+        Raises:
+            ValueError: the text is of another form.
+        """
+        position, _, digest = text.strip().partition(":")
+        if not re.fullmatch(r"\d{1,20}", position, re.ASCII) or not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+            raise ValueError(f"expected POSITION:HASH, a number and 64 hexadecimal digits, found {text!r}")
+        return cls(int(position), bytes.fromhex(digest))
+
+    def __str__(self) -> str:
+        return f"{self.position}:{self.hash.hex()}"
+
+
+START: Final = Mark(0, GENESIS)
+"""Where the chain begins."""
+
+
+def follow(before: Mark, link: Link) -> Mark:
+    """The place of a link that follows `before`.
+
+    Raises:
+        BrokenChain: it does not.
+    """
+    expected, row = before.position + 1, link.row
+    if row.position != expected:
+        raise BrokenChain(expected, f"expected an event at position {expected}, the next one is at {row.position}")
+    digest = next_hash(before.hash, row)
+    if link.hash != digest:
+        raise BrokenChain(
+            expected, f"expected the hash {digest.hex()} of this event and the one before it, found {link.hash.hex()}"
+        )
+    return link.mark
 
 
 def next_hash(before: bytes, row: StoredRow) -> bytes:

@@ -11,6 +11,7 @@ EventsError
  ├─ KeyReused              an idempotency key was used for another command before
  ├─ LastAdmin              the change would leave nobody who may administer
  ├─ PositionGap            the log has a hole, which can never be right
+ ├─ BrokenChain            the log, or a copy of it, is not what was written
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
  └─ Rejected               the user aggregate refused a command; says why, field by field
 """
@@ -93,6 +94,15 @@ class PositionGap(EventsError):
         super().__init__(f"the log has a hole: expected position {expected}, found {found}")
         self.expected = expected
         self.found = found
+
+
+class BrokenChain(EventsError):
+    """From this position on the log is not what was written."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"the log is broken at position {position}: {reason}")
+        self.position = position
+        self.reason = reason
 
 
 class UnreadableEvent(EventsError):
