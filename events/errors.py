@@ -2,6 +2,7 @@
 
 EventsError
  ├─ DatabaseUnavailable    MySQL cannot be reached, or the connection broke
+ ├─ DatabaseRefused        MySQL does not let this program in, or not do what it must
  ├─ MigrationError         the tables are not those that this program knows
  ├─ WrongClaimsKey         the master key is not the one that the log was started with
  ├─ WrongExpectedVersion   the stream has moved since it was read
@@ -26,6 +27,10 @@ class DatabaseUnavailable(EventsError):
 
     When it comes out of an append, the append may or may not have happened.
     """
+
+
+class DatabaseRefused(EventsError):
+    """A wrong password, an unknown schema or a missing right: waiting does not mend it."""
 
 
 class MigrationError(EventsError):

@@ -17,12 +17,12 @@ WHERE stream_id = %s
 ORDER BY version
 """  # noqa: S608 - the columns are a constant
 
-READ_STREAMS = f"""
-SELECT {COLUMNS}
+READ_STREAMS = """
+SELECT {columns}
 FROM events
-WHERE stream_id IN %s AND position <= %s
+WHERE stream_id IN ({ids}) AND position <= %s
 ORDER BY position
-"""  # noqa: S608
+"""
 
 READ_ALL = f"""
 SELECT {COLUMNS}
@@ -51,10 +51,11 @@ class EventStore:
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order."""
-        wanted = tuple(stream_id.bytes for stream_id in stream_ids)
+        wanted = [stream_id.bytes for stream_id in stream_ids]
         if not wanted:
             return []
-        return [_recorded(row) for row in await self._database.fetch_all(READ_STREAMS, (wanted, up_to))]
+        sql = READ_STREAMS.format(columns=COLUMNS, ids=", ".join(["%s"] * len(wanted)))
+        return [_recorded(row) for row in await self._database.fetch_all(sql, [*wanted, up_to])]
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.
