@@ -17,7 +17,7 @@ from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
 from asyncmy.pool import Pool
 
-from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
+from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, OutcomeUnknown
 
 Row = tuple[Any, ...]
 Arguments = Sequence[object]
@@ -36,6 +36,10 @@ SET time_zone = '+00:00',
 # Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
 # out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
 TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
+
+# Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
+# be made while binary logging is on.
+REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,8 @@ def _translated() -> Iterator[None]:
     except errors.MySQLError as error:
         if _is_outage(error):
             raise DatabaseUnavailable(f"MySQL: {error}") from error
+        if error.args and error.args[0] in REFUSED:
+            raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
         raise
     except (ConnectionError, asyncio.IncompleteReadError) as error:
         raise DatabaseUnavailable(f"MySQL: {error!r}") from error

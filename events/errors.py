@@ -3,6 +3,7 @@
 EventsError
  ├─ DatabaseUnavailable    MySQL cannot be reached, or the connection broke
  │   └─ OutcomeUnknown     it broke during a COMMIT, which may or may not have happened
+ ├─ DatabaseRefused        MySQL does not let this program in, or not do what it must
  ├─ MigrationError         the tables are not those that this program knows
  ├─ WrongMasterKey         a key was wrapped with a master key that is not at hand
  ├─ DamagedKey             a wrapped key was altered
@@ -32,6 +33,10 @@ class DatabaseUnavailable(EventsError):
 
 class OutcomeUnknown(DatabaseUnavailable):
     """The connection broke during a COMMIT: the transaction may or may not have happened."""
+
+
+class DatabaseRefused(EventsError):
+    """A wrong password, an unknown schema or a missing right: waiting does not mend it."""
 
 
 class MigrationError(EventsError):

@@ -20,7 +20,7 @@ FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
-READ_STREAMS = READ + "WHERE e.stream_id IN %s AND e.position <= %s ORDER BY e.position"
+READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
 
@@ -55,10 +55,11 @@ class EventStore:
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order."""
-        wanted = tuple(stream_id.bytes for stream_id in stream_ids)
+        wanted = [stream_id.bytes for stream_id in stream_ids]
         if not wanted:
             return []
-        return [self._recorded(row) for row in await self._database.fetch_all(READ_STREAMS, (wanted, up_to))]
+        sql = READ_STREAMS.format(ids=", ".join(["%s"] * len(wanted)))
+        return [self._recorded(row) for row in await self._database.fetch_all(sql, [*wanted, up_to])]
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.

@@ -5,6 +5,8 @@ ProjectionError
  ├─ ViewMissing       the view's table or collection is gone; it can be made anew from the log
  ├─ CheckpointMoved   somebody else has written this view meanwhile
  ├─ OutOfStep         the view lacks earlier events of a user
+ ├─ AheadOfLog        the view has seen events that the log does not hold
+ ├─ ViewRefused       the view's database does not let this program in
  ├─ RebuildRunning    another process is rebuilding this view
  └─ BadQuery          a question to a view that makes no sense
 """
@@ -41,6 +43,17 @@ class OutOfStep(ProjectionError):
         super().__init__(
             f"user {user_id} at position {position}: expected version {expected}, found {found}; rebuild the view"
         )
+
+
+class AheadOfLog(ProjectionError):
+    """The log was put back to an earlier state, such as from a backup, and the view was not. Rebuild the view."""
+
+    def __init__(self, view: str, position: int, head: int) -> None:
+        super().__init__(f"{view} is at position {position}, past the log's head {head}: rebuild the view")
+
+
+class ViewRefused(ProjectionError):
+    """A wrong password or a missing right: waiting does not mend it."""
 
 
 class RebuildRunning(ProjectionError):

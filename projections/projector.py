@@ -11,7 +11,7 @@ place are all met in the same way: by asking again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,7 +23,7 @@ from events.database import Connection, Database
 from events.errors import DatabaseUnavailable
 from events.store import EventStore
 from events.wakeup import Wakeup
-from projections.errors import CheckpointMoved, ViewMissing, ViewUnavailable
+from projections.errors import AheadOfLog, CheckpointMoved, ViewMissing, ViewUnavailable
 from projections.meter import Meter
 from projections.reports import Report, State, save_report
 from projections.turns import turn
@@ -39,8 +39,8 @@ TURN_SECONDS: Final = 2.0
 """How long one question for the turn waits at the server before it is asked again."""
 FAREWELL_SECONDS: Final = 2.0
 
-WAITABLE = (DatabaseUnavailable, ViewUnavailable, ViewMissing, CheckpointMoved)
-"""What passes by itself; everything else is a fault."""
+WAITABLE = (ViewUnavailable, ViewMissing, CheckpointMoved)
+"""What passes by itself while the turn is kept; so does `DatabaseUnavailable`, but the turn goes with the session."""
 
 
 class Projector:
@@ -78,23 +78,17 @@ class Projector:
         while True:
             try:
                 async with self._my_turn() as session:
-                    await self._view.prepare()
-                    pauses = backoff()
-                    await self._follow(session)
-            except WAITABLE as error:
-                pause = next(pauses)
-                self._last_error = str(error)
-                log.warning("projector.waiting", view=self._view.name, error=str(error), retry_in=pause)
-                await asyncio.sleep(pause)
+                    await self._work(session)
+            except DatabaseUnavailable as error:
+                await asyncio.sleep(self._wait(error, pauses))
 
-    async def _follow(self, session: Connection) -> None:
+    async def _work(self, session: Connection) -> None:
+        """Keep the view in step for as long as the turn lasts."""
         try:
             while True:
-                await self._round(session)
-        except WAITABLE as error:
-            self._last_error = str(error)
-            await self._farewell(session, State.CATCHING_UP)
-            raise
+                await self._follow(session)
+        except DatabaseUnavailable:
+            raise  # nobody can be told: the reports are in the same database
         except asyncio.CancelledError:
             await self._farewell(session, State.STOPPED)
             raise
@@ -103,6 +97,28 @@ class Projector:
             log.exception("projector.faulted", view=self._view.name, position=self._position)
             await self._farewell(session, State.FAULTED)
             raise
+
+    async def _follow(self, session: Connection) -> None:
+        """Round after round, until the view is away; then wait for it, and go on reporting meanwhile."""
+        pauses = backoff(longest=HEARTBEAT_SECONDS)
+        while True:
+            try:
+                await self._view.prepare()
+                while True:
+                    await self._round(session)
+                    pauses = backoff(longest=HEARTBEAT_SECONDS)
+            except WAITABLE as error:
+                pause = self._wait(error, pauses)
+                await self._report(session, State.CATCHING_UP)
+                await asyncio.sleep(pause)
+
+    def _wait(self, error: Exception, pauses: Iterator[float]) -> float:
+        """Say what is waited for; for how long."""
+        pause = next(pauses)
+        if str(error) != self._last_error:
+            log.warning("projector.waiting", view=self._view.name, error=str(error), retry_in=pause)
+        self._last_error = str(error)
+        return pause
 
     async def _round(self, session: Connection) -> None:
         position = await self._view.checkpoint()
@@ -115,7 +131,10 @@ class Projector:
         full = len(events) == BATCH_EVENTS
         await self._report_if_due(session, State.CATCHING_UP if full else State.LIVE, moved=bool(events))
         if not full:
-            await self._wakeup.beyond(self._position, at_most=SETTLE_SECONDS if self._unreported else HEARTBEAT_SECONDS)
+            at_most = SETTLE_SECONDS if self._unreported else HEARTBEAT_SECONDS
+            head = await self._wakeup.beyond(self._position, at_most=at_most)
+            if head < self._position:
+                raise AheadOfLog(self._view.name, self._position, head)
 
     async def _report_if_due(self, session: Connection, state: State, *, moved: bool) -> None:
         age = self._clock() - self._reported_at

@@ -68,16 +68,13 @@ async def dev(settings: Settings, say: Callable[[str], None]) -> None:
 async def _first_password(house: House, passwords: Passwords) -> str:
     """See that there is an administrator; how to sign in as it."""
     given = house.settings.admin_password
-    if given is not None:
-        await ensure_first_admin(house, passwords, given.get_secret_value())
-        return "the password in ROLLCALL_ADMIN_PASSWORD"
     path = house.settings.data_dir / "keys" / "first-admin-password"
-    password = kept_secret(path, lambda: secrets.token_urlsafe(12))
+    password = given.get_secret_value() if given else kept_secret(path, lambda: secrets.token_urlsafe(12))
     await ensure_first_admin(house, passwords, password)
     account = await house.commands.find(FIRST_ADMIN)
-    if account and await passwords.verify(account.password_hash, password):
-        return f"password {password}"
-    return "the password that you have set"
+    if not account or not await passwords.verify(account.password_hash, password):
+        return "the password that you have set"
+    return "the password in ROLLCALL_ADMIN_PASSWORD" if given else f"password {password}"
 
 
 async def _keep_running(part: Part, running: dict[str, int]) -> None:

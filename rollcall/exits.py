@@ -4,7 +4,7 @@ OK = 0
 NOT_ALL = 1
 """Done, but not all is well: lines were refused, or a projection is not live."""
 BAD_INPUT = 2
-"""A setting, an argument or a file cannot be used; nothing was done."""
+"""A setting, an argument or a file cannot be used, or a database does not let us in; nothing was done."""
 FAULT = 3
 """Something is wrong that trying again does not mend: a faulted projector, another master key."""
 UNAVAILABLE = 4

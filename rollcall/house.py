@@ -105,6 +105,8 @@ class House:
     @asynccontextmanager
     async def passwords(self) -> AsyncIterator[Passwords]:
         """The threads that hash passwords."""
+        if self.settings.password_profile == "weak-for-tests":  # noqa: S105
+            log.warning("passwords.weak", hint="ROLLCALL_PASSWORD_PROFILE is weak-for-tests: never with real users")
         passwords = Passwords(PROFILES[self.settings.password_profile], self.settings.password_threads)
         try:
             yield passwords

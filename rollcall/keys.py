@@ -60,8 +60,14 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
 
     It is written beside its place and then linked into it, which fails if another process was quicker: so whoever
     comes first decides, and nobody reads half a file.
+
+    Raises:
+        BadSettings: there is no place for it.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"ROLLCALL_DATA_DIR: {error.filename} cannot be made: {error.strerror}") from error
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)

@@ -39,12 +39,13 @@ def _bar(console: Console, title: str, unit: str) -> Iterator[Advance]:
 
 @contextmanager
 def _lines(title: str, unit: str) -> Iterator[Advance]:
-    last = time.monotonic()
+    last, told = time.monotonic(), -1
 
     def advance(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PLAIN_EVERY_SECONDS or done >= total > 0:
-            last = time.monotonic()
+        nonlocal last, told
+        due = time.monotonic() - last >= PLAIN_EVERY_SECONDS or done >= total > 0
+        if due and done != told:
+            last, told = time.monotonic(), done
             sys.stderr.write(f"{title}: {done} of {total} {unit} ({100 * done // max(1, total)} %)\n")
 
     yield advance

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import structlog
 import uvloop
 
-from events.errors import DatabaseUnavailable, EventsError
-from projections.errors import ProjectionError, ViewUnavailable
+from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError
+from projections.errors import ProjectionError, ViewRefused, ViewUnavailable
 from rollcall import exits
 from rollcall.embedded import ServersUnavailable
 from rollcall.settings import BadSettings
@@ -56,7 +56,7 @@ def _told(error: BaseException) -> int:
 
 def _code(error: BaseException) -> int | None:
     match error:
-        case BadSettings() | UserFileError():
+        case BadSettings() | UserFileError() | DatabaseRefused() | ViewRefused():
             return exits.BAD_INPUT
         case DatabaseUnavailable() | ViewUnavailable() | ServersUnavailable():
             return exits.UNAVAILABLE

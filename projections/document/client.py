@@ -11,7 +11,7 @@ from typing import Any
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-from projections.errors import ViewUnavailable
+from projections.errors import ViewRefused, ViewUnavailable
 
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
@@ -19,6 +19,8 @@ Documents = AsyncIOMotorDatabase[Document]
 
 # Not now: shutting down, not the primary (a failover), interrupted, out of time.
 TRANSIENT = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50})
+# Unauthorized, AuthenticationFailed.
+REFUSED = frozenset({13, 18})
 
 
 class MongoClient:
@@ -69,6 +71,8 @@ def translated() -> Iterator[None]:
     except OperationFailure as error:
         if error.code in TRANSIENT:
             raise ViewUnavailable(f"MongoDB: {_short(error)}") from error
+        if error.code in REFUSED:
+            raise ViewRefused(f"MongoDB: {_short(error)}") from error
         raise
 
 

@@ -43,7 +43,8 @@ SOMETIME = datetime(2026, 1, 20, tzinfo=UTC)
 
 FILL = """
 INSERT INTO users
-SELECT UNHEX(LEFT(SHA2(n, 256), 32)), CONCAT('user', n), CONCAT('user', n, '@example.com'), CONCAT('Name ', SHA2(n, 256)),
+SELECT UNHEX(LEFT(SHA2(n, 256), 32)), CONCAT('user', n), CONCAT('user', n, '@example.com'),
+       CONCAT('Name ', SHA2(n, 256)),
        ELT(1 + (n % 50 = 0) + (n % 5000 = 0), 'CUSTOMER', 'TECHNICAL_WORKER', 'ADMIN'), '{}', 1, n,
        '2026-01-01' + INTERVAL n MINUTE, '2026-06-01' + INTERVAL n SECOND
 FROM (

@@ -15,7 +15,7 @@ from events.user import Delete, Update
 from events.wakeup import HeadPoll
 from projections.document.client import Documents
 from projections.document.view import DocumentView
-from projections.errors import CheckpointMoved, ViewUnavailable
+from projections.errors import AheadOfLog, CheckpointMoved, ViewUnavailable
 from projections.projector import Projector
 from projections.reports import State
 from projections.status import ProjectionStatus, read_status
@@ -161,6 +161,35 @@ async def test_an_event_that_cannot_be_read_stops_the_projector_as_faulted(bench
     status = await status_of(log, bench.view)
     assert status.state is State.FAULTED
     assert "UserTeleported" in (status.last_error or "")
+
+
+async def test_a_view_that_is_ahead_of_the_log_is_a_fault(bench: Bench, log: Log) -> None:
+    """After the log was put back from a backup, the view would skip what comes next: it says so instead."""
+    for number in range(3):
+        await log.register(f"user{number}")
+    await bench.view.apply(await log.all(), after=0)
+    await log.database.execute("DROP TRIGGER events_refuse_delete")
+    await log.database.execute("DELETE FROM events WHERE position > 1")
+    await log.database.execute("UPDATE log_head SET position = 1")
+
+    with pytest.raises(AheadOfLog, match="at position 3, past the log's head 1: rebuild the view"):
+        await projector(bench.view, log).run()
+
+    assert (await status_of(log, bench.view)).state is State.FAULTED
+
+
+async def test_a_projector_that_waits_for_its_view_goes_on_reporting(bench: Bench, log: Log) -> None:
+    """It is alive and says what it waits for; it is not STOPPED."""
+    await log.register("alice")
+    trouble = [ViewUnavailable("the view is away")] * 1_000
+
+    async with running(projector(Flaky(bench.view, trouble), log)):
+
+        async def told() -> bool:
+            status = await status_of(log, bench.view)
+            return status.state is State.CATCHING_UP and status.last_error == "the view is away"
+
+        await eventually(told)
 
 
 async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, log: Log) -> None:

@@ -1,0 +1,347 @@
+"""The image and the compose file fit the program: its settings, its commands, its routes, its packages.
+
+There is no Docker here, so what can be is checked by reading them, and the health checks' code by running it.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import typer
+from pymongo.uri_parser import parse_uri
+
+from events.database import Address
+from graph.app import make_app
+from graph.context import Services
+from projections.reports import State
+from projections.status import VIEWS
+from rollcall.cli import app
+from rollcall.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+Yaml = Any
+"""Mappings, lists and texts."""
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions and their arguments."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", "")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+
+
+def instructions(name: str) -> list[str]:
+    return [arguments for instruction, arguments in dockerfile() if instruction == name]
+
+
+class ComposeFile:
+    """Reads as much of YAML as the compose file uses, and refuses the rest: anchors, merges, flow lists, no blocks."""
+
+    KEY = re.compile(r"(?P<key><<|[\w.-]+):(?: &(?P<anchor>\w+))?(?: (?P<value>\S.*))?")
+
+    def __init__(self, text: str) -> None:
+        lines = [line.rstrip() for line in text.splitlines()]
+        self._lines = [line for line in lines if line and not line.lstrip().startswith("#")]
+        self._anchors: dict[str, Yaml] = {}
+
+    def read(self) -> Yaml:
+        """The whole file."""
+        return self._block(0)
+
+    def _depth(self) -> int:
+        return len(self._lines[0]) - len(self._lines[0].lstrip(" ")) if self._lines else -1
+
+    def _block(self, depth: int) -> Yaml:
+        assert self._depth() == depth, f"expected indentation {depth} at: {self._lines[:1]}"
+        return self._list(depth) if self._lines[0].lstrip().startswith("- ") else self._mapping(depth)
+
+    def _list(self, depth: int) -> list[Yaml]:
+        found = []
+        while self._depth() == depth:
+            line = self._lines.pop(0).strip()
+            assert line.startswith("- "), line
+            found.append(_scalar(line[2:]))
+        return found
+
+    def _mapping(self, depth: int) -> dict[str, Yaml]:
+        found: dict[str, Yaml] = {}
+        while self._depth() == depth:
+            line = self._lines.pop(0).strip()
+            parts = self.KEY.fullmatch(line)
+            assert parts, f"not a line of this reader's YAML: {line}"
+            value = self._value(parts["value"], depth)
+            if parts["anchor"]:
+                self._anchors[parts["anchor"]] = value
+            if parts["key"] == "<<":
+                found = {**value, **found}
+            else:
+                assert parts["key"] not in found, f"twice: {line}"
+                found[parts["key"]] = value
+        return found
+
+    def _value(self, text: str | None, depth: int) -> Yaml:
+        if text is None:
+            return self._block(depth + 2) if self._depth() > depth else None
+        return self._anchors[text[1:]] if text.startswith("*") else _scalar(text)
+
+
+def _scalar(text: str) -> Yaml:
+    if text.startswith("["):
+        quoted = '"' in text
+        return json.loads(text) if quoted else [item.strip() for item in text[1:-1].split(",")]
+    assert text[0] not in "{&*!|>'@`%", f"not in this reader's YAML: {text}"
+    return json.loads(text) if text.startswith('"') else text
+
+
+COMPOSE = ComposeFile((ROOT / "docker-compose.yml").read_text()).read()
+SERVICES: dict[str, Yaml] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "rollcall"}
+REFERENCE = re.compile(r"\$\{(?P<name>\w+)(?P<otherwise>:[?-][^}]*)?\}")
+
+
+def filled(text: str) -> str:
+    """The text with Compose's references replaced: by their defaults, and required ones by a fitting secret."""
+
+    def value(reference: re.Match[str]) -> str:
+        otherwise = reference["otherwise"] or ""
+        if otherwise.startswith(":-"):
+            return otherwise[2:]
+        return "A" * 43 + "=" if reference["name"].endswith("_KEY") else "a1b2c3d4"
+
+    return REFERENCE.sub(value, text).replace("$$", "$")
+
+
+def check(arguments: list[str]) -> None:
+    """Parse arguments of `rollcall` without running anything; fails if they are none."""
+    group = typer.main.get_command(app)
+    name, command, rest = group.resolve_command(group.make_context("rollcall", list(arguments)), list(arguments))  # type: ignore[attr-defined]
+    command.make_context(name, rest)
+
+
+def health_test(service: str) -> list[str]:
+    return [filled(word) for word in SERVICES[service]["healthcheck"]["test"]]
+
+
+def image_health_test() -> list[str]:
+    [check] = instructions("HEALTHCHECK")
+    return ["CMD", *json.loads(check.partition("CMD ")[2])]
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[int, list[str]]]:
+    """A server on loopback that answers every GET with the status; its port, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port, asked
+        server.shutdown()
+        thread.join()
+
+
+def asks(test: list[str], port: int) -> bool:
+    """Whether a health check by Python succeeds against a port."""
+    assert test[:3] == ["CMD", "python", "-c"]
+    code = test[3].replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"ROLLCALL_PORT": str(port)}, capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+def test_every_variable_is_a_setting() -> None:
+    """A ROLLCALL_ variable of the image or of the compose file is one that the program reads."""
+    text = (ROOT / "Dockerfile").read_text() + (ROOT / "docker-compose.yml").read_text()
+    known = {f"ROLLCALL_{name.upper()}" for name in Settings.model_fields}
+
+    assert set(re.findall(r"\bROLLCALL_\w+", text)) <= known
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_settings_of_each_service_can_be_used(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the compose file gives each service passes the program's own checks, and names the other services."""
+    for name, value in OURS[service]["environment"].items():
+        monkeypatch.setenv(name, filled(value))
+
+    settings = load_settings()
+
+    assert settings.mysql_url
+    assert settings.mongo_url
+    mysql, server = Address.parse(settings.mysql_url.get_secret_value()), SERVICES["mysql"]["environment"]
+    assert (mysql.host, mysql.port) == ("mysql", 3306)
+    assert (mysql.user, mysql.database) == (server["MYSQL_USER"], server["MYSQL_DATABASE"])
+    mongo = parse_uri(settings.mongo_url.get_secret_value())
+    assert (mongo["nodelist"], mongo["database"]) == ([("mongo", 27017)], "rollcall")
+    assert mongo["username"] == SERVICES["mongo"]["environment"]["MONGO_INITDB_ROOT_USERNAME"]
+    assert f"--replSet={mongo['options']['replicaSet']}" in SERVICES["mongo"]["command"]
+
+
+def test_only_the_api_makes_the_first_administrator() -> None:
+    """The first administrator's password goes to the one service that uses it."""
+    assert [name for name in OURS if "ROLLCALL_ADMIN_PASSWORD" in OURS[name]["environment"]] == ["api"]
+
+
+def test_no_secret_has_a_default() -> None:
+    """Whatever is a secret must be given, with a message that says so if it is not."""
+    references = list(REFERENCE.finditer((ROOT / "docker-compose.yml").read_text()))
+    secrets = [found for found in references if found["name"].endswith(("_KEY", "_PASSWORD"))]
+
+    assert {found["name"] for found in secrets} == {
+        "ROLLCALL_MASTER_KEY",
+        "ROLLCALL_SIGNING_KEY",
+        "ROLLCALL_ADMIN_PASSWORD",
+        "MYSQL_ROOT_PASSWORD",
+        "MYSQL_PASSWORD",
+        "MONGO_PASSWORD",
+    }
+    assert all((found["otherwise"] or "").startswith(":?") and found["otherwise"][2:] for found in secrets)
+
+
+def test_every_command_is_one_of_the_program() -> None:
+    """The image's and each service's command is one that `rollcall` understands."""
+    assert [json.loads(words) for words in instructions("ENTRYPOINT")] == [["rollcall"]]
+    assert "rollcall" in PROJECT["project"]["scripts"]
+
+    for command in (json.loads(words) for words in instructions("CMD")):
+        check(command)
+    for service in OURS.values():
+        check(service["command"])
+    assert {name: service["command"] for name, service in OURS.items()} == {
+        "api": ["serve"],
+        "projector-mysql": ["projector", "mysql"],
+        "projector-mongo": ["projector", "mongo"],
+    }
+
+
+def test_a_command_that_is_none_would_be_seen() -> None:
+    """The check above tells commands from words."""
+    with pytest.raises(Exception, match="oracle"):
+        check(["projector", "oracle"])
+    with pytest.raises(Exception, match="serv"):
+        check(["serv"])
+
+
+@pytest.mark.parametrize("test", [image_health_test(), health_test("api")], ids=["image", "api"])
+def test_a_health_check_asks_for_a_route_and_heeds_the_answer(test: list[str]) -> None:
+    """The checks by HTTP ask for a path that the API has; only 200 is healthy."""
+    services = cast("Services", SimpleNamespace(new_id=None))
+    routes = {resource.canonical for resource in make_app(services, {}).router.resources()}
+
+    with answering(200) as (port, asked):
+        assert asks(test, port)
+    with answering(503) as (port, _):
+        assert not asks(test, port)
+
+    assert not asks(test, port)  # nobody listens there any more
+    assert set(asked) <= routes
+
+
+@pytest.mark.parametrize(("service", "view"), [("projector-mysql", VIEWS[0]), ("projector-mongo", VIEWS[1])])
+def test_a_projector_is_healthy_unless_stopped_or_faulted(service: str, view: str) -> None:
+    """The check of a projector looks at its own view's state, and takes no answer for a bad one."""
+    kind, command = health_test(service)
+    status, _, python = command.partition(" | ")
+    assert kind == "CMD-SHELL"
+    check(status.split()[1:])
+    code = re.fullmatch(r'python -c "(.*)"', python)
+    assert code
+
+    def healthy(answer: str) -> bool:
+        done = subprocess.run(
+            [sys.executable, "-c", code[1]], input=answer, text=True, capture_output=True, check=False
+        )
+        return done.returncode == 0
+
+    for state in State:
+        views = [{"name": name, "state": state if name == view else "LIVE"} for name in VIEWS]
+        assert healthy(json.dumps(views)) == (state not in {State.STOPPED, State.FAULTED})
+    assert not healthy("")
+
+
+def test_the_image_holds_what_the_package_is_built_from() -> None:
+    """Whatever the build of the wheel asks for is copied, exists, and is not ignored; nothing else is let in."""
+    [stage, *_] = [index for index, (name, _) in enumerate(dockerfile()) if name == "FROM"][1:]
+    copied = [source for name, words in dockerfile()[:stage] if name == "COPY" for source in words.split()[:-1]]
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+
+    assert {source.strip("/") for source in copied} == {*PACKAGES, "pyproject.toml", "README.md", "LICENSE"}
+    assert all((ROOT / source).exists() for source in copied)
+    assert sorted(allowed) == sorted(source.strip("/") for source in copied)
+    assert PROJECT["project"]["readme"] in allowed
+    for licence in PROJECT["project"]["license-files"]:
+        assert any(fnmatch(licence, pattern) or licence.startswith(f"{pattern}/") for pattern in allowed)
+
+
+def test_the_image_runs_as_nobody_in_particular_and_without_extras() -> None:
+    """It is not root, has neither private servers nor tools for development, and shows its log at once."""
+    environment = " ".join(instructions("ENV"))
+    supported = [line.rpartition(" ")[2] for line in PROJECT["project"]["classifiers"] if "Python :: 3." in line]
+
+    assert instructions("USER")
+    assert all(user.split(":")[0].isdigit() and int(user.split(":")[0]) > 0 for user in instructions("USER"))
+    assert [run for run in instructions("RUN") if "pip install" in run and run.endswith(" .")]
+    assert "PYTHONUNBUFFERED=1" in environment
+    assert "ROLLCALL_HOST=0.0.0.0" in environment
+    bases = {words.split()[0] for words in instructions("FROM")}
+    assert bases <= {f"python:{version}-slim" for version in supported}
+    assert len(bases) == 1  # a virtual environment only works with the Python that made it
+
+
+def test_only_the_api_is_published_and_only_on_loopback() -> None:
+    """Neither database has a port on the machine, and the network that they are on leads nowhere."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert list(published) == ["api"]
+    assert all(port.startswith("127.0.0.1:") for port in published["api"])
+    assert [port.rpartition(":")[2] for port in published["api"]] == instructions("EXPOSE")
+    assert COMPOSE["networks"]["data"]["internal"] == "true"
+    assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name != "api")
+
+
+def test_services_start_after_their_databases_and_start_again() -> None:
+    """Each of ours waits for healthy databases, everything has a health check, and comes back after a crash."""
+    for service in OURS.values():
+        assert service["depends_on"] == {name: {"condition": "service_healthy"} for name in ("mysql", "mongo")}
+    for service in SERVICES.values():
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+
+
+def test_the_databases_keep_what_they_acknowledge() -> None:
+    """MySQL syncs at each commit and lets our user make the triggers; data outlives the containers."""
+    assert SERVICES["mysql"]["image"] == "mysql:8.4"
+    assert {
+        "--innodb-flush-log-at-trx-commit=1",
+        "--sync-binlog=1",
+        "--log-bin-trust-function-creators=1",
+        "--default-time-zone=+00:00",
+    } <= set(SERVICES["mysql"]["command"])
+    volumes = {name: [volume.split(":")[1] for volume in SERVICES[name]["volumes"]] for name in ("mysql", "mongo")}
+    assert volumes == {"mysql": ["/var/lib/mysql"], "mongo": ["/data/db", "/data/configdb"]}
+    named = {volume.split(":")[0] for name in volumes for volume in SERVICES[name]["volumes"]}
+    assert named == set(COMPOSE["volumes"])

@@ -1,0 +1,219 @@
+"""What the documents claim is so: files, settings, commands, codes, permissions, and every GraphQL document in them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from graphql import build_schema, parse, validate
+
+from events.catalogue import Role
+from graph.auth.permissions import Right, may
+from graph.payloads import ErrorCode
+from projections.reports import State
+from rollcall import exits
+from rollcall.cli import app
+from rollcall.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+FLOORS = ("events", "projections", "graph", "rollcall")
+DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"])
+DOCUMENT_NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+ARCHITECTURE, API, OPERATIONS, SECURITY = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("architecture", "api", "operations", "security")
+)
+
+
+def sources() -> Iterator[Path]:
+    """Every module of the four floors."""
+    for floor in FLOORS:
+        yield from (path for path in (ROOT / floor).rglob("*.py") if "node_modules" not in path.parts)
+
+
+def table(text: str, *header: str) -> list[list[str]]:
+    """The rows of the one Markdown table whose header begins with these cells, without that header."""
+    cells = r" \| ".join(map(re.escape, header))
+    [body] = re.findall(rf"^\| {cells} \|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in body.splitlines()]
+
+
+def first_cells(text: str, *header: str) -> list[str]:
+    """The first column of a table, without the backticks."""
+    return [row[0].strip("`") for row in table(text, *header)]
+
+
+def fenced(text: str, *languages: str) -> Iterator[str]:
+    """The contents of the code blocks in these languages; an empty name is a block without one."""
+    for language, body in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield body
+
+
+def module_names() -> set[str]:
+    """Modules as the architecture names them: by path; a package that holds code of its own by its folder."""
+    names = set()
+    for path in sources():
+        name = path.relative_to(ROOT)
+        if name.name != "__init__.py":
+            names.add(str(name))
+        elif "def " in path.read_text():
+            names.add(f"{name.parent}/")
+    return names
+
+
+def test_the_architecture_names_every_module() -> None:
+    """Whoever looks for what a file is for finds it in docs/architecture.md, in the table of its floor, once."""
+    floors = re.split(r"^### `(\w+)/`$", ARCHITECTURE.partition("## The life of a command")[0], flags=re.MULTILINE)[1:]
+    named = []
+    for floor, text in zip(floors[::2], floors[1::2], strict=True):
+        found = re.findall(r"`([\w/]+(?:\.py|/))`", " ".join(row[0] for row in table(text, "file")))
+        assert all(name.startswith(f"{floor}/") for name in found)
+        named += found
+
+    assert sorted(named) == sorted(module_names())
+
+
+@pytest.mark.parametrize("name", DOCUMENT_NAMES)
+def test_a_named_file_exists(name: str) -> None:
+    """A path of this repository that a document names, in backticks, is there."""
+    paths = re.findall(
+        r"`((?:events|projections|graph|rollcall|tests|docs|benchmarks)/[\w/.-]*)`", (ROOT / name).read_text()
+    )
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENT_NAMES)
+def test_a_link_leads_somewhere(name: str) -> None:
+    """A link to another file of this repository, or to a heading in one, has a target."""
+    for target, _, heading in (
+        link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text())
+    ):
+        if "://" not in target:
+            path = (ROOT / name).parent / target if target else ROOT / name
+            assert path.exists(), target
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in {
+                re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in headings
+            }
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    """docs/operations.md lists the variables that the program reads, in its order, with their defaults."""
+    rows = table(OPERATIONS, "variable", "default")
+    shown = {"password_threads": "number of cores"}
+
+    assert [row[0] for row in rows] == [f"`ROLLCALL_{name.upper()}`" for name in Settings.model_fields]
+    for row, (name, field) in zip(rows, Settings.model_fields.items(), strict=True):
+        default = "none" if field.default is None else f"`{field.default}`"
+        assert row[1] == shown.get(name, default)
+
+
+def test_every_variable_in_a_document_is_a_setting() -> None:
+    """No document speaks of a variable that the program does not read."""
+    known = {f"ROLLCALL_{name.upper()}" for name in Settings.model_fields}
+    named = {found for path in DOCUMENTS for found in re.findall(r"ROLLCALL_\w+[A-Z]", path.read_text())}
+
+    assert named <= known
+
+
+def commands() -> list[str]:
+    """Every call of `rollcall` in a code block of a document."""
+    blocks = [block for path in DOCUMENTS for block in fenced(path.read_text(), "", "sh")]
+    return re.findall(r"(?:^|[|$ ]|/)rollcall ((?:projector|[a-z-]+)(?: .*)?)$", "\n".join(blocks), re.MULTILINE)
+
+
+def parses(arguments: list[str]) -> None:
+    """Parse arguments of `rollcall` without running anything; fails if they are none."""
+    group = typer.main.get_command(app)
+    name, command, rest = group.resolve_command(group.make_context("rollcall", list(arguments)), list(arguments))  # type: ignore[attr-defined]
+    command.make_context(name, rest)
+
+
+def test_every_command_in_a_document_can_be_given() -> None:
+    """A call of `rollcall` in a document is one that the program understands."""
+    found = commands()
+
+    assert len(found) > 10
+    for command in found:
+        words = shlex.split(command)
+        parses([word for word in words if not word.startswith("2>")])
+
+
+def test_every_command_is_documented() -> None:
+    """docs/operations.md, or the API's guide, speaks of each command of the program."""
+    names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+    assert [name for name in names if f"rollcall {name}" not in OPERATIONS + API] == []
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    """docs/operations.md has each exit code under its number and name, and no other."""
+    named = {name: value for name, value in vars(exits).items() if name.isupper()}
+
+    assert {row[1].strip("`"): int(row[0]) for row in table(OPERATIONS, "code", "name")} == named
+
+
+def test_every_state_says_what_to_do() -> None:
+    """docs/operations.md has each state of a projection."""
+    assert sorted(first_cells(OPERATIONS, "state", "what it means")) == sorted(State)
+
+
+def test_the_log_events_are_those_of_the_program() -> None:
+    """docs/operations.md has each name that a line of the log may bear, and no other."""
+    code = "\n".join(path.read_text() for path in sources())
+    logged = set(re.findall(r'\b(?:log\.(?:debug|info|warning|error|exception)|level)\(\s*"([a-z_.]+)"', code))
+
+    assert set(first_cells(OPERATIONS, "event", "level")) == logged
+
+
+def test_the_permissions_table_is_the_code_s() -> None:
+    """docs/security.md says of every right which roles hold it."""
+    roles = list(Role)
+    rows = table(SECURITY, "right", *roles)
+
+    assert {re.findall(r"`(\w+)`", row[0])[0] for row in rows} == {right.name for right in Right}
+    for row in rows:
+        right = Right[re.findall(r"`(\w+)`", row[0])[0]]
+        assert [cell == "yes" for cell in row[1:]] == [may(role, right) for role in roles], right
+
+
+def test_the_api_guide_has_every_error_code() -> None:
+    """docs/api.md says what each code means, those in payloads and those of GraphQL errors, and knows no other."""
+    code = "\n".join((ROOT / "graph" / name).read_text() for name in ("errors.py", "view.py", "app.py"))
+    coded = re.findall(r'(?:ClientError\(|"code": |_coded\(error, )"([A-Z_]+)"', code)
+
+    assert sorted(first_cells(API, "code", "meaning")) == sorted(member.name for member in ErrorCode)
+    assert sorted(first_cells(API, "`extensions.code`", "meaning")) == sorted(set(coded))
+
+
+def documents() -> list[str]:
+    """Every GraphQL document in the API's guide: arguments of the shell function, and of the WebSocket client."""
+    shell = re.findall(r"\bgraphql '([^']+)'", "\n".join(fenced(API, "sh", "")))
+    client = re.findall(r'query: "([^"]+)"', "\n".join(fenced(API, "js")))
+    inline = re.findall(r"`(\{ \w+ \{[^`]*\})`", OPERATIONS)
+    return [*shell, *client, *inline]
+
+
+def test_every_graphql_document_is_valid() -> None:
+    """What a frontend team copies from the guide is a document of this schema."""
+    schema = build_schema((ROOT / "schema.graphql").read_text())
+
+    assert len(documents()) > 10
+    for document in documents():
+        assert validate(schema, parse(document)) == [], document
+
+
+def test_every_make_target_exists() -> None:
+    """A `make` target that a document names is in the Makefile, and CONTRIBUTING.md names all of them."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name: set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE))
+        for name in DOCUMENT_NAMES
+    }
+
+    assert set().union(*named.values()) <= targets
+    assert named["CONTRIBUTING.md"] == targets
