@@ -38,7 +38,8 @@ class Search:
         Every word is a phrase of its own: phrases must all occur, bare words only one of them, and a leading
         minus would exclude. A phrase may begin or end inside a word, though; `tokens` sees to that.
         """
-        return " ".join(f'"{word}"' for word in re.split(r'[\s"\\]+', self.text) if word)
+        words = (re.sub(r"^\W+|\W+$", "", word) for word in re.split(r'[\s"\\]+', self.text))
+        return " ".join(f'"{word}"' for word in words if word)
 
     @property
     def tokens(self) -> list[str]:
