@@ -21,7 +21,6 @@ from projections.filters import AttributeTest, Operator
 
 PATH_CHARACTERS: Final = 500
 QUERY_MILLISECONDS: Final = 10_000
-NOBODY: Final[Document] = {"_id": {"$in": []}}
 LIVING: Final[Document] = {"deleted": {"$ne": True}}
 
 
@@ -111,8 +110,6 @@ def pipeline(search: Search, count: int, after: HitPlace | None) -> list[Documen
 
 def _match(search: Search) -> Document:
     conditions: list[Document] = [LIVING, *map(_attribute, search.tests)]
-    if search.text.strip() and not search.phrases:
-        return NOBODY  # signs only: no word of anybody's
     if search.phrases:
         conditions = [{"$text": {"$search": search.phrases}}, {"tokens": {"$all": search.tokens}}, *conditions]
     return {"$and": conditions}

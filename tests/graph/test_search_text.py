@@ -87,7 +87,7 @@ async def test_quotes_and_signs_are_no_operators(site: Site, crowd: Crowd, text:
     assert set(await crowd.found(text)) <= set("ab")
 
 
-@pytest.mark.parametrize("text", ['"', "\\", " \t\n ", '""""', ""])
+@pytest.mark.parametrize("text", ['"', "\\", " \t\n ", '""""', "", "-", "\x00", "\u202e\u200d"])
 async def test_a_text_without_a_word_asks_for_everybody(site: Site, crowd: Crowd, text: str) -> None:
     """As if it had been left out."""
     page = await crowd.staff.field(SEARCH, text=text, where=[{"path": "mark", "eq": crowd.mark}])
@@ -95,7 +95,7 @@ async def test_a_text_without_a_word_asks_for_everybody(site: Site, crowd: Crowd
     assert page["totalCount"] == 4
 
 
-@pytest.mark.parametrize("text", ["\x00", "x" * 100_000, "nowhere " * 2_000, "\u202e\u200d", "{$where: 1}", "' OR 1=1"])
+@pytest.mark.parametrize("text", ["x" * 100_000, "nowhere " * 2_000, "{$where: 1}", "' OR 1=1"])
 async def test_any_text_can_be_searched_for(site: Site, crowd: Crowd, text: str) -> None:
     """Nothing is found, and nothing goes wrong."""
     assert await crowd.found(text) == ""
