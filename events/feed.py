@@ -97,7 +97,11 @@ class Feed:
         self._started = asyncio.Event()
 
     async def changes(self, wanted: Wanted) -> AsyncGenerator[Change, None]:
-        """Every wanted change from now on, in log order, until the caller stops asking."""
+        """Every wanted change from now on, in log order, until the caller stops asking.
+
+        It may begin with changes of the last moment, which this process has not seen yet: to cut them off at the head
+        would lose those that come while the head is being asked for.
+        """
         await self._started.wait()
         listener = Listener(wanted)
         self._listeners.add(listener)

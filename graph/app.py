@@ -12,7 +12,7 @@ from events.ids import NewId
 from graph import graphiql
 from graph.context import Services
 from graph.schema import make_schema
-from graph.view import View, refusal
+from graph.view import CORRELATION, View, refusal
 from projections.errors import ProjectionError
 
 log = structlog.get_logger(__name__)
@@ -78,8 +78,8 @@ def _correlating(new_id: NewId) -> Middleware:
     @web.middleware
     async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give each request an id that its answer, its log lines and its events carry."""
-        request["correlation"] = new_id()
-        with structlog.contextvars.bound_contextvars(correlation=str(request["correlation"])):
+        request[CORRELATION] = new_id()
+        with structlog.contextvars.bound_contextvars(correlation=str(request[CORRELATION])):
             return await handler(request)
 
     return correlate
@@ -92,6 +92,8 @@ async def _refusing(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
         return refusal(413, f"the request has more than {BODY_BYTES} bytes")
+    except web.RequestPayloadError:
+        return refusal(400, "the body is not what its headers say, such as its Content-Encoding")
     except web.HTTPException:
         raise
     except Exception:
@@ -100,7 +102,7 @@ async def _refusing(request: web.Request, handler: Handler) -> web.StreamRespons
             "errors": [
                 {
                     "message": "something went wrong on the server",
-                    "extensions": {"code": "INTERNAL", "correlationId": str(request["correlation"])},
+                    "extensions": {"code": "INTERNAL", "correlationId": str(request[CORRELATION])},
                 }
             ]
         }
@@ -110,5 +112,6 @@ async def _refusing(request: web.Request, handler: Handler) -> web.StreamRespons
 async def _harden(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["X-Request-Id"] = str(request.get("correlation", ""))
+    if CORRELATION in request:
+        response.headers["X-Request-Id"] = str(request[CORRELATION])
     response.headers.setdefault("Cache-Control", "no-store")

@@ -11,6 +11,7 @@ import msgspec
 
 from events.user import User
 from graph.errors import ClientError, bad_input
+from graph.scalars import instant_of
 from projections.document.search import Hit, HitPlace
 from projections.filters import OrderField, Place
 
@@ -52,7 +53,7 @@ def place_in_list(cursor: str, argument: str, field: OrderField) -> Place:
     if field not in TIMES:
         return Place(decoded.value, decoded.user_id)
     try:
-        return Place(datetime.fromisoformat(decoded.value), decoded.user_id)
+        return Place(instant_of(decoded.value), decoded.user_id)
     except ValueError:
         raise _not_a_cursor(argument) from None
 

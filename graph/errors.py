@@ -3,6 +3,7 @@
 UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sign in
 FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
+BAD_REQUEST       there is no operation in the request that could be carried out
 UNAVAILABLE       a database is away; try again
 INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
 
@@ -14,7 +15,9 @@ from uuid import UUID
 
 import structlog
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from events.errors import DatabaseUnavailable, EventsError, Rejected
 from events.feed import FeedClosed, SlowListener
@@ -24,6 +27,8 @@ from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnava
 log = structlog.get_logger(__name__)
 
 AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, SlowListener, PasswordsClosed)
+
+NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 
 class ClientError(GraphQLError):
@@ -56,6 +61,8 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return error
         case BadQuery() | Rejected():
             return _coded(error, "BAD_USER_INPUT", str(cause))
+        case _ if isinstance(cause, NO_OPERATION):
+            return _coded(error, "BAD_REQUEST", error.message)
         case _ if isinstance(cause, AWAY):
             log.warning("graph.unavailable", correlation=str(correlation), error=str(cause))
             return _coded(error, "UNAVAILABLE", _away(cause))
@@ -83,7 +90,9 @@ class ToldErrors(SchemaExtension):
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What a resolver raised, below however many wrappings; None for an error of the document itself."""
+    """What a resolver raised, below however many wrappings; None for an error of the document or its variables."""
+    if isinstance(error, GraphQLError) and error.path is None and error.nodes:
+        return None  # found before anything ran; the cause, if any, is a scalar's own ValueError
     cause = error.original_error if isinstance(error, GraphQLError) else None
     if cause is None:
         return error if isinstance(error, ClientError) else None

@@ -9,6 +9,7 @@ from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from events.catalogue import Role
+from graph.enums import show
 from graph.errors import bad_input
 from projections.filters import (
     AllOf,
@@ -32,7 +33,18 @@ from projections.filters import (
 FILTER_TESTS = 100
 """Tests in one filter, at all its levels together."""
 
-strawberry.enum(OrderField, name="UserOrderField", description="Fields that users can be ordered by.")
+show(
+    OrderField,
+    "UserOrderField",
+    "Fields that users can be ordered by.",
+    {
+        OrderField.CREATED_AT: "When the user was registered.",
+        OrderField.UPDATED_AT: "When the user last changed.",
+        OrderField.USERNAME: "The username, without regard to case.",
+        OrderField.EMAIL: "The email, without regard to case.",
+        OrderField.NAME: "The name, without regard to case.",
+    },
+)
 
 
 @strawberry.input(description="Tests on a text, without regard to case. All that are given must hold.")
@@ -99,8 +111,8 @@ class UserFilter:
 class OrderDirection(Enum):
     """Ascending or descending."""
 
-    ASC = "ASC"
-    DESC = "DESC"
+    ASC = strawberry.enum_value("ASC", description="Smallest, oldest or first in the alphabet first.")
+    DESC = strawberry.enum_value("DESC", description="The other way round.")
 
 
 @strawberry.input(description="In which order users are wanted; the id decides between equals.")
@@ -118,7 +130,9 @@ class UserOrder:
 )
 class AttributeFilter:
     path: str = strawberry.field(description="Names inside attributes, joined by dots.")
-    eq: JSON | None = strawberry.field(default=UNSET, description="Is this value, or a list that holds it.")
+    eq: JSON | None = strawberry.field(
+        default=UNSET, description="Is this value, or a list that holds it; null is also what is not there."
+    )
     ne: JSON | None = strawberry.field(default=UNSET, description="Is not this value, or is not there.")
     gt: JSON | None = strawberry.field(default=UNSET, description="Is greater.")
     gte: JSON | None = strawberry.field(default=UNSET, description="Is greater or equal.")

@@ -96,9 +96,8 @@ async def change_role(info: Info, input: Annotated[ChangeRoleInput, Input]) -> U
 
 async def delete_user(info: Info, input: Annotated[DeleteUserInput, Input]) -> DeleteUserPayload:  # noqa: A002
     payload = await _change(info, input.id, Right.CHANGE_ANY_USER, Delete(), input.expected_version)
-    return DeleteUserPayload(
-        deleted_user_id=None if payload.errors else input.id, position=payload.position, errors=payload.errors
-    )
+    deleted = None if payload.errors else strawberry.ID(str(user_id_of(input.id)))
+    return DeleteUserPayload(deleted_user_id=deleted, position=payload.position, errors=payload.errors)
 
 
 async def _change(info: Info, id_: str, right: Right, command: Command, expected_version: int | None) -> UserPayload:

@@ -45,7 +45,8 @@ async def page_of_users(users: RelationalUsers, test: Test, order: Order, argume
     found, more = await users.list(test, order, wanted)
     edges = [UserEdge(cursor=cursor_of_user(user, order.field), node=User.of(user)) for user in found]
     # The place that a cursor names was taken by somebody, so there is something on its other side.
-    has_next, has_previous = (wanted.before is not None, more) if wanted.backward else (more, wanted.after is not None)
+    has_next = wanted.before is not None or (more and not wanted.backward)
+    has_previous = wanted.after is not None or (more and wanted.backward)
     return _connection(edges, has_next=has_next, has_previous=has_previous, count=lambda: users.count(test))
 
 

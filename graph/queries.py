@@ -14,6 +14,8 @@ from projections.document.search import Search
 from projections.filters import Order
 from projections.status import read_status
 
+Id = Annotated[strawberry.ID, strawberry.argument(description="Whose.")]
+
 
 def user_id_of(text: str) -> UUID | None:
     """The id in a text; None if the text cannot be one, which is the same as one that nobody has."""
@@ -28,7 +30,7 @@ async def me(info: Info) -> User | None:
     return User.of(viewer) if viewer else None
 
 
-async def user(info: Info, id: strawberry.ID) -> User | None:  # noqa: A002 - the contract's name
+async def user(info: Info, id: Id) -> User | None:  # noqa: A002 - the contract's name
     viewer = await info.context.signed_in()
     user_id = user_id_of(id)
     if user_id is None or (user_id != viewer.id and not may(viewer.role, Right.READ_ANY_USER)):
@@ -37,7 +39,7 @@ async def user(info: Info, id: strawberry.ID) -> User | None:  # noqa: A002 - th
     return User.of(found) if found else None
 
 
-async def node(info: Info, id: strawberry.ID) -> Node | None:  # noqa: A002
+async def node(info: Info, id: Id) -> Node | None:  # noqa: A002
     return await user(info, id)
 
 

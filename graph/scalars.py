@@ -1,6 +1,6 @@
 """The contract's own scalars."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NewType
 
 import strawberry
@@ -16,14 +16,19 @@ def _position(text: Any) -> int:
     return int(text)
 
 
-def _instant(text: Any) -> datetime:
+def instant_of(text: Any) -> datetime:
+    """The instant in a text, in UTC.
+
+    Raises:
+        ValueError: it is none, has no offset, or lies outside the years 1 to 9999.
+    """
     try:
         instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f'an instant is ISO 8601 such as "2026-01-31T12:00:00Z", found {text!r:.80}') from None
-    if instant.tzinfo is None:
-        raise ValueError(f'an instant needs an offset, such as the Z of "2026-01-31T12:00:00Z", found {text!r:.80}')
-    return instant
+    raise ValueError(f'an instant needs an offset, such as the Z of "2026-01-31T12:00:00Z", found {text!r:.80}')
 
 
 POSITION = strawberry.scalar(
@@ -39,7 +44,7 @@ DATE_TIME = strawberry.scalar(
     name="DateTime",
     description="An instant, ISO 8601 with an offset, microseconds kept.",
     serialize=datetime.isoformat,
-    parse_value=_instant,
+    parse_value=instant_of,
 )
 ANY_JSON = strawberry.scalar(name="JSON", description="Any JSON value.")
 

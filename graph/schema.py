@@ -13,18 +13,16 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
-from strawberry.extensions import ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.graphql import OperationType
 
+from graph.documents import caching
 from graph.errors import ToldErrors
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
 from graph.subscriptions import Subscription
-
-CACHED_DOCUMENTS = 1_000
-"""Parsing and validating cost most of a small query; clients send the same few documents again and again."""
 
 
 class Schema(strawberry.Schema):
@@ -34,6 +32,12 @@ class Schema(strawberry.Schema):
         super().__init__(**arguments)
         for kind in self._schema.type_map.values():
             _say_nothing_of_null(kind)
+
+    async def execute(self, *arguments: Any, **options: Any) -> ExecutionResult:
+        """One answer to one operation, so none to a subscription: those go by WebSocket, through `stream`."""
+        allowed = options.get("allowed_operation_types") or set(OperationType)
+        options["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
+        return await super().execute(*arguments, **options)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Errors are dealt with in `ToldErrors`."""
@@ -53,15 +57,10 @@ def _say_nothing_of_null(kind: GraphQLNamedType) -> None:
 
 def make_schema() -> Schema:
     """The schema that the server executes and that `rollcall schema` prints."""
-    extensions: list[Any] = [
-        ToldErrors,
-        lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-        lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-    ]
     return Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=extensions,
+        extensions=[ToldErrors, *caching()],
         config=StrawberryConfig(scalar_map=SCALARS),
     )

@@ -1,17 +1,31 @@
 """The WebSocket side of the server: graphql-transport-ws, by Strawberry, with its doors closed to malformed frames.
 
 The protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+
+Why a socket is closed, beside the protocol's own 44xx codes:
+
+4400   a message has another form than the protocol's
+4403   the token is not valid
+1001   this server is stopping; another one will take the client
+1009   a message is larger than the server takes
+1011   something unexpected; logged with the correlation id that the reason names
+1013   a database is away; clients try again by themselves
 """
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
+import structlog
+from aiohttp import WSCloseCode
+from graphql import GraphQLError
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
-from strawberry.http.exceptions import NonJsonMessageReceived
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
 
 from graph.context import Context
+from graph.errors import AWAY
+
+log = structlog.get_logger(__name__)
 
 REASON_BYTES = 123
 """What a close frame can hold beside its code (RFC 6455, section 5.5)."""
@@ -20,29 +34,42 @@ REASON_BYTES = 123
 class Socket(AiohttpWebSocketAdapter):
     """Reads and writes frames."""
 
-    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
-        """The messages as they come; nesting that Python cannot follow counts as malformed."""
-        try:
-            async for message in super().iter_json(ignore_parsing_errors=ignore_parsing_errors):
-                yield message
-        except RecursionError as error:
-            raise NonJsonMessageReceived from error
-
     async def close(self, code: int, reason: str) -> None:
         """Close with as much of the reason as fits."""
         await super().close(code, reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore"))
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One connection. A message of another form than the protocol's closes it with 4400."""
+    """One connection. Whatever a client sends, and whatever fails here, the socket is closed in order."""
 
     async def handle_message(self, message: Message) -> None:
         """Check the form, which the types only promise, then handle it."""
         fault = _fault(message)
-        if fault is None:
-            await super().handle_message(message)
-        else:
+        if fault is not None:
             await self.handle_invalid_message(fault)
+            return
+        try:
+            await super().handle_message(message)
+        except WebSocketDisconnected:
+            raise
+        except AWAY as error:
+            log.warning("socket.unavailable", error=str(error))
+            await self.websocket.close(WSCloseCode.TRY_AGAIN_LATER, "a database cannot be reached now; try again")
+        except Exception:
+            log.exception("socket.internal")
+            await self.websocket.close(
+                WSCloseCode.INTERNAL_ERROR, f"something went wrong on the server: {self.context.correlation}"
+            )
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """A client that went away while it was being answered is no fault of ours."""
+        if not isinstance(error, WebSocketDisconnected):
+            log.error("socket.internal", exc_info=error)
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
+        """Nothing: a wrong document ends its own operation, with an error, and no other one of the socket."""
+        return None
 
 
 def _fault(message: object) -> str | None:

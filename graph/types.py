@@ -10,15 +10,36 @@ from strawberry.scalars import JSON
 
 from events import catalogue, feed, user
 from events.catalogue import Role
+from graph.enums import show
 from graph.scalars import Position
 from projections.reports import State
 from projections.status import ProjectionStatus
 
-strawberry.enum(Role, description="What a user may do.")
-strawberry.enum(State, name="ProjectionState", description="What a projection is doing.")
+show(
+    Role,
+    "Role",
+    "What a user may do. Everyone may read, update and delete oneself.",
+    {
+        Role.CUSTOMER: "Nothing about others.",
+        Role.TECHNICAL_WORKER: "Reads all users and how the projections are doing.",
+        Role.SENIOR_MANAGEMENT: "Reads all users and how the projections are doing.",
+        Role.ADMIN: "All that the others may; creates, updates and deletes users and changes their roles.",
+    },
+)
+show(
+    State,
+    "ProjectionState",
+    "What a projection is doing.",
+    {
+        State.STOPPED: "No projector has reported for a while: it was stopped, or it died.",
+        State.CATCHING_UP: "Behind the log and working, or waiting for a database.",
+        State.LIVE: "All that the log held when the projector last looked is in the view.",
+        State.REBUILDING: "Another copy is being filled from the log; the view goes on serving.",
+        State.FAULTED: "Something is wrong that waiting does not mend; lastError says what.",
+    },
+)
 
 
-@strawberry.enum(description="What happened to a user.")
 class UserEventType(Enum):
     """The contract's names of the event types; the values are the log's."""
 
@@ -27,6 +48,20 @@ class UserEventType(Enum):
     PASSWORD_CHANGED = catalogue.PasswordChanged.__name__
     ROLE_CHANGED = catalogue.RoleChanged.__name__
     USER_DELETED = catalogue.UserDeleted.__name__
+
+
+show(
+    UserEventType,
+    "UserEventType",
+    "What happened to a user.",
+    {
+        UserEventType.USER_REGISTERED: "The user is new.",
+        UserEventType.USER_UPDATED: "Username, email, name or attributes were set.",
+        UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
+        UserEventType.ROLE_CHANGED: "The user has another role.",
+        UserEventType.USER_DELETED: "The user is gone.",
+    },
+)
 
 
 @strawberry.interface(description="Anything that can be fetched by its id alone.")

@@ -1,8 +1,11 @@
 """/graphql over HTTP and WebSocket: Strawberry's view, strict about what it takes."""
 
+import asyncio
 import json
-from typing import Any
-from weakref import WeakSet
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from aiohttp import WSCloseCode, web
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
@@ -13,7 +16,7 @@ from strawberry.http.base import BaseRequestProtocol
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UnsetType
 
-from graph import graphiql
+from graph import graphiql, strictjson
 from graph.context import Context, Services
 from graph.errors import ClientError
 from graph.schema import Schema
@@ -21,6 +24,11 @@ from graph.sockets import Socket, TransportHandler
 
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
+GOODBYE_SECONDS = 1.0
+"""How long a client that does not read may hold up the stop."""
+
+CORRELATION: Final = web.RequestKey("correlation", UUID)
+"""The id of a request, in its answer, its log lines and its events."""
 
 
 class View(GraphQLView[Context, None]):
@@ -32,7 +40,7 @@ class View(GraphQLView[Context, None]):
     def __init__(self, schema: Schema, services: Services) -> None:
         super().__init__(schema, subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,))
         self._services = services
-        self._sockets: WeakSet[web.WebSocketResponse] = WeakSet()
+        self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request. Whatever is wrong with it is said in GraphQL's own form."""
@@ -40,8 +48,6 @@ class View(GraphQLView[Context, None]):
             return await self.run(request=request)
         except HTTPException as error:
             return refusal(error.status_code, error.reason or "malformed request")
-        except RecursionError:
-            return refusal(400, "the request is nested too deeply")
 
     async def get_context(
         self,
@@ -51,7 +57,7 @@ class View(GraphQLView[Context, None]):
         """The context of a request, or of a socket with all its operations."""
         return Context(
             services=self._services,
-            correlation=request["correlation"],
+            correlation=request[CORRELATION],
             authorization=request.headers.get("Authorization"),
         )
 
@@ -73,13 +79,12 @@ class View(GraphQLView[Context, None]):
             protocols=[subprotocol] if subprotocol else [], heartbeat=HEARTBEAT_SECONDS, max_msg_size=FRAME_BYTES
         )
         await socket.prepare(request)
-        self._sockets.add(socket)
+        self._sockets[socket] = request
         return socket
 
     async def close_sockets(self) -> None:
         """Tell every client that the server is going; they come back to another one."""
-        for socket in set(self._sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is stopping")
+        await asyncio.gather(*(_say_goodbye(socket, request) for socket, request in list(self._sockets.items())))
 
     def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
         """A browser that was pointed here and has no query."""
@@ -89,6 +94,21 @@ class View(GraphQLView[Context, None]):
     async def render_graphql_ide(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """GraphiQL, from this program's own files."""
         return graphiql.page()
+
+    def decode_json(self, data: str | bytes) -> object:
+        """The value of a body, a query parameter or a frame."""
+        return strictjson.decode(_text(data))
+
+    def parse_json(self, data: str | bytes) -> object:
+        """The value of a body or a query parameter.
+
+        Raises:
+            HTTPException: it is not JSON; says why.
+        """
+        try:
+            return self.decode_json(data)
+        except json.JSONDecodeError as error:
+            raise HTTPException(400, f"not JSON: {error}") from error
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         """The operation in a request.
@@ -101,13 +121,23 @@ class View(GraphQLView[Context, None]):
         media_type = (request.content_type or "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise HTTPException(415, f"expected Content-Type: application/json, found {media_type or 'none'}")
-        return _operation(self.parse_json(_text(await request.get_body())))
+        return _operation(self.parse_json(await request.get_body()))
 
 
 def refusal(status: int, message: str) -> web.Response:
     """An answer to a request that never became an operation."""
     body = {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]}
-    return web.json_response(body, status=status)
+    headers = {"Allow": "GET, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
+    return web.json_response(body, status=status, headers=headers)
+
+
+async def _say_goodbye(socket: web.WebSocketResponse, request: web.Request) -> None:
+    try:
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is stopping")
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()  # close() would still wait for the client to take what was written
 
 
 def _text(body: str | bytes) -> str:
@@ -119,7 +149,7 @@ def _text(body: str | bytes) -> str:
 
 def _operation(data: Any) -> GraphQLRequestData:
     if not isinstance(data, dict):
-        raise HTTPException(400, f"expected a JSON object with a query, found {json.dumps(data)[:40]}")
+        raise HTTPException(400, "expected a JSON object with a query")
     for name, kind, called in [
         ("query", str, "a string"),
         ("variables", dict, "an object"),

@@ -1,7 +1,8 @@
 """The API process and the projector processes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
@@ -28,23 +29,21 @@ async def serve(settings: Settings) -> None:
     async with (
         open_house(settings, lambda line: log.info("servers", step=line)) as house,
         house.passwords() as passwords,
+        asyncio.TaskGroup() as beside,
     ):
         services = house.services(passwords)
         prepared = asyncio.Event()
-        runner = web.AppRunner(
-            make_app(services, _checks(house, prepared)), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
-        )
-        try:
-            await runner.setup()
-            await _listen(runner, settings)
+        # At a stop this block ends first, so sockets are closed with the code that makes clients come back; only then
+        # does the feed end, whose end is an error to those who listen.
+        async with _listening(make_app(services, _checks(house, prepared)), settings):
             await when_possible(house.prepare_log)
             if settings.admin_password is not None:
                 password = settings.admin_password.get_secret_value()
                 await when_possible(lambda: ensure_first_admin(house, passwords, password))
             prepared.set()
-            await asyncio.gather(house.prepare_views(), services.feed.run())
-        finally:
-            await runner.cleanup()
+            beside.create_task(services.feed.run())
+            await house.prepare_views()
+            await asyncio.Event().wait()
 
 
 async def project(settings: Settings, view: str) -> None:
@@ -59,7 +58,18 @@ async def project(settings: Settings, view: str) -> None:
         await house.projector(view).run()
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+@asynccontextmanager
+async def _listening(app: web.Application, settings: Settings) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    try:
+        await runner.setup()
+        await _bind(runner, settings)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _bind(runner: web.AppRunner, settings: Settings) -> None:
     try:
         await web.TCPSite(runner, settings.host, settings.port, reuse_address=True).start()
     except OSError as error:

@@ -7,7 +7,9 @@ repeated by a projector which lost its turn could bring the user back.
 Instants are ISO 8601 text of fixed width in UTC, which sorts by time: a BSON date would lose the microseconds.
 """
 
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -17,6 +19,7 @@ from events.user import User
 from projections.document.client import Document
 from projections.folding import Folded, Held
 
+WORD: Final = re.compile(r"\w+")
 HISTORY_EVENTS: Final = 20
 """How many of a user's last events its document carries."""
 
@@ -39,7 +42,8 @@ def document_of(change: Folded, history: list[Document]) -> Document:
         "createdAt": _text(user.created_at),
         "updatedAt": _text(user.updated_at),
         "history": [*history, *map(_history_entry, change.events)][-HISTORY_EVENTS:],
-        "words": list(_texts(user.attributes)),
+        "words": (words := list(_texts(user.attributes))),
+        "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
     }
 
 
@@ -57,6 +61,12 @@ def user_of(document: Document) -> User:
         created_at=datetime.fromisoformat(document["createdAt"]),
         updated_at=datetime.fromisoformat(document["updatedAt"]),
     )
+
+
+def tokens_of(texts: Iterable[str]) -> set[str]:
+    """The words in some texts, each once, without case and accents: what a search for whole words compares."""
+    plain = unicodedata.normalize("NFKD", "\n".join(texts).casefold())
+    return set(WORD.findall("".join(sign for sign in plain if not unicodedata.combining(sign))))
 
 
 def held(document: Document) -> Held:

@@ -10,10 +10,11 @@ from typing import Final
 from uuid import UUID
 
 from events.catalogue import JSON
-from events.rules import INTEGERS
+from events.errors import Rejected
+from events.rules import ATTRIBUTES_DEPTH, clean_attributes
 from events.user import User
 from projections.document.client import Document, Documents, translated
-from projections.document.documents import user_of
+from projections.document.documents import tokens_of, user_of
 from projections.document.view import LIVE
 from projections.errors import BadQuery
 from projections.filters import AttributeTest, Operator
@@ -35,9 +36,15 @@ class Search:
         """The text for `$text`, empty if there is no word in it.
 
         Every word is a phrase of its own: phrases must all occur, bare words only one of them, and a leading
-        minus would exclude.
+        minus would exclude. A phrase may begin or end inside a word, though; `tokens` sees to that.
         """
-        return " ".join(f'"{word}"' for word in re.split(r'[\s"\\]+', self.text) if word)
+        words = (re.sub(r"^\W+|\W+$", "", word) for word in re.split(r'[\s"\\]+', self.text))
+        return " ".join(f'"{word}"' for word in words if word)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The words of the text as documents list theirs."""
+        return sorted(tokens_of([self.text]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +104,14 @@ def pipeline(search: Search, count: int, after: HitPlace | None) -> list[Documen
         *stages,
         {"$sort": {"score": -1, "_id": 1}},
         {"$limit": count + 1},
-        {"$project": {"words": 0, "history": 0}},
+        {"$project": {"words": 0, "tokens": 0, "history": 0}},
     ]
 
 
 def _match(search: Search) -> Document:
     conditions: list[Document] = [LIVING, *map(_attribute, search.tests)]
     if search.phrases:
-        conditions.insert(0, {"$text": {"$search": search.phrases}})
+        conditions = [{"$text": {"$search": search.phrases}}, {"tokens": {"$all": search.tokens}}, *conditions]
     return {"$and": conditions}
 
 
@@ -117,7 +124,7 @@ def _beyond(place: HitPlace) -> Document:
 
 
 def _attribute(test: AttributeTest) -> Document:
-    _check_value(test.path, test.value)
+    _check_value(test)
     if test.operator is Operator.IN and not isinstance(test.value, list):
         raise BadQuery(f"where {test.path}: `in` takes a list")
     return {f"attributes.{_checked(test.path)}": {test.operator.value: test.value}}
@@ -125,21 +132,18 @@ def _attribute(test: AttributeTest) -> Document:
 
 def _checked(path: str) -> str:
     steps = path.split(".")
-    if len(path) > PATH_CHARACTERS or not all(steps) or "\0" in path or any(step.startswith("$") for step in steps):
+    whole = all(steps) and "\0" not in path and not any(step.startswith("$") for step in steps)
+    if not whole or len(path) > PATH_CHARACTERS or len(steps) > ATTRIBUTES_DEPTH:
         raise BadQuery(
-            f"where: {path[:80]!r} is no path: names joined by dots, such as address.city, "
-            f"none empty or beginning with $, {PATH_CHARACTERS} characters at most"
+            f"where: {path[:80]!r} is no path: at most {ATTRIBUTES_DEPTH} names joined by dots, such as address.city, "
+            f"none empty or beginning with $, {PATH_CHARACTERS} characters in all"
         )
     return path
 
 
-def _check_value(path: str, value: JSON) -> None:
-    match value:
-        case int() if value not in INTEGERS and not isinstance(value, bool):
-            raise BadQuery(f"where {path}: an integer must fit in 64 bits")
-        case str():
-            if not value.isascii() and value.encode(errors="replace").decode() != value:
-                raise BadQuery(f"where {path}: the text holds half of a surrogate pair, which is not Unicode")
-        case dict() | list():
-            for inner in [*value, *value.values()] if isinstance(value, dict) else value:
-                _check_value(path, inner)
+def _check_value(test: AttributeTest) -> None:
+    """What attributes cannot hold, no attribute is; and the database refuses some of it."""
+    try:
+        clean_attributes({"value": test.value})
+    except Rejected as refused:
+        raise BadQuery(f"where {test.path}: {refused}") from None

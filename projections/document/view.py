@@ -110,7 +110,7 @@ class DocumentView:
 
     async def _read(self, user_ids: set[UUID]) -> dict[UUID, Document]:
         wanted = {"_id": {"$in": list(user_ids)}}
-        return {document["_id"]: document async for document in self._users.find(wanted, {"words": 0})}
+        return {document["_id"]: document async for document in self._users.find(wanted, {"words": 0, "tokens": 0})}
 
     async def _write(self, changes: list[Folded], found: dict[UUID, Document], after: int) -> None:
         if not changes:

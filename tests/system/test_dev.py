@@ -67,7 +67,11 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
         assert {change["userId"] for change in changes} == {user_id}
         assert changes[2]["user"] == {"name": "Zoë 😀", "role": "TECHNICAL_WORKER"}
         assert changes[3]["user"] is None
-        assert await dev.stop(signal.SIGINT) == 0
+        async with following(installation, admin) as ws:
+            stopping = asyncio.create_task(dev.stop(signal.SIGINT))
+            assert (await ws.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+            assert ws.close_code == aiohttp.WSCloseCode.GOING_AWAY
+            assert await stopping == 0
     assert processes_of(installation.directory) == []
 
     async with installation.running("dev") as dev:

@@ -1,0 +1,243 @@
+"""The feed: a listener hears of every change once and in order, or is ended and told so, never skipped in silence."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from events import feed as feed_module
+from events.catalogue import Recorded, Role
+from events.errors import DatabaseUnavailable
+from events.feed import Change, Feed, FeedClosed, SlowListener, Wanted
+from events.store import EventStore
+from events.user import ChangeRole, Delete, Update
+from events.wakeup import HeadPoll
+from tests.log import NOBODY, Log, eventually
+
+ANSWER_SECONDS: Final = 10.0
+
+Changes = AsyncGenerator[Change, None]
+
+
+@dataclass(slots=True)
+class Listening:
+    """A listener that waits for its first change."""
+
+    changes: Changes
+    first: "asyncio.Task[Change] | None"
+
+    async def next(self) -> Change:
+        """The next change, within the limit."""
+        first, self.first = self.first, None
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await (first or anext(self.changes))
+
+    async def take(self, count: int) -> list[Change]:
+        return [await self.next() for _ in range(count)]
+
+    async def leave(self) -> None:
+        if self.first:
+            self.first.cancel()
+            await asyncio.gather(self.first, return_exceptions=True)
+        await self.changes.aclose()
+
+
+async def listen(feed: Feed, wanted: Wanted = lambda _: True) -> Listening:
+    """Begin to listen, and return once every change is heard."""
+    known = len(feed._listeners)
+    changes = feed.changes(wanted)
+    first = asyncio.ensure_future(anext(changes))
+
+    async def listening() -> bool:
+        return len(feed._listeners) > known
+
+    await eventually(listening)
+    return Listening(changes, first)
+
+
+class Source(HeadPoll):
+    """The feed's source, which a test can hold back, and which tells how far the feed has come."""
+
+    def __init__(self, store: EventStore) -> None:
+        super().__init__(store)
+        self.position = -1
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def beyond(self, position: int, at_most: float) -> int:
+        self.position = position
+        head = await super().beyond(position, at_most)
+        await self.open.wait()
+        return head
+
+    async def idle(self) -> None:
+        """Wait until the feed has come to the end of the log."""
+
+        async def reached() -> bool:
+            return self.position == await self._store.head()
+
+        await eventually(reached)
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """A feed that follows a log."""
+
+    feed: Feed
+    source: Source
+    task: "asyncio.Task[None]"
+
+
+def follow(store: EventStore) -> Following:
+    source = Source(store)
+    feed = Feed(store, source)
+    return Following(feed, source, asyncio.create_task(feed.run()))
+
+
+@pytest_asyncio.fixture
+async def following(log: Log) -> AsyncIterator[Following]:
+    """A feed that follows the test's log."""
+    following = follow(log.store)
+    yield following
+    following.task.cancel()
+    await asyncio.gather(following.task, return_exceptions=True)
+
+
+async def some_life(log: Log, users: int, changes: int) -> None:
+    """Users that register and change at once, and are deleted at the end."""
+
+    async def live(number: int) -> None:
+        done = await log.register(f"user{number}")
+        for change in range(changes):
+            await log.commands.change(done.user_id, Update(name=f"Name {change}"), NOBODY)
+        await log.commands.change(done.user_id, ChangeRole(Role.TECHNICAL_WORKER), NOBODY)
+        await log.commands.change(done.user_id, Delete(), NOBODY)
+
+    await asyncio.gather(*map(live, range(users)))
+
+
+async def test_each_change_is_heard_once_in_log_order(log: Log, following: Following) -> None:
+    """Whatever many writers do at once, two listeners hear the log, event by event."""
+    first, second = await listen(following.feed), await listen(following.feed)
+
+    await some_life(log, users=8, changes=5)
+
+    expected = await log.all()
+    assert [change.recorded for change in await first.take(len(expected))] == expected
+    assert [change.recorded for change in await second.take(len(expected))] == expected
+
+
+async def test_a_change_carries_the_user_as_it_was_right_after_it(log: Log, following: Following) -> None:
+    """Also when many changes of one user are read together: none shows what came later."""
+    done = await log.register("alice")
+    await following.source.idle()
+    listening = await listen(following.feed)
+    following.source.open.clear()
+    for number in range(5):
+        await log.commands.change(done.user_id, Update(name=f"Name {number}"), NOBODY)
+    await log.commands.change(done.user_id, Delete(), NOBODY)
+    following.source.open.set()
+
+    users = [change.user for change in await listening.take(6)]
+
+    assert [user and (user.name, user.version) for user in users] == [
+        *((f"Name {number}", number + 2) for number in range(5)),
+        None,
+    ]
+
+
+async def test_more_changes_than_a_page_are_all_heard(
+    log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many came while the feed was not looking."""
+    monkeypatch.setattr(feed_module, "PAGE_EVENTS", 5)
+    listening = await listen(following.feed)
+    following.source.open.clear()
+    for number in range(23):
+        await log.register(f"user{number}")
+    following.source.open.set()
+
+    assert [change.recorded.position for change in await listening.take(23)] == list(range(1, 24))
+
+
+async def test_a_listener_hears_only_what_it_wants(log: Log, following: Following) -> None:
+    """And others are not disturbed by that."""
+
+    def is_role(recorded: Recorded) -> bool:
+        return recorded.type == "RoleChanged"
+
+    everything, roles = await listen(following.feed), await listen(following.feed, is_role)
+    await some_life(log, users=3, changes=1)
+
+    assert {change.recorded.type for change in await roles.take(3)} == {"RoleChanged"}
+    assert len(await everything.take(12)) == 12
+
+
+async def test_a_slow_listener_is_ended_and_never_skipped(
+    log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When more waits than its queue holds it gets an error instead of a gap; one that keeps up hears everything."""
+    monkeypatch.setattr(feed_module, "QUEUE_CHANGES", 10)
+    slow, quick = await listen(following.feed), await listen(following.feed)
+    heard = [await _registered(log, quick, number) for number in range(15)]
+
+    assert [change.recorded.position for change in heard] == list(range(1, 16))
+    assert (await slow.next()).recorded.position == 1
+    with pytest.raises(SlowListener, match="too slow"):
+        await slow.next()
+    assert len(following.feed._listeners) == 1
+
+
+async def _registered(log: Log, listening: Listening, number: int) -> Change:
+    await log.register(f"user{number}")
+    return await listening.next()
+
+
+async def test_who_leaves_is_forgotten(log: Log, following: Following) -> None:
+    """Also in the middle of waiting: no queue is filled for somebody who is gone."""
+    waiting, served = await listen(following.feed), await listen(following.feed)
+    await log.register("alice")
+    await served.next()
+
+    await waiting.leave()
+    await served.leave()
+
+    assert following.feed._listeners == set()
+
+
+async def test_a_stop_ends_every_listener_with_a_reason(following: Following) -> None:
+    """FeedClosed, so that a client knows to come back."""
+    listening = await listen(following.feed)
+
+    following.task.cancel()
+
+    with pytest.raises(FeedClosed, match="subscribe again"):
+        await listening.next()
+
+
+class Away(EventStore):
+    """A log whose database goes away in the middle of every other reading."""
+
+    readings = 0
+
+    async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
+        self.readings += 1
+        if self.readings % 2:
+            raise DatabaseUnavailable("gone for a moment")
+        return await super().read_all(after=after, limit=limit)
+
+
+async def test_nothing_is_skipped_when_the_database_goes_away(log: Log) -> None:
+    """The feed waits and reads again from where it was."""
+    following = follow(Away(log.database))
+    listening = await listen(following.feed)
+    for number in range(5):
+        await log.register(f"user{number}")
+
+    assert [change.recorded.position for change in await listening.take(5)] == [1, 2, 3, 4, 5]
+
+    following.task.cancel()
+    await asyncio.gather(following.task, return_exceptions=True)

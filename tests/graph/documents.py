@@ -1,0 +1,63 @@
+"""The operations that the tests send, as a client would keep them."""
+
+USER = "id username email name role attributes version position createdAt updatedAt"
+ERRORS = "errors { code message field }"
+SESSION = "session { accessToken accessTokenExpiresAt }"
+PAGE = (
+    f"totalCount pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ cursor node {{ {USER} }} }}"
+)
+
+ME = f"query Me {{ me {{ {USER} }} }}"
+ONE = f"query One($id: ID!) {{ user(id: $id) {{ {USER} }} }}"
+NODE = f"query Node($id: ID!) {{ node(id: $id) {{ __typename id ... on User {{ {USER} }} }} }}"
+LIST = f"""
+query List($filter: UserFilter, $orderBy: UserOrder, $first: Int, $after: String, $last: Int, $before: String) {{
+  users(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {{ {PAGE} }}
+}}
+"""
+SEARCH = f"""
+query Search($text: String, $where: [AttributeFilter!], $first: Int = 20, $after: String) {{
+  searchUsers(text: $text, where: $where, first: $first, after: $after) {{ {PAGE} }}
+}}
+"""
+PROJECTIONS = """
+query Projections {
+  projections {
+    name state position head lag lagSeconds eventsPerSecond rebuildProgress lastError updatedAt
+  }
+}
+"""
+
+REGISTER = f"""
+mutation Register($input: RegisterInput!) {{
+  register(input: $input) {{ user {{ {USER} }} {SESSION} position {ERRORS} }}
+}}
+"""
+CREATE = f"""
+mutation Create($input: CreateUserInput!) {{ createUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
+"""
+LOGIN = f"""
+mutation Login($input: LoginInput!) {{ login(input: $input) {{ {SESSION} user {{ {USER} }} {ERRORS} }} }}
+"""
+UPDATE = f"""
+mutation Update($input: UpdateUserInput!) {{ updateUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
+"""
+CHANGE_PASSWORD = f"""
+mutation ChangePassword($input: ChangePasswordInput!) {{
+  changePassword(input: $input) {{ user {{ {USER} }} position {ERRORS} }}
+}}
+"""
+CHANGE_ROLE = f"""
+mutation ChangeRole($input: ChangeRoleInput!) {{ changeRole(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
+"""
+DELETE = f"""
+mutation Delete($input: DeleteUserInput!) {{ deleteUser(input: $input) {{ deletedUserId position {ERRORS} }} }}
+"""
+
+CHANGES = f"""
+subscription Changes($userId: ID, $types: [UserEventType!]) {{
+  userChanges(userId: $userId, types: $types) {{
+    position type userId version changedFields recordedAt user {{ {USER} }}
+  }}
+}}
+"""

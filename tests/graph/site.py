@@ -1,0 +1,249 @@
+"""A whole API of one test's own: the application on a loopback port, both projectors and the feed, on real servers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from aiohttp import ClientSession, DummyCookieJar
+from aiohttp.test_utils import TestServer
+
+from events.catalogue import Role
+from events.database import Address, Database
+from events.feed import Feed
+from events.ids import new_id
+from events.migrations import migrate
+from events.user import User
+from events.wakeup import HeadPoll
+from graph.app import Check, make_app
+from graph.auth.passwords import PROFILES, Passwords
+from graph.auth.signin import SignIn
+from graph.auth.tokens import AccessTokens, SigningKey
+from graph.context import Services
+from projections.document.client import MongoClient
+from projections.document.search import DocumentUsers
+from projections.document.view import DocumentView
+from projections.errors import ViewMissing
+from projections.projector import Projector
+from projections.relational.queries import RelationalUsers
+from projections.relational.view import RelationalView
+from projections.view import View
+from rollcall.embedded import Addresses
+from tests.graph.client import Client, Json, Socket
+from tests.log import NOBODY, Log, eventually, registration, wire
+
+PASSWORD = "correct horse battery staple"
+TOKEN_LIFETIME = timedelta(minutes=15)
+
+
+@dataclass(slots=True)
+class Clock:
+    """The server's clock, which a test may put forward."""
+
+    ahead: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def somebody(**fields: Json) -> Json:
+    """The input of a registration that is in order, with a username of its own."""
+    username = f"somebody.{uuid4().hex[:12]}"
+    values = {"username": username, "email": f"{username}@example.com", "name": "Some Body", "password": PASSWORD}
+    return values | fields
+
+
+class WatchedPoll(HeadPoll):
+    """The feed's source, which tells how far the feed has come."""
+
+    position = 0
+
+    async def beyond(self, position: int, at_most: float) -> int:
+        self.position = position
+        return await super().beyond(position, at_most)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is signed in."""
+
+    user: User
+    client: Client
+
+    @property
+    def id(self) -> str:
+        return str(self.user.id)
+
+    @property
+    def username(self) -> str:
+        return self.user.username
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The running API, and ways to look behind it."""
+
+    server: TestServer
+    session: ClientSession
+    log: Log
+    services: Services
+    passwords: Passwords
+    views: tuple[View, ...]
+    checks: dict[str, Check]
+    """What `/readyz` asks, for a test to replace."""
+    clock: Clock
+    poll: WatchedPoll
+
+    @property
+    def anyone(self) -> Client:
+        """A client that is not signed in."""
+        return Client(self.session, self.server.make_url("/"))
+
+    def bearing(self, token: str) -> Client:
+        """A client with a token, whatever it is."""
+        return replace(self.anyone, authorization=f"Bearer {token}")
+
+    def signed_in(self, user: User) -> Client:
+        """A client with a token of the user's."""
+        return self.bearing(self.services.sign_in.start_session(user).token.token)
+
+    async def person(self, role: Role = Role.CUSTOMER, **fields: object) -> Person:
+        """Somebody of a role, whose password is `PASSWORD`, signed in."""
+        hashed = await self.passwords.hash(PASSWORD)
+        username = fields.pop("username", f"{role.value.lower()}.{uuid4().hex[:12]}")
+        command = registration(str(username), role=role, password_hash=hashed, **fields)
+        done = await self.log.commands.register(command, NOBODY)
+        assert done.user is not None
+        return Person(done.user, self.signed_in(done.user))
+
+    async def caught_up(self) -> None:
+        """Wait until both views show all that the log holds now."""
+        head = await self.log.store.head()
+
+        async def reached() -> bool:
+            try:
+                return all([await view.checkpoint() >= head for view in self.views])
+            except ViewMissing:
+                return False
+
+        await eventually(reached)
+
+    async def listen(self, socket: Socket, document: str, /, **variables: Json) -> str:
+        """Start a subscription that hears of what happens from here on, and wait until it does; its id.
+
+        A client cannot see from when on it does, so this looks behind the door.
+        """
+        head = await self.log.store.head()
+
+        async def passed() -> bool:
+            return self.poll.position >= head
+
+        await eventually(passed)
+        listeners = self.services.feed._listeners
+        before = set(listeners)
+        id_ = await socket.subscribe(document, **variables)
+
+        async def heard() -> bool:
+            return not listeners <= before
+
+        await eventually(heard)
+        return id_
+
+
+@asynccontextmanager
+async def running(addresses: Addresses) -> AsyncIterator[Site]:
+    """A site with an empty log of its own, from its start to its stop."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(_database(addresses))
+        mongo = await stack.enter_async_context(_mongo(addresses))
+        site = await _site(stack, database, mongo)
+        workers = [asyncio.create_task(work()) for work in _work(site)]
+        try:
+            await site.caught_up()
+            yield site
+        finally:
+            await site.server.close()
+            for worker in workers:
+                worker.cancel()
+            ends = await asyncio.gather(*workers, return_exceptions=True)
+        faults = [end for end in ends if isinstance(end, Exception)]
+        if faults:
+            raise ExceptionGroup("what ran beside the API did not last", faults)
+
+
+async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient) -> Site:
+    log, clock = wire(database), Clock()
+    poll = WatchedPoll(log.store)
+    passwords = Passwords(PROFILES["weak-for-tests"], threads=2)
+    stack.callback(passwords.close)
+    views = (RelationalView(database), DocumentView(mongo.documents))
+    for view in views:
+        await view.prepare()
+    services = _services(log, mongo, passwords, clock.now, poll)
+    checks: dict[str, Check] = {"mysql": lambda: database.fetch_one("SELECT 1"), "mongodb": mongo.ping}
+    server = TestServer(make_app(services, checks))
+    await server.start_server()
+    session = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
+    return Site(server, session, log, services, passwords, views, checks, clock, poll)
+
+
+def _services(
+    log: Log, mongo: MongoClient, passwords: Passwords, now: Callable[[], datetime], poll: HeadPoll
+) -> Services:
+    tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
+    return Services(
+        database=log.database,
+        mongo=mongo,
+        commands=log.commands,
+        feed=Feed(log.store, poll),
+        relational=RelationalUsers(log.database),
+        documents=DocumentUsers(mongo.documents),
+        sign_in=SignIn(log.commands, passwords, tokens, new_id),
+        tokens=tokens,
+        new_id=new_id,
+    )
+
+
+def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
+    """What runs beside the API: in production a process for each view, and the API's own follower of the log."""
+    projectors = [
+        Projector(
+            view=view,
+            store=site.log.store,
+            wakeup=HeadPoll(site.log.store),
+            database=site.log.database,
+            process="test",
+            clock=time.monotonic,
+        )
+        for view in site.views
+    ]
+    return [*(projector.run for projector in projectors), site.services.feed.run]
+
+
+@asynccontextmanager
+async def _database(addresses: Addresses) -> AsyncIterator[Database]:
+    server = Address.parse(addresses.mysql_url)
+    address = replace(server, database=f"test_{uuid4().hex}")
+    administrator = Database.at(server, size=1)
+    await administrator.execute(f"CREATE DATABASE {address.database}")
+    database = Database.at(address, size=32)
+    try:
+        await migrate(database, "events", "projections")
+        yield database
+    finally:
+        await database.close()
+        await administrator.execute(f"DROP DATABASE {address.database}")
+        await administrator.close()
+
+
+@asynccontextmanager
+async def _mongo(addresses: Addresses) -> AsyncIterator[MongoClient]:
+    mongo = MongoClient(addresses.mongo_url.replace("/rollcall?", f"/test_{uuid4().hex}?"))
+    try:
+        yield mongo
+    finally:
+        await mongo.documents.client.drop_database(mongo.documents.name)
+        mongo.close()

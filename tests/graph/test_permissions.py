@@ -1,0 +1,216 @@
+"""Who may do what: the design's table, cell by cell, through the door."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from graphql import GraphQLObjectType
+
+from events.catalogue import Role
+from graph.schema import make_schema
+from tests.graph.client import Client, Json
+from tests.graph.documents import (
+    CHANGE_PASSWORD,
+    CHANGE_ROLE,
+    CHANGES,
+    CREATE,
+    DELETE,
+    LIST,
+    LOGIN,
+    ME,
+    NODE,
+    ONE,
+    PROJECTIONS,
+    REGISTER,
+    SEARCH,
+    UPDATE,
+)
+from tests.graph.site import PASSWORD, Person, Site
+
+VIEWERS = (None, Role.CUSTOMER, Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, Role.ADMIN)
+"""The columns; None is anyone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Whom an operation is about."""
+
+    viewer: Person | None
+    other: Person
+
+    @property
+    def own_id(self) -> str:
+        """The viewer's id; anyone has none, and tries with somebody else's."""
+        return (self.viewer or self.other).id
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An operation, and what becomes of it for each of `VIEWERS`.
+
+    `yes` is an answer, `null` an answer that says nothing, `sign in` is UNAUTHENTICATED and `no` is FORBIDDEN.
+    """
+
+    name: str
+    document: str
+    outcomes: tuple[str, str, str, str, str]
+    variables: Callable[[Cast], Json] = lambda _: {}
+
+    @property
+    def field(self) -> str:
+        return self.name.partition(" ")[0]
+
+
+def new_user(_: Cast) -> Json:
+    name = f"new.{uuid4().hex[:12]}"
+    return {"username": name, "email": f"{name}@example.com", "name": "New", "password": PASSWORD}
+
+
+STAFF = ("sign in", "no", "yes", "yes", "yes")
+EVERYBODY_WITH_AN_ACCOUNT = ("sign in", "yes", "yes", "yes", "yes")
+ADMIN_ONLY = ("sign in", "no", "no", "no", "yes")
+
+QUERIES = [
+    Row("me", ME, ("null", "yes", "yes", "yes", "yes")),
+    Row("user oneself", ONE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id}),
+    Row("user another", ONE, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id}),
+    Row("user nobody", ONE, ("sign in", "null", "null", "null", "null"), lambda _: {"id": str(uuid4())}),
+    Row("user no-id", ONE, ("sign in", "null", "null", "null", "null"), lambda _: {"id": "1 OR 1=1"}),
+    Row("node oneself", NODE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id}),
+    Row("node another", NODE, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id}),
+    Row("users", LIST, STAFF),
+    Row("searchUsers", SEARCH, STAFF),
+    Row("projections", PROJECTIONS, STAFF),
+]
+MUTATIONS = [
+    Row("register", REGISTER, ("yes", "yes", "yes", "yes", "yes"), lambda cast: {"input": new_user(cast)}),
+    Row(
+        "login",
+        LOGIN,
+        ("yes", "yes", "yes", "yes", "yes"),
+        lambda cast: {"input": {"login": cast.other.username, "password": PASSWORD}},
+    ),
+    Row("createUser", CREATE, ADMIN_ONLY, lambda cast: {"input": new_user(cast) | {"role": "TECHNICAL_WORKER"}}),
+    Row(
+        "updateUser oneself",
+        UPDATE,
+        EVERYBODY_WITH_AN_ACCOUNT,
+        lambda cast: {"input": {"id": cast.own_id, "name": "Another"}},
+    ),
+    Row(
+        "updateUser another",
+        UPDATE,
+        ADMIN_ONLY,
+        lambda cast: {"input": {"id": cast.other.id, "name": "Another"}},
+    ),
+    Row(
+        "changePassword",
+        CHANGE_PASSWORD,
+        EVERYBODY_WITH_AN_ACCOUNT,
+        lambda _: {"input": {"currentPassword": PASSWORD, "newPassword": "another good password"}},
+    ),
+    Row(
+        "changeRole oneself",
+        CHANGE_ROLE,
+        ADMIN_ONLY,
+        lambda cast: {"input": {"id": cast.own_id, "role": "SENIOR_MANAGEMENT"}},
+    ),
+    Row(
+        "changeRole another",
+        CHANGE_ROLE,
+        ADMIN_ONLY,
+        lambda cast: {"input": {"id": cast.other.id, "role": "SENIOR_MANAGEMENT"}},
+    ),
+    Row("deleteUser oneself", DELETE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"input": {"id": cast.own_id}}),
+    Row("deleteUser another", DELETE, ADMIN_ONLY, lambda cast: {"input": {"id": cast.other.id}}),
+]
+SUBSCRIPTIONS = [
+    Row("userChanges everybody", CHANGES, ("sign in", "null", "yes", "yes", "yes")),
+    Row("userChanges oneself", CHANGES, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"userId": cast.own_id}),
+    Row("userChanges another", CHANGES, STAFF, lambda cast: {"userId": cast.other.id}),
+]
+CODES = {"sign in": "UNAUTHENTICATED", "no": "FORBIDDEN"}
+
+
+def cells(rows: list[Row]) -> pytest.MarkDecorator:
+    """Every cell of the table's rows, one test each."""
+    found = [(row, role, outcome) for row in rows for role, outcome in zip(VIEWERS, row.outcomes, strict=True)]
+    ids = [f"{row.name} by {role or 'anyone'}: {outcome}" for row, role, outcome in found]
+    return pytest.mark.parametrize(("row", "role", "outcome"), found, ids=ids)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def readers(shared_site: Site) -> dict[Role | None, Cast]:
+    """Somebody of each role, and somebody else to read, whom the views know."""
+    other = await shared_site.person()
+    people = {role: await shared_site.person(role) if role else None for role in VIEWERS}
+    await shared_site.caught_up()
+    return {role: Cast(person, other) for role, person in people.items()}
+
+
+async def newcomers(site: Site, role: Role | None) -> Cast:
+    """People of the test's own, to be changed. An administrator of the shared site stays behind."""
+    await site.person(Role.ADMIN)
+    return Cast(await site.person(role) if role else None, await site.person())
+
+
+def client_of(site: Site, cast: Cast) -> Client:
+    return cast.viewer.client if cast.viewer else site.anyone
+
+
+@cells(QUERIES)
+async def test_queries(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
+    """Each reader gets what the table says; a user whom one may not read is null, as one that does not exist."""
+    cast = readers[role]
+
+    answer = await client_of(site, cast).ask(row.document, **row.variables(cast))
+
+    assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
+    if outcome not in CODES:
+        assert (answer.body["data"][row.field] is None) is (outcome == "null")
+
+
+@cells(MUTATIONS)
+async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) -> None:
+    """Each command is carried out for those whom the table names, and for nobody else writes an event."""
+    cast = await newcomers(site, role)
+    head = await site.log.store.head()
+
+    answer = await client_of(site, cast).ask(row.document, **row.variables(cast))
+
+    assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
+    if outcome in CODES:
+        assert await site.log.store.head() == head
+    else:
+        assert answer.body["data"][row.field]["errors"] == []
+
+
+@cells(SUBSCRIPTIONS)
+async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: str) -> None:
+    """Each listener hears of those that the table says: `null` is a listener that hears of itself, not of others."""
+    cast = await newcomers(site, role)
+    told = cast.viewer if "oneself" in row.name or outcome == "null" else cast.other
+    async with client_of(site, cast).socket() as socket:
+        if outcome in CODES:
+            id_ = await socket.subscribe(row.document, **row.variables(cast))
+            assert await socket.codes(id_) == [CODES[outcome]]
+            return
+
+        id_ = await site.listen(socket, row.document, **row.variables(cast))
+        assert told is not None
+        for person in (cast.other, told):
+            await person.client.field(UPDATE, input={"id": person.id, "name": "Changed"})
+
+        assert (await socket.next(id_))["userChanges"]["userId"] == told.id
+
+
+async def test_the_table_covers_every_operation_of_the_schema() -> None:
+    """An operation that is added without saying who may do it fails here."""
+    schema = make_schema()._schema
+    roots = [schema.query_type, schema.mutation_type, schema.subscription_type]
+
+    known = {name for root in roots if isinstance(root, GraphQLObjectType) for name in root.fields}
+
+    assert {row.field for row in [*QUERIES, *MUTATIONS, *SUBSCRIPTIONS]} == known
