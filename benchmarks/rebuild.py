@@ -1,12 +1,11 @@
 """Rebuilding, against writing the same rows or documents once into an empty, indexed table or collection."""
 
-import msgspec
+import asyncio
 
 from benchmarks.append import registration
 from benchmarks.bench import Bench
 from benchmarks.measure import Measured, Work, measure
-from events.catalogue import Origin, encode
-from events.user import Account, decide
+from events.catalogue import Origin
 from projections.document.documents import document_of
 from projections.document.view import DocumentView
 from projections.folding import Folded, fold
@@ -18,11 +17,8 @@ from projections.view import Rebuildable
 
 USERS = 10_000
 ROWS = 1_000
+CALLERS = 256
 
-INSERT_EVENTS = """
-INSERT INTO events (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at)
-VALUES {rows}
-"""
 INSERT_USERS = "INSERT INTO users_rebuild VALUES {rows}"
 
 
@@ -81,22 +77,11 @@ def _pages(users: list[Folded]) -> list[list[Folded]]:
 
 
 async def _fill_log(bench: Bench) -> None:
-    """Users straight into the log, past the appender: what is measured is reading it."""
-    head = await bench.store.head()
-    while head < USERS:
-        rows = [value for number in range(ROWS) for value in _event_row(bench, head + number + 1)]
-        sql = INSERT_EVENTS.format(rows=", ".join(["(%s, %s, 1, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6))"] * ROWS))
-        await bench.database.execute(sql, rows)
-        head += ROWS
-        await bench.database.execute("UPDATE log_head SET position = %s WHERE id = 1", (head,))
+    """Users by way of the appender, many at once."""
+    missing = USERS - await bench.store.head()
 
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            await bench.commands.register(registration(), Origin())
 
-def _event_row(bench: Bench, position: int) -> tuple[object, ...]:
-    (event,) = decide(Account(), registration())
-    stored = encode(event, Origin())
-    return (
-        position,
-        bench.new_id().bytes,
-        bench.new_id().bytes,
-        *msgspec.structs.astuple(stored),
-    )
+    await asyncio.gather(*(caller(missing // CALLERS + 1) for _ in range(CALLERS)))

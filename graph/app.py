@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from events.errors import EventsError
 from events.ids import NewId
 from graph import graphiql
-from graph.context import Services
+from graph.context import Opening
 from graph.schema import make_schema
 from graph.view import CORRELATION, View, refusal
 from projections.errors import ProjectionError
@@ -24,10 +24,13 @@ Check = Callable[[], Awaitable[object]]
 """Raises an EventsError or ProjectionError while something that is needed is away."""
 
 
-def make_app(services: Services, checks: Mapping[str, Check]) -> web.Application:
-    """The application. Whoever runs it also runs `services.feed`, once the log has its tables."""
-    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlating(services.new_id), _refusing])
-    view = View(make_schema(), services)
+def make_app(opening: Opening, checks: Mapping[str, Check], new_id: NewId) -> web.Application:
+    """The application. Until the opening has its services, operations are refused with 503.
+
+    Whoever runs it also runs the services' feed.
+    """
+    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlating(new_id), _refusing])
+    view = View(make_schema(), opening)
 
     async def closing(_: web.Application) -> None:
         await view.close_sockets()

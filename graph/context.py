@@ -38,6 +38,13 @@ class Services:
 
 
 @dataclass(slots=True)
+class Opening:
+    """The services of a process that listens already, and will have them once its database can be reached."""
+
+    services: Services | None = None
+
+
+@dataclass(slots=True)
 class Context:
     """One HTTP request, or one WebSocket with all its operations."""
 

@@ -56,6 +56,10 @@ class Session:
 
 ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
 EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
+IDEMPOTENCY_KEY = (
+    "1 to 255 characters of your choice: for at least 24 hours the same key and caller get the first answer again, "
+    "and nothing is written."
+)
 
 
 @strawberry.input(description="A new user, by itself.")
@@ -65,6 +69,7 @@ class RegisterInput:
     name: str = strawberry.field(description="1 to 200 characters of any script.")
     password: str = strawberry.field(description="At least 8 characters.")
     attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 @strawberry.input(description="A new user of any role, by an ADMIN.")
@@ -75,6 +80,7 @@ class CreateUserInput:
     password: str = strawberry.field(description="At least 8 characters.")
     role: Role = strawberry.field(description="What the user may do.")
     attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 @strawberry.input(description="Who wants to sign in.")
@@ -93,6 +99,7 @@ class UpdateUserInput:
     name: str | None = strawberry.field(default=None, description="The new name.")
     attributes: JSON | None = strawberry.field(default=None, description="What to merge into the attributes.")
     expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 @strawberry.input(description="A new password for oneself.")
@@ -106,12 +113,14 @@ class ChangeRoleInput:
     id: strawberry.ID = strawberry.field(description="Whom to change.")
     role: Role = strawberry.field(description="The new role.")
     expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 @strawberry.input(description="Whom to delete.")
 class DeleteUserInput:
     id: strawberry.ID = strawberry.field(description="Whom to delete.")
     expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 ERRORS = "What stood in the way; empty if it was done."

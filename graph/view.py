@@ -17,7 +17,7 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UnsetType
 
 from graph import graphiql, strictjson
-from graph.context import Context, Services
+from graph.context import Context, Opening, Services
 from graph.errors import ClientError
 from graph.schema import Schema
 from graph.sockets import Socket, TransportHandler
@@ -37,17 +37,24 @@ class View(GraphQLView[Context, None]):
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = TransportHandler
 
-    def __init__(self, schema: Schema, services: Services) -> None:
+    def __init__(self, schema: Schema, opening: Opening) -> None:
         super().__init__(schema, subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,))
-        self._services = services
+        self._opening = opening
         self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request. Whatever is wrong with it is said in GraphQL's own form."""
         try:
+            if self.is_websocket_request(request):
+                self._services()  # refuse while it is still a request, not yet a socket
             return await self.run(request=request)
         except HTTPException as error:
             return refusal(error.status_code, error.reason or "malformed request")
+
+    def _services(self) -> Services:
+        if self._opening.services is None:
+            raise HTTPException(503, "the server is starting: its database cannot be reached yet; try again")
+        return self._opening.services
 
     async def get_context(
         self,
@@ -56,7 +63,7 @@ class View(GraphQLView[Context, None]):
     ) -> Context:
         """The context of a request, or of a socket with all its operations."""
         return Context(
-            services=self._services,
+            services=self._services(),
             correlation=request[CORRELATION],
             authorization=request.headers.get("Authorization"),
         )

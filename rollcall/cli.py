@@ -13,7 +13,14 @@ from graph.schema import make_schema
 from rollcall import exits
 from rollcall.dev import dev as run_dev
 from rollcall.logs import configure_logging
-from rollcall.operations import add_admin, change_password, import_file, rebuild_view, show_status
+from rollcall.operations import (
+    add_admin,
+    change_password,
+    import_file,
+    rebuild_view,
+    rotate_keys,
+    show_status,
+)
 from rollcall.running import run
 from rollcall.serving import project
 from rollcall.serving import serve as run_api
@@ -136,6 +143,17 @@ def set_password(login: Annotated[str, typer.Argument(help="Username or email.")
     """
     settings = _settings("set-password")
     run(change_password(settings, login, _new_password()))
+
+
+@app.command("rotate-master-key")
+def rotate_master_key() -> None:
+    """Wrap the keys of all users with a new master key, while everything goes on.
+
+    First restart every process with the new key in ROLLCALL_OTHER_MASTER_KEY, then with the two changed round. Then run
+    this, with the new key in ROLLCALL_MASTER_KEY and the old one in ROLLCALL_OTHER_MASTER_KEY. When it is done, restart
+    without the old one. It may be interrupted and run again.
+    """
+    run(rotate_keys(_settings("rotate-master-key")))
 
 
 @app.command()

@@ -2,18 +2,18 @@
 
 import asyncio
 import os
+import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from events.appender import Appender
 from events.backoff import backoff
-from events.claims import ClaimsKey, check_claims_key
+from events.claims import open_claims_key
 from events.commands import UserCommands
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable
@@ -21,6 +21,7 @@ from events.feed import Feed
 from events.ids import new_id
 from events.migrations import migrate
 from events.store import EventStore
+from events.vault import Vault
 from events.wakeup import HeadPoll
 from graph.auth.passwords import PROFILES, Passwords
 from graph.auth.signin import SignIn
@@ -50,41 +51,28 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
 class House:
-    """What a process of this installation works with. `prepare` must have been run once before it is used."""
+    """What a process of this installation works with. `prepare_log` must have been run before anything is written."""
 
-    settings: Settings
-    keys: Keys
-    database: Database
-    mongo: MongoClient
-
-    @property
-    def vault(self) -> Vault:
-        """The keys of users."""
-        return Vault(self.keys.master, secrets.token_bytes)
+    def __init__(self, settings: Settings, keys: Keys, database: Database, mongo: MongoClient) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.database = database
+        self.mongo = mongo
+        self.vault = Vault(keys.master, secrets.token_bytes, others=keys.other_masters)
+        self._commands: UserCommands | None = None
 
     @property
     def store(self) -> EventStore:
         """The log, to read."""
         return EventStore(self.database, self.vault)
 
-    async def commands(self) -> UserCommands:
-        """The log, to write. All callers of a process share one of these: they commit together.
-
-        Raises:
-            WrongMasterKey: this program must not write to this log.
-            DatabaseUnavailable: MySQL is away.
-        """
-        claims_key = await open_claims_key(self.database, self.vault)
-        return UserCommands(
-            database=self.database,
-            store=self.store,
-            appender=Appender(self.database, claims_key, self.vault, now, new_id),
-            claims_key=claims_key,
-            vault=self.vault,
-            new_id=new_id,
-        )
+    @property
+    def commands(self) -> UserCommands:
+        """The log, to write. All callers of a process share it, since they commit together."""
+        if self._commands is None:
+            raise RuntimeError("prepare_log comes first: it finds the key of the claims")
+        return self._commands
 
     @property
     def views(self) -> dict[str, Rebuildable]:
@@ -135,11 +123,19 @@ class House:
 
         Raises:
             DatabaseUnavailable: MySQL is away.
-            WrongClaimsKey, MigrationError: this program must not work on this log.
+            WrongMasterKey, MigrationError: this program must not work on this log.
         """
         for applied in await migrate(self.database, "events", "projections"):
             log.info("migration.applied", name=applied)
-        await check_claims_key(self.database, self.claims_key)
+        claims_key = await open_claims_key(self.database, self.vault)
+        self._commands = UserCommands(
+            database=self.database,
+            store=self.store,
+            appender=Appender(self.database, claims_key, self.vault, now, new_id),
+            claims_key=claims_key,
+            vault=self.vault,
+            new_id=new_id,
+        )
 
     async def prepare_views(self) -> None:
         """Make what is missing of the views, empty; one whose database is away does not hold up the other."""

@@ -17,6 +17,8 @@ class Keys:
 
     master: bytes = field(repr=False)
     signing: bytes = field(repr=False)
+    other_masters: tuple[bytes, ...] = field(default=(), repr=False)
+    """Master keys that only unwrap, while the master key is being rotated."""
 
 
 def keys_of(settings: Settings) -> Keys:
@@ -29,9 +31,11 @@ def keys_of(settings: Settings) -> Keys:
     Raises:
         BadSettings: a key is needed and not set, or a key file is damaged.
     """
+    other = settings.other_master_key
     return Keys(
         master=_key(settings, "master_key"),
         signing=_key(settings, "signing_key"),
+        other_masters=(decoded_key(other.get_secret_value()),) if other else (),
     )
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from events.errors import Rejected
+from events.rotation import rotate_master_key
 from graph.auth.passwords import WeakPassword
 from projections.rebuild import rebuild
 from projections.reports import State
@@ -63,6 +64,20 @@ async def import_file(settings: Settings, path: Path, fields: FieldMap, *, as_js
     else:
         _print_outcome(outcome)
     return exits.NOT_ALL if outcome.refused else exits.OK
+
+
+async def rotate_keys(settings: Settings) -> int:
+    """`rollcall rotate-master-key`."""
+    if settings.other_master_key is None:
+        note("error: ROLLCALL_OTHER_MASTER_KEY: set it to the old master key, and ROLLCALL_MASTER_KEY to the new one")
+        return exits.BAD_INPUT
+    async with open_house(settings, note) as house:
+        await house.prepare_log()
+        with progress("rewrapping", "keys") as advance:
+            done = await rotate_master_key(house.database, house.vault, advance)
+    key_id = house.vault.master_key_id.hex()
+    sys.stdout.write(f"{done} keys were rewrapped; all are wrapped with the master key {key_id} now\n")
+    return exits.OK
 
 
 async def add_admin(settings: Settings, username: str, email: str, name: str, password: str) -> int:

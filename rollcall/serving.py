@@ -8,7 +8,9 @@ import structlog
 from aiohttp import web
 
 from events.errors import DatabaseUnavailable
+from events.ids import new_id
 from graph.app import Check, make_app
+from graph.context import Opening
 from rollcall.admins import ensure_first_admin
 from rollcall.house import House, open_house, when_possible
 from rollcall.settings import BadSettings, Settings
@@ -24,23 +26,22 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         BadSettings: the port is taken, or a variable cannot be used.
-        WrongClaimsKey, MigrationError: this program must not work on this log.
+        WrongMasterKey, MigrationError: this program must not work on this log.
     """
     async with (
         open_house(settings, lambda line: log.info("servers", step=line)) as house,
         house.passwords() as passwords,
         asyncio.TaskGroup() as beside,
     ):
-        services = house.services(passwords)
-        prepared = asyncio.Event()
+        opening = Opening()
         # At a stop this block ends first, so sockets are closed with the code that makes clients come back; only then
         # does the feed end, whose end is an error to those who listen.
-        async with _listening(make_app(services, _checks(house, prepared)), settings):
+        async with _listening(make_app(opening, _checks(house, opening), new_id), settings):
             await when_possible(house.prepare_log)
             if settings.admin_password is not None:
                 password = settings.admin_password.get_secret_value()
                 await when_possible(lambda: ensure_first_admin(house, passwords, password))
-            prepared.set()
+            opening.services = services = house.services(passwords)
             beside.create_task(services.feed.run())
             await house.prepare_views()
             await asyncio.Event().wait()
@@ -79,9 +80,9 @@ async def _bind(runner: web.AppRunner, settings: Settings) -> None:
     log.info("serving", addresses=[f"http://{address[0]}:{address[1]}/graphql" for address in runner.addresses])
 
 
-def _checks(house: House, prepared: asyncio.Event) -> Mapping[str, Check]:
+def _checks(house: House, opening: Opening) -> Mapping[str, Check]:
     async def tables() -> None:
-        if not prepared.is_set():
+        if opening.services is None:
             raise DatabaseUnavailable("the log's tables are not there yet")
 
     return {"mysql": lambda: house.database.fetch_one("SELECT 1"), "mongodb": house.mongo.ping, "tables": tables}

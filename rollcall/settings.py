@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         None, description="mongodb://HOST:PORT/DATABASE of your own server; with it, ROLLCALL_MYSQL_URL too."
     )
     master_key: Key | None = Field(None, description="32 bytes in base64 that all other secrets of the log hang on.")
+    other_master_key: Key | None = Field(
+        None, description="The old or the new master key, while the master key is being rotated; it only unwraps."
+    )
     signing_key: Key | None = Field(None, description="32 bytes in base64: the Ed25519 seed that signs access tokens.")
     admin_password: SecretStr | None = Field(
         None, description="Password of the first administrator, `admin`, who is made when there is no ADMIN yet."

@@ -7,6 +7,7 @@ from uuid import UUID
 from events.catalogue import Origin
 from events.commands import Done, UserCommands
 from events.errors import Problem, Rejected, WrongExpectedVersion
+from events.idempotency import Idempotency
 from events.ids import NewId
 from events.user import Account, ChangePassword, Register, User, decide
 from graph.auth.passwords import Passwords, WeakPassword, check_password
@@ -47,7 +48,7 @@ class SignIn:
         self._tokens = tokens
         self._new_id = new_id
 
-    async def register(self, command: Register, password: str, origin: Origin) -> Done:
+    async def register(self, command: Register, password: str, origin: Origin, idempotency: Idempotency | None) -> Done:
         """Let a new user in with a password.
 
         Raises:
@@ -58,8 +59,11 @@ class SignIn:
         _check(password, command.username, command.email, command.name, problems)
         if problems:
             raise Rejected(*problems)
+        earlier = await self._commands.earlier(idempotency)
+        if earlier is not None:
+            return earlier
         hashed = await self._passwords.hash(password)
-        return await self._commands.register(_with_hash(command, hashed), origin)
+        return await self._commands.register(_with_hash(command, hashed), origin, idempotency)
 
     async def log_in(self, login: str, password: str, origin: Origin) -> SignedIn:
         """Start a session.

@@ -232,7 +232,7 @@ class Away(EventStore):
 
 async def test_nothing_is_skipped_when_the_database_goes_away(log: Log) -> None:
     """The feed waits and reads again from where it was."""
-    following = follow(Away(log.database))
+    following = follow(Away(log.database, log.vault))
     listening = await listen(following.feed)
     for number in range(5):
         await log.register(f"user{number}")

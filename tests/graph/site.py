@@ -22,7 +22,7 @@ from graph.app import Check, make_app
 from graph.auth.passwords import PROFILES, Passwords
 from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, SigningKey
-from graph.context import Services
+from graph.context import Opening, Services
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
@@ -184,7 +184,7 @@ async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient) -
         await view.prepare()
     services = _services(log, mongo, passwords, clock.now, poll)
     checks: dict[str, Check] = {"mysql": lambda: database.fetch_one("SELECT 1"), "mongodb": mongo.ping}
-    server = TestServer(make_app(services, checks))
+    server = TestServer(make_app(Opening(services), checks, new_id))
     await server.start_server()
     session = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
     return Site(server, session, log, services, passwords, views, checks, clock, poll)

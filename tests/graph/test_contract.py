@@ -46,11 +46,6 @@ NOT_YET = {
     "ErrorCode.INVALID_TOKEN",
     "ErrorCode.LOCKED",
     # idempotency
-    "RegisterInput.idempotencyKey",
-    "CreateUserInput.idempotencyKey",
-    "UpdateUserInput.idempotencyKey",
-    "ChangeRoleInput.idempotencyKey",
-    "DeleteUserInput.idempotencyKey",
     # projections
     "Mutation.rebuildProjection",
     "RebuildPayload",

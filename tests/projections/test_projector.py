@@ -149,7 +149,8 @@ async def test_an_event_that_cannot_be_read_stops_the_projector_as_faulted(bench
     await log.database.execute(
         """
         INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at, hash)
-        SELECT 2, user_id, 2, RANDOM_BYTES(16), 'UserTeleported', '{}', '{"schema":1}', UTC_TIMESTAMP(6), REPEAT('0', 32)
+        SELECT 2, user_id, 2, RANDOM_BYTES(16), 'UserTeleported', '{}', '{"schema":1}', UTC_TIMESTAMP(6),
+               REPEAT('0', 32)
         FROM user_keys
         """
     )

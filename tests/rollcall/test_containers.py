@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import typer
 from pymongo.uri_parser import parse_uri
 
 from events.database import Address
+from events.ids import new_id
 from graph.app import make_app
-from graph.context import Services
+from graph.context import Opening
 from projections.reports import State
 from projections.status import VIEWS
 from rollcall.cli import app
@@ -249,8 +249,7 @@ def test_a_command_that_is_none_would_be_seen() -> None:
 @pytest.mark.parametrize("test", [image_health_test(), health_test("api")], ids=["image", "api"])
 def test_a_health_check_asks_for_a_route_and_heeds_the_answer(test: list[str]) -> None:
     """The checks by HTTP ask for a path that the API has; only 200 is healthy."""
-    services = cast("Services", SimpleNamespace(new_id=None))
-    routes = {resource.canonical for resource in make_app(services, {}).router.resources()}
+    routes = {resource.canonical for resource in make_app(Opening(), {}, new_id).router.resources()}
 
     with answering(200) as (port, asked):
         assert asks(test, port)

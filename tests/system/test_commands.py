@@ -1,6 +1,8 @@
 """The command line, as an operator and a script meet it."""
 
+import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,20 @@ from typer.testing import CliRunner
 from graph.schema import make_schema
 from rollcall.cli import app
 from tests.log import eventually
-from tests.system.installation import Finished, Installation, own_servers
+from tests.system.installation import KEY, Finished, Installation, own_servers
 
-COMMANDS = ("dev", "serve", "projector", "status", "rebuild", "import", "create-admin", "set-password", "schema")
+COMMANDS = (
+    "dev",
+    "serve",
+    "projector",
+    "status",
+    "rebuild",
+    "import",
+    "create-admin",
+    "set-password",
+    "rotate-master-key",
+    "schema",
+)
 
 
 @pytest.fixture
@@ -113,3 +126,23 @@ async def test_a_database_that_is_away_is_told_in_one_line(tmp_path: Path) -> No
     assert finished.err.startswith("error: ")
     assert "127.0.0.1" in finished.err
     assert len(finished.err.splitlines()) == 1
+
+
+async def test_the_master_key_is_rotated_while_the_api_goes_on(installation: Installation) -> None:
+    """Processes that know both keys serve before, during and after; at the end the new key alone is enough."""
+    new = base64.b64encode(bytes(reversed(range(32)))).decode()
+    both = {**installation.variables, "ROLLCALL_OTHER_MASTER_KEY": new}
+    swapped = {**installation.variables, "ROLLCALL_MASTER_KEY": new, "ROLLCALL_OTHER_MASTER_KEY": KEY}
+    alone = {**installation.variables, "ROLLCALL_MASTER_KEY": new}
+    assert (await installation.run("rotate-master-key")).code == 2
+
+    async with replace(installation, variables=both).running("serve"):
+        await eventually(installation.ready)
+        rotated = await replace(installation, variables=swapped).run("rotate-master-key")
+        assert rotated.code == 0, rotated.err
+        assert rotated.out.startswith("1 keys were rewrapped")
+        assert await installation.sign_in("admin", "correct horse battery")
+    refused = await installation.run("set-password", "admin", stdin="long enough\n")
+    assert refused.code == 3
+    assert "the master key is not the one" in refused.err
+    assert (await replace(installation, variables=alone).run("set-password", "admin", stdin="long enough\n")).code == 0

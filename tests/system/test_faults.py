@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,14 +14,17 @@ import pytest
 
 from events.database import Address, Database
 from events.store import EventStore
+from events.vault import Vault
 from projections.document.client import MongoClient
-from tests.log import eventually
+from tests.log import MASTER_KEY, eventually
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Users, document, relational
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import Proxy, proxied
 
 USERS = 2_000
+VAULT = Vault(MASTER_KEY, secrets.token_bytes)
+"""The installation's keys, by way of its settings."""
 
 
 @asynccontextmanager
@@ -41,7 +45,7 @@ class Look:
 
     async def log(self) -> Users:
         """What the whole log adds up to."""
-        return folded(await EventStore(self.database).read_all(after=0, limit=100_000))
+        return folded(await EventStore(self.database, VAULT).read_all(after=0, limit=100_000))
 
     async def views(self) -> tuple[Users, Users]:
         """What the views hold."""
