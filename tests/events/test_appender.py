@@ -1,0 +1,191 @@
+"""Group append: callers share transactions; no refusal, cancellation or outage of one harms another."""
+
+import asyncio
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from events import appender as appender_module
+from events.batch import Append, Appended
+from events.database import Connection, Database
+from events.errors import ClaimTaken, DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, WrongExpectedVersion
+from events.user import Account, Register, decide
+from tests.log import NOBODY, Log, registration, wire
+from tests.system.proxy import proxied
+
+
+def append_of(log: Log, username: str, **fields: Any) -> Append:
+    """The registration of a user, ready to be appended."""
+    user_id = log.commands._new_id()
+    events = decide(Account(), registration(username, **fields))
+    return Append(user_id, 0, None, log.vault.new_key(user_id), events, NOBODY)
+
+
+async def transactions(database: Database) -> int:
+    """How many transactions the server has committed for this schema's tables, as the log's head counts them."""
+    row = await database.fetch_one("SHOW GLOBAL STATUS LIKE 'Com_commit'")
+    return int(row[1]) if row else 0
+
+
+async def test_callers_that_wait_share_a_transaction(log: Log) -> None:
+    """A hundred callers at once take a few commits, not a hundred."""
+    before = await transactions(log.database)
+
+    await asyncio.gather(*(log.register(f"user{number}") for number in range(100)))
+
+    assert await transactions(log.database) - before < 20
+    assert len(await log.all()) == 100
+
+
+async def test_refused_ones_in_a_batch_touch_no_neighbour(log: Log) -> None:
+    """A taken name, a stale version and a wrong one among good ones: exactly those are refused, each for its reason."""
+    first = await log.register("taken")
+    appends = [append_of(log, f"user{number}") for number in range(20)]
+    appends[3] = append_of(log, "taken", email="other@example.com")
+    appends[7] = replace(append_of(log, "stale"), expected_version=4)
+    appends[11] = replace(append_of(log, "stream"), stream_id=first.user_id)
+    appends[15] = append_of(log, "user2", email="fifteen@example.com")
+
+    outcomes = await asyncio.gather(*(log.appender.append(one) for one in appends), return_exceptions=True)
+
+    refused = {number: type(outcome) for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    assert refused == {3: ClaimTaken, 7: WrongExpectedVersion, 11: WrongExpectedVersion, 15: ClaimTaken}
+    positions = [outcome.position for outcome in outcomes if isinstance(outcome, Appended)]
+    assert positions == list(range(2, 18))
+
+
+async def test_a_row_that_the_server_refuses_fails_alone(log: Log) -> None:
+    """What no rule foresaw: a statement fails, the batch is written one by one, and only the guilty one fails."""
+    appends = [append_of(log, f"user{number}") for number in range(10)]
+    appends[4] = replace(appends[4], expected_version=2**33)
+
+    outcomes = await asyncio.gather(*(log.appender.append(one) for one in appends), return_exceptions=True)
+
+    assert [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [4]
+    assert len(await log.all()) == 9
+
+
+async def test_cancelled_callers_leave_the_others_their_outcome(log: Log) -> None:
+    """At any moment; a cancelled one is in the log wholly or not at all."""
+    chance = random.Random(1)
+    tasks = [asyncio.create_task(log.register(f"user{number}")) for number in range(200)]
+    for task in chance.sample(tasks, 80):
+        await asyncio.sleep(chance.random() * 0.000_5)
+        task.cancel()
+
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+
+    recorded = await log.all()
+    acknowledged = {outcome.user_id for outcome in outcomes if not isinstance(outcome, BaseException)}
+    assert acknowledged <= {event.stream_id for event in recorded}
+    assert [event.position for event in recorded] == list(range(1, len(recorded) + 1))
+    assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+
+
+async def test_the_queue_is_bounded_and_callers_wait_for_a_place(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More callers than places: all are served, and never more wait than the queue holds."""
+    monkeypatch.setattr(appender_module, "QUEUE_ENTRIES", 8)
+    monkeypatch.setattr(appender_module, "BATCH_ENTRIES", 4)
+    small = wire(log.database)
+
+    await asyncio.gather(*(small.register(f"user{number}") for number in range(60)))
+
+    assert small.appender._queue.maxsize == 8
+    assert len(await log.all()) == 60
+
+
+async def test_a_commit_whose_answer_is_lost_is_looked_for_and_not_guessed(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks right after the COMMIT was sent: it happened, and the callers are told so, once."""
+    address = log.database.address
+    url = f"mysql://{address.user}:x@{address.host}:{address.port}/{address.database}"
+    async with proxied(url) as proxy:
+        database = Database.at(replace(address, port=proxy.port), size=4)
+        remote, execute, cuts = wire(database), Connection.execute, [True, True]
+
+        async def cut_after_commit(connection: Connection, sql: str, arguments: Any = ()) -> int:
+            done = await execute(connection, sql, arguments)
+            if sql == "COMMIT" and cuts and cuts.pop():
+                proxy.cut()
+                proxy.connect(url)
+                raise ConnectionResetError("the answer to the COMMIT was lost")
+            return done
+
+        monkeypatch.setattr(Connection, "execute", cut_after_commit)
+        outcomes = await asyncio.gather(*(remote.register(f"user{number}") for number in range(10)))
+        await database.close()
+
+    assert cuts == []
+    assert {outcome.user_id for outcome in outcomes} == {event.stream_id for event in await log.all()}
+    assert len(await log.all()) == 10
+
+
+async def test_a_commit_that_was_lost_before_it_arrived_is_written_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks instead of the COMMIT: it did not happen, and is done again, once."""
+    execute, cuts = Connection.execute, [True]
+
+    async def cut_before_commit(connection: Connection, sql: str, arguments: Any = ()) -> int:
+        if sql == "COMMIT" and cuts and cuts.pop():
+            connection.abandon()
+            raise ConnectionResetError("the COMMIT never arrived")
+        return await execute(connection, sql, arguments)
+
+    monkeypatch.setattr(Connection, "execute", cut_before_commit)
+
+    await asyncio.gather(*(log.register(f"user{number}") for number in range(10)))
+
+    assert cuts == []
+    assert [event.position for event in await log.all()] == list(range(1, 11))
+
+
+async def test_a_database_that_stays_away_is_told_as_what_it_is(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away before the COMMIT: nothing was written. Away during it and for good: unknown, and never a lie."""
+    monkeypatch.setattr(appender_module, "LOOKING_SECONDS", 0.3)
+    address = log.database.address
+    url = f"mysql://{address.user}:x@{address.host}:{address.port}/{address.database}"
+    async with proxied(url) as proxy:
+        database = Database.at(replace(address, port=proxy.port), size=2)
+        remote, execute = wire(database), Connection.execute
+
+        async def cut_at_commit(connection: Connection, sql: str, arguments: Any = ()) -> int:
+            if sql == "COMMIT":
+                proxy.cut()
+            return await execute(connection, sql, arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "execute", cut_at_commit)
+            with pytest.raises(OutcomeUnknown):
+                await remote.register("unknown")
+        with pytest.raises(DatabaseUnavailable) as away:
+            await remote.register("away")
+        assert not isinstance(away.value, OutcomeUnknown)
+
+        proxy.connect(url)
+        await remote.register("back")
+        await database.close()
+
+    assert await log.commands.find("away") is None
+    assert await log.commands.find("back") is not None
+
+
+async def test_of_one_email_in_32_processes_one_registration_succeeds(log: Log) -> None:
+    """32 appenders with 4 callers each: one wins, all others are told that it is taken, and nothing else."""
+    several = [wire(log.database) for _ in range(32)]
+    attempts = [
+        several[number % 32].commands.register(
+            Register(username=f"user{number}", email="one@example.com", name="N"), NOBODY
+        )
+        for number in range(128)
+    ]
+
+    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+
+    refused = [outcome for outcome in outcomes if isinstance(outcome, EventsError)]
+    assert len(refused) == 127
+    assert all(isinstance(one, Rejected) and [p.field for p in one.problems] == [("email",)] for one in refused)
+    assert len(await log.all()) == 1

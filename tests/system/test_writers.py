@@ -1,0 +1,110 @@
+"""Promises 1 and 2 with whole processes: several that append at once, and writers that are killed."""
+
+import asyncio
+import random
+import secrets
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest_asyncio
+
+from events.chain import GENESIS, StoredRow, next_hash
+from events.database import Address, Database
+from events.migrations import migrate
+from events.store import EventStore
+from events.vault import Vault
+from tests.log import MASTER_KEY
+
+ROOT = Path(__file__).parent.parent.parent
+KILLS = 50
+USERS = 6_000
+ALL_ROWS = """
+SELECT position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash
+FROM events
+ORDER BY position
+"""
+
+
+@pytest_asyncio.fixture
+async def schema(urls: tuple[str, str]) -> AsyncIterator[tuple[str, Database]]:
+    """The URL of an empty log, and a way to look at it."""
+    database = Database.at(Address.parse(urls[0]), size=2)
+    await migrate(database, "events")
+    yield urls[0], database
+    await database.close()
+
+
+async def start(url: str, callers: int, numbers: Iterable[int]) -> asyncio.subprocess.Process:
+    """A writer process."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.system.writer",
+        url,
+        str(callers),
+        *map(str, numbers),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def acknowledged(writer: asyncio.subprocess.Process) -> dict[int, int]:
+    """What the writer was told until its end: position by number of the user. A line that was cut does not count."""
+    assert writer.stdout is not None
+    lines = (await writer.stdout.read()).decode().splitlines(keepends=True)
+    await writer.wait()
+    return {int(number): int(position) for number, position in (line.split() for line in lines if line.endswith("\n"))}
+
+
+async def positions_by_user(database: Database) -> dict[int, int]:
+    """Where each user's registration stands; fails if the log is not dense, the chain broken or a user there twice."""
+    previous, users = GENESIS, dict[int, int]()
+    for position, *columns, stored in await database.fetch_all(ALL_ROWS):
+        assert stored == next_hash(previous, StoredRow(position, *columns))
+        previous = stored
+    events = await EventStore(database, Vault(MASTER_KEY, secrets.token_bytes)).read_all(after=0, limit=10 * USERS)
+    for recorded in events:
+        username = getattr(recorded.event, "username", "")
+        assert users.setdefault(int(username.removeprefix("user")), recorded.position) == recorded.position
+    return users
+
+
+async def test_four_processes_append_at_once_in_one_dense_unbroken_order(schema: tuple[str, Database]) -> None:
+    """64 callers each: every acknowledged append is there once, at the position that was told, and nothing else is."""
+    url, database = schema
+    writers = [await start(url, 64, range(first, USERS, 4)) for first in range(4)]
+
+    told = await asyncio.gather(*map(acknowledged, writers))
+
+    assert [writer.returncode for writer in writers] == [0] * 4
+    everything = {number: position for part in told for number, position in part.items()}
+    assert len(everything) == USERS
+    assert await positions_by_user(database) == everything
+
+
+async def test_writers_that_are_killed_50_times_do_each_command_exactly_once(schema: tuple[str, Database]) -> None:
+    """`kill -9` at random moments; what was not acknowledged is sent again with its key, until all of it is."""
+    url, database = schema
+    chance, told, kills = random.Random(20261122), dict[int, int](), 0
+    while kills < KILLS or len(told) < USERS:
+        missing = [number for number in range(USERS) if number not in told]
+        if not missing:
+            break
+        writers = [await start(url, 16, missing[part::2][: 600 if kills < KILLS else None]) for part in range(2)]
+        if kills < KILLS:
+            await asyncio.gather(*(kill_soon(writer, chance.uniform(0.3, 0.9)) for writer in writers))
+            kills += len(writers)
+        for part in await asyncio.gather(*map(acknowledged, writers)):
+            assert all(told.setdefault(number, position) == position for number, position in part.items())
+
+    assert kills >= KILLS
+    assert await positions_by_user(database) == told
+    assert len(told) == USERS
+
+
+async def kill_soon(writer: asyncio.subprocess.Process, seconds: float) -> None:
+    """`kill -9` after so long, unless it has ended by then."""
+    await asyncio.wait({asyncio.ensure_future(writer.wait())}, timeout=seconds)
+    if writer.returncode is None:
+        writer.kill()

@@ -1,0 +1,48 @@
+"""A process that registers users with idempotency keys and says what it was told: `python -m tests.system.writer`.
+
+Arguments: URL of the schema, how many callers, then the numbers of the users. Prints `NUMBER POSITION` for each that
+was acknowledged, and nothing for those that were not.
+"""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from events.appender import Appender
+from events.claims import open_claims_key
+from events.commands import UserCommands
+from events.database import Address, Database
+from events.idempotency import Idempotency
+from events.ids import new_id
+from events.store import EventStore
+from events.vault import Vault
+from tests.log import MASTER_KEY, NOBODY, registration
+
+
+async def write(url: str, callers: int, numbers: Iterator[int]) -> None:
+    """Register the users, many at once."""
+    database, vault = Database.at(Address.parse(url), size=8), Vault(MASTER_KEY, secrets.token_bytes)
+    key = await open_claims_key(database, vault)
+    commands = UserCommands(
+        database=database,
+        store=EventStore(database, vault),
+        appender=Appender(database, key, vault, lambda: datetime.now(UTC), new_id),
+        claims_key=key,
+        vault=vault,
+        new_id=new_id,
+    )
+
+    async def caller() -> None:
+        for number in numbers:
+            once = Idempotency(None, f"key-{number}", str(number).encode())
+            done = await commands.register(registration(f"user{number}"), NOBODY, once)
+            print(number, done.position, flush=True)  # noqa: T201 - what the parent reads
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(write(sys.argv[1], int(sys.argv[2]), iter([int(number) for number in sys.argv[3:]])))
