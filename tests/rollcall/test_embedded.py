@@ -299,10 +299,10 @@ async def test_dead_server_of_a_living_owner_is_started_anew(data_dir: Path) -> 
 async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> None:
     """A process killed while it makes the data directories leaves nothing that is ever used."""
     async with holder(tmp_path) as owner:
-        await eventually(lambda: all(any(tmp_path.glob(f"{name}.new-*/*")) for name in ("mysql", "mongo")))
+        # MySQL's takes seconds. MongoDB's takes less than one: it may be done by now, or not begun.
+        await eventually(lambda: any(tmp_path.glob("mysql.new-*/*")))
         await owner.kill()
-    interrupted = children(tmp_path)
-    assert not {"mysql", "mongo"} & interrupted
+    assert "mysql" not in children(tmp_path)
 
     async with servers(tmp_path, quiet) as addresses:
         await mysql(addresses, "CREATE TABLE works (id INT)")
