@@ -182,3 +182,36 @@ async def test_every_value_comes_back_as_it_went_in(bench: Bench, data: st.DataO
     await bench.view.apply(stream, after=0)
 
     assert list((await bench.users()).values()) == [account.user]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_a_view_that_comes_late_never_learns_of_a_deleted_user(bench: Bench, log: Log, size: int) -> None:
+    """The user's events cannot be opened any more when the view gets to them: it passes over them, however cut."""
+    await log.register("first")
+    gone = await log.register("gone", attributes={"a": 1})
+    await log.commands.change(gone.user_id, Update(name="Going"), NOBODY)
+    await log.register("second")
+    await log.commands.change(gone.user_id, ChangeRole(Role.TECHNICAL_WORKER), NOBODY)
+    await log.commands.change(gone.user_id, Delete(), NOBODY)
+    events = await log.all()
+
+    for done in range(0, len(events), size):
+        await bench.view.apply(events[done : done + size], after=done)
+
+    assert {user.username for user in (await bench.users()).values()} == {"first", "second"}
+    assert await bench.view.checkpoint() == len(events)
+
+
+async def test_a_view_that_had_seen_a_user_forgets_it_when_its_events_are_forgotten(bench: Bench, log: Log) -> None:
+    """It holds the user from before the deletion; the events in between cannot be opened: the user goes at once."""
+    gone = await log.register("gone")
+    await bench.view.apply(await log.all(), after=0)
+    await log.commands.change(gone.user_id, Update(name="Going"), NOBODY)
+    await log.commands.change(gone.user_id, Delete(), NOBODY)
+    events = await log.all()
+
+    await bench.view.apply(events[1:2], after=1)
+    assert await bench.users() == {}
+    await bench.view.apply(events[2:], after=2)
+
+    assert await bench.users() == {}
