@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from events.errors import UnreadableEvent
+from events.upcasters import UPCASTERS, Upcasters, upcast
 
 JSON = Any
 """What a JSON text can hold. It has no useful static type: whoever reads it checks it."""
@@ -164,7 +165,14 @@ def encode(event: Event, origin: Origin) -> Stored:
     )
 
 
-def decode(stored: Stored, position: int, *, forgotten: bool = False) -> tuple[Event, tuple[str, ...], Origin]:
+def decode(
+    stored: Stored,
+    position: int,
+    *,
+    forgotten: bool = False,
+    newest: int = SCHEMA,
+    upcasters: Upcasters = UPCASTERS,
+) -> tuple[Event, tuple[str, ...], Origin]:
     """The event, the names of the fields that it set, and its origin. `stored` has been opened, unless `forgotten`.
 
     Raises:
@@ -175,13 +183,15 @@ def decode(stored: Stored, position: int, *, forgotten: bool = False) -> tuple[E
         raise UnreadableEvent(position, f"unknown type {stored.type!r}; a newer release may know it")
     try:
         origin = msgspec.json.decode(stored.metadata, type=Origin)
-        if origin.schema != SCHEMA:
-            raise UnreadableEvent(position, f"stored form {origin.schema}, this program reads form {SCHEMA}")
+        if not 1 <= origin.schema <= newest:
+            raise UnreadableEvent(position, f"stored form {origin.schema}, this program reads forms 1 to {newest}")
         values: dict[str, JSON] = msgspec.json.decode(stored.data)
+        if stored.personal and not forgotten:
+            values |= msgspec.json.decode(stored.personal)
+        values = upcast(stored.type, values, origin.schema, newest, upcasters)
         fields: Sequence[str] = values.pop("fields")
         if forgotten and cls is not UserDeleted:
             return Forgotten(), tuple(fields), origin
-        values |= msgspec.json.decode(stored.personal) if stored.personal else {}
         return msgspec.convert(values, cls), tuple(fields), origin
     except (msgspec.MsgspecError, KeyError) as error:
         raise UnreadableEvent(position, f"damaged {stored.type}: {error}") from error

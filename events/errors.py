@@ -13,6 +13,8 @@ EventsError
  ├─ LastAdmin              the change would leave nobody who may administer
  ├─ PositionGap            the log has a hole, which can never be right
  ├─ BrokenChain            the log, or a copy of it, is not what was written
+ ├─ BadExport              a file to restore from is not what was exported; says which line
+ ├─ LogNotEmpty            a log can be restored into an empty one only
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
  └─ Rejected               the user aggregate refused a command; says why, field by field
 """
@@ -108,6 +110,22 @@ class BrokenChain(EventsError):
         super().__init__(f"the log is broken at position {position}: {reason}")
         self.position = position
         self.reason = reason
+
+
+class BadExport(EventsError):
+    """A file to restore from is not what was exported."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+class LogNotEmpty(EventsError):
+    """There is something in the log that was to be filled."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"expected an empty log, found {found}; restore into a schema of its own")
 
 
 class UnreadableEvent(EventsError):

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 
 from events.catalogue import Recorded, Stored, decode
-from events.database import Database, Row
+from events.database import Arguments, Row
 from events.errors import PositionGap, UnreadableEvent
 from events.vault import UserKey, Vault, place_of
 
@@ -24,6 +25,14 @@ READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER B
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
 
+class Source(Protocol):
+    """Where rows are read from: a `Database`, or one `Connection` inside its transaction."""
+
+    async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]: ...
+
+    async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None: ...
+
+
 class Stream(msgspec.Struct, frozen=True):
     """One user's events, and the key that they are sealed with."""
 
@@ -35,13 +44,13 @@ class Stream(msgspec.Struct, frozen=True):
 class EventStore:
     """The log, to read. Appending is `events/appender.py`."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
-        self._database = database
+    def __init__(self, source: Source, vault: Vault) -> None:
+        self._source = source
         self._vault = vault
 
     async def head(self) -> int:
         """Position of the newest event; 0 while there is none. A primary-key lookup in a table of one row."""
-        row = await self._database.fetch_one("SELECT position FROM log_head WHERE id = 1")
+        row = await self._source.fetch_one("SELECT position FROM log_head WHERE id = 1")
         return int(row[0]) if row else 0
 
     async def read_stream(self, stream_id: UUID) -> Stream:
@@ -50,7 +59,7 @@ class EventStore:
         Raises:
             UnreadableEvent: this program cannot read one of them.
         """
-        rows = await self._database.fetch_all(READ_STREAM, (stream_id.bytes,))
+        rows = await self._source.fetch_all(READ_STREAM, (stream_id.bytes,))
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
@@ -59,7 +68,7 @@ class EventStore:
         if not wanted:
             return []
         sql = READ_STREAMS.format(ids=", ".join(["%s"] * len(wanted)))
-        return [self._recorded(row) for row in await self._database.fetch_all(sql, [*wanted, up_to])]
+        return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.
@@ -71,7 +80,7 @@ class EventStore:
             PositionGap: the log has lost an event; whoever went on reading would lose it too.
             UnreadableEvent: this program cannot read one of them.
         """
-        rows = await self._database.fetch_all(READ_ALL, (after, limit))
+        rows = await self._source.fetch_all(READ_ALL, (after, limit))
         _check_dense(after, [row[0] for row in rows])
         return [self._recorded(row) for row in rows]
 

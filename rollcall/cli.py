@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from events.chain import Mark
 from graph.schema import make_schema
 from rollcall import exits
 from rollcall.dev import dev as run_dev
+from rollcall.log_operations import export_to, restore_from, show_head, verify_chain
 from rollcall.logs import configure_logging
 from rollcall.operations import (
     add_admin,
@@ -145,6 +147,73 @@ def set_password(login: Annotated[str, typer.Argument(help="Username or email.")
     run(change_password(settings, login, _new_password()))
 
 
+@app.command()
+def head(as_json: Json = False) -> None:
+    """Print where the log ends, as POSITION:HASH.
+
+    Keep it outside this machine: `rollcall verify --log --expect POSITION:HASH` can tell later whether the log up to
+    there is still the same.
+    """
+    run(show_head(_settings("head"), as_json=as_json))
+
+
+@app.command()
+def verify(
+    log: Annotated[
+        bool, typer.Option("--log", help="Verify the log: its positions, its hash chain and its head.")
+    ] = False,
+    expect: Annotated[
+        str, typer.Option(metavar="POSITION:HASH", help="What `rollcall head` has printed once; must still hold.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Walk the log and name the first position, if any, from which on it is not what was written.
+
+    Everything may go on meanwhile. Prints where the log ends. Exit code 3: the log is broken.
+    """
+    if not log:
+        raise typer.BadParameter("give --log; comparing the views with the log comes with another release")
+    try:
+        mark = Mark.parse(expect) if expect else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--expect") from error
+    run(verify_chain(_settings("verify"), mark, as_json=as_json))
+
+
+@app.command("export")
+def export_(
+    file: Annotated[Path, typer.Argument(help="A new file; - is standard output.")] = Path("-"),
+    after: Annotated[int, typer.Option(min=0, metavar="POSITION", help="Begin after this position.")] = 0,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Add the users' keys, wrapped by the master key.")
+    ] = False,
+) -> None:
+    """Write the log as JSON lines, up to where it ends now. Everything may go on meanwhile.
+
+    Without keys the personal data in it stays sealed. With them, whoever has the file and the master key can read it,
+    also of users who are deleted later: keep such files no longer than you may.
+
+    Exports that follow one another are restored as one: `cat first second | rollcall restore -`. Only the last one
+    needs keys.
+    """
+    run(export_to(_settings("export"), _path(file), after, with_keys=with_keys))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `rollcall export --with-keys` has written; - is standard input.")],
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Restore a log that nobody can read, to keep and verify it.")
+    ] = False,
+) -> None:
+    """Fill an empty log from an export, wholly or not at all; a file that was altered or cut off is refused.
+
+    Restore before any API is started, with the master key that the keys were wrapped with, here or in
+    ROLLCALL_OTHER_MASTER_KEY. Views follow by themselves if they are empty; `rollcall rebuild` those that are not.
+    """
+    run(restore_from(_settings("restore"), _path(file), with_keys=not without_keys))
+
+
 @app.command("rotate-master-key")
 def rotate_master_key() -> None:
     """Wrap the keys of all users with a new master key, while everything goes on.
@@ -175,6 +244,10 @@ def _settings(process: str) -> Settings:
         raise typer.Exit(exits.BAD_INPUT) from None
     configure_logging(settings, process)
     return settings
+
+
+def _path(file: Path) -> Path | None:
+    return None if file == Path("-") else file
 
 
 def _new_password() -> str:

@@ -55,15 +55,13 @@ async def export_to(settings: Settings, target: Path | None, after: int, *, with
         await house.prepare_log()
         begin = await mark_at(house.database, after)
         if begin is None:
-            note(f"error: --after {after}: the log ends at position {await house.store.head()}")
-            return exits.BAD_INPUT
+            return _unusable(f"--after {after}: the log ends at position {await house.store.head()}")
         part = Part(begin)
         try:
             with closing(_opened_to_write(target)) as file:
                 await _export(house, part, file, with_keys=with_keys)
         except OSError as error:
-            note(f"error: {target or 'standard output'} cannot be written: {error.strerror}")
-            return exits.BAD_INPUT
+            return _unusable(f"{target or 'standard output'} cannot be written: {error.strerror}")
     note(f"exported {part.trailer.events} events, up to {part.mark}")
     return exits.OK
 
@@ -71,16 +69,18 @@ async def export_to(settings: Settings, target: Path | None, after: int, *, with
 async def restore_from(settings: Settings, source: Path | None, *, with_keys: bool) -> int:
     """`rollcall restore`; without a source from standard input."""
     try:
-        with source.open("rb") if source else sys.stdin.buffer as file:
-            async with open_house(settings, note) as house:
-                await house.prepare_log()
-                head = await _restore(house, file, with_keys=with_keys)
+        file = source.open("rb") if source else sys.stdin.buffer
     except OSError as error:
-        note(f"error: {source or 'standard input'} cannot be read: {error.strerror}")
-        return exits.BAD_INPUT
-    except (BadExport, LogNotEmpty) as error:
-        note(f"error: {error}; nothing was restored")
-        return exits.BAD_INPUT
+        return _unusable(f"{source} cannot be read: {error.strerror}")
+    async with open_house(settings, note) as house:
+        await house.prepare_log()
+        try:
+            with file:
+                head = await _restore(house, file, with_keys=with_keys)
+        except OSError as error:
+            return _unusable(f"{source or 'standard input'} cannot be read: {error.strerror}")
+        except (BadExport, LogNotEmpty) as error:
+            return _unusable(f"{error}; nothing was restored")
     if not with_keys:
         note("warning: restored without keys, to be kept and verified: no program can read it, no name counts as taken")
     _print(head, as_json=False)
@@ -150,6 +150,11 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
         return end.partial
     except asyncio.LimitOverrunError:
         return await reader.read(LINE_BYTES)
+
+
+def _unusable(message: str) -> int:
+    note(f"error: {message}")
+    return exits.BAD_INPUT
 
 
 def _tell_broken(broken: BrokenChain, *, as_json: bool) -> int:
