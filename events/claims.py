@@ -13,7 +13,7 @@ from uuid import UUID
 
 from events import rules
 from events.catalogue import Role
-from events.database import Database
+from events.database import Database, Source
 from events.user import User
 from events.vault import Vault
 
@@ -60,18 +60,18 @@ class ClaimsKey:
         return hmac.digest(self.secret, text, hashlib.sha256)
 
 
-async def open_claims_key(database: Database, vault: Vault) -> ClaimsKey:
+async def open_claims_key(source: Source, vault: Vault) -> ClaimsKey:
     """The key of this log's claims; made at the first start. Whoever comes first decides.
 
     Raises:
         WrongMasterKey, DamagedKey: it cannot be unwrapped, so this program must not write to this log.
     """
     fresh = vault.new_key(OWNER)
-    await database.execute(
+    await source.execute(
         "INSERT IGNORE INTO claims_key (id, wrapped, master_key_id) VALUES (1, %s, %s)",
         (fresh.wrapped, fresh.master_key_id),
     )
-    row = await database.fetch_one("SELECT wrapped, master_key_id FROM claims_key WHERE id = 1")
+    row = await source.fetch_one("SELECT wrapped, master_key_id FROM claims_key WHERE id = 1")
     if row is None:
         raise RuntimeError("claims_key has lost its row; restore it from a backup")
     return ClaimsKey(vault.secret(OWNER, vault.key_of(OWNER, *row)))

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from asyncmy import errors
@@ -83,6 +83,16 @@ class Address:
             unquote(parts.password or ""),
             database,
         )
+
+
+class Source(Protocol):
+    """What takes statements: a `Database`, each by itself, or a `Connection` inside its transaction."""
+
+    async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]: ...
+
+    async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None: ...
+
+    async def execute(self, sql: str, arguments: Arguments = ()) -> int: ...
 
 
 class Connection:

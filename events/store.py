@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 
 from events.catalogue import Recorded, Stored, decode
-from events.database import Arguments, Row
+from events.database import Row, Source
 from events.errors import PositionGap, UnreadableEvent
 from events.vault import UserKey, Vault, place_of
 
@@ -23,14 +22,6 @@ LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
-
-
-class Source(Protocol):
-    """Where rows are read from: a `Database`, or one `Connection` inside its transaction."""
-
-    async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]: ...
-
-    async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None: ...
 
 
 class Stream(msgspec.Struct, frozen=True):

@@ -30,20 +30,27 @@ async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
 @pytest_asyncio.fixture
 async def database(addresses: Addresses) -> AsyncIterator[Database]:
     """An empty schema of the test's own, with its tables made."""
-    server = Address.parse(addresses.mysql_url)
-    address = replace(server, database=f"test_{uuid4().hex}")
-    async with _schema(server, address.database):
-        database = Database.at(address, size=80)
-        await migrate(database, "events", "projections")
+    async with _schema(addresses, size=80) as database:
         yield database
-        await database.close()
+
+
+@pytest_asyncio.fixture
+async def copy(addresses: Addresses) -> AsyncIterator[Database]:
+    """Another one."""
+    async with _schema(addresses, size=10) as database:
+        yield database
 
 
 @asynccontextmanager
-async def _schema(server: Address, name: str) -> AsyncIterator[None]:
+async def _schema(addresses: Addresses, size: int) -> AsyncIterator[Database]:
+    server = Address.parse(addresses.mysql_url)
     administrator = Database.at(server, size=1)
+    name = f"test_{uuid4().hex}"
     await administrator.execute(f"CREATE DATABASE {name}")
-    yield
+    database = Database.at(replace(server, database=name), size=size)
+    await migrate(database, "events", "projections")
+    yield database
+    await database.close()
     await administrator.execute(f"DROP DATABASE {name}")
     await administrator.close()
 

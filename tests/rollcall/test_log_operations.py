@@ -1,0 +1,240 @@
+"""The log's own commands: head, verify, export and restore, as an operator and a script meet them."""
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from asyncmy.errors import OperationalError
+from typer.testing import CliRunner
+
+from events.chain import Mark
+from events.database import Database
+from events.verification import read_head
+from rollcall import exits
+from rollcall.cli import app
+from rollcall.embedded import Addresses
+from rollcall.log_operations import export_to, restore_from, show_head, verify_chain
+from rollcall.settings import Settings
+from tests.events.exports import opened
+from tests.log import Log, eventually
+from tests.system.installation import own_servers
+
+Captured = pytest.CaptureFixture[str]
+USERS = 20
+
+
+def settings_of(database: Database, addresses: Addresses) -> Settings:
+    """The settings of a program on this schema."""
+    address = database.address
+    url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
+    variables = own_servers(Path(), url, addresses.mongo_url).variables
+    return Settings.model_validate({name.removeprefix("ROLLCALL_").lower(): value for name, value in variables.items()})
+
+
+@pytest_asyncio.fixture
+async def filled(database: Database) -> Log:
+    """A log of 20 users."""
+    log = await opened(database)
+    await asyncio.gather(*(log.register(f"user{number}") for number in range(USERS)))
+    return log
+
+
+@pytest.fixture
+def settings(filled: Log, addresses: Addresses) -> Settings:
+    """The settings of a program on that log."""
+    return settings_of(filled.database, addresses)
+
+
+def last(text: str) -> str:
+    """The last line."""
+    return text.strip().rpartition("\n")[2]
+
+
+@pytest.mark.parametrize("command", ["head", "verify", "export", "restore"])
+def test_every_command_says_what_it_does(command: str) -> None:
+    """`--help` teaches, and needs neither settings nor servers."""
+    finished = CliRunner().invoke(app, [command, "--help"])
+
+    assert finished.exit_code == 0
+    assert len(finished.stdout.splitlines()) > 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify"], "comparing the views with the log comes with another release"),
+        (["verify", "--log", "--expect", "7"], "expected POSITION:HASH"),
+        (["export", "--after", "-1"], "'--after'"),
+        (["restore"], "file"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments: list[str], message: str) -> None:
+    """Exit code 2, before settings or servers are looked at."""
+    finished = CliRunner().invoke(app, arguments)
+
+    assert finished.exit_code == exits.BAD_INPUT
+    assert message in finished.stderr
+
+
+async def test_a_head_that_was_noted_verifies_the_log_later(filled: Log, settings: Settings, capsys: Captured) -> None:
+    """On standard output nothing but the result, progress on standard error."""
+    head = await read_head(filled.database)
+
+    assert await show_head(settings, as_json=False) == exits.OK
+    assert capsys.readouterr() == (f"{head}\n", "")
+    assert await show_head(settings, as_json=True) == exits.OK
+    assert json.loads(capsys.readouterr().out) == {"position": USERS, "hash": head.hash.hex()}
+
+    assert await verify_chain(settings, head, as_json=False) == exits.OK
+    assert capsys.readouterr() == (f"{head}\n", "verifying the log: 20 of 20 events (100 %)\n")
+    assert await verify_chain(settings, None, as_json=True) == exits.OK
+    assert json.loads(capsys.readouterr().out) == {"whole": True, "position": USERS, "hash": head.hash.hex()}
+
+
+async def test_a_broken_log_is_told_with_its_position(filled: Log, settings: Settings, capsys: Captured) -> None:
+    """Exit code 3: by an expectation that does not hold, and by the chain itself."""
+    assert await verify_chain(settings, Mark(USERS, bytes(32)), as_json=True) == exits.FAULT
+    told = json.loads(capsys.readouterr().out)
+    assert (told["whole"], told["position"], "noted earlier" in told["reason"]) == (False, USERS, True)
+
+    await filled.database.execute("DROP TRIGGER events_refuse_delete")
+    await filled.database.execute("DELETE FROM events WHERE position = 7")
+    assert await verify_chain(settings, None, as_json=False) == exits.FAULT
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert last(err).startswith("error: the log is broken at position 7: ")
+
+
+async def test_an_export_in_files_is_restored_from_them(
+    filled: Log, settings: Settings, copy: Database, addresses: Addresses, tmp_path: Path, capsys: Captured
+) -> None:
+    """For its owner's eyes only; never over another file; in parts, which are of no use in the wrong order."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    into = settings_of(copy, addresses)
+    assert await export_to(settings, first, 0, with_keys=False) == exits.OK
+    assert last(capsys.readouterr().err) == f"exported 20 events, up to {await read_head(filled.database)}"
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
+    before = first.read_bytes()
+    assert await export_to(settings, first, 0, with_keys=True) == exits.BAD_INPUT
+    assert "File exists" in capsys.readouterr().err
+    assert first.read_bytes() == before
+    await filled.register("more")
+    assert await export_to(settings, second, USERS, with_keys=True) == exits.OK
+
+    for part, message in ((second, "error: line 1: "), (first, "--without-keys")):
+        assert await restore_from(into, part, with_keys=True) == exits.BAD_INPUT
+        err = last(capsys.readouterr().err)
+        assert message in err
+        assert err.endswith("; nothing was restored")
+    first.write_bytes(before + second.read_bytes())
+    assert await restore_from(into, first, with_keys=True) == exits.OK
+
+    head = await read_head(copy)
+    assert head == await read_head(filled.database)
+    out, err = capsys.readouterr()
+    assert out == f"{head}\n"
+    assert "restoring: " in err
+    assert "taking claims: 21 of 21 users" in err
+    assert await restore_from(into, first, with_keys=True) == exits.BAD_INPUT
+    assert "expected an empty log, found a head at position 21" in capsys.readouterr().err
+
+
+async def test_a_log_without_keys_is_restored_with_a_warning(
+    settings: Settings, copy: Database, addresses: Addresses, tmp_path: Path, capsys: Captured
+) -> None:
+    """It verifies, and that is all."""
+    assert await export_to(settings, tmp_path / "log", 0, with_keys=False) == exits.OK
+
+    assert await restore_from(settings_of(copy, addresses), tmp_path / "log", with_keys=False) == exits.OK
+    assert "warning: restored without keys" in capsys.readouterr().err
+    assert await verify_chain(settings_of(copy, addresses), None, as_json=False) == exits.OK
+
+
+async def test_files_that_cannot_be_used_are_told(settings: Settings, tmp_path: Path, capsys: Captured) -> None:
+    """Exit code 2, and a line that names the file."""
+    for name, message in (("nowhere", "No such file"), ("", "Is a directory")):
+        assert await restore_from(settings, tmp_path / name, with_keys=True) == exits.BAD_INPUT
+        assert message in capsys.readouterr().err
+    assert await export_to(settings, tmp_path / "no" / "folder", 0, with_keys=True) == exits.BAD_INPUT
+    assert "folder cannot be written: No such file" in capsys.readouterr().err
+    assert await export_to(settings, None, USERS + 1, with_keys=True) == exits.BAD_INPUT
+    assert f"--after {USERS + 1}: the log ends at position {USERS}" in capsys.readouterr().err
+
+
+@pytest_asyncio.fixture
+async def environment(copy: Database, settings: Settings, addresses: Addresses) -> AsyncIterator[dict[str, str]]:
+    """Variables for processes: the filled log's schema as FROM, the empty one's as INTO."""
+    variables = own_servers(Path(), "", addresses.mongo_url).variables
+    assert settings.mysql_url is not None
+    into = settings_of(copy, addresses).mysql_url
+    assert into is not None
+    yield {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")},
+        **variables,
+        "FROM": settings.mysql_url.get_secret_value(),
+        "INTO": into.get_secret_value(),
+        "PYTHON": sys.executable,
+    }
+
+
+async def shell(script: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
+    """Start a script in which `rollcall URL COMMAND` runs a command on the log at that address."""
+    function = 'rollcall() { export ROLLCALL_MYSQL_URL="$1"; shift; exec "$PYTHON" -m rollcall "$@"; }\n'
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        "bash", "-c", f"set -o pipefail\n{function}{script}", env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+async def test_an_export_goes_through_pipes_into_an_empty_log(
+    filled: Log, copy: Database, environment: dict[str, str]
+) -> None:
+    """Nothing but the log is on standard output."""
+    script = 'rollcall "$FROM" export --with-keys | cat | rollcall "$INTO" restore -'
+
+    process = await shell(script, environment)
+    out, err = await process.communicate()
+
+    head = await read_head(filled.database)
+    assert (process.returncode, out.decode()) == (0, f"{head}\n"), err.decode()
+    assert await read_head(copy) == head
+    assert f"exported 20 events, up to {head}" in err.decode()
+
+
+async def test_an_export_whose_reader_goes_away_fails_in_one_line(filled: Log, environment: dict[str, str]) -> None:
+    """And does not look like one that is whole."""
+    await asyncio.gather(*(filled.register(f"more{number}", name="x" * 200) for number in range(1_500)))
+
+    process = await shell('rollcall "$FROM" export --with-keys | head -n 1', environment)
+    _, err = await process.communicate()
+
+    assert process.returncode == exits.BAD_INPUT
+    assert last(err.decode()) == "error: standard output cannot be written: Broken pipe"
+
+
+async def test_a_restore_that_waits_for_its_pipe_stops_when_it_is_told_to(
+    copy: Database, environment: dict[str, str]
+) -> None:
+    """Exit code 130, and the log is as empty as before."""
+
+    async def is_locked() -> bool:
+        try:
+            await copy.fetch_all("SELECT * FROM log_head FOR UPDATE NOWAIT")
+        except OperationalError as error:
+            return bool(error.args[0] == 3572)  # ER_LOCK_NOWAIT
+        return False
+
+    process = await shell('rollcall "$INTO" restore -', environment)
+    await eventually(is_locked)
+    process.terminate()
+
+    async with asyncio.timeout(10):
+        _, err = await process.communicate()
+    assert process.returncode == exits.INTERRUPTED, err.decode()
+    assert (await read_head(copy)).position == 0
