@@ -10,13 +10,14 @@ import msgspec
 
 from events import literals
 from events.catalogue import Event, Origin, Recorded, Stored, UserDeleted, encode
-from events.chain import StoredRow, next_hash
+from events.chain import Link, Mark, StoredRow, next_hash
 from events.claims import ADMIN_SEAT, Claim, ClaimsKey, claims_of
 from events.database import Connection
 from events.errors import EventsError
 from events.idempotency import Earlier, Request
 from events.ids import NewId
 from events.ledger import Ledger
+from events.rows import insert_events
 from events.user import User, evolve
 from events.vault import UserKey, place_of
 
@@ -31,23 +32,9 @@ FIND_REQUESTS = "SELECT key_hash, fingerprint, user_id, position FROM requests W
 KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
 DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
-INSERT_EVENTS = """
-INSERT INTO events
-    (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash)
-VALUES
-    {rows}
-"""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NOBODY: Final = UUID(int=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The end of the log."""
-
-    position: int
-    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +182,11 @@ class Batches:
             await connection.execute(TAKE_CLAIMS.format(rows=rows))
 
 
-async def _lock_head(connection: Connection) -> Head:
+async def _lock_head(connection: Connection) -> Mark:
     row = await connection.fetch_one(LOCK_HEAD)
     if row is None:
         raise RuntimeError("log_head has lost its row; restore the log from a backup")
-    return Head(int(row[0]), row[1])
+    return Mark(int(row[0]), row[1])
 
 
 async def _move_keys(connection: Connection, appends: Sequence[Append]) -> None:
@@ -217,17 +204,16 @@ async def _move_keys(connection: Connection, appends: Sequence[Append]) -> None:
         await connection.execute(DESTROY_KEYS.format(ids=", ".join(map(literals.binary, gone))))
 
 
-async def _insert(connection: Connection, head: Head, passed: Sequence[tuple[Entry, Appended]]) -> None:
+async def _insert(connection: Connection, head: Mark, passed: Sequence[tuple[Entry, Appended]]) -> None:
     """Write the events, each chained to the one before it, and move the head."""
-    position, chained = head.position, head.hash
-    rows: list[str] = []
+    end, links = head, list[Link]()
     for entry, appended in passed:
         for recorded, stored in zip(appended.recorded, entry.stored, strict=True):
             row = _stored_row(recorded, stored)
-            position, chained = row.position, next_hash(chained, row)
-            rows.append(_literal(row, chained))
-    await connection.execute(INSERT_EVENTS.format(rows=",\n    ".join(rows)))
-    await connection.execute(MOVE_HEAD, (position, chained))
+            links.append(Link(row, next_hash(end.hash, row)))
+            end = links[-1].mark
+    await connection.execute(insert_events(links))
+    await connection.execute(MOVE_HEAD, (end.position, end.hash))
 
 
 async def _versions(connection: Connection, streams: set[UUID]) -> dict[UUID, int]:
@@ -304,13 +290,4 @@ def _stored_row(recorded: Recorded, stored: Stored) -> StoredRow:
         stored.personal,
         stored.metadata,
         recorded.recorded_at,
-    )
-
-
-def _literal(row: StoredRow, chained: bytes) -> str:
-    return (
-        f"({literals.integer(row.position)}, {literals.binary(row.stream_id)}, {literals.integer(row.version)}, "
-        f"{literals.binary(row.event_id)}, {literals.text(row.type)}, {literals.text(row.data)}, "
-        f"{literals.binary(row.personal)}, {literals.text(row.metadata)}, {literals.instant(row.recorded_at)}, "
-        f"{literals.binary(chained)})"
     )
