@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from events import appender as appender_module
@@ -59,7 +60,9 @@ async def test_refused_ones_in_a_batch_touch_no_neighbour(log: Log) -> None:
 async def test_a_row_that_the_server_refuses_fails_alone(log: Log) -> None:
     """What no rule foresaw: a statement fails, the batch is written one by one, and only the guilty one fails."""
     appends = [append_of(log, f"user{number}") for number in range(10)]
-    appends[4] = replace(appends[4], expected_version=2**33)
+    (event,) = appends[4].events
+    too_long = msgspec.structs.replace(event, attributes={"a": "x" * 2**24})
+    appends[4] = replace(appends[4], events=(too_long,))
 
     outcomes = await asyncio.gather(*(log.appender.append(one) for one in appends), return_exceptions=True)
 

@@ -104,6 +104,8 @@ async def test_a_file_that_was_altered_or_cut_off_is_refused_with_the_line_and_n
         assert (fault, refusal.value.line) == (fault, line)
         assert str(refusal.value).startswith(f"line {line}: ")
         assert await is_empty(copy), fault
+    with pytest.raises(BadExport, match="line 0: the file was cut off here"):
+        await restored(copy, [], with_keys=False)
     await restored(copy, text)
 
 

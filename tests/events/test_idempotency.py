@@ -1,15 +1,20 @@
 """Promise 2: a command that is sent again with the same key happens once, and gets the first answer again."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
+from events import commands as commands_module
+from events.batch import Appended
 from events.catalogue import Role
 from events.commands import Done
+from events.database import Database
 from events.errors import Reason, Rejected
-from events.idempotency import Idempotency, sweep_requests
+from events.idempotency import Earlier, Idempotency, Request, find_request, sweep_requests
 from events.user import ChangeRole, Delete, Update
+from tests.events.test_appender import append_of
 from tests.log import NOBODY, Log, registration, wire
 
 SOMEBODY = UUID(int=7)
@@ -150,3 +155,32 @@ async def test_a_role_change_may_be_repeated(log: Log) -> None:
     for _ in range(2):
         done = await log.commands.change(alice.user_id, ChangeRole(Role.ADMIN), NOBODY, None, key(command=b"promote"))
         assert done.position == 2
+
+
+async def test_a_request_is_looked_for_under_the_lock(log: Log) -> None:
+    """Nothing else would notice these two: other streams, other claims. The second one finds the first."""
+    request = Request(bytes(32), bytes(32))
+    appends = [replace(append_of(log, f"user{number}"), request=request) for number in range(2)]
+
+    first, second = await asyncio.gather(*map(log.appender.append, appends))
+
+    assert isinstance(first, Appended)
+    assert second == Earlier(request.fingerprint, appends[0].stream_id, 1)
+    assert await log.store.head() == 1
+
+
+async def test_a_refusal_that_the_first_request_has_caused_is_not_passed_on(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one commits between the look for the key and the reading of the user: the second looks again."""
+    alice = await log.register("alice")
+    change = key(command=b"change")
+    first = await log.commands.change(alice.user_id, Update(name="Al"), NOBODY, 1, change)
+    find, blind = find_request, [True]
+
+    async def find_too_early(database: Database, request: Request) -> Earlier | None:
+        return None if blind and blind.pop() else await find(database, request)
+
+    monkeypatch.setattr(commands_module, "find_request", find_too_early)
+
+    assert await log.commands.change(alice.user_id, Update(name="Al"), NOBODY, 1, change) == first

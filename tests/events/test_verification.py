@@ -173,6 +173,15 @@ async def test_deleted_rows_are_found_where_the_first_one_was(exposed: Database,
     assert await broken_at(exposed) == named
 
 
+async def test_a_hole_is_found_though_every_hash_fits(exposed: Database) -> None:
+    """Whoever takes an event out and makes all hashes after it anew still leaves a position without one."""
+    rows = await links(exposed)
+    del rows[6]
+    await rewrite(exposed, rechained(rows))
+
+    assert await broken_at(exposed) == 7
+
+
 @pytest.mark.parametrize("kept", [13, 12, 8, 0])
 async def test_a_log_that_was_cut_off_is_found_where_its_end_was(exposed: Database, kept: int) -> None:
     """Its head still knows how long it was."""
@@ -219,16 +228,19 @@ def moved(link: Link, position: int) -> StoredRow:
     return replace(link.row, position=position)
 
 
+def rechained(rows: list[Link]) -> list[Link]:
+    """The same rows with hashes that fit."""
+    made, before = [], GENESIS
+    for link in rows:
+        before = next_hash(before, link.row)
+        made.append(Link(link.row, before))
+    return made
+
+
 def forged(rows: list[Link], position: int) -> list[Link]:
     """The log with one event made into another, and every hash from there on made anew."""
-    made, before = rows[: position - 1], rows[position - 2].hash
-    for link in rows[position - 1 :]:
-        row = link.row
-        if row.position == position:
-            row = replace(row, type="RoleChanged", data='{"role":"ADMIN","fields":["role"]}')
-        before = next_hash(before, row)
-        made.append(Link(row, before))
-    return made
+    row = replace(rows[position - 1].row, type="RoleChanged", data='{"role":"ADMIN","fields":["role"]}')
+    return rechained([*rows[: position - 1], Link(row, b""), *rows[position:]])
 
 
 async def test_a_rewritten_tail_is_found_with_a_noted_mark_only(exposed: Database) -> None:
