@@ -18,6 +18,8 @@ from tests.log import MASTER_KEY
 
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 50
+ENOUGH = 4_000
+"""Users that two writers cannot register before they are killed."""
 USERS = 6_000
 ALL_ROWS = """
 SELECT position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash
@@ -63,7 +65,7 @@ async def positions_by_user(database: Database) -> dict[int, int]:
     for position, *columns, stored in await database.fetch_all(ALL_ROWS):
         assert stored == next_hash(previous, StoredRow(position, *columns))
         previous = stored
-    events = await EventStore(database, Vault(MASTER_KEY, secrets.token_bytes)).read_all(after=0, limit=10 * USERS)
+    events = await EventStore(database, Vault(MASTER_KEY, secrets.token_bytes)).read_all(after=0, limit=1_000_000)
     for recorded in events:
         username = getattr(recorded.event, "username", "")
         assert users.setdefault(int(username.removeprefix("user")), recorded.position) == recorded.position
@@ -86,25 +88,31 @@ async def test_four_processes_append_at_once_in_one_dense_unbroken_order(schema:
 async def test_writers_that_are_killed_50_times_do_each_command_exactly_once(schema: tuple[str, Database]) -> None:
     """`kill -9` at random moments; what was not acknowledged is sent again with its key, until all of it is."""
     url, database = schema
-    chance, told, kills = random.Random(20261122), dict[int, int](), 0
-    while kills < KILLS or len(told) < USERS:
-        missing = [number for number in range(USERS) if number not in told]
-        if not missing:
-            break
-        writers = [await start(url, 16, missing[part::2][: 600 if kills < KILLS else None]) for part in range(2)]
-        if kills < KILLS:
-            await asyncio.gather(*(kill_soon(writer, chance.uniform(0.3, 0.9)) for writer in writers))
-            kills += len(writers)
+    chance, told, sent, kills = random.Random(20261122), dict[int, int](), 0, 0
+
+    async def round_of(numbers: list[int], lives: list[float | None]) -> int:
+        """Two writers share the numbers; how many of them were killed before they had done their part."""
+        writers = [await start(url, 16, numbers[part::2]) for part in range(2)]
+        killing = asyncio.gather(*(kill_soon(writer, life) for writer, life in zip(writers, lives, strict=True)))
         for part in await asyncio.gather(*map(acknowledged, writers)):
             assert all(told.setdefault(number, position) == position for number, position in part.items())
+        return sum(await killing)
 
-    assert kills >= KILLS
+    while kills < KILLS:
+        missing = [number for number in range(sent) if number not in told]
+        fresh = range(sent, sent + max(0, ENOUGH - len(missing)))
+        sent += len(fresh)
+        kills += await round_of([*missing, *fresh], [chance.uniform(0.4, 1.0) for _ in range(2)])
+    await round_of([number for number in range(sent) if number not in told], [None, None])
+
+    assert sorted(told) == list(range(sent))
     assert await positions_by_user(database) == told
-    assert len(told) == USERS
 
 
-async def kill_soon(writer: asyncio.subprocess.Process, seconds: float) -> None:
-    """`kill -9` after so long, unless it has ended by then."""
+async def kill_soon(writer: asyncio.subprocess.Process, seconds: float | None) -> bool:
+    """`kill -9` after so long, unless it has ended by then; whether it was killed."""
     await asyncio.wait({asyncio.ensure_future(writer.wait())}, timeout=seconds)
     if writer.returncode is None:
         writer.kill()
+        return True
+    return False
