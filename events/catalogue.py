@@ -2,7 +2,7 @@
 
 An event is stored in two parts. The open part says what happened without saying anything about a person:
 the role, and the names of the fields that were set. The personal part holds what deletion must be able to
-destroy. Both are JSON; the personal part will be sealed with the user's own key, the open part stays readable
+destroy. Both are JSON; the personal part is sealed with the user's own key, the open part stays readable
 for ever.
 """
 

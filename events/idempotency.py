@@ -23,7 +23,8 @@ from events.database import Database
 KEPT: Final = timedelta(hours=24)
 """Keys are kept at least so long; a client that repeats a command later must look first."""
 KEY_CHARACTERS: Final = 255
-SWEPT_ROWS: Final = 1_000
+SWEPT_ROWS: Final = 10_000
+"""At a time, so that a sweep holds its locks for a moment only."""
 
 FIND_REQUEST = "SELECT fingerprint, user_id, position FROM requests WHERE key_hash = %s"
 SWEEP = "DELETE FROM requests WHERE made_at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND LIMIT %s"
@@ -72,5 +73,8 @@ async def find_request(database: Database, request: Request) -> Earlier | None:
 
 
 async def sweep_requests(database: Database) -> int:
-    """Remove keys that have been kept for long enough, some at a time; how many were removed."""
-    return await database.execute(SWEEP, (KEPT.total_seconds(), SWEPT_ROWS))
+    """Remove all keys that have been kept for long enough; how many there were."""
+    swept = 0
+    while rows := await database.execute(SWEEP, (KEPT.total_seconds(), SWEPT_ROWS)):
+        swept += rows
+    return swept

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
+from events.database import Database
 from events.errors import DatabaseUnavailable
+from events.idempotency import sweep_requests
 from events.ids import new_id
 from graph.app import Check, make_app
 from graph.context import Opening
@@ -17,6 +19,8 @@ from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
 
+SWEEP_SECONDS = 600.0
+"""Between two sweeps of old idempotency keys."""
 SHUTDOWN_SECONDS = 3.0
 """How long requests that are being answered may take at a stop."""
 
@@ -43,6 +47,7 @@ async def serve(settings: Settings) -> None:
                 await when_possible(lambda: ensure_first_admin(house, passwords, password))
             opening.services = services = house.services(passwords)
             beside.create_task(services.feed.run())
+            beside.create_task(_sweeping(house.database))
             await house.prepare_views()
             await asyncio.Event().wait()
 
@@ -78,6 +83,13 @@ async def _bind(runner: web.AppRunner, settings: Settings) -> None:
             f"ROLLCALL_HOST, ROLLCALL_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
         ) from error
     log.info("serving", addresses=[f"http://{address[0]}:{address[1]}/graphql" for address in runner.addresses])
+
+
+async def _sweeping(database: Database) -> None:
+    """Remove idempotency keys that have been kept for long enough, from time to time."""
+    while True:
+        await when_possible(lambda: sweep_requests(database))
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def _checks(house: House, opening: Opening) -> Mapping[str, Check]:
