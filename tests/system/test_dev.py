@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -54,8 +55,14 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
     async with installation.running("dev") as dev:
         admin = await first_token(installation, dev)
         async with following(installation, admin) as ws:
-            user_id = await live_a_life(installation, admin)
-            messages = [await ws.receive_json(timeout=10) for _ in range(4)]
+            messages: list[Any] = []
+
+            async def hear_of_its_life() -> None:
+                """Before the deletion: a change that is heard after it tells nothing of the user any more."""
+                messages.extend([await ws.receive_json(timeout=10) for _ in range(3)])
+
+            user_id = await live_a_life(installation, admin, hear_of_its_life)
+            messages.append(await ws.receive_json(timeout=10))
         changes = [message["payload"]["data"]["userChanges"] for message in messages]
         assert [change["type"] for change in changes] == [
             "USER_REGISTERED",
@@ -105,7 +112,7 @@ async def following(installation: Installation, token: str) -> AsyncIterator[aio
         yield ws
 
 
-async def live_a_life(installation: Installation, admin: str) -> str:
+async def live_a_life(installation: Installation, admin: str, before_deletion: Callable[[], Awaitable[None]]) -> str:
     """Register, update, promote and delete a user, looking at both views in between; its id."""
     fields = {"username": "zoe", "email": "zoe@example.com", "name": "Zoë", "password": "a long password"}
     registered = (await installation.ask(REGISTER, input=fields))["register"]
@@ -136,6 +143,7 @@ async def live_a_life(installation: Installation, admin: str) -> str:
         return bool(data["user"] == expected and data["searchUsers"]["edges"] == [{"node": expected}])
 
     await eventually(in_both)
+    await before_deletion()
     await installation.ask(
         "mutation($id: ID!) { deleteUser(input: {id: $id}) { deletedUserId errors { code } } }", token, id=user_id
     )
