@@ -30,7 +30,7 @@ from graph.context import Services
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
-from projections.errors import ViewUnavailable
+from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
 from projections.relational.view import RelationalView
@@ -148,7 +148,7 @@ async def when_possible(work: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await work()
-        except (DatabaseUnavailable, ViewUnavailable) as error:
+        except (DatabaseUnavailable, ViewUnavailable, ViewMissing) as error:
             pause = next(pauses)
             log.warning("start.waiting", error=str(error), retry_in=pause)
             await asyncio.sleep(pause)

@@ -10,13 +10,13 @@ collection is renamed, so when a rebuild swaps collections each keeps its own ch
 that is not a user has to live among the users.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
 from pymongo import ASCENDING, TEXT, IndexModel, InsertOne, ReplaceOne
-from pymongo.errors import BulkWriteError, CollectionInvalid
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from events.catalogue import Recorded
 from projections.document import NAME
@@ -29,6 +29,7 @@ LIVE: Final = "users"
 BESIDE: Final = "users_rebuild"
 CHECKPOINTS: Final = "checkpoints"
 DUPLICATE_KEY: Final = 11000
+COLLECTION_EXISTS: Final = 48
 
 # No language: names are not English, so nothing is stemmed or dropped. `words` are the texts inside attributes;
 # a text index on every field ($**) would find dates and names of events too.
@@ -61,12 +62,13 @@ class DocumentView:
     async def prepare(self) -> None:
         """Make the collection, its indexes and its checkpoint, whichever are missing."""
         with translated():
-            with suppress(CollectionInvalid):  # it is there
-                await self._documents.create_collection(self._users.name)
+            with _already_there():
+                await self._documents.create_collection(self._users.name, check_exists=False)
             await self._users.create_indexes(INDEXES)
-            await self._checkpoints.update_one(
-                {"_id": await self._identity()}, {"$setOnInsert": {"position": 0}}, upsert=True
-            )
+            with _already_there():
+                await self._checkpoints.update_one(
+                    {"_id": await self._identity()}, {"$setOnInsert": {"position": 0}}, upsert=True
+                )
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
@@ -129,6 +131,16 @@ class DocumentView:
         moved = await self._checkpoints.update_one({"_id": identity, "position": after}, {"$set": {"position": last}})
         if moved.matched_count != 1:
             raise CheckpointMoved(NAME, after)
+
+
+@contextmanager
+def _already_there() -> Iterator[None]:
+    """Let another process be quicker: the server process and the projector prepare a new view at the same moment."""
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code not in (COLLECTION_EXISTS, DUPLICATE_KEY):
+            raise
 
 
 async def _identities(documents: Documents, name: str) -> AsyncIterator[UUID]:

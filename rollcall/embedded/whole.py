@@ -12,18 +12,23 @@ from pathlib import Path
 def whole_directory(place: Path) -> Iterator[Path]:
     """A new directory beside `place`, moved there when the block ends well, else removed.
 
-    What killed processes left of theirs is removed first: hold a lock that keeps others from making `place`.
-    Each has a name of its own, for a server of the killed process may still be writing into the old one.
+    What killed processes left of theirs is removed: hold a lock that keeps others from making `place`. Each has a
+    name of its own, for a server of the killed process may still be writing into the old one; what it writes after
+    the first removal goes with the second.
     """
     prefix = f"{place.name}.new-"
-    for left in place.parent.glob(f"{prefix}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _remove(place.parent, prefix)
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=place.parent))
     try:
         yield made
         made.rename(place)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        _remove(place.parent, prefix)
+
+
+def _remove(folder: Path, prefix: str) -> None:
+    for left in folder.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_private(path: Path, content: str) -> None:

@@ -152,6 +152,18 @@ async def test_preparing_a_view_that_is_there_changes_nothing(bench: Bench, log:
     assert await bench.users() == folded(events)
 
 
+async def test_processes_that_prepare_a_new_view_at_the_same_moment_all_succeed(bench: Bench, log: Log) -> None:
+    """The server process and the projector start together on an empty database: neither fails, one view is made."""
+    await log.register("ada")
+    for _ in range(3):
+        await bench.drop()
+
+        await asyncio.gather(*(bench.view.prepare() for _ in range(8)))
+
+        await bench.view.apply(await log.all(), after=0)
+        assert len(await bench.users()) == 1
+
+
 async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(bench: Bench, log: Log) -> None:
     """After the swap the view stands where the replacement stood, not where the old one did."""
     events = await some_history(log, 9)

@@ -87,6 +87,10 @@ class Installation:
         readers = asyncio.gather(_drain(popen.stdout, process.out), _drain(popen.stderr, process.err))
         try:
             yield process
+        except BaseException as error:
+            said = "".join(process.err[-20:])
+            error.add_note(f"rollcall {' '.join(arguments)} (exit code {popen.returncode}) said last:\n{said}")
+            raise
         finally:
             try:
                 await process.stop()
