@@ -35,9 +35,9 @@ import structlog
 from asyncmy.errors import MySQLError
 
 from events.backoff import backoff
-from events.batch import LOCK_HEAD, Append, Appended, Batches, Entry, Outcome
+from events.batch import LOCK_HEAD, Append, Appended, Entry, Judged, Outcome, judge, questions
 from events.claims import ClaimsKey
-from events.database import Database
+from events.database import Connection, Database
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 from events.idempotency import Earlier
 from events.ids import NewId
@@ -50,6 +50,7 @@ QUEUE_ENTRIES: Final = 4_096
 BATCH_ENTRIES: Final = 512
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """Of data; as hexadecimal literals twice that, far below the server's max_allowed_packet of 64 MiB."""
+TOLD_AT_ONCE: Final = 16
 LOOKING_SECONDS: Final = 20.0
 """How long the outcome of a lost COMMIT is looked for before the callers are told that it is unknown."""
 WRITES: Final = 3
@@ -84,8 +85,10 @@ class Appender:
         self, database: Database, claims_key: ClaimsKey, vault: Vault, clock: Callable[[], datetime], new_id: NewId
     ) -> None:
         self._database = database
+        self._claims_key = claims_key
         self._vault = vault
-        self._batches = Batches(claims_key, clock, new_id)
+        self._clock = clock
+        self._new_id = new_id
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
         self._writer: asyncio.Task[None] | None = None
 
@@ -102,7 +105,7 @@ class Appender:
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
             DatabaseUnavailable: MySQL is away; nothing was written.
         """
-        waiting = Waiting(Entry.of(append, self._vault.nonce))
+        waiting = Waiting(Entry.of(append, self._claims_key, self._vault, self._new_id))
         await self._queue.put(waiting)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
@@ -114,13 +117,22 @@ class Appender:
             try:
                 outcomes = await self._write([waiting.entry for waiting in batch])
             except BaseException as error:
-                for waiting in batch:
-                    waiting.settle(_failure(error))
+                self._tell(batch, [_failure(error)] * len(batch))
                 if not isinstance(error, Exception):
                     raise
             else:
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    waiting.settle(outcome)
+                self._tell(batch, outcomes)
+
+    def _tell(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
+        """Tell the callers, a few in each round of the event loop.
+
+        Each caller that is told prepares its next append, which takes the processor. Told all at once they would keep
+        the loop from the server's answer for as long as that takes, and the server would have nothing to do meanwhile.
+        """
+        for waiting, outcome in zip(batch[:TOLD_AT_ONCE], outcomes, strict=False):
+            waiting.settle(outcome)
+        if len(batch) > TOLD_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._tell, batch[TOLD_AT_ONCE:], outcomes[TOLD_AT_ONCE:])
 
     def _next_batch(self) -> list[Waiting]:
         """What waits and whose caller still does, up to the bounds of a batch."""
@@ -151,15 +163,21 @@ class Appender:
 
     async def _write_once(self, entries: Sequence[Entry]) -> list[Outcome]:
         for _ in range(WRITES):
-            outcomes: list[Outcome] = []
+            judged = Judged()
             try:
-                async with self._database.transaction() as connection:
-                    outcomes += await self._batches.write(connection, entries)
+                async with self._database.connection() as connection:
+                    judged = await self._judge(connection, entries)
+                    await connection.finish(judged.writes)
             except OutcomeUnknown as lost:
-                if not await self._is_there(outcomes, lost):
+                if not await self._is_there(judged.outcomes, lost):
                     continue
-            return outcomes
+            return judged.outcomes
         raise DatabaseUnavailable(f"MySQL lost {WRITES} COMMITs in a row; nothing was written")
+
+    async def _judge(self, connection: Connection, entries: Sequence[Entry]) -> Judged:
+        asked = questions(entries)
+        found = await connection.run(list(asked.values()))
+        return judge(entries, dict(zip(asked, found, strict=True)), self._clock())
 
     async def _is_there(self, outcomes: Sequence[Outcome], lost: OutcomeUnknown) -> bool:
         """Whether a transaction whose COMMIT was lost has happened.
@@ -170,14 +188,14 @@ class Appender:
         written = [outcome for outcome in outcomes if isinstance(outcome, Appended)]
         if not written:
             return True
-        first = written[0].recorded[0]
+        position, event_id = written[0].after + 1, written[0].event_ids[0]
         try:
             async with asyncio.timeout(LOOKING_SECONDS):
-                found = await self._event_at(first.position)
+                found = await self._event_at(position)
         except TimeoutError:
             raise lost from None
-        log.warning("append.commit_lost", position=first.position, committed=found == first.event_id.bytes)
-        return found == first.event_id.bytes
+        log.warning("append.commit_lost", position=position, committed=found == event_id.bytes)
+        return found == event_id.bytes
 
     async def _event_at(self, position: int) -> bytes | None:
         """The event at a position, once the lost transaction has let go of the head; waits for MySQL."""

@@ -9,7 +9,6 @@ share a form: numbers in 8 bytes, text as UTF-8, a NULL told from an empty value
 
 import hashlib
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final, Self
 
@@ -95,19 +94,20 @@ def follow(before: Mark, link: Link) -> Mark:
 
 def next_hash(before: bytes, row: StoredRow) -> bytes:
     """The hash of a row that follows one with the hash `before`: 32 bytes."""
-    digest = hashlib.sha256(before)
-    for part in _parts(row):
-        digest.update(b"\xff" * 8 if part is None else len(part).to_bytes(8) + part)
-    return digest.digest()
+    instant = (row.recorded_at.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
+    parts = (
+        row.position.to_bytes(8),
+        row.stream_id,
+        row.version.to_bytes(8),
+        row.event_id,
+        row.type.encode(),
+        row.data.encode(),
+        row.personal,
+        row.metadata.encode(),
+        instant.to_bytes(8, signed=True),
+    )
+    return hashlib.sha256(before + b"".join(map(_framed, parts))).digest()
 
 
-def _parts(row: StoredRow) -> Iterator[bytes | None]:
-    yield row.position.to_bytes(8)
-    yield row.stream_id
-    yield row.version.to_bytes(8)
-    yield row.event_id
-    yield row.type.encode()
-    yield row.data.encode()
-    yield row.personal
-    yield row.metadata.encode()
-    yield ((row.recorded_at.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, signed=True)
+def _framed(part: bytes | None) -> bytes:
+    return b"\xff" * 8 if part is None else len(part).to_bytes(8) + part

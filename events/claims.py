@@ -8,8 +8,9 @@ the key.
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from events import rules
 from events.catalogue import Role
@@ -22,12 +23,19 @@ OWNER = UUID(int=0)
 """Whom the vault takes for the owner of the claims' key: nobody's id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """One value that one user has."""
 
     kind: str
     value: str
+
+
+class HashedClaim(msgspec.Struct, frozen=True):
+    """What the table keeps of a claim; tells nothing of the value."""
+
+    kind: str
+    digest: bytes
+    """32 bytes."""
 
 
 def claims_of(user: User | None) -> frozenset[Claim]:
@@ -54,10 +62,10 @@ class ClaimsKey:
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
 
-    def digest(self, claim: Claim) -> bytes:
-        """What the table keeps of a claim: 32 bytes."""
+    def hashed(self, claim: Claim) -> HashedClaim:
+        """The claim as the table keeps it."""
         text = f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")  # a login may be any text
-        return hmac.digest(self.secret, text, hashlib.sha256)
+        return HashedClaim(claim.kind, hmac.digest(self.secret, text, hashlib.sha256))
 
 
 async def open_claims_key(source: Source, vault: Vault) -> ClaimsKey:
@@ -79,8 +87,9 @@ async def open_claims_key(source: Source, vault: Vault) -> ClaimsKey:
 
 async def owner_of(database: Database, key: ClaimsKey, claim: Claim) -> UUID | None:
     """The user that has the claim, as of the last commit."""
+    hashed = key.hashed(claim)
     row = await database.fetch_one(
-        "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s", (claim.kind, key.digest(claim))
+        "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s", (hashed.kind, hashed.digest)
     )
     return UUID(bytes=row[0]) if row else None
 

@@ -170,7 +170,7 @@ class UserCommands:
         outcome = await self._appended(append)
         if isinstance(outcome, Earlier):
             return await self._done_again(outcome)
-        return Done(user_id, outcome.user, outcome.position, changed=True)
+        return Done(user_id, outcome.user(), outcome.position, changed=True)
 
     async def _appended(self, append: Append) -> Appended | Earlier:
         try:

@@ -118,6 +118,26 @@ class Connection:
             await cursor.execute(sql, arguments or None)
             return cast("int", cursor.rowcount)
 
+    async def run(self, statements: Sequence[str]) -> list[list[Row]]:
+        """Several statements in one packet, so in one round trip; the rows of each.
+
+        What follows one that fails is not run. They take no parameters: their values must be `literals`.
+        """
+        async with self._driver.cursor() as cursor:
+            await cursor.execute(";\n".join(statements), None)
+            found = [list(await cursor.fetchall())]
+            while await cursor.nextset():
+                found.append(list(await cursor.fetchall()))
+            return found
+
+    async def finish(self, statements: Sequence[str]) -> None:
+        """The last statements of a transaction and its COMMIT, in one packet.
+
+        Raises:
+            OutcomeUnknown: the connection broke, before the COMMIT or after it.
+        """
+        await _finish(self.run([*statements, "COMMIT"]))
+
     def abandon(self) -> None:
         """Cut the connection; the server rolls back what was open."""
         self._driver.close()
@@ -173,7 +193,7 @@ class Database:
             except EventsError:
                 await connection.execute("ROLLBACK")
                 raise
-            await _commit(connection)
+            await connection.finish(())
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of one statement's result."""
@@ -220,10 +240,10 @@ class Database:
             raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
 
 
-async def _commit(connection: Connection) -> None:
+async def _finish(committing: Awaitable[object]) -> None:
     try:
         with _translated():
-            await connection.execute("COMMIT")
+            await committing
     except DatabaseUnavailable as error:
         raise OutcomeUnknown(f"the connection broke during a COMMIT: {error}") from error
 

@@ -7,7 +7,7 @@ what those before it in the same batch have made of it.
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from events.claims import ADMIN_SEAT, Claim
+from events.claims import ADMIN_SEAT, HashedClaim
 from events.errors import ClaimTaken, KeyReused, LastAdmin, WrongExpectedVersion
 from events.idempotency import Earlier, Request
 
@@ -18,16 +18,16 @@ class Ledger:
 
     versions: dict[UUID, int]
     """Streams that are not here have no event yet."""
-    owners: dict[Claim, UUID]
+    owners: dict[HashedClaim, UUID]
     """Claims that are not here are free."""
     admins: int
     requests: dict[bytes, Earlier]
     """What idempotency keys have led to before."""
     kept: dict[bytes, Earlier] = field(default_factory=dict)
     """Keys that this batch adds."""
-    taken: dict[Claim, UUID] = field(default_factory=dict)
+    taken: dict[HashedClaim, UUID] = field(default_factory=dict)
     """What this batch takes that was not its user's before."""
-    released: set[Claim] = field(default_factory=set)
+    released: set[HashedClaim] = field(default_factory=set)
     """What this batch releases that was somebody's before."""
 
     def earlier(self, request: Request) -> Earlier | None:
@@ -56,41 +56,43 @@ class Ledger:
         if found != expected:
             raise WrongExpectedVersion(stream_id, expected, found)
 
-    def admit(self, stream_id: UUID, version: int, had: frozenset[Claim], needs: frozenset[Claim]) -> None:
-        """Move a user from the claims that it had to those that it needs: wholly, or not at all.
+    def admit(
+        self, stream_id: UUID, version: int, releases: frozenset[HashedClaim], takes: frozenset[HashedClaim]
+    ) -> None:
+        """Give a user the claims that it takes and free those that it releases: wholly, or not at all.
 
         Raises:
-            ClaimTaken: another user has a username or email that it needs.
+            ClaimTaken: another user has a username or email that it takes.
             LastAdmin: nobody would be left to administer.
         """
-        self._check_free(needs - had)
-        self._check_admin_left(stream_id, had - needs, needs - had)
-        for claim in had - needs:
+        self._check_free(takes)
+        self._check_admin_left(stream_id, releases, takes)
+        for claim in releases:
             self._release(claim)
-        for claim in needs - had:
+        for claim in takes:
             self._take(claim, stream_id)
         self.versions[stream_id] = version
 
-    def _check_free(self, wanted: frozenset[Claim]) -> None:
-        kinds = sorted(claim.kind for claim in wanted if claim in self.owners)
+    def _check_free(self, takes: frozenset[HashedClaim]) -> None:
+        kinds = sorted(claim.kind for claim in takes if claim in self.owners)
         if kinds:
             raise ClaimTaken(tuple(kinds))
 
-    def _check_admin_left(self, user_id: UUID, released: frozenset[Claim], taken: frozenset[Claim]) -> None:
-        loses, gains = _seats(released), _seats(taken)
+    def _check_admin_left(self, user_id: UUID, releases: frozenset[HashedClaim], takes: frozenset[HashedClaim]) -> None:
+        loses, gains = _seats(releases), _seats(takes)
         if loses and self.admins - loses + gains < 1:
             raise LastAdmin(user_id)
         self.admins += gains - loses
 
-    def _take(self, claim: Claim, user_id: UUID) -> None:
+    def _take(self, claim: HashedClaim, user_id: UUID) -> None:
         self.owners[claim] = user_id
         self.taken[claim] = user_id
 
-    def _release(self, claim: Claim) -> None:
+    def _release(self, claim: HashedClaim) -> None:
         del self.owners[claim]
         if self.taken.pop(claim, None) is None:
             self.released.add(claim)
 
 
-def _seats(claims: frozenset[Claim]) -> int:
+def _seats(claims: frozenset[HashedClaim]) -> int:
     return sum(claim.kind == ADMIN_SEAT for claim in claims)

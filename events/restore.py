@@ -23,14 +23,13 @@ from uuid import UUID
 
 from asyncmy.errors import DataError, IntegrityError
 
-from events import literals
-from events.batch import KEEP_KEYS, LOCK_HEAD, MOVE_HEAD, TAKE_CLAIMS
+from events import rows
+from events.batch import LOCK_HEAD
 from events.catalogue import Forgotten, Recorded, UserDeleted
 from events.chain import START, Link, Mark
 from events.claims import claims_of, open_claims_key
 from events.database import Connection, Database
 from events.errors import BadExport, LogNotEmpty, UnreadableEvent
-from events.rows import insert_events
 from events.store import EventStore
 from events.transfer import EventLine, Header, KeyLine, Reader
 from events.user import User, evolve
@@ -67,7 +66,7 @@ async def restore_log(
             await _write(connection, reader, lines, with_keys=with_keys)
             if with_keys:
                 await _take_claims(connection, vault, reader.mark, progress)
-        await connection.execute(MOVE_HEAD, (reader.mark.position, reader.mark.hash))
+        await connection.execute(rows.move_head(reader.mark))
     return reader.mark
 
 
@@ -118,14 +117,9 @@ async def _write(connection: Connection, reader: Reader, lines: AsyncIterator[by
 
 async def _write_batch(connection: Connection, events: Sequence[Link], keys: Sequence[KeyLine]) -> None:
     if events:
-        await connection.execute(insert_events(events))
+        await connection.execute(rows.insert_events(events))
     if keys:
-        rows = ", ".join(
-            f"({literals.binary(key.user_id.bytes)}, {literals.binary(key.wrapped)}, "
-            f"{literals.binary(key.master_key_id)})"
-            for key in keys
-        )
-        await connection.execute(KEEP_KEYS.format(rows=rows))
+        await connection.execute(rows.keep_keys((key.user_id, key.wrapped, key.master_key_id) for key in keys))
 
 
 async def _take_claims(connection: Connection, vault: Vault, head: Mark, progress: Progress) -> None:
@@ -137,14 +131,9 @@ async def _take_claims(connection: Connection, vault: Vault, head: Mark, progres
     while page := await connection.fetch_all(NEXT_USERS, (last, PAGE_USERS)):
         ids = [UUID(bytes=stream_id) for (stream_id,) in page]
         users = _users(await store.read_streams(ids, up_to=head.position))
-        rows = ", ".join(
-            f"({literals.text(claim.kind)}, {literals.binary(claims_key.digest(claim))}, "
-            f"{literals.binary(user_id.bytes)})"
-            for user_id, user in users.items()
-            for claim in claims_of(user)
-        )
-        if rows:
-            await connection.execute(TAKE_CLAIMS.format(rows=rows))
+        taken = [(claims_key.hashed(claim), user_id) for user_id, user in users.items() for claim in claims_of(user)]
+        if taken:
+            await connection.execute(rows.take_claims(taken))
         done, last = done + len(page), page[-1][0]
         progress(done, total)
 

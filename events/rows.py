@@ -1,14 +1,28 @@
-"""Rows of `events`, whole: as they are read and as they are written."""
+"""Rows of the log's tables, and the statements that write them: one for many rows, their values as literals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from uuid import UUID
 
 from events import literals
-from events.chain import Link, StoredRow
+from events.chain import Link, Mark, StoredRow
+from events.claims import HashedClaim
 from events.database import Row
 from events.errors import BrokenChain
+from events.idempotency import Earlier
 
 COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash"
+
+INSERT_EVENTS = """
+INSERT INTO events (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash)
+VALUES {rows}
+"""
+MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash} WHERE id = 1"
+TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
+RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
+KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
+DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
+KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 
 
 def link_of(row: Row) -> Link:
@@ -25,12 +39,62 @@ def link_of(row: Row) -> Link:
 
 
 def insert_events(links: Iterable[Link]) -> str:
-    """The statement that writes them."""
-    rows = ",\n    ".join(map(_literal, links))
-    return f"INSERT INTO events ({COLUMNS}) VALUES\n    {rows}"
+    """Add events."""
+    return INSERT_EVENTS.format(rows=",\n    ".join(map(_event, links)))
 
 
-def _literal(link: Link) -> str:
+def move_head(end: Mark) -> str:
+    """Move the head to where the log ends now."""
+    return MOVE_HEAD.format(position=literals.integer(end.position), hash=literals.binary(end.hash))
+
+
+def take_claims(owners: Iterable[tuple[HashedClaim, UUID]]) -> str:
+    """Give claims to their owners."""
+    rows = (f"({_claim(claim)}, {literals.binary(owner.bytes)})" for claim, owner in owners)
+    return TAKE_CLAIMS.format(rows=", ".join(rows))
+
+
+def release_claims(claims: Iterable[HashedClaim]) -> str:
+    """Free claims."""
+    return RELEASE_CLAIMS.format(claims=pairs(claims))
+
+
+def keep_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
+    """Keep the keys of users: the user, the wrapped key, the id of the master key; None where it was destroyed."""
+    rows = (f"({', '.join(map(literals.binary, (owner.bytes, wrapped, by)))})" for owner, wrapped, by in keys)
+    return KEEP_KEYS.format(rows=", ".join(rows))
+
+
+def destroy_keys(owners: Iterable[UUID]) -> str:
+    """Destroy the keys of users, for ever."""
+    return DESTROY_KEYS.format(ids=ids(owner.bytes for owner in owners))
+
+
+def keep_requests(requests: Mapping[bytes, Earlier], made_at: datetime) -> str:
+    """Keep what idempotency keys have led to; `made_at` is UTC."""
+    rows = (
+        f"({literals.binary(key)}, {literals.binary(earlier.fingerprint)}, {literals.binary(earlier.user_id.bytes)}, "
+        f"{literals.integer(earlier.position)}, {literals.instant(made_at)})"
+        for key, earlier in requests.items()
+    )
+    return KEEP_REQUESTS.format(rows=", ".join(rows))
+
+
+def ids(values: Iterable[bytes]) -> str:
+    """The inside of an IN list."""
+    return ", ".join(map(literals.binary, values))
+
+
+def pairs(claims: Iterable[HashedClaim]) -> str:
+    """The inside of an IN list of (kind, value_hash)."""
+    return ", ".join(f"({_claim(claim)})" for claim in claims)
+
+
+def _claim(claim: HashedClaim) -> str:
+    return f"{literals.text(claim.kind)}, {literals.binary(claim.digest)}"
+
+
+def _event(link: Link) -> str:
     row = link.row
     return (
         f"({literals.integer(row.position)}, {literals.binary(row.stream_id)}, {literals.integer(row.version)}, "

@@ -1,9 +1,9 @@
 """Promise 2: a command that is sent again with the same key happens once, and gets the first answer again."""
 
 import asyncio
-from dataclasses import replace
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from events import commands as commands_module
@@ -160,7 +160,7 @@ async def test_a_role_change_may_be_repeated(log: Log) -> None:
 async def test_a_request_is_looked_for_under_the_lock(log: Log) -> None:
     """Nothing else would notice these two: other streams, other claims. The second one finds the first."""
     request = Request(bytes(32), bytes(32))
-    appends = [replace(append_of(log, f"user{number}"), request=request) for number in range(2)]
+    appends = [msgspec.structs.replace(append_of(log, f"user{number}"), request=request) for number in range(2)]
 
     first, second = await asyncio.gather(*map(log.appender.append, appends))
 

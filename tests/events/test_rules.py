@@ -1,7 +1,8 @@
 """Bad input gets a clear error that names the field; good input of every script goes in as it is."""
 
 import pytest
-from hypothesis import given
+from email_validator import validate_email
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from events import rules
@@ -109,6 +110,25 @@ def test_attributes_that_a_view_could_not_hold_are_refused(value: JSON, message:
         rules.clean_attributes(value)
 
     assert refused.value.problems[0].field[0] == "attributes"
+
+
+@given(st.from_regex(rules.PLAIN_USERNAME, fullmatch=True))
+def test_the_library_returns_plain_usernames_as_they_are(value: str) -> None:
+    """So it need not be asked: what goes in is the same as if it had been."""
+    assert rules.USERNAMES.enforce(value) == value
+
+
+@given(
+    st.from_regex(r"[a-z0-9_+-]{1,9}(\.[a-z0-9_+-]{1,9}){0,9}", fullmatch=True),
+    st.from_regex(r"([a-z0-9](-?[a-z0-9]){0,30}\.){1,4}[a-z]{2,24}", fullmatch=True),
+)
+@example("x" * 64, "a1" * 30 + "." + "b-2" * 20 + ".travel")
+def test_the_library_returns_plain_emails_as_they_are(local: str, domain: str) -> None:
+    """So it need not be asked: what goes in is the same as if it had been."""
+    value = f"{local}@{domain}"
+    assume(rules.PLAIN_EMAIL.fullmatch(value) and len(value) <= rules.EMAIL_CHARACTERS)
+
+    assert validate_email(value, check_deliverability=False, strict=True).normalized == value
 
 
 def test_attributes_at_the_limits_go_in() -> None:
