@@ -20,7 +20,7 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed
+bench: .venv/bench
 	$(BIN)/python -m benchmarks
 
 schema: .venv/installed
@@ -28,6 +28,10 @@ schema: .venv/installed
 
 clean:
 	rm -rf .venv var .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -27,6 +27,8 @@ class Bench:
     database: Database
     mongo: MongoClient
     store: EventStore
+    vault: Vault
+    appender: Appender
     commands: UserCommands
     new_id: Callable[[], UUID]
 
@@ -39,16 +41,12 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
         await migrate(database, "events", "projections")
         vault = Vault(bytes(32), secrets.token_bytes)
         key, store = await open_claims_key(database, vault), EventStore(database, vault)
+        appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
         commands = UserCommands(
-            database=database,
-            store=store,
-            appender=Appender(database, key, vault, lambda: datetime.now(UTC), new_id),
-            claims_key=key,
-            vault=vault,
-            new_id=new_id,
+            database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
         )
         try:
-            yield Bench(database, mongo, store, commands, new_id)
+            yield Bench(database, mongo, store, vault, appender, commands, new_id)
         finally:
             mongo.close()
             await database.close()
