@@ -17,6 +17,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from graph.completion import Executor
 from graph.documents import caching
 from graph.errors import ToldErrors
 from graph.mutations import Mutation
@@ -62,5 +63,6 @@ def make_schema() -> Schema:
         mutation=Mutation,
         subscription=Subscription,
         extensions=[ToldErrors, *caching()],
+        execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

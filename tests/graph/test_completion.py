@@ -1,0 +1,219 @@
+"""Lists and objects that a plan completes are the same, errors included, as when the stock executor completes them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+import strawberry
+from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strawberry.schema.config import StrawberryConfig
+
+from events.catalogue import Role
+from events.user import User as EventsUser
+from graph import completion
+from graph.completion import Executor
+from graph.scalars import SCALARS, Position
+from graph.types import Node, PageInfo, Projection, User, UserChange, UserConnection, UserEdge, UserEventType
+from projections.reports import State
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+
+
+def user_of(number: int) -> User:
+    """A user as the graph shows it."""
+    return User.of(
+        EventsUser(
+            id=UUID(int=number),
+            username=f"user{number}",
+            email=f"user{number}@example.com",
+            name="Ünï ☃",
+            role=list(Role)[number % 4],
+            attributes={"a": [1, 2.5, None, {"b": "c"}]},
+            version=number + 1,
+            position=number + 7,
+            created_at=NOW,
+            updated_at=NOW,
+        )
+    )
+
+
+async def count() -> int:
+    return 3
+
+
+def connection(users: list[User]) -> UserConnection:
+    """One page of users."""
+    page = PageInfo(has_next_page=True, has_previous_page=False, start_cursor="a", end_cursor=None)
+    return UserConnection(
+        edges=[UserEdge(cursor=user.username, node=user) for user in users], page_info=page, count=count
+    )
+
+
+def change(number: int, user: User | None) -> UserChange:
+    """A change of a user."""
+    return UserChange(
+        position=Position(number),
+        type=list(UserEventType)[number % 5],
+        user_id=strawberry.ID(str(number)),
+        version=number,
+        changed_fields=["name", "email"][: number % 3],
+        recorded_at=NOW,
+        user=user,
+    )
+
+
+def broken(**fields: Any) -> User:
+    """A user of which some fields are not what their type says."""
+    return replace(user_of(1), **fields)
+
+
+def broken_users() -> list[Any]:
+    """Users, some in order and some not, and something else."""
+    return [
+        user_of(1),
+        broken(username=None),
+        broken(role="NONE SUCH"),
+        broken(version="many"),
+        broken(created_at="yesterday"),
+        "no user at all",
+        broken(position=None),
+        user_of(2),
+    ]
+
+
+def projections() -> list[Projection | None]:
+    """One that is not there, and one that is."""
+    return [
+        None,
+        Projection(
+            name="a",
+            state=State.LIVE,
+            position=Position(1),
+            head=Position(2),
+            lag=1,
+            lag_seconds=0.5,
+            events_per_second=2.0,
+            rebuild_progress=None,
+            last_error=None,
+            updated_at=NOW,
+        ),
+    ]
+
+
+class Sub(User):
+    """Nothing that the schema knows."""
+
+
+@strawberry.type
+class Query:
+    """What the two executors are asked: the schema's own types, over values in order and out of it."""
+
+    users: list[User] = strawberry.field(resolver=lambda: [user_of(number) for number in range(4)])
+    connection: UserConnection = strawberry.field(resolver=lambda: connection([user_of(1), user_of(2)]))
+    changes: list[UserChange] = strawberry.field(
+        resolver=lambda: [change(number, user_of(number) if number % 2 else None) for number in range(6)]
+    )
+    projections: list[Projection | None] = strawberry.field(resolver=projections)
+    one: User = strawberry.field(resolver=lambda: user_of(3))
+    none: User | None = strawberry.field(resolver=lambda: None)
+    node: Node = strawberry.field(resolver=lambda: user_of(5))
+    nodes: list[Node] = strawberry.field(resolver=lambda: [user_of(5), user_of(6)])
+    names: list[str] = strawberry.field(resolver=lambda: ["a", "b"])
+    broken: list[User | None] = strawberry.field(resolver=broken_users)
+    broken_strictly: list[User] | None = strawberry.field(resolver=broken_users)
+    broken_connection: UserConnection | None = strawberry.field(resolver=lambda: connection(broken_users()[:3]))
+    broken_one: User | None = strawberry.field(resolver=lambda: broken(email=None))
+
+
+class Quiet(strawberry.Schema):
+    """Does not log the errors that are compared here."""
+
+    def process_errors(self, errors: Any, execution_context: Any = None) -> None:
+        """Nothing."""
+
+
+OPTIONS: dict[str, Any] = {"query": Query, "config": StrawberryConfig(scalar_map=SCALARS)}
+STOCK = Quiet(**OPTIONS)
+PLANNED = Quiet(**OPTIONS, execution_context_class=Executor)
+TYPES = STOCK._schema.type_map
+
+
+@st.composite
+def selections(draw: st.DrawFn, kind: str, depth: int = 0) -> str:
+    """A selection on a type: fields under aliases or not, directives, inline fragments, `__typename`."""
+    named = TYPES[kind]
+    assert isinstance(named, GraphQLObjectType | GraphQLInterfaceType)
+    fields = list(named.fields.items())
+    chosen = draw(st.lists(st.sampled_from(fields), min_size=1, max_size=4))
+    parts = [draw(_field(name, field, depth)) for name, field in chosen]
+    if draw(st.booleans()):
+        parts.append("__typename")
+    if isinstance(named, GraphQLObjectType) and depth and draw(st.booleans()):
+        name, field = draw(st.sampled_from(fields))
+        parts.append(f"... on {kind} {{ {draw(_field(name, field, depth))} }}")
+    if kind == "Node":
+        parts.append(f"... on User {draw(selections('User', depth + 1))}")
+    return "{ " + " ".join(parts) + " }"
+
+
+@st.composite
+def _field(draw: st.DrawFn, name: str, field: Any, depth: int) -> str:
+    alias = draw(st.sampled_from(["", "", f"x_{name}: ", f"y_{name}: "]))
+    directive = draw(st.sampled_from(["", "", "", " @include(if: $yes)", " @skip(if: $yes)", " @include(if: false)"]))
+    kind = get_named_type(field.type)
+    inner = "" if is_leaf_type(kind) else " " + draw(selections(kind.name, depth + 1))
+    return f"{alias}{name}{directive}{inner}"
+
+
+async def both(document: str, *, yes: bool) -> list[tuple[Any, list[Any]]]:
+    """What the two executors answer: data and errors."""
+    answers = [await schema.execute(document, {"yes": yes}) for schema in (STOCK, PLANNED)]
+    return [(answer.data, sorted(map(str, answer.errors or []))) for answer in answers]
+
+
+@settings(max_examples=300, deadline=None)
+@given(document=selections("Query"), yes=st.booleans())
+async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: bool) -> None:
+    """Whatever is asked of the schema's types, over values that are in order and values that are not."""
+    stock, planned = await both(f"query ($yes: Boolean!) {document} ", yes=yes)
+
+    assert planned == stock
+
+
+async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
+    """Nulls where none may be, values that do not serialise, objects of another class."""
+    document = "{ broken { id username role version createdAt position } brokenStrictly { email username } }"
+
+    stock, planned = await both(document, yes=True)
+
+    assert planned == stock
+    assert len(stock[1]) >= 5
+
+
+async def test_an_object_of_a_subclass_is_left_to_the_stock_executor() -> None:
+    """It might have properties of its own."""
+    plan = completion._object_of(User, [("name", lambda user: user.name, str)])
+
+    with pytest.raises(completion.Uncovered):
+        plan(Sub(**vars(user_of(1))))
+
+
+async def test_a_page_of_users_is_completed_by_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not field by field: the stock executor is never asked for a field of a user."""
+    fields: list[str] = []
+    execute = Executor.execute_field
+
+    def watched(self: Executor, parent_type: Any, *rest: Any) -> Any:
+        fields.append(parent_type.name)
+        return execute(self, parent_type, *rest)
+
+    monkeypatch.setattr(Executor, "execute_field", watched)
+    answer = await PLANNED.execute("{ connection { totalCount edges { cursor node { id name role } } } }")
+
+    assert answer.data is not None
+    assert answer.data["connection"]["totalCount"] == 3
+    assert fields == ["Query", "UserConnection", "UserConnection"]
