@@ -45,6 +45,11 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         super().__init__(*arguments, **options)
         self._plans: dict[tuple[GraphQLObjectType, int], Complete | None] = {}
 
+    @classmethod
+    def build(cls, *arguments: Any, **options: Any) -> Any:
+        """Without "did you mean" for the values of variables too."""
+        return super().build(*arguments, **{**options, "hide_suggestions": True})
+
     def complete_iterable_value(
         self, item_type: GraphQLOutputType, field_details_list: Any, info: Any, path: Any, items: Any, *rest: Any
     ) -> Any:

@@ -1,46 +1,118 @@
-"""Documents, parsed and validated once each: that costs most of a small query, and clients send the same few again."""
+"""Documents, parsed and checked once each: that costs most of a small query, and clients send the same few again."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from graphql import DocumentNode, GraphQLError, OperationDefinitionNode
-from strawberry.extensions import ParserCache, ValidationCache
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.extensions import SchemaExtension
 
-CACHED_DOCUMENTS = 1_000
+from graph.limits import PARSER, WithinLimits
+
+REMEMBERED_CHARACTERS: Final = 400_000
+"""Of all remembered documents together. Parsed, a document takes about 135 bytes a character: 54 MB at most."""
+LONGEST_REMEMBERED: Final = 10_000
+"""So that no one document drives out many."""
+MOST_FAULTS: Final = 20
+"""Faults of a document that are told; finding out more would only cost time."""
+LIMITS: Final = (WithinLimits,)
 
 
-class Parsing(ParserCache):
-    """Remembers the documents that parse.
+class Checked(NamedTuple):
+    """A document that parses, and what is wrong with it."""
 
-    Others are left to Strawberry, which parses them once more: it reports what its own parser raises, but not what
-    an extension does, and a socket's operation would end without a word.
-    """
+    document: DocumentNode
+    faults: tuple[GraphQLError, ...]
+
+
+class Documents:
+    """The documents that a schema was asked last."""
+
+    def __init__(self) -> None:
+        self._remembered: OrderedDict[str, Checked] = OrderedDict()
+        self._characters = 0
+
+    def checked(self, schema: GraphQLSchema, text: str) -> Checked:
+        """The document in a text, and its faults.
+
+        Raises:
+            GraphQLError: it does not parse, or is too long to.
+        """
+        found = self._remembered.get(text)
+        if found is not None:
+            self._remembered.move_to_end(text)
+            return found
+        document = parse(text, **PARSER)
+        checked = Checked(document, tuple(_faults(schema, document)))
+        if len(text) <= LONGEST_REMEMBERED:
+            self._remember(text, checked)
+        return checked
+
+    def _remember(self, text: str, checked: Checked) -> None:
+        self._remembered[text] = checked
+        self._characters += len(text)
+        while self._characters > REMEMBERED_CHARACTERS:
+            forgotten, _ = self._remembered.popitem(last=False)
+            self._characters -= len(forgotten)
+
+
+class Checking(SchemaExtension):
+    """Gives Strawberry the checked document of a request, instead of parsing and validating it again."""
+
+    def __init__(self, documents: Documents) -> None:
+        super().__init__()
+        self._documents = documents
+        self._faults: tuple[GraphQLError, ...] = ()
 
     def on_parse(self) -> Iterator[None]:
+        """A document that does not parse is left to Strawberry, which parses it once more under the same limits: it
+        reports what its own parser raises, but not what an extension does, and a socket's operation would end without
+        a word.
+        """
         context = self.execution_context
-        with suppress(GraphQLError):
-            context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
+        context.parse_options.update(PARSER)  # type: ignore[typeddict-item]
+        try:
+            found = self._documents.checked(context.schema._schema, context.query or "")  # noqa: SLF001
+        except GraphQLError:
+            yield
+            return
+        context.graphql_document, self._faults = found
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        """Of several operations, one must be named (specification, 6.1); Strawberry would run the first."""
+        context = self.execution_context
+        faults = list(self._faults)
+        document = context.graphql_document
+        if document is not None and _is_ambiguous(document, context._provided_operation_name):  # noqa: SLF001
+            faults.append(GraphQLError("operationName is required: the document has several operations"))
+        context.pre_execution_errors = faults
         yield
 
 
-class Validating(ValidationCache):
-    """Remembers what validation found; and of several operations, one must be named (specification, 6.1)."""
+def _faults(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
+    """What is wrong with a document. The limits come first, since some of the other rules take long over large ones.
 
-    def on_validate(self) -> Iterator[None]:
-        context = self.execution_context
-        for step in super().on_validate():
-            document = context.graphql_document
-            if document is not None and _is_ambiguous(document, context._provided_operation_name):  # noqa: SLF001
-                unnamed = GraphQLError("operationName is required: the document has several operations")
-                context.pre_execution_errors = [*(context.pre_execution_errors or ()), unnamed]
-            yield step
+    Without "did you mean": it tells of fields that one was not told of, and takes time.
+    """
+    return validate(schema, document, LIMITS) or validate(
+        schema, document, specified_rules, max_errors=MOST_FAULTS, hide_suggestions=True
+    )
 
 
 def _is_ambiguous(document: DocumentNode, name: str | None) -> bool:
     return name is None and sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1
 
 
-def caching() -> list[Any]:
-    """The extensions for a schema. One instance a request, as Strawberry asks for; the caches are shared."""
-    return [lambda: Parsing(maxsize=CACHED_DOCUMENTS), lambda: Validating(maxsize=CACHED_DOCUMENTS)]
+def checking() -> Any:
+    """The extension for a schema. One instance a request, as Strawberry asks for; what is remembered is shared."""
+    documents = Documents()
+    return lambda: Checking(documents)

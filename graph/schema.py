@@ -18,7 +18,7 @@ from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from graph.completion import Executor
-from graph.documents import caching
+from graph.documents import checking
 from graph.errors import ToldErrors
 from graph.mutations import Mutation
 from graph.queries import Query
@@ -62,7 +62,7 @@ def make_schema() -> Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=[ToldErrors, *caching()],
+        extensions=[ToldErrors, checking()],
         execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

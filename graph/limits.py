@@ -1,0 +1,165 @@
+"""How large an operation may be: what a document may hold, and what it may ask for.
+
+The answer's size is estimated before anything runs: each field counts one, times the items of every list that it is
+in. A list's items are what `first`, `last` or `days` say; of a variable, whose value is not known when the document
+is checked, the most that any list gives. So the verdict is the document's own and is remembered with it.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from graphql import (
+    FieldNode,
+    GraphQLError,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    IntValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    ValidationRule,
+    VariableNode,
+    get_named_type,
+    is_list_type,
+)
+
+PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
+"""Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""
+DEPTH: Final = 16
+"""Fields inside fields. Introspection, as tools ask for it, has 15 levels."""
+ALIASES: Final = 30
+ROOT_FIELDS: Final = 20
+WIDTH: Final = 60
+"""Fields of one selection. Whether they fit together is checked pair by pair: 250 take two seconds."""
+DIRECTIVES: Final = 50
+COST: Final = 20_000
+"""Fields of the answer. The largest page of users with all their fields has about 1,400."""
+
+LARGEST_PAGE: Final = 100
+USUAL_LIST: Final = 10
+"""Items of a list that has no argument for their number, such as the projections or the roles."""
+COUNTS: Final = ("first", "last", "days")
+
+
+class Size(NamedTuple):
+    """What a selection holds, fragments included."""
+
+    depth: int = 0
+    width: int = 0
+    """Fields of the selection itself."""
+    widest: int = 0
+    """Fields of the widest selection in it."""
+    cost: int = 0
+    aliases: int = 0
+    directives: int = 0
+
+    def beside(self, other: "Size") -> "Size":
+        """Both, one beside the other."""
+        return Size(
+            max(self.depth, other.depth),
+            self.width + other.width,
+            max(self.widest, other.widest, self.width + other.width),
+            self.cost + other.cost,
+            self.aliases + other.aliases,
+            self.directives + other.directives,
+        )
+
+
+class WithinLimits(ValidationRule):
+    """Refuses documents that are too large, naming the measure, what was found and what is allowed."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._fragments: dict[str, Size] = {}
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
+        """Measure an operation."""
+        root = self.context.schema.get_root_type(node.operation)
+        size = self._of_selection(node.selection_set, root)
+        for measure, found, allowed in [
+            ("levels of fields", size.depth, DEPTH),
+            ("aliases", size.aliases, ALIASES),
+            ("directives", size.directives + len(node.directives or ()), DIRECTIVES),
+            ("fields at its root", size.width, ROOT_FIELDS),
+            ("fields in one selection", size.widest, WIDTH),
+            ("fields in the answer, as estimated,", size.cost, COST),
+        ]:
+            if found > allowed:
+                self.report_error(_refused(measure, found, allowed, node))
+
+    def _of_selection(self, selections: SelectionSetNode, kind: GraphQLNamedType | None) -> Size:
+        size = Size()
+        for node in selections.selections:
+            size = size.beside(self._of_node(node, kind)).beside(Size(directives=len(node.directives or ())))
+        return size
+
+    def _of_node(self, node: Any, kind: GraphQLNamedType | None) -> Size:
+        if isinstance(node, FieldNode):
+            return self._of_field(node, kind)
+        if isinstance(node, InlineFragmentNode):
+            condition = node.type_condition
+            inner = self.context.schema.get_type(condition.name.value) if condition else kind
+            return self._of_selection(node.selection_set, inner)
+        return self._of_fragment(node.name.value)
+
+    def _of_fragment(self, name: str) -> Size:
+        """Measured once, however often it is spread: fragments in fragments could double at each step."""
+        if name not in self._fragments:
+            self._fragments[name] = Size()  # while it is being measured: one inside itself is refused by another rule
+            fragment = self.context.get_fragment(name)
+            if fragment is not None:
+                kind = self.context.schema.get_type(fragment.type_condition.name.value)
+                self._fragments[name] = self._of_selection(fragment.selection_set, kind)
+        return self._fragments[name]
+
+    def _of_field(self, node: FieldNode, kind: GraphQLNamedType | None) -> Size:
+        field = _field(self.context.schema, kind, node.name.value)
+        inner = Size()
+        if node.selection_set is not None:
+            inner = self._of_selection(node.selection_set, get_named_type(field.type) if field else None)
+        items = _items(field, node) if field else 1
+        return Size(
+            depth=1 + inner.depth,
+            width=1,
+            widest=inner.widest,
+            cost=1 + items * inner.cost,
+            aliases=inner.aliases + (node.alias is not None),
+            directives=inner.directives,
+        )
+
+
+def _field(schema: GraphQLSchema, kind: GraphQLNamedType | None, name: str) -> GraphQLField | None:
+    if not isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
+        return None
+    return schema.get_field(kind, name)
+
+
+def _items(field: GraphQLField, node: FieldNode) -> int:
+    """How many times what is inside the field may be in the answer."""
+    counts = [name for name in COUNTS if name in field.args]
+    if counts:
+        return max(_count(field, node, name) for name in counts)
+    kind = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
+    # The edges of a connection are as many as its field asks for, which counts already. What introspection tells is
+    # always the same.
+    if not is_list_type(kind) or node.name.value == "edges" or get_named_type(kind).name.startswith("__"):
+        return 1
+    return USUAL_LIST
+
+
+def _count(field: GraphQLField, node: FieldNode, name: str) -> int:
+    given = next((argument.value for argument in node.arguments or () if argument.name.value == name), None)
+    if isinstance(given, IntValueNode):
+        return int(given.value) if len(given.value) < 10 else LARGEST_PAGE  # more is refused as no Int
+    if isinstance(given, VariableNode):
+        return LARGEST_PAGE
+    default = field.args[name].default_value
+    return default if isinstance(default, int) else 1
+
+
+def _refused(measure: str, found: int, allowed: int, node: OperationDefinitionNode) -> GraphQLError:
+    message = f"this operation has {found:,} {measure} and may have {allowed:,}"
+    return GraphQLError(message, node, extensions={"code": "BAD_REQUEST"})

@@ -1,0 +1,164 @@
+"""No document can ask for more than the server is ready to do; what clients really send is far below the limits."""
+
+import pytest
+from graphql import DocumentNode, get_introspection_query, parse
+
+from graph import documents as documents_module
+from graph.documents import REMEMBERED_CHARACTERS, Documents
+from graph.schema import make_schema
+from tests.graph import documents as sent
+from tests.graph.site import Site
+
+SCHEMA = make_schema()._schema
+
+
+def faults(document: str) -> list[str]:
+    """What is wrong with a document."""
+    return [fault.message for fault in Documents().checked(SCHEMA, document).faults]
+
+
+def nested(levels: int) -> str:
+    """Introspection of the type of a type of a type, with so many levels of fields."""
+    return "{ __schema { types { fields { type { " + "ofType { " * (levels - 5) + "name" + " }" * levels
+
+
+def fields(count: int) -> str:
+    return " ".join(["id"] * count)
+
+
+AT_THE_LIMIT = {
+    "levels": nested(16),
+    "aliases": "{ " + " ".join(f"a{n}: __typename" for n in range(15)) + " me { "
+    + " ".join(f"b{n}: id" for n in range(15)) + " } }",
+    "root fields": "{ " + "__typename " * 20 + "}",
+    "width": f"{{ me {{ {fields(60)} }} }}",
+    "directives": "{ me { " + "id @include(if: true) " * 50 + "} }",
+    "cost": "{ a: users(first: 99) { edges { node { id } } } " + " ".join(
+        f"b{n}: users(first: 100) {{ edges {{ cursor node {{ id name email username role version position }} }} }}"
+        for n in range(19)) + " }",
+    "one large page": "{ users(first: 6666) { edges { node { id } } } }",
+    "introspection": get_introspection_query(input_value_deprecation=True, directive_is_repeatable=True),
+    "the largest page": f"{{ users(first: 100) {{ {sent.PAGE} }} }}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("document", AT_THE_LIMIT.values(), ids=AT_THE_LIMIT.keys())
+def test_what_is_just_within_the_limits_goes_through(document: str) -> None:
+    """Tools' introspection and the largest page among them."""
+    assert faults(document) == []
+
+
+BEYOND = {
+    nested(17): "17 levels of fields and may have 16",
+    "{ me { " + " ".join(f"b{n}: id" for n in range(31)) + " } }": "31 aliases and may have 30",
+    "{ " + "__typename " * 21 + "}": "21 fields at its root and may have 20",
+    "{ ...A ...A ...A } fragment A on Query { __typename me { id } __typename __typename __typename __typename "
+    "__typename }": "21 fields at its root and may have 20",
+    f"{{ me {{ {fields(61)} }} }}": "61 fields in one selection and may have 60",
+    f"{{ me {{ ...A ... on User {{ {fields(30)} }} }} }} fragment A on User {{ {fields(31)} }}":
+        "61 fields in one selection",
+    "{ me { " + "id @include(if: true) " * 51 + "} }": "51 directives and may have 50",
+    "{ users(first: 6667) { edges { node { id } } } }": "20,002 fields in the answer",
+    "{ users(first: 99999999999999) { edges { node { id } } } }": "Int cannot represent",
+    "query ($n: Int) { " + " ".join(
+        f"b{n}: users(first: $n) {{ edges {{ cursor node {{ id name email username role version position }} }} }}"
+        for n in range(20)) + " }": "20,020 fields in the answer",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("document", "message"), BEYOND.items(), ids=[message.replace(" ", "-") for message in BEYOND.values()]
+)
+def test_what_is_beyond_a_limit_is_refused_by_its_measure(document: str, message: str) -> None:
+    """Fragments count wherever they are spread, and a variable for the most that it can be."""
+    assert any(message in fault for fault in faults(document))
+
+
+def test_fragments_that_double_are_measured_at_once() -> None:
+    """Sixty fragments, each spread twice in the one before it: 2^60 fields, told in no time."""
+    chain = " ".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(60))
+
+    assert "fields at its root" in faults(f"{{ ...F0 }} {chain} fragment F60 on Query {{ me {{ id }} }}")[0]
+
+
+def test_documents_that_take_long_to_check_are_refused_before_that() -> None:
+    """Fields of one name are compared pair by pair; the limits are looked at first, and alone."""
+    found = faults("{ " + "me { id nothing } " * 250 + "}")
+
+    assert found[0] == "this operation has 250 fields at its root and may have 20"
+    assert not any("nothing" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["{ " + "me " * 2_000 + "}", "#" * 60_000, "#\n" * 600 + "{ me { id } }", "{" * 300],
+    ids=["tokens", "characters", "comments", "nesting"],
+)
+async def test_a_document_that_is_too_long_to_parse_is_refused_clearly(site: Site, document: str) -> None:
+    """With an error of GraphQL's form."""
+    answer = await site.anyone.ask(document)
+
+    assert answer.status == 200
+    assert answer.body["data"] is None
+    assert answer.body["errors"][0]["message"].startswith(("Syntax Error", "Document contains", "Source"))
+
+
+async def test_a_refusal_has_a_code(site: Site) -> None:
+    """BAD_REQUEST, as for everything that could not be carried out."""
+    answer = await site.anyone.ask(nested(17))
+
+    assert [error["extensions"]["code"] for error in answer.body["errors"]] == ["BAD_REQUEST"]
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that were parsed."""
+    texts: list[str] = []
+
+    def watched(text: str, **limits: int) -> DocumentNode:
+        texts.append(text)
+        return parse(text, **limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(documents_module, "parse", watched)
+    return texts
+
+
+def test_a_document_is_parsed_and_checked_once(parsed: list[str]) -> None:
+    """However often it is sent, right or wrong."""
+    documents = Documents()
+
+    for _ in range(3):
+        documents.checked(SCHEMA, "{ me { id } }")
+        assert documents.checked(SCHEMA, "{ me { nothing } }").faults
+
+    assert len(parsed) == 2
+
+
+def test_remembered_documents_are_bounded(parsed: list[str]) -> None:
+    """The least recently used are forgotten first, and huge ones are never remembered."""
+    documents = Documents()
+    documents.checked(SCHEMA, "{ me { id } }")
+    for number in range(60):
+        documents.checked(SCHEMA, f"{{ me {{ id }} }} # {number} {'x' * 9_000}")
+        documents.checked(SCHEMA, "{ me { id } }")
+    documents.checked(SCHEMA, f"{{ me {{ id }} }} # {'x' * 12_000}")
+
+    assert parsed.count("{ me { id } }") == 1
+    assert sum(map(len, documents._remembered)) == documents._characters <= REMEMBERED_CHARACTERS
+    assert max(map(len, documents._remembered)) <= 10_000
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["{ usrs { totalCount } }", "{ users(frst: 1) { totalCount } }", "{ me { ...A } } fragment A on Usr { id }"],
+)
+def test_nobody_is_told_of_names_that_would_be_right(document: str) -> None:
+    """A schema is not told by guessing."""
+    assert "Did you mean" not in " ".join(faults(document))
+
+
+async def test_nobody_is_told_of_values_that_would_be_right(site: Site) -> None:
+    """Not for variables either."""
+    answer = await site.anyone.ask("query ($o: UserOrder) { users(orderBy: $o) { totalCount } }", o={"field": "NAM"})
+
+    assert "Did you mean" not in str(answer.body)
