@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.append import append
 from benchmarks.bench import open_bench
+from benchmarks.graphql import graphql
 from benchmarks.measure import Measured
 from benchmarks.rebuild import rebuilds
 
@@ -21,7 +22,7 @@ async def run() -> list[Measured]:
     """All of it, on servers of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
-            return [*await append(bench), *await rebuilds(bench)]
+            return [*await append(bench), *await rebuilds(bench), *await graphql(bench)]
 
 
 def main() -> None:

@@ -17,13 +17,14 @@ from events.migrations import migrate
 from events.store import EventStore
 from events.vault import Vault
 from projections.document.client import MongoClient
-from rollcall.embedded import servers
+from rollcall.embedded import Addresses, servers
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The floors on private servers with full durability."""
 
+    addresses: Addresses
     database: Database
     mongo: MongoClient
     store: EventStore
@@ -46,7 +47,7 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
             database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
         )
         try:
-            yield Bench(database, mongo, store, vault, appender, commands, new_id)
+            yield Bench(addresses, database, mongo, store, vault, appender, commands, new_id)
         finally:
             mongo.close()
             await database.close()

@@ -8,8 +8,7 @@ import strawberry
 from strawberry import UNSET
 from strawberry.scalars import JSON
 
-from events.catalogue import Role
-from graph.enums import show
+from graph.enums import Role, show
 from graph.errors import bad_input
 from projections.filters import (
     AllOf,

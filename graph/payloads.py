@@ -6,9 +6,9 @@ from enum import Enum
 import strawberry
 from strawberry.scalars import JSON
 
-from events.catalogue import Role
 from events.errors import Problem
 from graph.auth.tokens import AccessToken
+from graph.enums import Role
 from graph.scalars import Position
 from graph.types import User
 

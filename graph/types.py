@@ -9,35 +9,9 @@ import strawberry
 from strawberry.scalars import JSON
 
 from events import catalogue, feed, user
-from events.catalogue import Role
-from graph.enums import show
+from graph.enums import Role, State, show
 from graph.scalars import Position
-from projections.reports import State
 from projections.status import ProjectionStatus
-
-show(
-    Role,
-    "Role",
-    "What a user may do. Everyone may read, update and delete oneself.",
-    {
-        Role.CUSTOMER: "Nothing about others.",
-        Role.TECHNICAL_WORKER: "Reads all users and how the projections are doing.",
-        Role.SENIOR_MANAGEMENT: "Reads all users and how the projections are doing.",
-        Role.ADMIN: "All that the others may; creates, updates and deletes users and changes their roles.",
-    },
-)
-show(
-    State,
-    "ProjectionState",
-    "What a projection is doing.",
-    {
-        State.STOPPED: "No projector has reported for a while: it was stopped, or it died.",
-        State.CATCHING_UP: "Behind the log and working, or waiting for a database.",
-        State.LIVE: "All that the log held when the projector last looked is in the view.",
-        State.REBUILDING: "Another copy is being filled from the log; the view goes on serving.",
-        State.FAULTED: "Something is wrong that waiting does not mend; lastError says what.",
-    },
-)
 
 
 class UserEventType(Enum):

@@ -1,0 +1,176 @@
+"""The GraphQL server as it is run, beside two others over the same log and views, each in a process of its own.
+
+stock is Strawberry as it comes, with the same resolvers; plain are handlers that know the questions and answer with
+the same JSON. All three check the same token and read the same rows.
+"""
+
+import asyncio
+import base64
+import os
+import secrets
+import socket
+import statistics
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from benchmarks.append import registration
+from benchmarks.bench import Bench
+from benchmarks.callers import Taken
+from benchmarks.load import answer, load, request
+from benchmarks.measure import Measured
+from events.catalogue import Origin
+from projections.relational.view import RelationalView
+
+USERS: Final = 500
+RUNS: Final = 3
+PASSWORD: Final = "correct horse battery"  # noqa: S105
+FIELDS: Final = "id username email name role attributes version createdAt"
+ONE: Final = f"query one($id: ID!) {{ user(id: $id) {{ {FIELDS} }} }}"
+PAGE: Final = f"query page {{ users(first: 100) {{ edges {{ node {{ {FIELDS} }} }} }} }}"
+UPDATE: Final = (
+    f"mutation update($input: UpdateUserInput!) {{ updateUser(input: $input) {{ user {{ {FIELDS} }} position }} }}"
+)
+LOGIN: Final = "mutation login($input: LoginInput!) { login(input: $input) { session { accessToken } } }"
+SERVERS: Final = {
+    "ours": ("-m", "rollcall", "serve"),
+    "stock": ("-m", "benchmarks.rivals", "stock"),
+    "plain": ("-m", "benchmarks.rivals", "plain"),
+}
+
+
+class Question(NamedTuple):
+    """What is asked, and how often."""
+
+    what: str
+    query: str
+    variables: list[dict[str, Any]]
+    times: int
+
+
+async def graphql(bench: Bench) -> list[Measured]:
+    """Requests a second for one user, a page of users, and a change."""
+    ids = await _fill(bench)
+    questions = [
+        Question("user(id)", ONE, [{"id": id_} for id_ in ids[:100]], 1_600),
+        Question("users(first: 100)", PAGE, [{}], 320),
+        Question("updateUser", UPDATE, [], 960),
+    ]
+    async with _servers(bench) as urls:
+        token = await _token(urls["ours"])
+        return [found for question in questions for found in await _measure(question, ids, urls, token)]
+
+
+async def _measure(question: Question, ids: list[str], urls: dict[str, str], token: str) -> list[Measured]:
+    taken: dict[str, list[Taken]] = {name: [] for name in urls}
+    for _ in range(RUNS):
+        for name, url in urls.items():
+            variables = question.variables or [_change(id_) for id_ in ids]
+            requests = [request(url, token, question.query, values) for values in variables]
+            await _check(url, requests[0])
+            taken[name].append(await load(url, requests, question.times))
+    middle = sorted(taken["ours"], key=lambda one: one.rate)[RUNS // 2]
+    return [
+        Measured(
+            f"{question.what} (p99 {middle.percentile(0.99):.0f} ms)",
+            statistics.median(one.rate for one in taken["ours"]),
+            {"stock": "Strawberry as it comes", "plain": "plain aiohttp, same JSON"}[rival],
+            statistics.median(one.rate for one in taken[rival]),
+            statistics.median(mine.rate / its.rate for mine, its in zip(taken["ours"], taken[rival], strict=True)),
+        )
+        for rival in ("stock", "plain")
+    ]
+
+
+def _change(user_id: str) -> dict[str, Any]:
+    """A change that changes something each time."""
+    return {"input": {"id": user_id, "name": f"Name {secrets.token_hex(4)}"}}
+
+
+async def _check(url: str, sent: bytes) -> None:
+    found = await answer(url, sent)
+    if found.get("errors") or not found.get("data"):
+        raise RuntimeError(f"expected an answer without errors, found {found}")
+
+
+async def _fill(bench: Bench) -> list[str]:
+    """Users in the log and in the MySQL view; their ids."""
+    done = [await bench.commands.register(registration(), Origin()) for _ in range(USERS)]
+    view = RelationalView(bench.database)
+    await view.prepare()
+    while events := await bench.store.read_all(after=(position := await view.checkpoint()), limit=500):
+        await view.apply(events, after=position)
+    return [str(one.user_id) for one in done]
+
+
+@asynccontextmanager
+async def _servers(bench: Bench) -> AsyncIterator[dict[str, str]]:
+    """The three servers; their addresses."""
+    async with AsyncExitStack() as stack:
+        yield {name: await stack.enter_async_context(_server(bench, *command)) for name, command in SERVERS.items()}
+
+
+@asynccontextmanager
+async def _server(bench: Bench, *command: str) -> AsyncIterator[str]:
+    port = _free_port()
+    arguments = command if command[1] == "rollcall" else (*command, str(port))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=_environment(bench, port), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _listens(port, process)
+        yield f"http://127.0.0.1:{port}/graphql"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _listens(port: int, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            if process.returncode is not None:
+                raise RuntimeError(f"a server ended with {process.returncode} before it listened")
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
+
+
+async def _token(url: str) -> str:
+    """A token of the administrator, whom the server makes at its start."""
+    asked = request(url, "", LOGIN, {"input": {"login": "admin", "password": PASSWORD}})
+    asked = asked.replace(b"Authorization: Bearer \r\n", b"")
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                found = await answer(url, asked)
+            except RuntimeError:  # it is starting
+                await asyncio.sleep(0.1)
+                continue
+            token: str = found["data"]["login"]["session"]["accessToken"]
+            return token
+
+
+def _environment(bench: Bench, port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ROLLCALL_PORT": str(port),
+        "ROLLCALL_MYSQL_URL": bench.addresses.mysql_url,
+        "ROLLCALL_MONGO_URL": bench.addresses.mongo_url,
+        "ROLLCALL_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
+        "ROLLCALL_SIGNING_KEY": base64.b64encode(bytes(32)).decode(),
+        "ROLLCALL_ADMIN_PASSWORD": PASSWORD,
+        "ROLLCALL_PASSWORD_PROFILE": "owasp",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
