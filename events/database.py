@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from asyncmy import errors
@@ -32,6 +32,10 @@ SET time_zone = '+00:00',
     innodb_lock_wait_timeout = 10,
     max_execution_time = 30000
 """
+
+READ_SECONDS: Final = 40.0
+"""How long a single statement that reads may take. The server cuts queries off after 30 s by itself, so one that takes
+longer is at a server that answers nothing, and its connection is as good as lost."""
 
 # Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
 # out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
@@ -177,12 +181,12 @@ class Database:
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of one statement's result."""
-        async with self.connection() as connection:
+        async with self._answering() as connection:
             return await connection.fetch_all(sql, arguments)
 
     async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
         """The first row of one statement's result, or None."""
-        async with self.connection() as connection:
+        async with self._answering() as connection:
             return await connection.fetch_one(sql, arguments)
 
     async def execute(self, sql: str, arguments: Arguments = ()) -> int:
@@ -204,6 +208,15 @@ class Database:
         """Close every connection, also those in use."""
         self._pool.terminate()
         await self._pool.wait_closed()
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[Connection]:
+        """A session for a statement that reads, whose answer is not waited for without end."""
+        try:
+            async with asyncio.timeout(READ_SECONDS), self.connection() as connection:
+                yield connection
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"MySQL has not answered a query within {READ_SECONDS:g} s") from error
 
     async def _acquire(self) -> DriverConnection:
         return await self._connecting(self._pool.acquire())
