@@ -14,13 +14,14 @@ from benchmarks.append import append
 from benchmarks.bench import open_bench
 from benchmarks.measure import Measured
 from benchmarks.rebuild import rebuilds
+from benchmarks.writers import writers
 
 
 async def run() -> list[Measured]:
     """All of it, on servers of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
-            return [*await append(bench), *await rebuilds(bench)]
+            return [*await append(bench), *await writers(bench), *await rebuilds(bench)]
 
 
 def main() -> None:
