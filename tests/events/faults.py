@@ -41,9 +41,9 @@ def fault_at(
 ) -> Iterator[None]:
     """Let it happen once at this statement of the process's writer, before it is sent or when it has been carried out.
 
-    None is the COMMIT, where most is at stake.
+    None is the COMMIT, where most is at stake. Statements that share a packet are sent one by one here.
     """
-    execute, fetch_all, passed, struck = Connection.execute, Connection.fetch_all, count(), False
+    passed, struck = count(), False
 
     def strikes(sql: str) -> bool:
         nonlocal struck
@@ -52,22 +52,26 @@ def fault_at(
         struck = sql == "COMMIT" if statement is None else next(passed) == statement
         return struck
 
-    async def at_fault(connection: Connection, doing: Awaitable[T], sql: str) -> T:
-        now = strikes(sql)
-        if now and before:
-            await fault(connection)
-        result = await doing
-        if now and not before:
-            await fault(connection)
-            if sql == "COMMIT":
-                raise ConnectionResetError("the answer to the COMMIT was lost")
-        return result
+    def struck_at(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        async def one(connection: Connection, sql: str, *arguments: Any) -> T:
+            now, sent = strikes(sql), [sql] if method is several else sql
+            if now and before:
+                await fault(connection)
+            result = await method(connection, sent, *arguments)
+            if now and not before:
+                await fault(connection)
+                if sql == "COMMIT":
+                    raise ConnectionResetError("the answer to the COMMIT was lost")
+            return result
 
-    def execute_at_fault(connection: Connection, sql: str, arguments: Any = ()) -> Awaitable[int]:
-        return at_fault(connection, execute(connection, sql, arguments), sql)
+        return one
 
-    def fetch_at_fault(connection: Connection, sql: str, arguments: Any = ()) -> Awaitable[list[Any]]:
-        return at_fault(connection, fetch_all(connection, sql, arguments), sql)
+    several = getattr(Connection, "run", None)
 
-    with mock.patch.multiple(Connection, execute=execute_at_fault, fetch_all=fetch_at_fault):
+    async def one_by_one(connection: Connection, statements: Sequence[str]) -> list[Any]:
+        return [rows for sql in statements for rows in await struck_at(several)(connection, sql)]
+
+    single: dict[str, Any] = {name: struck_at(getattr(Connection, name)) for name in ("execute", "fetch_all")}
+    shared: dict[str, Any] = {"run": one_by_one} if several else {}
+    with mock.patch.multiple(Connection, **single, **shared):
         yield
