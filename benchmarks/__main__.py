@@ -14,6 +14,7 @@ from benchmarks.append import append
 from benchmarks.bench import open_bench
 from benchmarks.measure import Measured
 from benchmarks.rebuild import rebuilds
+from benchmarks.streams import streams
 from benchmarks.writers import writers
 
 
@@ -21,7 +22,7 @@ async def run() -> list[Measured]:
     """All of it, on servers of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
-            return [*await append(bench), *await writers(bench), *await rebuilds(bench)]
+            return [*await append(bench), *await writers(bench), *await streams(bench), *await rebuilds(bench)]
 
 
 def main() -> None:

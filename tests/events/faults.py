@@ -66,7 +66,7 @@ def fault_at(
 
         return one
 
-    several = getattr(Connection, "run", None)
+    several: Any = getattr(Connection, "run", None)
 
     async def one_by_one(connection: Connection, statements: Sequence[str]) -> list[Any]:
         return [rows for sql in statements for rows in await struck_at(several)(connection, sql)]

@@ -181,7 +181,7 @@ class StoreMachine(RuleBasedStateMachine):
         """One process's writer is struck at a statement, from BEGIN to COMMIT; who was stopped is started anew."""
 
         newcomer = f"new{len(self.sent)}"
-        surely = Act(0, Register(username=newcomer, email=f"{newcomer}@x.org", name="N"), key=True)
+        surely = Act(0, Register(username=newcomer, email=f"{newcomer}@x.org", name="N"), key=before)
 
         async def struck() -> None:
             strike = partial(self._strike, fault)
