@@ -22,14 +22,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from events.batch import LOCK_HEAD, Append
-from events.catalogue import Forgotten, Origin, Role, UserDeleted
+from events.catalogue import Forgotten, Origin, UserDeleted
 from events.chain import GENESIS
 from events.commands import Done
 from events.database import Address, Connection, Database
 from events.errors import OutcomeUnknown, WrongExpectedVersion
 from events.idempotency import Idempotency, Request
-from events.user import ChangeRole, Command, Delete, Register, Update, account_of
+from events.user import Register, account_of
 from events.verification import verify_log
+from tests.events.acts import Act, acts, emails, numbers, usernames
 from tests.events.faults import Caller, Fault, fault_at, kill_connection, stop_process
 from tests.events.model import Sent, World, check_answer, person_of
 from tests.events.tampering import silently
@@ -48,38 +49,6 @@ SETTINGS = settings(
 )
 TABLES = ("user_keys", "claims", "requests")
 T = TypeVar("T")
-
-usernames = st.sampled_from(["ann", "Ann", "bob", "cid"])
-emails = st.sampled_from(["a@x.org", "A@x.org", "b@x.org", "c@x.org"])
-names = st.sampled_from(["N", "M"])
-roles = st.sampled_from([Role.CUSTOMER, Role.CUSTOMER, Role.ADMIN])
-registrations = st.builds(Register, username=usernames, email=emails, name=names, role=roles)
-changes = st.one_of(
-    st.builds(Update, username=st.none() | usernames, email=st.none() | emails, name=st.none() | names),
-    st.builds(ChangeRole, roles),
-    st.just(Delete()),
-)
-numbers = st.integers(0, 1_000)
-
-
-@dataclass(frozen=True)
-class Act:
-    """What is to be sent, before it is known to whom: numbers choose among those that there are."""
-
-    process: int
-    command: Command
-    whom: int = 0
-    expecting: int | None = None
-    """How far from the user's version the expected one is."""
-    key: bool = False
-
-
-expectations = st.sampled_from([None, None, 0, 0, -1, 1])
-acts = st.one_of(
-    st.builds(Act, st.integers(0, 1), registrations, key=st.booleans()),
-    st.builds(Act, st.integers(0, 1), changes, numbers, expectations, st.booleans()),
-    st.builds(Act, st.integers(0, 1), changes, numbers, expectations, st.booleans()),
-)
 
 
 @dataclass
