@@ -16,13 +16,17 @@ from benchmarks.bench import open_bench
 from benchmarks.graphql import graphql
 from benchmarks.measure import Measured
 from benchmarks.rebuild import rebuilds
+from benchmarks.streams import streams
+from benchmarks.writers import writers
+
+ALL = (append, writers, streams, rebuilds, graphql)
 
 
 async def run() -> list[Measured]:
     """All of it, on servers of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
-            return [*await append(bench), *await rebuilds(bench), *await graphql(bench)]
+            return [found for measure in ALL for found in await measure(bench)]
 
 
 def main() -> None:

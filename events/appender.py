@@ -56,6 +56,9 @@ LOOKING_SECONDS: Final = 20.0
 WRITES: Final = 3
 """How often a batch is written whose COMMIT was lost and found not to have happened."""
 
+CUT_OFF: Final = "the program is stopping and was cut off while it wrote; look before you repeat"
+STOPPING: Final = "the program is stopping; nothing was written"
+
 EVENT_AT = "SELECT event_id FROM events WHERE position = %s"
 
 
@@ -116,10 +119,13 @@ class Appender:
         while batch := self._next_batch():
             try:
                 outcomes = await self._write([waiting.entry for waiting in batch])
-            except BaseException as error:
-                self._tell(batch, [_failure(error)] * len(batch))
-                if not isinstance(error, Exception):
-                    raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' answer
+                self._tell(batch, [error] * len(batch))
+            except asyncio.CancelledError:
+                self._tell(batch, [OutcomeUnknown(CUT_OFF) for _ in batch])
+                while left := self._next_batch():
+                    self._tell(left, [DatabaseUnavailable(STOPPING) for _ in left])
+                raise
             else:
                 self._tell(batch, outcomes)
 
@@ -208,10 +214,3 @@ class Appender:
                 return row[0] if row else None
             except DatabaseUnavailable:
                 await asyncio.sleep(next(pauses))
-
-
-def _failure(error: BaseException) -> Exception:
-    """What the callers are told of a batch that failed as a whole."""
-    if isinstance(error, Exception):
-        return error
-    return DatabaseUnavailable("the program is stopping; it was cut off while it wrote, look before you repeat")

@@ -4,6 +4,7 @@ Nothing here asks a view. A user's own stream says what the user is, and the cla
 command and a sign-in are right however far the views are behind.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,7 +14,16 @@ from events.batch import Append, Appended
 from events.catalogue import Origin
 from events.claims import ClaimsKey, email_claim, owner_of, username_claim
 from events.database import Database
-from events.errors import ClaimTaken, KeyReused, LastAdmin, Problem, Reason, Rejected, WrongExpectedVersion
+from events.errors import (
+    ClaimTaken,
+    KeyReused,
+    LastAdmin,
+    OutcomeUnknown,
+    Problem,
+    Reason,
+    Rejected,
+    WrongExpectedVersion,
+)
 from events.idempotency import KEY_CHARACTERS, Earlier, Idempotency, Request, find_request
 from events.ids import NewId
 from events.store import EventStore
@@ -22,6 +32,10 @@ from events.vault import UserKey, Vault
 
 ATTEMPTS = 5
 """How often a command without an expected version is decided anew when others change the same user meanwhile."""
+
+ANSWER_SECONDS = 45.0
+"""How long a caller waits for the outcome of an append. The writer gives a lost server 20 s to come back, and locks
+have 10 s, so whoever waits longer does so for a server that answers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +188,10 @@ class UserCommands:
 
     async def _appended(self, append: Append) -> Appended | Earlier:
         try:
-            return await self._appender.append(append)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._appender.append(append)
+        except TimeoutError:
+            raise OutcomeUnknown(f"MySQL has not answered within {ANSWER_SECONDS:g} s; it may yet be done") from None
         except ClaimTaken as taken:
             raise Rejected(*(_taken(kind) for kind in taken.kinds)) from taken
         except LastAdmin as last:

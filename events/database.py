@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from asyncmy import errors
@@ -32,6 +32,11 @@ SET time_zone = '+00:00',
     innodb_lock_wait_timeout = 10,
     max_execution_time = 30000
 """
+
+ANSWER_SECONDS: Final = 40.0
+"""How long a statement that reads, or a packet of several, may take. The server cuts queries off after 30 s by itself
+and waits for a lock for 10 s, so one that takes longer is at a server that answers nothing, and its connection is as
+good as lost."""
 
 # Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
 # out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
@@ -122,8 +127,11 @@ class Connection:
         """Several statements in one packet, so in one round trip; the rows of each.
 
         What follows one that fails is not run. They take no parameters: their values must be `literals`.
+
+        Raises:
+            DatabaseUnavailable: there was no answer within `ANSWER_SECONDS`.
         """
-        async with self._driver.cursor() as cursor:
+        async with _answered(), self._driver.cursor() as cursor:
             await cursor.execute(";\n".join(statements), None)
             found = [list(await cursor.fetchall())]
             while await cursor.nextset():
@@ -197,12 +205,12 @@ class Database:
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of one statement's result."""
-        async with self.connection() as connection:
+        async with self._answering() as connection:
             return await connection.fetch_all(sql, arguments)
 
     async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
         """The first row of one statement's result, or None."""
-        async with self.connection() as connection:
+        async with self._answering() as connection:
             return await connection.fetch_one(sql, arguments)
 
     async def execute(self, sql: str, arguments: Arguments = ()) -> int:
@@ -225,6 +233,12 @@ class Database:
         self._pool.terminate()
         await self._pool.wait_closed()
 
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[Connection]:
+        """A session for a statement that reads, whose answer is not waited for without end."""
+        async with _answered(), self.connection() as connection:
+            yield connection
+
     async def _acquire(self) -> DriverConnection:
         return await self._connecting(self._pool.acquire())
 
@@ -238,6 +252,15 @@ class Database:
         except (OSError, RuntimeError) as error:
             # RuntimeError: the driver's, when the server hangs up before the connection is set up.
             raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
+
+
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"MySQL has not answered within {ANSWER_SECONDS:g} s") from error
 
 
 async def _finish(committing: Awaitable[object]) -> None:

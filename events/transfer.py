@@ -179,7 +179,9 @@ class Reader:
         Raises:
             BadExport: there should be.
         """
-        if self._part is not None or self.number == 0:
+        if self.number == 0:
+            raise BadExport(0, "the file is empty: expected a header and the lines of an export")
+        if self._part is not None:
             raise BadExport(
                 self.number, f"the file was cut off here: expected a trailer, found the end, after {self.mark}"
             )

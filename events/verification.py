@@ -1,11 +1,16 @@
 """Verify the log: walk its hash chain, and name the first position from which on it is not what was written.
 
 What is checked: positions are 1, 2, 3, ... with nothing before, between or after them; each row's hash is that of its
-columns and of the hash before it; `log_head` says the same as the newest event.
+columns and of the hash before it; the versions of a stream are 1, 2, 3, ... in the order of their positions; `log_head`
+says the same as the newest event.
 
-What cannot be seen from within: a log that was cut off, or rewritten from somewhere on, by someone who also
-recomputed every hash and moved `log_head`. For that an operator keeps a mark of the log elsewhere (`rollcall head`),
-and the log must still hold it.
+The versions are looked at because hashes and positions can be made anew by anybody: whoever takes one event of a user
+out, say a new role, and closes up what comes after it, leaves a chain that holds, but a version that is missing. To
+close up the versions too takes the user's key, since what is sealed is bound to its version.
+
+What cannot be seen from within: a log that was cut off, or an event that was made into another or taken from the end
+of its stream, by someone who also recomputed every hash and moved `log_head`. For that an operator keeps a mark of the
+log elsewhere (`rollcall head`), and the log must still hold it.
 
 Appends go on meanwhile. `log_head` and the newest event are read in one statement, so they are of one moment; the
 walk ends at that event. Each page is a statement of its own, so no transaction stays open: what is committed never
@@ -17,8 +22,9 @@ MySQL's and the driver's: on two cores, two processes were 1.0 to 1.6 times as q
 
 from collections.abc import AsyncIterator, Callable
 from typing import Final
+from uuid import UUID
 
-from events.chain import START, Link, Mark, follow
+from events.chain import START, Link, Mark, StoredRow, follow
 from events.database import Database, Row
 from events.errors import BrokenChain
 from events.rows import COLUMNS, link_of
@@ -35,7 +41,11 @@ LEFT JOIN events AS newest ON newest.position = (SELECT MAX(position) FROM event
 """
 READ_HASH = "SELECT hash FROM events WHERE position = %s"
 READ_ROWS = f"""
-SELECT {COLUMNS}
+SELECT {COLUMNS}, (
+    SELECT earlier.position
+    FROM events AS earlier
+    WHERE earlier.stream_id = events.stream_id AND earlier.version = CAST(events.version AS SIGNED) - 1
+)
 FROM events
 WHERE position > %s AND position <= %s
 ORDER BY position
@@ -89,7 +99,7 @@ async def verify_log(database: Database, progress: Progress, *, expected: Mark |
 
 
 async def walk(database: Database, after: Mark, up_to: int) -> AsyncIterator[list[Link]]:
-    """The log after a mark and up to a position, in pages, each event checked to follow the one before it.
+    """The log after a mark and up to a position, in pages, each event checked to follow those before it.
 
     Raises:
         BrokenChain: one does not, or is missing.
@@ -100,9 +110,10 @@ async def walk(database: Database, after: Mark, up_to: int) -> AsyncIterator[lis
         if not rows:
             raise BrokenChain(mark.position + 1, f"expected events up to position {up_to}, found none from here on")
         page = []
-        for row in rows:
-            link = link_of(row)
+        for *columns, earlier in rows:
+            link = link_of(tuple(columns))
             mark = follow(mark, link)
+            _check_version(link.row, earlier)
             page.append(link)
         yield page
 
@@ -127,6 +138,14 @@ def check_end(head: Mark, newest: Mark) -> None:
         raise BrokenChain(head.position + 1, "this event is there, but log_head ends at the position before it")
     if head.hash != newest.hash:
         raise BrokenChain(head.position, f"log_head has the hash {head.hash.hex()}, the event {newest.hash.hex()}")
+
+
+def _check_version(row: StoredRow, earlier: int | None) -> None:
+    """Check that the version before this one is there, at a position before this one's."""
+    if row.version != 1 and (earlier is None or earlier >= row.position):
+        raise BrokenChain(
+            row.position, f"version {row.version} of stream {UUID(bytes=row.stream_id)}, the one before it is missing"
+        )
 
 
 async def _check_kept(database: Database, expected: Mark, end: Mark) -> None:

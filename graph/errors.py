@@ -5,6 +5,7 @@ FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
 BAD_REQUEST       there is no operation in the request that could be carried out
 UNAVAILABLE       a database is away; try again
+OUTCOME_UNKNOWN   it went away in the middle of a change, which may have taken effect or not
 INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
 
 Expected failures of mutations (a taken email, a weak password) are not here: they are data in `errors`.
@@ -19,7 +20,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
-from events.errors import DatabaseUnavailable, EventsError, Rejected
+from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected
 from events.feed import FeedClosed, SlowListener
 from graph.auth.passwords import PasswordsClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
@@ -27,6 +28,11 @@ from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnava
 log = structlog.get_logger(__name__)
 
 AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, SlowListener, PasswordsClosed)
+
+OPEN = (
+    "the MySQL server went away in the middle of this change, which may have taken effect or not; "
+    "send it again with its idempotencyKey, or look before you do"
+)
 
 NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -63,6 +69,9 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "BAD_USER_INPUT", str(cause))
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
+        case OutcomeUnknown():
+            log.warning("graph.outcome_unknown", correlation=str(correlation), error=str(cause))
+            return _coded(error, "OUTCOME_UNKNOWN", OPEN)
         case _ if isinstance(cause, AWAY):
             log.warning("graph.unavailable", correlation=str(correlation), error=str(cause))
             return _coded(error, "UNAVAILABLE", _away(cause))

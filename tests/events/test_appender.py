@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from events import appender as appender_module
-from events.batch import Append, Appended
+from events.batch import LOCK_HEAD, Append, Appended
 from events.database import Connection, Database, Row
 from events.errors import ClaimTaken, DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, WrongExpectedVersion
 from events.user import Account, Register, decide
-from tests.log import NOBODY, Log, registration, wire
+from tests.log import NOBODY, Log, eventually, registration, wire
 from tests.system.proxy import proxied
 
 
@@ -174,6 +174,32 @@ async def test_a_database_that_stays_away_is_told_as_what_it_is(log: Log, monkey
 
     assert await log.commands.find("away0") is None
     assert await log.commands.find("back") is not None
+
+
+async def test_a_writer_that_is_cut_off_tells_what_it_knows_and_no_more(log: Log) -> None:
+    """Who was being written is told that the outcome is open; who was still waiting, that nothing was written."""
+    async with log.database.transaction() as blocking:
+        await blocking.fetch_one(LOCK_HEAD)
+        writing = [asyncio.create_task(log.register(f"user{number}")) for number in range(20)]
+        await eventually(lambda: none_waits(log))
+        waiting = [asyncio.create_task(log.register(f"late{number}")) for number in range(20)]
+        await eventually(lambda: all_wait(log, 20))
+        assert log.appender._writer is not None
+        log.appender._writer.cancel()
+        told = await asyncio.gather(*writing, *waiting, return_exceptions=True)
+
+    assert [type(one) for one in told] == [OutcomeUnknown] * 20 + [DatabaseUnavailable] * 20
+    await log.register("afterwards")
+    assert await log.store.head() == 1
+
+
+async def none_waits(log: Log) -> bool:
+    """Whether the writer has taken all that waited, and is at it."""
+    return log.appender._writer is not None and await all_wait(log, 0)
+
+
+async def all_wait(log: Log, count: int) -> bool:
+    return log.appender._queue.qsize() == count
 
 
 async def test_of_one_email_in_32_processes_one_registration_succeeds(log: Log) -> None:

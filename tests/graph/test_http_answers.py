@@ -5,9 +5,11 @@ from uuid import UUID
 
 import pytest
 from aiohttp import ClientResponse
+from graphql import GraphQLError
 
 from events.catalogue import Role
-from events.errors import DatabaseUnavailable
+from events.errors import DatabaseUnavailable, OutcomeUnknown
+from graph.errors import for_client
 from projections.document.search import DocumentUsers
 from projections.errors import ViewUnavailable
 from projections.relational.queries import RelationalUsers
@@ -201,3 +203,13 @@ async def test_projections_tells_how_the_views_are_doing(site: Site) -> None:
         assert view["lagSeconds"] == 0
         assert view["rebuildProgress"] is view["lastError"] is None
         assert view["updatedAt"] is not None
+
+
+def test_a_change_whose_outcome_is_open_is_told_as_such() -> None:
+    """Not as one that did not happen: who just sends it again without a key may do it twice."""
+    lost = GraphQLError("", original_error=OutcomeUnknown("the connection broke during a COMMIT"))
+
+    told = for_client(lost, UUID(int=1))
+
+    assert told.extensions == {"code": "OUTCOME_UNKNOWN"}
+    assert "may have taken effect or not" in told.message

@@ -1,12 +1,15 @@
 """A process that registers users with idempotency keys and says what it was told: `python -m tests.system.writer`.
 
-Arguments: URL of the schema, how many callers, then the numbers of the users. Prints `NUMBER POSITION` for each that
-was acknowledged, and nothing for those that were not.
+Arguments: URL of the schema, how many callers, then the numbers of the users; or `--seconds S FIRST STEP` for FIRST,
+FIRST + STEP, ... until the time is over. Prints `NUMBER POSITION` for each that was acknowledged, and nothing for those
+that were not.
 """
 
 import asyncio
+import itertools
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -44,5 +47,13 @@ async def write(url: str, callers: int, numbers: Iterator[int]) -> None:
     await database.close()
 
 
+def numbers_of(arguments: list[str]) -> Iterator[int]:
+    """The numbers that the arguments ask for."""
+    if arguments[:1] != ["--seconds"]:
+        return map(int, arguments)
+    end, (first, step) = time.monotonic() + float(arguments[1]), map(int, arguments[2:])
+    return itertools.takewhile(lambda _: time.monotonic() < end, itertools.count(first, step))
+
+
 if __name__ == "__main__":
-    asyncio.run(write(sys.argv[1], int(sys.argv[2]), iter([int(number) for number in sys.argv[3:]])))
+    asyncio.run(write(sys.argv[1], int(sys.argv[2]), numbers_of(sys.argv[3:])))

@@ -1,0 +1,66 @@
+"""One command on a user with a long history, beside one on a user with a short one: whether snapshots would pay.
+
+A command reads the user's whole stream, opens and folds it, decides, and appends. What a snapshot could save is at most
+the difference between the two. A user changes a few times a year, so a stream of 1,000 events is far beyond any.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from uuid import UUID
+
+from benchmarks.append import registration
+from benchmarks.bench import Bench
+from benchmarks.measure import Measured, Work, measure
+from events.catalogue import Origin
+from events.user import Update, account_of
+
+SHORT, LONG = 10, 1_000
+COMMANDS = 20
+"""In a round. They make streams longer: the long one by a tenth until the end; of the short ones there are so many that
+each gets one event a round."""
+RUNS = 4
+
+names = itertools.count()
+
+
+async def streams(bench: Bench) -> list[Measured]:
+    """Commands a second, one after the other, and of these the reading and folding by itself."""
+    on = f"on {SHORT} events"
+    short = await asyncio.gather(*(_stream(bench, SHORT) for _ in range(COMMANDS)))
+    long = [await _stream(bench, LONG)] * COMMANDS
+    return [
+        await measure(f"a command on {LONG:,} events", _commands(bench, long), on, _commands(bench, short), RUNS),
+        await measure(f"reading and folding {LONG:,} events", _reads(bench, long), on, _reads(bench, short), RUNS),
+    ]
+
+
+async def _stream(bench: Bench, events: int) -> UUID:
+    """A user with so many events."""
+    user_id = (await bench.commands.register(registration(), Origin())).user_id
+    for _ in range(events - 1):
+        await _change(bench, user_id)
+    return user_id
+
+
+async def _change(bench: Bench, user_id: UUID) -> None:
+    update = Update(name=f"Name {next(names)}", attributes={"note": "x" * 160})
+    await bench.commands.change(user_id, update, Origin())
+
+
+def _commands(bench: Bench, users: Sequence[UUID]) -> Work:
+    async def work() -> int:
+        for user_id in users:
+            await _change(bench, user_id)
+        return len(users)
+
+    return work
+
+
+def _reads(bench: Bench, users: Sequence[UUID]) -> Work:
+    async def work() -> int:
+        for user_id in users:
+            account_of((await bench.store.read_stream(user_id)).events)
+        return len(users)
+
+    return work

@@ -1,0 +1,70 @@
+"""A MySQL server of one test's own, to be stopped, killed and started again."""
+
+import logging
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollcall.embedded.launch import free_port
+from rollcall.embedded.mysql import MysqlServer, prepare
+from rollcall.embedded.process import Child, spawn
+from rollcall.embedded.sources import Sources
+from tests.log import eventually
+
+ENDS_SECONDS = 20.0
+ANSWERS_SECONDS = 60.0
+
+
+@dataclass
+class Mysqld:
+    """One data directory and one port, through all its lives."""
+
+    server: MysqlServer
+    port: int
+    child: Child
+
+    @property
+    def url(self) -> str:
+        """Where it is, in every life."""
+        return self.server.url(self.port)
+
+    def pause(self) -> None:
+        """It keeps its connections and answers nothing."""
+        self.child.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on where it was."""
+        self.child.popen.send_signal(signal.SIGCONT)
+
+    async def end(self, how: signal.Signals) -> None:
+        """Send the signal and wait until it is gone."""
+        self.child.popen.send_signal(how)
+
+        async def ended() -> bool:
+            return self.child.ended()
+
+        await eventually(ended, within=ENDS_SECONDS)
+
+    async def start(self) -> None:
+        """Another life; waits until it takes work."""
+        self.child = spawn(self.server.command(self.port), self.server.log)
+        await self.answers()
+
+    async def answers(self) -> None:
+        """Wait until it takes work."""
+
+        async def untroubled() -> bool:
+            assert not self.child.ended(), self.child.last_lines()
+            return await self.server.trouble(self.port) is None
+
+        await eventually(untroubled, within=ANSWERS_SECONDS)
+
+
+async def own_mysqld(directory: Path) -> Mysqld:
+    """A new one; whoever asks for it must end it."""
+    server = await prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
+    port = free_port()
+    mysqld = Mysqld(server, port, spawn(server.command(port), server.log))
+    await mysqld.answers()
+    return mysqld
