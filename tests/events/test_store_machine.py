@@ -36,7 +36,7 @@ from tests.events.model import Sent, World, check_answer, person_of
 from tests.events.tampering import silently
 from tests.log import NOBODY, Log, wire
 
-EXAMPLES = 35
+EXAMPLES = 20
 STEPS = 25
 STATEMENTS = 12
 """A batch has about so many, from BEGIN to COMMIT."""
