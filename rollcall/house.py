@@ -79,8 +79,8 @@ class House:
         """The views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
 
-    def projector(self, view: str) -> Projector:
-        """The projector of a view."""
+    def projector(self, view: str, applied: Callable[[int, float], None]) -> Projector:
+        """The projector of a view; `applied` is told of each batch: how many events, in how many seconds."""
         return Projector(
             view=self.views[view],
             store=self.store,
@@ -88,6 +88,8 @@ class House:
             database=self.database,
             process=f"{socket.gethostname()}:{os.getpid()}",
             clock=time.monotonic,
+            quarantine_limit=self.settings.quarantine_limit,
+            applied=applied,
         )
 
     @asynccontextmanager
@@ -157,8 +159,12 @@ async def when_possible(work: Callable[[], Awaitable[object]]) -> None:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, report: Callable[[str], None], *, idle_seconds: int | None = None
+) -> AsyncIterator[House]:
     """The house that the settings describe, with its private servers if it has no others.
+
+    `idle_seconds` is what MySQL grants to each of its sessions: see `Database.at`.
 
     Raises:
         BadSettings: a key is missing.
@@ -166,7 +172,7 @@ async def open_house(settings: Settings, report: Callable[[str], None]) -> Async
     """
     keys = keys_of(settings)
     async with _addresses(settings, report) as addresses:
-        database = Database.at(Address.parse(addresses.mysql_url), size=32)
+        database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
         mongo = MongoClient(addresses.mongo_url)
         try:
             yield House(settings, keys, database, mongo)
