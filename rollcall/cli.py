@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -21,12 +22,13 @@ from rollcall.operations import (
     import_file,
     rebuild_view,
     rotate_keys,
-    show_status,
 )
+from rollcall.quarantine_operations import drop_quarantined, list_quarantine, retry_quarantined
 from rollcall.running import run
 from rollcall.serving import project
 from rollcall.serving import serve as run_api
 from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.status_operations import show_status
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
 
 app = typer.Typer(
@@ -40,6 +42,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+quarantine = typer.Typer(
+    help="Users that a view has set aside, because one of their events cannot be applied to it.\n\n"
+    "Their later events are held, everybody else's flow on. Nothing is lost: it is all in the log. Whoever is deleted "
+    "is forgotten by the view all the same, and leaves the quarantine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(quarantine, name="quarantine")
 
 
 class ViewName(StrEnum):
@@ -77,15 +89,54 @@ def serve() -> None:
 def projector(view: View) -> None:
     """Keep one view in step with the log, until it is told to stop.
 
-    Of several projectors of one view, one works and the others stand by. Exit code 3: the view is FAULTED.
+    Of several projectors of one view, one works and the others stand by; one of them takes over within 5 s when the
+    first ends, is killed, hangs, or loses MySQL. Exit code 3: the view is FAULTED.
     """
     run(_finally_ok(project(_settings(f"projector-{view}"), view)), when_stopped=exits.OK)
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
-    """Show how the projections are doing: state, position, lag, last error. Exit code 1 unless all are live."""
-    run(show_status(_settings("status"), as_json=as_json))
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how the projections are doing.
+
+    For each: its state, where it and the log are, how far it is behind, when its position last moved and when its
+    projector was last heard, which processes work and stand by, how many users are in quarantine, and the last error.
+    Exit code 1 unless all are LIVE and nobody is in quarantine.
+    """
+    settings = _settings("status")
+    run(show_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
+
+
+@quarantine.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show who is set aside in which view, at which position, and why. Nothing personal is shown."""
+    run(list_quarantine(_settings("quarantine"), as_json=as_json))
+
+
+@quarantine.command()
+def retry(
+    view: View,
+    users: Annotated[list[UUID] | None, typer.Argument(metavar="[USER]...", help="Ids; everyone if not given.")] = None,
+) -> None:
+    """Read the whole stream of a user from the log again, and bring the view's user to the present.
+
+    Do so when what was broken has been mended: the log, a key, the view's database, or the program. The projector may
+    go on meanwhile. Exit code 1: somebody still cannot be applied, and stays in quarantine.
+    """
+    run(retry_quarantined(_settings("quarantine"), view, users or ()))
+
+
+@quarantine.command()
+def drop(view: View, user: Annotated[UUID, typer.Argument(help="Id of the user.")]) -> None:
+    """Accept that the view does not follow a user, until the next rebuild.
+
+    The view keeps what it has of the user, or lacks it if it has nothing. Its events are still held, and its deletion
+    is still applied; but `rollcall status` counts it no more, nor does the limit. It can be retried later.
+    """
+    run(drop_quarantined(_settings("quarantine"), view, user))
 
 
 @app.command()

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from events.appender import Appender
 from events.backoff import backoff
 from events.claims import open_claims_key
 from events.commands import UserCommands
@@ -37,6 +36,7 @@ from projections.relational.view import RelationalView
 from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
+from rollcall.metrics import MeasuredAppender, Metrics
 from rollcall.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,7 @@ class House:
         self.database = database
         self.mongo = mongo
         self.vault = Vault(keys.master, secrets.token_bytes, others=keys.other_masters)
+        self.metrics = Metrics()
         self._commands: UserCommands | None = None
 
     @property
@@ -79,17 +80,18 @@ class House:
         """The views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
 
-    def projector(self, view: str, applied: Callable[[int, float], None]) -> Projector:
-        """The projector of a view; `applied` is told of each batch: how many events, in how many seconds."""
+    def projector(self, name: str) -> Projector:
+        """The projector of a view."""
+        view = self.views[name]
         return Projector(
-            view=self.views[view],
+            view=view,
             store=self.store,
             wakeup=HeadPoll(self.store),
             database=self.database,
             process=f"{socket.gethostname()}:{os.getpid()}",
             clock=time.monotonic,
             quarantine_limit=self.settings.quarantine_limit,
-            applied=applied,
+            applied=self.metrics.applied(view.name),
         )
 
     @asynccontextmanager
@@ -130,10 +132,11 @@ class House:
         for applied in await migrate(self.database, "events", "projections"):
             log.info("migration.applied", name=applied)
         claims_key = await open_claims_key(self.database, self.vault)
+        appender = MeasuredAppender(self.database, claims_key, self.vault, now, new_id)
         self._commands = UserCommands(
             database=self.database,
             store=self.store,
-            appender=Appender(self.database, claims_key, self.vault, now, new_id),
+            appender=appender.measured_by(self.metrics),
             claims_key=claims_key,
             vault=self.vault,
             new_id=new_id,
