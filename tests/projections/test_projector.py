@@ -16,11 +16,13 @@ from events.user import Delete, Update
 from events.wakeup import HeadPoll
 from projections.document.client import Documents
 from projections.document.view import DocumentView
-from projections.errors import AheadOfLog, CheckpointMoved, ViewUnavailable
+from projections.errors import AheadOfLog, CheckpointMoved, TurnLost, ViewUnavailable
+from projections.heartbeat import Heartbeat
 from projections.projector import Projector
 from projections.quarantine import History, Quarantine, Quarantined
 from projections.reports import State
 from projections.status import ProjectionStatus, read_status
+from projections.turns import LEASE_SECONDS
 from projections.view import View
 from tests.log import NOBODY, Log, eventually
 from tests.projections.test_view_contract import folded
@@ -234,6 +236,80 @@ async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, l
     assert status.state is State.STOPPED
     assert status.lag == 1
     assert status.lag_seconds >= 0
+
+
+class Stuck(Flaky):
+    """A view whose database takes a batch and never answers."""
+
+    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_projector_that_hangs_does_not_look_caught_up(bench: Bench, log: Log) -> None:
+    """Its heart beats, and it was LIVE when it last looked: a view that lacks what is no longer new is behind."""
+    async with running(projector(Stuck(bench.view, []), log)):
+
+        async def is_(state: State) -> bool:
+            return (await status_of(log, bench.view)).state is state
+
+        await eventually(lambda: is_(State.LIVE))
+        await log.register("alice")
+        await eventually(lambda: is_(State.CATCHING_UP))
+        assert (await status_of(log, bench.view)).died is False
+
+
+async def test_a_projector_that_was_not_heard_for_its_whole_turn_begins_no_round(bench: Bench, log: Log) -> None:
+    """As after SIGSTOP and SIGCONT: the turn may be another's by now, so nothing is written before that is known."""
+    await log.register("alice")
+    seconds, work = [0.0], projector(bench.view, log)
+    async with log.database.connection() as session:
+        heartbeat = Heartbeat(bench.view.name, session, work._report, lambda: seconds[0])
+        seconds[0] += LEASE_SECONDS
+
+        with pytest.raises(TurnLost):
+            await work._work(heartbeat)
+
+    assert await bench.view.checkpoint() == 0
+
+
+async def test_a_busy_projector_keeps_its_turn(bench: Bench, log: Log) -> None:
+    """One batch takes longer than a turn lasts in silence: the heart beats meanwhile, and nobody takes over."""
+
+    class Slow(Flaky):
+        async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+            await asyncio.sleep(LEASE_SECONDS + 1.5)
+            await super().apply(events, after=after)
+
+    await log.register("alice")
+    async with running(projector(Slow(bench.view, []), log, "test:slow")):
+
+        async def works() -> bool:
+            return (await status_of(log, bench.view)).process == "test:slow"
+
+        await eventually(works)
+        async with running(projector(bench.view, log, "test:other")):
+
+            async def done() -> bool:
+                return await bench.view.checkpoint() == 1
+
+            await eventually(done)
+            status = await status_of(log, bench.view)
+            assert (status.process, status.standbys) == ("test:slow", ("test:other",))
+
+
+async def test_the_last_word_of_one_that_was_replaced_does_not_count(bench: Bench, log: Log) -> None:
+    """It says STOPPED when another one works already: the view is not stopped."""
+    async with running(projector(bench.view, log, "test:new")):
+
+        async def works() -> bool:
+            status = await status_of(log, bench.view)
+            return (status.process, status.state) == ("test:new", State.LIVE)
+
+        await eventually(works)
+        former = projector(bench.view, log, "test:former")
+        await former._farewell(State.STOPPED)
+
+        assert (await status_of(log, bench.view)).state is State.LIVE
 
 
 @dataclass
