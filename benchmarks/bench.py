@@ -26,6 +26,7 @@ class Bench:
 
     database: Database
     mongo: MongoClient
+    mongo_url: str
     store: EventStore
     commands: UserCommands
     new_id: Callable[[], UUID]
@@ -48,7 +49,7 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
             new_id=new_id,
         )
         try:
-            yield Bench(database, mongo, store, commands, new_id)
+            yield Bench(database, mongo, addresses.mongo_url, store, commands, new_id)
         finally:
             mongo.close()
             await database.close()

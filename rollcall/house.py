@@ -36,7 +36,7 @@ from projections.relational.view import RelationalView
 from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
-from rollcall.metrics import MeasuredAppender, Metrics
+from rollcall.metrics import Metrics, WatchedAppender
 from rollcall.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -61,6 +61,7 @@ class House:
         self.mongo = mongo
         self.vault = Vault(keys.master, secrets.token_bytes, others=keys.other_masters)
         self.metrics = Metrics()
+        self.poll = HeadPoll(self.store)
         self._commands: UserCommands | None = None
 
     @property
@@ -114,7 +115,7 @@ class House:
             database=self.database,
             mongo=self.mongo,
             commands=commands,
-            feed=Feed(self.store, HeadPoll(self.store)),
+            feed=Feed(self.store, self.poll),
             relational=RelationalUsers(self.database),
             documents=DocumentUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, new_id),
@@ -132,11 +133,11 @@ class House:
         for applied in await migrate(self.database, "events", "projections"):
             log.info("migration.applied", name=applied)
         claims_key = await open_claims_key(self.database, self.vault)
-        appender = MeasuredAppender(self.database, claims_key, self.vault, now, new_id)
+        appender = WatchedAppender(self.database, claims_key, self.vault, now, new_id)
         self._commands = UserCommands(
             database=self.database,
             store=self.store,
-            appender=appender.measured_by(self.metrics),
+            appender=appender.watched_by(self.metrics, self.poll.ring),
             claims_key=claims_key,
             vault=self.vault,
             new_id=new_id,

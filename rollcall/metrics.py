@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -95,12 +95,13 @@ class Metrics:
         return timed
 
 
-class MeasuredAppender(Appender):
-    """An appender that tells how long its appends took, and why some failed."""
+class WatchedAppender(Appender):
+    """An appender that tells how long its appends took and why some failed, and rings when one is there to be read."""
 
-    def measured_by(self, metrics: Metrics) -> "MeasuredAppender":
-        """Tell these metrics."""
+    def watched_by(self, metrics: Metrics, ring: Callable[[], None]) -> Self:
+        """Tell these metrics, and ring this bell."""
         self._metrics = metrics
+        self._ring = ring
         return self
 
     async def append(self, append: Append) -> Appended | Earlier:
@@ -112,6 +113,7 @@ class MeasuredAppender(Appender):
             self._metrics.append_failures.labels(type(error).__name__).inc()
             raise
         self._metrics.append_seconds.observe(time.perf_counter() - began)
+        self._ring()
         return done
 
 
