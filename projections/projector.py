@@ -76,7 +76,7 @@ class Projector:
         self._meter = Meter(clock)
         self._applying = Applying(view, quarantine_limit)
         self._state = State.CATCHING_UP
-        self._position = 0
+        self._position: int | None = None
         self._quarantined = 0
         self._counted_at = float("-inf")
         self._last_error: str | None = None
@@ -164,11 +164,12 @@ class Projector:
             self._applied(applied, self._clock() - began)
             log.debug("projector.applied", view=self._view.name, after=position, events=applied)
         behind = len(events) == page or applied < len(events)
-        self._now_at(position + applied, State.CATCHING_UP if behind else State.LIVE, heartbeat)
+        position += applied
+        self._now_at(position, State.CATCHING_UP if behind else State.LIVE, heartbeat)
         if not behind:
-            head = await self._wakeup.beyond(self._position, at_most=HEARTBEAT_SECONDS)
-            if head < self._position:
-                raise AheadOfLog(self._view.name, self._position, head)
+            head = await self._wakeup.beyond(position, at_most=HEARTBEAT_SECONDS)
+            if head < position:
+                raise AheadOfLog(self._view.name, position, head)
 
     async def _count_quarantined(self) -> None:
         """Once a second, since operators change it, and while a page is divided to find who is broken."""

@@ -31,7 +31,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     view: str
     state: State
-    position: int
+    position: int | None
+    """None until the view has told it: what was reported last stays."""
     events_per_second: float
     quarantined: int
     """Users that are set aside and not dropped."""
@@ -43,10 +44,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 SAVE_REPORT = """
 INSERT INTO projectors
     (view, state, position, events_per_second, quarantined, last_error, process, heartbeat_at, progress_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) AS new
+VALUES (%s, %s, COALESCE(%s, 0), %s, %s, %s, %s, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) AS new
 ON DUPLICATE KEY UPDATE
-    progress_at = IF(projectors.position = new.position, projectors.progress_at, new.progress_at),
-    state = new.state, position = new.position, events_per_second = new.events_per_second,
+    progress_at = IF(projectors.position = COALESCE(%s, projectors.position), projectors.progress_at, new.progress_at),
+    position = COALESCE(%s, projectors.position), state = new.state, events_per_second = new.events_per_second,
     quarantined = new.quarantined, last_error = new.last_error, process = new.process, heartbeat_at = new.heartbeat_at
 """
 # Not of a process that another one has replaced: that one's word counts.
@@ -88,6 +89,8 @@ async def save_report(connection: Connection, report: Report) -> None:
             report.quarantined,
             report.last_error,
             report.process,
+            report.position,
+            report.position,
         ),
     )
 

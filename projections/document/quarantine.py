@@ -28,7 +28,7 @@ def as_documents(quarantine: Quarantine) -> list[Document]:
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """Tell what MongoDB, or its driver, does not take, by codes alone: messages quote values.
+    """Tell what MongoDB, or its driver, does not take, by codes alone: messages quote values, which no log may show.
 
     Raises:
         RefusedValue: a write failed for another reason than that MongoDB is away or that a guard did not hold.
@@ -38,14 +38,14 @@ def refusals_told() -> Iterator[None]:
         yield
     except BulkWriteError as error:
         if (codes := _codes(error)) & TRANSIENT:
-            raise ViewUnavailable(f"MongoDB: a write failed with error {codes}") from error
-        raise RefusedValue(f"MongoDB refuses it with error {codes}") from error
+            raise ViewUnavailable(f"MongoDB: a write failed with error {codes}") from None
+        raise RefusedValue(f"MongoDB refuses it with error {codes}") from None
     except OperationFailure as error:
         if error.code in TRANSIENT | REFUSED:
             raise
-        raise RefusedValue(f"MongoDB refuses it with error {error.code}") from error
+        raise RefusedValue(f"MongoDB refuses it with error {error.code}") from None
     except (BSONError, DocumentTooLarge, OverflowError) as error:
-        raise RefusedValue(f"it is no document that MongoDB can hold ({type(error).__name__})") from error
+        raise RefusedValue(f"it is no document that MongoDB can hold ({type(error).__name__})") from None
 
 
 def _codes(error: BulkWriteError) -> set[int]:

@@ -89,7 +89,7 @@ async def _add(source: Source, tables: Tables) -> None:
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """Tell what MySQL does not take by its code alone: its messages quote values.
+    """Tell what MySQL does not take by its code alone: its messages quote values, which no log may show.
 
     Raises:
         RefusedValue: a statement failed for another reason than that MySQL is away or a table is gone.
@@ -100,7 +100,7 @@ def refusals_told() -> Iterator[None]:
         code = error.args[0] if error.args else 0
         if code == NO_SUCH_TABLE:
             raise
-        raise RefusedValue(f"MySQL refuses it with error {code}") from error
+        raise RefusedValue(f"MySQL refuses it with error {code}") from None
 
 
 def _text(value: object) -> str:

@@ -272,6 +272,21 @@ async def test_a_projector_that_was_not_heard_for_its_whole_turn_begins_no_round
     assert await bench.view.checkpoint() == 0
 
 
+async def test_a_projector_that_begins_does_not_report_a_position_that_it_does_not_know(bench: Bench, log: Log) -> None:
+    """Its view is away: what was reported last stays, rather than a view at position 0, far behind."""
+    for number in range(3):
+        await log.register(f"user{number}")
+
+    async def at(position: int, process: str) -> bool:
+        status = await status_of(log, bench.view)
+        return (status.position, status.process) == (position, process)
+
+    async with running(projector(bench.view, log, "test:first")):
+        await eventually(lambda: at(3, "test:first"))
+    async with running(projector(Away(bench.view, []), log, "test:second")):
+        await eventually(lambda: at(3, "test:second"))
+
+
 async def test_a_busy_projector_keeps_its_turn(bench: Bench, log: Log) -> None:
     """One batch takes longer than a turn lasts in silence: the heart beats meanwhile, and nobody takes over."""
 
