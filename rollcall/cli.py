@@ -3,19 +3,18 @@
 import getpass
 import sys
 from collections.abc import Awaitable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from events.chain import Mark
 from graph.schema import make_schema
 from rollcall import exits
+from rollcall.arguments import Json, View
+from rollcall.arguments import settings_for as _settings
 from rollcall.dev import dev as run_dev
 from rollcall.log_operations import export_to, restore_from, show_head, verify_chain
-from rollcall.logs import configure_logging
 from rollcall.operations import (
     add_admin,
     change_password,
@@ -23,11 +22,10 @@ from rollcall.operations import (
     rebuild_view,
     rotate_keys,
 )
-from rollcall.quarantine_operations import drop_quarantined, list_quarantine, retry_quarantined
+from rollcall.quarantine_commands import quarantine
 from rollcall.running import run
 from rollcall.serving import project
 from rollcall.serving import serve as run_api
-from rollcall.settings import BadSettings, Settings, load_settings
 from rollcall.status_operations import show_status
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
 
@@ -44,25 +42,7 @@ app = typer.Typer(
 )
 
 
-quarantine = typer.Typer(
-    help="Users that a view has set aside, because one of their events cannot be applied to it.\n\n"
-    "Their later events are held, everybody else's flow on. Nothing is lost: it is all in the log. Whoever is deleted "
-    "is forgotten by the view all the same, and leaves the quarantine.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(quarantine, name="quarantine")
-
-
-class ViewName(StrEnum):
-    """The views, as the command line calls them."""
-
-    MYSQL = "mysql"
-    MONGO = "mongo"
-
-
-View = Annotated[ViewName, typer.Argument(help="Which view.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 @app.command()
@@ -108,35 +88,6 @@ def status(
     """
     settings = _settings("status")
     run(show_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
-
-
-@quarantine.command("list")
-def list_(as_json: Json = False) -> None:
-    """Show who is set aside in which view, at which position, and why. Nothing personal is shown."""
-    run(list_quarantine(_settings("quarantine"), as_json=as_json))
-
-
-@quarantine.command()
-def retry(
-    view: View,
-    users: Annotated[list[UUID] | None, typer.Argument(metavar="[USER]...", help="Ids; everyone if not given.")] = None,
-) -> None:
-    """Read the whole stream of a user from the log again, and bring the view's user to the present.
-
-    Do so when what was broken has been mended: the log, a key, the view's database, or the program. The projector may
-    go on meanwhile. Exit code 1: somebody still cannot be applied, and stays in quarantine.
-    """
-    run(retry_quarantined(_settings("quarantine"), view, users or ()))
-
-
-@quarantine.command()
-def drop(view: View, user: Annotated[UUID, typer.Argument(help="Id of the user.")]) -> None:
-    """Accept that the view does not follow a user, until the next rebuild.
-
-    The view keeps what it has of the user, or lacks it if it has nothing. Its events are still held, and its deletion
-    is still applied; but `rollcall status` counts it no more, nor does the limit. It can be retried later.
-    """
-    run(drop_quarantined(_settings("quarantine"), view, user))
 
 
 @app.command()
@@ -285,16 +236,6 @@ def schema() -> None:
 def main() -> None:
     """The console script."""
     app()
-
-
-def _settings(process: str) -> Settings:
-    try:
-        settings = load_settings()
-    except BadSettings as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(exits.BAD_INPUT) from None
-    configure_logging(settings, process)
-    return settings
 
 
 def _path(file: Path) -> Path | None:

@@ -154,8 +154,10 @@ async def _answers(client: aiohttp.ClientSession, settings: Settings) -> bool:
 
 
 async def _live(house: House, running: dict[str, int]) -> bool:
+    """Also if another projector is at work already: then those started here stand by."""
     return all(
-        status.state is State.LIVE and status.process.endswith(f":{running.get(status.name)}")
+        status.state is State.LIVE
+        and any(process.endswith(f":{running.get(status.name)}") for process in (status.process, *status.standbys))
         for status in await read_status(house.database)
     )
 
