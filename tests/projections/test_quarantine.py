@@ -1,5 +1,6 @@
 """An event that cannot be applied stops its own user in its own view, and nobody else; and nothing of it is lost."""
 
+import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -240,7 +241,7 @@ async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: L
         await lost_row(bench, log, user_id)
 
     with pytest.raises(QuarantineFull, match=r"before position 6, .*expected version 1, found 2.*2 users"):
-        await projector(bench.view, log, quarantine_limit=2).run()
+        await asyncio.wait_for(projector(bench.view, log, quarantine_limit=2).run(), timeout=20)
 
     status = await status_of(log, bench.view)
     assert status.state is State.FAULTED
