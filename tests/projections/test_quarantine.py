@@ -137,6 +137,28 @@ async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Ben
     assert await bench.users() == folded(await log.all())
 
 
+async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench: Bench, log: Log) -> None:
+    """A projector comes by with the user's next event right after the release has read the log: it is applied once."""
+    _, bob, _ = await three_users(log)
+    await bench.view.apply((await log.all())[:1], after=0)
+    await bench.view.set_aside(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await rename(log, bob, "Bobby")
+    events = await log.all()
+    projecting: list[asyncio.Task[None]] = []
+
+    async def history(user_id: UUID, up_to: int) -> list[Recorded]:
+        read = await log.store.read_user(user_id, up_to)
+        if not projecting:
+            projecting.append(asyncio.create_task(bench.view.apply(events[2:], after=2)))
+            await asyncio.wait(projecting, timeout=0.3)
+        return read
+
+    await bench.view.release(bob, history)
+    await asyncio.gather(*projecting)
+
+    assert await bench.users() == folded(events)
+
+
 @pytest.mark.parametrize(("poison", "error"), [(refused_value, RefusedValue), (damaged_data, DamagedEvent)])
 async def test_a_user_that_is_still_broken_stays_where_it_is(
     bench: Bench, log: Log, poison: Poison, error: type[Exception]
