@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from events.errors import UnreadableEvent
+from events.errors import DamagedEvent, UnreadableEvent
 from events.upcasters import UPCASTERS, Upcasters, upcast
 
 JSON = Any
@@ -109,6 +109,16 @@ class Forgotten(Event, frozen=True, omit_defaults=True):
     """
 
 
+class Damaged(Event, frozen=True):
+    """What a reader that goes on past damage finds in place of an event of which it cannot tell what it said.
+
+    Never stored, and never taken for nothing: `evolve` raises on it.
+    """
+
+    reason: str
+    """Of the damage; nothing personal."""
+
+
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__: cls for cls in (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
 }
@@ -176,7 +186,8 @@ def decode(
     """The event, the names of the fields that it set, and its origin. `stored` has been opened, unless `forgotten`.
 
     Raises:
-        UnreadableEvent: the type is unknown, the form is newer than this program, or the data is damaged.
+        UnreadableEvent: the type is unknown, or the form is newer than this program.
+        DamagedEvent: the data is not what was stored.
     """
     cls = EVENT_TYPES.get(stored.type)
     if cls is None:
@@ -185,16 +196,16 @@ def decode(
         origin = msgspec.json.decode(stored.metadata, type=Origin)
         if not 1 <= origin.schema <= newest:
             raise UnreadableEvent(position, f"stored form {origin.schema}, this program reads forms 1 to {newest}")
-        values: dict[str, JSON] = msgspec.json.decode(stored.data)
+        values = msgspec.json.decode(stored.data, type=dict[str, JSON])
         if stored.personal and not forgotten:
-            values |= msgspec.json.decode(stored.personal)
+            values |= msgspec.json.decode(stored.personal, type=dict[str, JSON])
         values = upcast(stored.type, values, origin.schema, newest, upcasters)
         fields: Sequence[str] = values.pop("fields")
         if forgotten and cls is not UserDeleted:
             return Forgotten(), tuple(fields), origin
         return msgspec.convert(values, cls), tuple(fields), origin
     except (msgspec.MsgspecError, KeyError) as error:
-        raise UnreadableEvent(position, f"damaged {stored.type}: {error}") from error
+        raise DamagedEvent(position, f"damaged {stored.type}: {error}") from error
 
 
 def _text(value: object) -> str:

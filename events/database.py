@@ -38,6 +38,9 @@ ANSWER_SECONDS: Final = 40.0
 and waits for a lock for 10 s, so one that takes longer is at a server that answers nothing, and its connection is as
 good as lost."""
 
+# Between two statements, in the middle of one, and in the middle of its answer.
+PATIENCE = ", wait_timeout = {seconds}, net_read_timeout = {seconds}, net_write_timeout = {seconds}"
+
 # Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
 # out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
 TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
@@ -160,9 +163,17 @@ class Database:
         self._acquire_timeout = acquire_timeout
 
     @classmethod
-    def at(cls, address: Address, *, size: int = 10, acquire_timeout: float = 5.0) -> Self:
-        """A pool of up to `size` connections, made as they are needed; waiting for one is limited, in seconds."""
-        pool = Pool(minsize=0, maxsize=size, pool_recycle=600, **_driver_arguments(address))
+    def at(
+        cls, address: Address, *, size: int = 10, acquire_timeout: float = 5.0, idle_seconds: int | None = None
+    ) -> Self:
+        """A pool of up to `size` connections, made as they are needed; waiting for one is limited, in seconds.
+
+        With `idle_seconds` the server ends a session, and rolls back what it has open, once it has heard nothing from
+        it for so long, as from a process that was stopped or a machine that vanished. Without, its own hours hold. The
+        pool hands out no session that has rested for so long that the server might be ending it.
+        """
+        recycle = 600 if idle_seconds is None else idle_seconds - 1
+        pool = Pool(minsize=0, maxsize=size, pool_recycle=recycle, **_driver_arguments(address, idle_seconds))
         return cls(address, pool, acquire_timeout)
 
     @asynccontextmanager
@@ -219,10 +230,10 @@ class Database:
             return await connection.execute(sql, arguments)
 
     @asynccontextmanager
-    async def dedicated(self) -> AsyncIterator[Connection]:
-        """A session outside the pool, for what belongs to a session: a named lock."""
+    async def dedicated(self, *, idle_seconds: int | None = None) -> AsyncIterator[Connection]:
+        """A session outside the pool, for what belongs to a session: a named lock. `idle_seconds` is as in `at`."""
         with _translated():
-            driver = await self._connecting(connect(**_driver_arguments(self.address)))
+            driver = await self._connecting(connect(**_driver_arguments(self.address, idle_seconds)))
             try:
                 yield Connection(driver)
             finally:
@@ -291,7 +302,8 @@ def _is_outage(error: errors.MySQLError) -> bool:
     return client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError)
 
 
-def _driver_arguments(address: Address) -> dict[str, Any]:
+def _driver_arguments(address: Address, idle_seconds: int | None) -> dict[str, Any]:
+    patience = "" if idle_seconds is None else PATIENCE.format(seconds=int(idle_seconds))
     return {
         "host": address.host,
         "port": address.port,
@@ -301,6 +313,6 @@ def _driver_arguments(address: Address) -> dict[str, Any]:
         "charset": "utf8mb4",
         "autocommit": True,
         "binary_prefix": True,
-        "init_command": SESSION,
+        "init_command": SESSION + patience,
         "connect_timeout": 5,
     }

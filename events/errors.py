@@ -16,6 +16,7 @@ EventsError
  ├─ BadExport              a file to restore from is not what was exported; says which line
  ├─ LogNotEmpty            a log can be restored into an empty one only
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
+ │   └─ DamagedEvent       what one event says, or the key of its user, was altered or lost
  └─ Rejected               the user aggregate refused a command; says why, field by field
 """
 
@@ -135,6 +136,10 @@ class UnreadableEvent(EventsError):
         super().__init__(f"event at position {position} cannot be read: {reason}")
         self.position = position
         self.reason = reason
+
+
+class DamagedEvent(UnreadableEvent):
+    """This event was altered, or the key of its user is lost or altered: the trouble of one user, in any release."""
 
 
 class Reason(StrEnum):

@@ -7,9 +7,9 @@ from uuid import UUID
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from events.catalogue import Recorded, Stored, decode
+from events.catalogue import Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
 from events.database import Row, Source
-from events.errors import PositionGap, UnreadableEvent
+from events.errors import DamagedEvent, DamagedKey, PositionGap
 from events.vault import UserKey, Vault, place_of
 
 # The key comes with the event, in one statement and so from one moment: between two, the user could be deleted.
@@ -53,6 +53,14 @@ class EventStore:
         rows = await self._source.fetch_all(READ_STREAM, (stream_id.bytes,))
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
 
+    async def read_user(self, stream_id: UUID, up_to: int) -> list[Recorded]:
+        """One user's events up to and including a position.
+
+        Raises:
+            UnreadableEvent, DamagedKey: as `read_stream`.
+        """
+        return await self.read_streams([stream_id], up_to=up_to)
+
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order."""
         wanted = [stream_id.bytes for stream_id in stream_ids]
@@ -75,35 +83,70 @@ class EventStore:
         _check_dense(after, [row[0] for row in rows])
         return [self._recorded(row) for row in rows]
 
+    async def read_past_damage(self, *, after: int, limit: int) -> list[Recorded]:
+        """As `read_all`, for who tells the trouble of one user from that of all: what is damaged is there as `Damaged`.
+
+        A deletion is one however damaged it is, and what a deleted user's event said is forgotten, damaged or not.
+
+        Raises:
+            PositionGap: as `read_all`.
+            UnreadableEvent: an event comes from a newer release, which concerns every user.
+        """
+        rows = await self._source.fetch_all(READ_ALL, (after, limit))
+        _check_dense(after, [row[0] for row in rows])
+        return [self._recorded_or_damaged(row) for row in rows]
+
+    def _recorded_or_damaged(self, row: Row) -> Recorded:
+        try:
+            return self._recorded(row)
+        except (DamagedEvent, DamagedKey) as error:
+            return _as_recorded(row, _left_of(row, error), (), Origin())
+
     def _recorded(self, row: Row) -> Recorded:
-        position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at, *_ = row
+        position, stream_id, version, _, type_, data, personal, metadata, *_ = row
         key = self._key(row)
         if personal is not None and key is not None:
             personal = _opened(key, personal, place_of(UUID(bytes=stream_id), version, type_), position)
-        stored = Stored(type_, data, personal, metadata)
-        event, fields, origin = decode(stored, position, forgotten=key is None)
-        return Recorded(
-            position=position,
-            stream_id=UUID(bytes=stream_id),
-            version=version,
-            event_id=UUID(bytes=event_id),
-            type=type_,
-            event=event,
-            fields=fields,
-            origin=origin,
-            recorded_at=_aware(recorded_at),
-        )
+        return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=key is None))
 
     def _key(self, row: Row) -> UserKey | None:
         """The key of the row's user; None if it was destroyed.
 
         Raises:
-            UnreadableEvent: it is lost, which is not the same.
+            DamagedEvent: it is lost, which is not the same.
+            DamagedKey: it was altered.
         """
         position, stream_id, *_, has_row, wrapped, master_key_id = row
         if not has_row:
-            raise UnreadableEvent(position, "the key of its user is lost; restore user_keys from a backup")
+            raise DamagedEvent(position, "the key of its user is lost; restore user_keys from a backup")
         return None if wrapped is None else self._vault.key_of(UUID(bytes=stream_id), wrapped, master_key_id)
+
+
+def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
+    position, stream_id, version, event_id, type_, _, _, _, recorded_at, *_ = row
+    return Recorded(
+        position=position,
+        stream_id=UUID(bytes=stream_id),
+        version=version,
+        event_id=UUID(bytes=event_id),
+        type=type_,
+        event=event,
+        fields=fields,
+        origin=origin,
+        recorded_at=_aware(recorded_at),
+    )
+
+
+def _left_of(row: Row, error: DamagedEvent | DamagedKey) -> Event:
+    """What can still be said of an event that is damaged: the columns beside what it says are."""
+    _, _, _, _, type_, _, _, _, _, has_key, wrapped, _ = row
+    if type_ == UserDeleted.__name__:
+        return UserDeleted()
+    return Forgotten() if has_key and wrapped is None else Damaged(_reason(error))
+
+
+def _reason(error: DamagedEvent | DamagedKey) -> str:
+    return error.reason if isinstance(error, DamagedEvent) else "the key of its user was altered"
 
 
 def _check_dense(after: int, positions: Sequence[int]) -> None:
@@ -116,7 +159,7 @@ def _opened(key: UserKey, sealed: bytes, place: bytes, position: int) -> bytes:
     try:
         return key.open(sealed, place)
     except InvalidTag:
-        raise UnreadableEvent(position, "its personal data was altered or moved") from None
+        raise DamagedEvent(position, "its personal data was altered or moved") from None
 
 
 def _aware(moment: datetime) -> datetime:

@@ -15,6 +15,7 @@ import msgspec
 from events import rules
 from events.catalogue import (
     JSON,
+    Damaged,
     Event,
     Forgotten,
     PasswordChanged,
@@ -25,7 +26,7 @@ from events.catalogue import (
     UserRegistered,
     UserUpdated,
 )
-from events.errors import Problem, Reason, Rejected, UnreadableEvent
+from events.errors import DamagedEvent, Problem, Reason, Rejected
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,8 +120,10 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
     """The user after one more of its events; None once deleted.
 
     Raises:
-        UnreadableEvent: the event is not the stream's first, yet there is no user before it.
+        DamagedEvent: what the event said is not known, or it is not the stream's first and there is no user before it.
     """
+    if isinstance(recorded.event, Damaged):
+        raise DamagedEvent(recorded.position, recorded.event.reason)
     if isinstance(recorded.event, Forgotten):
         return None
     if isinstance(recorded.event, UserRegistered):
@@ -128,7 +131,7 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
     if user is None and isinstance(recorded.event, UserDeleted):
         return None
     if user is None:
-        raise UnreadableEvent(recorded.position, f"{recorded.type} of a user that is not registered")
+        raise DamagedEvent(recorded.position, f"{recorded.type} of a user that is not registered")
     match recorded.event:
         case UserDeleted():
             return None

@@ -115,6 +115,7 @@ class Projection:
     lag: int = strawberry.field(description="Events behind the head of the log.")
     lag_seconds: float = strawberry.field(description="Age of the oldest event that the view lacks.")
     events_per_second: float = strawberry.field(description="Events applied a second, over the last seconds.")
+    quarantined: int = strawberry.field(description="Users set aside because of events that cannot be applied.")
     rebuild_progress: float | None = strawberry.field(description="Between 0 and 1 while a rebuild runs, else null.")
     last_error: str | None = strawberry.field(description="What the projector is waiting for or stopped at.")
     updated_at: datetime | None = strawberry.field(description="When its projector last reported.")
@@ -130,6 +131,7 @@ class Projection:
             lag=source.lag,
             lag_seconds=source.lag_seconds,
             events_per_second=source.events_per_second,
+            quarantined=source.quarantined,
             rebuild_progress=source.rebuild_progress,
             last_error=source.last_error,
             updated_at=source.updated_at,

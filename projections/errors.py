@@ -5,6 +5,10 @@ ProjectionError
  ├─ ViewMissing       the view's table or collection is gone; it can be made anew from the log
  ├─ CheckpointMoved   somebody else has written this view meanwhile
  ├─ OutOfStep         the view lacks earlier events of a user
+ ├─ RefusedValue      the view's database does not take what an event makes of a user
+ ├─ QuarantineFull    more users are broken than may be set aside
+ ├─ NotQuarantined    the view has not set this user aside
+ ├─ TurnLost          another projector may be at work on the view by now
  ├─ AheadOfLog        the view has seen events that the log does not hold
  ├─ ViewRefused       the view's database does not let this program in
  ├─ RebuildRunning    another process is rebuilding this view
@@ -43,6 +47,34 @@ class OutOfStep(ProjectionError):
         super().__init__(
             f"user {user_id} at position {position}: expected version {expected}, found {found}; rebuild the view"
         )
+
+
+class RefusedValue(ProjectionError):
+    """A row or document is too large, or holds what the database cannot. Carries codes only: values are personal."""
+
+
+class QuarantineFull(ProjectionError):
+    """So many broken users are no accident of one: something is wrong with the view or with the log."""
+
+    def __init__(self, view: str, position: int, reason: str, limit: int) -> None:
+        super().__init__(
+            f"{view} stopped before position {position}, which cannot be applied ({reason}): "
+            f"{limit} users, as many as may be, are in quarantine already"
+        )
+
+
+class NotQuarantined(ProjectionError):
+    """There is nothing to retry or to drop."""
+
+    def __init__(self, view: str, user_id: UUID) -> None:
+        super().__init__(f"user {user_id} is not in the quarantine of {view}")
+
+
+class TurnLost(ProjectionError):
+    """This process could not report for so long that the server may have given its turn to another."""
+
+    def __init__(self, view: str, seconds: float) -> None:
+        super().__init__(f"no report of {view} was taken for {seconds:.1f} s: the turn may be another's by now")
 
 
 class AheadOfLog(ProjectionError):

@@ -1,17 +1,23 @@
 """The loop that keeps one view in step with the log.
 
-    waiting for its turn ──▶ catching up ◀──▶ live
-            ▲                    │              │
-            └── a database is away, wait ───────┤
-                                                └──▶ faulted (ends)
+    standing by ──▶ catching up ◀──▶ live
+         ▲               │             │
+         ├── the turn is lost ─────────┤
+         └── MySQL is away, wait ──────┤
+                                       └──▶ faulted (ends)
 
 Each round asks the view itself where it is, reads the log from there, and applies what it read together with the new
 checkpoint. Nothing is remembered between rounds, so a crash, a lost connection, or a rebuild that puts another table in
 place are all met in the same way: by asking again.
+
+Several processes may run a projector of one view. One has the turn, the others stand by. One that lost its turn without
+learning it, as when it was stopped and woken up, is kept from writing three times over: it begins no round when it has
+not been heard for as long as the turn lasts, what it still does is refused by the view's compare-and-set, and the
+session that would tell the others of it is gone.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,28 +29,30 @@ from events.database import Connection, Database
 from events.errors import DatabaseUnavailable
 from events.store import EventStore
 from events.wakeup import Wakeup
-from projections.errors import AheadOfLog, CheckpointMoved, ViewMissing, ViewUnavailable
+from projections.errors import AheadOfLog, CheckpointMoved, TurnLost, ViewMissing, ViewUnavailable
+from projections.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from projections.meter import Meter
-from projections.reports import Report, State, save_report
-from projections.turns import turn
+from projections.poison import BATCH_EVENTS, Applying
+from projections.quarantine import troubled
+from projections.reports import Report, State, remove_standby, save_last_word, save_standby
+from projections.turns import lease
 from projections.view import View
 
 log = structlog.get_logger(__name__)
 
-BATCH_EVENTS: Final = 500
-HEARTBEAT_SECONDS: Final = 1.0
-SETTLE_SECONDS: Final = 0.1
-"""While events flow, reports are at least this far apart."""
-TURN_SECONDS: Final = 2.0
-"""How long one question for the turn waits at the server before it is asked again."""
 FAREWELL_SECONDS: Final = 2.0
 
 WAITABLE = (ViewUnavailable, ViewMissing, CheckpointMoved)
-"""What passes by itself while the turn is kept; so does `DatabaseUnavailable`, but the turn goes with the session."""
+"""What passes by itself while the turn is kept."""
+TURN_ENDS = (DatabaseUnavailable, TurnLost)
+"""What takes the turn away, or leaves nobody to tell whose it is."""
 
 
 class Projector:
-    """Keeps one view in step. Several processes may run one for the same view: one works, the others stand by."""
+    """Keeps one view in step, in its turn. `applied` is called after each batch: how many events, in how many seconds.
+
+    At most `quarantine_limit` users are set aside for events that cannot be applied.
+    """
 
     def __init__(
         self,
@@ -55,18 +63,23 @@ class Projector:
         database: Database,
         process: str,
         clock: Callable[[], float],
+        quarantine_limit: int,
+        applied: Callable[[int, float], None],
     ) -> None:
         self._view = view
         self._store = store
         self._wakeup = wakeup
         self._database = database
         self._process = process
-        self._meter = Meter(clock)
         self._clock = clock
-        self._position = 0
+        self._applied = applied
+        self._meter = Meter(clock)
+        self._applying = Applying(view, quarantine_limit)
+        self._state = State.CATCHING_UP
+        self._position: int | None = None
+        self._quarantined = 0
+        self._counted_at = float("-inf")
         self._last_error: str | None = None
-        self._reported_at = float("-inf")
-        self._unreported = False
 
     async def run(self) -> None:
         """Work until cancelled. Databases that are away are waited for.
@@ -78,39 +91,96 @@ class Projector:
         while True:
             try:
                 async with self._my_turn() as session:
-                    await self._work(session)
-            except DatabaseUnavailable as error:
+                    pauses = backoff()
+                    await self._lead(session)
+            except TURN_ENDS as error:
                 await asyncio.sleep(self._wait(error, pauses))
 
-    async def _work(self, session: Connection) -> None:
-        """Keep the view in step for as long as the turn lasts."""
+    @asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[Connection]:
+        """Wait until no other process works on this view. Log it once, and report it about once a second."""
+        told = False
+
+        async def stand_by(session: Connection) -> None:
+            nonlocal told
+            await save_standby(session, self._view.name, self._process)
+            if not told:
+                log.info("projector.standby", view=self._view.name, reason="another process works on this view")
+                told = True
+
         try:
-            while True:
-                await self._follow(session)
-        except DatabaseUnavailable:
-            raise  # nobody can be told: the reports are in the same database
+            async with lease(self._database, self._view.name, standing_by=stand_by) as session:
+                log.info("projector.active", view=self._view.name)
+                await remove_standby(session, self._view.name, self._process)
+                yield session
         except asyncio.CancelledError:
-            await self._farewell(session, State.STOPPED)
+            if told:
+                await self._if_anyone_hears(remove_standby(self._database, self._view.name, self._process))
+            raise
+
+    async def _lead(self, session: Connection) -> None:
+        """Keep the view in step for as long as the turn lasts."""
+        self._state = State.CATCHING_UP
+        heartbeat = Heartbeat(self._view.name, session, self._report, self._clock)
+        try:
+            await _first_to_fail(heartbeat.run(), self._work(heartbeat))
+        except TURN_ENDS:
+            raise  # the others can tell by the silence
+        except asyncio.CancelledError:
+            await self._farewell(State.STOPPED)
             raise
         except Exception as error:
             self._last_error = f"{type(error).__name__}: {error}"
             log.exception("projector.faulted", view=self._view.name, position=self._position)
-            await self._farewell(session, State.FAULTED)
+            await self._farewell(State.FAULTED)
             raise
 
-    async def _follow(self, session: Connection) -> None:
-        """Round after round, until the view is away; then wait for it, and go on reporting meanwhile."""
+    async def _work(self, heartbeat: Heartbeat) -> None:
+        """Round after round, until the view is away; then wait for it."""
         pauses = backoff(longest=HEARTBEAT_SECONDS)
         while True:
             try:
                 await self._view.prepare()
                 while True:
-                    await self._round(session)
+                    heartbeat.check()
+                    await self._round(heartbeat)
                     pauses = backoff(longest=HEARTBEAT_SECONDS)
             except WAITABLE as error:
                 pause = self._wait(error, pauses)
-                await self._report(session, State.CATCHING_UP)
+                self._state = State.CATCHING_UP
+                heartbeat.tell()
                 await asyncio.sleep(pause)
+
+    async def _round(self, heartbeat: Heartbeat) -> None:
+        position = await self._view.checkpoint()
+        await self._count_quarantined()
+        page = self._applying.page
+        events = await self._store.read_past_damage(after=position, limit=page)
+        applied = 0
+        if events:
+            began = self._clock()
+            applied = await self._applying.apply(events, position)
+            self._meter.count(applied)
+            self._applied(applied, self._clock() - began)
+            log.debug("projector.applied", view=self._view.name, after=position, events=applied)
+        behind = len(events) == page or applied < len(events)
+        position += applied
+        self._now_at(position, State.CATCHING_UP if behind else State.LIVE, heartbeat)
+        if not behind:
+            head = await self._wakeup.beyond(position, at_most=HEARTBEAT_SECONDS)
+            if head < position:
+                raise AheadOfLog(self._view.name, position, head)
+
+    async def _count_quarantined(self) -> None:
+        """Once a second, since operators change it, and while a page is divided to find who is broken."""
+        if self._clock() - self._counted_at >= HEARTBEAT_SECONDS or self._applying.page < BATCH_EVENTS:
+            self._quarantined = troubled(await self._view.quarantine())
+            self._counted_at = self._clock()
+
+    def _now_at(self, position: int, state: State, heartbeat: Heartbeat) -> None:
+        if (position, state) != (self._position, self._state) or self._last_error:
+            heartbeat.tell()
+        self._position, self._state, self._last_error = position, state, None
 
     def _wait(self, error: Exception, pauses: Iterator[float]) -> float:
         """Say what is waited for; for how long."""
@@ -120,60 +190,39 @@ class Projector:
         self._last_error = str(error)
         return pause
 
-    async def _round(self, session: Connection) -> None:
-        position = await self._view.checkpoint()
-        events = await self._store.read_all(after=position, limit=BATCH_EVENTS)
-        if events:
-            await self._view.apply(events, after=position)
-            self._meter.count(len(events))
-            log.debug("projector.applied", view=self._view.name, after=position, events=len(events))
-        self._position, self._last_error = position + len(events), None
-        full = len(events) == BATCH_EVENTS
-        await self._report_if_due(session, State.CATCHING_UP if full else State.LIVE, moved=bool(events))
-        if not full:
-            at_most = SETTLE_SECONDS if self._unreported else HEARTBEAT_SECONDS
-            head = await self._wakeup.beyond(self._position, at_most=at_most)
-            if head < self._position:
-                raise AheadOfLog(self._view.name, self._position, head)
-
-    async def _report_if_due(self, session: Connection, state: State, *, moved: bool) -> None:
-        age = self._clock() - self._reported_at
-        if age >= (SETTLE_SECONDS if moved or self._unreported else HEARTBEAT_SECONDS):
-            await self._report(session, state)
-        else:
-            self._unreported = self._unreported or moved
-
-    async def _report(self, session: Connection, state: State) -> None:
-        """Through the session that holds the turn: if that has broken, the turn is lost and this finds out."""
-        report = Report(
+    def _report(self) -> Report:
+        return Report(
             view=self._view.name,
-            state=state,
+            state=self._state,
             position=self._position,
             events_per_second=self._meter.rate(),
+            quarantined=self._quarantined,
             last_error=self._last_error,
             process=self._process,
         )
-        await save_report(session, report)
-        self._reported_at, self._unreported = self._clock(), False
 
-    async def _farewell(self, session: Connection, state: State) -> None:
-        """Say what became of it, if there is anyone to tell."""
+    async def _farewell(self, state: State) -> None:
+        """Say what became of it, through the pool: the session may have been cut off in the middle of a report."""
+        self._state = state
+        await self._if_anyone_hears(save_last_word(self._database, self._report()))
+
+    async def _if_anyone_hears(self, last_word: Coroutine[None, None, None]) -> None:
         try:
             async with asyncio.timeout(FAREWELL_SECONDS):
-                await self._report(session, state)
+                await last_word
         except (DatabaseUnavailable, MySQLError, TimeoutError) as error:
-            log.warning("projector.report_lost", view=self._view.name, state=state, error=str(error))
+            log.warning("projector.report_lost", view=self._view.name, error=str(error))
 
-    @asynccontextmanager
-    async def _my_turn(self) -> AsyncIterator[Connection]:
-        """Wait until no other process works on this view. Log it once."""
-        told = False
-        while True:
-            async with turn(self._database, self._view.name, wait_seconds=TURN_SECONDS) as session:
-                if session is not None:
-                    log.info("projector.active", view=self._view.name)
-                    yield session
-                    return
-            if not told:
-                log.info("projector.standby", view=self._view.name, reason="another process works on this view")
-                told = True
+
+async def _first_to_fail(*works: Coroutine[None, None, None]) -> None:
+    """Do all of it, none of which ends by itself, until one fails; then end the others and raise what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

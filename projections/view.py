@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
 
 from events.catalogue import Recorded
+from projections.quarantine import History, Quarantine, Quarantined
 
 
 class View(Protocol):
@@ -35,6 +37,51 @@ class View(Protocol):
         Raises:
             CheckpointMoved: the view is not at `after`.
             OutOfStep: an event is not the next one of its user.
+            DamagedEvent: what an event said is not known.
+            RefusedValue: the view's database does not take what an event makes of its user.
+        """
+        ...
+
+    async def quarantine(self) -> Quarantine:
+        """The users whose events `apply` passes over, all but their deletion.
+
+        Raises:
+            ViewMissing, ViewUnavailable, DatabaseUnavailable: as `checkpoint`.
+        """
+        ...
+
+    async def set_aside(self, user: Quarantined) -> None:
+        """Pass over the event at `user.position` and hold what the user has after it, exactly once.
+
+        Raises:
+            CheckpointMoved: the view is not right before that event.
+        """
+        ...
+
+    async def release(self, user_id: UUID, history: History) -> None:
+        """Apply all that the log has of the user up to where the view is, and hold its events no more.
+
+        Any process may do so while a projector works on the view.
+
+        Raises:
+            NotQuarantined: the user is not set aside.
+            OutOfStep, DamagedEvent, RefusedValue: what was wrong still is; the user stays where it is.
+        """
+        ...
+
+    async def give_up(self, user_id: UUID) -> None:
+        """Leave the user in the view as it is, and count it as trouble no more; its events are still held.
+
+        Raises:
+            NotQuarantined: the user is not set aside.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Write something that any healthy database takes, where no reader sees it, and take it back.
+
+        Raises:
+            RefusedValue: it is refused, so it is not the events' fault when they are.
         """
         ...
 

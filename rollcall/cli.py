@@ -3,7 +3,6 @@
 import getpass
 import sys
 from collections.abc import Awaitable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,21 +11,22 @@ import typer
 from events.chain import Mark
 from graph.schema import make_schema
 from rollcall import exits
+from rollcall.arguments import Json, View
+from rollcall.arguments import settings_for as _settings
 from rollcall.dev import dev as run_dev
 from rollcall.log_operations import export_to, restore_from, show_head, verify_chain
-from rollcall.logs import configure_logging
 from rollcall.operations import (
     add_admin,
     change_password,
     import_file,
     rebuild_view,
     rotate_keys,
-    show_status,
 )
+from rollcall.quarantine_commands import quarantine
 from rollcall.running import run
 from rollcall.serving import project
 from rollcall.serving import serve as run_api
-from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.status_operations import show_status
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
 
 app = typer.Typer(
@@ -42,15 +42,7 @@ app = typer.Typer(
 )
 
 
-class ViewName(StrEnum):
-    """The views, as the command line calls them."""
-
-    MYSQL = "mysql"
-    MONGO = "mongo"
-
-
-View = Annotated[ViewName, typer.Argument(help="Which view.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+app.add_typer(quarantine, name="quarantine")
 
 
 @app.command()
@@ -77,15 +69,25 @@ def serve() -> None:
 def projector(view: View) -> None:
     """Keep one view in step with the log, until it is told to stop.
 
-    Of several projectors of one view, one works and the others stand by. Exit code 3: the view is FAULTED.
+    Of several projectors of one view, one works and the others stand by; one of them takes over within 5 s when the
+    first ends, is killed, hangs, or loses MySQL. Exit code 3: the view is FAULTED.
     """
     run(_finally_ok(project(_settings(f"projector-{view}"), view)), when_stopped=exits.OK)
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
-    """Show how the projections are doing: state, position, lag, last error. Exit code 1 unless all are live."""
-    run(show_status(_settings("status"), as_json=as_json))
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how the projections are doing.
+
+    For each: its state, where it and the log are, how far it is behind, when its position last moved and when its
+    projector was last heard, which processes work and stand by, how many users are in quarantine, and the last error.
+    Exit code 1 unless all are LIVE and nobody is in quarantine.
+    """
+    settings = _settings("status")
+    run(show_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
 
 
 @app.command()
@@ -234,16 +236,6 @@ def schema() -> None:
 def main() -> None:
     """The console script."""
     app()
-
-
-def _settings(process: str) -> Settings:
-    try:
-        settings = load_settings()
-    except BadSettings as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise typer.Exit(exits.BAD_INPUT) from None
-    configure_logging(settings, process)
-    return settings
 
 
 def _path(file: Path) -> Path | None:

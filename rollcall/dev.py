@@ -59,8 +59,8 @@ async def dev(settings: Settings, say: Callable[[str], None]) -> None:
         await house.prepare_views()
         running: dict[str, int] = {}
         async with asyncio.TaskGroup() as parts:
-            for part in PARTS:
-                parts.create_task(_keep_running(part, running))
+            for number, part in enumerate(PARTS):
+                parts.create_task(_keep_running(part, _own_variables(settings, number), running))
             await _until_ready(house, running)
             say(f"ready  {_address(settings)}/graphql  sign in as {FIRST_ADMIN} with {password}")
 
@@ -77,12 +77,18 @@ async def _first_password(house: House, passwords: Passwords) -> str:
     return "the password in ROLLCALL_ADMIN_PASSWORD" if given else f"password {password}"
 
 
-async def _keep_running(part: Part, running: dict[str, int]) -> None:
+def _own_variables(settings: Settings, number: int) -> dict[str, str]:
+    """What the environment of one part has of its own: no two of one machine can share the port of the metrics."""
+    port = settings.metrics_port
+    return {} if port is None else {"ROLLCALL_METRICS_PORT": str(port + number)}
+
+
+async def _keep_running(part: Part, variables: dict[str, str], running: dict[str, int]) -> None:
     """Run one part, again whenever it ends, except when it says that running it again is of no use."""
     pauses = backoff(first=0.5, longest=10.0)
     while True:
         started = asyncio.get_running_loop().time()
-        status = await _run(part, running)
+        status = await _run(part, variables, running)
         if status == BAD_INPUT:
             raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
         if status == FAULT:
@@ -95,7 +101,7 @@ async def _keep_running(part: Part, running: dict[str, int]) -> None:
         await asyncio.sleep(pause)
 
 
-async def _run(part: Part, running: dict[str, int]) -> int:
+async def _run(part: Part, variables: dict[str, str], running: dict[str, int]) -> int:
     """Run one part to its end, in a session of its own: Ctrl-C reaches this process only, which stops its parts."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -107,6 +113,7 @@ async def _run(part: Part, running: dict[str, int]) -> int:
         "-m",
         "rollcall",
         *part.arguments,
+        env={**os.environ, **variables},
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -147,8 +154,10 @@ async def _answers(client: aiohttp.ClientSession, settings: Settings) -> bool:
 
 
 async def _live(house: House, running: dict[str, int]) -> bool:
+    """Also if another projector is at work already: then those started here stand by."""
     return all(
-        status.state is State.LIVE and status.process.endswith(f":{running.get(status.name)}")
+        status.state is State.LIVE
+        and any(process.endswith(f":{running.get(status.name)}") for process in (status.process, *status.standbys))
         for status in await read_status(house.database)
     )
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from events.appender import Appender
 from events.backoff import backoff
 from events.claims import open_claims_key
 from events.commands import UserCommands
@@ -37,6 +36,7 @@ from projections.relational.view import RelationalView
 from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
+from rollcall.metrics import Metrics, WatchedAppender
 from rollcall.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,8 @@ class House:
         self.database = database
         self.mongo = mongo
         self.vault = Vault(keys.master, secrets.token_bytes, others=keys.other_masters)
+        self.metrics = Metrics()
+        self.poll = HeadPoll(self.store)
         self._commands: UserCommands | None = None
 
     @property
@@ -79,15 +81,18 @@ class House:
         """The views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
 
-    def projector(self, view: str) -> Projector:
+    def projector(self, name: str) -> Projector:
         """The projector of a view."""
+        view = self.views[name]
         return Projector(
-            view=self.views[view],
+            view=view,
             store=self.store,
             wakeup=HeadPoll(self.store),
             database=self.database,
             process=f"{socket.gethostname()}:{os.getpid()}",
             clock=time.monotonic,
+            quarantine_limit=self.settings.quarantine_limit,
+            applied=self.metrics.applied(view.name),
         )
 
     @asynccontextmanager
@@ -110,7 +115,7 @@ class House:
             database=self.database,
             mongo=self.mongo,
             commands=commands,
-            feed=Feed(self.store, HeadPoll(self.store)),
+            feed=Feed(self.store, self.poll),
             relational=RelationalUsers(self.database),
             documents=DocumentUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, new_id),
@@ -128,10 +133,11 @@ class House:
         for applied in await migrate(self.database, "events", "projections"):
             log.info("migration.applied", name=applied)
         claims_key = await open_claims_key(self.database, self.vault)
+        appender = WatchedAppender(self.database, claims_key, self.vault, now, new_id)
         self._commands = UserCommands(
             database=self.database,
             store=self.store,
-            appender=Appender(self.database, claims_key, self.vault, now, new_id),
+            appender=appender.watched_by(self.metrics, self.poll.ring),
             claims_key=claims_key,
             vault=self.vault,
             new_id=new_id,
@@ -157,8 +163,12 @@ async def when_possible(work: Callable[[], Awaitable[object]]) -> None:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, report: Callable[[str], None], *, idle_seconds: int | None = None
+) -> AsyncIterator[House]:
     """The house that the settings describe, with its private servers if it has no others.
+
+    `idle_seconds` is what MySQL grants to each of its sessions: see `Database.at`.
 
     Raises:
         BadSettings: a key is missing.
@@ -166,7 +176,7 @@ async def open_house(settings: Settings, report: Callable[[str], None]) -> Async
     """
     keys = keys_of(settings)
     async with _addresses(settings, report) as addresses:
-        database = Database.at(Address.parse(addresses.mysql_url), size=32)
+        database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
         mongo = MongoClient(addresses.mongo_url)
         try:
             yield House(settings, keys, database, mongo)

@@ -4,15 +4,11 @@ import sys
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from events.errors import Rejected
 from events.rotation import rotate_master_key
 from graph.auth.passwords import WeakPassword
 from projections.rebuild import rebuild
-from projections.reports import State
-from projections.status import ProjectionStatus, read_status
 from rollcall import exits
 from rollcall.admins import create_admin, set_password
 from rollcall.house import open_house
@@ -25,18 +21,6 @@ from rollcall.userfile import FieldMap, read_users
 def note(line: str) -> None:
     """Something on the way, on standard error."""
     sys.stderr.write(f"{line}\n")
-
-
-async def show_status(settings: Settings, *, as_json: bool) -> int:
-    """`rollcall status`."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        statuses = await read_status(house.database)
-    if as_json:
-        _print_json([{**msgspec.to_builtins(status), "lag": status.lag} for status in statuses])
-    else:
-        _print_status(statuses)
-    return exits.OK if all(status.state is State.LIVE for status in statuses) else exits.NOT_ALL
 
 
 async def rebuild_view(settings: Settings, name: str) -> int:
@@ -110,30 +94,6 @@ async def change_password(settings: Settings, login: str, password: str) -> int:
 def _refused(refusal: Exception) -> int:
     note(f"error: {refusal}; nothing was done")
     return exits.BAD_INPUT
-
-
-def _print_status(statuses: list[ProjectionStatus]) -> None:
-    console = Console()
-    console.print(_status_table(statuses), soft_wrap=True)
-    for status in statuses:
-        if status.last_error:
-            console.print(f"{status.name}: {status.last_error}", soft_wrap=True, markup=False)
-
-
-def _status_table(statuses: list[ProjectionStatus]) -> Table:
-    table = Table("projection", "state", "position", "head", "lag", "lag s", "events/s", "process", box=None)
-    for status in statuses:
-        table.add_row(
-            status.name,
-            status.state if status.rebuild_progress is None else f"{status.state} {status.rebuild_progress:.0%}",
-            str(status.position),
-            str(status.head),
-            str(status.lag),
-            f"{status.lag_seconds:.1f}",
-            f"{status.events_per_second:.1f}",
-            status.process,
-        )
-    return table
 
 
 def _print_outcome(outcome: Imported) -> None:

@@ -13,8 +13,10 @@ from events.idempotency import sweep_requests
 from events.ids import new_id
 from graph.app import Check, make_app
 from graph.context import Opening
+from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
 from rollcall.house import House, open_house, when_possible
+from rollcall.metrics import metrics_app
 from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -40,7 +42,9 @@ async def serve(settings: Settings) -> None:
         opening = Opening()
         # At a stop this block ends first, so sockets are closed with the code that makes clients come back; only then
         # does the feed end, whose end is an error to those who listen.
-        async with _listening(make_app(opening, _checks(house, opening), new_id), settings):
+        app = make_app(opening, _checks(house, opening), new_id)
+        app.middlewares.insert(0, house.metrics.requests())
+        async with _measured(house), _listening(app, settings.host, settings.port, "PORT"):
             await when_possible(house.prepare_log)
             if settings.admin_password is not None:
                 password = settings.admin_password.get_secret_value()
@@ -59,30 +63,44 @@ async def project(settings: Settings, view: str) -> None:
         BadSettings: a variable cannot be used.
         Exception: what waiting does not mend; the view is FAULTED.
     """
-    async with open_house(settings, lambda line: log.info("servers", step=line)) as house:
+    async with (
+        open_house(settings, lambda line: log.info("servers", step=line), idle_seconds=LEASE_SECONDS) as house,
+        _measured(house),
+    ):
         await when_possible(house.prepare_log)
         await house.projector(view).run()
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, settings: Settings) -> AsyncIterator[None]:
+async def _measured(house: House) -> AsyncIterator[None]:
+    """With the page of metrics, if it is wanted: on a port of its own, since clients must not read it."""
+    if house.settings.metrics_port is None:
+        yield
+        return
+    app = metrics_app(house.metrics, house.database)
+    async with _listening(app, house.settings.host, house.settings.metrics_port, "METRICS_PORT"):
+        yield
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int, setting: str) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     try:
         await runner.setup()
-        await _bind(runner, settings)
+        await _bind(runner, host, port, setting)
         yield
     finally:
         await runner.cleanup()
 
 
-async def _bind(runner: web.AppRunner, settings: Settings) -> None:
+async def _bind(runner: web.AppRunner, host: str, port: int, setting: str) -> None:
     try:
-        await web.TCPSite(runner, settings.host, settings.port, reuse_address=True).start()
+        await web.TCPSite(runner, host, port, reuse_address=True).start()
     except OSError as error:
         raise BadSettings(
-            f"ROLLCALL_HOST, ROLLCALL_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+            f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {host}:{port}: {error.strerror}"
         ) from error
-    log.info("serving", addresses=[f"http://{address[0]}:{address[1]}/graphql" for address in runner.addresses])
+    log.info("serving", setting=setting, addresses=[f"http://{one[0]}:{one[1]}" for one in runner.addresses])
 
 
 async def _sweeping(database: Database) -> None:

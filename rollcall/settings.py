@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     password_threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Passwords hashed at the same time."
     )
+    quarantine_limit: int = Field(
+        10, ge=0, description="Users that a view may set aside for broken events before its projector stops as FAULTED."
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65_535, description="Port that this process serves /metrics and /healthz on; none if not set."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal, else json."

@@ -3,7 +3,8 @@
 Exactly once, without transactions, so on a standalone, a replica set or a sharded cluster alike. A batch is read,
 folded and written back with each write guarded by the version that was read, then the checkpoint is moved by
 compare-and-set. If the projector dies in between, the batch is repeated: documents that have it already say so
-by their version and are passed over. A projector that lost its turn without noticing fails every guard.
+by their version and are passed over. A projector that lost its turn without noticing fails every guard. The
+quarantine is a part of the checkpoint's document, so that both are compared, and set, as one.
 
 The checkpoint is kept under the UUID of the collection, not under its name. MongoDB keeps that UUID when the
 collection is renamed, so when a rebuild swaps collections each keeps its own checkpoint, atomically, and no document
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from pymongo import ASCENDING, TEXT, IndexModel, InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
@@ -22,8 +24,19 @@ from events.catalogue import Recorded
 from projections.document import NAME
 from projections.document.client import Collection, Document, Documents, translated
 from projections.document.documents import document_of, guard, held
-from projections.errors import CheckpointMoved, ViewMissing
+from projections.document.quarantine import PROBE, as_documents, quarantine_of, refusals_told
+from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import Folded, fold
+from projections.quarantine import (
+    History,
+    Quarantine,
+    Quarantined,
+    flowing,
+    found_in,
+    left_after,
+    with_dropped,
+    without,
+)
 
 LIVE: Final = "users"
 BESIDE: Final = "users_rebuild"
@@ -73,19 +86,55 @@ class DocumentView:
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
         with translated():
-            found = await self._checkpoints.find_one({"_id": await self._identity()})
-        if found is None:
-            raise ViewMissing(NAME)
-        return int(found["position"])
+            return int((await self._standing())["position"])
 
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         """See `View.apply`."""
         with translated():
-            identity = await self._identity()
-            found = await self._read({recorded.stream_id for recorded in events})
-            changes = fold({user_id: held(document) for user_id, document in found.items()}, events)
-            await self._write(changes, found, after)
-            await self._move_checkpoint(identity, after, events[-1].position)
+            standing = await self._standing()
+            if standing["position"] != after:
+                raise CheckpointMoved(NAME, after)
+            quarantine = quarantine_of(standing)
+            applied = flowing(events, quarantine)
+            found = await self._read({recorded.stream_id for recorded in applied})
+            changes = fold({user_id: held(document) for user_id, document in found.items()}, applied)
+            with refusals_told():
+                await self._write(changes, found, after)
+            await self._move_checkpoint(standing, events[-1].position, left_after(applied, quarantine))
+
+    async def quarantine(self) -> Quarantine:
+        """See `View.quarantine`."""
+        with translated():
+            return quarantine_of(await self._standing())
+
+    async def set_aside(self, user: Quarantined) -> None:
+        """See `View.set_aside`."""
+        with translated():
+            standing = await self._standing()
+            if standing["position"] != user.position - 1:
+                raise CheckpointMoved(NAME, user.position - 1)
+            await self._move_checkpoint(standing, user.position, (*quarantine_of(standing), user))
+
+    async def release(self, user_id: UUID, history: History) -> None:
+        """See `View.release`. Done again until no event was passed over meanwhile, as the checkpoint tells."""
+        with translated():
+            while not await self._released(user_id, history):
+                continue
+
+    async def give_up(self, user_id: UUID) -> None:
+        """See `View.give_up`."""
+        with translated():
+            while True:
+                standing = await self._standing_with(user_id)
+                left = with_dropped(quarantine_of(standing), user_id)
+                if await self._moved(standing, standing["position"], left):
+                    return
+
+    async def probe(self) -> None:
+        """See `View.probe`. It writes a tombstone, which no reader sees."""
+        with translated(), refusals_told():
+            await self._users.replace_one(PROBE, {**PROBE, "version": 0, "position": 0, "deleted": True}, upsert=True)
+            await self._users.delete_one(PROBE)
 
     def beside(self) -> "DocumentView":
         """See `Rebuildable.beside`."""
@@ -127,10 +176,47 @@ class DocumentView:
         if result.inserted_count + result.matched_count != len(writes):
             raise CheckpointMoved(NAME, after)
 
-    async def _move_checkpoint(self, identity: UUID, after: int, last: int) -> None:
-        moved = await self._checkpoints.update_one({"_id": identity, "position": after}, {"$set": {"position": last}})
-        if moved.matched_count != 1:
-            raise CheckpointMoved(NAME, after)
+    async def _standing(self) -> Document:
+        """The checkpoint's document: position and quarantine, which are compared and set as one."""
+        found = await self._checkpoints.find_one({"_id": await self._identity()})
+        if found is None:
+            raise ViewMissing(NAME)
+        return found
+
+    async def _standing_with(self, user_id: UUID) -> Document:
+        standing = await self._standing()
+        if found_in(quarantine_of(standing), user_id) is None:
+            raise NotQuarantined(NAME, user_id)
+        return standing
+
+    async def _released(self, user_id: UUID, history: History) -> bool:
+        """Bring the user to where the view is, and take it out of the quarantine if the view is still there.
+
+        The document is read before the log: should the user be deleted meanwhile, its document has changed when this
+        writes, and the guard fails.
+        """
+        standing = await self._standing_with(user_id)
+        found = await self._read({user_id})
+        [change] = fold({}, await history(user_id, standing["position"]))
+        before = held(found[user_id]) if found else None
+        try:
+            with refusals_told():
+                await self._write([msgspec.structs.replace(change, before=before)], found, standing["position"])
+        except CheckpointMoved:
+            return False
+        return await self._moved(standing, standing["position"], without(quarantine_of(standing), user_id))
+
+    async def _move_checkpoint(self, standing: Document, last: int, quarantine: Quarantine) -> None:
+        if not await self._moved(standing, last, quarantine):
+            raise CheckpointMoved(NAME, standing["position"])
+
+    async def _moved(self, standing: Document, last: int, quarantine: Quarantine) -> bool:
+        """Compare-and-set. The quarantine is compared too: who read an older one would pass over a released user."""
+        as_read = {"_id": standing["_id"], "position": standing["position"], "quarantine": standing.get("quarantine")}
+        moved = await self._checkpoints.update_one(
+            as_read, {"$set": {"position": last, "quarantine": as_documents(quarantine)}}
+        )
+        return moved.matched_count == 1
 
 
 @contextmanager
@@ -152,4 +238,5 @@ async def _identities(documents: Documents, name: str) -> AsyncIterator[UUID]:
 def _write_of(change: Folded, found: Document | None) -> InsertOne[Document] | ReplaceOne[Document]:
     if change.before is None or found is None:
         return InsertOne(document_of(change, []))
-    return ReplaceOne(guard(change.user_id, change.before), document_of(change, found.get("history", [])))
+    history = found.get("history", []) if change.before.version + 1 == change.events[0].version else []
+    return ReplaceOne(guard(change.user_id, change.before), document_of(change, history))

@@ -37,8 +37,9 @@ CREATE TABLE IF NOT EXISTS {users} (
 """
 CREATE_CHECKPOINT = """
 CREATE TABLE IF NOT EXISTS {checkpoint} (
-    id       TINYINT UNSIGNED NOT NULL,
-    position BIGINT UNSIGNED  NOT NULL,
+    id         TINYINT UNSIGNED NOT NULL,
+    position   BIGINT UNSIGNED  NOT NULL,
+    quarantine JSON             NOT NULL DEFAULT (JSON_ARRAY()) COMMENT 'users that are set aside',
     PRIMARY KEY (id),
     CHECK (id = 1)
 )

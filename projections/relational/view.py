@@ -2,7 +2,8 @@
 
 Exactly once: the checkpoint lives in a table of one row beside the users, and is moved by compare-and-set in the
 transaction that writes them. Either both are there after a crash or neither is; a projector that lost its turn
-without noticing finds the checkpoint moved and writes nothing.
+without noticing finds the checkpoint moved and writes nothing. The quarantine is a column of the same row, read and
+changed under its lock.
 
 The checkpoint's table is renamed together with the users' table when a rebuild swaps them (one RENAME TABLE is
 atomic), so a checkpoint always describes the rows that it came with.
@@ -12,12 +13,33 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from events.catalogue import Recorded
 from events.database import Connection, Database
 from events.user import User
-from projections.errors import CheckpointMoved, ViewMissing
+from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import Folded, Held, fold
+from projections.quarantine import (
+    History,
+    Quarantine,
+    Quarantined,
+    flowing,
+    found_in,
+    left_after,
+    with_dropped,
+    without,
+)
 from projections.relational import NAME
+from projections.relational.quarantine import (
+    MADE_UP,
+    READ_LOCKED,
+    add_column,
+    read_quarantine,
+    refusals_told,
+    save_quarantine,
+    set_aside,
+)
 from projections.relational.rows import row_of, user_of
 from projections.relational.tables import (
     BESIDE,
@@ -37,7 +59,6 @@ from projections.turns import turn
 
 ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
-
 
 READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
@@ -63,6 +84,7 @@ class RelationalView:
         """Make the tables if they are not both there. One without the other is of no use: the rest is dropped."""
         if await self._is_missing():
             await self._make()
+        await add_column(self._database, self._tables)
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
@@ -75,13 +97,54 @@ class RelationalView:
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         """See `View.apply`. One transaction; the checkpoint's row lock keeps other writers out until COMMIT."""
         last = events[-1].position
-        with missing_is_told():
+        with missing_is_told(), refusals_told():
             async with self._database.transaction() as connection:
                 moved = await connection.execute(self._tables.sql(MOVE_CHECKPOINT), (last, after))
                 if moved != 1:
                     raise CheckpointMoved(NAME, after)
-                held = await self._held(connection, {recorded.stream_id for recorded in events})
-                await self._write(connection, fold(held, events))
+                _, quarantine = await read_quarantine(connection, self._tables)
+                applied = flowing(events, quarantine)
+                held = await self._held(connection, {recorded.stream_id for recorded in applied})
+                await self._write(connection, fold(held, applied))
+                if (left := left_after(applied, quarantine)) != quarantine:
+                    await save_quarantine(connection, self._tables, left)
+
+    async def quarantine(self) -> Quarantine:
+        """See `View.quarantine`."""
+        with missing_is_told():
+            _, quarantine = await read_quarantine(self._database, self._tables)
+        return quarantine
+
+    async def set_aside(self, user: Quarantined) -> None:
+        """See `View.set_aside`."""
+        with missing_is_told():
+            if not await set_aside(self._database, self._tables, user):
+                raise CheckpointMoved(NAME, user.position - 1)
+
+    async def release(self, user_id: UUID, history: History) -> None:
+        """See `View.release`. Under the checkpoint's lock, so the projector waits for it."""
+        with missing_is_told(), refusals_told():
+            async with self._database.transaction() as connection:
+                position, quarantine = await self._locked(connection, user_id)
+                [change] = fold({}, await history(user_id, position))
+                before = (await self._held(connection, {user_id})).get(user_id)
+                await self._write(connection, [msgspec.structs.replace(change, before=before)])
+                await save_quarantine(connection, self._tables, without(quarantine, user_id))
+
+    async def give_up(self, user_id: UUID) -> None:
+        """See `View.give_up`."""
+        with missing_is_told():
+            async with self._database.transaction() as connection:
+                _, quarantine = await self._locked(connection, user_id)
+                await save_quarantine(connection, self._tables, with_dropped(quarantine, user_id))
+
+    async def probe(self) -> None:
+        """See `View.probe`. The row is never committed."""
+        with missing_is_told(), refusals_told():
+            async with self._database.connection() as connection:
+                await connection.execute("BEGIN")
+                await self._write(connection, [Folded(MADE_UP.id, None, Held(1, MADE_UP), ())])
+                await connection.execute("ROLLBACK")
 
     def beside(self) -> "RelationalView":
         """See `Rebuildable.beside`."""
@@ -112,7 +175,16 @@ class RelationalView:
                 for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
                     await session.execute(self._tables.sql(statement))
 
+    async def _locked(self, connection: Connection, user_id: UUID) -> tuple[int, Quarantine]:
+        """The checkpoint and its quarantine, which must have the user, locked until the transaction ends."""
+        position, quarantine = await read_quarantine(connection, self._tables, READ_LOCKED)
+        if found_in(quarantine, user_id) is None:
+            raise NotQuarantined(NAME, user_id)
+        return position, quarantine
+
     async def _held(self, connection: Connection, user_ids: set[UUID]) -> dict[UUID, Held]:
+        if not user_ids:
+            return {}
         ids = [user_id.bytes for user_id in user_ids]
         rows = await connection.fetch_all(self._tables.sql(READ_USERS, ids=_placeholders(len(ids))), ids)
         users = [user_of(row) for row in rows]

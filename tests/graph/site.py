@@ -217,6 +217,8 @@ def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
             database=site.log.database,
             process="test",
             clock=time.monotonic,
+            quarantine_limit=0,
+            applied=lambda *_: None,
         )
         for view in site.views
     ]

@@ -99,6 +99,7 @@ def projections() -> list[Projection | None]:
             events_per_second=2.0,
             rebuild_progress=None,
             last_error=None,
+            quarantined=0,
             updated_at=NOW,
         ),
     ]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,17 +16,20 @@ from events.user import Delete, Update
 from events.wakeup import HeadPoll
 from projections.document.client import Documents
 from projections.document.view import DocumentView
-from projections.errors import AheadOfLog, CheckpointMoved, ViewUnavailable
+from projections.errors import AheadOfLog, CheckpointMoved, TurnLost, ViewUnavailable
+from projections.heartbeat import Heartbeat
 from projections.projector import Projector
+from projections.quarantine import History, Quarantine, Quarantined
 from projections.reports import State
 from projections.status import ProjectionStatus, read_status
+from projections.turns import LEASE_SECONDS
 from projections.view import View
 from tests.log import NOBODY, Log, eventually
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Bench
 
 
-def projector(view: View, log: Log, process: str = "test:1") -> Projector:
+def projector(view: View, log: Log, process: str = "test:1", quarantine_limit: int = 10) -> Projector:
     """A projector as the program makes it."""
     return Projector(
         view=view,
@@ -34,6 +38,8 @@ def projector(view: View, log: Log, process: str = "test:1") -> Projector:
         database=log.database,
         process=process,
         clock=time.monotonic,
+        quarantine_limit=quarantine_limit,
+        applied=lambda *_: None,
     )
 
 
@@ -68,7 +74,8 @@ async def test_a_projector_keeps_its_view_equal_to_the_log(bench: Bench, log: Lo
         await eventually(caught_up)
         assert await bench.users() == folded(await log.all())
 
-    assert (await status_of(log, bench.view)).state is State.STOPPED
+    stopped = await status_of(log, bench.view)
+    assert (stopped.state, stopped.died) == (State.STOPPED, False)
 
 
 async def test_a_second_projector_stands_by_and_takes_over(bench: Bench, log: Log) -> None:
@@ -110,6 +117,28 @@ class Flaky:
             await self._view.apply(events[:1], after=after)
             raise self._errors.pop()
         await self._view.apply(events, after=after)
+
+    async def quarantine(self) -> Quarantine:
+        return await self._view.quarantine()
+
+    async def set_aside(self, user: Quarantined) -> None:
+        await self._view.set_aside(user)
+
+    async def release(self, user_id: UUID, history: History) -> None:
+        await self._view.release(user_id, history)
+
+    async def give_up(self, user_id: UUID) -> None:
+        await self._view.give_up(user_id)
+
+    async def probe(self) -> None:
+        await self._view.probe()
+
+
+class Away(Flaky):
+    """A view whose database never answers."""
+
+    async def checkpoint(self) -> int:
+        raise ViewUnavailable("the view is away")
 
 
 async def test_trouble_that_passes_is_waited_for_and_nothing_is_applied_twice(bench: Bench, log: Log) -> None:
@@ -181,10 +210,7 @@ async def test_a_view_that_is_ahead_of_the_log_is_a_fault(bench: Bench, log: Log
 
 async def test_a_projector_that_waits_for_its_view_goes_on_reporting(bench: Bench, log: Log) -> None:
     """It is alive and says what it waits for; it is not STOPPED."""
-    await log.register("alice")
-    trouble = [ViewUnavailable("the view is away")] * 1_000
-
-    async with running(projector(Flaky(bench.view, trouble), log)):
+    async with running(projector(Away(bench.view, []), log)):
 
         async def told() -> bool:
             status = await status_of(log, bench.view)
@@ -208,9 +234,98 @@ async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, l
 
     status = await status_of(log, bench.view)
 
-    assert status.state is State.STOPPED
+    assert (status.state, status.died, status.healthy) == (State.STOPPED, True, False)
     assert status.lag == 1
     assert status.lag_seconds >= 0
+
+
+class Stuck(Flaky):
+    """A view whose database takes a batch and never answers."""
+
+    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_projector_that_hangs_does_not_look_caught_up(bench: Bench, log: Log) -> None:
+    """Its heart beats, and it was LIVE when it last looked: a view that lacks what is no longer new is behind."""
+    async with running(projector(Stuck(bench.view, []), log)):
+
+        async def is_(state: State) -> bool:
+            return (await status_of(log, bench.view)).state is state
+
+        await eventually(lambda: is_(State.LIVE))
+        await log.register("alice")
+        await eventually(lambda: is_(State.CATCHING_UP))
+        assert (await status_of(log, bench.view)).died is False
+
+
+async def test_a_projector_that_was_not_heard_for_its_whole_turn_begins_no_round(bench: Bench, log: Log) -> None:
+    """As after SIGSTOP and SIGCONT: the turn may be another's by now, so nothing is written before that is known."""
+    await log.register("alice")
+    seconds, work = [0.0], projector(bench.view, log)
+    async with log.database.connection() as session:
+        heartbeat = Heartbeat(bench.view.name, session, work._report, lambda: seconds[0])
+        seconds[0] += LEASE_SECONDS
+
+        with pytest.raises(TurnLost):
+            await asyncio.wait_for(work._work(heartbeat), timeout=5)
+
+    assert await bench.view.checkpoint() == 0
+
+
+async def test_a_projector_that_begins_does_not_report_a_position_that_it_does_not_know(bench: Bench, log: Log) -> None:
+    """Its view is away: what was reported last stays, rather than a view at position 0, far behind."""
+    for number in range(3):
+        await log.register(f"user{number}")
+
+    async def at(position: int, process: str) -> bool:
+        status = await status_of(log, bench.view)
+        return (status.position, status.process) == (position, process)
+
+    async with running(projector(bench.view, log, "test:first")):
+        await eventually(lambda: at(3, "test:first"))
+    async with running(projector(Away(bench.view, []), log, "test:second")):
+        await eventually(lambda: at(3, "test:second"))
+
+
+async def test_a_busy_projector_keeps_its_turn(bench: Bench, log: Log) -> None:
+    """One batch takes longer than a turn lasts in silence: the heart beats meanwhile, and nobody takes over."""
+
+    class Slow(Flaky):
+        async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+            await asyncio.sleep(LEASE_SECONDS + 1.5)
+            await super().apply(events, after=after)
+
+    await log.register("alice")
+    async with running(projector(Slow(bench.view, []), log, "test:slow")):
+
+        async def works() -> bool:
+            return (await status_of(log, bench.view)).process == "test:slow"
+
+        await eventually(works)
+        async with running(projector(bench.view, log, "test:other")):
+
+            async def done() -> bool:
+                return await bench.view.checkpoint() == 1
+
+            await eventually(done)
+            status = await status_of(log, bench.view)
+            assert (status.process, status.standbys) == ("test:slow", ("test:other",))
+
+
+async def test_the_last_word_of_one_that_was_replaced_does_not_count(bench: Bench, log: Log) -> None:
+    """It says STOPPED when another one works already: the view is not stopped."""
+    async with running(projector(bench.view, log, "test:new")):
+
+        async def works() -> bool:
+            status = await status_of(log, bench.view)
+            return (status.process, status.state) == ("test:new", State.LIVE)
+
+        await eventually(works)
+        former = projector(bench.view, log, "test:former")
+        await former._farewell(State.STOPPED)
+
+        assert (await status_of(log, bench.view)).state is State.LIVE
 
 
 @dataclass

@@ -106,7 +106,8 @@ async def test_cancelled_batches_are_repeated_without_harm(bench: Bench, log: Lo
         applying = asyncio.create_task(bench.view.apply(events[position : position + 5], after=position))
         await asyncio.wait({applying}, timeout=delays.random() * 0.008)
         applying.cancel()
-        await asyncio.gather(applying, return_exceptions=True)
+        [outcome] = await asyncio.gather(applying, return_exceptions=True)
+        assert outcome is None or isinstance(outcome, asyncio.CancelledError | CheckpointMoved), outcome
 
     assert await bench.users() == folded(events)
 

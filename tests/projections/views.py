@@ -23,6 +23,10 @@ class Bench:
     view: Rebuildable
     users: Callable[[], Awaitable[Users]]
     drop: Callable[[], Awaitable[object]]
+    lose: Callable[[UUID], Awaitable[object]]
+    """Remove one user's row or document, as by hand."""
+    refuse: Callable[[bool], Awaitable[object]]
+    """Make the database refuse every write of users, or take them again."""
 
 
 def relational(database: Database) -> Bench:
@@ -35,7 +39,16 @@ def relational(database: Database) -> Bench:
     async def drop() -> None:
         await database.execute("DROP TABLE users")
 
-    return Bench(RelationalView(database), users, drop)
+    async def lose(user_id: UUID) -> None:
+        await database.execute("DELETE FROM users WHERE id = %s", (user_id.bytes,))
+
+    async def refuse(everything: bool) -> None:
+        if everything:
+            await database.execute("CREATE TRIGGER refuse BEFORE INSERT ON users FOR EACH ROW SIGNAL SQLSTATE '45000'")
+        else:
+            await database.execute("DROP TRIGGER refuse")
+
+    return Bench(RelationalView(database), users, drop, lose, refuse)
 
 
 def document(documents: Documents) -> Bench:
@@ -48,4 +61,10 @@ def document(documents: Documents) -> Bench:
     async def drop() -> None:
         await documents["users"].drop()
 
-    return Bench(DocumentView(documents), users, drop)
+    async def lose(user_id: UUID) -> None:
+        await documents["users"].delete_one({"_id": user_id})
+
+    async def refuse(everything: bool) -> None:
+        await documents.command("collMod", "users", validator={"no": "such"} if everything else {})
+
+    return Bench(DocumentView(documents), users, drop, lose, refuse)

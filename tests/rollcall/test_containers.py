@@ -322,6 +322,14 @@ def test_only_the_api_is_published_and_only_on_loopback() -> None:
     assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name != "api")
 
 
+def test_every_process_tells_how_it_is_but_not_to_the_world() -> None:
+    """Each of ours serves metrics, on a port that is neither the API's nor published."""
+    ports = {service["environment"]["ROLLCALL_METRICS_PORT"] for service in OURS.values()}
+
+    assert len(ports) == 1
+    assert not ports & {port.rpartition(":")[2] for port in SERVICES["api"]["ports"]}
+
+
 def test_services_start_after_their_databases_and_start_again() -> None:
     """Each of ours waits for healthy databases, everything has a health check, and comes back after a crash."""
     for service in OURS.values():

@@ -18,6 +18,7 @@ COMMANDS = (
     "serve",
     "projector",
     "status",
+    "quarantine",
     "rebuild",
     "import",
     "create-admin",

@@ -1,0 +1,186 @@
+"""Freshness: from an append's acknowledgement to seen in each view, and at a subscriber of the appending process.
+
+The projectors are processes of their own, as they are in production. The views are asked where they are every few
+milliseconds, which is part of what is measured; and the subscriber is in this process, beside what appends and asks.
+"""
+
+import asyncio
+import base64
+import os
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from benchmarks.append import registration
+from benchmarks.bench import Bench
+from events.catalogue import Origin
+from events.feed import Feed
+from events.wakeup import HeadPoll
+from projections.document.view import DocumentView
+from projections.relational.view import RelationalView
+from projections.status import read_status
+
+IDLE_EVENTS = 40
+IDLE_PAUSE_SECONDS = (0.1, 0.3)
+"""Between two events when nothing else happens: long enough for every follower to be at its longest pause."""
+BUSY_SECONDS = 5.0
+BUSY_RATE = 500
+TICK_SECONDS = 0.01
+ASK_SECONDS = 0.003
+PATIENCE_SECONDS = 30.0
+
+Append = Callable[[dict[int, float]], Coroutine[None, None, None]]
+"""Appends an event and notes when its position was acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How long it took for events to be seen somewhere, in milliseconds."""
+
+    where: str
+    load: str
+    p50: float
+    p99: float
+
+
+@dataclass
+class Watcher:
+    """Notes when positions were acknowledged, and when one place had them."""
+
+    where: str
+    seen: dict[int, float] = field(default_factory=dict)
+    reached: int = 0
+
+    def at(self, position: int) -> None:
+        """The place has everything up to here, now."""
+        for passed in range(self.reached + 1, position + 1):
+            self.seen[passed] = time.perf_counter()
+        self.reached = max(self.reached, position)
+
+    def freshness(self, load: str, acknowledged: dict[int, float]) -> Freshness:
+        """Of what was acknowledged; what was seen before its acknowledgement took no time."""
+        took = sorted(max(0.0, self.seen[position] - at) for position, at in acknowledged.items())
+        p50, p99 = (1_000 * took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.99))
+        return Freshness(self.where, load, p50, p99)
+
+
+async def freshness(bench: Bench) -> list[Freshness]:
+    """Idle, and under 500 events a second."""
+    bell = HeadPoll(bench.store)
+    append = _appending(bench, bell.ring)
+    async with _projectors(bench), _watched(bench, bell) as watchers:
+        idle = await _seen(watchers, await _idle(append))
+        busy = await _seen(watchers, await _busy(append))
+    return [watcher.freshness(load, found) for load, found in (("idle", idle), ("500/s", busy)) for watcher in watchers]
+
+
+def _appending(bench: Bench, ring: Callable[[], None]) -> Append:
+    """What appends as the API does: its own subscribers are rung for."""
+
+    async def append(acknowledged: dict[int, float]) -> None:
+        done = await bench.commands.register(registration(), Origin())
+        acknowledged[done.position] = time.perf_counter()
+        ring()
+
+    return append
+
+
+async def _idle(append: Append) -> dict[int, float]:
+    acknowledged: dict[int, float] = {}
+    for _ in range(IDLE_EVENTS):
+        await asyncio.sleep(random.uniform(*IDLE_PAUSE_SECONDS))
+        await append(acknowledged)
+    return acknowledged
+
+
+async def _busy(append: Append) -> dict[int, float]:
+    acknowledged: dict[int, float] = {}
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as appends:
+        for tick in range(int(BUSY_SECONDS / TICK_SECONDS)):
+            for _ in range(int(BUSY_RATE * TICK_SECONDS)):
+                appends.create_task(append(acknowledged))
+            await asyncio.sleep(max(0.0, began + (tick + 1) * TICK_SECONDS - time.perf_counter()))
+    return acknowledged
+
+
+async def _seen(watchers: list[Watcher], acknowledged: dict[int, float]) -> dict[int, float]:
+    """What was acknowledged, once every watcher has seen it."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while min(watcher.reached for watcher in watchers) < max(acknowledged):  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(ASK_SECONDS)
+    return acknowledged
+
+
+@asynccontextmanager
+async def _watched(bench: Bench, bell: HeadPoll) -> AsyncIterator[list[Watcher]]:
+    """Watch both views, and two feeds: the appending process's, and one that nobody rings for."""
+    relational, document = RelationalView(bench.database), DocumentView(bench.mongo.documents)
+    here, elsewhere = Feed(bench.store, bell), Feed(bench.store, HeadPoll(bench.store))
+    head = await bench.store.head()
+    watchers = [
+        Watcher(where, reached=head)
+        for where in ("mysql_users", "mongo_users", "a subscriber of the same process", "a subscriber of another")
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        watching = [
+            tasks.create_task(work)
+            for work in (
+                here.run(),
+                elsewhere.run(),
+                _ask(relational.checkpoint, watchers[0]),
+                _ask(document.checkpoint, watchers[1]),
+                _listen(here, watchers[2]),
+                _listen(elsewhere, watchers[3]),
+            )
+        ]
+        yield watchers
+        for task in watching:
+            task.cancel()
+
+
+async def _listen(feed: Feed, watcher: Watcher) -> None:
+    async for change in feed.changes(lambda _: True):
+        watcher.at(change.recorded.position)
+
+
+async def _ask(checkpoint: Callable[[], Awaitable[int]], watcher: Watcher) -> None:
+    while True:
+        watcher.at(await checkpoint())
+        await asyncio.sleep(ASK_SECONDS)
+
+
+@asynccontextmanager
+async def _projectors(bench: Bench) -> AsyncIterator[None]:
+    """Both projectors, as the command line runs them, once they are live and have nothing to do."""
+    address, key = bench.database.address, base64.b64encode(bytes(32)).decode()
+    variables = {
+        "ROLLCALL_MYSQL_URL": f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}",
+        "ROLLCALL_MONGO_URL": bench.addresses.mongo_url,
+        "ROLLCALL_MASTER_KEY": key,
+        "ROLLCALL_SIGNING_KEY": key,
+        "ROLLCALL_LOG_LEVEL": "warning",
+    }
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "rollcall", "projector", view, env={**os.environ, **variables}
+        )
+        for view in ("mysql", "mongo")
+    ]
+    try:
+        async with asyncio.timeout(2 * PATIENCE_SECONDS):
+            while not await _caught_up(bench):  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        await asyncio.gather(*(process.wait() for process in processes))
+
+
+async def _caught_up(bench: Bench) -> bool:
+    return all(status.healthy and not status.lag for status in await read_status(bench.database))

@@ -1,0 +1,33 @@
+"""What several commands take, and how each begins."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from rollcall import exits
+from rollcall.logs import configure_logging
+from rollcall.settings import BadSettings, Settings, load_settings
+
+
+class ViewName(StrEnum):
+    """The views, as the command line calls them."""
+
+    MYSQL = "mysql"
+    MONGO = "mongo"
+
+
+View = Annotated[ViewName, typer.Argument(help="Which view.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def settings_for(process: str) -> Settings:
+    """The settings of a process, whose log lines bear its name from now on; without good ones it ends here."""
+    try:
+        settings = load_settings()
+    except BadSettings as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(exits.BAD_INPUT) from None
+    configure_logging(settings, process)
+    return settings

@@ -1,0 +1,332 @@
+"""An event that cannot be applied stops its own user in its own view, and nobody else; and nothing of it is lost."""
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from events.batch import Append
+from events.catalogue import Recorded, UserUpdated
+from events.errors import DamagedEvent
+from events.user import Update
+from projections.document.client import Documents
+from projections.document.view import DocumentView
+from projections.errors import CheckpointMoved, NotQuarantined, QuarantineFull, RefusedValue
+from projections.quarantine import Quarantined
+from projections.reports import State
+from tests.log import NOBODY, Log, eventually
+from tests.projections.test_projector import projector, running, status_of
+from tests.projections.test_view_contract import folded
+from tests.projections.views import Bench, Users
+
+SECRET: Final = "Rumpelstiltskin"
+
+Poison = Callable[[Bench, Log, UUID], Awaitable[object]]
+"""Makes the user's next event one that cannot be applied, and appends it."""
+
+
+async def rename(log: Log, user_id: UUID, name: str) -> None:
+    """One more event of the user."""
+    await log.commands.change(user_id, Update(name=name), NOBODY)
+
+
+async def refused_value(bench: Bench, log: Log, user_id: UUID) -> None:
+    """What no command would let in: a name too long for the row, and a key that no document may have."""
+    stream = await log.store.read_stream(user_id)
+    account = await log.commands.account(user_id)
+    assert stream.key
+    event = UserUpdated(name=SECRET * 20, attributes={"a\0b": SECRET})
+    await log.appender.append(Append(user_id, account.version, account.user, stream.key, (event,), NOBODY))
+
+
+async def damaged_data(bench: Bench, log: Log, user_id: UUID) -> None:
+    """The personal data of an event was altered in the log."""
+    await rename(log, user_id, SECRET)
+    await log.database.execute("DROP TRIGGER IF EXISTS events_refuse_update")
+    await log.database.execute(
+        "UPDATE events SET personal = REVERSE(personal) WHERE stream_id = %s ORDER BY version DESC LIMIT 1",
+        (user_id.bytes,),
+    )
+
+
+async def damaged_key(bench: Bench, log: Log, user_id: UUID) -> None:
+    """The user's wrapped key was altered, so none of its events can be opened."""
+    await rename(log, user_id, SECRET)
+    await log.database.execute("UPDATE user_keys SET wrapped = REVERSE(wrapped) WHERE user_id = %s", (user_id.bytes,))
+
+
+async def lost_row(bench: Bench, log: Log, user_id: UUID) -> None:
+    """The view has lost the user, so its next event follows on nothing."""
+    await bench.lose(user_id)
+    await rename(log, user_id, SECRET)
+
+
+def without(users: Users, user_id: UUID) -> Users:
+    """All users but one."""
+    return {one: user for one, user in users.items() if one != user_id}
+
+
+async def three_users(log: Log) -> tuple[UUID, UUID, UUID]:
+    """Alice, Bob and Carol."""
+    alice, bob, carol = [(await log.register(name)).user_id for name in ("alice", "bob", "carol")]
+    return alice, bob, carol
+
+
+async def reach(bench: Bench, position: int) -> None:
+    """Wait until the view has passed a position."""
+
+    async def reached() -> bool:
+        return await bench.view.checkpoint() >= position
+
+    await eventually(reached)
+
+
+@pytest.mark.parametrize("poison", [refused_value, damaged_data, damaged_key, lost_row])
+async def test_a_broken_event_holds_its_user_alone(bench: Bench, log: Log, poison: Poison) -> None:
+    """In the middle of a batch: Bob stays as he was, his later events are held, everybody else is up to date."""
+    alice, bob, carol = await three_users(log)
+    await bench.view.apply(await log.all(), after=0)
+    before = (await bench.users()).get(bob)
+    for number in range(10):
+        await rename(log, alice, f"Alice {number}")
+    await poison(bench, log, bob)
+    broken = await log.store.head()
+    for number in range(10):
+        await rename(log, carol, f"Carol {number}")
+    async with running(projector(bench.view, log)):
+        await reach(bench, await log.store.head())
+        if poison is not damaged_data and poison is not damaged_key:
+            await rename(log, bob, "Later")
+        await rename(log, alice, "Last")
+        await reach(bench, await log.store.head())
+
+        async def told() -> bool:
+            status = await status_of(log, bench.view)
+            return (status.state, status.quarantined, status.healthy) == (State.LIVE, 1, False)
+
+        await eventually(told)
+
+    [one] = await bench.view.quarantine()
+    assert (one.user_id, one.position, one.type, one.dropped) == (bob, broken, "UserUpdated", False)
+    users = await bench.users()
+    assert (users[alice].name, users[carol].name) == ("Last", "Carol 9")
+    assert users.get(bob) == (None if poison is lost_row else before)
+    assert SECRET not in msgspec.json.encode(one).decode()
+
+
+async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Bench, log: Log) -> None:
+    """What was held while the user was set aside is applied, while the projector works on; then its events flow."""
+    alice, bob, _ = await three_users(log)
+    await bench.view.apply(await log.all(), after=0)
+    async with running(projector(bench.view, log)):
+        await lost_row(bench, log, bob)
+        for number in range(30):
+            await rename(log, bob, f"Bob {number}")
+            await rename(log, alice, f"Alice {number}")
+        await reach(bench, await log.store.head() - 20)
+
+        await bench.view.release(bob, log.store.read_user)
+
+        await rename(log, bob, "Free")
+        await reach(bench, await log.store.head())
+    assert await bench.view.quarantine() == ()
+    assert await bench.users() == folded(await log.all())
+
+
+async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench: Bench, log: Log) -> None:
+    """A projector comes by with the user's next event right after the release has read the log: it is applied once."""
+    _, bob, _ = await three_users(log)
+    await bench.view.apply((await log.all())[:1], after=0)
+    await bench.view.set_aside(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await rename(log, bob, "Bobby")
+    events = await log.all()
+    projecting: list[asyncio.Task[None]] = []
+
+    async def history(user_id: UUID, up_to: int) -> list[Recorded]:
+        read = await log.store.read_user(user_id, up_to)
+        if not projecting:
+            projecting.append(asyncio.create_task(bench.view.apply(events[2:], after=2)))
+            await asyncio.wait(projecting, timeout=0.3)
+        return read
+
+    await bench.view.release(bob, history)
+    await asyncio.gather(*projecting)
+
+    assert await bench.users() == folded(events)
+
+
+@pytest.mark.parametrize(("poison", "error"), [(refused_value, RefusedValue), (damaged_data, DamagedEvent)])
+async def test_a_user_that_is_still_broken_stays_where_it_is(
+    bench: Bench, log: Log, poison: Poison, error: type[Exception]
+) -> None:
+    """A retry that fails says why, and changes nothing."""
+    _, bob, _ = await three_users(log)
+    await poison(bench, log, bob)
+    async with running(projector(bench.view, log)):
+        await reach(bench, await log.store.head())
+    before = await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()
+
+    with pytest.raises(error) as raised:
+        await bench.view.release(bob, log.store.read_user)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+    assert (await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()) == before
+
+
+async def test_a_mended_event_is_applied_by_a_retry(bench: Bench, log: Log) -> None:
+    """The log is put right, such as from a backup: the user's whole stream is read again."""
+    _, bob, _ = await three_users(log)
+    await damaged_data(bench, log, bob)
+    async with running(projector(bench.view, log)):
+        await reach(bench, await log.store.head())
+    await log.database.execute(
+        "UPDATE events SET personal = REVERSE(personal) WHERE stream_id = %s ORDER BY version DESC LIMIT 1",
+        (bob.bytes,),
+    )
+
+    await bench.view.release(bob, log.store.read_user)
+
+    assert (await bench.users())[bob].name == SECRET
+    assert await bench.users() == folded(await log.all())
+
+
+async def test_a_dropped_user_is_left_as_it_is_and_is_no_trouble(bench: Bench, log: Log) -> None:
+    """It counts no more, its events are still held, and it can be released later."""
+    alice, bob, _ = await three_users(log)
+    await bench.view.apply(await log.all(), after=0)
+    await lost_row(bench, log, bob)
+    async with running(projector(bench.view, log, quarantine_limit=1)):
+        await reach(bench, await log.store.head())
+        await bench.view.give_up(bob)
+        await rename(log, bob, "Held")
+        await lost_row(bench, log, alice)
+        await reach(bench, await log.store.head())
+
+        async def told() -> bool:
+            return (await status_of(log, bench.view)).quarantined == 1
+
+        await eventually(told)
+
+    assert [(one.user_id, one.dropped) for one in await bench.view.quarantine()] == [(bob, True), (alice, False)]
+    assert bob not in await bench.users()
+    await bench.view.release(bob, log.store.read_user)
+    assert (await bench.users())[bob].name == "Held"
+
+
+@pytest.mark.parametrize("poison", [refused_value, damaged_data, damaged_key])
+async def test_a_deleted_user_in_quarantine_is_forgotten(bench: Bench, log: Log, poison: Poison) -> None:
+    """Erasure wins: the view keeps nothing of who is deleted, and the quarantine neither."""
+    alice, bob, _ = await three_users(log)
+    await bench.view.apply(await log.all(), after=0)
+    await poison(bench, log, bob)
+    async with running(projector(bench.view, log)):
+        await reach(bench, await log.store.head())
+        assert len(await bench.view.quarantine()) == 1
+
+        await delete(log, bob)
+        await rename(log, alice, "Last")
+        await reach(bench, await log.store.head())
+
+    assert await bench.view.quarantine() == ()
+    assert bob not in await bench.users()
+    assert (await bench.users())[alice].name == "Last"
+    with pytest.raises(NotQuarantined):
+        await bench.view.release(bob, log.store.read_user)
+
+
+async def delete(log: Log, user_id: UUID) -> None:
+    """Delete a user whose stream cannot be read: the event and the end of the key, as a deletion writes them."""
+    await log.database.execute(
+        """
+        INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at, hash)
+        SELECT MAX(position) + 1, %s, MAX(IF(stream_id = %s, version, 0)) + 1, RANDOM_BYTES(16), 'UserDeleted',
+               '{"fields":[]}', '{"schema":1}', UTC_TIMESTAMP(6), REPEAT('0', 32)
+        FROM events
+        """,
+        (user_id.bytes, user_id.bytes),
+    )
+    await log.database.execute(
+        "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id = %s", (user_id.bytes,)
+    )
+    await log.database.execute("UPDATE log_head SET position = position + 1")
+
+
+async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: Log) -> None:
+    """Past the limit it is no accident of single users: FAULTED, with the position and the reason."""
+    users = await three_users(log)
+    await bench.view.apply(await log.all(), after=0)
+    for user_id in users:
+        await lost_row(bench, log, user_id)
+
+    with pytest.raises(QuarantineFull, match=r"before position 6, .*expected version 1, found 2.*2 users"):
+        await asyncio.wait_for(projector(bench.view, log, quarantine_limit=2).run(), timeout=20)
+
+    status = await status_of(log, bench.view)
+    assert status.state is State.FAULTED
+    assert "position 6" in (status.last_error or "")
+    assert await bench.view.checkpoint() == 5
+
+
+async def test_a_database_that_takes_nothing_is_waited_for_and_no_user_is_blamed(bench: Bench, log: Log) -> None:
+    """Every write is refused: that is not the events' fault. When writes are taken again all goes on by itself."""
+    await three_users(log)
+    await bench.refuse(True)
+    async with running(projector(bench.view, log)):
+
+        async def waiting() -> bool:
+            return "takes no writes at all" in ((await status_of(log, bench.view)).last_error or "")
+
+        await eventually(waiting)
+        assert (await status_of(log, bench.view)).state is State.CATCHING_UP
+        await bench.refuse(False)
+        await reach(bench, 3)
+
+    assert await bench.view.quarantine() == ()
+    assert await bench.users() == folded(await log.all())
+
+
+async def test_setting_aside_happens_once_and_only_where_the_view_is(bench: Bench, log: Log) -> None:
+    """Compare-and-set: repeated, or by a projector that lost its turn, it is refused and changes nothing."""
+    _, bob, _ = await three_users(log)
+    await bench.view.apply((await log.all())[:1], after=0)
+    one = Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none")
+
+    await bench.view.set_aside(one)
+    for late in (one, msgspec.structs.replace(one, position=1), msgspec.structs.replace(one, position=5)):
+        with pytest.raises(CheckpointMoved):
+            await bench.view.set_aside(late)
+
+    assert await bench.view.quarantine() == (one,)
+    assert await bench.view.checkpoint() == 2
+
+
+async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_released_user(
+    documents: Documents, log: Log
+) -> None:
+    """Paused after it had read who is held, while the user is released: its checkpoint is refused, nothing is lost."""
+    _, bob, _ = await three_users(log)
+    view = DocumentView(documents)
+    await view.prepare()
+    await view.apply((await log.all())[:1], after=0)
+    await view.set_aside(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await rename(log, bob, "Bobby")
+    events = await log.all()
+    released: list[Recorded] = []
+    read = view._read
+
+    async def release_first(user_ids: set[UUID]) -> dict[UUID, dict[str, object]]:
+        if not released:
+            released.extend(events)
+            await DocumentView(documents).release(bob, log.store.read_user)
+        return await read(user_ids)
+
+    view._read = release_first  # type: ignore[method-assign]
+    with pytest.raises(CheckpointMoved):
+        await view.apply(events[2:], after=2)
+    await view.apply(events[2:], after=2)
+
+    assert (await documents["users"].find_one({"_id": bob}) or {})["name"] == "Bobby"

@@ -1,0 +1,201 @@
+"""Two projectors of one view as real processes: one works, and the other takes over however the first one fails."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from events.database import Address, Database
+from events.migrations import migrate
+from events.user import Update
+from projections.document.client import MongoClient
+from projections.status import ProjectionStatus, read_status
+from rollcall.embedded import mysql
+from rollcall.embedded.launch import free_port
+from rollcall.embedded.process import Child, spawn, stop
+from rollcall.embedded.sources import Sources
+from tests.log import NOBODY, Log, eventually, wire
+from tests.projections.test_view_contract import folded
+from tests.projections.views import Bench, document, relational
+from tests.system.installation import Installation, Process, own_servers
+from tests.system.proxy import proxied
+
+TAKEOVER_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The log and one view, looked at past the program."""
+
+    log: Log
+    bench: Bench
+
+    async def status(self) -> ProjectionStatus:
+        """Of the one view."""
+        statuses = await read_status(self.log.database)
+        return next(status for status in statuses if status.name == self.bench.view.name)
+
+    async def active(self, process: Process) -> None:
+        """Wait until this process works and is caught up."""
+
+        async def works() -> bool:
+            status = await self.status()
+            head = await self.log.store.head()
+            return is_of(status.process, process) and status.state == "LIVE" and status.position == head
+
+        await eventually(works)
+
+    async def standing_by(self, process: Process) -> None:
+        """Wait until this process waits for its turn."""
+
+        async def waits() -> bool:
+            return any(is_of(one, process) for one in (await self.status()).standbys)
+
+        await eventually(waits)
+
+    async def is_the_log(self) -> bool:
+        """Whether the view is what the log adds up to."""
+        return await self.bench.users() == folded(await self.log.all())
+
+
+def is_of(name: str, process: Process) -> bool:
+    """Whether a reported name is that of a process."""
+    return name.endswith(f":{process.popen.pid}")
+
+
+@asynccontextmanager
+async def scene(view: str, urls: tuple[str, str]) -> AsyncIterator[Scene]:
+    """An empty log and one empty view."""
+    database, mongo = Database.at(Address.parse(urls[0]), size=4), MongoClient(urls[1])
+    await migrate(database, "events", "projections")
+    yield Scene(wire(database), relational(database) if view == "mysql" else document(mongo.documents))
+    mongo.close()
+    await database.close()
+
+
+@asynccontextmanager
+async def two_projectors(
+    view: str, scene: Scene, first: Installation, second: Installation
+) -> AsyncIterator[tuple[Process, Process]]:
+    """The first works and the second stands by."""
+    async with first.running("projector", view) as active:
+        await scene.active(active)
+        async with second.running("projector", view) as standby:
+            await scene.standing_by(standby)
+            yield active, standby
+
+
+async def takes_over(scene: Scene, process: Process, fail: Callable[[], Awaitable[object]]) -> None:
+    """Let the active one fail while there is more to do, and see that the other has done it within 5 s."""
+    await fail()
+    began = time.monotonic()
+    await scene.log.register(f"user{await scene.log.store.head()}")
+    await scene.active(process)
+    assert time.monotonic() - began < TAKEOVER_SECONDS
+
+
+@pytest.mark.parametrize("view", ["mysql", "mongo"])
+async def test_a_standby_replaces_one_that_was_stopped_and_one_that_was_killed(
+    view: str, urls: tuple[str, str], tmp_path: Path
+) -> None:
+    """SIGSTOP in the middle of a write; what wakes up later writes nothing and stands by, until the other is killed."""
+    installation = own_servers(tmp_path, *urls)
+    async with scene(view, urls) as stage:
+        alice = (await stage.log.register("alice")).user_id
+        async with two_projectors(view, stage, installation, installation) as (first, second):
+
+            async def stop_the_first() -> None:
+                await stage.log.commands.change(alice, Update(name="Before"), NOBODY)
+                if view == "mysql":
+                    await stop_inside_its_transaction(stage.log, first)
+                else:
+                    first.popen.send_signal(signal.SIGSTOP)
+
+            try:
+                await takes_over(stage, second, stop_the_first)
+                await stage.log.commands.change(alice, Update(name="After"), NOBODY)
+            finally:
+                first.popen.send_signal(signal.SIGCONT)
+            await stage.standing_by(first)
+            await stage.active(second)
+            assert await stage.is_the_log()
+
+            async def kill_the_second() -> None:
+                os.kill(second.popen.pid, signal.SIGKILL)
+
+            await takes_over(stage, first, kill_the_second)
+            assert await stage.is_the_log()
+
+
+async def stop_inside_its_transaction(log: Log, process: Process) -> None:
+    """Lock a row that its next batch writes, and stop it when it waits there: it has the checkpoint locked by then."""
+    user_id = (await log.all())[0].stream_id
+    async with log.database.transaction() as connection:
+        await connection.fetch_all("SELECT id FROM users WHERE id = %s FOR UPDATE", (user_id.bytes,))
+        await log.commands.change(user_id, Update(name="Locked"), NOBODY)
+
+        async def waits() -> bool:
+            [(*_, report)] = await log.database.fetch_all("SHOW ENGINE INNODB STATUS")
+            return "LOCK WAIT" in report
+
+        await eventually(waits)
+        process.popen.send_signal(signal.SIGSTOP)
+
+
+async def test_a_standby_replaces_one_that_lost_mysql(urls: tuple[str, str], tmp_path: Path) -> None:
+    """The active one is cut off from MySQL while the other is not; when it can reach it again it stands by."""
+    installation = own_servers(tmp_path, *urls)
+    async with scene("mongo", urls) as stage, proxied(urls[0]) as proxy:
+        cut_off = replace(installation, variables={**installation.variables, "ROLLCALL_MYSQL_URL": proxy.url(urls[0])})
+        async with two_projectors("mongo", stage, cut_off, installation) as (first, second):
+
+            async def cut() -> None:
+                proxy.cut()
+
+            await takes_over(stage, second, cut)
+            proxy.connect(urls[0])
+            await stage.standing_by(first)
+            assert await stage.is_the_log()
+
+
+async def test_a_restart_of_the_logs_server_is_survived(urls: tuple[str, str], tmp_path: Path) -> None:
+    """MySQL itself is stopped and started again: the projectors of both views go on, as the same processes."""
+    server = await mysql.prepare(tmp_path / "data", Sources.of(os.environ), lambda _: None)
+    port = free_port()
+    child = await started(server, port)
+    own = (server.url(port), urls[1])
+    installation = own_servers(tmp_path, *own)
+    try:
+        async with scene("mysql", own) as rows, scene("mongo", own) as documents:
+            await rows.log.register("alice")
+            async with (
+                installation.running("projector", "mysql") as first,
+                installation.running("projector", "mongo") as second,
+            ):
+                await asyncio.gather(rows.active(first), documents.active(second))
+                await stop([child])
+                child = await started(server, port)
+                await rows.log.register("bob")
+                await asyncio.gather(rows.active(first), documents.active(second))
+                assert await rows.is_the_log()
+                assert await documents.bench.users() == await rows.bench.users()
+    finally:
+        await stop([child])
+
+
+async def started(server: mysql.MysqlServer, port: int) -> Child:
+    """Start it, and wait until it answers."""
+    child = spawn(server.command(port), server.log)
+
+    async def answers() -> bool:
+        return await server.trouble(port) is None
+
+    await eventually(answers)
+    return child
