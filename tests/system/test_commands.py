@@ -2,6 +2,7 @@
 
 import base64
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,19 @@ async def test_status_tells_by_its_exit_code_that_nothing_runs(installation: Ins
     ]
     table = await installation.run("status")
     assert "mysql_users  STOPPED" in table.out
+
+
+async def test_status_can_be_watched(installation: Installation) -> None:
+    """It is told again and again, a line of JSON each time, until Ctrl-C, which is a good end."""
+    async with installation.running("status", "--watch", "--json") as watching:
+
+        async def told_twice() -> bool:
+            return len(watching.out) >= 2
+
+        await eventually(told_twice)
+        assert await watching.stop(signal.SIGINT) == 0
+
+    assert {len(json.loads(line)) for line in watching.out} == {2}
 
 
 async def test_administrators_and_passwords_are_set_by_hand(installation: Installation) -> None:
