@@ -277,7 +277,7 @@ def possible(life: list[User | None], broken_at: int) -> list[User | None]:
     The events here are not really broken. So the late write of a projector that was cancelled may still apply one that
     has been set aside meanwhile; what it may not do is to take the user back.
     """
-    before = [user for user in life if user is not None and user.position < broken_at]
+    before: list[User | None] = [user for user in life if user is not None and user.position < broken_at]
     since = [user for user in life if user is None or user.position >= broken_at]
     return [*(before[-1:] or [None]), *since]
 
