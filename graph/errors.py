@@ -20,13 +20,13 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from events.errors import DatabaseUnavailable, EventsError, Rejected
-from events.feed import FeedClosed, SlowListener
+from events.feed import FeedClosed, PositionAhead
 from graph.auth.passwords import PasswordsClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
 log = structlog.get_logger(__name__)
 
-AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, SlowListener, PasswordsClosed)
+AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
 
 NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -59,7 +59,7 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
     match cause:
         case None | ClientError():
             return error
-        case BadQuery() | Rejected():
+        case BadQuery() | Rejected() | PositionAhead():
             return _coded(error, "BAD_USER_INPUT", str(cause))
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
@@ -112,7 +112,7 @@ def _coded(error: GraphQLError, code: str, message: str, **extensions: str) -> G
 
 def _away(cause: BaseException) -> str:
     """Whatever a driver says of addresses and users stays in the log."""
-    if isinstance(cause, FeedClosed | SlowListener):
+    if isinstance(cause, FeedClosed):
         return str(cause)
     kind = "MongoDB view" if isinstance(cause, ProjectionError) else "MySQL server"
     kind = kind if isinstance(cause, EventsError | ProjectionError) else "server"

@@ -8,7 +8,7 @@ from typing import Self
 import strawberry
 from strawberry.scalars import JSON
 
-from events import catalogue, feed, user
+from events import catalogue, unfolding, user
 from events.catalogue import Role
 from graph.enums import show
 from graph.scalars import Position
@@ -173,7 +173,7 @@ class UserChange:
     user: User | None = strawberry.field(description="The user right after this change; null once deleted.")
 
     @classmethod
-    def of(cls, source: feed.Change) -> Self:
+    def of(cls, source: unfolding.Change) -> Self:
         """The change as the graph shows it."""
         recorded = source.recorded
         return cls(

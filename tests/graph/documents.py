@@ -55,8 +55,8 @@ mutation Delete($input: DeleteUserInput!) {{ deleteUser(input: $input) {{ delete
 """
 
 CHANGES = f"""
-subscription Changes($userId: ID, $types: [UserEventType!]) {{
-  userChanges(userId: $userId, types: $types) {{
+subscription Changes($userId: ID, $types: [UserEventType!], $after: Position) {{
+  userChanges(userId: $userId, types: $types, after: $after) {{
     position type userId version changedFields recordedAt user {{ {USER} }}
   }}
 }}

@@ -50,8 +50,6 @@ NOT_YET = {
     "Mutation.rebuildProjection",
     "RebuildPayload",
     "Subscription.projectionStatus",
-    # resumption
-    "Subscription.userChanges(after)",
 }
 """What the contract promises and is still to be built; a type stands for all that is in it."""
 
