@@ -4,6 +4,7 @@ UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sig
 FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
 BAD_REQUEST       there is no operation in the request that could be carried out
+PROJECTION_BEHIND a view has not reached Min-Position in time; try again
 UNAVAILABLE       a database is away; try again
 INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
 
@@ -51,6 +52,11 @@ def forbidden(message: str = "you may not do this") -> ClientError:
 def bad_input(message: str) -> ClientError:
     """An argument makes no sense."""
     return ClientError("BAD_USER_INPUT", message)
+
+
+def projection_behind(view: str, found: int, wanted: int) -> ClientError:
+    """A view has not reached the position that the client asked for, and was waited for long enough."""
+    return ClientError("PROJECTION_BEHIND", f"{view} is at position {found}, not yet at {wanted}: try again")
 
 
 def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:

@@ -12,9 +12,10 @@ from events.user import User
 from graph.auth.permissions import Right, may
 from graph.context import Info
 from graph.errors import bad_input, forbidden
+from graph.events import UserEventType
 from graph.queries import user_id_of
 from graph.scalars import Position
-from graph.types import UserChange, UserEventType
+from graph.types import Projection, UserChange
 
 
 async def user_changes(
@@ -40,6 +41,13 @@ async def user_changes(
             yield UserChange.of(change)
 
 
+async def projection_status(info: Info) -> AsyncIterator[list[Projection]]:
+    await info.context.allowed(Right.READ_PROJECTIONS)
+    async with aclosing(info.context.services.status.changes()) as changes:
+        async for statuses in changes:
+            yield [Projection.of(status) for status in statuses]
+
+
 def _visible(viewer: User, asked: str | None) -> UUID | None:
     """The one user whose changes the viewer is to see; None for everybody's."""
     everybody = may(viewer.role, Right.READ_ANY_USER)
@@ -61,4 +69,8 @@ class Subscription:
             "Changes from now on, or from just after a position: a client that reconnects with the last position\n"
             "that it saw misses nothing. A CUSTOMER sees only changes of its own record."
         ),
+    )
+    projection_status: AsyncIterator[list[Projection]] = strawberry.subscription(
+        resolver=projection_status,
+        description="The projections whenever one moves or changes state, at most five times a second. For staff.",
     )
