@@ -47,7 +47,8 @@ class ViewPosition:
             ViewMissing, ViewUnavailable, DatabaseUnavailable: it cannot be read.
         """
         try:
-            async with asyncio.timeout_at(until):
+            # Who asks for no position waits for no progress: only for a database that may be away, which says so.
+            async with asyncio.timeout_at(until if wanted else None):
                 while not self._has(wanted):
                     await self._read()
                     if self._position < wanted:
@@ -63,12 +64,19 @@ class ViewPosition:
     async def _read(self) -> None:
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._read_now())
+            self._reading.add_done_callback(_look_at)
         await asyncio.shield(self._reading)  # others may wait for it when this one is cancelled
 
     async def _read_now(self) -> None:
         began = asyncio.get_running_loop().time()
         self._position = await self._checkpoint()
         self._read_at = began
+
+
+def _look_at(reading: asyncio.Future[None]) -> None:
+    """Whoever waited for it may have given up by now, so its failure may be nobody's."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from events.catalogue import Role
 from events.user import Update
 from graph import freshness
+from projections.errors import ViewUnavailable
 from tests.graph.client import Answer, Client, Json, Socket, answer_of, close_code
 from tests.graph.documents import LIST, ME, ONE, SEARCH, UPDATE
 from tests.graph.site import Person, Site
@@ -150,6 +151,24 @@ async def test_a_reading_of_the_checkpoint_serves_all_who_ask_at_once(
 
     assert all(answer.codes == [] for answer in answers)
     assert readings <= 1
+
+
+async def test_a_view_that_is_away_is_unavailable_and_not_behind(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long its database takes to say so; who asked for a position is told after two seconds all the same."""
+    person = await own_site.person(Role.TECHNICAL_WORKER)
+    await own_site.caught_up()
+
+    async def away() -> int:
+        await asyncio.sleep(freshness.WAIT_SECONDS + 0.3)
+        raise ViewUnavailable("gone")
+
+    monkeypatch.setattr(own_site.services.positions.document, "_checkpoint", away)
+    plain, asking = await asyncio.gather(person.client.ask(SEARCH), ask(person.client, SEARCH, 1))
+
+    assert plain.codes == ["UNAVAILABLE"]
+    assert asking.codes == ["PROJECTION_BEHIND"]
 
 
 @pytest.mark.parametrize("position", ["", "-1", "+1", "1.5", "01", "9" * 20, "ten", "1, 2", "0x10"])

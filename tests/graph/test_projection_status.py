@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from time import monotonic
 
 import pytest
@@ -65,6 +65,24 @@ async def test_it_is_told_five_times_a_second_at_most(own_site: Site) -> None:
         await asyncio.gather(writing, return_exceptions=True)
 
     assert moments[-1] - moments[0] >= 0.95
+
+
+async def test_who_joins_between_two_readings_is_not_told_more_often(own_site: Site) -> None:
+    """At once, and then not before a fifth of a second has gone by, although the next reading comes sooner."""
+    person = await own_site.person()
+    writing = asyncio.create_task(_write(own_site, person.user.id))
+    status = own_site.services.status
+    async with aclosing(status.changes()) as keeping_it_going:
+        await anext(keeping_it_going)
+        for number in range(6):
+            await asyncio.sleep(0.03 * number)
+            async with aclosing(status.changes()) as changes:
+                await anext(changes)
+                told = monotonic()
+                await anext(changes)
+                assert monotonic() - told >= status_feed.INTERVAL_SECONDS * 0.95
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
 
 
 async def _write(site: Site, user_id: Json) -> None:
