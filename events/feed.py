@@ -1,46 +1,59 @@
 """Follow the log live and hand every change to whoever listens in this process.
 
-However many listen, the log is followed once. A listener that does not keep up costs bounded memory: when its queue
-is full it is ended with an error, never silently skipped, so it knows to come back.
+However many listen, the log is followed once. The follower keeps the last changes in one window that all listeners
+share; a listener is no more than the position up to which it has heard. Each step of a listener is decided by numbers:
+
+    the next position is in the window      take it from there
+    it is older than the window             read the log, up to where the window ends now
+    it is still to come                     sleep until the follower wakes it
+
+So going over from the past to the present, and falling back when one is slow, are the same step taken again, and no
+moment of joining is left in which a change could be lost or come twice. A queue for each listener has that moment:
+what is committed between the last page of the past and the first entry of the queue is in neither, or in both, and a
+full queue has lost its place. It also costs memory for each listener that is slow; here all of them share the window,
+and one that reads the past holds a page of it.
+
+A listener that wants one user only is woken for that user alone. What passed meanwhile was not for it: the follower
+says so by waking it with the position before the page that is.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-import msgspec
 import structlog
 
 from events.backoff import backoff
-from events.catalogue import Recorded
 from events.errors import DatabaseUnavailable, EventsError
+from events.replay import Past, Replay, replay_log, replay_user
 from events.store import EventStore
-from events.user import User, evolve
+from events.unfolding import Change, Unfolding, Wanted
 from events.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
 
-QUEUE_CHANGES: Final = 1_000
+RECENT_CHANGES: Final = 1_000
+"""How many changes the window holds."""
 PAGE_EVENTS: Final = 500
+REMEMBERED_USERS: Final = 1_000
+REPLAYING: Final = 4
+"""How many pages of the past are read at a time, so that a thousand clients that come back leave connections to
+others."""
 IDLE_SECONDS: Final = 30.0
 
 
-class Change(msgspec.Struct, frozen=True):
-    """One event, and the user right after it; None once deleted."""
-
-    recorded: Recorded
-    user: User | None
-
-
-Wanted = Callable[[Recorded], bool]
-
-
-class SlowListener(EventsError):
-    """The listener left more than `QUEUE_CHANGES` changes waiting and was ended."""
+class PositionAhead(EventsError):
+    """Whoever heard up to this position heard it of another log: the positions after it would tell it nothing."""
 
     def __init__(self, position: int) -> None:
-        super().__init__(f"too slow: {QUEUE_CHANGES} changes were waiting; subscribe again")
+        super().__init__(
+            f"after: the log has no position {position} (was it restored to an earlier state?); "
+            "read again, and subscribe without it"
+        )
         self.position = position
 
 
@@ -51,40 +64,16 @@ class FeedClosed(EventsError):
         super().__init__("the server is stopping; subscribe again")
 
 
+@dataclass(eq=False, slots=True)
 class Listener:
-    """One subscription's queue."""
+    """One subscription: what it wants, and how far it has come."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-        self._queue: asyncio.Queue[Change] = asyncio.Queue(QUEUE_CHANGES)
-        self._moved = asyncio.Event()
-        self._end: EventsError | None = None
-
-    def offer(self, change: Change) -> None:
-        """Queue a change, or end the listener if there is no room."""
-        try:
-            self._queue.put_nowait(change)
-            self._moved.set()
-        except asyncio.QueueFull:
-            self.end(SlowListener(change.recorded.position))
-
-    def end(self, reason: EventsError) -> None:
-        """Make `next` raise the reason from now on."""
-        self._end = self._end or reason
-        self._moved.set()
-
-    async def next(self) -> Change:
-        """The next change.
-
-        Raises:
-            SlowListener, FeedClosed: there will be no more.
-        """
-        while self._queue.empty() and self._end is None:
-            self._moved.clear()
-            await self._moved.wait()
-        if self._end is not None:
-            raise self._end
-        return self._queue.get_nowait()
+    wanted: Wanted
+    whose: UUID | None
+    """The only user whose changes are wanted; None for everybody's."""
+    position: int
+    """Up to here it has heard all that it wants."""
+    pauses: Iterator[float] = field(default_factory=backoff)
 
 
 class Feed:
@@ -94,72 +83,163 @@ class Feed:
         self._store = store
         self._wakeup = wakeup
         self._listeners: set[Listener] = set()
+        self._sleepers: defaultdict[UUID | None, set[asyncio.Future[int]]] = defaultdict(set)
         self._started = asyncio.Event()
+        self._closed = False
+        self._position = 0
+        self._recent: dict[int, Change] = {}
+        self._unfolding = Unfolding(store, REMEMBERED_USERS)
+        self._replaying = asyncio.Semaphore(REPLAYING)
 
-    async def changes(self, wanted: Wanted) -> AsyncGenerator[Change, None]:
-        """Every wanted change from now on, in log order, until the caller stops asking.
+    async def changes(
+        self, wanted: Wanted, *, whose: UUID | None = None, after: int | None = None
+    ) -> AsyncGenerator[Change, None]:
+        """Every wanted change in log order, each once, until the caller stops asking: from now on, or after a position.
 
-        It may begin with changes of the last moment, which this process has not seen yet: to cut them off at the head
-        would lose those that come while the head is being asked for.
+        From now on, it may begin with changes of the last moment, which this process has not seen yet: to cut them
+        off at the head would lose those that come while the head is being asked for.
+
+        Raises:
+            PositionAhead: the log has not come to that position.
+            FeedClosed: there will be no more.
         """
         await self._started.wait()
-        listener = Listener(wanted)
+        await self._check_reached(after)
+        listener = Listener(wanted, whose, self._position if after is None else after)
         self._listeners.add(listener)
         try:
             while True:
-                yield await listener.next()
+                if listener.position >= self._position:
+                    await self._sleep(listener)
+                    continue
+                async with aclosing(self._onward(listener)) as changes:
+                    async for change in changes:
+                        listener.position = change.recorded.position
+                        yield change
         finally:
             self._listeners.discard(listener)
 
+    async def _sleep(self, listener: Listener) -> None:
+        """Wait for a page with something for the listener; what came before that page was not for it."""
+        if self._closed:
+            raise FeedClosed
+        sleeper: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._sleepers[listener.whose].add(sleeper)
+        try:
+            listener.position = max(listener.position, await sleeper)
+        except asyncio.CancelledError:
+            self._leave(listener.whose, sleeper)
+            raise
+
+    def _leave(self, whose: UUID | None, sleeper: asyncio.Future[int]) -> None:
+        if whose in self._sleepers:
+            self._sleepers[whose].discard(sleeper)
+            if not self._sleepers[whose]:
+                del self._sleepers[whose]
+
+    def _onward(self, listener: Listener) -> AsyncGenerator[Change, None]:
+        return self._present(listener) if listener.position + 1 in self._recent else self._replay(listener)
+
+    async def _present(self, listener: Listener) -> AsyncGenerator[Change, None]:
+        """What the window has, for as long as it has what comes next."""
+        while change := self._recent.get(listener.position + 1):
+            listener.position += 1
+            if _is_for(listener, change):
+                yield change
+
+    async def _replay(self, listener: Listener) -> AsyncGenerator[Change, None]:
+        """The past, from the log. MySQL being away is waited for."""
+        try:
+            async with aclosing(self._past(listener, self._position)) as changes:
+                async for change in changes:
+                    yield change
+        except DatabaseUnavailable as error:
+            pause = next(listener.pauses)
+            log.warning("feed.waiting", position=listener.position, error=str(error), retry_in=pause)
+            await asyncio.sleep(pause)
+
+    async def _past(self, listener: Listener, up_to: int) -> AsyncGenerator[Change, None]:
+        """Up to where the window ended when this began; what was published since is still to come."""
+        async with aclosing(self._pages(listener, up_to)) as pages:
+            while past := await self._next(pages):
+                for change in past.changes:
+                    yield change
+                listener.position, listener.pauses = past.position, backoff()
+        listener.position = up_to
+
+    async def _next(self, pages: Replay) -> Past | None:
+        if self._closed:
+            raise FeedClosed
+        async with self._replaying:
+            return await anext(pages, None)
+
+    def _pages(self, listener: Listener, up_to: int) -> Replay:
+        if listener.whose is None:
+            return replay_log(self._store, listener.wanted, after=listener.position, up_to=up_to)
+        return replay_user(self._store, listener.whose, listener.wanted, after=listener.position, up_to=up_to)
+
+    async def _check_reached(self, position: int | None) -> None:
+        if position is not None and position > self._position and position > await self._store.head():
+            raise PositionAhead(position)
+
     async def run(self) -> None:
         """Follow the log until cancelled. MySQL being away is waited for: nothing is skipped."""
-        position: int | None = None
         pauses = backoff()
         try:
             while True:
                 try:
-                    position = await self._start() if position is None else await self._advance(position)
+                    await self._advance()
                     pauses = backoff()
                 except EventsError as error:
                     pause = next(pauses)
                     level = log.warning if isinstance(error, DatabaseUnavailable) else log.error
-                    level("feed.waiting", position=position, error=str(error), retry_in=pause)
+                    level("feed.waiting", position=self._position, error=str(error), retry_in=pause)
                     await asyncio.sleep(pause)
         finally:
-            for listener in self._listeners:
-                listener.end(FeedClosed())
+            self._close()
 
-    async def _start(self) -> int:
-        head = await self._store.head()
-        self._started.set()
-        return head
-
-    async def _advance(self, position: int) -> int:
-        head = await self._wakeup.beyond(position, at_most=IDLE_SECONDS)
+    async def _advance(self) -> None:
+        if not self._started.is_set():
+            self._jump(await self._store.head())
+            self._started.set()
+        head = await self._wakeup.beyond(self._position, at_most=IDLE_SECONDS)
         if not self._listeners:
-            return head
-        recorded = await self._store.read_all(after=position, limit=PAGE_EVENTS)
-        if not recorded:
-            return position
-        for change in await self._with_users(recorded):
-            self._offer(change)
-        return recorded[-1].position
+            self._jump(head)
+            return
+        page = await self._store.read_all(after=self._position, limit=PAGE_EVENTS)
+        if page:
+            self._publish(await self._unfolding.changes(page, _everything))
 
-    def _offer(self, change: Change) -> None:
-        for listener in self._listeners:
-            if listener.wanted(change.recorded):
-                listener.offer(change)
+    def _jump(self, position: int) -> None:
+        """Go on from there, for nobody listens to what lies between."""
+        self._position = position
+        self._recent.clear()
+        self._unfolding = Unfolding(self._store, REMEMBERED_USERS)
 
-    async def _with_users(self, page: list[Recorded]) -> list[Change]:
-        streams = {recorded.stream_id for recorded in page}
-        history = await self._store.read_streams(streams, up_to=page[-1].position)
-        return list(_changes(history, after=page[0].position - 1))
+    def _publish(self, changes: list[Change]) -> None:
+        """Move the window on and wake those for whom there is something in it."""
+        before, self._position = self._position, changes[-1].recorded.position
+        self._recent.update((change.recorded.position, change) for change in changes)
+        for position in range(next(iter(self._recent)), self._position - RECENT_CHANGES + 1):
+            del self._recent[position]
+        for whose in {None, *(change.recorded.stream_id for change in changes)} & self._sleepers.keys():
+            for sleeper in self._sleepers.pop(whose):
+                if not sleeper.done():
+                    sleeper.set_result(before)
+
+    def _close(self) -> None:
+        self._closed = True
+        for sleepers in self._sleepers.values():
+            for sleeper in sleepers:
+                if not sleeper.done():
+                    sleeper.set_exception(FeedClosed())
+        self._sleepers.clear()
 
 
-def _changes(history: Iterable[Recorded], *, after: int) -> Iterable[Change]:
-    users: dict[UUID, User | None] = {}
-    for recorded in history:
-        user = evolve(users.get(recorded.stream_id), recorded)
-        users[recorded.stream_id] = user
-        if recorded.position > after:
-            yield Change(recorded, user)
+def _everything(_: object) -> bool:
+    return True
+
+
+def _is_for(listener: Listener, change: Change) -> bool:
+    recorded = change.recorded
+    return (listener.whose is None or listener.whose == recorded.stream_id) and listener.wanted(recorded)

@@ -20,6 +20,7 @@ FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
+READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
@@ -60,6 +61,11 @@ class EventStore:
             UnreadableEvent, DamagedKey: as `read_stream`.
         """
         return await self.read_streams([stream_id], up_to=up_to)
+
+    async def read_stream_page(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Recorded]:
+        """One user's next events after a version, up to and including a position; at most `limit`."""
+        rows = await self._source.fetch_all(READ_STREAM_PAGE, (stream_id.bytes, after_version, up_to, limit))
+        return [self._recorded(row) for row in rows]
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order."""

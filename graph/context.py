@@ -6,20 +6,24 @@ from typing import Any
 from uuid import UUID
 
 import strawberry
+from strawberry.dataloader import DataLoader
 
 from events.catalogue import Origin
 from events.commands import UserCommands
 from events.database import Database
 from events.feed import Feed
 from events.ids import NewId
+from events.store import EventStore
 from events.user import User
 from graph.auth.permissions import Right, may
 from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, InvalidToken
 from graph.errors import forbidden, unauthenticated
+from graph.freshness import ViewPositions, freshness
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.relational.queries import RelationalUsers
+from projections.status_feed import StatusFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,10 @@ class Services:
     database: Database
     mongo: MongoClient
     commands: UserCommands
+    store: EventStore
     feed: Feed
+    positions: ViewPositions
+    status: StatusFeed
     relational: RelationalUsers
     documents: DocumentUsers
     sign_in: SignIn
@@ -54,6 +61,8 @@ class Context:
     """As the HTTP header has it: `Bearer TOKEN`."""
     connection_params: Mapping[str, object] = field(default_factory=dict)
     """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
+    histories: DataLoader[Any, Any] | None = None
+    """What gathers the histories of users that one answer asks for: see `graph/history.py`."""
 
     @property
     def origin(self) -> Origin:
@@ -112,6 +121,16 @@ class Context:
         if viewer.id != user_id and not may(viewer.role, right):
             raise forbidden()
         return viewer
+
+    async def relational(self) -> RelationalUsers:
+        """The MySQL view, once it is as fresh as the client asks for."""
+        await freshness().wait(self.services.positions.relational)
+        return self.services.relational
+
+    async def documents(self) -> DocumentUsers:
+        """The MongoDB view, likewise."""
+        await freshness().wait(self.services.positions.document)
+        return self.services.documents
 
     def origin_of(self, viewer: User) -> Origin:
         """The origin of what the viewer does."""

@@ -4,6 +4,7 @@ UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sig
 FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
 BAD_REQUEST       there is no operation in the request that could be carried out
+PROJECTION_BEHIND a view has not reached Min-Position in time; try again
 UNAVAILABLE       a database is away; try again
 OUTCOME_UNKNOWN   it went away in the middle of a change, which may have taken effect or not
 INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
@@ -21,13 +22,13 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected
-from events.feed import FeedClosed, SlowListener
+from events.feed import FeedClosed, PositionAhead
 from graph.auth.passwords import PasswordsClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
 log = structlog.get_logger(__name__)
 
-AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, SlowListener, PasswordsClosed)
+AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
 
 OPEN = (
     "the MySQL server went away in the middle of this change, which may have taken effect or not; "
@@ -59,13 +60,18 @@ def bad_input(message: str) -> ClientError:
     return ClientError("BAD_USER_INPUT", message)
 
 
+def projection_behind(view: str, found: int, wanted: int) -> ClientError:
+    """A view has not reached the position that the client asked for, and was waited for long enough."""
+    return ClientError("PROJECTION_BEHIND", f"{view} is at position {found}, not yet at {wanted}: try again")
+
+
 def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
     """The error as the client may see it."""
     cause = _cause(error)
     match cause:
         case None | ClientError():
             return error
-        case BadQuery() | Rejected():
+        case BadQuery() | Rejected() | PositionAhead():
             return _coded(error, "BAD_USER_INPUT", str(cause))
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
@@ -121,7 +127,7 @@ def _coded(error: GraphQLError, code: str, message: str, **extensions: str) -> G
 
 def _away(cause: BaseException) -> str:
     """Whatever a driver says of addresses and users stays in the log."""
-    if isinstance(cause, FeedClosed | SlowListener):
+    if isinstance(cause, FeedClosed):
         return str(cause)
     kind = "MongoDB view" if isinstance(cause, ProjectionError) else "MySQL server"
     kind = kind if isinstance(cause, EventsError | ProjectionError) else "server"

@@ -3,15 +3,15 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from graph.connections import PageInfo, page_size
 from graph.cursors import cursor_of_hit, cursor_of_user, place_in_hits, place_in_list
 from graph.errors import bad_input
-from graph.types import PageInfo, User, UserConnection, UserEdge
+from graph.types import User, UserConnection, UserEdge
 from projections.document.search import DocumentUsers, Search
 from projections.filters import Order, Slice, Test
 from projections.relational.queries import RelationalUsers
 
 DEFAULT_PAGE = 20
-LARGEST_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class PageArguments:
         if self.first is not None and self.last is not None:
             raise bad_input("first, last: give one of them, not both")
         return Slice(
-            count=_page_size(self.last, "last") if self.last is not None else _page_size(self.first, "first"),
+            count=page_size(self.last, "last", DEFAULT_PAGE)
+            if self.last is not None
+            else page_size(self.first, "first", DEFAULT_PAGE),
             after=place_in_list(self.after, "after", order.field) if self.after is not None else None,
             before=place_in_list(self.before, "before", order.field) if self.before is not None else None,
             backward=self.last is not None,
@@ -53,17 +55,9 @@ async def page_of_users(users: RelationalUsers, test: Test, order: Order, argume
 async def page_of_hits(documents: DocumentUsers, search: Search, arguments: PageArguments) -> UserConnection:
     """One page of a search in the document view: best hits first."""
     after = place_in_hits(arguments.after, "after") if arguments.after is not None else None
-    hits, more = await documents.search(search, _page_size(arguments.first, "first"), after)
+    hits, more = await documents.search(search, page_size(arguments.first, "first", DEFAULT_PAGE), after)
     edges = [UserEdge(cursor=cursor_of_hit(hit), node=User.of(hit.user)) for hit in hits]
     return _connection(edges, has_next=more, has_previous=after is not None, count=lambda: documents.count(search))
-
-
-def _page_size(wanted: int | None, argument: str) -> int:
-    if wanted is None:
-        return DEFAULT_PAGE
-    if not 0 <= wanted <= LARGEST_PAGE:
-        raise bad_input(f"{argument}: expected 0 to {LARGEST_PAGE}, found {wanted}")
-    return wanted
 
 
 def _connection(

@@ -1,5 +1,6 @@
 """Queries. Resolvers are thin: check, ask, shape."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -7,8 +8,13 @@ import strawberry
 
 from graph.auth.permissions import Right, may
 from graph.context import Info
+from graph.events import UserEventConnection
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
+from graph.history import events
 from graph.pages import PageArguments, page_of_hits, page_of_users
+from graph.past import past_user
+from graph.scalars import Position
+from graph.statistics import UserStatistics, statistics
 from graph.types import Node, Projection, User, UserConnection
 from projections.document.search import Search
 from projections.filters import Order
@@ -30,13 +36,33 @@ async def me(info: Info) -> User | None:
     return User.of(viewer) if viewer else None
 
 
-async def user(info: Info, id: Id) -> User | None:  # noqa: A002 - the contract's name
-    viewer = await info.context.signed_in()
-    user_id = user_id_of(id)
-    if user_id is None or (user_id != viewer.id and not may(viewer.role, Right.READ_ANY_USER)):
+async def user(
+    info: Info,
+    id: Id,  # noqa: A002 - the contract's name
+    as_of: Annotated[
+        datetime | None,
+        strawberry.argument(description="As of this instant, folded from the log; one ahead means now."),
+    ] = None,
+    at_position: Annotated[
+        Position | None,
+        strawberry.argument(description="As of this position, folded from the log; one ahead means now."),
+    ] = None,
+) -> User | None:
+    user_id = await _readable(info, id)
+    if user_id is None:
         return None
-    found = await info.context.services.relational.get(user_id)
+    if as_of is not None or at_position is not None:
+        found = await past_user(info.context.services.store, user_id, as_of=as_of, at_position=at_position)
+    else:
+        found = await (await info.context.relational()).get(user_id)
     return User.of(found) if found else None
+
+
+async def _readable(info: Info, text: str) -> UUID | None:
+    """The id in a text, if the viewer may read that user."""
+    viewer = await info.context.signed_in()
+    user_id = user_id_of(text)
+    return user_id if user_id == viewer.id or may(viewer.role, Right.READ_ANY_USER) else None
 
 
 async def node(info: Info, id: Id) -> Node | None:  # noqa: A002
@@ -59,7 +85,7 @@ async def users(
     await info.context.allowed(Right.READ_ANY_USER)
     order = order_by.order() if order_by else Order()
     page = PageArguments(first, after, last, before)
-    return await page_of_users(info.context.services.relational, test_of(filter), order, page)
+    return await page_of_users(await info.context.relational(), test_of(filter), order, page)
 
 
 async def search_users(
@@ -71,7 +97,7 @@ async def search_users(
 ) -> UserConnection:
     await info.context.allowed(Right.READ_ANY_USER)
     search = Search(text or "", tuple(test for condition in where or () for test in condition.tests()))
-    return await page_of_hits(info.context.services.documents, search, PageArguments(first, after))
+    return await page_of_hits(await info.context.documents(), search, PageArguments(first, after))
 
 
 async def projections(info: Info) -> list[Projection]:
@@ -83,7 +109,11 @@ async def projections(info: Info) -> list[Projection]:
 class Query:
     me: User | None = strawberry.field(resolver=me, description="The signed-in user; null when nobody is.")
     user: User | None = strawberry.field(
-        resolver=user, description="One user. Null if there is none, or none that you may read."
+        resolver=user,
+        description=(
+            "One user as of now, or as of an earlier instant or position (time travel, folded from the log).\n"
+            "Null if there is none, or none that you may read; a deleted user is null for all times."
+        ),
     )
     node: Node | None = strawberry.field(resolver=node, description="Anything by its id; so far, that is a user.")
     users: UserConnection = strawberry.field(resolver=users, description="From the relational view.")
@@ -94,6 +124,12 @@ class Query:
             "and tests on any attribute path."
         ),
     )
+    events: UserEventConnection = strawberry.field(
+        resolver=events, description="The audit log, oldest first, for staff."
+    )
     projections: list[Projection] = strawberry.field(
         resolver=projections, description="How the views are doing. For staff."
+    )
+    statistics: UserStatistics = strawberry.field(
+        resolver=statistics, description="Numbers about all users. For SENIOR_MANAGEMENT and ADMIN."
     )

@@ -1,5 +1,6 @@
 """The contract's own scalars."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any, NewType
 
@@ -10,10 +11,19 @@ from strawberry.types.scalar import ScalarDefinition
 Position = NewType("Position", int)
 
 
-def _position(text: Any) -> int:
-    if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) > 20:
+POSITION_FORM = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+"""One text for each position; what is longer is more than the log can hold."""
+
+
+def position_of(text: Any) -> Position:
+    """The position in a text.
+
+    Raises:
+        ValueError: it is none, such as a number, a sign, a space or a leading zero.
+    """
+    if not isinstance(text, str) or not POSITION_FORM.fullmatch(text):
         raise ValueError(f'a position is a decimal string such as "42", found {text!r:.80}')
-    return int(text)
+    return Position(int(text))
 
 
 def instant_of(text: Any) -> datetime:
@@ -38,7 +48,7 @@ POSITION = strawberry.scalar(
         "seen position N has seen every event up to N. Clients store it and hand it back; they never do sums on it."
     ),
     serialize=str,
-    parse_value=_position,
+    parse_value=position_of,
 )
 DATE_TIME = strawberry.scalar(
     name="DateTime",

@@ -24,6 +24,8 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import Messag
 
 from graph.context import Context
 from graph.errors import AWAY
+from graph.freshness import asking
+from graph.scalars import position_of
 
 log = structlog.get_logger(__name__)
 
@@ -42,14 +44,20 @@ class Socket(AiohttpWebSocketAdapter):
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """One connection. Whatever a client sends, and whatever fails here, the socket is closed in order."""
 
+    at_least = 0
+    """The position that operations want views at unless they say otherwise: `minPosition` of `connection_init`."""
+
     async def handle_message(self, message: Message) -> None:
         """Check the form, which the types only promise, then handle it."""
         fault = _fault(message)
         if fault is not None:
             await self.handle_invalid_message(fault)
             return
+        if message["type"] == "connection_init":
+            self.at_least = _min_position(message.get("payload")) or 0
         try:
-            await super().handle_message(message)
+            with asking(self._wanted_by(message)):  # the operation's own task is begun in here
+                await super().handle_message(message)
         except WebSocketDisconnected:
             raise
         except AWAY as error:
@@ -60,6 +68,10 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.close(
                 WSCloseCode.INTERNAL_ERROR, f"something went wrong on the server: {self.context.correlation}"
             )
+
+    def _wanted_by(self, message: Message) -> int:
+        own = _min_position(message["payload"].get("extensions")) if message["type"] == "subscribe" else None
+        return self.at_least if own is None else own
 
     async def handle_task_exception(self, error: Exception) -> None:
         """A client that went away while it was being answered is no fault of ours."""
@@ -78,6 +90,8 @@ def _fault(message: object) -> str | None:
         return "a message is a JSON object with a type"
     if message["type"] in {"subscribe", "complete"} and not isinstance(message.get("id"), str):
         return f"{message['type']}: id must be a string"
+    if message["type"] == "connection_init":
+        return _min_position_fault("connection_init: payload", message.get("payload"))
     return _subscribe_fault(message.get("payload")) if message["type"] == "subscribe" else None
 
 
@@ -88,4 +102,24 @@ def _subscribe_fault(payload: Any) -> str | None:
         return "subscribe: payload.variables must be an object"
     if not isinstance(payload.get("operationName"), str | None):
         return "subscribe: payload.operationName must be a string"
+    if not isinstance(payload.get("extensions"), dict | None):
+        return "subscribe: payload.extensions must be an object"
+    return _min_position_fault("subscribe: payload.extensions", payload.get("extensions"))
+
+
+def _min_position_fault(where: str, given: object) -> str | None:
+    try:
+        _min_position(given)
+    except ValueError as error:
+        return f"{where}.minPosition: {error}"
     return None
+
+
+def _min_position(given: object) -> int | None:
+    """The `minPosition` in an object, if there is one.
+
+    Raises:
+        ValueError: it is no position.
+    """
+    found = given.get("minPosition") if isinstance(given, dict) else None
+    return None if found is None else position_of(found)

@@ -12,8 +12,10 @@ from events.user import User
 from graph.auth.permissions import Right, may
 from graph.context import Info
 from graph.errors import bad_input, forbidden
+from graph.events import UserEventType
 from graph.queries import user_id_of
-from graph.types import UserChange, UserEventType
+from graph.scalars import Position
+from graph.types import Projection, UserChange
 
 
 async def user_changes(
@@ -22,17 +24,28 @@ async def user_changes(
     types: Annotated[
         list[UserEventType] | None, strawberry.argument(description="Only changes of these types.")
     ] = None,
+    after: Annotated[
+        Position | None,
+        strawberry.argument(description="Begin with the first change after this position; by default, from now on."),
+    ] = None,
 ) -> AsyncIterator[UserChange]:
     viewer = await info.context.signed_in()
     whose = _visible(viewer, user_id)
     kinds = frozenset(kind.value for kind in types) if types is not None else None
 
     def wanted(recorded: Recorded) -> bool:
-        return (whose is None or recorded.stream_id == whose) and (kinds is None or recorded.type in kinds)
+        return kinds is None or recorded.type in kinds
 
-    async with aclosing(info.context.services.feed.changes(wanted)) as changes:
+    async with aclosing(info.context.services.feed.changes(wanted, whose=whose, after=after)) as changes:
         async for change in changes:
             yield UserChange.of(change)
+
+
+async def projection_status(info: Info) -> AsyncIterator[list[Projection]]:
+    await info.context.allowed(Right.READ_PROJECTIONS)
+    async with aclosing(info.context.services.status.changes()) as changes:
+        async for statuses in changes:
+            yield [Projection.of(status) for status in statuses]
 
 
 def _visible(viewer: User, asked: str | None) -> UUID | None:
@@ -52,5 +65,12 @@ def _visible(viewer: User, asked: str | None) -> UUID | None:
 class Subscription:
     user_changes: AsyncIterator[UserChange] = strawberry.subscription(
         resolver=user_changes,
-        description="Changes from now on. A CUSTOMER sees only changes of its own record.",
+        description=(
+            "Changes from now on, or from just after a position: a client that reconnects with the last position\n"
+            "that it saw misses nothing. A CUSTOMER sees only changes of its own record."
+        ),
+    )
+    projection_status: AsyncIterator[list[Projection]] = strawberry.subscription(
+        resolver=projection_status,
+        description="The projections whenever one moves or changes state, at most five times a second. For staff.",
     )

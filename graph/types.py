@@ -2,40 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from enum import Enum
 from typing import Self
 
 import strawberry
 from strawberry.scalars import JSON
 
-from events import catalogue, feed, user
-from graph.enums import Role, State, show
+from events import unfolding, user
+from graph.connections import PageInfo
+from graph.enums import Role, State
+from graph.events import UserEventConnection, UserEventType
+from graph.history import history
 from graph.scalars import Position
 from projections.status import ProjectionStatus
-
-
-class UserEventType(Enum):
-    """The contract's names of the event types; the values are the log's."""
-
-    USER_REGISTERED = catalogue.UserRegistered.__name__
-    USER_UPDATED = catalogue.UserUpdated.__name__
-    PASSWORD_CHANGED = catalogue.PasswordChanged.__name__
-    ROLE_CHANGED = catalogue.RoleChanged.__name__
-    USER_DELETED = catalogue.UserDeleted.__name__
-
-
-show(
-    UserEventType,
-    "UserEventType",
-    "What happened to a user.",
-    {
-        UserEventType.USER_REGISTERED: "The user is new.",
-        UserEventType.USER_UPDATED: "Username, email, name or attributes were set.",
-        UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
-        UserEventType.ROLE_CHANGED: "The user has another role.",
-        UserEventType.USER_DELETED: "The user is gone.",
-    },
-)
 
 
 @strawberry.interface(description="Anything that can be fetched by its id alone.")
@@ -59,6 +37,9 @@ class User(Node):
     position: Position = strawberry.field(description="Position of the last event in this record.")
     created_at: datetime = strawberry.field(description="When the user was registered.")
     updated_at: datetime = strawberry.field(description="When the last event in this record happened.")
+    history: UserEventConnection = strawberry.field(
+        resolver=history, description="The user's own events, oldest first. For the user and for staff."
+    )
 
     @classmethod
     def of(cls, source: user.User) -> Self:
@@ -75,14 +56,6 @@ class User(Node):
             created_at=source.created_at,
             updated_at=source.updated_at,
         )
-
-
-@strawberry.type(description="Where a page begins and ends, and whether there is more.")
-class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether more follows this page.")
-    has_previous_page: bool = strawberry.field(description="Whether something comes before this page.")
-    start_cursor: str | None = strawberry.field(description="Cursor of the first edge; null on an empty page.")
-    end_cursor: str | None = strawberry.field(description="Cursor of the last edge; null on an empty page.")
 
 
 @strawberry.type(description="A user at its place in a list.")
@@ -149,7 +122,7 @@ class UserChange:
     user: User | None = strawberry.field(description="The user right after this change; null once deleted.")
 
     @classmethod
-    def of(cls, source: feed.Change) -> Self:
+    def of(cls, source: unfolding.Change) -> Self:
         """The change as the graph shows it."""
         recorded = source.recorded
         return cls(

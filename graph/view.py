@@ -19,6 +19,8 @@ from strawberry.types.unset import UnsetType
 from graph import graphiql, strictjson
 from graph.context import Context, Opening, Services
 from graph.errors import ClientError
+from graph.freshness import asking
+from graph.scalars import position_of
 from graph.schema import Schema
 from graph.sockets import Socket, TransportHandler
 
@@ -47,9 +49,16 @@ class View(GraphQLView[Context, None]):
         try:
             if self.is_websocket_request(request):
                 self._services()  # refuse while it is still a request, not yet a socket
-            return await self.run(request=request)
+            return await self._answer(request)
         except HTTPException as error:
             return refusal(error.status_code, error.reason or "malformed request")
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        with asking(_min_position(request)) as asked:
+            response = await self.run(request=request)
+        if asked.position is not None and not response.prepared:
+            response.headers["Position"] = str(asked.position)
+        return response
 
     def _services(self) -> Services:
         if self._opening.services is None:
@@ -145,6 +154,14 @@ async def _say_goodbye(socket: web.WebSocketResponse, request: web.Request) -> N
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()  # close() would still wait for the client to take what was written
+
+
+def _min_position(request: web.Request) -> int:
+    given = request.headers.getall("Min-Position", [])
+    try:
+        return position_of(", ".join(given)) if given else 0
+    except ValueError as error:
+        raise HTTPException(400, f"Min-Position: {error}") from error
 
 
 def _text(body: str | bytes) -> str:

@@ -26,6 +26,7 @@ from graph.auth.passwords import PROFILES, Passwords
 from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Services
+from graph.freshness import ViewPositions
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
@@ -33,6 +34,7 @@ from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
 from projections.relational.view import RelationalView
+from projections.status_feed import StatusFeed
 from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
@@ -115,7 +117,10 @@ class House:
             database=self.database,
             mongo=self.mongo,
             commands=commands,
+            store=self.store,
             feed=Feed(self.store, self.poll),
+            positions=ViewPositions.of(self.database, self.mongo.documents),
+            status=StatusFeed(self.database),
             relational=RelationalUsers(self.database),
             documents=DocumentUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, new_id),

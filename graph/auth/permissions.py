@@ -5,6 +5,7 @@ from enum import Enum, auto
 from events.catalogue import Role
 
 STAFF = frozenset({Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, Role.ADMIN})
+MANAGEMENT = frozenset({Role.SENIOR_MANAGEMENT, Role.ADMIN})
 ADMIN = frozenset({Role.ADMIN})
 
 
@@ -12,7 +13,9 @@ class Right(Enum):
     """What not everybody may do. Everyone who is signed in may read, update and delete oneself."""
 
     READ_ANY_USER = auto()
+    READ_EVENTS = auto()
     READ_PROJECTIONS = auto()
+    READ_STATISTICS = auto()
     CREATE_USER = auto()
     CHANGE_ROLE = auto()
     CHANGE_ANY_USER = auto()
@@ -20,7 +23,9 @@ class Right(Enum):
 
 HOLDERS = {
     Right.READ_ANY_USER: STAFF,
+    Right.READ_EVENTS: STAFF,
     Right.READ_PROJECTIONS: STAFF,
+    Right.READ_STATISTICS: MANAGEMENT,
     Right.CREATE_USER: ADMIN,
     Right.CHANGE_ROLE: ADMIN,
     Right.CHANGE_ANY_USER: ADMIN,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -11,8 +12,9 @@ import pytest_asyncio
 from events import feed as feed_module
 from events.catalogue import Recorded, Role
 from events.errors import DatabaseUnavailable
-from events.feed import Change, Feed, FeedClosed, SlowListener, Wanted
+from events.feed import Feed, FeedClosed
 from events.store import EventStore
+from events.unfolding import Change, Wanted
 from events.user import ChangeRole, Delete, Update
 from events.wakeup import HeadPoll
 from tests.log import NOBODY, Log, eventually
@@ -45,10 +47,10 @@ class Listening:
         await self.changes.aclose()
 
 
-async def listen(feed: Feed, wanted: Wanted = lambda _: True) -> Listening:
+async def listen(feed: Feed, wanted: Wanted = lambda _: True, whose: UUID | None = None) -> Listening:
     """Begin to listen, and return once every change is heard."""
     known = len(feed._listeners)
-    changes = feed.changes(wanted)
+    changes = feed.changes(wanted, whose=whose)
     first = asyncio.ensure_future(anext(changes))
 
     async def listening() -> bool:
@@ -195,19 +197,18 @@ async def test_a_listener_hears_only_what_it_wants(log: Log, following: Followin
     assert len(await everything.take(12)) == 12
 
 
-async def test_a_slow_listener_is_ended_and_never_skipped(
+async def test_a_slow_listener_is_moved_back_to_the_log_and_skips_nothing(
     log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When more waits than its queue holds it gets an error instead of a gap; one that keeps up hears everything."""
-    monkeypatch.setattr(feed_module, "QUEUE_CHANGES", 10)
+    """When it is further behind than the window reaches it costs no memory, and hears everything when it listens."""
+    monkeypatch.setattr(feed_module, "RECENT_CHANGES", 10)
     slow, quick = await listen(following.feed), await listen(following.feed)
-    heard = [await _registered(log, quick, number) for number in range(15)]
+    heard = [await _registered(log, quick, number) for number in range(35)]
 
-    assert [change.recorded.position for change in heard] == list(range(1, 16))
-    assert (await slow.next()).recorded.position == 1
-    with pytest.raises(SlowListener, match="too slow"):
-        await slow.next()
-    assert len(following.feed._listeners) == 1
+    assert [change.recorded.position for change in heard] == list(range(1, 36))
+    assert list(following.feed._recent) == list(range(26, 36))
+    late = await slow.take(35)
+    assert [(change.recorded, change.user) for change in late] == [(change.recorded, change.user) for change in heard]
 
 
 async def _registered(log: Log, listening: Listening, number: int) -> Change:
@@ -225,6 +226,7 @@ async def test_who_leaves_is_forgotten(log: Log, following: Following) -> None:
     await served.leave()
 
     assert following.feed._listeners == set()
+    assert not following.feed._sleepers
 
 
 async def test_a_stop_ends_every_listener_with_a_reason(following: Following) -> None:

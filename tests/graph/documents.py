@@ -20,6 +20,34 @@ query Search($text: String, $where: [AttributeFilter!], $first: Int = 20, $after
   searchUsers(text: $text, where: $where, first: $first, after: $after) {{ {PAGE} }}
 }}
 """
+EVENT = "id position userId version type changedFields actorId recordedAt"
+EVENT_PAGE = f"pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ cursor node {{ {EVENT} }} }}"
+
+THEN = f"""
+query Then($id: ID!, $asOf: DateTime, $atPosition: Position) {{
+  user(id: $id, asOf: $asOf, atPosition: $atPosition) {{ {USER} }}
+}}
+"""
+EVENTS = f"""
+query Events($userId: ID, $types: [UserEventType!], $first: Int = 100, $after: Position) {{
+  events(userId: $userId, types: $types, first: $first, after: $after) {{ {EVENT_PAGE} }}
+}}
+"""
+HISTORY = f"""
+query History($id: ID!, $first: Int = 20, $after: String) {{
+  user(id: $id) {{ history(first: $first, after: $after) {{ {EVENT_PAGE} }} }}
+}}
+"""
+HISTORIES = f"""
+query Histories($filter: UserFilter) {{
+  users(filter: $filter, first: 100) {{ edges {{ node {{ id history(first: 2) {{ {EVENT_PAGE} }} }} }} }}
+}}
+"""
+STATISTICS = """
+query Statistics($days: Int = 30) {
+  statistics { total byRole { role count } registrationsByDay(days: $days) { day count } }
+}
+"""
 PROJECTIONS = """
 query Projections {
   projections {
@@ -55,9 +83,16 @@ mutation Delete($input: DeleteUserInput!) {{ deleteUser(input: $input) {{ delete
 """
 
 CHANGES = f"""
-subscription Changes($userId: ID, $types: [UserEventType!]) {{
-  userChanges(userId: $userId, types: $types) {{
+subscription Changes($userId: ID, $types: [UserEventType!], $after: Position) {{
+  userChanges(userId: $userId, types: $types, after: $after) {{
     position type userId version changedFields recordedAt user {{ {USER} }}
   }}
 }}
+"""
+STATUS = """
+subscription Status {
+  projectionStatus {
+    name state position head lag lagSeconds eventsPerSecond rebuildProgress lastError updatedAt
+  }
+}
 """

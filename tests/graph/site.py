@@ -23,6 +23,7 @@ from graph.auth.passwords import PROFILES, Passwords
 from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Opening, Services
+from graph.freshness import ViewPositions
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
@@ -30,6 +31,7 @@ from projections.errors import ViewMissing
 from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
 from projections.relational.view import RelationalView
+from projections.status_feed import StatusFeed
 from projections.view import View
 from rollcall.embedded import Addresses
 from tests.graph.client import Client, Json, Socket
@@ -198,7 +200,10 @@ def _services(
         database=log.database,
         mongo=mongo,
         commands=log.commands,
+        store=log.store,
         feed=Feed(log.store, poll),
+        positions=ViewPositions.of(log.database, mongo.documents),
+        status=StatusFeed(log.database),
         relational=RelationalUsers(log.database),
         documents=DocumentUsers(mongo.documents),
         sign_in=SignIn(log.commands, passwords, tokens, new_id),

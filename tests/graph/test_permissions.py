@@ -17,6 +17,8 @@ from tests.graph.documents import (
     CHANGES,
     CREATE,
     DELETE,
+    EVENTS,
+    HISTORY,
     LIST,
     LOGIN,
     ME,
@@ -25,6 +27,9 @@ from tests.graph.documents import (
     PROJECTIONS,
     REGISTER,
     SEARCH,
+    STATISTICS,
+    STATUS,
+    THEN,
     UPDATE,
 )
 from tests.graph.site import PASSWORD, Person, Site
@@ -70,6 +75,7 @@ def new_user(_: Cast) -> Json:
 
 STAFF = ("sign in", "no", "yes", "yes", "yes")
 EVERYBODY_WITH_AN_ACCOUNT = ("sign in", "yes", "yes", "yes", "yes")
+LATER = "9999-01-01T00:00:00Z"
 ADMIN_ONLY = ("sign in", "no", "no", "no", "yes")
 
 QUERIES = [
@@ -82,7 +88,14 @@ QUERIES = [
     Row("node another", NODE, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id}),
     Row("users", LIST, STAFF),
     Row("searchUsers", SEARCH, STAFF),
+    Row("user then", THEN, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id, "asOf": LATER}),
+    Row("user oneself-then", THEN, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id, "asOf": LATER}),
+    Row("user history-of-oneself", HISTORY, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id}),
+    Row("user history", HISTORY, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id}),
+    Row("events", EVENTS, STAFF),
+    Row("events oneself", EVENTS, STAFF, lambda cast: {"userId": cast.own_id}),
     Row("projections", PROJECTIONS, STAFF),
+    Row("statistics", STATISTICS, ("sign in", "no", "no", "yes", "yes")),
 ]
 MUTATIONS = [
     Row("register", REGISTER, ("yes", "yes", "yes", "yes", "yes"), lambda cast: {"input": new_user(cast)}),
@@ -131,6 +144,7 @@ SUBSCRIPTIONS = [
     Row("userChanges oneself", CHANGES, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"userId": cast.own_id}),
     Row("userChanges another", CHANGES, STAFF, lambda cast: {"userId": cast.other.id}),
 ]
+STATUSES = [Row("projectionStatus", STATUS, STAFF)]
 CODES = {"sign in": "UNAUTHENTICATED", "no": "FORBIDDEN"}
 
 
@@ -206,6 +220,17 @@ async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: s
         assert (await socket.next(id_))["userChanges"]["userId"] == told.id
 
 
+@cells(STATUSES)
+async def test_status(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
+    """Who may read how the projections are doing may listen to it too."""
+    async with client_of(site, readers[role]).socket() as socket:
+        id_ = await socket.subscribe(row.document)
+        if outcome in CODES:
+            assert await socket.codes(id_) == [CODES[outcome]]
+        else:
+            assert len((await socket.next(id_))["projectionStatus"]) == 2
+
+
 async def test_the_table_covers_every_operation_of_the_schema() -> None:
     """An operation that is added without saying who may do it fails here."""
     schema = make_schema()._schema
@@ -213,4 +238,4 @@ async def test_the_table_covers_every_operation_of_the_schema() -> None:
 
     known = {name for root in roots if isinstance(root, GraphQLObjectType) for name in root.fields}
 
-    assert {row.field for row in [*QUERIES, *MUTATIONS, *SUBSCRIPTIONS]} == known
+    assert {row.field for row in [*QUERIES, *MUTATIONS, *SUBSCRIPTIONS, *STATUSES]} == known

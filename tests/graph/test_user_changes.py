@@ -85,6 +85,60 @@ async def test_nothing_is_missed_or_told_twice_while_many_write_at_once(site: Si
         assert [change["user"]["version"] for change in own] == list(range(2, CHANGES_EACH + 2))
 
 
+async def test_a_client_that_is_cut_and_comes_back_with_its_last_position_misses_nothing(site: Site) -> None:
+    """Its connection is cut again and again while others write; what it heard in all is the log, once and in order."""
+    staff, person = await site.person(Role.TECHNICAL_WORKER), await site.person()
+    start = await site.log.store.head()
+
+    async def write() -> None:
+        for number in range(30):
+            await site.log.commands.change(person.user.id, Update(name=f"Name {number}"), NOBODY)
+
+    writing = asyncio.create_task(write())
+    heard: list[Json] = []
+    while len(heard) < 30:
+        async with staff.client.socket() as socket:
+            after = heard[-1]["position"] if heard else str(start)
+            id_ = await socket.subscribe(CHANGES, after=after)
+            heard += await changes(socket, id_, min(7, 30 - len(heard)))
+            socket.raw._response.connection.transport.abort()  # type: ignore[union-attr]
+    await writing
+
+    assert [int(change["position"]) for change in heard] == list(range(start + 1, start + 31))
+    assert [change["user"]["name"] for change in heard] == [f"Name {number}" for number in range(30)]
+
+
+async def test_a_customer_that_comes_back_is_told_of_itself_only(site: Site) -> None:
+    """From its first change on, if it asks from the start; a deleted neighbour's changes are not among them."""
+    customer, other = await site.person(), await site.person()
+    await rename(other, "Other")
+    await rename(customer, "Itself")
+    async with customer.client.socket() as socket:
+        heard = await changes(socket, await socket.subscribe(CHANGES, after="0"), 2)
+        assert await socket.codes(await socket.subscribe(CHANGES, after="0", userId=other.id)) == ["FORBIDDEN"]
+
+    assert [(change["userId"], change["version"]) for change in heard] == [(customer.id, 1), (customer.id, 2)]
+
+
+@pytest.mark.parametrize("position", ["", "-1", "+1", " 1", "01", "1.0", "1e3", "\u0661", "9" * 20, 1, True, [], {}])
+async def test_what_is_no_position_is_refused(site: Site, position: Json) -> None:
+    """A position is handed back as it was given; nothing is guessed."""
+    staff = await site.person(Role.TECHNICAL_WORKER)
+    async with staff.client.socket() as socket:
+        id_ = await socket.subscribe(CHANGES, after=position)
+
+        assert await socket.codes(id_) == [None]
+
+
+async def test_a_position_past_the_end_of_the_log_is_refused(site: Site) -> None:
+    """Such a client has heard of another log: what comes next in this one may be something else."""
+    staff = await site.person(Role.TECHNICAL_WORKER)
+    async with staff.client.socket() as socket:
+        id_ = await socket.subscribe(CHANGES, after=str(await site.log.store.head() + 1))
+
+        assert await socket.codes(id_) == ["BAD_USER_INPUT"]
+
+
 async def test_types_and_user_narrow_down_what_is_heard(site: Site) -> None:
     """Only changes of these types, only of this user, or both; no type at all is nothing at all."""
     admin, watched, other = await site.person(Role.ADMIN), await site.person(), await site.person()
