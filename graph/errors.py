@@ -4,7 +4,7 @@ UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sig
 FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
 BAD_REQUEST       there is no operation in the request that could be carried out
-UNAVAILABLE       a database is away; try again
+UNAVAILABLE       a database is away, or too many want to sign in; try again
 INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
 
 Expected failures of mutations (a taken email, a weak password) are not here: they are data in `errors`.
@@ -21,7 +21,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 
 from events.errors import DatabaseUnavailable, EventsError, Rejected
 from events.feed import FeedClosed, SlowListener
-from graph.auth.passwords import PasswordsClosed
+from graph.auth.passwords import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
 log = structlog.get_logger(__name__)
@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, SlowListener, PasswordsClosed)
 
 NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+
+RETRY_AFTER = "retryAfter"
+"""Key of an error's extensions: in so many seconds it may be otherwise."""
 
 
 class ClientError(GraphQLError):
@@ -61,6 +64,8 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return error
         case BadQuery() | Rejected():
             return _coded(error, "BAD_USER_INPUT", str(cause))
+        case PasswordsBusy():
+            return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: RETRY_SECONDS})
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
         case _ if isinstance(cause, AWAY):
@@ -99,7 +104,7 @@ def _cause(error: BaseException) -> BaseException | None:
     return _cause(cause) or cause
 
 
-def _coded(error: GraphQLError, code: str, message: str, **extensions: str) -> GraphQLError:
+def _coded(error: GraphQLError, code: str, message: str, **extensions: str | int) -> GraphQLError:
     return GraphQLError(
         message,
         nodes=error.nodes,

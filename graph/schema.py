@@ -13,10 +13,12 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
+from strawberry.extensions import AddValidationRules
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from graph.auth.batching import OneSignIn
 from graph.documents import caching
 from graph.errors import ToldErrors
 from graph.mutations import Mutation
@@ -61,6 +63,6 @@ def make_schema() -> Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=[ToldErrors, *caching()],
+        extensions=[ToldErrors, lambda: AddValidationRules([OneSignIn]), *caching()],
         config=StrawberryConfig(scalar_map=SCALARS),
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import BoundedSemaphore
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -23,6 +24,12 @@ MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 1024
 """Code points. The standard asks for 64 at least; there is a limit because NFKC takes quadratic time on text that
 is made for it."""
+
+WAITING_PASSWORDS = 100
+"""How many may wait for a thread. With the profile rfc9106-low-memory on 2 cores the last of them waits for 15 s, with
+owasp for 2 s."""
+RETRY_SECONDS = 5
+"""After which a client that found no room may try again."""
 
 SHORTEST_OWN_WORD = 4
 """Letters and digits. What is shorter, in the user's own name, says too little to be looked for."""
@@ -72,6 +79,13 @@ class PasswordsClosed(RuntimeError):
         super().__init__("password hashing has stopped because the program is stopping")
 
 
+class PasswordsBusy(RuntimeError):
+    """Too many passwords are waiting to be hashed or verified; this one was not."""
+
+    def __init__(self) -> None:
+        super().__init__(f"too many sign-ins at once: try again in {RETRY_SECONDS} s")
+
+
 def check_password(password: str, *, username: str, email: str, name: str) -> None:
     """Return if the user may choose this password, else raise `WeakPassword`.
 
@@ -100,15 +114,24 @@ class Passwords:
     argon2 works without the GIL, so the event loop goes on meanwhile. More threads than cores only add waiting, and
     each busy one holds the profile's memory.
 
-    A caller may be cancelled at any time: what waits for a thread is dropped, what runs ends unheard.
+    A caller may be cancelled at any time: what waits for a thread is dropped, what runs ends unheard. When too many
+    wait already, one more is refused at once: it would be answered after its client has given up.
     """
 
-    def __init__(self, profile: Profile, threads: int, *, verifier: Callable[[str, str], bool] = verify_hash) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        threads: int,
+        *,
+        waiting: int = WAITING_PASSWORDS,
+        verifier: Callable[[str, str], bool] = verify_hash,
+    ) -> None:
         """Cheap: threads start when they are needed, and nothing is hashed.
 
         Args:
             profile: The parameters of new hashes, and those that older hashes are measured by.
             threads: How many passwords are worked on at the same time, at least 1; best the number of cores.
+            waiting: How many more may wait for a thread.
             verifier: Tells whether a hash was made from a password; blocks, and is called on the threads.
         """
         self._hasher = argon2.PasswordHasher(
@@ -117,6 +140,7 @@ class Passwords:
         self._decoy = _decoy(self._hasher)
         self._verifier = verifier
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._room = BoundedSemaphore(threads + waiting)
         self._closed = False
 
     async def hash(self, password: str) -> str:
@@ -124,6 +148,7 @@ class Passwords:
 
         Raises:
             PasswordsClosed: `close` was called before a thread was free.
+            PasswordsBusy: too many are waiting.
         """
         return await self._on_thread(partial(self._hasher.hash, _normalised(password)))
 
@@ -137,6 +162,7 @@ class Passwords:
         Raises:
             UnknownHash: the hash is in no form that can be verified; none such should have been stored.
             PasswordsClosed: `close` was called before a thread was free.
+            PasswordsBusy: too many are waiting.
         """
         if len(password) > MAXIMUM_PASSWORD_LENGTH:
             return False
@@ -173,7 +199,16 @@ class Passwords:
     async def _on_thread(self, work: Callable[[], T]) -> T:
         if self._closed:
             raise PasswordsClosed
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._unless_closed, work)
+        if not self._room.acquire(blocking=False):
+            raise PasswordsBusy
+        try:
+            running = self._threads.submit(self._unless_closed, work)
+        except BaseException:
+            self._room.release()
+            raise
+        # On the thread, or where it is dropped: a caller that is cancelled makes no room while its work goes on.
+        running.add_done_callback(lambda _: self._room.release())
+        return await asyncio.wrap_future(running)
 
     def _unless_closed(self, work: Callable[[], T]) -> T:
         # The executor could drop what waits by itself, but its callers would then see a CancelledError, as if

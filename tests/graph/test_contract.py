@@ -37,14 +37,6 @@ NOT_YET = {
     "DayCount",
     "UserStatistics",
     "Query.statistics",
-    # sessions
-    "Session.refreshToken",
-    "Session.refreshTokenExpiresAt",
-    "Mutation.refreshSession",
-    "Mutation.logout",
-    "LogoutPayload",
-    "ErrorCode.INVALID_TOKEN",
-    "ErrorCode.LOCKED",
     # idempotency
     # projections
     "Mutation.rebuildProjection",
