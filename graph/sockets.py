@@ -35,14 +35,16 @@ REASON_BYTES = 123
 
 FORBIDDEN = 4403
 """After which a client of the protocol connects again, with a new token."""
-GOODBYE_SECONDS = 1.0
-"""How long a client that does not read may keep its socket open."""
+FORBIDDEN_SECONDS = 3.0
+"""How long a client whose session has ended may take to hear of it. It gets nothing else meanwhile."""
 
 
-async def close_or_cut(socket: web.WebSocketResponse, request: web.Request, code: int, reason: str) -> None:
-    """Close a socket, whether its client reads or not."""
+async def close_or_cut(
+    socket: web.WebSocketResponse, request: web.Request, code: int, reason: str, patience: float
+) -> None:
+    """Close a socket, whether its client reads or not: after so many seconds it is cut off."""
     try:
-        async with asyncio.timeout(GOODBYE_SECONDS):
+        async with asyncio.timeout(patience):
             await socket.close(code=code, message=reason.encode())
     except TimeoutError:
         if request.transport is not None:
@@ -72,7 +74,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 self.context.services.watch.leave(self.context.watched)
 
     async def _forbid(self, reason: str) -> None:
-        await close_or_cut(self.websocket.ws, self.websocket.request, FORBIDDEN, reason)
+        await close_or_cut(self.websocket.ws, self.websocket.request, FORBIDDEN, reason, FORBIDDEN_SECONDS)
 
     async def handle_message(self, message: Message) -> None:
         """Check the form, which the types only promise, then handle it."""

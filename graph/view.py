@@ -25,6 +25,9 @@ from graph.sockets import Socket, TransportHandler, close_or_cut
 
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
+GOODBYE_SECONDS = 1.0
+"""How long a client that does not read may hold up the stop."""
+
 CORRELATION: Final = web.RequestKey("correlation", UUID)
 """The id of a request, in its answer, its log lines and its events."""
 
@@ -95,7 +98,9 @@ class View(GraphQLView[Context, None]):
         """Tell every client that the server is going; they come back to another one."""
         code, reason = WSCloseCode.GOING_AWAY, "the server is stopping"
         sockets = list(self._sockets.items())
-        await asyncio.gather(*(close_or_cut(socket, request, code, reason) for socket, request in sockets))
+        await asyncio.gather(
+            *(close_or_cut(socket, request, code, reason, GOODBYE_SECONDS) for socket, request in sockets)
+        )
 
     def create_response(
         self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: web.Response
