@@ -1,7 +1,7 @@
 """Passwords: which ones may be chosen, and hashing and verifying them without holding up anybody else.
 
 Password rules follow NIST SP 800-63B (revision 3), section 5.1.1.2: a minimum length and nothing about kinds of
-characters, any Unicode, NFKC before hashing, each code point one character, never truncated.
+characters, no common one, any Unicode, NFKC before hashing, each code point one character, never truncated.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import TypeVar
 import argon2
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
+from graph.auth.common import is_common
 from graph.auth.hashes import verify_hash
 
 MINIMUM_PASSWORD_LENGTH = 8
@@ -89,13 +90,15 @@ class PasswordsBusy(RuntimeError):
 def check_password(password: str, *, username: str, email: str, name: str) -> None:
     """Return if the user may choose this password, else raise `WeakPassword`.
 
-    It has 8 to 1,024 code points, both as typed and after NFKC, and is not the user's own username, email, local
-    part of the email, or name: compared without case, spaces and punctuation, and as a whole, since a password
-    that merely contains a name can be a good one.
+    It has 8 to 1,024 code points, both as typed and after NFKC, is not one of those that everybody tries first, and is
+    not the user's own username, email, local part of the email, or name: compared without case, spaces and punctuation,
+    and as a whole, since a password that merely contains a name can be a good one.
     """
     _check_length(password)
     _check_encodable(password)
     _check_length(_normalised(password))
+    if is_common(_normalised(password)):
+        raise WeakPassword("A password must not be a common one: this one is among the first that are tried.")
     chosen = _bare(password)
     own_words = {
         "username": username,

@@ -40,7 +40,7 @@ KNOWN = "SELECT 1 FROM known_addresses WHERE key_hash = %s"
 # Takes the locks of both rows, in the order of the keys, so that two attempts cannot each wait for the other.
 LOCK = """
 INSERT INTO sign_in_failures (key_hash, failures, as_of, opens_at, clears_at) VALUES (%s, 0, %s, %s, %s), (%s, 0, %s, %s, %s)
-ON DUPLICATE KEY UPDATE key_hash = VALUES(key_hash)
+ON DUPLICATE KEY UPDATE key_hash = sign_in_failures.key_hash
 """  # noqa: E501
 FIND = "SELECT key_hash, failures, as_of, opens_at FROM sign_in_failures WHERE key_hash IN (%s, %s)"
 COUNT = "UPDATE sign_in_failures SET failures = %s, as_of = %s, opens_at = %s, clears_at = %s WHERE key_hash = %s"
@@ -48,7 +48,7 @@ COUNT = "UPDATE sign_in_failures SET failures = %s, as_of = %s, opens_at = %s, c
 TAKE_BACK = "UPDATE sign_in_failures SET failures = GREATEST(failures - 1, 0), opens_at = as_of WHERE key_hash = %s"
 FORGIVE = "DELETE FROM sign_in_failures WHERE key_hash = %s"
 REMEMBER = """
-INSERT INTO known_addresses (key_hash, seen_at) VALUES (%s, %s) ON DUPLICATE KEY UPDATE seen_at = VALUES(seen_at)
+INSERT INTO known_addresses (key_hash, seen_at) VALUES (%s, %s) AS new ON DUPLICATE KEY UPDATE seen_at = new.seen_at
 """
 SWEEP_FAILURES = "DELETE FROM sign_in_failures WHERE clears_at < %s LIMIT %s"
 SWEEP_KNOWN = "DELETE FROM known_addresses WHERE seen_at < %s LIMIT %s"
@@ -175,9 +175,10 @@ class Throttle:
 
 def _pause(count: float, limit: Limit) -> timedelta:
     """None while failures are free; then 1 s, 2 s, 4 s, and so on. 2 to the 64th is longer than any limit."""
-    if count < limit.free:
+    whole = math.ceil(count)  # a part of one has been forgiven since; it is still that one
+    if whole < limit.free:
         return timedelta()
-    seconds = 2.0 ** min(count - limit.free, 64)
+    seconds = 2.0 ** min(whole - limit.free, 64)
     return timedelta(seconds=min(seconds, limit.forgiven_in.total_seconds()))
 
 
