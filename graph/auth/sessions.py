@@ -23,6 +23,7 @@ import msgspec
 
 from events.database import Connection, Database
 from events.ids import NewId
+from events.literals import binary
 from events.user import Account
 from graph.auth.refresh import SECRET_BYTES, Random, RefreshToken
 
@@ -129,8 +130,8 @@ class Sessions:
         """Those of these that have not ended."""
         if not session_ids:
             return set()
-        sql = FIND_LIVE.format(ids=", ".join(["%s"] * len(session_ids)))
-        rows = await self._database.fetch_all(sql, [session_id.bytes for session_id in session_ids])
+        ids = ", ".join(binary(session_id.bytes) for session_id in session_ids)  # a thousand parameters take 10 ms
+        rows = await self._database.fetch_all(FIND_LIVE.format(ids=ids))
         return {UUID(bytes=row[0]) for row in rows}
 
     async def refresh(self, text: str) -> Granted:
