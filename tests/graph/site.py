@@ -46,12 +46,17 @@ TOKEN_LIFETIME = timedelta(minutes=15)
 
 @dataclass(slots=True)
 class Clock:
-    """The server's clock, which a test may put forward."""
+    """The server's clock, which a test may put forward or stop."""
 
     ahead: timedelta = timedelta()
+    stopped: datetime | None = None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        """Let no time pass any more, however slow the machine is."""
+        self.stopped = datetime.now(UTC)
 
 
 def somebody(**fields: Json) -> Json:

@@ -221,6 +221,7 @@ def payload(answer: Answer) -> Json:
 
 async def test_a_stranger_who_guesses_is_locked_out_and_the_owner_is_not(own_site: Site) -> None:
     """As data, with the seconds to wait; the right password is refused to the stranger too, unseen."""
+    own_site.clock.stop()
     person = await own_site.person()
     assert codes(await log_in(own_site, person.username, PASSWORD, HERE)) == []
     guesses = [codes(await log_in(own_site, person.username, f"guess {n}", THERE)) for n in range(11)]
@@ -238,6 +239,7 @@ async def test_a_stranger_who_guesses_is_locked_out_and_the_owner_is_not(own_sit
 
 async def test_an_account_that_does_not_exist_is_locked_just_the_same(own_site: Site) -> None:
     """Else being locked would tell that there is one."""
+    own_site.clock.stop()
     person = await own_site.person()
 
     existing, unknown = [
@@ -251,6 +253,7 @@ async def test_an_account_that_does_not_exist_is_locked_just_the_same(own_site: 
 
 async def test_guessing_the_current_password_in_a_stolen_session_is_slowed_down_too(own_site: Site) -> None:
     """Whoever has a token cannot try passwords through `changePassword`."""
+    own_site.clock.stop()
     person = await own_site.person()
     passwords = {"currentPassword": "wrong password", "newPassword": "a password that is new"}
 
