@@ -38,7 +38,7 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
     """An empty installation in an empty directory."""
     async with servers(data_dir, lambda line: print(line, flush=True)) as addresses:
         database, mongo = Database.at(Address.parse(addresses.mysql_url), size=70), MongoClient(addresses.mongo_url)
-        await migrate(database, "events", "projections", "graph.auth")
+        await migrate(database, "events", "projections")
         vault = Vault(bytes(32), secrets.token_bytes)
         key, store = await open_claims_key(database, vault), EventStore(database, vault)
         appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
