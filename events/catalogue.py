@@ -84,6 +84,8 @@ class PasswordChanged(Event, frozen=True, omit_defaults=True):
     PERSONAL = frozenset({"password_hash"})
 
     password_hash: str
+    rehashed: bool = False
+    """The password is the same one as before, so nobody who knows it has to sign in again."""
 
     def changed_fields(self) -> tuple[str, ...]:
         return ("password",)

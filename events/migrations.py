@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of `<floor>/schema/`."""
+    """One file of the `schema` folder of a floor, or of a room in it such as `graph.auth`."""
 
     floor: str
     name: str
@@ -84,8 +84,9 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
 def _check_unchanged(migration: Migration, recorded: bytes) -> None:
     if recorded != migration.checksum:
         raise MigrationError(
-            f"{migration.floor}/schema/{migration.name} was applied in another form: expected SHA-256 "
-            f"{migration.checksum.hex()}, found {recorded.hex()}. Changes to the tables belong in a new file."
+            f"{migration.floor.replace('.', '/')}/schema/{migration.name} was applied in another form: "
+            f"expected SHA-256 {migration.checksum.hex()}, found {recorded.hex()}. "
+            "Changes to the tables belong in a new file."
         )
 
 

@@ -22,6 +22,7 @@ LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
+FIND_STREAMS = "SELECT DISTINCT stream_id FROM events WHERE position > %s AND position <= %s AND type IN ({types})"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
 
@@ -74,6 +75,16 @@ class EventStore:
             return []
         sql = READ_STREAMS.format(ids=", ".join(["%s"] * len(wanted)))
         return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
+
+    async def streams_with(self, types: Iterable[str], *, after: int | None) -> tuple[int, set[UUID]]:
+        """The head, and the streams with events of these types after a position; none at all after None."""
+        head = await self.head()
+        if after is None or head <= after:
+            return head, set()
+        wanted = list(types)
+        sql = FIND_STREAMS.format(types=", ".join(["%s"] * len(wanted)))
+        rows = await self._source.fetch_all(sql, [after, head, *wanted])
+        return head, {UUID(bytes=row[0]) for row in rows}
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.

@@ -53,6 +53,8 @@ class Account(msgspec.Struct, frozen=True):
     user: User | None = None
     """None before the registration and after the deletion."""
     password_hash: str | None = None
+    signed_out_at: int = 0
+    """Version of the last event that ended the user's sessions: those that began before it count no more."""
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,8 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     password_hash: str
     replaces: str | None
     """The hash that the old password was checked against; None if there was none."""
+    rehashed: bool = False
+    """Whether it is the same password, hashed with better parameters."""
 
 
 class ChangeRole(msgspec.Struct, frozen=True):
@@ -146,13 +150,18 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
 def evolve_account(account: Account, recorded: Recorded) -> Account:
     """The account after one more event of its stream."""
     user = evolve(account.user, recorded)
+    version = recorded.version
     match recorded.event:
+        case PasswordChanged(password_hash, rehashed=True):
+            return Account(version, user, password_hash, account.signed_out_at)
         case UserRegistered(password_hash=password_hash) | PasswordChanged(password_hash):
-            return Account(recorded.version, user, password_hash)
+            return Account(version, user, password_hash, signed_out_at=version)
         case UserDeleted() | Forgotten():
-            return Account(recorded.version)
+            return Account(version, signed_out_at=version)
+        case RoleChanged():
+            return Account(version, user, account.password_hash, signed_out_at=version)
         case _:
-            return Account(recorded.version, user, account.password_hash)
+            return Account(version, user, account.password_hash, account.signed_out_at)
 
 
 def account_of(stream: Iterable[Recorded]) -> Account:
@@ -203,7 +212,7 @@ def _password_change(account: Account, command: ChangePassword) -> tuple[Passwor
     if command.replaces != account.password_hash:
         problem = Problem(Reason.STALE_VERSION, "the password was changed meanwhile: try again", ())
         raise Rejected(problem)
-    return (PasswordChanged(command.password_hash),)
+    return (PasswordChanged(command.password_hash, command.rehashed),)
 
 
 def _changed(current: str, wanted: str | None, clean: Callable[[str], str]) -> str | None:

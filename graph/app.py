@@ -1,4 +1,4 @@
-"""The aiohttp application: /graphql, its assets, /healthz and /readyz."""
+"""The aiohttp application: /graphql, its assets, /.well-known/jwks.json, /healthz and /readyz."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 BODY_BYTES = 2 * 1024 * 1024
 CHECK_SECONDS = 2.0
+JWKS_SECONDS = 300
+"""How long others may keep our public keys: a new one is published for that long before it signs."""
 
 Check = Callable[[], Awaitable[object]]
 """Raises an EventsError or ProjectionError while something that is needed is away."""
@@ -41,6 +43,7 @@ def make_app(opening: Opening, checks: Mapping[str, Check], new_id: NewId) -> we
     app.router.add_get("/", _to_graphql)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(checks))
+    app.router.add_get("/.well-known/jwks.json", _jwks(opening))
     graphiql.add_routes(app)
     return app
 
@@ -52,6 +55,19 @@ async def _to_graphql(_: web.Request) -> web.Response:
 async def _healthz(_: web.Request) -> web.Response:
     """The process runs. Says nothing of databases: restarting it would not bring one back."""
     return web.json_response({"status": "alive"})
+
+
+def _jwks(opening: Opening) -> Handler:
+    async def jwks(_: web.Request) -> web.Response:
+        """The keys that our access tokens are verified with."""
+        if opening.services is None:
+            return refusal(503, "the server is starting; try again")
+        headers = {"Cache-Control": f"public, max-age={JWKS_SECONDS}", "Access-Control-Allow-Origin": "*"}
+        return web.json_response(
+            opening.services.tokens.jwks(), headers=headers, content_type="application/jwk-set+json"
+        )
+
+    return jwks
 
 
 def _readyz(checks: Mapping[str, Check]) -> Handler:

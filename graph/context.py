@@ -1,7 +1,8 @@
 """What every resolver is given: the services of this process, and who is asking."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,12 @@ from events.feed import Feed
 from events.ids import NewId
 from events.store import EventStore
 from events.user import User
+from graph.auth.addresses import Network
 from graph.auth.permissions import Right, may
+from graph.auth.sessions import Sessions
 from graph.auth.signin import SignIn
-from graph.auth.tokens import AccessTokens, InvalidToken
+from graph.auth.tokens import AccessTokens, Claims, InvalidToken
+from graph.auth.watch import Close, Watch, Watched
 from graph.errors import forbidden, unauthenticated
 from graph.freshness import ViewPositions, freshness
 from projections.document.client import MongoClient
@@ -41,7 +45,12 @@ class Services:
     documents: DocumentUsers
     sign_in: SignIn
     tokens: AccessTokens
+    sessions: Sessions
+    watch: Watch
     new_id: NewId
+    clock: Callable[[], datetime]
+    proxies: Sequence[Network] = ()
+    """Whose word is taken for where a request comes from."""
 
 
 @dataclass(slots=True)
@@ -59,6 +68,12 @@ class Context:
     correlation: UUID
     authorization: str | None
     """As the HTTP header has it: `Bearer TOKEN`."""
+    address: str = ""
+    """Where it comes from: see graph/auth/addresses.py."""
+    close: Close | None = None
+    """Closes the WebSocket; None for a request."""
+    watched: Watched | None = None
+    """The WebSocket, from when it has said whose it is."""
     connection_params: Mapping[str, object] = field(default_factory=dict)
     """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
     histories: DataLoader[Any, Any] | None = None
@@ -72,22 +87,47 @@ class Context:
     async def viewer(self) -> User | None:
         """Who is asking, as of now; None if no token was sent.
 
-        The token says only whose it is. What the user is and may do is read from the log each time, so a new
-        role counts at once and a deleted user is gone at once, whatever the token still says.
+        The token says only whose it is, and in which session. Whether that has ended, and what the user is and may do,
+        is read each time, so all that counts at once, whatever the token still says.
 
         Raises:
-            ClientError: a token was sent, but it is not valid or its user is gone.
+            ClientError: a token was sent, but it is not valid, or its session has ended, or its user is gone.
+        """
+        claims = self.claims()
+        if claims is None:
+            return None
+        session = await self.services.sessions.find(claims.session_id)
+        account = await self.services.commands.account(claims.user_id)
+        if account.user is None:
+            raise unauthenticated("the user of this access token is gone")
+        if session is None or not session.counts_for(account, self.services.clock()):
+            raise unauthenticated("the session of this access token has ended; sign in again")
+        return account.user
+
+    def claims(self) -> Claims | None:
+        """What the token says; None if none was sent. Whether it still counts is for `viewer` to find out.
+
+        Raises:
+            ClientError: a token was sent, but it is not valid.
         """
         if self.authorization is None:
             return None
         try:
-            claims = self.services.tokens.verify(_bearer(self.authorization))
+            return self.services.tokens.verify(_bearer(self.authorization))
         except InvalidToken as error:
             raise unauthenticated(f"the access token is not valid: {error.reason}; sign in again") from error
-        account = await self.services.commands.account(claims.user_id)
-        if account.user is None:
-            raise unauthenticated("the user of this access token is gone")
-        return account.user
+
+    async def session(self) -> Claims:
+        """Whose session it is, and which.
+
+        Raises:
+            ClientError: nobody is signed in.
+        """
+        await self.signed_in()
+        claims = self.claims()
+        if claims is None:
+            raise unauthenticated()
+        return claims
 
     async def signed_in(self) -> User:
         """Who is asking.

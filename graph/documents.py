@@ -15,6 +15,7 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
+from graph.auth.batching import OneSignIn
 from graph.limits import PARSER, WithinLimits
 
 REMEMBERED_CHARACTERS: Final = 400_000
@@ -23,7 +24,7 @@ LONGEST_REMEMBERED: Final = 10_000
 """So that no one document drives out many."""
 MOST_FAULTS: Final = 20
 """Faults of a document that are told; finding out more would only cost time."""
-LIMITS: Final = (WithinLimits,)
+LIMITS: Final = (WithinLimits, OneSignIn)
 
 
 class Checked(NamedTuple):

@@ -5,7 +5,7 @@ FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
 BAD_REQUEST       there is no operation in the request that could be carried out
 PROJECTION_BEHIND a view has not reached Min-Position in time; try again
-UNAVAILABLE       a database is away; try again
+UNAVAILABLE       a database is away, or too many want to sign in; try again
 OUTCOME_UNKNOWN   it went away in the middle of a change, which may have taken effect or not
 INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
 
@@ -23,7 +23,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected
 from events.feed import FeedClosed, PositionAhead
-from graph.auth.passwords import PasswordsClosed
+from graph.auth.passwords import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,9 @@ OPEN = (
 )
 
 NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+
+RETRY_AFTER = "retryAfter"
+"""Key of an error's extensions: in so many seconds it may be otherwise."""
 
 
 class ClientError(GraphQLError):
@@ -73,6 +76,8 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return error
         case BadQuery() | Rejected() | PositionAhead():
             return _coded(error, "BAD_USER_INPUT", str(cause))
+        case PasswordsBusy():
+            return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: RETRY_SECONDS})
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
         case OutcomeUnknown():
@@ -114,7 +119,7 @@ def _cause(error: BaseException) -> BaseException | None:
     return _cause(cause) or cause
 
 
-def _coded(error: GraphQLError, code: str, message: str, **extensions: str) -> GraphQLError:
+def _coded(error: GraphQLError, code: str, message: str, **extensions: str | int) -> GraphQLError:
     return GraphQLError(
         message,
         nodes=error.nodes,

@@ -6,13 +6,16 @@ from typing import Annotated
 import msgspec
 import strawberry
 
+from events.catalogue import Origin
 from events.commands import Done
 from events.errors import Problem, Reason, Rejected, WrongExpectedVersion
 from events.idempotency import Idempotency
 from events.user import ChangeRole, Command, Delete, Register, Update, User
 from graph import types
 from graph.auth.permissions import Right
+from graph.auth.sessions import InvalidRefreshToken
 from graph.auth.signin import PasswordRefused, WrongCredentials
+from graph.auth.throttle import TooManyFailures
 from graph.context import Info
 from graph.payloads import (
     ChangePasswordInput,
@@ -22,6 +25,7 @@ from graph.payloads import (
     DeleteUserPayload,
     ErrorCode,
     LoginInput,
+    LogoutPayload,
     RegisterInput,
     RegisterPayload,
     Session,
@@ -33,7 +37,7 @@ from graph.payloads import (
 from graph.queries import user_id_of
 from graph.scalars import Position
 
-EXPECTED = (Rejected, PasswordRefused, WrongCredentials, WrongExpectedVersion)
+EXPECTED = (Rejected, PasswordRefused, WrongCredentials, TooManyFailures, InvalidRefreshToken, WrongExpectedVersion)
 """What can be refused to a client in the ordinary course of things: shown as data, not as a GraphQL error."""
 
 Idempotent = RegisterInput | CreateUserInput | UpdateUserInput | ChangeRoleInput | DeleteUserInput
@@ -50,7 +54,8 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
         done = await sign_in.register(command, input.password, info.context.origin, _idempotency(None, input))
     except EXPECTED as error:
         return RegisterPayload(errors=_errors(error))
-    session = Session.of(sign_in.start_session(done.user).token) if done.user else None
+    signed_in = await sign_in.start_session(done.user, since=done.user.version) if done.user else None
+    session = Session.of(signed_in) if signed_in else None
     return RegisterPayload(user=_user(done), session=session, position=Position(done.position))
 
 
@@ -73,11 +78,34 @@ async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> U
 
 
 async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPayload:  # noqa: A002
+    context = info.context
     try:
-        signed_in = await info.context.services.sign_in.log_in(input.login, input.password, info.context.origin)
+        signed_in = await context.services.sign_in.log_in(input.login, input.password, context.address, context.origin)
     except EXPECTED as error:
         return SessionPayload(errors=_errors(error))
-    return SessionPayload(session=Session.of(signed_in.token), user=types.User.of(signed_in.user))
+    return SessionPayload(session=Session.of(signed_in), user=types.User.of(signed_in.user))
+
+
+async def refresh_session(
+    info: Info,
+    refresh_token: Annotated[str, strawberry.argument(description="The one that was given last.")],
+) -> SessionPayload:
+    try:
+        signed_in = await info.context.services.sign_in.refresh(refresh_token)
+    except EXPECTED as error:
+        return SessionPayload(errors=_errors(error))
+    return SessionPayload(session=Session.of(signed_in), user=types.User.of(signed_in.user))
+
+
+async def logout(
+    info: Info,
+    everywhere: Annotated[
+        bool | None, strawberry.argument(description="Whether to end all of the user's sessions.")
+    ] = False,
+) -> LogoutPayload:
+    session, sessions = await info.context.session(), info.context.services.sessions
+    await (sessions.end_all(session.user_id) if everywhere else sessions.end(session.session_id))
+    return LogoutPayload(logged_out=True)
 
 
 async def update_user(info: Info, input: Annotated[UpdateUserInput, Input]) -> UserPayload:  # noqa: A002
@@ -86,10 +114,16 @@ async def update_user(info: Info, input: Annotated[UpdateUserInput, Input]) -> U
 
 
 async def change_password(info: Info, input: Annotated[ChangePasswordInput, Input]) -> UserPayload:  # noqa: A002
-    viewer = await info.context.signed_in()
+    context = info.context
+    session = await context.session()
     try:
-        done = await info.context.services.sign_in.change_password(
-            viewer.id, input.current_password, input.new_password, info.context.origin_of(viewer)
+        done = await context.services.sign_in.change_password(
+            session.user_id,
+            session.session_id,
+            input.current_password,
+            input.new_password,
+            context.address,
+            Origin(actor=session.user_id, correlation=context.correlation),
         )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error, weak_at="newPassword", wrong_at="currentPassword"))
@@ -98,11 +132,14 @@ async def change_password(info: Info, input: Annotated[ChangePasswordInput, Inpu
 
 async def change_role(info: Info, input: Annotated[ChangeRoleInput, Input]) -> UserPayload:  # noqa: A002
     await info.context.allowed(Right.CHANGE_ROLE)
-    return await _change(info, input, Right.CHANGE_ROLE, ChangeRole(input.role))
+    payload = await _change(info, input, Right.CHANGE_ROLE, ChangeRole(input.role))
+    await _forget_sessions(info, input)
+    return payload
 
 
 async def delete_user(info: Info, input: Annotated[DeleteUserInput, Input]) -> DeleteUserPayload:  # noqa: A002
     payload = await _change(info, input, Right.CHANGE_ANY_USER, Delete())
+    await _forget_sessions(info, input)
     deleted = None if payload.errors else strawberry.ID(str(user_id_of(input.id)))
     return DeleteUserPayload(deleted_user_id=deleted, position=payload.position, errors=payload.errors)
 
@@ -124,6 +161,13 @@ async def _change(
     return UserPayload(user=_user(done), position=Position(done.position))
 
 
+async def _forget_sessions(info: Info, asked: ChangeRoleInput | DeleteUserInput) -> None:
+    """Remove the rows of sessions. The change's own event has ended them already: see graph/auth/sessions.py."""
+    user_id = user_id_of(asked.id)
+    if user_id is not None:
+        await info.context.services.sign_in.forget_ended(user_id)
+
+
 def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
     """What makes this request the same as another one: who asks, with which key, for what."""
     if asked.idempotency_key is None:
@@ -143,6 +187,10 @@ def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None
         case WrongCredentials():
             field = [wrong_at] if wrong_at else None
             return [UserError(code=ErrorCode.WRONG_CREDENTIALS, message=str(error), field=field)]
+        case TooManyFailures():
+            return [UserError(code=ErrorCode.LOCKED, message=str(error))]
+        case InvalidRefreshToken():
+            return [UserError(code=ErrorCode.INVALID_TOKEN, message=str(error), field=["refreshToken"])]
         case _:
             return [UserError(code=ErrorCode.STALE_VERSION, message="others keep changing this user: try again")]
 
@@ -166,9 +214,19 @@ class Mutation:
     )
     create_user: UserPayload = strawberry.mutation(resolver=create_user, description="ADMIN only; any role.")
     login: SessionPayload = strawberry.mutation(resolver=login, description="Open to anyone; starts a session.")
+    refresh_session: SessionPayload = strawberry.mutation(
+        resolver=refresh_session, description="Open to anyone who has the token: the next tokens of its session."
+    )
+    logout: LogoutPayload = strawberry.mutation(
+        resolver=logout, description="Ends this session, or all of the user's sessions."
+    )
     update_user: UserPayload = strawberry.mutation(resolver=update_user, description="Oneself, or anyone for ADMIN.")
-    change_password: UserPayload = strawberry.mutation(resolver=change_password, description="Oneself.")
-    change_role: UserPayload = strawberry.mutation(resolver=change_role, description="ADMIN only.")
+    change_password: UserPayload = strawberry.mutation(
+        resolver=change_password, description="Oneself; ends the user's other sessions."
+    )
+    change_role: UserPayload = strawberry.mutation(
+        resolver=change_role, description="ADMIN only; ends the user's sessions."
+    )
     delete_user: DeleteUserPayload = strawberry.mutation(
         resolver=delete_user, description="Oneself, or anyone for ADMIN. The user is gone from both views."
     )

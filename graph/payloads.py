@@ -7,7 +7,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from events.errors import Problem
-from graph.auth.tokens import AccessToken
+from graph.auth.signin import SignedIn
 from graph.enums import Role
 from graph.scalars import Position
 from graph.types import User
@@ -23,8 +23,12 @@ class ErrorCode(Enum):
     WRONG_CREDENTIALS = strawberry.enum_value(
         "WRONG_CREDENTIALS", description="The same answer whether the account exists or not."
     )
+    LOCKED = strawberry.enum_value("LOCKED", description="Too many failures; message says when to try again.")
     NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="There is no such user.")
     STALE_VERSION = strawberry.enum_value("STALE_VERSION", description="expectedVersion is not the current version.")
+    INVALID_TOKEN = strawberry.enum_value(
+        "INVALID_TOKEN", description="A refresh token that is unknown, expired, revoked or already used."
+    )
 
 
 @strawberry.type(description="Something the client can show beside a form field.")
@@ -45,13 +49,24 @@ class UserError:
 
 @strawberry.type(description="What signing in gives.")
 class Session:
-    access_token: str = strawberry.field(description="A JWT (EdDSA, header kid), at most 15 minutes.")
+    access_token: str = strawberry.field(
+        description="A JWT (EdDSA, header kid), at most 15 minutes; verify it with /.well-known/jwks.json."
+    )
     access_token_expires_at: datetime = strawberry.field(description="From then on the token is refused.")
+    refresh_token: str = strawberry.field(
+        description="Opaque; each use replaces it, and a second use of the same one ends the whole session."
+    )
+    refresh_token_expires_at: datetime = strawberry.field(description="From then on one has to sign in again.")
 
     @classmethod
-    def of(cls, token: AccessToken) -> "Session":
+    def of(cls, source: SignedIn) -> "Session":
         """The session as the graph shows it."""
-        return cls(access_token=token.token, access_token_expires_at=token.expires_at)
+        return cls(
+            access_token=source.token.token,
+            access_token_expires_at=source.token.expires_at,
+            refresh_token=source.refresh_token.text,
+            refresh_token_expires_at=source.refresh_token_expires_at,
+        )
 
 
 ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
@@ -154,3 +169,8 @@ class DeleteUserPayload:
     deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="Who is gone.")
     position: Position | None = strawberry.field(default=None, description=POSITION)
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="Whether the session has ended.")
+class LogoutPayload:
+    logged_out: bool = strawberry.field(description="True: its tokens are refused from now on.")

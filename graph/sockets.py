@@ -5,23 +5,25 @@ The protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 Why a socket is closed, beside the protocol's own 44xx codes:
 
 4400   a message has another form than the protocol's
-4403   the token is not valid
+4403   the token is not valid, or not any more: see graph/auth/watch.py
 1001   this server is stopping; another one will take the client
 1009   a message is larger than the server takes
 1011   something unexpected; logged with the correlation id that the reason names
-1013   a database is away; clients try again by themselves
+1013   a database is away, or the caller has too many sockets; clients try again by themselves
 """
 
+import asyncio
 from typing import Any
 
 import structlog
-from aiohttp import WSCloseCode
+from aiohttp import WSCloseCode, web
 from graphql import GraphQLError
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
 
+from graph.auth.watch import TooManyConnections
 from graph.context import Context
 from graph.errors import AWAY
 from graph.freshness import asking
@@ -31,6 +33,24 @@ log = structlog.get_logger(__name__)
 
 REASON_BYTES = 123
 """What a close frame can hold beside its code (RFC 6455, section 5.5)."""
+
+
+FORBIDDEN = 4403
+"""After which a client of the protocol connects again, with a new token."""
+FORBIDDEN_SECONDS = 3.0
+"""How long a client whose session has ended may take to hear of it. It gets nothing else meanwhile."""
+
+
+async def close_or_cut(
+    socket: web.WebSocketResponse, request: web.Request, code: int, reason: str, patience: float
+) -> None:
+    """Close a socket, whether its client reads or not: after so many seconds it is cut off."""
+    try:
+        async with asyncio.timeout(patience):
+            await socket.close(code=code, message=reason.encode())
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()  # close() would still wait for the client to take what was written
 
 
 class Socket(AiohttpWebSocketAdapter):
@@ -47,6 +67,20 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     at_least = 0
     """The position that operations want views at unless they say otherwise: `minPosition` of `connection_init`."""
 
+    websocket: Socket
+
+    async def handle(self) -> None:
+        """Serve the connection to its end, watched from when it has said whose it is."""
+        self.context.close = self._forbid
+        try:
+            await super().handle()
+        finally:
+            if self.context.watched is not None:
+                self.context.services.watch.leave(self.context.watched)
+
+    async def _forbid(self, reason: str) -> None:
+        await close_or_cut(self.websocket.ws, self.websocket.request, FORBIDDEN, reason, FORBIDDEN_SECONDS)
+
     async def handle_message(self, message: Message) -> None:
         """Check the form, which the types only promise, then handle it."""
         fault = _fault(message)
@@ -60,6 +94,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 await super().handle_message(message)
         except WebSocketDisconnected:
             raise
+        except TooManyConnections as error:
+            await self.websocket.close(WSCloseCode.TRY_AGAIN_LATER, str(error))
         except AWAY as error:
             log.warning("socket.unavailable", error=str(error))
             await self.websocket.close(WSCloseCode.TRY_AGAIN_LATER, "a database cannot be reached now; try again")

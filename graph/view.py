@@ -11,18 +11,19 @@ from aiohttp import WSCloseCode, web
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLRequestData
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UnsetType
 
 from graph import graphiql, strictjson
+from graph.auth.addresses import client_address
 from graph.context import Context, Opening, Services
-from graph.errors import ClientError
+from graph.errors import RETRY_AFTER, ClientError
 from graph.freshness import asking
 from graph.scalars import position_of
 from graph.schema import Schema
-from graph.sockets import Socket, TransportHandler
+from graph.sockets import Socket, TransportHandler, close_or_cut
 
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
@@ -71,10 +72,12 @@ class View(GraphQLView[Context, None]):
         response: web.Response | web.WebSocketResponse,  # noqa: ARG002 - Strawberry's signature
     ) -> Context:
         """The context of a request, or of a socket with all its operations."""
+        services = self._services()
         return Context(
-            services=self._services(),
+            services=services,
             correlation=request[CORRELATION],
             authorization=request.headers.get("Authorization"),
+            address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
         )
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
@@ -84,6 +87,8 @@ class View(GraphQLView[Context, None]):
             raise ConnectionRejectionError
         context.authorization = given
         try:
+            if context.close is not None:
+                context.watched = context.services.watch.join(context.claims(), context.address, context.close)
             await context.viewer()
         except ClientError as error:
             raise ConnectionRejectionError from error
@@ -100,7 +105,23 @@ class View(GraphQLView[Context, None]):
 
     async def close_sockets(self) -> None:
         """Tell every client that the server is going; they come back to another one."""
-        await asyncio.gather(*(_say_goodbye(socket, request) for socket, request in list(self._sockets.items())))
+        code, reason = WSCloseCode.GOING_AWAY, "the server is stopping"
+        sockets = list(self._sockets.items())
+        await asyncio.gather(
+            *(close_or_cut(socket, request, code, reason, GOODBYE_SECONDS) for socket, request in sockets)
+        )
+
+    def create_response(
+        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: web.Response
+    ) -> web.Response:
+        """The answer to an operation: 200, or 503 if it says when to try again."""
+        response = super().create_response(response_data, sub_response)
+        answer: Any = response_data
+        for error in answer.get("errors") or ():
+            if RETRY_AFTER in error.get("extensions", {}):
+                response.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
+                response.headers["Retry-After"] = str(error["extensions"][RETRY_AFTER])
+        return response
 
     def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
         """A browser that was pointed here and has no query."""
@@ -145,15 +166,6 @@ def refusal(status: int, message: str) -> web.Response:
     body = {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]}
     headers = {"Allow": "GET, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
     return web.json_response(body, status=status, headers=headers)
-
-
-async def _say_goodbye(socket: web.WebSocketResponse, request: web.Request) -> None:
-    try:
-        async with asyncio.timeout(GOODBYE_SECONDS):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is stopping")
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()  # close() would still wait for the client to take what was written
 
 
 def _min_position(request: web.Request) -> int:

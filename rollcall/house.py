@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from events.backoff import backoff
-from events.claims import open_claims_key
+from events.claims import ClaimsKey, open_claims_key
 from events.commands import UserCommands
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable
@@ -23,8 +23,11 @@ from events.store import EventStore
 from events.vault import Vault
 from events.wakeup import HeadPoll
 from graph.auth.passwords import PROFILES, Passwords
+from graph.auth.sessions import Lifetimes, Sessions
 from graph.auth.signin import SignIn
+from graph.auth.throttle import Throttle
 from graph.auth.tokens import AccessTokens, SigningKey
+from graph.auth.watch import Watch
 from graph.context import Services
 from graph.freshness import ViewPositions
 from projections.document.client import MongoClient
@@ -39,7 +42,7 @@ from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
 from rollcall.metrics import Metrics, WatchedAppender
-from rollcall.settings import Settings
+from rollcall.settings import Settings, networks
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +68,7 @@ class House:
         self.metrics = Metrics()
         self.poll = HeadPoll(self.store)
         self._commands: UserCommands | None = None
+        self._claims_key: ClaimsKey | None = None
 
     @property
     def store(self) -> EventStore:
@@ -77,6 +81,35 @@ class House:
         if self._commands is None:
             raise RuntimeError("prepare_log comes first: it finds the key of the claims")
         return self._commands
+
+    @property
+    def claims_key(self) -> ClaimsKey:
+        """The secret of this log that values are hashed with."""
+        if self._claims_key is None:
+            raise RuntimeError("prepare_log comes first: it finds the key of the claims")
+        return self._claims_key
+
+    @property
+    def tokens(self) -> AccessTokens:
+        """Access tokens, issued and verified."""
+        signing, *others = map(SigningKey.from_seed, (self.keys.signing, *self.keys.other_signing))
+        return AccessTokens(signing, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now, others=others)
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who is signed in."""
+        settings = self.settings
+        lifetimes = Lifetimes(
+            idle=timedelta(days=settings.session_idle_days),
+            absolute=timedelta(days=settings.session_days),
+            grace=timedelta(seconds=settings.refresh_grace_seconds),
+        )
+        return Sessions(self.database, lifetimes, now, new_id, secrets.token_bytes)
+
+    @property
+    def throttle(self) -> Throttle:
+        """Who has failed to sign in."""
+        return Throttle(self.database, self.claims_key.secret, now)
 
     @property
     def views(self) -> dict[str, Rebuildable]:
@@ -110,9 +143,7 @@ class House:
 
     def services(self, passwords: Passwords) -> Services:
         """What the graph needs."""
-        signing_key = SigningKey.from_seed(self.keys.signing)
-        tokens = AccessTokens(signing_key, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now)
-        commands = self.commands
+        commands, tokens, sessions = self.commands, self.tokens, self.sessions
         return Services(
             database=self.database,
             mongo=self.mongo,
@@ -123,9 +154,13 @@ class House:
             status=StatusFeed(self.database),
             relational=RelationalUsers(self.database),
             documents=DocumentUsers(self.mongo.documents),
-            sign_in=SignIn(commands, passwords, tokens, new_id),
+            sign_in=SignIn(commands, passwords, tokens, sessions, self.throttle, new_id),
             tokens=tokens,
+            sessions=sessions,
+            watch=Watch(sessions, commands, self.store, now),
             new_id=new_id,
+            clock=now,
+            proxies=networks(self.settings.trusted_proxies or ""),
         )
 
     async def prepare_log(self) -> None:
@@ -135,9 +170,9 @@ class House:
             DatabaseUnavailable: MySQL is away.
             WrongMasterKey, MigrationError: this program must not work on this log.
         """
-        for applied in await migrate(self.database, "events", "projections"):
+        for applied in await migrate(self.database, "events", "projections", "graph.auth"):
             log.info("migration.applied", name=applied)
-        claims_key = await open_claims_key(self.database, self.vault)
+        self._claims_key = claims_key = await open_claims_key(self.database, self.vault)
         appender = WatchedAppender(self.database, claims_key, self.vault, now, new_id)
         self._commands = UserCommands(
             database=self.database,

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from rollcall.settings import KEY_BYTES, BadSettings, Settings, decoded_key
 
 
@@ -19,6 +21,8 @@ class Keys:
     signing: bytes = field(repr=False)
     other_masters: tuple[bytes, ...] = field(default=(), repr=False)
     """Master keys that only unwrap, while the master key is being rotated."""
+    other_signing: tuple[bytes, ...] = field(default=(), repr=False)
+    """Signing keys that only verify, while the signing key is being changed."""
 
 
 def keys_of(settings: Settings) -> Keys:
@@ -31,12 +35,16 @@ def keys_of(settings: Settings) -> Keys:
     Raises:
         BadSettings: a key is needed and not set, or a key file is damaged.
     """
-    other = settings.other_master_key
     return Keys(
         master=_key(settings, "master_key"),
         signing=_key(settings, "signing_key"),
-        other_masters=(decoded_key(other.get_secret_value()),) if other else (),
+        other_masters=_others(settings.other_master_key),
+        other_signing=_others(settings.other_signing_key),
     )
+
+
+def _others(given: SecretStr | None) -> tuple[bytes, ...]:
+    return (decoded_key(given.get_secret_value()),) if given else ()
 
 
 def _key(settings: Settings, name: str) -> bytes:

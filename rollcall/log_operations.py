@@ -90,7 +90,7 @@ async def restore_from(settings: Settings, source: Path | None, *, with_keys: bo
 
 async def _make_tables(house: House) -> None:
     """No key is needed to handle a log, so none is looked for as `prepare_log` does."""
-    await migrate(house.database, "events", "projections")
+    await migrate(house.database, "events", "projections", "graph.auth")
 
 
 async def _export(house: House, part: Part, file: BinaryIO, *, with_keys: bool) -> None:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import structlog
 from aiohttp import web
 
-from events.database import Database
 from events.errors import DatabaseUnavailable
 from events.idempotency import sweep_requests
 from events.ids import new_id
@@ -22,7 +21,10 @@ from rollcall.settings import BadSettings, Settings
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 600.0
-"""Between two sweeps of old idempotency keys."""
+"""Between two sweeps of what is old."""
+SILENT_SECONDS = 30
+"""After so long without a word from this process MySQL ends its sessions. One that was stopped, or whose machine
+vanished, in the middle of an append would keep the head of the log locked for as long as its session lasts."""
 SHUTDOWN_SECONDS = 3.0
 """How long requests that are being answered may take at a stop."""
 
@@ -35,7 +37,7 @@ async def serve(settings: Settings) -> None:
         WrongMasterKey, MigrationError: this program must not work on this log.
     """
     async with (
-        open_house(settings, lambda line: log.info("servers", step=line)) as house,
+        open_house(settings, lambda line: log.info("servers", step=line), idle_seconds=SILENT_SECONDS) as house,
         house.passwords() as passwords,
         asyncio.TaskGroup() as beside,
     ):
@@ -51,7 +53,8 @@ async def serve(settings: Settings) -> None:
                 await when_possible(lambda: ensure_first_admin(house, passwords, password))
             opening.services = services = house.services(passwords)
             beside.create_task(services.feed.run())
-            beside.create_task(_sweeping(house.database))
+            beside.create_task(services.watch.run())
+            beside.create_task(_sweeping(house))
             await house.prepare_views()
             await asyncio.Event().wait()
 
@@ -103,10 +106,12 @@ async def _bind(runner: web.AppRunner, host: str, port: int, setting: str) -> No
     log.info("serving", setting=setting, addresses=[f"http://{one[0]}:{one[1]}" for one in runner.addresses])
 
 
-async def _sweeping(database: Database) -> None:
-    """Remove idempotency keys that have been kept for long enough, from time to time."""
+async def _sweeping(house: House) -> None:
+    """Remove what has been kept for long enough, from time to time: idempotency keys, sessions, failed sign-ins."""
+    sweeps = (lambda: sweep_requests(house.database), house.sessions.sweep, house.throttle.sweep)
     while True:
-        await when_possible(lambda: sweep_requests(database))
+        for sweep in sweeps:
+            await when_possible(sweep)
         await asyncio.sleep(SWEEP_SECONDS)
 
 

@@ -6,6 +6,7 @@ docs/operations.md has the same list for operators; a test compares the two.
 import base64
 import binascii
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.database import Address
+from graph.auth.addresses import Network
 
 KEY_BYTES = 32
 
@@ -54,6 +56,20 @@ def _mongo_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def networks(text: str) -> tuple[Network, ...]:
+    """The networks of a comma-separated list.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _networks(value: str) -> str:
+    networks(value)
+    return value
+
+
 Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
@@ -76,6 +92,9 @@ class Settings(BaseSettings):
         None, description="The old or the new master key, while the master key is being rotated; it only unwraps."
     )
     signing_key: Key | None = Field(None, description="32 bytes in base64: the Ed25519 seed that signs access tokens.")
+    other_signing_key: Key | None = Field(
+        None, description="The old or the new signing key, while the signing key is being changed; it only verifies."
+    )
     admin_password: SecretStr | None = Field(
         None, description="Password of the first administrator, `admin`, who is made when there is no ADMIN yet."
     )
@@ -90,6 +109,14 @@ class Settings(BaseSettings):
     )
     metrics_port: int | None = Field(
         None, ge=1, le=65_535, description="Port that this process serves /metrics and /healthz on; none if not set."
+    )
+    session_days: int = Field(30, ge=1, le=3650, description="After so many days one signs in again in any case.")
+    session_idle_days: int = Field(7, ge=1, le=3650, description="A session ends if it is not refreshed for so long.")
+    refresh_grace_seconds: int = Field(
+        10, ge=0, le=300, description="How long a used refresh token may come again, from a client's parallel tabs."
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+        None, description="Networks of your proxies, such as 10.0.0.0/8,fd00::/8, whose X-Forwarded-For is believed."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(

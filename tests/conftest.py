@@ -48,7 +48,7 @@ async def _schema(addresses: Addresses, size: int) -> AsyncIterator[Database]:
     name = f"test_{uuid4().hex}"
     await administrator.execute(f"CREATE DATABASE {name}")
     database = Database.at(replace(server, database=name), size=size)
-    await migrate(database, "events", "projections")
+    await migrate(database, "events", "projections", "graph.auth")
     yield database
     await database.close()
     await administrator.execute(f"DROP DATABASE {name}")

@@ -1,7 +1,7 @@
 """Passwords: which ones may be chosen, and hashing and verifying them without holding up anybody else.
 
 Password rules follow NIST SP 800-63B (revision 3), section 5.1.1.2: a minimum length and nothing about kinds of
-characters, any Unicode, NFKC before hashing, each code point one character, never truncated.
+characters, no common one, any Unicode, NFKC before hashing, each code point one character, never truncated.
 """
 
 import asyncio
@@ -11,18 +11,26 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import BoundedSemaphore
 from types import MappingProxyType
 from typing import TypeVar
 
 import argon2
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
+from graph.auth.common import is_common
 from graph.auth.hashes import verify_hash
 
 MINIMUM_PASSWORD_LENGTH = 8
 MAXIMUM_PASSWORD_LENGTH = 1024
 """Code points. The standard asks for 64 at least; there is a limit because NFKC takes quadratic time on text that
 is made for it."""
+
+WAITING_PASSWORDS = 100
+"""How many may wait for a thread. With the profile rfc9106-low-memory on 2 cores the last of them waits for 15 s, with
+owasp for 2 s."""
+RETRY_SECONDS = 5
+"""After which a client that found no room may try again."""
 
 SHORTEST_OWN_WORD = 4
 """Letters and digits. What is shorter, in the user's own name, says too little to be looked for."""
@@ -72,16 +80,25 @@ class PasswordsClosed(RuntimeError):
         super().__init__("password hashing has stopped because the program is stopping")
 
 
+class PasswordsBusy(RuntimeError):
+    """Too many passwords are waiting to be hashed or verified; this one was not."""
+
+    def __init__(self) -> None:
+        super().__init__(f"too many sign-ins at once: try again in {RETRY_SECONDS} s")
+
+
 def check_password(password: str, *, username: str, email: str, name: str) -> None:
     """Return if the user may choose this password, else raise `WeakPassword`.
 
-    It has 8 to 1,024 code points, both as typed and after NFKC, and is not the user's own username, email, local
-    part of the email, or name: compared without case, spaces and punctuation, and as a whole, since a password
-    that merely contains a name can be a good one.
+    It has 8 to 1,024 code points, both as typed and after NFKC, is not one of those that everybody tries first, and is
+    not the user's own username, email, local part of the email, or name: compared without case, spaces and punctuation,
+    and as a whole, since a password that merely contains a name can be a good one.
     """
     _check_length(password)
     _check_encodable(password)
     _check_length(_normalised(password))
+    if is_common(_normalised(password)):
+        raise WeakPassword("A password must not be a common one: this one is among the first that are tried.")
     chosen = _bare(password)
     own_words = {
         "username": username,
@@ -100,15 +117,24 @@ class Passwords:
     argon2 works without the GIL, so the event loop goes on meanwhile. More threads than cores only add waiting, and
     each busy one holds the profile's memory.
 
-    A caller may be cancelled at any time: what waits for a thread is dropped, what runs ends unheard.
+    A caller may be cancelled at any time: what waits for a thread is dropped, what runs ends unheard. When too many
+    wait already, one more is refused at once: it would be answered after its client has given up.
     """
 
-    def __init__(self, profile: Profile, threads: int, *, verifier: Callable[[str, str], bool] = verify_hash) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        threads: int,
+        *,
+        waiting: int = WAITING_PASSWORDS,
+        verifier: Callable[[str, str], bool] = verify_hash,
+    ) -> None:
         """Cheap: threads start when they are needed, and nothing is hashed.
 
         Args:
             profile: The parameters of new hashes, and those that older hashes are measured by.
             threads: How many passwords are worked on at the same time, at least 1; best the number of cores.
+            waiting: How many more may wait for a thread.
             verifier: Tells whether a hash was made from a password; blocks, and is called on the threads.
         """
         self._hasher = argon2.PasswordHasher(
@@ -117,6 +143,7 @@ class Passwords:
         self._decoy = _decoy(self._hasher)
         self._verifier = verifier
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._room = BoundedSemaphore(threads + waiting)
         self._closed = False
 
     async def hash(self, password: str) -> str:
@@ -124,6 +151,7 @@ class Passwords:
 
         Raises:
             PasswordsClosed: `close` was called before a thread was free.
+            PasswordsBusy: too many are waiting.
         """
         return await self._on_thread(partial(self._hasher.hash, _normalised(password)))
 
@@ -137,6 +165,7 @@ class Passwords:
         Raises:
             UnknownHash: the hash is in no form that can be verified; none such should have been stored.
             PasswordsClosed: `close` was called before a thread was free.
+            PasswordsBusy: too many are waiting.
         """
         if len(password) > MAXIMUM_PASSWORD_LENGTH:
             return False
@@ -173,7 +202,16 @@ class Passwords:
     async def _on_thread(self, work: Callable[[], T]) -> T:
         if self._closed:
             raise PasswordsClosed
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._unless_closed, work)
+        if not self._room.acquire(blocking=False):
+            raise PasswordsBusy
+        try:
+            running = self._threads.submit(self._unless_closed, work)
+        except BaseException:
+            self._room.release()
+            raise
+        # On the thread, or where it is dropped: a caller that is cancelled makes no room while its work goes on.
+        running.add_done_callback(lambda _: self._room.release())
+        return await asyncio.wrap_future(running)
 
     def _unless_closed(self, work: Callable[[], T]) -> T:
         # The executor could drop what waits by itself, but its callers would then see a CancelledError, as if

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from events.catalogue import Origin
@@ -10,10 +11,11 @@ from events.errors import Problem, Rejected, WrongExpectedVersion
 from events.idempotency import Idempotency
 from events.ids import NewId
 from events.user import Account, ChangePassword, Register, User, decide
-from graph.auth.passwords import Passwords, WeakPassword, check_password
+from graph.auth.passwords import Passwords, PasswordsBusy, PasswordsClosed, WeakPassword, check_password
+from graph.auth.refresh import RefreshToken
+from graph.auth.sessions import Granted, InvalidRefreshToken, Sessions
+from graph.auth.throttle import LOGIN_CHARACTERS, Attempt, Throttle
 from graph.auth.tokens import AccessToken, AccessTokens
-
-LOGIN_CHARACTERS = 254
 
 
 class WrongCredentials(Exception):
@@ -33,19 +35,31 @@ class PasswordRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A user and its new session's token."""
+    """A user and the tokens of its session."""
 
     user: User
     token: AccessToken
+    refresh_token: RefreshToken
+    refresh_token_expires_at: datetime
 
 
 class SignIn:
     """Turns logins and passwords into sessions. It asks the log, so it works however far the views are behind."""
 
-    def __init__(self, commands: UserCommands, passwords: Passwords, tokens: AccessTokens, new_id: NewId) -> None:
+    def __init__(
+        self,
+        commands: UserCommands,
+        passwords: Passwords,
+        tokens: AccessTokens,
+        sessions: Sessions,
+        throttle: Throttle,
+        new_id: NewId,
+    ) -> None:
         self._commands = commands
         self._passwords = passwords
         self._tokens = tokens
+        self._sessions = sessions
+        self._throttle = throttle
         self._new_id = new_id
 
     async def register(self, command: Register, password: str, origin: Origin, idempotency: Idempotency | None) -> Done:
@@ -65,46 +79,87 @@ class SignIn:
         hashed = await self._passwords.hash(password)
         return await self._commands.register(_with_hash(command, hashed), origin, idempotency)
 
-    async def log_in(self, login: str, password: str, origin: Origin) -> SignedIn:
+    async def log_in(self, login: str, password: str, address: str, origin: Origin) -> SignedIn:
         """Start a session.
 
         Raises:
             WrongCredentials: after the time of a real verification, also if there is no such account.
+            TooManyFailures: at once, also if there is no such account.
         """
+        attempt = await self._throttle.begin(login, address)
         account = await self._commands.find(login) if len(login) <= LOGIN_CHARACTERS else None
         user, hashed = (account.user, account.password_hash) if account else (None, None)
-        if not await self._passwords.verify(hashed, password) or user is None or hashed is None:
+        if not await self._verified(hashed, password, attempt) or account is None or user is None or hashed is None:
             raise WrongCredentials
+        await self._throttle.succeeded(attempt)
         await self._strengthen(user, hashed, password, origin)
-        return self.start_session(user)
+        return await self.start_session(user, since=account.version)
 
-    def start_session(self, user: User) -> SignedIn:
-        """A token for a new session of the user."""
-        return SignedIn(user, self._tokens.issue(user.id, user.role, self._new_id(), self._new_id()))
+    async def start_session(self, user: User, since: int) -> SignedIn:
+        """A new session of the user, who has proved to be it as of a version."""
+        return self._signed_in(user, await self._sessions.start(user.id, since))
 
-    async def change_password(self, user_id: UUID, current: str, new: str, origin: Origin) -> Done:
-        """Set a new password.
+    async def refresh(self, text: str) -> SignedIn:
+        """The next tokens of a session.
+
+        Raises:
+            InvalidRefreshToken: there is no such session, or not any more.
+        """
+        granted = await self._sessions.refresh(text)
+        session = granted.session
+        account = await self._commands.account(session.user_id)
+        if account.user is None or session.since < account.signed_out_at:
+            await self._sessions.end(session.id)
+            raise InvalidRefreshToken
+        return self._signed_in(account.user, granted)
+
+    async def change_password(
+        self, user_id: UUID, session_id: UUID, current: str, new: str, address: str, origin: Origin
+    ) -> Done:
+        """Set a new password, and end the user's other sessions.
 
         Raises:
             WrongCredentials: the current password is wrong, or there is none.
+            TooManyFailures: the current password was wrong too often.
             PasswordRefused: the new one is too weak.
             Rejected: the password was changed at the same moment.
         """
+        attempt = await self._throttle.begin(str(user_id), address)
         account = await self._commands.account(user_id)
-        if not await self._passwords.verify(account.password_hash, current) or account.user is None:
+        if not await self._verified(account.password_hash, current, attempt) or account.user is None:
             raise WrongCredentials
+        await self._throttle.succeeded(attempt)
         _check(new, account.user.username, account.user.email, account.user.name, ())
         hashed = await self._passwords.hash(new)
-        return await self._commands.change(
-            user_id, ChangePassword(password_hash=hashed, replaces=account.password_hash), origin
-        )
+        command = ChangePassword(password_hash=hashed, replaces=account.password_hash)
+        done = await self._commands.change(user_id, command, origin)
+        if done.user is not None and done.user.version == account.version + 1:  # else something else ended it too
+            await self._sessions.keep(session_id, done.user.version)
+        await self.forget_ended(user_id)
+        return done
+
+    async def forget_ended(self, user_id: UUID) -> None:
+        """Remove what is left of the sessions that a change of the user has ended."""
+        await self._sessions.forget(user_id, await self._commands.account(user_id))
+
+    def _signed_in(self, user: User, granted: Granted) -> SignedIn:
+        session = granted.session
+        token = self._tokens.issue(user.id, user.role, session.id, self._new_id(), until=session.ends_at)
+        return SignedIn(user, token, granted.token, session.expires_at)
+
+    async def _verified(self, hashed: str | None, password: str, attempt: Attempt) -> bool:
+        try:
+            return await self._passwords.verify(hashed, password)
+        except (PasswordsBusy, PasswordsClosed):
+            await self._throttle.take_back(attempt)
+            raise
 
     async def _strengthen(self, user: User, hashed: str, password: str, origin: Origin) -> None:
         """Hash the password anew if its hash was imported or made with weaker parameters than today's."""
         if not self._passwords.needs_rehash(hashed):
             return
         stronger = await self._passwords.hash(password)
-        command = ChangePassword(password_hash=stronger, replaces=hashed)
+        command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
         try:
             await self._commands.change(user.id, command, origin)
         except (Rejected, WrongExpectedVersion):

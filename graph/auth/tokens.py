@@ -3,12 +3,16 @@
 Their form is that of RFC 9068 (`typ` is `at+jwt`), with `sid` and `role` and without `client_id`, since no clients are
 registered; they are verified by the rules of RFC 8725. PyJWT takes the compact form apart and checks the signature; the
 claims are judged here, because PyJWT requires none by default and compares times with the wall clock.
+
+One key signs; tokens of others are accepted beside it, so that the signing key can be replaced while everything goes
+on: first every process gets the new key as the other one, then the two change places, and once the last token of the
+old key has expired it is dropped. `jwks` has all of them, for those who verify our tokens elsewhere.
 """
 
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -102,7 +106,7 @@ class _Payload(msgspec.Struct, frozen=True):
 
 
 class AccessTokens:
-    """Issues and verifies the access tokens of one issuer, for one audience, signed with one key."""
+    """Issues and verifies the access tokens of one issuer, for one audience."""
 
     def __init__(
         self,
@@ -112,12 +116,14 @@ class AccessTokens:
         lifetime: timedelta,
         clock: Callable[[], datetime],
         *,
+        others: Sequence[SigningKey] = (),
         remembered: int = REMEMBERED_TOKENS,
     ) -> None:
         """Nothing is signed or remembered yet.
 
         Args:
             key: Signs and verifies.
+            others: Only verify, while keys are being changed.
             issuer: The `iss` of every token, usually the address of the API.
             audience: The `aud` of every token.
             lifetime: From issue to expiry, in whole seconds.
@@ -125,6 +131,7 @@ class AccessTokens:
             remembered: How many valid tokens are remembered, so that their signatures need not be checked again.
         """
         self._key = key
+        self._verifying = {one.kid: one.public for one in (key, *others)}
         self._issuer = issuer
         self._audience = audience
         self._lifetime = lifetime
@@ -134,10 +141,14 @@ class AccessTokens:
         # digest instead would hide nothing in a process whose memory holds the signing key.
         self._read = lru_cache(maxsize=remembered)(self._read_genuine)
 
-    def issue(self, user_id: UUID, role: Role, session_id: UUID, token_id: UUID) -> AccessToken:
-        """A token for this user and session, valid from now. `token_id` must be new."""
+    def issue(
+        self, user_id: UUID, role: Role, session_id: UUID, token_id: UUID, *, until: datetime | None = None
+    ) -> AccessToken:
+        """A token for this user and session, valid from now, at most `until`. `token_id` must be new."""
         issued_at = self._clock().astimezone(UTC).replace(microsecond=0)
         expires_at = issued_at + self._lifetime
+        if until is not None:
+            expires_at = min(expires_at, until.astimezone(UTC).replace(microsecond=0))
         payload = _Payload(
             iss=self._issuer,
             aud=self._audience,
@@ -164,13 +175,29 @@ class AccessTokens:
         _check_time(claims, self._clock())
         return claims
 
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The public keys as a JWK set (RFC 7517, RFC 8037)."""
+        return {
+            "keys": [
+                {
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "x": _base64url(public.public_bytes_raw()),
+                    "kid": kid,
+                    "alg": ALGORITHM,
+                    "use": "sig",
+                }
+                for kid, public in self._verifying.items()
+            ]
+        }
+
     def _read_genuine(self, token: str) -> Claims:
         """The claims of a token that this issuer signed for this audience, in force or not."""
         if not _COMPACT_FORM.fullmatch(token):
             raise InvalidToken("malformed: expected three parts in base64url, the last a signature of 64 bytes")
         try:
-            self._check_header(_JWS.get_unverified_header(token))
-            payload = _PAYLOADS.decode(_JWS.decode(token, self._key.public, algorithms=[ALGORITHM]))
+            public = self._key_of(_JWS.get_unverified_header(token))
+            payload = _PAYLOADS.decode(_JWS.decode(token, public, algorithms=[ALGORITHM]))
         except jwt.PyJWTError as error:
             raise InvalidToken("not signed by this issuer") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -178,11 +205,16 @@ class AccessTokens:
         self._check_parties(payload)
         return _claims(payload)
 
-    def _check_header(self, header: dict[str, Any]) -> None:
-        expected = {"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": self._key.kid}
-        for name, value in expected.items():
+    def _key_of(self, header: dict[str, Any]) -> Ed25519PublicKey:
+        """The key that the header names. Looked for among ours only: a header can bring no key along."""
+        for name, value in {"alg": ALGORITHM, "typ": TOKEN_TYPE}.items():
             if header.get(name) != value:
                 raise InvalidToken(f"wrong {name}: expected {value!r}, found {header.get(name)!r:.80}")
+        kid = header.get("kid")
+        public = self._verifying.get(kid) if isinstance(kid, str) else None
+        if public is None:
+            raise InvalidToken(f"wrong kid: expected one of {', '.join(self._verifying)}, found {kid!r:.80}")
+        return public
 
     def _check_parties(self, payload: _Payload) -> None:
         if payload.iss != self._issuer:

@@ -175,6 +175,29 @@ def test_a_password_is_only_replaced_if_it_is_the_one_that_was_checked() -> None
     assert account.password_hash == "new"
 
 
+@pytest.mark.parametrize(
+    ("command", "ends"),
+    [
+        (Update(name="B"), False),
+        (ChangePassword(password_hash="new", replaces="old"), True),
+        (ChangePassword(password_hash="new", replaces="old", rehashed=True), False),
+        (ChangeRole(Role.ADMIN), True),
+        (Delete(), True),
+    ],
+    ids=["update", "password", "the same password with another hash", "role", "deletion"],
+)
+def test_what_ends_a_user_s_sessions_is_in_its_stream(command: Command, ends: bool) -> None:
+    """Another password, another role and the user's end do, each at its own version; nothing else does."""
+    register = Register(username="a", email="a@example.com", name="A", password_hash="old")
+    before, _ = live(register)
+
+    account, stream = live(register, command)
+
+    assert before.signed_out_at == 1
+    assert len(stream) == 2
+    assert account.signed_out_at == (2 if ends else 1)
+
+
 def test_an_event_of_a_user_that_never_registered_cannot_be_read() -> None:
     """A damaged stream is an error with its position, never a guess."""
     _, stream = live(Register(username="a", email="a@example.com", name="A"), ChangeRole(Role.ADMIN))

@@ -2,7 +2,7 @@
 
 USER = "id username email name role attributes version position createdAt updatedAt"
 ERRORS = "errors { code message field }"
-SESSION = "session { accessToken accessTokenExpiresAt }"
+SESSION = "session { accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt }"
 PAGE = (
     f"totalCount pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ cursor node {{ {USER} }} }}"
 )
@@ -67,6 +67,12 @@ mutation Create($input: CreateUserInput!) {{ createUser(input: $input) {{ user {
 LOGIN = f"""
 mutation Login($input: LoginInput!) {{ login(input: $input) {{ {SESSION} user {{ {USER} }} {ERRORS} }} }}
 """
+REFRESH = f"""
+mutation Refresh($token: String!) {{
+  refreshSession(refreshToken: $token) {{ {SESSION} user {{ {USER} }} {ERRORS} }}
+}}
+"""
+LOGOUT = "mutation Logout($everywhere: Boolean = false) { logout(everywhere: $everywhere) { loggedOut } }"
 UPDATE = f"""
 mutation Update($input: UpdateUserInput!) {{ updateUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
 """

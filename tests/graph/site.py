@@ -1,11 +1,13 @@
 """A whole API of one test's own: the application on a loopback port, both projectors and the feed, on real servers."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from uuid import uuid4
 
 from aiohttp import ClientSession, DummyCookieJar
@@ -20,8 +22,11 @@ from events.user import User
 from events.wakeup import HeadPoll
 from graph.app import Check, make_app
 from graph.auth.passwords import PROFILES, Passwords
+from graph.auth.sessions import Lifetimes, Sessions
 from graph.auth.signin import SignIn
+from graph.auth.throttle import Throttle
 from graph.auth.tokens import AccessTokens, SigningKey
+from graph.auth.watch import Watch
 from graph.context import Opening, Services
 from graph.freshness import ViewPositions
 from projections.document.client import MongoClient
@@ -43,12 +48,17 @@ TOKEN_LIFETIME = timedelta(minutes=15)
 
 @dataclass(slots=True)
 class Clock:
-    """The server's clock, which a test may put forward."""
+    """The server's clock, which a test may put forward or stop."""
 
     ahead: timedelta = timedelta()
+    stopped: datetime | None = None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        """Let no time pass any more, however slow the machine is."""
+        self.stopped = datetime.now(UTC)
 
 
 def somebody(**fields: Json) -> Json:
@@ -108,9 +118,10 @@ class Site:
         """A client with a token, whatever it is."""
         return replace(self.anyone, authorization=f"Bearer {token}")
 
-    def signed_in(self, user: User) -> Client:
-        """A client with a token of the user's."""
-        return self.bearing(self.services.sign_in.start_session(user).token.token)
+    async def signed_in(self, user: User) -> Client:
+        """A client with a token of a new session of the user's."""
+        session = await self.services.sign_in.start_session(user, since=user.version)
+        return self.bearing(session.token.token)
 
     async def person(self, role: Role = Role.CUSTOMER, **fields: object) -> Person:
         """Somebody of a role, whose password is `PASSWORD`, signed in."""
@@ -119,7 +130,7 @@ class Site:
         command = registration(str(username), role=role, password_hash=hashed, **fields)
         done = await self.log.commands.register(command, NOBODY)
         assert done.user is not None
-        return Person(done.user, self.signed_in(done.user))
+        return Person(done.user, await self.signed_in(done.user))
 
     async def caught_up(self) -> None:
         """Wait until both views show all that the log holds now."""
@@ -196,6 +207,8 @@ def _services(
     log: Log, mongo: MongoClient, passwords: Passwords, now: Callable[[], datetime], poll: HeadPoll
 ) -> Services:
     tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
+    sessions = Sessions(log.database, Lifetimes(), now, new_id, secrets.token_bytes)
+    throttle = Throttle(log.database, log.claims_key.secret, now)
     return Services(
         database=log.database,
         mongo=mongo,
@@ -206,9 +219,13 @@ def _services(
         status=StatusFeed(log.database),
         relational=RelationalUsers(log.database),
         documents=DocumentUsers(mongo.documents),
-        sign_in=SignIn(log.commands, passwords, tokens, new_id),
+        sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, new_id),
         tokens=tokens,
+        sessions=sessions,
+        watch=Watch(sessions, log.commands, log.store, now),
         new_id=new_id,
+        clock=now,
+        proxies=(ip_network("127.0.0.0/8"),),
     )
 
 
@@ -227,7 +244,7 @@ def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
         )
         for view in site.views
     ]
-    return [*(projector.run for projector in projectors), site.services.feed.run]
+    return [*(projector.run for projector in projectors), site.services.feed.run, site.services.watch.run]
 
 
 @asynccontextmanager
@@ -238,7 +255,7 @@ async def _database(addresses: Addresses) -> AsyncIterator[Database]:
     await administrator.execute(f"CREATE DATABASE {address.database}")
     database = Database.at(address, size=32)
     try:
-        await migrate(database, "events", "projections")
+        await migrate(database, "events", "projections", "graph.auth")
         yield database
     finally:
         await database.close()

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+import jwt
 import pytest
 from aiohttp import ClientResponse
 from graphql import GraphQLError
@@ -38,6 +39,19 @@ async def test_every_answer_has_an_id_and_says_nothing_of_the_server(site: Site,
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Cache-Control"] == "no-store"
     assert "Server" not in response.headers
+
+
+async def test_the_public_keys_are_published(site: Site) -> None:
+    """Whoever verifies our tokens elsewhere may keep them for five minutes, and fetch them from a browser."""
+    response = await fetch(site, "/.well-known/jwks.json")
+
+    assert response.status == 200
+    assert response.content_type == "application/jwk-set+json"
+    assert response.headers["Cache-Control"] == "public, max-age=300"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    (key,) = (await response.json())["keys"]
+    token = (await site.person()).client.authorization or ""
+    assert jwt.get_unverified_header(token.removeprefix("Bearer "))["kid"] == key["kid"]
 
 
 async def test_each_request_has_an_id_of_its_own(site: Site) -> None:

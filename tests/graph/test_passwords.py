@@ -5,6 +5,7 @@ import base64
 import contextlib
 import hashlib
 import threading
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 
@@ -18,6 +19,7 @@ from graph.auth.hashes import UnknownHash, check_hash_form, verify_hash
 from graph.auth.passwords import (
     PROFILES,
     Passwords,
+    PasswordsBusy,
     PasswordsClosed,
     Profile,
     WeakPassword,
@@ -235,12 +237,11 @@ class TestRules:
     @pytest.mark.parametrize(
         "password",
         [
-            "12345678",
-            "x" * 1024,
+            "nb7 4kq!",
+            "xyz " * 256,
             "correct horse battery staple",
             "пароль-пароль",
             "🐎🔋📎🐎🔋📎🐎🔋",
-            "        ",
             "john_smith's other password",
             "example.com",
         ],
@@ -248,6 +249,68 @@ class TestRules:
     def test_length_is_all_that_is_asked(self, password: str) -> None:
         """8 to 1,024 characters of any script and kind will do, and containing one's name is not being it."""
         self.check(password)
+
+    @pytest.mark.parametrize(
+        "password",
+        [
+            "password",
+            "Password1",
+            "P@ssw0rd",
+            "P@$$w0rd123!",
+            "p a s s w o r d",
+            "12345678",
+            "87654321",
+            "1234567890",
+            "aaaaaaaa",
+            "        ",
+            "🐎" * 9,
+            "x" * 1024,
+            "1212121212",
+            "qwertyuiop",
+            "qwer1234",
+            "1q2w3e4r",
+            "1QAZ2wsx",
+            "asdfghjkl;",
+            "abcdefgh",
+            "abcd1234",
+            "йцукенгш",
+            "iloveyou",
+            "iloveyou123",
+            "football1",
+            "dragon2024!",
+            "@dmin1234",
+            "Rollcall2026",
+            "ｐａｓｓｗｏｒｄ",
+        ],
+    )
+    def test_what_is_tried_first_is_refused(self, password: str) -> None:
+        """Common words however they are dressed up, sequences, one character again and again, the service's name."""
+        assert self.refusal(password).startswith("A password must not be a common one")
+
+    @pytest.mark.parametrize(
+        "password",
+        [
+            "princess dragon",
+            "my password is long",
+            "football is what I play",
+            "dragon71829364",
+            "defghost",
+            "Tr0ub4dor&3",
+            "qwertz und mehr",
+        ],
+    )
+    def test_a_password_that_holds_a_common_word_may_be_chosen(self, password: str) -> None:
+        """Only the whole is looked at, with what is put around it."""
+        self.check(password)
+
+    def test_looking_for_common_ones_takes_no_time(self) -> None:
+        """Whatever is typed: a thousand characters that are made for it, too."""
+        started = time.perf_counter()
+        for password in ("abc" * 341, "1" * 1000 + "a", "qwe" * 13, "!1" * 19 + "a"):
+            with contextlib.suppress(WeakPassword):
+                self.check(password)
+
+        assert time.perf_counter() - started < 0.5
 
     @pytest.mark.parametrize("password", ["", "1234567", "🐎🔋📎🐎🔋📎🐎"])
     def test_short_passwords_are_refused(self, password: str) -> None:
@@ -286,7 +349,7 @@ class TestRules:
     @pytest.mark.parametrize("own", ["", "j", "bob", "---"])
     def test_very_short_words_are_not_looked_for(self, own: str) -> None:
         """Names of fewer than four letters and digits, or of none, rule nothing out."""
-        check_password(own + "-" * 20, username=own, email=f"{own}@x", name=own)
+        check_password(own + "-=~" * 7, username=own, email=f"{own}@x", name=own)
 
     def test_a_word_of_four_is_looked_for(self) -> None:
         """A name of four letters is refused when only punctuation is added."""
@@ -343,9 +406,12 @@ async def make() -> AsyncIterator[Callable[..., Passwords]]:
     made: list[Passwords] = []
 
     def build(
-        profile: Profile = WEAK, threads: int = 1, verifier: Callable[[str, str], bool] = verify_hash
+        profile: Profile = WEAK,
+        threads: int = 1,
+        verifier: Callable[[str, str], bool] = verify_hash,
+        waiting: int = 100,
     ) -> Passwords:
-        made.append(Passwords(profile, threads, verifier=verifier))
+        made.append(Passwords(profile, threads, waiting=waiting, verifier=verifier))
         return made[-1]
 
     yield build
@@ -444,6 +510,44 @@ class TestHashing:
         for encoded in ("", "!", "5f4dcc3b5aa765d61d8327deb882cf99"):
             with pytest.raises(UnknownHash):
                 await make().verify(encoded, "password")
+
+
+class TestQueue:
+    """What waits for a thread is bounded."""
+
+    async def test_one_too_many_is_refused_at_once(self, make: Make) -> None:
+        """Two work and three wait; the sixth is told to come back, and the five are answered."""
+        gate = Gate()
+        passwords = make(threads=2, waiting=3, verifier=gate)
+        calls = [asyncio.create_task(passwords.verify("hash", f"password {number}")) for number in range(5)]
+        await gate.holds(2)
+
+        with pytest.raises(PasswordsBusy):
+            await passwords.verify("hash", "one too many")
+        with pytest.raises(PasswordsBusy):
+            await passwords.hash("one too many")
+
+        gate.opened.set()
+        assert await asyncio.gather(*calls) == [True] * 5
+        assert await passwords.verify("hash", "again there is room")
+
+    async def test_a_caller_that_gives_up_makes_room_if_it_was_waiting(self, make: Make) -> None:
+        """And none while a thread still works for it."""
+        gate = Gate()
+        passwords = make(threads=1, waiting=1, verifier=gate)
+        working, waiting = [asyncio.create_task(passwords.verify("hash", text)) for text in ("working", "waiting")]
+        await gate.holds()
+        working.cancel()
+        with pytest.raises(PasswordsBusy):
+            await passwords.verify("hash", "one too many")
+
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        follower = asyncio.create_task(passwords.verify("hash", "follower"))
+
+        gate.opened.set()
+        assert await follower
+        assert gate.asked == ["working", "follower"]
 
 
 class TestUnknownAccounts:

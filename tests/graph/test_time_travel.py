@@ -45,7 +45,7 @@ async def test_a_user_is_told_as_it_was_right_after_each_of_its_changes(site: Si
 
 async def then(site: Site, viewer: str, user_id: str, **when: Json) -> Json:
     """What somebody of staff is told of a user as of then; the user itself is told the same."""
-    clients = [site.signed_in(user) for user in [await known(site, viewer), await known(site, user_id)]]
+    clients = [await site.signed_in(user) for user in [await known(site, viewer), await known(site, user_id)]]
     one, other = [await client.field(THEN, id=user_id, **when) for client in clients]
     assert one == other
     return one

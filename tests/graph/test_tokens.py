@@ -59,6 +59,10 @@ class Clock:
         return self.now
 
 
+def rotated(key: SigningKey, *others: SigningKey) -> AccessTokens:
+    return AccessTokens(key, ISSUER, AUDIENCE, LIFETIME, Clock(), others=others)
+
+
 def access_tokens(clock: Clock | None = None, key: SigningKey = KEY, remembered: int = 100) -> AccessTokens:
     return AccessTokens(key, ISSUER, AUDIENCE, LIFETIME, clock or Clock(), remembered=remembered)
 
@@ -431,3 +435,54 @@ class TestRemembering:
         tokens.verify(token)
         assert tokens._read.cache_info().currsize == 1
         assert tokens._read.cache_info().hits == 1
+
+
+class TestRotation:
+    """The signing key is replaced while everything goes on."""
+
+    def test_no_token_is_refused_while_keys_change_places(self) -> None:
+        """Old only, old with the new one beside it, new with the old one beside it: neighbours trust each other."""
+        first, second, third = rotated(KEY), rotated(KEY, OTHER_KEY), rotated(OTHER_KEY, KEY)
+
+        for issuer, verifier in ((first, second), (second, first), (second, third), (third, second), (first, third)):
+            assert verifier.verify(issued(issuer)).user_id == USER
+
+    def test_a_key_that_is_dropped_verifies_nothing(self) -> None:
+        """Its tokens have expired by then; one that somebody made with it since is refused."""
+        assert "wrong kid" in refusal(issued(rotated(KEY, OTHER_KEY)), rotated(OTHER_KEY))
+
+    def test_one_key_does_not_verify_in_the_other_s_name(self) -> None:
+        """The kid chooses the key, and the signature must be that one's."""
+        for key, other in ((KEY, OTHER_KEY), (OTHER_KEY, KEY)):
+            token = signed(HEADER | {"kid": other.kid}, key=key)
+            assert refusal(token, rotated(KEY, OTHER_KEY)) == "not signed by this issuer"
+
+    def test_the_key_set_verifies_every_token(self) -> None:
+        """A library that knows nothing but the published keys accepts the tokens of both."""
+        tokens = rotated(KEY, OTHER_KEY)
+        published = jwt.PyJWKSet.from_dict(tokens.jwks())
+
+        assert [key.key_id for key in published.keys] == [KEY.kid, OTHER_KEY.kid]
+        for issuer in (tokens, rotated(OTHER_KEY)):
+            token = issued(issuer)
+            key = published[jwt.get_unverified_header(token)["kid"]]
+            assert jwt.decode(
+                token,
+                key.key,
+                algorithms=["EdDSA"],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                options={"verify_exp": False},
+            )
+
+    def test_the_key_set_holds_no_secret(self) -> None:
+        """Of each key the public half."""
+        for jwk in rotated(KEY, OTHER_KEY).jwks()["keys"]:
+            assert jwk.keys() == {"kty", "crv", "x", "kid", "alg", "use"}
+
+    def test_a_token_may_have_to_end_sooner(self) -> None:
+        """With its session."""
+        end = NOON + timedelta(minutes=3)
+        assert access_tokens().issue(USER, Role.ADMIN, SESSION, TOKEN, until=end).expires_at == end
+        later = NOON + timedelta(days=3)
+        assert access_tokens().issue(USER, Role.ADMIN, SESSION, TOKEN, until=later).expires_at == NOON + LIFETIME

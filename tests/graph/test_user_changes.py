@@ -39,7 +39,7 @@ async def test_a_listener_hears_of_each_change_once_in_order_with_the_user_after
         assert user is not None
         updated = await admin.client.field(UPDATE, input={"id": user_id, "name": "B", "attributes": {"a": None}})
         passwords = {"currentPassword": PASSWORD, "newPassword": "another good password"}
-        changed = await site.signed_in(user).field(CHANGE_PASSWORD, input=passwords)
+        changed = await (await site.signed_in(user)).field(CHANGE_PASSWORD, input=passwords)
         promoted = await admin.client.field(CHANGE_ROLE, input={"id": user_id, "role": "ADMIN"})
         heard = await changes(socket, id_, 4)  # before the deletion: afterwards they tell nothing of the user
         deleted = await admin.client.field(DELETE, input={"id": user_id})

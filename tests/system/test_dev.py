@@ -130,6 +130,7 @@ async def live_a_life(installation: Installation, admin: str, before_deletion: C
         admin,
         id=user_id,
     )
+    token = await installation.sign_in("zoe", "a long password")  # another role ended the session
     both = """
     query($id: ID!) {
       user(id: $id) { name role version }

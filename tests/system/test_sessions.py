@@ -1,0 +1,96 @@
+"""Sessions on two API processes of one installation: what happens at one counts at the other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.log import eventually
+from tests.system.installation import Installation, free_port, own_servers
+
+PASSWORD = "correct horse battery"
+SESSION = "session { accessToken refreshToken } errors { code }"
+LOGIN = f'mutation($p: String!) {{ login(input: {{login: "admin", password: $p}}) {{ {SESSION} }} }}'
+REFRESH = f"mutation($t: String!) {{ refreshSession(refreshToken: $t) {{ {SESSION} }} }}"
+LOGOUT = "mutation { logout { loggedOut } }"
+SECONDS = 2.0
+"""One is promised; the machine that tests runs other things besides."""
+
+
+@pytest.fixture
+async def two(urls: tuple[str, str], tmp_path: Path) -> AsyncIterator[tuple[Installation, Installation]]:
+    """Two API processes on the same databases."""
+    one = own_servers(tmp_path, *urls)
+    other = replace(one, port=free_port())
+    async with one.running("serve"), other.running("serve"):
+        for installation in (one, other):
+            await eventually(installation.ready, within=30)
+        yield one, other
+
+
+async def signed_in(at: Installation) -> dict[str, str]:
+    session: dict[str, str] = (await at.ask(LOGIN, p=PASSWORD))["login"]["session"]
+    return session
+
+
+async def refreshed(at: Installation, token: str) -> Any:
+    return (await at.ask(REFRESH, t=token))["refreshSession"]
+
+
+@asynccontextmanager
+async def socket(at: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A WebSocket that has been acknowledged."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{at.url}/graphql", protocols=["graphql-transport-ws"]) as raw,
+    ):
+        await raw.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+        assert await raw.receive_json() == {"type": "connection_ack"}
+        yield raw
+
+
+async def test_a_session_that_ends_at_one_process_has_ended_at_the_other(
+    two: tuple[Installation, Installation],
+) -> None:
+    """Twenty refreshes at both at once give one next token; a logout closes the socket at the other one."""
+    one, other = two
+    session = await signed_in(one)
+
+    answers = await asyncio.gather(*(refreshed(at, session["refreshToken"]) for at in two for _ in range(10)))
+
+    assert {answer["session"]["refreshToken"] for answer in answers} != {session["refreshToken"]}
+    assert len({answer["session"]["refreshToken"] for answer in answers}) == 1
+    token = answers[0]["session"]["accessToken"]
+    assert (await other.ask("{ me { username } }", token))["me"] == {"username": "admin"}
+    async with socket(other, token) as raw:
+        assert (await one.ask(LOGOUT, token))["logout"] == {"loggedOut": True}
+
+        async with asyncio.timeout(SECONDS):
+            await raw.receive()
+        assert raw.close_code == 4403
+    with pytest.raises(AssertionError, match="UNAUTHENTICATED"):
+        await other.ask("{ me { username } }", token)
+    answer = await refreshed(other, answers[0]["session"]["refreshToken"])
+    assert [error["code"] for error in answer["errors"]] == ["INVALID_TOKEN"]
+
+
+async def test_a_password_that_is_set_by_hand_ends_all_sessions(two: tuple[Installation, Installation]) -> None:
+    """`rollcall set-password` is a process of its own, and every API process notices."""
+    one, other = two
+    sessions = [await signed_in(at) for at in two]
+    async with socket(one, sessions[0]["accessToken"]) as first, socket(other, sessions[1]["accessToken"]) as second:
+        closed = asyncio.gather(first.receive(), second.receive())
+        finished = await one.run("set-password", "admin", stdin="another good password\n")
+        assert finished.code == 0, finished.err
+
+        async with asyncio.timeout(SECONDS):
+            await closed
+        assert (first.close_code, second.close_code) == (4403, 4403)
+    for at, session in zip(two, sessions, strict=True):
+        answer = await refreshed(at, session["refreshToken"])
+        assert [error["code"] for error in answer["errors"]] == ["INVALID_TOKEN"]
