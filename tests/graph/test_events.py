@@ -120,7 +120,10 @@ async def test_history_is_the_user_s_own_events_page_by_page(site: Site) -> None
     await site.caught_up()
     expected = [shown(recorded) for recorded in await site.log.all() if str(recorded.stream_id) == person.id]
 
-    for client in (admin.client, person.client):
+    user = (await site.log.commands.account(person.user.id)).user
+    assert user is not None
+
+    for client in (admin.client, await site.signed_in(user)):  # anew: a new role has ended the session
         found: list[Json] = []
         after, page = None, {}
         for _ in range(3):

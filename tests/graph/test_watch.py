@@ -195,8 +195,8 @@ async def test_an_operation_too_many_ends_by_itself(site: Site) -> None:
     person = await site.person()
     async with person.client.socket() as socket:
         for _ in range(100):
-            await socket.subscribe(CHANGES)
-        id_ = await socket.subscribe(CHANGES)
+            await socket.subscribe(CHANGES, types=["USER_DELETED"])
+        id_ = await socket.subscribe(CHANGES, types=["USER_DELETED"])
         message = await socket.receive()
 
         assert (message["type"], message["id"]) == ("error", id_)
