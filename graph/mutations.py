@@ -54,7 +54,7 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
         done = await sign_in.register(command, input.password, info.context.origin, _idempotency(None, input))
     except EXPECTED as error:
         return RegisterPayload(errors=_errors(error))
-    signed_in = await sign_in.start_session(done.user, since=done.user.version) if done.user else None
+    signed_in = await sign_in.first_session(done)
     session = Session.of(signed_in) if signed_in else None
     return RegisterPayload(user=_user(done), session=session, position=Position(done.position))
 

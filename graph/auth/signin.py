@@ -1,13 +1,16 @@
 """Signing in, and everything else that passwords have to do with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from events.catalogue import Origin
 from events.commands import Done, UserCommands
-from events.errors import Problem, Rejected, WrongExpectedVersion
+from events.errors import DatabaseUnavailable, Problem, Rejected, WrongExpectedVersion
 from events.idempotency import Idempotency
 from events.ids import NewId
 from events.user import Account, ChangePassword, Register, User, decide
@@ -16,6 +19,8 @@ from graph.auth.refresh import RefreshToken
 from graph.auth.sessions import Granted, InvalidRefreshToken, Sessions
 from graph.auth.throttle import LOGIN_CHARACTERS, Attempt, Throttle
 from graph.auth.tokens import AccessToken, AccessTokens
+
+log = structlog.get_logger(__name__)
 
 
 class WrongCredentials(Exception):
@@ -134,13 +139,23 @@ class SignIn:
         command = ChangePassword(password_hash=hashed, replaces=account.password_hash)
         done = await self._commands.change(user_id, command, origin)
         if done.user is not None and done.user.version == account.version + 1:  # else something else ended it too
-            await self._sessions.keep(session_id, done.user.version)
+            with _afterwards("keep the session that the password was changed in"):
+                await self._sessions.keep(session_id, done.user.version)
         await self.forget_ended(user_id)
         return done
 
+    async def first_session(self, done: Done) -> SignedIn | None:
+        """The session of somebody who has just registered; None if it could not be begun, and one has to sign in."""
+        if done.user is None:
+            return None
+        with _afterwards("begin the session of a new user"):
+            return await self.start_session(done.user, since=done.user.version)
+        return None
+
     async def forget_ended(self, user_id: UUID) -> None:
         """Remove what is left of the sessions that a change of the user has ended."""
-        await self._sessions.forget(user_id, await self._commands.account(user_id))
+        with _afterwards("remove sessions that have ended"):
+            await self._sessions.forget(user_id, await self._commands.account(user_id))
 
     def _signed_in(self, user: User, granted: Granted) -> SignedIn:
         session = granted.session
@@ -164,6 +179,19 @@ class SignIn:
             await self._commands.change(user.id, command, origin)
         except (Rejected, WrongExpectedVersion):
             return  # somebody changed the user meanwhile; the next sign-in will see to it
+
+
+@contextmanager
+def _afterwards(work: str) -> Iterator[None]:
+    """Do what follows a change that is committed, if it can be done.
+
+    If MySQL went away since, the change has happened all the same: to pass the error on would tell the client that
+    nothing was written. What is left undone ends by itself, or costs a sign-in.
+    """
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        log.warning("signin.left_undone", work=work, error=str(error))
 
 
 def _check(password: str, username: str, email: str, name: str, problems: tuple[Problem, ...]) -> None:

@@ -8,7 +8,9 @@ import bcrypt
 import pytest
 
 from events.catalogue import Origin, Role
+from events.errors import DatabaseUnavailable
 from events.user import ChangePassword, ChangeRole, Command, Delete
+from graph.auth.sessions import Sessions
 from tests.graph.client import Client, Json
 from tests.graph.documents import CHANGE_PASSWORD, CHANGE_ROLE, DELETE, LOGIN, LOGOUT, ME, REFRESH, REGISTER
 from tests.graph.site import PASSWORD, Person, Site, somebody
@@ -258,3 +260,27 @@ async def test_an_access_token_does_not_outlive_its_session(site: Site, monkeypa
     ends = datetime.fromisoformat(session["accessTokenExpiresAt"]) - site.clock.now()
     assert ends <= timedelta(minutes=5)
     assert session["refreshTokenExpiresAt"][:16] == session["accessTokenExpiresAt"][:16]
+
+
+async def test_a_change_that_is_done_is_told_as_done_though_its_sessions_cannot_be_seen_to(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL goes away right after the COMMIT: to say UNAVAILABLE, "nothing was written", would be a lie."""
+    admin, person, given = await site.person(Role.ADMIN), await site.person(), somebody()
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("gone since")
+
+    for name in ("start", "keep", "forget"):
+        monkeypatch.setattr(Sessions, name, away)
+    registered = await site.anyone.field(REGISTER, input=given)
+    passwords = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+    answers = [
+        await person.client.field(CHANGE_PASSWORD, input=passwords),
+        await admin.client.field(CHANGE_ROLE, input={"id": person.id, "role": "TECHNICAL_WORKER"}),
+        await admin.client.field(DELETE, input={"id": person.id}),
+    ]
+
+    assert (registered["user"]["username"], registered["session"]) == (given["username"], None)
+    assert [answer["errors"] for answer in (registered, *answers)] == [[]] * 4
+    assert (await site.log.commands.account(person.user.id)).user is None
