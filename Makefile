@@ -8,8 +8,9 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/rollcall dev
 
+# Two at a time, each with servers of its own: tests wait for disks and other processes for half of their time.
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
