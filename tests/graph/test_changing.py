@@ -128,7 +128,7 @@ async def test_a_username_and_an_email_that_were_given_up_are_free_at_once(site:
     assert login["user"]["id"] == second.id
 
 
-@pytest.mark.parametrize("id_", [str(uuid4()), "no id", "", "x" * 10_000])
+@pytest.mark.parametrize("id_", ["01a202c6-9a4f-7325-9ed0-bce76c9f3452", "no id", "", "x" * 10_000])
 @pytest.mark.parametrize(
     ("document", "given"), [(UPDATE, {"name": "X"}), (CHANGE_ROLE, {"role": "ADMIN"}), (DELETE, {})]
 )
