@@ -1,24 +1,26 @@
 """Reading the log: one stream, everything after a position, the head."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.catalogue import Recorded, Stored, decode
 from events.database import Row, Source
 from events.errors import PositionGap, UnreadableEvent
-from events.vault import UserKey, Vault, place_of
+from events.ids import uuid_of
+from events.vault import UserKey, Vault, opened, place_of
 
+COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
 # The key comes with the event, in one statement and so from one moment: between two, the user could be deleted.
-READ = """
-SELECT e.position, e.stream_id, e.version, e.event_id, e.type, e.data, e.personal, e.metadata, e.recorded_at,
-       k.user_id IS NOT NULL, k.wrapped, k.master_key_id
+READ = f"""
+SELECT {COLUMNS}, user_id IS NOT NULL, wrapped, master_key_id
 FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
-"""
+"""  # noqa: S608 - constants
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
@@ -72,27 +74,12 @@ class EventStore:
             UnreadableEvent: this program cannot read one of them.
         """
         rows = await self._source.fetch_all(READ_ALL, (after, limit))
-        _check_dense(after, [row[0] for row in rows])
+        check_dense(after, (row[0] for row in rows))
         return [self._recorded(row) for row in rows]
 
     def _recorded(self, row: Row) -> Recorded:
-        position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at, *_ = row
         key = self._key(row)
-        if personal is not None and key is not None:
-            personal = _opened(key, personal, place_of(UUID(bytes=stream_id), version, type_), position)
-        stored = Stored(type_, data, personal, metadata)
-        event, fields, origin = decode(stored, position, forgotten=key is None)
-        return Recorded(
-            position=position,
-            stream_id=UUID(bytes=stream_id),
-            version=version,
-            event_id=UUID(bytes=event_id),
-            type=type_,
-            event=event,
-            fields=fields,
-            origin=origin,
-            recorded_at=_aware(recorded_at),
-        )
+        return recorded_of(row[:9], key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
         """The key of the row's user; None if it was destroyed.
@@ -102,19 +89,53 @@ class EventStore:
         """
         position, stream_id, *_, has_row, wrapped, master_key_id = row
         if not has_row:
-            raise UnreadableEvent(position, "the key of its user is lost; restore user_keys from a backup")
-        return None if wrapped is None else self._vault.key_of(UUID(bytes=stream_id), wrapped, master_key_id)
+            raise lost_key(position)
+        return None if wrapped is None else self._vault.key_of(uuid_of(stream_id), wrapped, master_key_id)
 
 
-def _check_dense(after: int, positions: Sequence[int]) -> None:
+def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
+    """The event in a row of `COLUMNS`. Without its user's key, which was destroyed, what it said is `Forgotten`.
+
+    Raises:
+        UnreadableEvent: this program cannot read it.
+    """
+    position, stream, version, event_id, type_, data, personal, metadata, recorded_at = row
+    stream_id = uuid_of(stream)
+    if personal is not None and cipher is not None:
+        personal = _opened(cipher, personal, place_of(stream_id, version, type_), position)
+    event, fields, origin = decode(Stored(type_, data, personal, metadata), position, forgotten=cipher is None)
+    return Recorded(
+        position=position,
+        stream_id=stream_id,
+        version=version,
+        event_id=uuid_of(event_id),
+        type=type_,
+        event=event,
+        fields=fields,
+        origin=origin,
+        recorded_at=_aware(recorded_at),
+    )
+
+
+def lost_key(position: int) -> UnreadableEvent:
+    """A user without a row in `user_keys`: not the same as one whose key was destroyed."""
+    return UnreadableEvent(position, "the key of its user is lost; restore user_keys from a backup")
+
+
+def check_dense(after: int, positions: Iterable[int]) -> None:
+    """Check that positions go on after `after` without a hole.
+
+    Raises:
+        PositionGap: they do not.
+    """
     for expected, found in enumerate(positions, start=after + 1):
         if expected != found:
             raise PositionGap(expected, found)
 
 
-def _opened(key: UserKey, sealed: bytes, place: bytes, position: int) -> bytes:
+def _opened(cipher: AESGCM, sealed: bytes, place: bytes, position: int) -> bytes:
     try:
-        return key.open(sealed, place)
+        return opened(cipher, sealed, place)
     except InvalidTag:
         raise UnreadableEvent(position, "its personal data was altered or moved") from None
 

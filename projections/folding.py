@@ -4,6 +4,8 @@ Views then write each user once per batch, however many events it had in it.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -14,6 +16,34 @@ from projections.errors import OutOfStep
 
 LEAVING = (Forgotten, UserDeleted)
 """Events after which there is no user, whatever was before: a view need not know what that was."""
+
+
+HISTORY_EVENTS: Final = 20
+"""How many of a user's last events a view may keep of it."""
+
+
+class Happening(msgspec.Struct, frozen=True, array_like=True):
+    """What a view keeps of one of a user's events: who did what and when, and not what it said."""
+
+    position: int
+    version: int
+    type: str
+    fields: tuple[str, ...]
+    """Names of the user's fields that were set."""
+    actor: UUID | None
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> "Happening":
+        """What is kept of an event."""
+        return cls(
+            recorded.position,
+            recorded.version,
+            recorded.type,
+            recorded.fields,
+            recorded.origin.actor,
+            recorded.recorded_at,
+        )
 
 
 class Held(msgspec.Struct, frozen=True):
