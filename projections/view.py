@@ -51,6 +51,11 @@ class View(Protocol):
 class Comparable(View, Protocol):
     """A view that can be compared with the log."""
 
+    @property
+    def happenings(self) -> int:
+        """How many of a user's last events the view keeps."""
+        ...
+
     def expected(self, user: PastUser) -> Fields | None:
         """What the view must hold of a user; None if nothing, or a tombstone: what is left of one is no matter."""
         ...

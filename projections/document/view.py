@@ -26,7 +26,7 @@ from projections.document.client import Collection, Document, Documents, transla
 from projections.document.directory import Directory
 from projections.document.documents import document_of, document_of_past, guard, held
 from projections.errors import CheckpointMoved, ViewMissing
-from projections.folding import Folded, fold
+from projections.folding import HISTORY_EVENTS, Folded, fold
 from projections.past import PastUser
 from projections.view import Fields
 
@@ -65,6 +65,7 @@ class DocumentView:
     """The live collection of users; a copy of it under another name is `projections/document/copies.py`."""
 
     name = NAME
+    happenings = HISTORY_EVENTS
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
