@@ -258,6 +258,7 @@ class _Report:
         """Save the share now and then while the block runs. If the session is lost the turn is too: the block ends."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         saving = asyncio.create_task(self._keep_saving(session, ended))
+        saving.add_done_callback(lambda saved: saved.cancelled() or saved.exception())  # known, whoever asks
         try:
             async with asyncio.timeout(None) as limit:
                 saving.add_done_callback(lambda _: None if ended.is_set() else limit.reschedule(loop.time()))

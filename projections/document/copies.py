@@ -47,7 +47,6 @@ class DocumentCopy(DocumentView):
         super().__init__(documents)
         self.collection = collection
         self._entries: Collection = documents[DIRECTORY]
-        self._cleaned = False
 
     async def filling(self) -> Filling | None:
         """See `Copy.filling`."""
@@ -63,12 +62,14 @@ class DocumentCopy(DocumentView):
         with translated():
             await self._documents.create_collection(self.collection, check_exists=False)
             await self._save(Entry(up_to, UUID(int=0), FORM))
-        self._cleaned = True
 
     async def fill(self, users: Iterable[PastUser], progress: Callable[[int], None]) -> None:
         """See `Copy.fill`."""
         with translated():
-            await self._clean()
+            entry = await self._entry()
+            if entry is None:
+                raise ViewMissing(self.name)
+            await (await self._collection()).delete_many({"_id": {"$gte": entry.following}})
             await fill_pages(users, document_of_past, self._write_page, progress)
 
     async def _write_page(self, users: Sequence[PastUser], documents: list[Document]) -> None:
@@ -114,15 +115,6 @@ class DocumentCopy(DocumentView):
 
     async def _move(self, least: UUID | None) -> None:
         await self._entries.update_one({"_id": self.collection}, {"$set": {"following": least}})
-
-    async def _clean(self) -> None:
-        """Remove what a process that was killed may have written past the mark."""
-        if not self._cleaned:
-            entry = await self._entry()
-            if entry is None:
-                raise ViewMissing(self.name)
-            await (await self._collection()).delete_many({"_id": {"$gte": entry.following}})
-            self._cleaned = True
 
 
 class DocumentCopies:

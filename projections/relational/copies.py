@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
+from asyncmy.errors import MySQLError
+
 from events import literals
 from events.database import Connection, Database
 from events.ids import following, uuid_of
@@ -49,7 +51,9 @@ from projections.relational.tables import (
 from projections.relational.view import DELETE_USERS, RelationalView
 from projections.view import Filling
 
+DELETE_FROM = "DELETE FROM {users} WHERE id >= %s"
 INSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows}"
+SAME_KEY: Final = 1061
 STATEMENT_BYTES: Final = 1024 * 1024
 """Of rows, as literals; one user more has at most 200 kB, far below the server's max_allowed_packet of 64 MiB."""
 
@@ -78,6 +82,11 @@ class RelationalCopy(RelationalView):
 
     async def fill(self, users: Iterable[PastUser], progress: Callable[[int], None]) -> None:
         """See `Copy.fill`."""
+        with missing_is_told():
+            row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
+        if row is None:
+            raise ViewMissing(self.name)
+        await self._database.execute(self._tables.sql(DELETE_FROM), (row[1],))
         await fill_pages(users, literal_of, self._write_page, progress)
 
     async def _write_page(self, users: Sequence[PastUser], rows: list[str | None]) -> None:
@@ -97,7 +106,7 @@ class RelationalCopy(RelationalView):
         async with self._database.dedicated() as session:
             if await session.fetch_one(self._tables.sql(HAS_KEYS)) == (0,):
                 await session.execute(KEYS_MEMORY)
-                await session.execute(self._tables.sql(ADD_KEYS))
+                await self._add_keys(session)
             filling = await session.fetch_one(self._tables.sql(READ_FILLING))
             if filling is not None:
                 await session.execute(self._tables.sql(SET_CHECKPOINT), (filling[0],))
@@ -106,6 +115,14 @@ class RelationalCopy(RelationalView):
     async def discard(self) -> None:
         """See `Copy.discard`."""
         await self._database.execute(self._tables.sql(DROP))
+
+    async def _add_keys(self, session: Connection) -> None:
+        """Build the indexes. A statement of a process that was killed may be at it still: it is waited for."""
+        try:
+            await session.execute(self._tables.sql(ADD_KEYS))
+        except MySQLError as error:
+            if not error.args or error.args[0] != SAME_KEY:
+                raise
 
     async def _forget(self, connection: Connection, changes: list[Folded]) -> None:
         """Remove who was deleted after the events were read; the projector may have come before they were written."""

@@ -75,7 +75,7 @@ CREATE TABLE {filling} (
 START_FILLING = "INSERT INTO {filling} (id, up_to, following) VALUES (1, %s, %s)"
 MOVE_FILLING = "UPDATE {filling} SET following = %s WHERE id = 1"
 READ_FILLING = "SELECT up_to, following FROM {filling} WHERE id = 1"
-END_FILLING = "DROP TABLE {filling}"
+END_FILLING = "DROP TABLE IF EXISTS {filling}"
 DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}, {filling}"
 LIST_COPIES = r"""
 SELECT table_name FROM information_schema.tables

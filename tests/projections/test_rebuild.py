@@ -147,6 +147,8 @@ async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
     assert filling.following is not None
     assert filling.following.int > 0
 
+    await bench.plant(filling.following)
+    await bench.plant(max(recorded.stream_id for recorded in events))
     await log.register("later")
     told: list[tuple[str, int, int]] = []
     await rebuilder(bench, log).rebuild(lambda what, unit, done, total: told.append((what, done, total)))

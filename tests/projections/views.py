@@ -27,6 +27,8 @@ class Bench:
     drop: Callable[[], Awaitable[object]]
     names: Callable[[], Awaitable[set[str]]]
     """The tables or collections that are there and belong to the view."""
+    plant: Callable[[UUID], Awaitable[object]]
+    """Put somebody who is not in the log into the copy that a rebuild fills."""
     needles: Callable[[str], Awaitable[set[str]]]
     """Those in which a text occurs, in whatever field."""
 
@@ -47,8 +49,13 @@ def relational(database: Database) -> Bench:
     async def needles(text: str) -> set[str]:
         return {name for name in await names() if text in str(await database.fetch_all(f"SELECT * FROM {name}"))}
 
+    async def plant(user_id: UUID) -> None:
+        values = ", ".join(["%s"] * 10)
+        row = (user_id.bytes, "planted", "e", "n", "CUSTOMER", "{}", 1, 1, "2026-01-01", "2026-01-01")
+        await database.execute(f"INSERT INTO users_rebuild VALUES ({values})", row)
+
     copies = RelationalCopies(database)
-    return Bench(copies.live, copies, users, drop, names, needles)
+    return Bench(copies.live, copies, users, drop, names, plant, needles)
 
 
 def document(documents: Documents) -> Bench:
@@ -68,5 +75,10 @@ def document(documents: Documents) -> Bench:
     async def needles(text: str) -> set[str]:
         return {name for name in await names() if text in str(await documents[name].find().to_list())}
 
+    async def plant(user_id: UUID) -> None:
+        beside = (await directory.read()).beside
+        assert beside is not None
+        await documents[beside].insert_one({"_id": user_id, "username": "planted", "version": 1})
+
     copies = DocumentCopies(documents)
-    return Bench(copies.live, copies, users, drop, names, needles)
+    return Bench(copies.live, copies, users, drop, names, plant, needles)
