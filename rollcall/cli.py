@@ -19,7 +19,6 @@ from rollcall.operations import (
     add_admin,
     change_password,
     import_file,
-    rebuild_view,
     rotate_keys,
 )
 from rollcall.quarantine_commands import quarantine
@@ -28,6 +27,7 @@ from rollcall.serving import project
 from rollcall.serving import serve as run_api
 from rollcall.status_operations import show_status
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
+from rollcall.view_commands import drop, rebuild
 
 app = typer.Typer(
     help="Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.\n\n"
@@ -41,8 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
 app.add_typer(quarantine, name="quarantine")
+app.command()(rebuild)
+app.command()(drop)
 
 
 @app.command()
@@ -88,15 +89,6 @@ def status(
     """
     settings = _settings("status")
     run(show_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
-
-
-@app.command()
-def rebuild(view: View) -> None:
-    """Make a view anew from the log, beside the one that serves, and swap the two when it has caught up.
-
-    The projector may go on meanwhile. If it is interrupted, the live view is as it was.
-    """
-    run(rebuild_view(_settings("rebuild"), view))
 
 
 @app.command("import")

@@ -28,14 +28,17 @@ from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Services
 from graph.freshness import ViewPositions
 from projections.document.client import MongoClient
+from projections.document.copies import DocumentCopies
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
+from projections.rebuild import Rebuilder
+from projections.relational.copies import RelationalCopies
 from projections.relational.queries import RelationalUsers
 from projections.relational.view import RelationalView
 from projections.status_feed import StatusFeed
-from projections.view import Rebuildable
+from projections.view import Copies, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
 from rollcall.metrics import Metrics, WatchedAppender
@@ -79,9 +82,18 @@ class House:
         return self._commands
 
     @property
-    def views(self) -> dict[str, Rebuildable]:
-        """The views by the short names that the command line has for them."""
+    def views(self) -> dict[str, View]:
+        """The live views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
+
+    def rebuilder(self, name: str) -> Rebuilder:
+        """What works on the copies of a view."""
+        copies: dict[str, Copies] = {
+            "mysql": RelationalCopies(self.database),
+            "mongo": DocumentCopies(self.mongo.documents),
+        }
+        memory = self.settings.rebuild_memory * 1024 * 1024
+        return Rebuilder(copies[name], self.store, self.database, self.vault, memory)
 
     def projector(self, name: str) -> Projector:
         """The projector of a view."""

@@ -9,17 +9,21 @@ The checkpoint's table is renamed together with the users' table when a rebuild 
 atomic), so a checkpoint always describes the rows that it came with.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from events.catalogue import Recorded
-from events.database import Connection, Database
+from events.database import Connection, Database, Row
+from events.ids import following, uuid_of
+from events.sweep import LAST, UserRange
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import Folded, Held, fold
+from projections.names import PAST_NAME
+from projections.past import PastUser
 from projections.quarantine import (
     History,
     Quarantine,
@@ -40,26 +44,30 @@ from projections.relational.quarantine import (
     save_quarantine,
     set_aside,
 )
-from projections.relational.rows import row_of, user_of
+from projections.relational.rows import fields_of, row_of, user_of
 from projections.relational.tables import (
     BESIDE,
     CREATE_CHECKPOINT,
     CREATE_USERS,
     DROP,
     FORMER,
+    KEYS,
+    LIST_COPIES,
     LIVE,
     MOVE_CHECKPOINT,
     READ_CHECKPOINT,
     START_CHECKPOINT,
-    SWAP,
     Tables,
     missing_is_told,
 )
 from projections.turns import turn
+from projections.view import Fields
 
 ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
+PAGE_ROWS: Final = 1_000
 
+READ_PAGE = "SELECT {columns} FROM {users} WHERE id >= %s AND id < %s ORDER BY id LIMIT %s"
 READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = """
@@ -72,9 +80,10 @@ ON DUPLICATE KEY UPDATE
 
 
 class RelationalView:
-    """The `users` table, or the one that a rebuild fills beside it."""
+    """The `users` table; a copy of it under another name is `projections/relational/copies.py`."""
 
     name = NAME
+    happenings = 0
 
     def __init__(self, database: Database, tables: Tables = LIVE) -> None:
         self._database = database
@@ -105,7 +114,9 @@ class RelationalView:
                 _, quarantine = await read_quarantine(connection, self._tables)
                 applied = flowing(events, quarantine)
                 held = await self._held(connection, {recorded.stream_id for recorded in applied})
-                await self._write(connection, fold(held, applied))
+                changes = fold(held, applied)
+                await self._write(connection, changes)
+                await self._forget(connection, changes)
                 if (left := left_after(applied, quarantine)) != quarantine:
                     await save_quarantine(connection, self._tables, left)
 
@@ -146,20 +157,30 @@ class RelationalView:
                 await self._write(connection, [Folded(MADE_UP.id, None, Held(1, MADE_UP), ())])
                 await connection.execute("ROLLBACK")
 
-    def beside(self) -> "RelationalView":
-        """See `Rebuildable.beside`."""
-        return RelationalView(self._database, BESIDE)
+    def expected(self, user: PastUser) -> Fields | None:
+        """See `Comparable.expected`."""
+        return None if user.held.user is None else fields_of(row_of(user.held.user))
 
-    async def discard(self) -> None:
-        """See `Replacement.discard`."""
-        await self._database.execute(self._tables.sql(DROP))
+    async def contents(self, users: UserRange) -> AsyncIterator[list[tuple[UUID, Fields]]]:
+        """See `Comparable.contents`."""
+        lower, upper = users.lower.bytes, users.upper.bytes if users.upper else LAST
+        while True:
+            with missing_is_told():
+                rows = await self._database.fetch_all(self._tables.sql(READ_PAGE), (lower, upper, PAGE_ROWS))
+            if rows:
+                yield list(map(_by_id, rows))
+            if len(rows) < PAGE_ROWS:
+                return
+            lower = following(uuid_of(rows[-1][0])).bytes
 
-    async def promote(self) -> None:
-        """See `Replacement.promote`."""
-        await RelationalView(self._database, LIVE).prepare()
-        await self._database.execute(FORMER.sql(DROP))
-        await self._database.execute(SWAP)
-        await self._database.execute(FORMER.sql(DROP))
+    async def fetch(self, user_ids: Iterable[UUID]) -> dict[UUID, Fields]:
+        """See `Comparable.fetch`."""
+        ids = [user_id.bytes for user_id in user_ids]
+        if not ids:
+            return {}
+        with missing_is_told():
+            rows = await self._database.fetch_all(self._tables.sql(READ_USERS, ids=_placeholders(len(ids))), ids)
+        return dict(map(_by_id, rows))
 
     async def _is_missing(self) -> bool:
         try:
@@ -173,7 +194,7 @@ class RelationalView:
         async with turn(self._database, f"make.{self._tables.users}", wait_seconds=30) as session:
             if session is not None and await self._is_missing():
                 for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
-                    await session.execute(self._tables.sql(statement))
+                    await session.execute(self._tables.sql(statement, keys=f",{KEYS}"))
 
     async def _locked(self, connection: Connection, user_id: UUID) -> tuple[int, Quarantine]:
         """The checkpoint and its quarantine, which must have the user, locked until the transaction ends."""
@@ -198,6 +219,19 @@ class RelationalView:
             rows = ", ".join(f"({_placeholders(10)})" for _ in users)
             values = [value for user in users for value in row_of(user)]
             await connection.execute(self._tables.sql(UPSERT_USERS, rows=rows), values)
+
+    async def _forget(self, connection: Connection, changes: list[Folded]) -> None:
+        """A copy that nobody keeps in step would hold a deleted user for ever: remove it there, in one transaction."""
+        gone = [change.user_id.bytes for change in changes if change.after.user is None]
+        if not gone:
+            return
+        for (name,) in await connection.fetch_all(LIST_COPIES):
+            if name in (FORMER.users, BESIDE.users) or PAST_NAME.fullmatch(name):
+                await connection.execute(Tables(name).sql(DELETE_USERS, ids=_placeholders(len(gone))), gone)
+
+
+def _by_id(row: Row) -> tuple[UUID, Fields]:
+    return uuid_of(row[0]), fields_of(row)
 
 
 def _placeholders(count: int) -> str:
