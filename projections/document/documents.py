@@ -79,8 +79,11 @@ def user_of(document: Document) -> User:
 
 def tokens_of(texts: Iterable[str]) -> set[str]:
     """The words in some texts, each once, without case and accents: what a search for whole words compares."""
-    plain = unicodedata.normalize("NFKD", "\n".join(texts).casefold())
-    return set(WORD.findall("".join(sign for sign in plain if not unicodedata.combining(sign))))
+    plain = "\n".join(texts).casefold()
+    if not plain.isascii():  # ASCII has no accents, and looking at each sign is most of what making a document costs
+        decomposed = unicodedata.normalize("NFKD", plain)
+        plain = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    return set(WORD.findall(plain))
 
 
 def held(document: Document) -> Held:
