@@ -51,6 +51,11 @@ class UserRange(msgspec.Struct, frozen=True):
     upper: UUID | None = None
     """The least id that lies beyond it; None if none does."""
 
+    @property
+    def last(self) -> UUID:
+        """The greatest id that a user of the range can have."""
+        return UUID(int=self.upper.int - 1) if self.upper else UUID(bytes=LAST)
+
     def beyond(self, part: "UserRange") -> "UserRange | None":
         """What of this range comes after a part of it; None if nothing does."""
         return None if part.upper == self.upper or part.upper is None else UserRange(part.upper, self.upper)

@@ -14,37 +14,24 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from events.catalogue import JSON, Recorded, Role
+from events.catalogue import JSON, Role
 from events.user import User
 from projections.document.client import Document
-from projections.folding import Folded, Held
+from projections.folding import HISTORY_EVENTS, Folded, Happening, Held
+from projections.past import PastUser
 
 WORD: Final = re.compile(r"\w+")
-HISTORY_EVENTS: Final = 20
-"""How many of a user's last events its document carries."""
 
 
 def document_of(change: Folded, history: list[Document]) -> Document:
     """What the collection is to hold of a user after a change; `history` is what it held before."""
-    after, position = change.after, change.events[-1].position
-    if after.user is None:
-        return {"_id": change.user_id, "version": after.version, "position": position, "deleted": True}
-    user = after.user
-    return {
-        "_id": user.id,
-        "username": user.username,
-        "email": user.email,
-        "name": user.name,
-        "role": user.role.value,
-        "attributes": user.attributes,
-        "version": user.version,
-        "position": user.position,
-        "createdAt": _text(user.created_at),
-        "updatedAt": _text(user.updated_at),
-        "history": [*history, *map(_history_entry, change.events)][-HISTORY_EVENTS:],
-        "words": (words := list(_texts(user.attributes))),
-        "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
-    }
+    entries = [*history, *(_history_entry(Happening.of(recorded)) for recorded in change.events)]
+    return _document(change.user_id, change.after, change.events[-1].position, entries[-HISTORY_EVENTS:])
+
+
+def document_of_past(user: PastUser) -> Document:
+    """What the collection is to hold of a user as of a position."""
+    return _document(user.id, user.held, user.position, [*map(_history_entry, user.happenings)])
 
 
 def user_of(document: Document) -> User:
@@ -79,14 +66,35 @@ def guard(user_id: UUID, before: Held) -> Document:
     return {"_id": user_id, "version": before.version}
 
 
-def _history_entry(recorded: Recorded) -> Document:
+def _document(user_id: UUID, after: Held, position: int, history: list[Document]) -> Document:
+    if after.user is None:
+        return {"_id": user_id, "version": after.version, "position": position, "deleted": True}
+    user = after.user
     return {
-        "position": recorded.position,
-        "version": recorded.version,
-        "type": recorded.type,
-        "fields": list(recorded.fields),
-        "actor": recorded.origin.actor,
-        "recordedAt": _text(recorded.recorded_at),
+        "_id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "name": user.name,
+        "role": user.role.value,
+        "attributes": user.attributes,
+        "version": user.version,
+        "position": user.position,
+        "createdAt": _text(user.created_at),
+        "updatedAt": _text(user.updated_at),
+        "history": history,
+        "words": (words := list(_texts(user.attributes))),
+        "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
+    }
+
+
+def _history_entry(happening: Happening) -> Document:
+    return {
+        "position": happening.position,
+        "version": happening.version,
+        "type": happening.type,
+        "fields": list(happening.fields),
+        "actor": happening.actor,
+        "recordedAt": _text(happening.recorded_at),
     }
 
 

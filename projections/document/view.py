@@ -67,21 +67,32 @@ class DocumentView:
             await self._users.create_indexes(INDEXES)
             with _already_there():
                 await self._checkpoints.update_one(
-                    {"_id": await self._identity()}, {"$setOnInsert": {"position": 0}}, upsert=True
+                    {"_id": await self.identity()}, {"$setOnInsert": {"position": 0}}, upsert=True
                 )
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
         with translated():
-            found = await self._checkpoints.find_one({"_id": await self._identity()})
+            found = await self._checkpoints.find_one({"_id": await self.identity()})
         if found is None:
             raise ViewMissing(NAME)
         return int(found["position"])
 
+    async def identity(self) -> UUID:
+        """What the collection is known by, whatever its name is.
+
+        Raises:
+            ViewMissing, ViewUnavailable: as `View.checkpoint`.
+        """
+        with translated():
+            async for identity in _identities(self._documents, self._users.name):
+                return identity
+        raise ViewMissing(NAME)
+
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         """See `View.apply`."""
         with translated():
-            identity = await self._identity()
+            identity = await self.identity()
             found = await self._read({recorded.stream_id for recorded in events})
             changes = fold({user_id: held(document) for user_id, document in found.items()}, events)
             await self._write(changes, found, after)
@@ -104,11 +115,6 @@ class DocumentView:
             former = [identity async for identity in _identities(self._documents, LIVE)]
             await self._users.rename(LIVE, dropTarget=True)
             await self._checkpoints.delete_many({"_id": {"$in": former}})
-
-    async def _identity(self) -> UUID:
-        async for identity in _identities(self._documents, self._users.name):
-            return identity
-        raise ViewMissing(NAME)
 
     async def _read(self, user_ids: set[UUID]) -> dict[UUID, Document]:
         wanted = {"_id": {"$in": list(user_ids)}}
