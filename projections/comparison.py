@@ -16,9 +16,10 @@ two, says which events it claims to have, and the fold of exactly these is what 
 below is stale, one above is invented; both are then compared with the user as of the checkpoint. Nothing has to hold
 still and nothing is waited for: a view that is behind, even one whose projector is dead, is compared as of where it is.
 
-One case cannot be judged: a user who was deleted at a position that the view has not reached. What the view may still
-hold of it, nobody can tell any more, for the key is destroyed. Such a user is passed over; when the view gets to the
-deletion, nothing is left that could differ.
+Two things about users who were deleted. One whose deletion the view has not reached cannot be judged: what the view may
+still hold of it, nobody can tell any more, for the key is destroyed. It is passed over; when the view gets to the
+deletion, nothing is left that could differ. And a view may have no record at all of one whose deletion it has reached,
+not even where it keeps tombstones: a view that was made anew has none of those who were gone by then.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -87,24 +88,36 @@ class Kind(StrEnum):
     """The view has a user whom the log does not know, or who was deleted."""
     CHANGED = "changed"
     """A field is not what the user's events make it."""
+    STRANGER = "stranger"
+    """The view has something among its users that cannot be one: its id is no UUID."""
+    INDEX = "index"
+    """An index that the program declares is missing, or is another one."""
+    CHECKPOINT = "checkpoint"
+    """The view claims to have seen events that the log does not hold."""
+    VIEW = "view"
+    """There is no view at all."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One thing in which a view is not what the log says."""
 
     view: str
-    user_id: UUID
     kind: Kind
+    user_id: UUID | None = None
+    """None if it is not about a user."""
     field: str | None = None
-    """As the view calls it; None if it is about the user as a whole."""
+    """As the view calls it, or the name of an index; None if it is about the user as a whole."""
     expected: JSON = None
     found: JSON = None
 
 
 async def compare(
     records: Records, past: Iterable[PastUser], users: UserRange, store: EventStore, progress: Progress = lambda _: None
-) -> AsyncIterator[Difference]:
-    """All differences of a range of users. `past` are all users of the range as of a position, in the order of ids.
+) -> AsyncIterator[list[Difference]]:
+    """All differences of a range of users, some users at a time, each user's together.
+
+    `past` are all users of the range as of a position that the view has reached, in the order of their ids. `progress`
+    is called with how many more users were compared.
 
     Raises:
         ViewMissing: there is no such view.
@@ -115,11 +128,9 @@ async def compare(
         if not same(expected, found):
             suspects.append(user_id)
         if len(suspects) == SUSPECTS:
-            for difference in await examine(records, store, suspects):
-                yield difference
+            yield await examine(records, store, suspects)
             suspects.clear()
-    for difference in await examine(records, store, suspects):
-        yield difference
+    yield await examine(records, store, suspects)
 
 
 async def examine(records: Records, store: EventStore, user_ids: Collection[UUID]) -> list[Difference]:
@@ -131,14 +142,20 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
     if not user_ids:
         return []
     glimpse = await records.glimpse(user_ids)
-    streams: dict[UUID, list[Recorded]] = {user_id: [] for user_id in user_ids}
-    for recorded in await store.read_streams(user_ids, up_to=NO_END):
-        streams[recorded.stream_id].append(recorded)
+    streams = await read_streams(store, user_ids)
     return [
         difference
         for user_id, stream in streams.items()
         for difference in judge(records, user_id, stream, glimpse.records.get(user_id), glimpse.checkpoint)
     ]
+
+
+async def read_streams(store: EventStore, user_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+    """All that the log has of some users now; an empty list for those that it does not know."""
+    streams: dict[UUID, list[Recorded]] = {user_id: [] for user_id in user_ids}
+    for recorded in await store.read_streams(streams, up_to=NO_END):
+        streams[recorded.stream_id].append(recorded)
+    return streams
 
 
 def judge(
@@ -147,10 +164,12 @@ def judge(
     """What is wrong with a record that was read after the checkpoint and before the stream."""
     if is_undecided(stream, checkpoint):
         return []
-    expected = due(records, stream, found, checkpoint)
+    user = due(stream, found, checkpoint)
+    if user and user.held.user is None and found is None:
+        return []
     return [
-        Difference(view=records.name, user_id=user_id, kind=kind, field=field, expected=wanted, found=had)
-        for kind, field, wanted, had in _differences(expected, found)
+        Difference(view=records.name, kind=kind, user_id=user_id, field=field, expected=wanted, found=had)
+        for kind, field, wanted, had in _differences(records.expected(user) if user else None, found)
     ]
 
 
@@ -159,13 +178,12 @@ def is_undecided(stream: Sequence[Recorded], checkpoint: int) -> bool:
     return bool(stream) and isinstance(stream[-1].event, UserDeleted) and stream[-1].position > checkpoint
 
 
-def due(records: Records, stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> Record | None:
-    """What the view must hold of a user, as of the version that its record has if that is possible at all."""
+def due(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> PastUser | None:
+    """Who the view must hold, as of the version that its record has, if it can have that; None if nobody."""
     applied = sum(recorded.position <= checkpoint for recorded in stream)
     version = found.get("version") if found else None
     possible = isinstance(version, int) and applied <= version <= len(stream)
-    user = user_of_stream(stream[: version if possible else applied])
-    return records.expected(user) if user else None
+    return user_of_stream(stream[: version if possible else applied])
 
 
 def user_of_stream(stream: Sequence[Recorded]) -> PastUser | None:
@@ -213,12 +231,7 @@ async def _pages(records: Records, users: UserRange) -> AsyncIterator[tuple[UUID
         page = await records.page(left, PAGE_USERS)
         for user_id, record in page:
             yield user_id, record
-        left = _after(page[-1][0], left) if len(page) == PAGE_USERS else None
-
-
-def _after(user_id: UUID, users: UserRange) -> UserRange | None:
-    following = UUID(int=min(user_id.int + 1, 2**128 - 1))
-    return UserRange(following, users.upper) if following != user_id and following in users else None
+        left = left.after(page[-1][0]) if len(page) == PAGE_USERS else None
 
 
 class _Front:

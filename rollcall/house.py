@@ -28,12 +28,15 @@ from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Services
 from projections.document.client import MongoClient
+from projections.document.records import DocumentRecords
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
+from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
+from projections.verification import Verifiable
 from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
@@ -78,6 +81,11 @@ class House:
     def views(self) -> dict[str, Rebuildable]:
         """The views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
+
+    @property
+    def records(self) -> dict[str, Verifiable]:
+        """What the views hold, to be compared with the log, by the same names."""
+        return {"mysql": RelationalRecords(self.database), "mongo": DocumentRecords(self.mongo.documents)}
 
     def projector(self, view: str) -> Projector:
         """The projector of a view."""

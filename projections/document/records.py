@@ -1,17 +1,28 @@
-"""What the MongoDB view holds, document by document, to be compared with the log."""
+"""What the MongoDB view holds, document by document, to be compared with the log and put right."""
 
 from collections.abc import Collection
+from typing import Final
 from uuid import UUID
 
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DeleteOne, InsertOne, ReplaceOne
+from pymongo.errors import BulkWriteError
 
-from events.sweep import UserRange
-from projections.comparison import Glimpse, Record
+from events.catalogue import JSON
+from events.store import EventStore
+from events.sweep import EVERYBODY, UserRange
+from projections.comparison import Glimpse, Record, due, is_undecided, read_streams
 from projections.document import NAME
 from projections.document.client import Document, Documents, translated
 from projections.document.documents import document_of_past
-from projections.document.view import LIVE, DocumentView
+from projections.document.indexes import differing_indexes, mend_indexes
+from projections.document.view import DUPLICATE_KEY, LIVE, DocumentView
 from projections.past import PastUser
+
+# Comparisons reach values of one type only, so this finds every other type as well.
+STRANGERS: Final[Document] = {"_id": {"$not": {"$gte": EVERYBODY.lower, "$lte": EVERYBODY.last}}}
+STRANGERS_TOLD: Final = 100
+
+Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
 
 
 class DocumentRecords:
@@ -29,10 +40,11 @@ class DocumentRecords:
 
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
         """See `Records.page`."""
-        wanted = {"_id": {"$gte": users.lower, "$lte": users.last}}
-        with translated():
-            found = await self._users.find(wanted).sort("_id", ASCENDING).limit(limit).to_list(None)
-        return [(document["_id"], _record(document)) for document in found]
+        return [(document["_id"], _record(document)) for document in await self._read(users, limit, None)]
+
+    async def ids(self, users: UserRange, limit: int) -> list[UUID]:
+        """See `Verifiable.ids`."""
+        return [document["_id"] for document in await self._read(users, limit, {"_id": 1})]
 
     async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
         """See `Records.glimpse`. A rebuild may put another collection in the place of this one between two reads."""
@@ -43,6 +55,62 @@ class DocumentRecords:
             if await self._view.identity() == identity:
                 return Glimpse(checkpoint, {document["_id"]: _record(document) for document in found})
 
+    async def checkpoint(self) -> int:
+        """See `View.checkpoint`."""
+        return await self._view.checkpoint()
+
+    async def strangers(self) -> list[str]:
+        """See `Verifiable.strangers`."""
+        with translated():
+            found = await self._users.find(STRANGERS, {"_id": 1}).limit(STRANGERS_TOLD).to_list(None)
+        return [repr(document["_id"]) for document in found]
+
+    async def remove_strangers(self) -> None:
+        """See `Verifiable.remove_strangers`."""
+        with translated():
+            await self._users.delete_many(STRANGERS)
+
+    async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
+        """See `Verifiable.indexes`."""
+        with translated():
+            return {**await differing_indexes(self._users)}
+
+    async def mend_indexes(self) -> None:
+        """See `Verifiable.mend_indexes`."""
+        with translated():
+            await mend_indexes(self._users)
+
+    async def mend(self, user_ids: Collection[UUID], store: EventStore) -> None:
+        """See `Verifiable.mend`. Each write is guarded by the version that was read, as the projector's are."""
+        glimpse = await self.glimpse(user_ids)
+        writes = [
+            _write(user_id, glimpse.records.get(user_id), due(stream, glimpse.records.get(user_id), glimpse.checkpoint))
+            for user_id, stream in (await read_streams(store, user_ids)).items()
+            if not is_undecided(stream, glimpse.checkpoint)
+        ]
+        if writes:
+            with translated():
+                await self._write(writes)
+
+    async def _write(self, writes: list[Write]) -> None:
+        try:
+            await self._users.bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
+
+    async def _read(self, users: UserRange, limit: int, fields: Document | None) -> list[Document]:
+        wanted = {"_id": {"$gte": users.lower, "$lte": users.last}}
+        with translated():
+            return await self._users.find(wanted, fields).sort("_id", ASCENDING).limit(limit).to_list(None)
+
 
 def _record(document: Document) -> Record:
     return {field: value for field, value in document.items() if field != "_id"}
+
+
+def _write(user_id: UUID, found: Record | None, user: PastUser | None) -> Write:
+    guard = {"_id": user_id, "version": found.get("version") if found else None}
+    if user is None:
+        return DeleteOne(guard)
+    return InsertOne(document_of_past(user)) if found is None else ReplaceOne(guard, document_of_past(user))

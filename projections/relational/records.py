@@ -1,4 +1,4 @@
-"""What the MySQL view holds, row by row, to be compared with the log."""
+"""What the MySQL view holds, row by row, to be compared with the log and put right."""
 
 from collections.abc import Collection
 from typing import Final
@@ -6,17 +6,23 @@ from uuid import UUID
 
 import msgspec
 
-from events.database import Database, Row
+from events.catalogue import JSON
+from events.database import Connection, Database, Row
 from events.ids import uuid_of
+from events.store import EventStore
 from events.sweep import UserRange
-from projections.comparison import Glimpse, Record
+from events.user import User
+from projections.comparison import Glimpse, Record, due, is_undecided, read_streams
 from projections.errors import ViewMissing
 from projections.past import PastUser
 from projections.relational import NAME
+from projections.relational.indexes import differing_indexes, mend_indexes
 from projections.relational.rows import COLUMNS, row_of
 from projections.relational.tables import LIVE, Tables, missing_is_told
+from projections.relational.view import DELETE_USERS, UPSERT_USERS, RelationalView
 
 FIELDS: Final = COLUMNS.split(", ")[1:]
+READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_PAGE = "SELECT {columns} FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 # One statement sees one moment, and one pair of tables: a rebuild may put other ones in their place.
 READ_GLIMPSE = """
@@ -24,6 +30,7 @@ SELECT reached.checkpoint, found.*
 FROM (SELECT position AS checkpoint FROM {checkpoint} WHERE id = 1) AS reached
 LEFT JOIN (SELECT {columns} FROM {users} WHERE id IN ({ids})) AS found ON TRUE
 """
+LOCK_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 FOR UPDATE"
 
 
 class RelationalRecords:
@@ -41,22 +48,71 @@ class RelationalRecords:
 
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
         """See `Records.page`."""
-        ends = (users.lower.bytes, users.last.bytes)
-        with missing_is_told():
-            rows = await self._database.fetch_all(self._tables.sql(READ_PAGE), (*ends, limit))
-        return [(uuid_of(row[0]), _record(row)) for row in rows]
+        return [(uuid_of(row[0]), _record(row)) for row in await self._read(READ_PAGE, users, limit)]
+
+    async def ids(self, users: UserRange, limit: int) -> list[UUID]:
+        """See `Verifiable.ids`."""
+        return [uuid_of(user_id) for (user_id,) in await self._read(READ_IDS, users, limit)]
 
     async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
         """See `Records.glimpse`."""
-        sql = self._tables.sql(READ_GLIMPSE, ids=", ".join(["%s"] * len(user_ids)))
+        sql = self._tables.sql(READ_GLIMPSE, ids=_placeholders(len(user_ids)))
         with missing_is_told():
             rows = await self._database.fetch_all(sql, [user_id.bytes for user_id in user_ids])
         if not rows:
             raise ViewMissing(NAME)
         return Glimpse(rows[0][0], {uuid_of(row[1]): _record(row[1:]) for row in rows if row[1]})
 
+    async def checkpoint(self) -> int:
+        """See `View.checkpoint`."""
+        return await RelationalView(self._database, self._tables).checkpoint()
+
+    async def strangers(self) -> list[str]:
+        """See `Verifiable.strangers`. The column takes nothing but 16 bytes."""
+        return []
+
+    async def remove_strangers(self) -> None:
+        """See `Verifiable.remove_strangers`."""
+
+    async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
+        """See `Verifiable.indexes`."""
+        return {**await differing_indexes(self._database, self._tables)}
+
+    async def mend_indexes(self) -> None:
+        """See `Verifiable.mend_indexes`."""
+        await mend_indexes(self._database, self._tables)
+
+    async def mend(self, user_ids: Collection[UUID], store: EventStore) -> None:
+        """See `Verifiable.mend`. The checkpoint's row lock keeps the projector out, as it does for every writer."""
+        with missing_is_told():
+            async with self._database.transaction() as connection:
+                locked = await connection.fetch_one(self._tables.sql(LOCK_CHECKPOINT))
+                if locked is None:
+                    raise ViewMissing(NAME)
+                for user_id, stream in (await read_streams(store, user_ids)).items():
+                    if not is_undecided(stream, locked[0]):
+                        user = due(stream, None, locked[0])
+                        await self._put(connection, user_id, user.held.user if user else None)
+
+    async def _put(self, connection: Connection, user_id: UUID, user: User | None) -> None:
+        if user is None:
+            await connection.execute(self._tables.sql(DELETE_USERS, ids="%s"), (user_id.bytes,))
+        else:
+            row = row_of(user)
+            await connection.execute(self._tables.sql(UPSERT_USERS, rows=f"({_placeholders(len(row))})"), row)
+
+    async def _read(self, statement: str, users: UserRange, limit: int) -> list[Row]:
+        with missing_is_told():
+            return await self._database.fetch_all(
+                self._tables.sql(statement), (users.lower.bytes, users.last.bytes, limit)
+            )
+
 
 def _record(row: Row) -> Record:
     record = dict(zip(FIELDS, row[1:], strict=True))
     record["attributes"] = msgspec.json.decode(record["attributes"])
     return record
+
+
+def _placeholders(count: int) -> str:
+    return ", ".join(["%s"] * count)

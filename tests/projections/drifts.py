@@ -1,26 +1,34 @@
 """Ways to hurt a view that go past the program's own code, and its records, behind one face for both views."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from events.database import Database
-from projections.comparison import Records
 from projections.document.client import Documents
 from projections.document.records import DocumentRecords
 from projections.relational.records import RelationalRecords
+from projections.verification import Verifiable
+
+STRANGER = UUID("00000000-0000-7000-8000-000000000001")
+"""Nobody's id, less than any that is given out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drifts:
     """A view's records, and how to put them out of order."""
 
-    records: Records
+    records: Verifiable
     remove: Callable[[UUID], Awaitable[object]]
     copy: Callable[[UUID, UUID], Awaitable[object]]
     """Make a row with the second id like that of the first."""
     set: Callable[..., Awaitable[object]]
     """Set fields of a user, which both views call by the same name."""
+    set_attribute: Callable[[UUID, str, object], Awaitable[object]]
+    drop_index: Callable[[str], Awaitable[object]]
+    change_index: Callable[[str], Awaitable[object]]
+    """Make the index of that name one on another field."""
 
 
 def relational(database: Database) -> Drifts:
@@ -41,7 +49,18 @@ def relational(database: Database) -> Drifts:
         )
         assert changed == 1
 
-    return Drifts(RelationalRecords(database), remove, copy, set_)
+    async def set_attribute(user_id: UUID, name: str, value: object) -> None:
+        sql = "UPDATE users SET attributes = JSON_SET(attributes, %s, CAST(%s AS JSON)) WHERE id = %s"
+        assert await database.execute(sql, (f"$.{name}", json.dumps(value), user_id.bytes)) == 1
+
+    async def drop_index(name: str) -> None:
+        await database.execute(f"ALTER TABLE users DROP KEY {name}")
+
+    async def change_index(name: str) -> None:
+        await drop_index(name)
+        await database.execute(f"ALTER TABLE users ADD KEY {name} (position)")
+
+    return Drifts(RelationalRecords(database), remove, copy, set_, set_attribute, drop_index, change_index)
 
 
 def document(documents: Documents) -> Drifts:
@@ -60,4 +79,11 @@ def document(documents: Documents) -> Drifts:
         changed = await users.update_one({"_id": user_id}, {"$set": fields})
         assert changed.modified_count == 1
 
-    return Drifts(DocumentRecords(documents), remove, copy, set_)
+    async def set_attribute(user_id: UUID, name: str, value: object) -> None:
+        await set_(user_id, **{f"attributes.{name}": value})
+
+    async def change_index(name: str) -> None:
+        await users.drop_index(name)
+        await users.create_index([("position", 1)], name=name)
+
+    return Drifts(DocumentRecords(documents), remove, copy, set_, set_attribute, users.drop_index, change_index)
