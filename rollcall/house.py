@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 import time
@@ -27,6 +28,7 @@ from graph.auth.passwords import PROFILES, Passwords
 from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Services
+from projections.audit import Audit
 from projections.document.client import MongoClient
 from projections.document.records import DocumentRecords
 from projections.document.search import DocumentUsers
@@ -36,7 +38,7 @@ from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
 from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
-from projections.verification import Verifiable
+from projections.verification import LogAccess, Verifiable
 from projections.view import Rebuildable
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
@@ -97,6 +99,15 @@ class House:
             process=f"{socket.gethostname()}:{os.getpid()}",
             clock=time.monotonic,
         )
+
+    @property
+    def log_access(self) -> LogAccess:
+        """The log, to read one stream and to read all of it."""
+        return LogAccess(self.store, self.database, self.vault)
+
+    def audit(self, view: str) -> Audit:
+        """The audit of a view."""
+        return Audit(self.log_access, self.records[view], random.Random(), time.time)  # noqa: S311 - a sample
 
     @asynccontextmanager
     async def passwords(self) -> AsyncIterator[Passwords]:

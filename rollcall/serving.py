@@ -53,7 +53,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def project(settings: Settings, view: str) -> None:
-    """Keep one view in step until cancelled.
+    """Keep one view in step, and audit it, until cancelled.
 
     Raises:
         BadSettings: a variable cannot be used.
@@ -61,7 +61,19 @@ async def project(settings: Settings, view: str) -> None:
     """
     async with open_house(settings, lambda line: log.info("servers", step=line)) as house:
         await when_possible(house.prepare_log)
-        await house.projector(view).run()
+        async with _audited(house, view):
+            await house.projector(view).run()
+
+
+@asynccontextmanager
+async def _audited(house: House, view: str) -> AsyncIterator[None]:
+    """With an audit of the view beside."""
+    auditing = asyncio.create_task(house.audit(view).run())
+    try:
+        yield
+    finally:
+        auditing.cancel()
+        await asyncio.wait({auditing})
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import msgspec
 
 from projections.comparison import Difference
 from projections.repair import Repair
-from projections.verification import LogAccess, Tally, Verification
+from projections.verification import Tally, Verification
 from rollcall import exits
 from rollcall.differences import as_json, as_text, masked
 from rollcall.house import House, open_house
@@ -58,7 +58,7 @@ async def _verify(house: House, wanted: Wanted, stages: "_Stages") -> Collection
         _print(as_json(shown).decode() if wanted.as_json else as_text(shown))
 
     run = Verification(
-        LogAccess(house.store, house.database, house.vault),
+        house.log_access,
         [house.records[name] for name in wanted.views],
         tell,
         stages,
