@@ -107,8 +107,11 @@ async def test_a_user_who_is_deleted_is_forgotten_also_in_the_past(log: Log) -> 
 
 @pytest.mark.parametrize("limit_bytes", [PLENTY, 1])
 @pytest.mark.parametrize("lost", [1, 5, 12])
-async def test_a_hole_in_the_log_is_found_whoevers_event_it_was(log: Log, limit_bytes: int, lost: int) -> None:
+async def test_a_hole_in_the_log_is_found_whoevers_event_it_was(
+    log: Log, monkeypatch: pytest.MonkeyPatch, limit_bytes: int, lost: int
+) -> None:
     """The first, one in the middle and the last: also by a part that has no users there."""
+    monkeypatch.setattr("projections.past.PAGE_EVENTS", 2)
     for number in range(12):
         await log.register(f"user{number}")
     await log.database.execute("DROP TRIGGER events_refuse_delete")
