@@ -32,3 +32,8 @@ def uuid_of(value: bytes) -> UUID:
         msgspec.ValidationError: they are not 16.
     """
     return _DECODER.decode(b"\xc4\x10" + value)
+
+
+def following(user_id: UUID) -> UUID:
+    """The least id that is greater."""
+    return UUID(int=user_id.int + 1)

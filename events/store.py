@@ -8,6 +8,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from events import literals
 from events.catalogue import Recorded, Stored, decode
 from events.database import Row, Source
 from events.errors import PositionGap, UnreadableEvent
@@ -23,6 +24,8 @@ LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """  # noqa: S608 - constants
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
+READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
+READ_FORGOTTEN = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
 
@@ -45,6 +48,21 @@ class EventStore:
         """Position of the newest event; 0 while there is none. A primary-key lookup in a table of one row."""
         row = await self._source.fetch_one("SELECT position FROM log_head WHERE id = 1")
         return int(row[0]) if row else 0
+
+    async def position_at(self, instant: datetime) -> int:
+        """The position up to which the log was written at an instant; 0 before the first event.
+
+        Instants are those of the processes that wrote, whose clocks may differ: where events were recorded in another
+        order than that of their positions, it is one of the positions around the instant.
+        """
+        before, after = 0, await self.head() + 1
+        while after - before > 1:
+            middle = (before + after) // 2
+            row = await self._source.fetch_one(READ_INSTANT, (middle,))
+            if row is None:
+                raise PositionGap(middle, middle + 1)
+            before, after = (middle, after) if _aware(row[0]) <= instant else (before, middle)
+        return before
 
     async def read_stream(self, stream_id: UUID) -> Stream:
         """One user's events, oldest first.
@@ -91,6 +109,14 @@ class EventStore:
         if not has_row:
             raise lost_key(position)
         return None if wrapped is None else self._vault.key_of(uuid_of(stream_id), wrapped, master_key_id)
+
+
+async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:
+    """Those of the users who were deleted: whoever keeps a copy of them must not."""
+    ids = ", ".join(literals.binary(user_id.bytes) for user_id in user_ids)
+    if not ids:
+        return []
+    return [uuid_of(user_id) for (user_id,) in await source.fetch_all(READ_FORGOTTEN.format(ids=ids))]
 
 
 def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:

@@ -110,6 +110,17 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     expected: JSON = None
     found: JSON = None
 
+    def __str__(self) -> str:
+        """Without values: they may be personal."""
+        whose = f"user {self.user_id}: " if self.user_id else ""
+        match self.kind:
+            case Kind.MISSING:
+                return f"{whose}is missing"
+            case Kind.EXTRA:
+                return f"{whose}should not be there"
+            case _:
+                return f"{whose}{self.field or self.kind.value} differs"
+
 
 async def compare(
     records: Records, past: Iterable[PastUser], users: UserRange, store: EventStore, progress: Progress = lambda _: None

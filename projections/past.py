@@ -13,7 +13,7 @@ begins with the least of those. Ids sort by time, so who is let go are the newes
 A user who was deleted is a tombstone here: a version and a position.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Final
 from uuid import UUID
 
@@ -178,7 +178,7 @@ async def past_of(
     limit_bytes: int,
     happenings: int = HISTORY_EVENTS,
     progress: Progress,
-) -> AsyncIterator[Past]:
+) -> AsyncGenerator[Past, None]:
     """The users of a range as of a position, part by part, in the order of their ids.
 
     Each part is valid until the next one is asked for: its memory is needed for that.

@@ -4,6 +4,7 @@ import getpass
 import secrets
 import sys
 from collections.abc import Awaitable
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -21,10 +22,10 @@ from rollcall.operations import (
     add_admin,
     change_password,
     import_file,
-    rebuild_view,
     rotate_keys,
     show_status,
 )
+from rollcall.rebuilding import drop_look, finish_rebuilds, look_back, rebuild_views, roll_views_back
 from rollcall.running import run
 from rollcall.serving import project
 from rollcall.serving import serve as run_api
@@ -52,7 +53,21 @@ class ViewName(StrEnum):
     MONGO = "mongo"
 
 
+class ViewNames(StrEnum):
+    """One of the views, or all."""
+
+    MYSQL = "mysql"
+    MONGO = "mongo"
+    ALL = "all"
+
+    @property
+    def names(self) -> list[ViewName]:
+        """The views that are meant."""
+        return list(ViewName) if self is ViewNames.ALL else [ViewName(self)]
+
+
 View = Annotated[ViewName, typer.Argument(help="Which view.")]
+Views = Annotated[ViewNames, typer.Argument(help="Which view, or all, one after the other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -92,12 +107,54 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
-def rebuild(view: View) -> None:
-    """Make a view anew from the log, beside the one that serves, and swap the two when it has caught up.
+def rebuild(
+    views: Views,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Let the former view serve again, after it has caught up.")
+    ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Remove the former view, and what an interrupted rebuild has left.")
+    ] = False,
+    to_position: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="POSITION", help="With --as: the users as they were at this position of the log."),
+    ] = None,
+    to_instant: Annotated[
+        str, typer.Option(metavar="INSTANT", help="With --as: at this instant, such as 2026-11-01T00:00:00Z.")
+    ] = "",
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="What the look at the past is called: users_at_...")
+    ] = "",
+) -> None:
+    """Make a view anew from the log, beside the one that serves; compare it with the log; swap the two.
 
-    The projector may go on meanwhile. If it is interrupted, the live view is as it was.
+    Clients and projectors go on meanwhile and notice nothing. If it is interrupted, the live view is as it was, and the
+    next rebuild goes on where this one was. The former view is kept until --finish or the next rebuild, so that
+    --rollback can let it serve again; users who are deleted are removed from it too.
+
+    With --as it makes a second table or collection instead, of the users as they were once, without those who were
+    deleted since: nobody can tell any more who they were. `rollcall drop` removes it.
+
+    ROLLCALL_REBUILD_MEMORY limits its memory. Exit code 3: another rebuild of the view is running, or the new view is
+    not what the log adds up to, and so does not serve.
     """
-    run(rebuild_view(_settings("rebuild"), view))
+    when = _when(to_position, to_instant)
+    if sum((rollback, finish, bool(name))) > 1 or (when is None) != (not name):
+        raise typer.BadParameter("give --rollback, or --finish, or --as with --to-position or --to-instant, or nothing")
+    settings = _settings("rebuild")
+    if when is not None:
+        run(look_back(settings, views.names, when, name))
+    if rollback:
+        run(roll_views_back(settings, views.names))
+    if finish:
+        run(finish_rebuilds(settings, views.names))
+    run(rebuild_views(settings, views.names))
+
+
+@app.command()
+def drop(views: Views, name: Annotated[str, typer.Argument(help="What it is called: users_at_...")]) -> None:
+    """Remove a look at the past that `rollcall rebuild --as` has made. Anything else is refused."""
+    run(drop_look(_settings("drop"), views.names, name))
 
 
 @app.command("import")
@@ -304,6 +361,21 @@ def _settings(process: str) -> Settings:
         raise typer.Exit(exits.BAD_INPUT) from None
     configure_logging(settings, process)
     return settings
+
+
+def _when(position: int | None, instant: str) -> int | datetime | None:
+    """The position or the instant that was given; None if neither was."""
+    if position is not None and instant:
+        raise typer.BadParameter("give --to-position or --to-instant, not both")
+    if not instant:
+        return position
+    try:
+        when = datetime.fromisoformat(instant)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--to-instant") from error
+    if when.tzinfo is None:
+        raise typer.BadParameter("say its time zone, such as the Z of 2026-11-01T00:00:00Z", param_hint="--to-instant")
+    return when
 
 
 def _path(file: Path) -> Path | None:

@@ -29,16 +29,13 @@ def as_json(difference: Difference) -> bytes:
 
 def as_text(difference: Difference) -> str:
     """One line for people."""
-    whose = f"user {difference.user_id}: " if difference.user_id else ""
-    return f"{difference.view}: {whose}{_what(difference)}"
+    return f"{difference.view}: {_what(difference)}"
 
 
 def _what(difference: Difference) -> str:
     match difference.kind:
-        case Kind.MISSING:
-            return "is missing"
-        case Kind.EXTRA:
-            return "should not be there"
+        case Kind.MISSING | Kind.EXTRA:
+            return str(difference)
         case Kind.VIEW:
             return "the view does not exist; start its projector, or rebuild it"
         case Kind.STRANGER:
@@ -48,7 +45,7 @@ def _what(difference: Difference) -> str:
         case Kind.INDEX:
             return f"index {difference.field}: {_both(difference)}"
         case Kind.CHANGED:
-            return f"{difference.field}: {_both(difference)}"
+            return f"user {difference.user_id}: {difference.field}: {_both(difference)}"
 
 
 def _both(difference: Difference) -> str:

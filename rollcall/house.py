@@ -30,16 +30,19 @@ from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Services
 from projections.audit import Audit
 from projections.document.client import MongoClient
+from projections.document.copies import DocumentCopies
 from projections.document.records import DocumentRecords
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
+from projections.rebuild import Rebuilder
+from projections.relational.copies import RelationalCopies
 from projections.relational.queries import RelationalUsers
 from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
 from projections.verification import LogAccess, Verifiable
-from projections.view import Rebuildable
+from projections.view import Copies, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
 from rollcall.settings import Settings
@@ -80,14 +83,18 @@ class House:
         return self._commands
 
     @property
-    def views(self) -> dict[str, Rebuildable]:
-        """The views by the short names that the command line has for them."""
+    def views(self) -> dict[str, View]:
+        """The live views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
 
-    @property
-    def records(self) -> dict[str, Verifiable]:
-        """What the views hold, to be compared with the log, by the same names."""
-        return {"mysql": RelationalRecords(self.database), "mongo": DocumentRecords(self.mongo.documents)}
+    def rebuilder(self, view: str) -> Rebuilder:
+        """What works on the copies of a view."""
+        copies: dict[str, Copies] = {
+            "mysql": RelationalCopies(self.database),
+            "mongo": DocumentCopies(self.mongo.documents),
+        }
+        memory = self.settings.rebuild_memory * 1024 * 1024
+        return Rebuilder(copies[view], self.store, self.database, self.vault, memory)
 
     def projector(self, view: str) -> Projector:
         """The projector of a view."""
@@ -99,6 +106,14 @@ class House:
             process=f"{socket.gethostname()}:{os.getpid()}",
             clock=time.monotonic,
         )
+
+    @property
+    def records(self) -> dict[str, Verifiable]:
+        """What the live views hold, to be compared with the log, by the same names."""
+        return {
+            "mysql": RelationalRecords(self.database),
+            "mongo": DocumentRecords(DocumentView(self.mongo.documents)),
+        }
 
     @property
     def log_access(self) -> LogAccess:

@@ -10,7 +10,6 @@ from rich.table import Table
 from events.errors import Rejected
 from events.rotation import rotate_master_key
 from graph.auth.passwords import WeakPassword
-from projections.rebuild import rebuild
 from projections.reports import State
 from projections.status import ProjectionStatus, read_status
 from rollcall import exits
@@ -37,17 +36,6 @@ async def show_status(settings: Settings, *, as_json: bool) -> int:
     else:
         _print_status(statuses)
     return exits.OK if all(status.state is State.LIVE for status in statuses) else exits.NOT_ALL
-
-
-async def rebuild_view(settings: Settings, name: str) -> int:
-    """`rollcall rebuild`."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        view = house.views[name]
-        with progress(f"rebuilding {view.name}", "events") as advance:
-            position = await rebuild(view, house.store, house.database, advance)
-    sys.stdout.write(f"{view.name} was rebuilt from {position} events and serves now\n")
-    return exits.OK
 
 
 async def import_file(settings: Settings, path: Path, fields: FieldMap, *, as_json: bool) -> int:

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     password_threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Passwords hashed at the same time."
     )
+    rebuild_memory: int = Field(
+        256, ge=1, le=1_000_000, description="MiB that a rebuild or a comparison keeps of folded users at a time."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal, else json."

@@ -25,13 +25,40 @@ WORD: Final = re.compile(r"\w+")
 
 def document_of(change: Folded, history: list[Document]) -> Document:
     """What the collection is to hold of a user after a change; `history` is what it held before."""
-    entries = [*history, *(_history_entry(Happening.of(recorded)) for recorded in change.events)]
-    return _document(change.user_id, change.after, change.events[-1].position, entries[-HISTORY_EVENTS:])
+    user, position = change.after.user, change.events[-1].position
+    if user is None:
+        return tombstone(change.user_id, change.after.version, position)
+    return _living(user, [*history, *(_history_entry(Happening.of(recorded)) for recorded in change.events)])
 
 
-def document_of_past(user: PastUser) -> Document:
-    """What the collection is to hold of a user as of a position."""
-    return _document(user.id, user.held, user.position, [*map(_history_entry, user.happenings)])
+def document_of_past(past: PastUser) -> Document:
+    """What a collection is to hold of a user as it was."""
+    if past.held.user is None:
+        return tombstone(past.id, past.held.version, past.position)
+    return _living(past.held.user, list(map(_history_entry, past.happenings)))
+
+
+def tombstone(user_id: UUID, version: int, position: int) -> Document:
+    """What is left of a user who was deleted."""
+    return {"_id": user_id, "version": version, "position": position, "deleted": True}
+
+
+def _living(user: User, history: list[Document]) -> Document:
+    return {
+        "_id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "name": user.name,
+        "role": user.role.value,
+        "attributes": user.attributes,
+        "version": user.version,
+        "position": user.position,
+        "createdAt": _text(user.created_at),
+        "updatedAt": _text(user.updated_at),
+        "history": history[-HISTORY_EVENTS:],
+        "words": (words := list(_texts(user.attributes))),
+        "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
+    }
 
 
 def user_of(document: Document) -> User:
@@ -64,27 +91,6 @@ def held(document: Document) -> Held:
 def guard(user_id: UUID, before: Held) -> Document:
     """A filter that finds the user's document only while it is as it was read."""
     return {"_id": user_id, "version": before.version}
-
-
-def _document(user_id: UUID, after: Held, position: int, history: list[Document]) -> Document:
-    if after.user is None:
-        return {"_id": user_id, "version": after.version, "position": position, "deleted": True}
-    user = after.user
-    return {
-        "_id": user.id,
-        "username": user.username,
-        "email": user.email,
-        "name": user.name,
-        "role": user.role.value,
-        "attributes": user.attributes,
-        "version": user.version,
-        "position": user.position,
-        "createdAt": _text(user.created_at),
-        "updatedAt": _text(user.updated_at),
-        "history": history,
-        "words": (words := list(_texts(user.attributes))),
-        "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
-    }
 
 
 def _history_entry(happening: Happening) -> Document:

@@ -1,6 +1,6 @@
 """What the MongoDB view holds, document by document, to be compared with the log and put right."""
 
-from collections.abc import Collection
+from collections.abc import Collection as Those
 from typing import Final
 from uuid import UUID
 
@@ -12,10 +12,10 @@ from events.store import EventStore
 from events.sweep import EVERYBODY, UserRange
 from projections.comparison import Glimpse, Record, due, is_undecided, read_streams
 from projections.document import NAME
-from projections.document.client import Document, Documents, translated
+from projections.document.client import Collection, Document, translated
 from projections.document.documents import document_of_past
 from projections.document.indexes import differing_indexes, mend_indexes
-from projections.document.view import DUPLICATE_KEY, LIVE, DocumentView
+from projections.document.view import DUPLICATE_KEY, DocumentView
 from projections.past import PastUser
 
 # Comparisons reach values of one type only, so this finds every other type as well.
@@ -30,9 +30,8 @@ class DocumentRecords:
 
     name = NAME
 
-    def __init__(self, documents: Documents, collection: str = LIVE) -> None:
-        self._view = DocumentView(documents, collection)
-        self._users = documents[collection]
+    def __init__(self, view: DocumentView) -> None:
+        self._view = view
 
     def expected(self, user: PastUser) -> Record | None:
         """See `Records.expected`. A deleted user has a tombstone."""
@@ -46,13 +45,14 @@ class DocumentRecords:
         """See `Verifiable.ids`."""
         return [document["_id"] for document in await self._read(users, limit, {"_id": 1})]
 
-    async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
-        """See `Records.glimpse`. A rebuild may put another collection in the place of this one between two reads."""
+    async def glimpse(self, user_ids: Those[UUID]) -> Glimpse:
+        """See `Records.glimpse`. A rebuild may make another collection the live one between two reads."""
         while True:
-            identity, checkpoint = await self._view.identity(), await self._view.checkpoint()
             with translated():
-                found = await self._users.find({"_id": {"$in": list(user_ids)}}).to_list(None)
-            if await self._view.identity() == identity:
+                place, checkpoint = await self._view.place(), await self._view.checkpoint()
+                found = await place.users.find({"_id": {"$in": list(user_ids)}}).to_list(None)
+                unmoved = await self._view.place() == place
+            if unmoved:
                 return Glimpse(checkpoint, {document["_id"]: _record(document) for document in found})
 
     async def checkpoint(self) -> int:
@@ -62,25 +62,25 @@ class DocumentRecords:
     async def strangers(self) -> list[str]:
         """See `Verifiable.strangers`."""
         with translated():
-            found = await self._users.find(STRANGERS, {"_id": 1}).limit(STRANGERS_TOLD).to_list(None)
+            found = await (await self._collection()).find(STRANGERS, {"_id": 1}).limit(STRANGERS_TOLD).to_list(None)
         return [repr(document["_id"]) for document in found]
 
     async def remove_strangers(self) -> None:
         """See `Verifiable.remove_strangers`."""
         with translated():
-            await self._users.delete_many(STRANGERS)
+            await (await self._collection()).delete_many(STRANGERS)
 
     async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
         """See `Verifiable.indexes`."""
         with translated():
-            return {**await differing_indexes(self._users)}
+            return {**await differing_indexes(await self._collection())}
 
     async def mend_indexes(self) -> None:
         """See `Verifiable.mend_indexes`."""
         with translated():
-            await mend_indexes(self._users)
+            await mend_indexes(await self._collection())
 
-    async def mend(self, user_ids: Collection[UUID], store: EventStore) -> None:
+    async def mend(self, user_ids: Those[UUID], store: EventStore) -> None:
         """See `Verifiable.mend`. Each write is guarded by the version that was read, as the projector's are."""
         glimpse = await self.glimpse(user_ids)
         writes = [
@@ -92,9 +92,12 @@ class DocumentRecords:
             with translated():
                 await self._write(writes)
 
+    async def _collection(self) -> Collection:
+        return (await self._view.place()).users
+
     async def _write(self, writes: list[Write]) -> None:
         try:
-            await self._users.bulk_write(writes, ordered=False)
+            await (await self._collection()).bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
                 raise
@@ -102,7 +105,9 @@ class DocumentRecords:
     async def _read(self, users: UserRange, limit: int, fields: Document | None) -> list[Document]:
         wanted = {"_id": {"$gte": users.lower, "$lte": users.last}}
         with translated():
-            return await self._users.find(wanted, fields).sort("_id", ASCENDING).limit(limit).to_list(None)
+            return (
+                await (await self._collection()).find(wanted, fields).sort("_id", ASCENDING).limit(limit).to_list(None)
+            )
 
 
 def _record(document: Document) -> Record:

@@ -4,9 +4,9 @@ import re
 from typing import Final
 
 from events.database import Database
-from projections.relational.tables import CREATE_USERS, Tables
+from projections.relational.tables import KEYS, Tables
 
-DECLARED: Final = dict(re.findall(r"^ *KEY (\w+) \(([\w, ]+)\)", CREATE_USERS, re.MULTILINE))
+DECLARED: Final = dict(re.findall(r"^ *KEY (\w+) \(([\w, ]+)\)", KEYS, re.MULTILINE))
 """Columns by the name of the index."""
 
 READ_INDEXES = """

@@ -1,10 +1,7 @@
 """What the MySQL view holds, row by row, to be compared with the log and put right."""
 
 from collections.abc import Collection
-from typing import Final
 from uuid import UUID
-
-import msgspec
 
 from events.catalogue import JSON
 from events.database import Connection, Database, Row
@@ -17,11 +14,10 @@ from projections.errors import ViewMissing
 from projections.past import PastUser
 from projections.relational import NAME
 from projections.relational.indexes import differing_indexes, mend_indexes
-from projections.relational.rows import COLUMNS, row_of
+from projections.relational.rows import fields_of, row_of
 from projections.relational.tables import LIVE, Tables, missing_is_told
 from projections.relational.view import DELETE_USERS, UPSERT_USERS, RelationalView
 
-FIELDS: Final = COLUMNS.split(", ")[1:]
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_PAGE = "SELECT {columns} FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 # One statement sees one moment, and one pair of tables: a rebuild may put other ones in their place.
@@ -44,11 +40,11 @@ class RelationalRecords:
 
     def expected(self, user: PastUser) -> Record | None:
         """See `Records.expected`. A deleted user has no row."""
-        return None if user.held.user is None else _record(row_of(user.held.user))
+        return None if user.held.user is None else fields_of(row_of(user.held.user))
 
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
         """See `Records.page`."""
-        return [(uuid_of(row[0]), _record(row)) for row in await self._read(READ_PAGE, users, limit)]
+        return [(uuid_of(row[0]), fields_of(row)) for row in await self._read(READ_PAGE, users, limit)]
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
         """See `Verifiable.ids`."""
@@ -61,7 +57,7 @@ class RelationalRecords:
             rows = await self._database.fetch_all(sql, [user_id.bytes for user_id in user_ids])
         if not rows:
             raise ViewMissing(NAME)
-        return Glimpse(rows[0][0], {uuid_of(row[1]): _record(row[1:]) for row in rows if row[1]})
+        return Glimpse(rows[0][0], {uuid_of(row[1]): fields_of(row[1:]) for row in rows if row[1]})
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
@@ -106,12 +102,6 @@ class RelationalRecords:
             return await self._database.fetch_all(
                 self._tables.sql(statement), (users.lower.bytes, users.last.bytes, limit)
             )
-
-
-def _record(row: Row) -> Record:
-    record = dict(zip(FIELDS, row[1:], strict=True))
-    record["attributes"] = msgspec.json.decode(record["attributes"])
-    return record
 
 
 def _placeholders(count: int) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 from events.database import Database
 from projections.document.client import Documents
 from projections.document.records import DocumentRecords
+from projections.document.view import DocumentView
 from projections.relational.records import RelationalRecords
 from projections.verification import Verifiable
 
@@ -65,7 +66,7 @@ def relational(database: Database) -> Drifts:
 
 def document(documents: Documents) -> Drifts:
     """Of the MongoDB view."""
-    users = documents["users"]
+    users = documents["users"]  # it is the live one until the first rebuild
 
     async def remove(user_id: UUID) -> None:
         await users.delete_one({"_id": user_id})
@@ -86,4 +87,6 @@ def document(documents: Documents) -> Drifts:
         await users.drop_index(name)
         await users.create_index([("position", 1)], name=name)
 
-    return Drifts(DocumentRecords(documents), remove, copy, set_, set_attribute, users.drop_index, change_index)
+    return Drifts(
+        DocumentRecords(DocumentView(documents)), remove, copy, set_, set_attribute, users.drop_index, change_index
+    )

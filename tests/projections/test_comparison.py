@@ -14,7 +14,7 @@ from projections.comparison import Difference, Glimpse, Kind, Records, compare, 
 from projections.document.client import Documents
 from projections.document.records import DocumentRecords
 from projections.document.view import DocumentView
-from projections.past import past_of
+from projections.past import Past, past_of
 from tests.log import NOBODY, Log
 from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.test_past import PLENTY, silently
@@ -157,7 +157,7 @@ async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_differen
     log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document is read after the checkpoint, so that it is not behind it."""
-    bench, records = document_bench(documents), DocumentRecords(documents)
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
     await bench.view.prepare()
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
@@ -179,21 +179,24 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkpoint of the old one and the documents of one that is behind it: nothing follows from such a pair."""
-    bench, records = document_bench(documents), DocumentRecords(documents)
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
     await bench.view.prepare()
     alice = (await log.register("alice")).user_id
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     events = await log.all()
     await bench.view.apply(events, after=0)
-    replacements = [bench.view.beside()]
-    await replacements[0].prepare()
-    await replacements[0].apply(events[:1], after=0)
+    copy, past = await bench.copies.beside(), Past(log.database, log.vault, limit_bytes=PLENTY)
+    await past.advance(1)
+    await copy.begin(1)
+    await copy.fill(past, silently)
+    await copy.complete()
+    copies = [bench.copies]
     checkpoint = DocumentView.checkpoint
 
     async def swapped_afterwards(self: DocumentView) -> int:
         found = await checkpoint(self)
-        while replacements:
-            await replacements.pop().promote()
+        while copies:
+            await copies.pop().promote()
         return found
 
     with monkeypatch.context() as patch:
@@ -221,7 +224,7 @@ async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drif
 
 async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(log: Log, documents: Documents) -> None:
     """What only the MongoDB view has; of a history the first entry that differs is shown."""
-    bench, records = document_bench(documents), DocumentRecords(documents)
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
     await bench.view.prepare()
     ids = [(await log.register(f"user{n}", attributes={"town": "Paris"})).user_id for n in range(4)]
     await log.commands.change(ids[0], Update(name="Other"), NOBODY)

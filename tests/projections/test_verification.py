@@ -11,7 +11,7 @@ from events.user import Delete, Update
 from projections.comparison import Difference, Kind
 from projections.document.client import Documents
 from projections.document.records import DocumentRecords
-from projections.document.view import DocumentView
+from projections.document.view import DocumentView, Place
 from projections.repair import Repair
 from projections.verification import LogAccess, Tally, Verifiable, Verification, is_chosen, near_one_another
 from tests.log import NOBODY, Log, eventually
@@ -145,7 +145,7 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
 
 async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(log: Log, documents: Documents) -> None:
     """Ids of every type that sorts before or after UUIDs, and UUIDs of another form."""
-    bench, records = document_bench(documents), DocumentRecords(documents)
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
     await bench.view.prepare()
     await filled(bench, log)
     await documents["users"].insert_many([{"_id": 1}, {"_id": "x"}, {"_id": b"0123456789abcdef"}, {"version": 1}])
@@ -241,7 +241,7 @@ async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
     log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document moves between being read and being replaced: the guard fails, and the next attempt is right."""
-    bench, records = document_bench(documents), DocumentRecords(documents)
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
     await bench.view.prepare()
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
@@ -269,7 +269,7 @@ async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
     log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The projector holds the broken document while it is mended, and writes what it makes of it: mended again."""
-    bench, records = document_bench(documents), DocumentRecords(documents)
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
     await bench.view.prepare()
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
@@ -277,8 +277,8 @@ async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
     await log.commands.change(alice, Update(name="Later"), NOBODY)
     has_read, go_on, read = asyncio.Event(), asyncio.Event(), DocumentView._read
 
-    async def slow_read(self: DocumentView, user_ids: set[UUID]) -> object:
-        found = await read(self, user_ids)
+    async def slow_read(self: DocumentView, place: Place, user_ids: set[UUID]) -> object:
+        found = await read(self, place, user_ids)
         has_read.set()
         await go_on.wait()
         return found

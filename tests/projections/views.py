@@ -1,17 +1,22 @@
 """The two views behind one face, for the tests that both must pass."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from events.database import Database
 from events.user import User
+from projections.comparison import Record, Records
 from projections.document.client import Documents
+from projections.document.copies import DocumentCopies
+from projections.document.directory import Directory
 from projections.document.documents import user_of as user_of_document
-from projections.document.view import DocumentView
+from projections.document.records import DocumentRecords
+from projections.relational.copies import RelationalCopies
+from projections.relational.records import RelationalRecords
 from projections.relational.rows import COLUMNS, user_of
-from projections.relational.view import RelationalView
-from projections.view import Rebuildable
+from projections.verification import Verifiable
+from projections.view import Copies, View
 
 Users = dict[UUID, User]
 
@@ -20,9 +25,16 @@ Users = dict[UUID, User]
 class Bench:
     """One view, and ways to look at it and to hurt it that go past its own code."""
 
-    view: Rebuildable
+    view: View
+    records: Verifiable
+    """What the view holds."""
+    copies: Copies
     users: Callable[[], Awaitable[Users]]
     drop: Callable[[], Awaitable[object]]
+    names: Callable[[], Awaitable[set[str]]]
+    """The tables or collections that are there and belong to the view."""
+    needles: Callable[[str], Awaitable[set[str]]]
+    """Those in which a text occurs, in whatever field."""
 
 
 def relational(database: Database) -> Bench:
@@ -35,17 +47,38 @@ def relational(database: Database) -> Bench:
     async def drop() -> None:
         await database.execute("DROP TABLE users")
 
-    return Bench(RelationalView(database), users, drop)
+    async def names() -> set[str]:
+        return {name for (name,) in await database.fetch_all("SHOW TABLES LIKE 'users%'")}
+
+    async def needles(text: str) -> set[str]:
+        return {name for name in await names() if text in str(await database.fetch_all(f"SELECT * FROM {name}"))}
+
+    copies = RelationalCopies(database)
+    return Bench(copies.live, RelationalRecords(database), copies, users, drop, names, needles)
 
 
 def document(documents: Documents) -> Bench:
     """The MongoDB view."""
+    directory = Directory(documents)
 
     async def users() -> Users:
-        found = documents["users"].find({"deleted": {"$ne": True}})
+        found = documents[(await directory.read()).live].find({"deleted": {"$ne": True}})
         return {user.id: user for user in [user_of_document(document) async for document in found]}
 
     async def drop() -> None:
-        await documents["users"].drop()
+        await documents[(await directory.read()).live].drop()
 
-    return Bench(DocumentView(documents), users, drop)
+    async def names() -> set[str]:
+        return {name for name in await documents.list_collection_names() if name.startswith("users")}
+
+    async def needles(text: str) -> set[str]:
+        return {name for name in await names() if text in str(await documents[name].find().to_list())}
+
+    copies = DocumentCopies(documents)
+    return Bench(copies.live, DocumentRecords(copies.live), copies, users, drop, names, needles)
+
+
+async def living(records: Records, user_ids: Collection[UUID]) -> dict[UUID, Record]:
+    """The records of users, but for tombstones."""
+    found = (await records.glimpse(user_ids)).records if user_ids else {}
+    return {user_id: record for user_id, record in found.items() if not record.get("deleted")}
