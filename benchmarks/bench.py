@@ -29,6 +29,8 @@ class Bench:
     store: EventStore
     commands: UserCommands
     new_id: Callable[[], UUID]
+    mysql_url: str
+    mongo_url: str
 
 
 @asynccontextmanager
@@ -48,7 +50,7 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
             new_id=new_id,
         )
         try:
-            yield Bench(database, mongo, store, commands, new_id)
+            yield Bench(database, mongo, store, commands, new_id, addresses.mysql_url, addresses.mongo_url)
         finally:
             mongo.close()
             await database.close()

@@ -47,7 +47,7 @@ BATCH_EVENTS: Final = 2_000
 TOLD_DIFFERENCES: Final = 20
 READ_AGAIN: Final = 3
 SAVE_SECONDS: Final = 0.5
-TURN_SECONDS: Final = 0.5
+TURN_SECONDS: Final = 3.0
 """For the server to notice that a process which worked on the copies just now has gone."""
 
 Progress = Callable[[str, str, int, int], None]

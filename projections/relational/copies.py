@@ -84,7 +84,7 @@ class RelationalCopy(RelationalView):
 
     async def fill(self, users: Iterable[PastUser], progress: Callable[[int], None]) -> None:
         """See `Copy.fill`."""
-        await fill_pages(users, _literal, self._write_page, progress)
+        await fill_pages(users, literal_of, self._write_page, progress)
 
     async def _write_page(self, users: Sequence[PastUser], rows: list[str | None]) -> None:
         """Write a page and the mark.
@@ -93,7 +93,7 @@ class RelationalCopy(RelationalView):
         projector, whose DELETE waits for this transaction, since the rows are written by then.
         """
         async with self._database.transaction() as connection:
-            for some in _statements(row for row in rows if row is not None):
+            for some in statements(row for row in rows if row is not None):
                 await connection.execute(self._tables.sql(INSERT_USERS, rows=some))
             await self._remove(connection, await forgotten_users(connection, [user.id for user in users]))
             await connection.execute(self._tables.sql(MOVE_FILLING), (following(users[-1].id).bytes,))
@@ -167,7 +167,7 @@ class RelationalCopies:
         return [name for (name,) in await self._database.fetch_all(LIST_COPIES) if PAST_NAME.fullmatch(name)]
 
 
-def _statements(rows: Iterable[str]) -> Iterator[str]:
+def statements(rows: Iterable[str]) -> Iterator[str]:
     """As many rows at a time as a statement takes."""
     some: list[str] = []
     size = 0
@@ -181,7 +181,8 @@ def _statements(rows: Iterable[str]) -> Iterator[str]:
         yield ",\n".join(some)
 
 
-def _literal(past: PastUser) -> str | None:
+def literal_of(past: PastUser) -> str | None:
+    """A user as a row of a statement; None if it was deleted."""
     if past.held.user is None:
         return None
     user_id, username, email, name, role, attributes, version, position, created_at, updated_at = row_of(past.held.user)

@@ -156,8 +156,11 @@ async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
     assert 0 < written[0] < len({recorded.stream_id for recorded in events})
 
 
-async def test_a_second_rebuild_of_the_same_view_is_refused(bench: Bench, log: Log) -> None:
+async def test_a_second_rebuild_of_the_same_view_is_refused(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One process works on the copies at a time, told by name."""
+    monkeypatch.setattr("projections.rebuild.TURN_SECONDS", 0.05)
     async with turn(log.database, f"rebuild.{bench.view.name}", wait_seconds=0) as session:
         assert session is not None
 
