@@ -1,6 +1,7 @@
 """One rebuild of the history that `benchmarks/rebuild.py` has made: prints its seconds, and its most memory in MB."""
 
 import asyncio
+import gc
 import json
 import logging
 import resource
@@ -19,6 +20,7 @@ from projections.document.copies import DocumentCopies
 from projections.rebuild import Rebuilder
 from projections.relational.copies import RelationalCopies
 from projections.view import Copies
+from rollcall.rebuilding import THRESHOLDS
 
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 """The default of ROLLCALL_REBUILD_MEMORY."""
@@ -42,6 +44,7 @@ async def rebuilt(view: str, mysql_url: str, mongo_url: str) -> float:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(*THRESHOLDS)
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
     taken = asyncio.run(rebuilt(sys.argv[1], *json.load(sys.stdin)))
     print(json.dumps([taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))

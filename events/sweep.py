@@ -80,8 +80,10 @@ class Sweep:
         self._vault = vault
         self._secrets: dict[bytes, bytes | None] = {}
 
-    async def read(self, after: int, up_to: int) -> list[Recorded]:
-        """The range's events after a position and up to another, which the log has reached.
+    async def read(self, after: int, up_to: int) -> dict[bytes, list[Recorded]]:
+        """The range's events after a position and up to another, which the log has reached: those of each user.
+
+        By the bytes of the user's id, of which a UUID would be made and hashed anew for each event.
 
         Raises:
             PositionGap: the log has lost an event, of whichever user.
@@ -89,8 +91,10 @@ class Sweep:
         """
         rows = await self._rows(after, up_to)
         await self._fetch_secrets(rows)
-        ciphers = {user_id: self._cipher(user_id) for user_id in {row[1] for row in rows}}
-        return [recorded_of(row, ciphers[row[1]]) for row in rows]
+        streams: dict[bytes, list[Row]] = {}
+        for row in rows:
+            streams.setdefault(row[1], []).append(row)
+        return {user_id: self._recorded(user_id, stream) for user_id, stream in streams.items()}
 
     def narrow(self, upper: UUID) -> None:
         """Leave out the users from this id on."""
@@ -140,6 +144,10 @@ class Sweep:
     def _secret(self, row: Row) -> bytes | None:
         user_id, wrapped, master_key_id = row
         return None if wrapped is None else self._vault.unwrapped(uuid_of(user_id), wrapped, master_key_id)
+
+    def _recorded(self, user_id: bytes, rows: list[Row]) -> list[Recorded]:
+        cipher = self._cipher(user_id)
+        return [recorded_of(row, cipher) for row in rows]
 
     def _cipher(self, user_id: bytes) -> AESGCM | None:
         secret = self._secrets[user_id]

@@ -62,6 +62,11 @@ class Records(Protocol):
         """The view's, as in `View`."""
         ...
 
+    @property
+    def happenings(self) -> int:
+        """How many of a user's last events must be known to say what is expected."""
+        ...
+
     def expected(self, user: PastUser) -> Record | None:
         """What the view must hold of a user; None if it must hold nothing."""
         ...

@@ -3,7 +3,7 @@
 Views then write each user once per batch, however many events it had in it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -79,10 +79,15 @@ def fold(held: Mapping[UUID, Held], events: Iterable[Recorded]) -> list[Folded]:
         before = held.get(recorded.stream_id)
         if before is None or recorded.version > before.version:
             streams.setdefault(recorded.stream_id, []).append(recorded)
-    return [_fold_user(user_id, held.get(user_id), stream) for user_id, stream in streams.items()]
+    return [fold_user(user_id, held.get(user_id), stream) for user_id, stream in streams.items()]
 
 
-def _fold_user(user_id: UUID, before: Held | None, stream: list[Recorded]) -> Folded:
+def fold_user(user_id: UUID, before: Held | None, stream: Sequence[Recorded]) -> Folded:
+    """What a user's next events, none of which the view has seen, make of it.
+
+    Raises:
+        OutOfStep: as `fold`.
+    """
     version, user = (before.version, before.user) if before else (0, None)
     for recorded in stream:
         if recorded.version != version + 1 and not isinstance(recorded.event, LEAVING):

@@ -3,7 +3,7 @@
 A view that is made anew, or compared with the log, needs what each user has come to. Folding the log in its own order
 means to keep every user at hand until the last event, since any event may be about any user. What is kept of a user is
 packed (MessagePack: about a fifth of what the objects take), unpacked when a page of the log has events of the user,
-and packed again. `projections.folding.fold` does the folding, as it does for the projectors.
+and packed again. `projections.folding` does the folding, as it does for the projectors.
 
 When not all users fit, the log is read once for each part of them. The parts are not planned ahead, for how large
 users are is not known before they are folded: a pass begins with everybody from some id on; when what is kept exceeds
@@ -25,7 +25,7 @@ from events.ids import uuid_of
 from events.sweep import EVERYBODY, Sweep, UserRange
 from events.user import User
 from events.vault import Vault
-from projections.folding import HISTORY_EVENTS, Folded, Happening, Held, fold
+from projections.folding import HISTORY_EVENTS, Happening, Held, fold_user
 
 PAGE_EVENTS: Final = 2_000
 OVERHEAD_BYTES: Final = 480
@@ -37,7 +37,7 @@ LET_GO: Final = 0.1
 """The share of the limit that is let go at a time."""
 
 Progress = Callable[[int], None]
-"""Called with how many more events have been folded."""
+"""Called with how many more events are folded in what is kept: fewer than none when users were let go."""
 
 
 class PastUser(msgspec.Struct, frozen=True):
@@ -108,12 +108,12 @@ class Past:
         """
         while self.position < up_to:
             page_end = min(self.position + PAGE_EVENTS, up_to)
-            events = await self._sweep.read(self.position, page_end)
-            self._fold(events)
+            streams = await self._sweep.read(self.position, page_end)
+            for key, events in streams.items():
+                self._fold(key, events)
             self.position = page_end
-            if self._size > self._limit_bytes:
-                self._let_go()
-            progress(len(events))
+            let_go = self._let_go() if self._size > self._limit_bytes else 0
+            progress(sum(map(len, streams.values())) - let_go)
 
     def get(self, user_id: UUID) -> PastUser | None:
         """One user; None if the log knew nothing of it."""
@@ -131,42 +131,32 @@ class Past:
         self._size = 0
         self._sweep.forget()
 
-    def _fold(self, events: list[Recorded]) -> None:
-        before = {user_id: self._unpacked(user_id) for user_id in {recorded.stream_id for recorded in events}}
-        held = {user_id: Held(one.version, one.user) for user_id, one in before.items() if one is not NOBODY}
-        for change in fold(held, events):
-            self._keep(change, before[change.user_id])
-
-    def _unpacked(self, user_id: UUID) -> _Packed:
-        packed = self._packed.get(user_id.bytes)
-        return NOBODY if packed is None else UNPACK(packed)
-
-    def _keep(self, change: Folded, before: _Packed) -> None:
-        last = change.events[-1]
-        happenings = self._last(before, change.events) if change.after.user else []
-        packed = PACK(_Packed(last.version, last.position, change.after.user, happenings))
-        former = self._packed.get(change.user_id.bytes)
-        self._size += len(packed) - len(former) if former else len(packed) + OVERHEAD_BYTES
-        self._packed[change.user_id.bytes] = packed
+    def _fold(self, key: bytes, events: list[Recorded]) -> None:
+        former = self._packed.get(key)
+        before = NOBODY if former is None else UNPACK(former)
+        held = None if former is None else Held(before.version, before.user)
+        change = fold_user(events[0].stream_id, held, events)
+        happenings = self._last(before, events) if change.after.user and self._happenings else []
+        packed = PACK(_Packed(change.after.version, events[-1].position, change.after.user, happenings))
+        self._size += len(packed) + OVERHEAD_BYTES if former is None else len(packed) - len(former)
+        self._packed[key] = packed
 
     def _last(self, before: _Packed, events: Iterable[Recorded]) -> list[msgspec.Raw]:
-        if not self._happenings:
-            return []
         new = [msgspec.Raw(PACK(Happening.of(recorded))) for recorded in events]
         return [*before.happenings, *new][-self._happenings :]
 
-    def _let_go(self) -> None:
-        """Make room at the upper end; at least one user is kept, however large."""
-        wanted = self._size - int((1 - LET_GO) * self._limit_bytes)
-        keys = sorted(self._packed)
-        upper = None
-        while wanted > 0 and len(keys) > 1:
+    def _let_go(self) -> int:
+        """Make room at the upper end; how many events were folded in vain. One user is kept, however large."""
+        wanted = int((1 - LET_GO) * self._limit_bytes)
+        keys, upper, events = sorted(self._packed), None, 0
+        while self._size > wanted and len(keys) > 1:
             upper = keys.pop()
-            freed = len(self._packed.pop(upper)) + OVERHEAD_BYTES
-            self._size -= freed
-            wanted -= freed
+            packed = self._packed.pop(upper)
+            self._size -= len(packed) + OVERHEAD_BYTES
+            events += UNPACK(packed).version
         if upper is not None:
             self._sweep.narrow(uuid_of(upper))
+        return events
 
 
 async def past_of(

@@ -19,7 +19,7 @@ The former view is kept. To go back to it, it catches up first, and then changes
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -160,9 +160,7 @@ class Rebuilder:
 
     async def _fill_from(self, users: UserRange, copy: Copy, up_to: int, report: "_Report") -> Past | None:
         folded = report.counting("folding", "events", up_to, 0.0, 0.5)
-        async with aclosing(
-            past_of(users, self.database, self.vault, up_to, limit_bytes=self.memory_bytes, progress=folded)
-        ) as parts:
+        async with aclosing(self._parts(users, up_to, folded)) as parts:
             async for past in parts:
                 await copy.fill(past, report.counting("writing", "users", len(past), 0.5, 0.3))
                 if past.users == EVERYBODY:
@@ -216,10 +214,19 @@ class Rebuilder:
             yield kept
             users = EVERYBODY.beyond(kept.users)
         if users is not None:
-            async for past in past_of(
-                users, self.database, self.vault, position, limit_bytes=self.memory_bytes, progress=folded
-            ):
+            async for past in self._parts(users, position, folded):
                 yield past
+
+    def _parts(self, users: UserRange, up_to: int, progress: Callable[[int], None]) -> AsyncGenerator[Past, None]:
+        return past_of(
+            users,
+            self.database,
+            self.vault,
+            up_to,
+            limit_bytes=self.memory_bytes,
+            happenings=self.copies.live.happenings,
+            progress=progress,
+        )
 
 
 class _Report:

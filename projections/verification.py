@@ -142,9 +142,10 @@ class Verification:
         await self._end()
 
     async def _group(self, views: list[Verifiable], limit_bytes: int) -> None:
+        happenings = max(view.happenings for view in views)
         left: UserRange | None = EVERYBODY
         while left is not None:
-            past = Past(self._log.source, self._log.vault, limit_bytes=limit_bytes, users=left)
+            past = Past(self._log.source, self._log.vault, limit_bytes=limit_bytes, happenings=happenings, users=left)
             await self._fold(past, views)
             for view in views:
                 await self._compare(view, past)

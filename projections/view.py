@@ -19,6 +19,11 @@ class View(Protocol):
         """As the contract calls it: `mysql_users` or `mongo_users`."""
         ...
 
+    @property
+    def happenings(self) -> int:
+        """How many of a user's last events the view keeps."""
+        ...
+
     async def prepare(self) -> None:
         """Make what is missing, empty and at position 0; change nothing that is there."""
         ...

@@ -29,6 +29,7 @@ class DocumentRecords:
     """The documents of one copy of the view."""
 
     name = NAME
+    happenings = DocumentView.happenings
 
     def __init__(self, view: DocumentView) -> None:
         self._view = view

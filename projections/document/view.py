@@ -25,7 +25,7 @@ from projections.document.client import Collection, Document, Documents, transla
 from projections.document.directory import Directory
 from projections.document.documents import document_of, guard, held
 from projections.errors import CheckpointMoved, ViewMissing
-from projections.folding import Folded, fold
+from projections.folding import HISTORY_EVENTS, Folded, fold
 
 CHECKPOINTS: Final = "checkpoints"
 DUPLICATE_KEY: Final = 11000
@@ -61,6 +61,7 @@ class DocumentView:
     """The live collection of users; a copy of it under another name is `projections/document/copies.py`."""
 
     name = NAME
+    happenings = HISTORY_EVENTS
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents

@@ -33,6 +33,7 @@ class RelationalRecords:
     """The rows of one copy of the view."""
 
     name = NAME
+    happenings = RelationalView.happenings
 
     def __init__(self, database: Database, tables: Tables = LIVE) -> None:
         self._database = database

@@ -57,6 +57,7 @@ class RelationalView:
     """The `users` table; a copy of it under another name is `projections/relational/copies.py`."""
 
     name = NAME
+    happenings = 0
 
     def __init__(self, database: Database, tables: Tables = LIVE) -> None:
         self._database = database

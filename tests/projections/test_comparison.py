@@ -128,7 +128,8 @@ class Moving:
     """Records of a view that moves on just before they are looked at a second time."""
 
     def __init__(self, records: Records, move: Callable[[], Awaitable[None]]) -> None:
-        self.name, self.expected, self.page = records.name, records.expected, records.page
+        self.name, self.happenings = records.name, records.happenings
+        self.expected, self.page = records.expected, records.page
         self._records = records
         self._move = move
 
