@@ -19,11 +19,6 @@ class View(Protocol):
         """As the contract calls it: `mysql_users` or `mongo_users`."""
         ...
 
-    @property
-    def happenings(self) -> int:
-        """How many of a user's last events the view keeps."""
-        ...
-
     async def prepare(self) -> None:
         """Make what is missing, empty and at position 0; change nothing that is there."""
         ...
@@ -47,6 +42,15 @@ class View(Protocol):
             CheckpointMoved: the view is not at `after`.
             OutOfStep: an event is not the next one of its user.
         """
+        ...
+
+
+class Live(View, Protocol):
+    """A view that answers queries."""
+
+    @property
+    def happenings(self) -> int:
+        """How many of a user's last events the view keeps."""
         ...
 
 
@@ -100,7 +104,7 @@ class Copies(Protocol):
     """
 
     @property
-    def live(self) -> View:
+    def live(self) -> Live:
         """The view that answers queries."""
         ...
 

@@ -149,7 +149,8 @@ class DocumentCopies:
         """See `Copies.former`."""
         with translated():
             name = (await self._directory.read()).former
-        return self._copy(name) if name else None
+            there = name is not None and name in await self._directory.collections()
+        return self._copy(name) if name and there else None
 
     def past(self, name: str) -> DocumentCopy:
         """See `Copies.past`."""
