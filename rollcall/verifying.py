@@ -4,7 +4,7 @@ import sys
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Final, Self
+from typing import Self
 from uuid import UUID
 
 import msgspec
@@ -19,9 +19,6 @@ from rollcall.operations import note
 from rollcall.progress import Advance, progress
 from rollcall.settings import Settings
 
-FOLD_BYTES: Final = 256 * 1024 * 1024
-"""Users as they are folded; of 1.2 kB each, 220,000 at a time."""
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -34,7 +31,6 @@ class Wanted:
     repair: bool = False
     show_values: bool = False
     as_json: bool = False
-    fold_bytes: int = FOLD_BYTES
 
 
 async def verify_views(settings: Settings, wanted: Wanted) -> int:
@@ -69,7 +65,7 @@ async def _verify(house: House, wanted: Wanted, stages: "_Stages") -> Collection
     elif wanted.share is not None:
         await run.sample(wanted.share, wanted.seed)
     else:
-        await run.everybody(wanted.fold_bytes)
+        await run.everybody(house.settings.rebuild_memory * 1024 * 1024)
     return run.tallies.values()
 
 
