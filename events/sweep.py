@@ -51,6 +51,15 @@ class UserRange(msgspec.Struct, frozen=True):
     upper: UUID | None = None
     """The least id that lies beyond it; None if none does."""
 
+    @property
+    def last(self) -> UUID:
+        """The greatest id that a user of the range can have."""
+        return UUID(int=self.upper.int - 1) if self.upper else UUID(bytes=LAST)
+
+    def after(self, user_id: UUID) -> "UserRange | None":
+        """What of this range comes after one of its users; None if nothing can."""
+        return UserRange(UUID(int=user_id.int + 1), self.upper) if user_id < self.last else None
+
     def beyond(self, part: "UserRange") -> "UserRange | None":
         """What of this range comes after a part of it; None if nothing does."""
         return None if part.upper == self.upper or part.upper is None else UserRange(part.upper, self.upper)

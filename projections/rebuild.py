@@ -197,8 +197,8 @@ class Rebuilder:
         found: list[str] = []
         async for past in self._past(kept, position, report):
             compared = report.counting("comparing", "users", len(past), 0.9, 0.1)
-            async for difference in compare(copy, past, self.store, compared):
-                found.append(str(difference))
+            async for differences in compare(copy.records, past, past.users, self.store, compared):
+                found += map(str, differences)
                 if len(found) > TOLD_DIFFERENCES:
                     break
         if found:

@@ -1,18 +1,15 @@
 """What a view is to the processes that write it. Its read side differs per view and is not part of this."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
-from events.catalogue import JSON, Recorded
-from events.sweep import UserRange
+from events.catalogue import Recorded
+from projections.comparison import Records
 from projections.past import PastUser
 from projections.quarantine import History, Quarantine, Quarantined
-
-Fields = Mapping[str, JSON]
-"""What a view holds of one user, by the names of its columns or of the fields of its documents."""
 
 
 class View(Protocol):
@@ -94,24 +91,12 @@ class View(Protocol):
         ...
 
 
-class Comparable(View, Protocol):
-    """A view that can be compared with the log."""
+class Live(View, Protocol):
+    """A view that answers queries."""
 
     @property
     def happenings(self) -> int:
         """How many of a user's last events the view keeps."""
-        ...
-
-    def expected(self, user: PastUser) -> Fields | None:
-        """What the view must hold of a user; None if nothing, or a tombstone: what is left of one is no matter."""
-        ...
-
-    def contents(self, users: UserRange) -> AsyncIterator[list[tuple[UUID, Fields]]]:
-        """What the view holds of the users of a range, page by page, in the order of their ids. Not tombstones."""
-        ...
-
-    async def fetch(self, user_ids: Iterable[UUID]) -> dict[UUID, Fields]:
-        """What the view holds of some users. Not tombstones."""
         ...
 
 
@@ -124,8 +109,13 @@ class Filling(msgspec.Struct, frozen=True):
     """The least id that is not filled yet; None when all are, and the copy is a view like any other."""
 
 
-class Copy(Comparable, Protocol):
+class Copy(View, Protocol):
     """A view in the making, or one beside the live one."""
+
+    @property
+    def records(self) -> Records:
+        """What it holds, to be compared with the log."""
+        ...
 
     async def filling(self) -> Filling | None:
         """How far it is filled; None if it is not there, or not in the form that this program makes."""
@@ -160,7 +150,7 @@ class Copies(Protocol):
     """
 
     @property
-    def live(self) -> Comparable:
+    def live(self) -> Live:
         """The view that answers queries."""
         ...
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 import time
@@ -27,8 +28,10 @@ from graph.auth.signin import SignIn
 from graph.auth.tokens import AccessTokens, SigningKey
 from graph.context import Services
 from graph.freshness import ViewPositions
+from projections.audit import Audit
 from projections.document.client import MongoClient
 from projections.document.copies import DocumentCopies
+from projections.document.records import DocumentRecords
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
 from projections.errors import ViewMissing, ViewUnavailable
@@ -36,8 +39,10 @@ from projections.projector import Projector
 from projections.rebuild import Rebuilder
 from projections.relational.copies import RelationalCopies
 from projections.relational.queries import RelationalUsers
+from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
 from projections.status_feed import StatusFeed
+from projections.verification import LogAccess, Verifiable
 from projections.view import Copies, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
@@ -108,6 +113,24 @@ class House:
             quarantine_limit=self.settings.quarantine_limit,
             applied=self.metrics.applied(view.name),
         )
+
+    @property
+    def records(self) -> dict[str, Verifiable]:
+        """What the live views hold, to be compared with the log, by the same names."""
+        return {
+            "mysql": RelationalRecords(self.database),
+            "mongo": DocumentRecords(DocumentView(self.mongo.documents)),
+        }
+
+    @property
+    def log_access(self) -> LogAccess:
+        """The log, to read one stream and to read all of it."""
+        return LogAccess(self.store, self.database, self.vault)
+
+    def audit(self, name: str, projector: Projector) -> Audit:
+        """The audit of a view, while this projector has its turn."""
+        chance = random.Random()  # noqa: S311 - a sample
+        return Audit(self.log_access, self.records[name], chance, lambda: projector.leads)
 
     @asynccontextmanager
     async def passwords(self) -> AsyncIterator[Passwords]:

@@ -1,13 +1,18 @@
-"""`rollcall rebuild` and `rollcall drop` on the command line."""
+"""`rollcall rebuild`, `drop` and `verify` on the command line: what one can do about the views themselves."""
 
+import secrets
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
+from uuid import UUID
 
 import typer
 
-from rollcall.arguments import Views, settings_for
+from events.chain import Mark
+from rollcall.arguments import Json, ViewName, Views, settings_for
+from rollcall.log_operations import verify_chain
 from rollcall.rebuilding import drop_look, finish_rebuilds, look_back, rebuild_views, roll_views_back
 from rollcall.running import run
+from rollcall.verifying import Wanted, verify_views
 
 
 def rebuild(
@@ -59,6 +64,60 @@ def drop(views: Views, name: Annotated[str, typer.Argument(help="What it is call
     run(drop_look(settings_for("drop"), views.names, name))
 
 
+def verify(
+    view: Annotated[ViewName | None, typer.Argument(help="Which view; both if not given.")] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Verify the log instead: its positions, its hash chain and its head.")
+    ] = False,
+    expect: Annotated[
+        str,
+        typer.Option(
+            metavar="POSITION:HASH", help="With --log: what `rollcall head` has printed once; must still hold."
+        ),
+    ] = "",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what differs, from the log, and look again; nothing else is written.")
+    ] = False,
+    user: Annotated[UUID | None, typer.Option(metavar="ID", help="Only this user.")] = None,
+    sample: Annotated[
+        str, typer.Option(metavar="SHARE", help="Only a share of the users, such as 1%, for a quick look.")
+    ] = "",
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**64 - 1, help="Which users a sample has: those that the same seed gave before."),
+    ] = None,
+    show_values: Annotated[
+        bool, typer.Option("--show-values", help="Show personal values, which are masked otherwise.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the views with the log, user by user and field by field, and tell each difference.
+
+    Everything may go on meanwhile. Rows and documents, those that are missing or should not be there, indexes and
+    checkpoints are looked at; in MongoDB also history, words, tokens and tombstones. A view that is behind the log is
+    compared as of where it is. Exit code 1: something differs, and was not mended.
+
+    With --log the log itself is walked, and the first position, if any, is named from which on it is not what was
+    written. Exit code 3: the log is broken.
+    """
+    if log:
+        _verify_log(expect, [view, repair, user, sample, show_values], as_json=as_json)
+    if expect:
+        raise typer.BadParameter("goes with --log", param_hint="--expect")
+    if user is not None and sample:
+        raise typer.BadParameter("one user is no sample: give one of the two", param_hint="--user, --sample")
+    wanted = Wanted(
+        views=tuple(ViewName) if view is None else (view,),
+        user=user,
+        share=_share(sample),
+        seed=secrets.randbits(32) if seed is None else seed,
+        repair=repair,
+        show_values=show_values,
+        as_json=as_json,
+    )
+    run(verify_views(settings_for("verify"), wanted))
+
+
 def _when(position: int | None, instant: str) -> int | datetime | None:
     """The position or the instant that was given; None if neither was."""
     if position is not None and instant:
@@ -72,3 +131,28 @@ def _when(position: int | None, instant: str) -> int | datetime | None:
     if when.tzinfo is None:
         raise typer.BadParameter("say its time zone, such as the Z of 2026-11-01T00:00:00Z", param_hint="--to-instant")
     return when
+
+
+def _verify_log(expect: str, others: list[object], *, as_json: bool) -> NoReturn:
+    if any(others):
+        raise typer.BadParameter(
+            "the log has no views, users or values: give only --expect and --json", param_hint="--log"
+        )
+    try:
+        mark = Mark.parse(expect) if expect else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--expect") from error
+    run(verify_chain(settings_for("verify"), mark, as_json=as_json))
+
+
+def _share(text: str) -> float | None:
+    """A share of the users, between 0 and 1, from a percentage."""
+    if not text:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not text.endswith("%") or not 0 < share <= 1:
+        raise typer.BadParameter(f"expected a percentage such as 1%, found {text!r}", param_hint="--sample")
+    return share

@@ -19,6 +19,7 @@ from events.ids import following
 from projections.document.client import Collection, Document, Documents, translated
 from projections.document.directory import DIRECTORY, Directory
 from projections.document.documents import document_of_past
+from projections.document.records import DocumentRecords
 from projections.document.view import DUPLICATE_KEY, INDEXES, DocumentView, Place, identities
 from projections.errors import ViewMissing
 from projections.filling import fill_pages
@@ -47,6 +48,11 @@ class DocumentCopy(DocumentView):
         super().__init__(documents)
         self.collection = collection
         self._entries: Collection = documents[DIRECTORY]
+
+    @property
+    def records(self) -> DocumentRecords:
+        """See `Copy.records`."""
+        return DocumentRecords(self)
 
     async def filling(self) -> Filling | None:
         """See `Copy.filling`."""
@@ -87,7 +93,7 @@ class DocumentCopy(DocumentView):
                 raise ViewMissing(self.name)
             users = await self._collection()
             await users.create_indexes(INDEXES)
-            await self._start((await self._place(users)).identity, entry.up_to)
+            await self._start((await self.place(users)).identity, entry.up_to)
             await self._move(None)
 
     async def discard(self) -> None:

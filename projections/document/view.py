@@ -11,7 +11,7 @@ anew has another UUID, so it cannot be taken for one that is up to date, and no 
 among the users. Which collection is the live one, `projections/document/directory.py` knows.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,15 +22,13 @@ from pymongo import ASCENDING, TEXT, IndexModel, InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from events.catalogue import Recorded
-from events.sweep import UserRange
 from projections.document import NAME
 from projections.document.client import Collection, Document, Documents, translated
 from projections.document.directory import Directory
-from projections.document.documents import document_of, document_of_past, guard, held
+from projections.document.documents import document_of, guard, held
 from projections.document.quarantine import PROBE, as_documents, quarantine_of, refusals_told
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import HISTORY_EVENTS, Folded, fold
-from projections.past import PastUser
 from projections.quarantine import (
     History,
     Quarantine,
@@ -41,12 +39,10 @@ from projections.quarantine import (
     with_dropped,
     without,
 )
-from projections.view import Fields
 
 CHECKPOINTS: Final = "checkpoints"
 DUPLICATE_KEY: Final = 11000
 COLLECTION_EXISTS: Final = 48
-PAGE_DOCUMENTS: Final = 1_000
 
 # No language: names are not English, so nothing is stemmed or dropped. `words` are the texts inside attributes;
 # a text index on every field ($**) would find dates and names of events too.
@@ -92,17 +88,17 @@ class DocumentView:
             with _already_there():
                 await self._documents.create_collection(users.name, check_exists=False)
             await users.create_indexes(INDEXES)
-            await self._start((await self._place(users)).identity, 0)
+            await self._start((await self.place(users)).identity, 0)
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
         with translated():
-            return int((await self._standing(await self._place()))["position"])
+            return int((await self._standing(await self.place()))["position"])
 
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         """See `View.apply`."""
         with translated():
-            place = await self._place()
+            place = await self.place()
             standing = await self._standing(place)
             if standing["position"] != after:
                 raise CheckpointMoved(NAME, after)
@@ -118,12 +114,12 @@ class DocumentView:
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""
         with translated():
-            return quarantine_of(await self._standing(await self._place()))
+            return quarantine_of(await self._standing(await self.place()))
 
     async def set_aside(self, user: Quarantined) -> None:
         """See `View.set_aside`."""
         with translated():
-            standing = await self._standing(await self._place())
+            standing = await self._standing(await self.place())
             if standing["position"] != user.position - 1:
                 raise CheckpointMoved(NAME, user.position - 1)
             await self._move_checkpoint(standing, user.position, (*quarantine_of(standing), user))
@@ -138,7 +134,7 @@ class DocumentView:
         """See `View.give_up`."""
         with translated():
             while True:
-                standing = await self._standing_with(await self._place(), user_id)
+                standing = await self._standing_with(await self.place(), user_id)
                 left = with_dropped(quarantine_of(standing), user_id)
                 if await self._moved(standing, standing["position"], left):
                     return
@@ -149,26 +145,6 @@ class DocumentView:
             users = await self._collection()
             await users.replace_one(PROBE, {**PROBE, "version": 0, "position": 0, "deleted": True}, upsert=True)
             await users.delete_one(PROBE)
-
-    def expected(self, user: PastUser) -> Fields | None:
-        """See `Comparable.expected`."""
-        return None if user.held.user is None else _fields(document_of_past(user))
-
-    async def contents(self, users: UserRange) -> AsyncIterator[list[tuple[UUID, Fields]]]:
-        """See `Comparable.contents`."""
-        ids: Document = {"$gte": users.lower} | ({"$lt": users.upper} if users.upper else {})
-        with translated():
-            place = await self._place()
-            cursor = place.users.find({"_id": ids, "deleted": {"$ne": True}}, batch_size=PAGE_DOCUMENTS).sort("_id", 1)
-            while page := await cursor.to_list(PAGE_DOCUMENTS):
-                yield [(document["_id"], _fields(document)) for document in page]
-
-    async def fetch(self, user_ids: Iterable[UUID]) -> dict[UUID, Fields]:
-        """See `Comparable.fetch`."""
-        wanted = {"_id": {"$in": list(user_ids)}, "deleted": {"$ne": True}}
-        with translated():
-            place = await self._place()
-            return {document["_id"]: _fields(document) async for document in place.users.find(wanted)}
 
     async def _collection(self) -> Collection:
         return self._documents[(await self._directory.read()).live]
@@ -184,7 +160,12 @@ class DocumentView:
                 if name != place.users.name:
                     await self._documents[name].bulk_write(writes, ordered=False)
 
-    async def _place(self, users: Collection | None = None) -> Place:
+    async def place(self, users: Collection | None = None) -> Place:
+        """Where the users are now: in the live collection, or in the one that is given.
+
+        Raises:
+            ViewMissing: nowhere.
+        """
         users = await self._collection() if users is None else users
         async for identity in identities(self._documents, users.name):
             return Place(users, identity)
@@ -230,7 +211,7 @@ class DocumentView:
         The document is read before the log: should the user be deleted meanwhile, its document has changed when this
         writes, and the guard fails.
         """
-        place = await self._place()
+        place = await self.place()
         standing = await self._standing_with(place, user_id)
         found = await self._read(place, {user_id})
         [change] = fold({}, await history(user_id, standing["position"]))
@@ -269,10 +250,6 @@ async def identities(documents: Documents, name: str) -> AsyncIterator[UUID]:
     """The UUID of the collection that bears the name now, if there is one."""
     async for info in await documents.list_collections(filter={"name": name}):
         yield info["info"]["uuid"]
-
-
-def _fields(document: Document) -> Fields:
-    return {name: value for name, value in document.items() if name != "_id"}
 
 
 def _write_of(change: Folded, found: Document | None) -> InsertOne[Document] | ReplaceOne[Document]:

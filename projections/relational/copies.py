@@ -23,6 +23,7 @@ from projections.filling import fill_pages
 from projections.folding import Folded
 from projections.names import PAST_NAME
 from projections.past import PastUser
+from projections.relational.records import RelationalRecords
 from projections.relational.rows import row_of
 from projections.relational.tables import (
     ADD_KEYS,
@@ -60,6 +61,11 @@ STATEMENT_BYTES: Final = 1024 * 1024
 
 class RelationalCopy(RelationalView):
     """A copy of the view, under other names."""
+
+    @property
+    def records(self) -> RelationalRecords:
+        """See `Copy.records`."""
+        return RelationalRecords(self._database, self._tables)
 
     async def filling(self) -> Filling | None:
         """See `Copy.filling`."""

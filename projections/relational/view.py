@@ -9,21 +9,18 @@ The checkpoint's table is renamed together with the users' table when a rebuild 
 atomic), so a checkpoint always describes the rows that it came with.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from events.catalogue import Recorded
-from events.database import Connection, Database, Row
-from events.ids import following, uuid_of
-from events.sweep import LAST, UserRange
+from events.database import Connection, Database
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import Folded, Held, fold
 from projections.names import PAST_NAME
-from projections.past import PastUser
 from projections.quarantine import (
     History,
     Quarantine,
@@ -44,7 +41,7 @@ from projections.relational.quarantine import (
     save_quarantine,
     set_aside,
 )
-from projections.relational.rows import fields_of, row_of, user_of
+from projections.relational.rows import row_of, user_of
 from projections.relational.tables import (
     BESIDE,
     CREATE_CHECKPOINT,
@@ -61,7 +58,6 @@ from projections.relational.tables import (
     missing_is_told,
 )
 from projections.turns import turn
-from projections.view import Fields
 
 ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
@@ -157,31 +153,6 @@ class RelationalView:
                 await self._write(connection, [Folded(MADE_UP.id, None, Held(1, MADE_UP), ())])
                 await connection.execute("ROLLBACK")
 
-    def expected(self, user: PastUser) -> Fields | None:
-        """See `Comparable.expected`."""
-        return None if user.held.user is None else fields_of(row_of(user.held.user))
-
-    async def contents(self, users: UserRange) -> AsyncIterator[list[tuple[UUID, Fields]]]:
-        """See `Comparable.contents`."""
-        lower, upper = users.lower.bytes, users.upper.bytes if users.upper else LAST
-        while True:
-            with missing_is_told():
-                rows = await self._database.fetch_all(self._tables.sql(READ_PAGE), (lower, upper, PAGE_ROWS))
-            if rows:
-                yield list(map(_by_id, rows))
-            if len(rows) < PAGE_ROWS:
-                return
-            lower = following(uuid_of(rows[-1][0])).bytes
-
-    async def fetch(self, user_ids: Iterable[UUID]) -> dict[UUID, Fields]:
-        """See `Comparable.fetch`."""
-        ids = [user_id.bytes for user_id in user_ids]
-        if not ids:
-            return {}
-        with missing_is_told():
-            rows = await self._database.fetch_all(self._tables.sql(READ_USERS, ids=_placeholders(len(ids))), ids)
-        return dict(map(_by_id, rows))
-
     async def _is_missing(self) -> bool:
         try:
             await self.checkpoint()
@@ -228,10 +199,6 @@ class RelationalView:
         for (name,) in await connection.fetch_all(LIST_COPIES):
             if name in (FORMER.users, BESIDE.users) or PAST_NAME.fullmatch(name):
                 await connection.execute(Tables(name).sql(DELETE_USERS, ids=_placeholders(len(gone))), gone)
-
-
-def _by_id(row: Row) -> tuple[UUID, Fields]:
-    return uuid_of(row[0]), fields_of(row)
 
 
 def _placeholders(count: int) -> str:

@@ -10,7 +10,7 @@ from tests.log import NOBODY, Log
 from tests.projections.test_past import plainly
 from tests.projections.test_rebuild import rebuild, rebuilder, silently
 from tests.projections.test_view_contract import some_history
-from tests.projections.views import Bench
+from tests.projections.views import Bench, living
 
 
 @pytest.mark.parametrize("memory_bytes", [2**28, 8_000])
@@ -24,15 +24,10 @@ async def test_a_look_holds_the_users_as_they_were(bench: Bench, log: Log, posit
     await rebuilder(bench, log, memory_bytes).look_back("users_at_then", position, silently)
 
     look = bench.copies.past("users_at_then")
-    expected = {user_id: fields for user_id, fields in _expected(bench, plainly(events[:position])).items() if fields}
-    assert await look.fetch(expected) == expected
-    assert len(await look.fetch({recorded.stream_id for recorded in events})) == len(expected)
+    expected = {one.id: bench.records.expected(one) for one in plainly(events[:position]).values() if one.held.user}
+    assert await living(look.records, {recorded.stream_id for recorded in events}) == expected
     assert await bench.users() == before
     assert await bench.copies.looks() == ["users_at_then"]
-
-
-def _expected(bench: Bench, users: dict) -> dict:  # type: ignore[type-arg]
-    return {user_id: bench.view.expected(user) for user_id, user in users.items()}
 
 
 async def test_who_is_deleted_is_in_no_look_whichever_came_first(bench: Bench, log: Log) -> None:

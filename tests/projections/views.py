@@ -1,18 +1,22 @@
 """The two views behind one face, for the tests that both must pass."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from events.database import Database
 from events.user import User
+from projections.comparison import Record, Records
 from projections.document.client import Documents
 from projections.document.copies import DocumentCopies
 from projections.document.directory import Directory
 from projections.document.documents import user_of as user_of_document
+from projections.document.records import DocumentRecords
 from projections.relational.copies import RelationalCopies
+from projections.relational.records import RelationalRecords
 from projections.relational.rows import COLUMNS, user_of
-from projections.view import Comparable, Copies
+from projections.verification import Verifiable
+from projections.view import Copies, View
 
 Users = dict[UUID, User]
 
@@ -21,7 +25,9 @@ Users = dict[UUID, User]
 class Bench:
     """One view, and ways to look at it and to hurt it that go past its own code."""
 
-    view: Comparable
+    view: View
+    records: Verifiable
+    """What the view holds."""
     copies: Copies
     users: Callable[[], Awaitable[Users]]
     drop: Callable[[], Awaitable[object]]
@@ -68,7 +74,7 @@ def relational(database: Database) -> Bench:
         await database.execute(f"INSERT INTO users_rebuild VALUES ({values})", row)
 
     copies = RelationalCopies(database)
-    return Bench(copies.live, copies, users, drop, lose, refuse, names, plant, needles)
+    return Bench(copies.live, RelationalRecords(database), copies, users, drop, lose, refuse, names, plant, needles)
 
 
 def document(documents: Documents) -> Bench:
@@ -102,4 +108,11 @@ def document(documents: Documents) -> Bench:
         await documents[beside].insert_one({"_id": user_id, "username": "planted", "version": 1})
 
     copies = DocumentCopies(documents)
-    return Bench(copies.live, copies, users, drop, lose, refuse, names, plant, needles)
+    records = DocumentRecords(copies.live)
+    return Bench(copies.live, records, copies, users, drop, lose, refuse, names, plant, needles)
+
+
+async def living(records: Records, user_ids: Collection[UUID]) -> dict[UUID, Record]:
+    """The records of users, but for tombstones."""
+    found = (await records.glimpse(user_ids)).records if user_ids else {}
+    return {user_id: record for user_id, record in found.items() if not record.get("deleted")}
