@@ -29,6 +29,9 @@ READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
 READ_FORGOTTEN = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
+KEY_LOST = "the key of its user is lost; restore user_keys from a backup"
+KEY_ALTERED = "the key of its user was altered"
+
 
 class Stream(msgspec.Struct, frozen=True):
     """One user's events, and the key that they are sealed with."""
@@ -124,9 +127,10 @@ class EventStore:
 
     def _recorded_or_damaged(self, row: Row) -> Recorded:
         try:
-            return self._recorded(row)
+            key = self._key(row)
         except (DamagedEvent, DamagedKey) as error:
-            return _as_recorded(row, _left_of(row, error), (), Origin())
+            return damaged_of(row[:9], KEY_ALTERED if isinstance(error, DamagedKey) else error.reason)
+        return recorded_past_damage(row[:9], key.cipher if key else None)
 
     def _recorded(self, row: Row) -> Recorded:
         key = self._key(row)
@@ -141,7 +145,7 @@ class EventStore:
         """
         position, stream_id, *_, has_row, wrapped, master_key_id = row
         if not has_row:
-            raise lost_key(position)
+            raise DamagedEvent(position, KEY_LOST)
         return None if wrapped is None else self._vault.key_of(uuid_of(stream_id), wrapped, master_key_id)
 
 
@@ -165,6 +169,25 @@ def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
     return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=cipher is None))
 
 
+def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
+    """As `recorded_of`, but what is damaged is there as what is left of it.
+
+    Raises:
+        UnreadableEvent: it comes from a newer release, which concerns every user.
+    """
+    try:
+        return recorded_of(row, cipher)
+    except DamagedEvent as error:
+        return damaged_of(row, error.reason, forgotten=cipher is None)
+
+
+def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
+    """What can still be said of a damaged event in a row of `COLUMNS`: the columns beside what it says are."""
+    if row[4] == UserDeleted.__name__:
+        return _as_recorded(row, UserDeleted(), (), Origin())
+    return _as_recorded(row, Forgotten() if forgotten else Damaged(reason), (), Origin())
+
+
 def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
     position, stream_id, version, event_id, type_, _, _, _, recorded_at, *_ = row
     return Recorded(
@@ -178,23 +201,6 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
         origin=origin,
         recorded_at=_aware(recorded_at),
     )
-
-
-def _left_of(row: Row, error: DamagedEvent | DamagedKey) -> Event:
-    """What can still be said of an event that is damaged: the columns beside what it says are."""
-    _, _, _, _, type_, _, _, _, _, has_key, wrapped, _ = row
-    if type_ == UserDeleted.__name__:
-        return UserDeleted()
-    return Forgotten() if has_key and wrapped is None else Damaged(_reason(error))
-
-
-def _reason(error: DamagedEvent | DamagedKey) -> str:
-    return error.reason if isinstance(error, DamagedEvent) else "the key of its user was altered"
-
-
-def lost_key(position: int) -> DamagedEvent:
-    """A user without a row in `user_keys`: not the same as one whose key was destroyed."""
-    return DamagedEvent(position, "the key of its user is lost; restore user_keys from a backup")
 
 
 def check_dense(after: int, positions: Iterable[int]) -> None:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.catalogue import Recorded
 from events.database import Row, Source
+from events.errors import DamagedKey
 from events.ids import uuid_of
-from events.store import COLUMNS, check_dense, lost_key, recorded_of
+from events.store import COLUMNS, KEY_ALTERED, KEY_LOST, check_dense, damaged_of, recorded_past_damage
 from events.vault import Vault
 
 LAST: Final = b"\xff" * 16
@@ -79,15 +80,18 @@ class Sweep:
         self._source = source
         self._vault = vault
         self._secrets: dict[bytes, bytes | None] = {}
+        self._damaged: dict[bytes, str] = {}
+        """Why the key of a user cannot be used."""
 
     async def read(self, after: int, up_to: int) -> dict[bytes, list[Recorded]]:
         """The range's events after a position and up to another, which the log has reached: those of each user.
 
-        By the bytes of the user's id, of which a UUID would be made and hashed anew for each event.
+        By the bytes of the user's id, of which a UUID would be made and hashed anew for each event. What is damaged is
+        there as `Damaged`, as in `EventStore.read_past_damage`.
 
         Raises:
             PositionGap: the log has lost an event, of whichever user.
-            UnreadableEvent: this program cannot read one of them.
+            UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
         rows = await self._rows(after, up_to)
         await self._fetch_secrets(rows)
@@ -104,6 +108,7 @@ class Sweep:
     def forget(self) -> None:
         """Forget the keys, and give their memory back."""
         self._secrets.clear()
+        self._damaged.clear()
 
     async def _rows(self, after: int, up_to: int) -> list[Row]:
         if self.users == EVERYBODY:
@@ -127,27 +132,31 @@ class Sweep:
         After the events, so each has its row. A user who is deleted from now on is read as it was; whoever reads on to
         the deletion learns of it there.
         """
-        unmet = sorted({row[1] for row in rows} - self._secrets.keys())
+        unmet = sorted({row[1] for row in rows} - self._secrets.keys() - self._damaged.keys())
         for start in range(0, len(unmet), KEYS_PER_STATEMENT):
             await self._fetch(unmet[start : start + KEYS_PER_STATEMENT])
-        for row in rows:
-            if row[1] not in self._secrets:
-                raise lost_key(row[0])
 
     async def _fetch(self, users: list[bytes]) -> None:
         sql = READ_KEYS.format(ids=", ".join(["%s"] * len(users)))
         found = {row[0]: row for row in await self._source.fetch_all(sql, users)}
         for user_id in users:  # the dictionary keeps the id that the events have brought, not a second one
-            if user_id in found:
+            if user_id not in found:
+                self._damaged[user_id] = KEY_LOST
+                continue
+            try:
                 self._secrets[user_id] = self._secret(found[user_id])
+            except DamagedKey:
+                self._damaged[user_id] = KEY_ALTERED
 
     def _secret(self, row: Row) -> bytes | None:
         user_id, wrapped, master_key_id = row
         return None if wrapped is None else self._vault.unwrapped(uuid_of(user_id), wrapped, master_key_id)
 
     def _recorded(self, user_id: bytes, rows: list[Row]) -> list[Recorded]:
+        if user_id in self._damaged:
+            return [damaged_of(row, self._damaged[user_id]) for row in rows]
         cipher = self._cipher(user_id)
-        return [recorded_of(row, cipher) for row in rows]
+        return [recorded_past_damage(row, cipher) for row in rows]
 
     def _cipher(self, user_id: bytes) -> AESGCM | None:
         secret = self._secrets[user_id]

@@ -21,6 +21,7 @@ import msgspec
 
 from events.catalogue import Recorded
 from events.database import Source
+from events.errors import DamagedEvent
 from events.ids import uuid_of
 from events.sweep import EVERYBODY, Sweep, UserRange
 from events.user import User
@@ -78,16 +79,20 @@ class Past:
         limit_bytes: int,
         happenings: int = HISTORY_EVENTS,
         users: UserRange = EVERYBODY,
+        leave_out_damaged: bool = False,
     ) -> None:
         """Nobody, as of position 0: `users`, of whom no event is folded yet.
 
-        `happenings` is how many of each user's last events are kept.
+        `happenings` is how many of each user's last events are kept. With `leave_out_damaged`, users of whom an event
+        is damaged are not there.
         """
         self.position = 0
         self._sweep = Sweep(source, vault, users)
         self._limit_bytes = limit_bytes
         self._happenings = happenings
         self._packed: dict[bytes, bytes] = {}
+        self._leave_out_damaged = leave_out_damaged
+        self._left_out: set[bytes] = set()
         self._size = 0
 
     @property
@@ -104,13 +109,14 @@ class Past:
 
         Raises:
             PositionGap, UnreadableEvent: as `Sweep.read`.
+            DamagedEvent: what an event of a user said is not known.
             OutOfStep: the log lacks an event of a user.
         """
         while self.position < up_to:
             page_end = min(self.position + PAGE_EVENTS, up_to)
             streams = await self._sweep.read(self.position, page_end)
             for key, events in streams.items():
-                self._fold(key, events)
+                self._fold_or_leave_out(key, events)
             self.position = page_end
             let_go = self._let_go() if self._size > self._limit_bytes else 0
             progress(sum(map(len, streams.values())) - let_go)
@@ -130,6 +136,18 @@ class Past:
         self._packed.clear()
         self._size = 0
         self._sweep.forget()
+
+    def _fold_or_leave_out(self, key: bytes, events: list[Recorded]) -> None:
+        if key in self._left_out:
+            return
+        try:
+            self._fold(key, events)
+        except DamagedEvent:
+            if not self._leave_out_damaged:
+                raise
+            self._left_out.add(key)
+            packed = self._packed.pop(key, None)
+            self._size -= 0 if packed is None else len(packed) + OVERHEAD_BYTES
 
     def _fold(self, key: bytes, events: list[Recorded]) -> None:
         former = self._packed.get(key)

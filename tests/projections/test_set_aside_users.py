@@ -53,18 +53,33 @@ async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, dri
 async def test_a_damaged_event_is_not_compared_in_a_view_that_has_set_its_user_aside(
     bench: Bench, drifts: Drifts, log: Log
 ) -> None:
-    """A look at the user alone reads nothing of it, so the damage does not stop the audit."""
-    _, bob, _ = await three_users(log)
+    """So damage that nobody can mend does not end the comparison of all others. Elsewhere it is told."""
+    alice, bob, _ = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     await damaged_data(bench, log, bob)
     await set_aside(bench, log, bob)
+    await drifts.set(alice, email="forged@example.com")
     run, audit = Run(log, drifts.records), audit_of(log, drifts)
 
     await run.verification.user(bob)
-    for _ in range(3):
+    told = await run.everybody()
+    for _ in range(10):
         await audit.round()
 
-    assert (run.told, run.tally.quarantined, audit.result.differing) == ([], 1, frozenset())
+    assert [(one.user_id, one.field) for one in told] == [(alice, "email")]
+    assert (run.tally.quarantined, audit.result.differing) == (1, frozenset({alice}))
+    await drifts.set(bob, name="Forged")
+    assert len(await Run(log, drifts.records).everybody()) == 1
+
+
+async def test_a_damaged_event_that_a_view_has_not_come_to_is_told(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """The verification ends with it: whether the view has the user right cannot be known."""
+    _, bob, _ = await three_users(log)
+    await bench.view.apply(await log.all(), after=0)
+    await damaged_data(bench, log, bob)
+
+    with pytest.raises(DamagedEvent, match="position 4"):
+        await Run(log, drifts.records).verification.user(bob)
 
 
 async def test_a_rebuild_stops_at_a_damaged_event_and_names_it(bench: Bench, log: Log) -> None:
