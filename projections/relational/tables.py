@@ -66,14 +66,14 @@ MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND positi
 SET_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1"
 # How far a copy is filled; the table is there only until all of it is.
 CREATE_FILLING = """
-CREATE TABLE {filling} (
+CREATE TABLE IF NOT EXISTS {filling} (
     id        TINYINT UNSIGNED NOT NULL,
     up_to     BIGINT UNSIGNED  NOT NULL COMMENT 'position that the copy is filled as of',
     following BINARY(16)       NULL     COMMENT 'least id that is not filled yet; NULL when there is none',
     PRIMARY KEY (id)
 )
 """
-START_FILLING = "INSERT INTO {filling} (id, up_to, following) VALUES (1, %s, %s)"
+START_FILLING = "REPLACE INTO {filling} (id, up_to, following) VALUES (1, %s, %s)"
 MOVE_FILLING = "UPDATE {filling} SET following = %s WHERE id = 1"
 READ_FILLING = "SELECT up_to, following FROM {filling} WHERE id = 1"
 END_FILLING = "DROP TABLE IF EXISTS {filling}"
