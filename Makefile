@@ -2,6 +2,8 @@
 # `mysqld` or `mongod` is not on PATH, a Debian or Ubuntu machine to fetch them on.
 PYTHON ?= python3
 BIN := .venv/bin
+# How long the log is that `make bench` rebuilds from.
+EVENTS ?= 200000
 
 .PHONY: run test lint format bench schema clean
 
@@ -22,7 +24,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 bench: .venv/bench
-	$(BIN)/python -m benchmarks
+	EVENTS=$(EVENTS) $(BIN)/python -m benchmarks
 
 schema: .venv/installed
 	$(BIN)/rollcall schema > schema.graphql

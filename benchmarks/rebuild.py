@@ -1,87 +1,164 @@
-"""Rebuilding, against writing the same rows or documents once into an empty, indexed table or collection."""
+"""Rebuilding from a long log, against the limits of its parts, which are measured in the same run.
+
+    read     reading and decoding every event, alone
+    write    the same final rows or documents, made beforehand, into a bare table or collection, and the indexes then
+    limit    one after the other, as if folding, making rows and comparing cost nothing
+
+The former way, page by page through the view's `apply`, is measured on a part of the log. Rebuilds run in a process of
+their own, so that what its memory was at most can be told.
+"""
 
 import asyncio
+import gc
+import json
+import os
+import secrets
+import sys
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
-from benchmarks.append import registration
+from pymongo import WriteConcern
+
 from benchmarks.bench import Bench
-from benchmarks.measure import Measured, Work, measure
-from events.catalogue import Origin
-from projections.document.documents import document_of
-from projections.document.view import DocumentView
-from projections.folding import Folded, fold
-from projections.rebuild import rebuild
-from projections.relational.rows import row_of
+from benchmarks.history import History
+from benchmarks.measure import Measured
+from events.database import Database
+from events.migrations import migrate
+from events.store import EventStore
+from events.sweep import Sweep
+from events.vault import Vault
+from projections.document.client import Collection
+from projections.document.copies import DocumentCopies, DocumentCopy
+from projections.document.documents import document_of_past
+from projections.past import Past, PastUser
+from projections.relational.copies import INSERT_USERS, RelationalCopies, literal_of, statements
 from projections.relational.tables import BESIDE
-from projections.relational.view import RelationalView
-from projections.view import Rebuildable
+from projections.view import Copies, Copy
+from rollcall.rebuilding import THRESHOLDS
 
-USERS = 10_000
-ROWS = 1_000
-CALLERS = 256
+EVENTS: Final = int(os.environ.get("EVENTS", "200000"))
+"""Five for each user."""
+ROOT: Final = Path(__file__).parents[1]
+SCHEMA: Final = "history"
+PAGE_EVENTS: Final = 2_000
+PAGED_EVENTS: Final = 20_000
+MASTER_KEY: Final = bytes(32)
+RUNS: Final = 2
 
-INSERT_USERS = "INSERT INTO users_rebuild VALUES {rows}"
+Write = Callable[[], Awaitable[None]]
 
 
 async def rebuilds(bench: Bench) -> list[Measured]:
     """Events a second of both views' rebuilds."""
-    await _fill_log(bench)
-    relational, document = RelationalView(bench.database), DocumentView(bench.mongo.documents)
-    users = await _folded(bench)
-    return [
-        await measure("rebuild mysql", _rebuild(bench, relational), "INSERT of 1,000 rows", _rows(bench, users), 3),
-        await measure("rebuild mongo", _rebuild(bench, document), "insert_many of 1,000", _documents(bench, users), 3),
-    ]
+    await bench.database.execute(f"CREATE DATABASE {SCHEMA}")
+    database = Database.at(replace(bench.database.address, database=SCHEMA), size=5)
+    vault = Vault(MASTER_KEY, secrets.token_bytes)
+    try:
+        await migrate(database, "events", "projections")
+        await History(vault, EVENTS, EVENTS // 5).write(database)
+        past = Past(database, vault, limit_bytes=2**40)
+        await past.advance(EVENTS)
+        users = list(past)
+        gc.freeze()  # nor does the limit pay for looking through all of these again and again
+        gc.set_threshold(*THRESHOLDS)
+        copies: dict[str, Copies] = {
+            "mysql": RelationalCopies(database),
+            "mongo": DocumentCopies(bench.mongo.documents),
+        }
+        return [await _measure(bench, database, vault, view, of, users) for view, of in copies.items()]
+    finally:
+        await database.close()
 
 
-def _rebuild(bench: Bench, view: Rebuildable) -> Work:
-    async def work() -> int:
-        await view.prepare()
-        return await rebuild(view, bench.store, bench.database, lambda *_: None)
-
-    return work
-
-
-def _rows(bench: Bench, users: list[Folded]) -> Work:
-    async def work() -> int:
-        table = RelationalView(bench.database, BESIDE)
-        await table.discard()
-        await table.prepare()
-        for page in _pages(users):
-            values = [value for change in page if change.after.user for value in row_of(change.after.user)]
-            rows = ", ".join([f"({', '.join(['%s'] * 10)})"] * len(page))
-            await bench.database.execute(INSERT_USERS.format(rows=rows), values)
-        return len(users)
-
-    return work
-
-
-def _documents(bench: Bench, users: list[Folded]) -> Work:
-    async def work() -> int:
-        view = DocumentView(bench.mongo.documents, "users_rebuild")
-        await view.discard()
-        await view.prepare()
-        for page in _pages(users):
-            await bench.mongo.documents["users_rebuild"].insert_many([document_of(change, []) for change in page])
-        return len(users)
-
-    return work
+async def _measure(
+    bench: Bench, database: Database, vault: Vault, view: str, copies: Copies, users: list[PastUser]
+) -> Measured:
+    found: list[Measured] = []
+    paged = await _page_by_page(EventStore(database, vault), copies)
+    for _ in range(RUNS):
+        reading = await _read(database, vault)
+        copy = await copies.beside()
+        writing = await _write(bench, database, copy, users)
+        await copy.discard()
+        seconds, megabytes = await _rebuild(bench, view)
+        limit = reading + writing
+        what = (
+            f"rebuild {view} of {EVENTS:,} events in {seconds:.1f} s, {megabytes:.0f} MB at most "
+            f"(page by page: {paged:,.0f} a second)"
+        )
+        parts = f"read in {reading:.1f} s, write in {writing:.1f} s"
+        found.append(Measured(what, EVENTS / seconds, parts, EVENTS / limit, limit / seconds))
+    return max(found, key=lambda measured: measured.ratio)
 
 
-async def _folded(bench: Bench) -> list[Folded]:
-    events = await bench.store.read_all(after=0, limit=10 * USERS)
-    return fold({}, events)
+async def _read(database: Database, vault: Vault) -> float:
+    sweep, begun = Sweep(database, vault), time.perf_counter()
+    for after in range(0, EVENTS, PAGE_EVENTS):
+        await sweep.read(after, min(after + PAGE_EVENTS, EVENTS))
+    return time.perf_counter() - begun
 
 
-def _pages(users: list[Folded]) -> list[list[Folded]]:
-    return [users[start : start + ROWS] for start in range(0, len(users), ROWS)]
+async def _write(bench: Bench, database: Database, copy: Copy, users: list[PastUser]) -> float:
+    """Write what was made beforehand, as the rebuild writes it."""
+    await copy.begin(EVENTS)
+    if isinstance(copy, DocumentCopy):
+        write = _documents(bench.mongo.documents[copy.collection], users)
+    else:
+        write = _rows(database, users)
+    begun = time.perf_counter()
+    await write()
+    await copy.complete()
+    return time.perf_counter() - begun
 
 
-async def _fill_log(bench: Bench) -> None:
-    """Users by way of the appender, many at once."""
-    missing = USERS - await bench.store.head()
+def _rows(database: Database, users: list[PastUser]) -> Write:
+    rows = [row for row in map(literal_of, users) if row is not None]
+    ready = [BESIDE.sql(INSERT_USERS, rows=some) for some in statements(rows)]
 
-    async def caller(count: int) -> None:
-        for _ in range(count):
-            await bench.commands.register(registration(), Origin())
+    async def write() -> None:
+        async with database.connection() as connection:
+            for statement in ready:
+                await connection.execute(statement)
 
-    await asyncio.gather(*(caller(missing // CALLERS + 1) for _ in range(CALLERS)))
+    return write
+
+
+def _documents(collection: Collection, users: list[PastUser]) -> Write:
+    ready = list(map(document_of_past, users))
+    quick = collection.with_options(write_concern=WriteConcern(w=1, j=False))
+
+    async def write() -> None:
+        for start in range(0, len(ready), 2_000):
+            pages = [ready[begin : begin + 500] for begin in range(start, min(start + 2_000, len(ready)), 500)]
+            await asyncio.gather(*(quick.insert_many(page, ordered=False) for page in pages))
+
+    return write
+
+
+async def _page_by_page(store: EventStore, copies: Copies) -> float:
+    """Events a second of a projector without its pauses, into an empty and indexed copy."""
+    copy, position = await copies.beside(), 0
+    await copy.begin(0)
+    await copy.complete()
+    begun = time.perf_counter()
+    while position < min(PAGED_EVENTS, EVENTS):
+        events = await store.read_all(after=position, limit=PAGE_EVENTS)
+        await copy.apply(events, after=position)
+        position += len(events)
+    rate = position / (time.perf_counter() - begun)
+    await copy.discard()
+    return rate
+
+
+async def _rebuild(bench: Bench, view: str) -> tuple[float, float]:
+    """Seconds and megabytes of a rebuild in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.rebuilt", view, cwd=ROOT, stdin=PIPE, stdout=PIPE
+    )
+    out, _ = await process.communicate(json.dumps([bench.addresses.mysql_url, bench.addresses.mongo_url]).encode())
+    seconds, megabytes = json.loads(out)
+    return seconds, megabytes

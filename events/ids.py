@@ -3,7 +3,10 @@
 import secrets
 import time
 from collections.abc import Callable
+from typing import Final
 from uuid import UUID
+
+import msgspec
 
 NewId = Callable[[], UUID]
 
@@ -17,3 +20,20 @@ def uuid7(milliseconds: int, randomness: int) -> UUID:
 def new_id() -> UUID:
     """A UUIDv7 of now, from the system's clock and its cryptographic randomness."""
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(UUID)
+
+
+def uuid_of(value: bytes) -> UUID:
+    """The UUID of 16 bytes, made in C: reading the log makes millions, and `UUID(bytes=...)` takes nine times as long.
+
+    Raises:
+        msgspec.ValidationError: they are not 16.
+    """
+    return _DECODER.decode(b"\xc4\x10" + value)
+
+
+def following(user_id: UUID) -> UUID:
+    """The least id that is greater."""
+    return UUID(int=user_id.int + 1)

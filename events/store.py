@@ -1,29 +1,37 @@
 """Reading the log: one stream, everything after a position, the head."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from events import literals
 from events.catalogue import Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
 from events.database import Row, Source
 from events.errors import DamagedEvent, DamagedKey, PositionGap
-from events.vault import UserKey, Vault, place_of
+from events.ids import uuid_of
+from events.vault import UserKey, Vault, opened, place_of
 
+COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
 # The key comes with the event, in one statement and so from one moment: between two, the user could be deleted.
-READ = """
-SELECT e.position, e.stream_id, e.version, e.event_id, e.type, e.data, e.personal, e.metadata, e.recorded_at,
-       k.user_id IS NOT NULL, k.wrapped, k.master_key_id
+READ = f"""
+SELECT {COLUMNS}, user_id IS NOT NULL, wrapped, master_key_id
 FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
-"""
+"""  # noqa: S608 - constants
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 FIND_STREAMS = "SELECT DISTINCT stream_id FROM events WHERE position > %s AND position <= %s AND type IN ({types})"
+READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
+READ_FORGOTTEN = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
+
+KEY_LOST = "the key of its user is lost; restore user_keys from a backup"
+KEY_ALTERED = "the key of its user was altered"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -45,6 +53,21 @@ class EventStore:
         """Position of the newest event; 0 while there is none. A primary-key lookup in a table of one row."""
         row = await self._source.fetch_one("SELECT position FROM log_head WHERE id = 1")
         return int(row[0]) if row else 0
+
+    async def position_at(self, instant: datetime) -> int:
+        """The position up to which the log was written at an instant; 0 before the first event.
+
+        Instants are those of the processes that wrote, whose clocks may differ: where events were recorded in another
+        order than that of their positions, it is one of the positions around the instant.
+        """
+        before, after = 0, await self.head() + 1
+        while after - before > 1:
+            middle = (before + after) // 2
+            row = await self._source.fetch_one(READ_INSTANT, (middle,))
+            if row is None:
+                raise PositionGap(middle, middle + 1)
+            before, after = (middle, after) if _aware(row[0]) <= instant else (before, middle)
+        return before
 
     async def read_stream(self, stream_id: UUID) -> Stream:
         """One user's events, oldest first.
@@ -97,7 +120,7 @@ class EventStore:
             UnreadableEvent: this program cannot read one of them.
         """
         rows = await self._source.fetch_all(READ_ALL, (after, limit))
-        _check_dense(after, [row[0] for row in rows])
+        check_dense(after, (row[0] for row in rows))
         return [self._recorded(row) for row in rows]
 
     async def read_past_damage(self, *, after: int, limit: int) -> list[Recorded]:
@@ -110,21 +133,19 @@ class EventStore:
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
         rows = await self._source.fetch_all(READ_ALL, (after, limit))
-        _check_dense(after, [row[0] for row in rows])
+        check_dense(after, (row[0] for row in rows))
         return [self._recorded_or_damaged(row) for row in rows]
 
     def _recorded_or_damaged(self, row: Row) -> Recorded:
         try:
-            return self._recorded(row)
+            key = self._key(row)
         except (DamagedEvent, DamagedKey) as error:
-            return _as_recorded(row, _left_of(row, error), (), Origin())
+            return damaged_of(row[:9], KEY_ALTERED if isinstance(error, DamagedKey) else error.reason)
+        return recorded_past_damage(row[:9], key.cipher if key else None)
 
     def _recorded(self, row: Row) -> Recorded:
-        position, stream_id, version, _, type_, data, personal, metadata, *_ = row
         key = self._key(row)
-        if personal is not None and key is not None:
-            personal = _opened(key, personal, place_of(UUID(bytes=stream_id), version, type_), position)
-        return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=key is None))
+        return recorded_of(row[:9], key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
         """The key of the row's user; None if it was destroyed.
@@ -135,17 +156,56 @@ class EventStore:
         """
         position, stream_id, *_, has_row, wrapped, master_key_id = row
         if not has_row:
-            raise DamagedEvent(position, "the key of its user is lost; restore user_keys from a backup")
-        return None if wrapped is None else self._vault.key_of(UUID(bytes=stream_id), wrapped, master_key_id)
+            raise DamagedEvent(position, KEY_LOST)
+        return None if wrapped is None else self._vault.key_of(uuid_of(stream_id), wrapped, master_key_id)
+
+
+async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:
+    """Those of the users who were deleted: whoever keeps a copy of them must not."""
+    ids = ", ".join(literals.binary(user_id.bytes) for user_id in user_ids)
+    if not ids:
+        return []
+    return [uuid_of(user_id) for (user_id,) in await source.fetch_all(READ_FORGOTTEN.format(ids=ids))]
+
+
+def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
+    """The event in a row of `COLUMNS`. Without its user's key, which was destroyed, what it said is `Forgotten`.
+
+    Raises:
+        DamagedEvent, UnreadableEvent: this program cannot read it.
+    """
+    position, stream_id, version, _, type_, data, personal, metadata, _ = row
+    if personal is not None and cipher is not None:
+        personal = _opened(cipher, personal, place_of(uuid_of(stream_id), version, type_), position)
+    return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=cipher is None))
+
+
+def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
+    """As `recorded_of`, but what is damaged is there as what is left of it.
+
+    Raises:
+        UnreadableEvent: it comes from a newer release, which concerns every user.
+    """
+    try:
+        return recorded_of(row, cipher)
+    except DamagedEvent as error:
+        return damaged_of(row, error.reason, forgotten=cipher is None)
+
+
+def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
+    """What can still be said of a damaged event in a row of `COLUMNS`: the columns beside what it says are."""
+    if row[4] == UserDeleted.__name__:
+        return _as_recorded(row, UserDeleted(), (), Origin())
+    return _as_recorded(row, Forgotten() if forgotten else Damaged(reason), (), Origin())
 
 
 def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
     position, stream_id, version, event_id, type_, _, _, _, recorded_at, *_ = row
     return Recorded(
         position=position,
-        stream_id=UUID(bytes=stream_id),
+        stream_id=uuid_of(stream_id),
         version=version,
-        event_id=UUID(bytes=event_id),
+        event_id=uuid_of(event_id),
         type=type_,
         event=event,
         fields=fields,
@@ -154,27 +214,20 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
     )
 
 
-def _left_of(row: Row, error: DamagedEvent | DamagedKey) -> Event:
-    """What can still be said of an event that is damaged: the columns beside what it says are."""
-    _, _, _, _, type_, _, _, _, _, has_key, wrapped, _ = row
-    if type_ == UserDeleted.__name__:
-        return UserDeleted()
-    return Forgotten() if has_key and wrapped is None else Damaged(_reason(error))
+def check_dense(after: int, positions: Iterable[int]) -> None:
+    """Check that positions go on after `after` without a hole.
 
-
-def _reason(error: DamagedEvent | DamagedKey) -> str:
-    return error.reason if isinstance(error, DamagedEvent) else "the key of its user was altered"
-
-
-def _check_dense(after: int, positions: Sequence[int]) -> None:
+    Raises:
+        PositionGap: they do not.
+    """
     for expected, found in enumerate(positions, start=after + 1):
         if expected != found:
             raise PositionGap(expected, found)
 
 
-def _opened(key: UserKey, sealed: bytes, place: bytes, position: int) -> bytes:
+def _opened(cipher: AESGCM, sealed: bytes, place: bytes, position: int) -> bytes:
     try:
-        return key.open(sealed, place)
+        return opened(cipher, sealed, place)
     except InvalidTag:
         raise DamagedEvent(position, "its personal data was altered or moved") from None
 

@@ -48,7 +48,16 @@ class UserKey:
         Raises:
             InvalidTag: it was altered, or belongs to another place or key.
         """
-        return self.cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
+        return opened(self.cipher, sealed, place)
+
+
+def opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
+    """The personal data of an event.
+
+    Raises:
+        InvalidTag: it was altered, or belongs to another place or key.
+    """
+    return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
 
 
 def place_of(stream_id: UUID, version: int, type_: str) -> bytes:
@@ -86,7 +95,7 @@ class Vault:
         Raises:
             WrongMasterKey: as for `key_of`.
         """
-        return self._wrap(owner, self._secret(owner, wrapped, master_key_id))
+        return self._wrap(owner, self.unwrapped(owner, wrapped, master_key_id))
 
     def secret(self, owner: UUID, key: UserKey) -> bytes:
         """The key itself, for those that are not ciphers.
@@ -94,7 +103,21 @@ class Vault:
         Raises:
             WrongMasterKey: as for `key_of`.
         """
-        return self._secret(owner, key.wrapped, key.master_key_id)
+        return self.unwrapped(owner, key.wrapped, key.master_key_id)
+
+    def unwrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> bytes:
+        """The key itself, for readers of very many, which keep nothing else and are not remembered.
+
+        Raises:
+            WrongMasterKey: as for `key_of`.
+        """
+        cipher = self._ciphers.get(master_key_id)
+        if cipher is None:
+            raise WrongMasterKey(expected=master_key_id, found=tuple(self._ciphers))
+        try:
+            return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound(owner, master_key_id))
+        except InvalidTag:
+            raise DamagedKey(owner) from None
 
     def nonce(self) -> bytes:
         """A number that is used once."""
@@ -106,16 +129,7 @@ class Vault:
         return UserKey(wrapped, self.master_key_id, AESGCM(secret))
 
     def _unwrap(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
-        return UserKey(wrapped, master_key_id, AESGCM(self._secret(owner, wrapped, master_key_id)))
-
-    def _secret(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> bytes:
-        cipher = self._ciphers.get(master_key_id)
-        if cipher is None:
-            raise WrongMasterKey(expected=master_key_id, found=tuple(self._ciphers))
-        try:
-            return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound(owner, master_key_id))
-        except InvalidTag:
-            raise DamagedKey(owner) from None
+        return UserKey(wrapped, master_key_id, AESGCM(self.unwrapped(owner, wrapped, master_key_id)))
 
 
 def _id_of(master_key: bytes) -> bytes:

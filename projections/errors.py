@@ -12,9 +12,15 @@ ProjectionError
  ├─ AheadOfLog        the view has seen events that the log does not hold
  ├─ ViewRefused       the view's database does not let this program in
  ├─ RebuildRunning    another process is rebuilding this view
+ ├─ RebuildDiffers    a new copy of a view is not what the log adds up to
+ ├─ NothingKept       there is no former copy to go back to
+ ├─ BadName           a look at the past cannot bear that name
+ ├─ NotThere          there is no such look at the past
+ ├─ AlreadyThere      there is something of that name, and it is not what was asked for
  └─ BadQuery          a question to a view that makes no sense
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 
@@ -93,6 +99,48 @@ class RebuildRunning(ProjectionError):
 
     def __init__(self, view: str) -> None:
         super().__init__(f"another process is rebuilding {view}")
+
+
+class RebuildDiffers(ProjectionError):
+    """The new copy was compared with the log before the swap, and differs: the live view was left as it was."""
+
+    def __init__(self, view: str, differences: Sequence[str], more: bool) -> None:
+        told = "".join(f"\n  {difference}" for difference in (*differences, *(["and more"] if more else [])))
+        super().__init__(
+            f"the new copy of {view} is not what the log adds up to, so it does not take the live one's place:"
+            f"{told}\nRun the rebuild again: it begins anew"
+        )
+
+
+class NothingKept(ProjectionError):
+    """There is no former copy: none was kept, or `--finish` or another rebuild has removed it."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(f"there is no former {view} to go back to: a rebuild keeps one until the next or `--finish`")
+
+
+class BadName(ProjectionError):
+    """The name of a look at the past becomes the name of a table or collection, and must not be one of ours."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot be the name of a look at the past: expected users_at_ and then 1 to 32 of a-z, 0-9 and "
+            "_, not ending in _checkpoint or _filling"
+        )
+
+
+class NotThere(ProjectionError):
+    """There is no look at the past of that name."""
+
+    def __init__(self, view: str, name: str) -> None:
+        super().__init__(f"{view} has no look at the past named {name}; nothing was removed")
+
+
+class AlreadyThere(ProjectionError):
+    """The name is taken."""
+
+    def __init__(self, view: str, name: str, found: str) -> None:
+        super().__init__(f"{view} already has {name} ({found}): drop it first, or take another name")
 
 
 class BadQuery(ProjectionError):

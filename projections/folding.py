@@ -3,7 +3,9 @@
 Views then write each user once per batch, however many events it had in it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -14,6 +16,34 @@ from projections.errors import OutOfStep
 
 LEAVING = (Forgotten, UserDeleted)
 """Events after which there is no user, whatever was before: a view need not know what that was."""
+
+
+HISTORY_EVENTS: Final = 20
+"""How many of a user's last events a view may keep of it."""
+
+
+class Happening(msgspec.Struct, frozen=True, array_like=True):
+    """What a view keeps of one of a user's events: who did what and when, and not what it said."""
+
+    position: int
+    version: int
+    type: str
+    fields: tuple[str, ...]
+    """Names of the user's fields that were set."""
+    actor: UUID | None
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> "Happening":
+        """What is kept of an event."""
+        return cls(
+            recorded.position,
+            recorded.version,
+            recorded.type,
+            recorded.fields,
+            recorded.origin.actor,
+            recorded.recorded_at,
+        )
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -49,10 +79,15 @@ def fold(held: Mapping[UUID, Held], events: Iterable[Recorded]) -> list[Folded]:
         before = held.get(recorded.stream_id)
         if before is None or recorded.version > before.version:
             streams.setdefault(recorded.stream_id, []).append(recorded)
-    return [_fold_user(user_id, held.get(user_id), stream) for user_id, stream in streams.items()]
+    return [fold_user(user_id, held.get(user_id), stream) for user_id, stream in streams.items()]
 
 
-def _fold_user(user_id: UUID, before: Held | None, stream: list[Recorded]) -> Folded:
+def fold_user(user_id: UUID, before: Held | None, stream: Sequence[Recorded]) -> Folded:
+    """What a user's next events, none of which the view has seen, make of it.
+
+    Raises:
+        OutOfStep: as `fold`.
+    """
     version, user = (before.version, before.user) if before else (0, None)
     for recorded in stream:
         if recorded.version != version + 1 and not isinstance(recorded.event, LEAVING):

@@ -80,6 +80,8 @@ class Projector:
         self._quarantined = 0
         self._counted_at = float("-inf")
         self._last_error: str | None = None
+        self.leads = False
+        """Whether it has its turn now, as far as it knows."""
 
     async def run(self) -> None:
         """Work until cancelled. Databases that are away are waited for.
@@ -122,6 +124,7 @@ class Projector:
         """Keep the view in step for as long as the turn lasts."""
         self._state = State.CATCHING_UP
         heartbeat = Heartbeat(self._view.name, session, self._report, self._clock)
+        self.leads = True
         try:
             await _first_to_fail(heartbeat.run(), self._work(heartbeat))
         except TURN_ENDS:
@@ -134,6 +137,8 @@ class Projector:
             log.exception("projector.faulted", view=self._view.name, position=self._position)
             await self._farewell(State.FAULTED)
             raise
+        finally:
+            self.leads = False
 
     async def _work(self, heartbeat: Heartbeat) -> None:
         """Round after round, until the view is away; then wait for it."""

@@ -37,9 +37,14 @@ History = Callable[[UUID, int], Awaitable[Sequence[Recorded]]]
 """Reads one user's events up to and including a position."""
 
 
+def held_by(quarantine: Quarantine) -> frozenset[UUID]:
+    """The users in it."""
+    return frozenset(one.user_id for one in quarantine)
+
+
 def flowing(events: Iterable[Recorded], quarantine: Quarantine) -> list[Recorded]:
     """The events that a view with this quarantine applies: all but those that are held."""
-    held = {one.user_id for one in quarantine}
+    held = held_by(quarantine)
     return [recorded for recorded in events if recorded.stream_id not in held or isinstance(recorded.event, LEAVING)]
 
 

@@ -18,7 +18,21 @@ class ViewName(StrEnum):
     MONGO = "mongo"
 
 
+class ViewNames(StrEnum):
+    """One of the views, or all."""
+
+    MYSQL = "mysql"
+    MONGO = "mongo"
+    ALL = "all"
+
+    @property
+    def names(self) -> list[ViewName]:
+        """The views that are meant."""
+        return list(ViewName) if self is ViewNames.ALL else [ViewName(self)]
+
+
 View = Annotated[ViewName, typer.Argument(help="Which view.")]
+Views = Annotated[ViewNames, typer.Argument(help="Which view, or all, one after the other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

@@ -8,18 +8,16 @@ from typing import Annotated
 
 import typer
 
-from events.chain import Mark
 from graph.schema import make_schema
 from rollcall import exits
 from rollcall.arguments import Json, View
 from rollcall.arguments import settings_for as _settings
 from rollcall.dev import dev as run_dev
-from rollcall.log_operations import export_to, restore_from, show_head, verify_chain
+from rollcall.log_operations import export_to, restore_from, show_head
 from rollcall.operations import (
     add_admin,
     change_password,
     import_file,
-    rebuild_view,
     rotate_keys,
 )
 from rollcall.quarantine_commands import quarantine
@@ -28,6 +26,7 @@ from rollcall.serving import project
 from rollcall.serving import serve as run_api
 from rollcall.status_operations import show_status
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
+from rollcall.view_commands import drop, rebuild, verify
 
 app = typer.Typer(
     help="Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.\n\n"
@@ -41,8 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
 app.add_typer(quarantine, name="quarantine")
+app.command()(rebuild)
+app.command()(drop)
+app.command()(verify)
 
 
 @app.command()
@@ -88,15 +89,6 @@ def status(
     """
     settings = _settings("status")
     run(show_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
-
-
-@app.command()
-def rebuild(view: View) -> None:
-    """Make a view anew from the log, beside the one that serves, and swap the two when it has caught up.
-
-    The projector may go on meanwhile. If it is interrupted, the live view is as it was.
-    """
-    run(rebuild_view(_settings("rebuild"), view))
 
 
 @app.command("import")
@@ -157,29 +149,6 @@ def head(as_json: Json = False) -> None:
     there is still the same.
     """
     run(show_head(_settings("head"), as_json=as_json))
-
-
-@app.command()
-def verify(
-    log: Annotated[
-        bool, typer.Option("--log", help="Verify the log: its positions, its hash chain and its head.")
-    ] = False,
-    expect: Annotated[
-        str, typer.Option(metavar="POSITION:HASH", help="What `rollcall head` has printed once; must still hold.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """Walk the log and name the first position, if any, from which on it is not what was written.
-
-    Everything may go on meanwhile. Prints where the log ends. Exit code 3: the log is broken.
-    """
-    if not log:
-        raise typer.BadParameter("give --log; comparing the views with the log comes with another release")
-    try:
-        mark = Mark.parse(expect) if expect else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--expect") from error
-    run(verify_chain(_settings("verify"), mark, as_json=as_json))
 
 
 @app.command("export")

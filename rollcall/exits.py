@@ -2,7 +2,7 @@
 
 OK = 0
 NOT_ALL = 1
-"""Done, but not all is well: lines were refused, a projection is not live, or users are in quarantine."""
+"""Done, but not all is well: lines were refused, a projection is not live, users are in quarantine, a view differs."""
 BAD_INPUT = 2
 """A setting, an argument or a file cannot be used, or a database does not let us in; nothing was done."""
 FAULT = 3

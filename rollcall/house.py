@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import secrets
 import socket
 import time
@@ -30,15 +31,22 @@ from graph.auth.tokens import AccessTokens, SigningKey
 from graph.auth.watch import Watch
 from graph.context import Services
 from graph.freshness import ViewPositions
+from projections.audit import Audit
 from projections.document.client import MongoClient
+from projections.document.copies import DocumentCopies
+from projections.document.records import DocumentRecords
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
+from projections.rebuild import Rebuilder
+from projections.relational.copies import RelationalCopies
 from projections.relational.queries import RelationalUsers
+from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
 from projections.status_feed import StatusFeed
-from projections.view import Rebuildable
+from projections.verification import LogAccess, Verifiable
+from projections.view import Copies, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
 from rollcall.metrics import Metrics, WatchedAppender
@@ -112,9 +120,18 @@ class House:
         return Throttle(self.database, self.claims_key.secret, now)
 
     @property
-    def views(self) -> dict[str, Rebuildable]:
-        """The views by the short names that the command line has for them."""
+    def views(self) -> dict[str, View]:
+        """The live views by the short names that the command line has for them."""
         return {"mysql": RelationalView(self.database), "mongo": DocumentView(self.mongo.documents)}
+
+    def rebuilder(self, name: str) -> Rebuilder:
+        """What works on the copies of a view."""
+        copies: dict[str, Copies] = {
+            "mysql": RelationalCopies(self.database),
+            "mongo": DocumentCopies(self.mongo.documents),
+        }
+        memory = self.settings.rebuild_memory * 1024 * 1024
+        return Rebuilder(copies[name], self.store, self.database, self.vault, memory)
 
     def projector(self, name: str) -> Projector:
         """The projector of a view."""
@@ -129,6 +146,24 @@ class House:
             quarantine_limit=self.settings.quarantine_limit,
             applied=self.metrics.applied(view.name),
         )
+
+    @property
+    def records(self) -> dict[str, Verifiable]:
+        """What the live views hold, to be compared with the log, by the same names."""
+        return {
+            "mysql": RelationalRecords(self.database),
+            "mongo": DocumentRecords(DocumentView(self.mongo.documents)),
+        }
+
+    @property
+    def log_access(self) -> LogAccess:
+        """The log, to read one stream and to read all of it."""
+        return LogAccess(self.store, self.database, self.vault)
+
+    def audit(self, name: str, projector: Projector) -> Audit:
+        """The audit of a view, while this projector has its turn."""
+        chance = random.Random()  # noqa: S311 - a sample
+        return Audit(self.log_access, self.records[name], chance, lambda: projector.leads)
 
     @asynccontextmanager
     async def passwords(self) -> AsyncIterator[Passwords]:

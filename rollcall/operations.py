@@ -8,7 +8,6 @@ import msgspec
 from events.errors import Rejected
 from events.rotation import rotate_master_key
 from graph.auth.passwords import WeakPassword
-from projections.rebuild import rebuild
 from rollcall import exits
 from rollcall.admins import create_admin, set_password
 from rollcall.house import open_house
@@ -21,17 +20,6 @@ from rollcall.userfile import FieldMap, read_users
 def note(line: str) -> None:
     """Something on the way, on standard error."""
     sys.stderr.write(f"{line}\n")
-
-
-async def rebuild_view(settings: Settings, name: str) -> int:
-    """`rollcall rebuild`."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        view = house.views[name]
-        with progress(f"rebuilding {view.name}", "events") as advance:
-            position = await rebuild(view, house.store, house.database, advance)
-    sys.stdout.write(f"{view.name} was rebuilt from {position} events and serves now\n")
-    return exits.OK
 
 
 async def import_file(settings: Settings, path: Path, fields: FieldMap, *, as_json: bool) -> int:

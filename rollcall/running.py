@@ -10,7 +10,15 @@ import structlog
 import uvloop
 
 from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError
-from projections.errors import ProjectionError, ViewRefused, ViewUnavailable
+from projections.errors import (
+    AlreadyThere,
+    BadName,
+    NothingKept,
+    NotThere,
+    ProjectionError,
+    ViewRefused,
+    ViewUnavailable,
+)
 from rollcall import exits
 from rollcall.embedded import ServersUnavailable
 from rollcall.settings import BadSettings
@@ -56,7 +64,9 @@ def _told(error: BaseException) -> int:
 
 def _code(error: BaseException) -> int | None:
     match error:
-        case BadSettings() | UserFileError() | DatabaseRefused() | ViewRefused():
+        case BadSettings() | UserFileError() | DatabaseRefused() | ViewRefused() | BadName():
+            return exits.BAD_INPUT
+        case NothingKept() | NotThere() | AlreadyThere():
             return exits.BAD_INPUT
         case DatabaseUnavailable() | ViewUnavailable() | ServersUnavailable():
             return exits.UNAVAILABLE

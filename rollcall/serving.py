@@ -12,6 +12,7 @@ from events.idempotency import sweep_requests
 from events.ids import new_id
 from graph.app import Check, make_app
 from graph.context import Opening
+from projections.audit import Audit
 from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
 from rollcall.house import House, open_house, when_possible
@@ -60,7 +61,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def project(settings: Settings, view: str) -> None:
-    """Keep one view in step until cancelled.
+    """Keep one view in step, and audit it, until cancelled.
 
     Raises:
         BadSettings: a variable cannot be used.
@@ -71,7 +72,20 @@ async def project(settings: Settings, view: str) -> None:
         _measured(house),
     ):
         await when_possible(house.prepare_log)
-        await house.projector(view).run()
+        projector = house.projector(view)
+        async with _audited(house.audit(view, projector)):
+            await projector.run()
+
+
+@asynccontextmanager
+async def _audited(audit: Audit) -> AsyncIterator[None]:
+    """With an audit of the view beside."""
+    auditing = asyncio.create_task(audit.run())
+    try:
+        yield
+    finally:
+        auditing.cancel()
+        await asyncio.wait({auditing})
 
 
 @asynccontextmanager

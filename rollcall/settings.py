@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     password_threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Passwords hashed at the same time."
     )
+    rebuild_memory: int = Field(
+        256, ge=1, le=1_000_000, description="MiB that a rebuild or a comparison keeps of folded users at a time."
+    )
     quarantine_limit: int = Field(
         10, ge=0, description="Users that a view may set aside for broken events before its projector stops as FAULTED."
     )

@@ -14,22 +14,36 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from events.catalogue import JSON, Recorded, Role
+from events.catalogue import JSON, Role
 from events.user import User
 from projections.document.client import Document
-from projections.folding import Folded, Held
+from projections.folding import HISTORY_EVENTS, Folded, Happening, Held
+from projections.past import PastUser
 
 WORD: Final = re.compile(r"\w+")
-HISTORY_EVENTS: Final = 20
-"""How many of a user's last events its document carries."""
 
 
 def document_of(change: Folded, history: list[Document]) -> Document:
     """What the collection is to hold of a user after a change; `history` is what it held before."""
-    after, position = change.after, change.events[-1].position
-    if after.user is None:
-        return {"_id": change.user_id, "version": after.version, "position": position, "deleted": True}
-    user = after.user
+    user, position = change.after.user, change.events[-1].position
+    if user is None:
+        return tombstone(change.user_id, change.after.version, position)
+    return _living(user, [*history, *(_history_entry(Happening.of(recorded)) for recorded in change.events)])
+
+
+def document_of_past(past: PastUser) -> Document:
+    """What a collection is to hold of a user as it was."""
+    if past.held.user is None:
+        return tombstone(past.id, past.held.version, past.position)
+    return _living(past.held.user, list(map(_history_entry, past.happenings)))
+
+
+def tombstone(user_id: UUID, version: int, position: int) -> Document:
+    """What is left of a user who was deleted."""
+    return {"_id": user_id, "version": version, "position": position, "deleted": True}
+
+
+def _living(user: User, history: list[Document]) -> Document:
     return {
         "_id": user.id,
         "username": user.username,
@@ -41,7 +55,7 @@ def document_of(change: Folded, history: list[Document]) -> Document:
         "position": user.position,
         "createdAt": _text(user.created_at),
         "updatedAt": _text(user.updated_at),
-        "history": [*history, *map(_history_entry, change.events)][-HISTORY_EVENTS:],
+        "history": history[-HISTORY_EVENTS:],
         "words": (words := list(_texts(user.attributes))),
         "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
     }
@@ -65,8 +79,11 @@ def user_of(document: Document) -> User:
 
 def tokens_of(texts: Iterable[str]) -> set[str]:
     """The words in some texts, each once, without case and accents: what a search for whole words compares."""
-    plain = unicodedata.normalize("NFKD", "\n".join(texts).casefold())
-    return set(WORD.findall("".join(sign for sign in plain if not unicodedata.combining(sign))))
+    plain = "\n".join(texts).casefold()
+    if not plain.isascii():  # ASCII has no accents, and looking at each sign is most of what making a document costs
+        decomposed = unicodedata.normalize("NFKD", plain)
+        plain = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+    return set(WORD.findall(plain))
 
 
 def held(document: Document) -> Held:
@@ -79,14 +96,14 @@ def guard(user_id: UUID, before: Held) -> Document:
     return {"_id": user_id, "version": before.version}
 
 
-def _history_entry(recorded: Recorded) -> Document:
+def _history_entry(happening: Happening) -> Document:
     return {
-        "position": recorded.position,
-        "version": recorded.version,
-        "type": recorded.type,
-        "fields": list(recorded.fields),
-        "actor": recorded.origin.actor,
-        "recordedAt": _text(recorded.recorded_at),
+        "position": happening.position,
+        "version": happening.version,
+        "type": happening.type,
+        "fields": list(happening.fields),
+        "actor": happening.actor,
+        "recordedAt": _text(happening.recorded_at),
     }
 
 

@@ -5,22 +5,28 @@ are checked before they become field names.
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
+
+from pymongo.errors import OperationFailure
 
 from events.catalogue import JSON
 from events.errors import Rejected
 from events.rules import ATTRIBUTES_DEPTH, clean_attributes
 from events.user import User
-from projections.document.client import Document, Documents, translated
+from projections.document.client import Collection, Document, Documents, translated
+from projections.document.directory import Directory
 from projections.document.documents import tokens_of, user_of
-from projections.document.view import LIVE
 from projections.errors import BadQuery
 from projections.filters import AttributeTest, Operator
 
 PATH_CHARACTERS: Final = 500
 QUERY_MILLISECONDS: Final = 10_000
+# NamespaceNotFound, IndexNotFound (the text index), CursorNotFound, QueryPlanKilled.
+DROPPED: Final = frozenset({26, 27, 43, 175})
+Answer = TypeVar("Answer", list["Hit"], int)
 LIVING: Final[Document] = {"deleted": {"$ne": True}}
 
 
@@ -64,10 +70,11 @@ class HitPlace:
 
 
 class DocumentUsers:
-    """The read side of the `users` collection."""
+    """The read side of the live collection."""
 
     def __init__(self, documents: Documents) -> None:
-        self._users = documents[LIVE]
+        self._documents = documents
+        self._directory = Directory(documents)
 
     async def search(self, search: Search, count: int, after: HitPlace | None) -> tuple[list[Hit], bool]:
         """The next hits after a place, and whether there are more.
@@ -76,9 +83,13 @@ class DocumentUsers:
             BadQuery: a path or a value cannot be asked for.
             ViewUnavailable: MongoDB is away.
         """
-        with translated():
-            cursor = self._users.aggregate(pipeline(search, count, after), maxTimeMS=QUERY_MILLISECONDS)
-            hits = [Hit(user_of(found), found["score"]) async for found in cursor]
+        stages = pipeline(search, count, after)
+
+        async def found(users: Collection) -> list[Hit]:
+            cursor = users.aggregate(stages, maxTimeMS=QUERY_MILLISECONDS)
+            return [Hit(user_of(found), found["score"]) async for found in cursor]
+
+        hits = await self._answer(found)
         return hits[:count], len(hits) > count
 
     async def count(self, search: Search) -> int:
@@ -87,8 +98,30 @@ class DocumentUsers:
         Raises:
             As `search`.
         """
+        match = _match(search)
+
+        async def counted(users: Collection) -> int:
+            return await users.count_documents(match, maxTimeMS=QUERY_MILLISECONDS)
+
+        return await self._answer(counted)
+
+    async def _answer(self, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
+        """What the live collection answers.
+
+        It may cease to be the live one, and be dropped, while it is asked. MongoDB then finds nothing in it, or breaks
+        the query off; it never answers with a part. So in these cases, and only then, look whether it is still live.
+        """
         with translated():
-            return await self._users.count_documents(_match(search), maxTimeMS=QUERY_MILLISECONDS)
+            while True:
+                name = (await self._directory.read()).live
+                try:
+                    answer = await question(self._documents[name])
+                except OperationFailure as failure:
+                    if failure.code not in DROPPED or name == (await self._directory.read()).live:
+                        raise
+                else:
+                    if answer or name == (await self._directory.read()).live:
+                        return answer
 
 
 def pipeline(search: Search, count: int, after: HitPlace | None) -> list[Document]:

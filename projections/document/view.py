@@ -6,13 +6,14 @@ compare-and-set. If the projector dies in between, the batch is repeated: docume
 by their version and are passed over. A projector that lost its turn without noticing fails every guard. The
 quarantine is a part of the checkpoint's document, so that both are compared, and set, as one.
 
-The checkpoint is kept under the UUID of the collection, not under its name. MongoDB keeps that UUID when the
-collection is renamed, so when a rebuild swaps collections each keeps its own checkpoint, atomically, and no document
-that is not a user has to live among the users.
+The checkpoint is kept under the UUID of the collection, not under its name: a collection that was dropped and made
+anew has another UUID, so it cannot be taken for one that is up to date, and no document that is not a user has to live
+among the users. Which collection is the live one, `projections/document/directory.py` knows.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -23,10 +24,11 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from events.catalogue import Recorded
 from projections.document import NAME
 from projections.document.client import Collection, Document, Documents, translated
+from projections.document.directory import Directory
 from projections.document.documents import document_of, guard, held
 from projections.document.quarantine import PROBE, as_documents, quarantine_of, refusals_told
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
-from projections.folding import Folded, fold
+from projections.folding import HISTORY_EVENTS, Folded, fold
 from projections.quarantine import (
     History,
     Quarantine,
@@ -38,8 +40,6 @@ from projections.quarantine import (
     without,
 )
 
-LIVE: Final = "users"
-BESIDE: Final = "users_rebuild"
 CHECKPOINTS: Final = "checkpoints"
 DUPLICATE_KEY: Final = 11000
 COLLECTION_EXISTS: Final = 48
@@ -62,55 +62,64 @@ INDEXES: Final = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A collection of users, and what it is known by however it is called."""
+
+    users: Collection
+    identity: UUID
+
+
 class DocumentView:
-    """The `users` collection, or the one that a rebuild fills beside it."""
+    """The live collection of users; a copy of it under another name is `projections/document/copies.py`."""
 
     name = NAME
+    happenings = HISTORY_EVENTS
 
-    def __init__(self, documents: Documents, collection: str = LIVE) -> None:
+    def __init__(self, documents: Documents) -> None:
         self._documents = documents
-        self._users: Collection = documents[collection]
+        self._directory = Directory(documents)
         self._checkpoints: Collection = documents[CHECKPOINTS]
 
     async def prepare(self) -> None:
         """Make the collection, its indexes and its checkpoint, whichever are missing."""
         with translated():
+            users = await self._collection()
             with _already_there():
-                await self._documents.create_collection(self._users.name, check_exists=False)
-            await self._users.create_indexes(INDEXES)
-            with _already_there():
-                await self._checkpoints.update_one(
-                    {"_id": await self._identity()}, {"$setOnInsert": {"position": 0}}, upsert=True
-                )
+                await self._documents.create_collection(users.name, check_exists=False)
+            await users.create_indexes(INDEXES)
+            await self._start((await self.place(users)).identity, 0)
 
     async def checkpoint(self) -> int:
         """See `View.checkpoint`."""
         with translated():
-            return int((await self._standing())["position"])
+            return int((await self._standing(await self.place()))["position"])
 
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         """See `View.apply`."""
         with translated():
-            standing = await self._standing()
+            place = await self.place()
+            standing = await self._standing(place)
             if standing["position"] != after:
                 raise CheckpointMoved(NAME, after)
             quarantine = quarantine_of(standing)
             applied = flowing(events, quarantine)
-            found = await self._read({recorded.stream_id for recorded in applied})
+            found = await self._read(place, {recorded.stream_id for recorded in applied})
             changes = fold({user_id: held(document) for user_id, document in found.items()}, applied)
             with refusals_told():
-                await self._write(changes, found, after)
+                await self._write(place, changes, found, after)
+            await self._forget_in_copies(place, [change for change in changes if change.after.user is None])
             await self._move_checkpoint(standing, events[-1].position, left_after(applied, quarantine))
 
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""
         with translated():
-            return quarantine_of(await self._standing())
+            return quarantine_of(await self._standing(await self.place()))
 
     async def set_aside(self, user: Quarantined) -> None:
         """See `View.set_aside`."""
         with translated():
-            standing = await self._standing()
+            standing = await self._standing(await self.place())
             if standing["position"] != user.position - 1:
                 raise CheckpointMoved(NAME, user.position - 1)
             await self._move_checkpoint(standing, user.position, (*quarantine_of(standing), user))
@@ -125,7 +134,7 @@ class DocumentView:
         """See `View.give_up`."""
         with translated():
             while True:
-                standing = await self._standing_with(user_id)
+                standing = await self._standing_with(await self.place(), user_id)
                 left = with_dropped(quarantine_of(standing), user_id)
                 if await self._moved(standing, standing["position"], left):
                     return
@@ -133,42 +142,49 @@ class DocumentView:
     async def probe(self) -> None:
         """See `View.probe`. It writes a tombstone, which no reader sees."""
         with translated(), refusals_told():
-            await self._users.replace_one(PROBE, {**PROBE, "version": 0, "position": 0, "deleted": True}, upsert=True)
-            await self._users.delete_one(PROBE)
+            users = await self._collection()
+            await users.replace_one(PROBE, {**PROBE, "version": 0, "position": 0, "deleted": True}, upsert=True)
+            await users.delete_one(PROBE)
 
-    def beside(self) -> "DocumentView":
-        """See `Rebuildable.beside`."""
-        return DocumentView(self._documents, BESIDE)
+    async def _collection(self) -> Collection:
+        return self._documents[(await self._directory.read()).live]
 
-    async def discard(self) -> None:
-        """See `Replacement.discard`."""
-        with translated():
-            identities = [identity async for identity in _identities(self._documents, self._users.name)]
-            await self._checkpoints.delete_many({"_id": {"$in": identities}})
-            await self._users.drop()
+    async def _forget_in_copies(self, place: Place, gone: list[Folded]) -> None:
+        """A copy that nobody keeps in step would hold a deleted user for ever: leave a tombstone there too.
 
-    async def promote(self) -> None:
-        """See `Replacement.promote`."""
-        with translated():
-            former = [identity async for identity in _identities(self._documents, LIVE)]
-            await self._users.rename(LIVE, dropTarget=True)
-            await self._checkpoints.delete_many({"_id": {"$in": former}})
+        Also where the user is not yet: whoever fills the copy finds the tombstone in the way.
+        """
+        if gone:
+            writes = [ReplaceOne({"_id": change.user_id}, document_of(change, []), upsert=True) for change in gone]
+            for name in await self._directory.collections():
+                if name != place.users.name:
+                    await self._documents[name].bulk_write(writes, ordered=False)
 
-    async def _identity(self) -> UUID:
-        async for identity in _identities(self._documents, self._users.name):
-            return identity
+    async def place(self, users: Collection | None = None) -> Place:
+        """Where the users are now: in the live collection, or in the one that is given.
+
+        Raises:
+            ViewMissing: nowhere.
+        """
+        users = await self._collection() if users is None else users
+        async for identity in identities(self._documents, users.name):
+            return Place(users, identity)
         raise ViewMissing(NAME)
 
-    async def _read(self, user_ids: set[UUID]) -> dict[UUID, Document]:
-        wanted = {"_id": {"$in": list(user_ids)}}
-        return {document["_id"]: document async for document in self._users.find(wanted, {"words": 0, "tokens": 0})}
+    async def _start(self, identity: UUID, position: int) -> None:
+        with _already_there():
+            await self._checkpoints.update_one({"_id": identity}, {"$setOnInsert": {"position": position}}, upsert=True)
 
-    async def _write(self, changes: list[Folded], found: dict[UUID, Document], after: int) -> None:
+    async def _read(self, place: Place, user_ids: set[UUID]) -> dict[UUID, Document]:
+        wanted = {"_id": {"$in": list(user_ids)}}
+        return {document["_id"]: document async for document in place.users.find(wanted, {"words": 0, "tokens": 0})}
+
+    async def _write(self, place: Place, changes: list[Folded], found: dict[UUID, Document], after: int) -> None:
         if not changes:
             return
         writes = [_write_of(change, found.get(change.user_id)) for change in changes]
         try:
-            result = await self._users.bulk_write(writes, ordered=False)
+            result = await place.users.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             if all(failure["code"] == DUPLICATE_KEY for failure in error.details["writeErrors"]):
                 raise CheckpointMoved(NAME, after) from error
@@ -176,15 +192,15 @@ class DocumentView:
         if result.inserted_count + result.matched_count != len(writes):
             raise CheckpointMoved(NAME, after)
 
-    async def _standing(self) -> Document:
+    async def _standing(self, place: Place) -> Document:
         """The checkpoint's document: position and quarantine, which are compared and set as one."""
-        found = await self._checkpoints.find_one({"_id": await self._identity()})
+        found = await self._checkpoints.find_one({"_id": place.identity})
         if found is None:
             raise ViewMissing(NAME)
         return found
 
-    async def _standing_with(self, user_id: UUID) -> Document:
-        standing = await self._standing()
+    async def _standing_with(self, place: Place, user_id: UUID) -> Document:
+        standing = await self._standing(place)
         if found_in(quarantine_of(standing), user_id) is None:
             raise NotQuarantined(NAME, user_id)
         return standing
@@ -195,13 +211,14 @@ class DocumentView:
         The document is read before the log: should the user be deleted meanwhile, its document has changed when this
         writes, and the guard fails.
         """
-        standing = await self._standing_with(user_id)
-        found = await self._read({user_id})
+        place = await self.place()
+        standing = await self._standing_with(place, user_id)
+        found = await self._read(place, {user_id})
         [change] = fold({}, await history(user_id, standing["position"]))
         before = held(found[user_id]) if found else None
         try:
             with refusals_told():
-                await self._write([msgspec.structs.replace(change, before=before)], found, standing["position"])
+                await self._write(place, [msgspec.structs.replace(change, before=before)], found, standing["position"])
         except CheckpointMoved:
             return False
         return await self._moved(standing, standing["position"], without(quarantine_of(standing), user_id))
@@ -229,7 +246,7 @@ def _already_there() -> Iterator[None]:
             raise
 
 
-async def _identities(documents: Documents, name: str) -> AsyncIterator[UUID]:
+async def identities(documents: Documents, name: str) -> AsyncIterator[UUID]:
     """The UUID of the collection that bears the name now, if there is one."""
     async for info in await documents.list_collections(filter={"name": name}):
         yield info["info"]["uuid"]

@@ -55,7 +55,12 @@ async def read_quarantine(source: Source, tables: Tables, statement: str = READ)
     row = await source.fetch_one(tables.sql(statement))
     if row is None:
         raise ViewMissing(NAME)
-    return int(row[0]), msgspec.json.decode(row[1], type=Quarantine)
+    return int(row[0]), quarantine_in(row[1])
+
+
+def quarantine_in(column: str) -> Quarantine:
+    """What the column says of users that are set aside."""
+    return msgspec.json.decode(column, type=Quarantine)
 
 
 async def save_quarantine(connection: Connection, tables: Tables, quarantine: Quarantine) -> None:

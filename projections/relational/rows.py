@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from events.catalogue import Role
+from events.catalogue import JSON, Role
 from events.database import Row
 from events.user import User
 
@@ -43,6 +43,22 @@ def user_of(row: Row) -> User:
         created_at=created_at.replace(tzinfo=UTC),
         updated_at=updated_at.replace(tzinfo=UTC),
     )
+
+
+def fields_of(row: Row) -> dict[str, JSON]:
+    """What a row of `COLUMNS` holds, whatever that is, by the names of the columns, without the id."""
+    _, username, email, name, role, attributes, version, position, created_at, updated_at = row
+    return {
+        "username": username,
+        "email": email,
+        "name": name,
+        "role": role,
+        "attributes": msgspec.json.decode(attributes),
+        "version": version,
+        "position": position,
+        "created_at": created_at,
+        "updated_at": updated_at,
+    }
 
 
 def naive_utc(moment: datetime) -> datetime:

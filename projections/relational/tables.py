@@ -1,13 +1,15 @@
 """The tables of the MySQL view: the users, and beside them the position that they have reached."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from asyncmy.errors import ProgrammingError
 
 from projections.errors import ViewMissing
+from projections.names import past_name
 from projections.relational import NAME
 from projections.relational.rows import COLUMNS
 
@@ -26,14 +28,27 @@ CREATE TABLE IF NOT EXISTS {users} (
     position   BIGINT UNSIGNED NOT NULL COMMENT 'of the last event in this row',
     created_at DATETIME(6)     NOT NULL COMMENT 'UTC',
     updated_at DATETIME(6)     NOT NULL COMMENT 'UTC',
-    PRIMARY KEY (id),
+    PRIMARY KEY (id){keys}
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_ci COMMENT '{form}'
+"""
+KEYS: Final = """
     KEY by_username (username),
     KEY by_email (email),
     KEY by_name (name),
     KEY by_created_at (created_at),
     KEY by_updated_at (updated_at),
-    KEY by_role (role, created_at)
-) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_ci
+    KEY by_role (role, created_at)"""
+ADD_KEYS: Final = "ALTER TABLE {users}" + KEYS.replace("    KEY", "    ADD KEY")
+HAS_KEYS: Final = """
+SELECT COUNT(*) FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND table_name = '{users}' AND index_name = 'by_username'
+"""
+# Built in memory rather than in pieces of 1 MiB; per session.
+KEYS_MEMORY: Final = "SET SESSION innodb_ddl_buffer_size = 67108864"
+FORM: Final = "rollcall " + hashlib.sha256((CREATE_USERS + KEYS).encode()).hexdigest()[:16]
+"""Tells the form of the table that this program makes from any other's."""
+READ_FORM: Final = """
+SELECT table_comment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{users}'
 """
 CREATE_CHECKPOINT = """
 CREATE TABLE IF NOT EXISTS {checkpoint} (
@@ -48,29 +63,72 @@ START_CHECKPOINT = "INSERT IGNORE INTO {checkpoint} (id, position) VALUES (1, 0)
 # The second condition is always true. It makes the statement fail when the users' table is gone.
 READ_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))"
 MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND position = %s"
-DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}"
+SET_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1"
+# How far a copy is filled; the table is there only until all of it is.
+CREATE_FILLING = """
+CREATE TABLE IF NOT EXISTS {filling} (
+    id        TINYINT UNSIGNED NOT NULL,
+    up_to     BIGINT UNSIGNED  NOT NULL COMMENT 'position that the copy is filled as of',
+    following BINARY(16)       NULL     COMMENT 'least id that is not filled yet; NULL when there is none',
+    PRIMARY KEY (id)
+)
+"""
+START_FILLING = "REPLACE INTO {filling} (id, up_to, following) VALUES (1, %s, %s)"
+MOVE_FILLING = "UPDATE {filling} SET following = %s WHERE id = 1"
+READ_FILLING = "SELECT up_to, following FROM {filling} WHERE id = 1"
+END_FILLING = "DROP TABLE IF EXISTS {filling}"
+DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}, {filling}"
+LIST_COPIES = r"""
+SELECT table_name FROM information_schema.tables
+WHERE table_schema = DATABASE() AND (table_name IN ('users_old', 'users_rebuild') OR table_name LIKE 'users\_at\_%')
+"""
+# One RENAME TABLE is atomic: whoever reads `users` finds the one or the other, with the checkpoint that belongs to it.
 SWAP = """
 RENAME TABLE
     users TO users_old, users_checkpoint TO users_old_checkpoint,
     users_rebuild TO users, users_rebuild_checkpoint TO users_checkpoint
 """
+EXCHANGE = """
+RENAME TABLE
+    users TO users_aside, users_checkpoint TO users_aside_checkpoint,
+    users_old TO users, users_old_checkpoint TO users_checkpoint,
+    users_aside TO users_old, users_aside_checkpoint TO users_old_checkpoint
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Names of the two tables of one copy of the view. Only the constants below are ever used."""
+    """Names of the tables of one copy of the view: constants, and names that `past` has checked."""
 
     users: str
-    checkpoint: str
+
+    @classmethod
+    def past(cls, name: str) -> Self:
+        """The tables of a look at the past.
+
+        Raises:
+            BadName: it cannot bear that name.
+        """
+        return cls(past_name(name))
+
+    @property
+    def checkpoint(self) -> str:
+        return f"{self.users}_checkpoint"
+
+    @property
+    def filling(self) -> str:
+        return f"{self.users}_filling"
 
     def sql(self, statement: str, **parts: str) -> str:
-        """The statement about these tables. Nothing but names and placeholders ever goes in."""
-        return statement.format(users=self.users, checkpoint=self.checkpoint, columns=COLUMNS, **parts)
+        """The statement about these tables. Nothing but names, literals and placeholders ever goes in."""
+        return statement.format(
+            users=self.users, checkpoint=self.checkpoint, filling=self.filling, columns=COLUMNS, form=FORM, **parts
+        )
 
 
-LIVE: Final = Tables("users", "users_checkpoint")
-BESIDE: Final = Tables("users_rebuild", "users_rebuild_checkpoint")
-FORMER: Final = Tables("users_old", "users_old_checkpoint")
+LIVE: Final = Tables("users")
+BESIDE: Final = Tables("users_rebuild")
+FORMER: Final = Tables("users_old")
 
 
 @contextmanager

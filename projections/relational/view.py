@@ -20,6 +20,7 @@ from events.database import Connection, Database
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import Folded, Held, fold
+from projections.names import PAST_NAME
 from projections.quarantine import (
     History,
     Quarantine,
@@ -47,11 +48,12 @@ from projections.relational.tables import (
     CREATE_USERS,
     DROP,
     FORMER,
+    KEYS,
+    LIST_COPIES,
     LIVE,
     MOVE_CHECKPOINT,
     READ_CHECKPOINT,
     START_CHECKPOINT,
-    SWAP,
     Tables,
     missing_is_told,
 )
@@ -59,7 +61,9 @@ from projections.turns import turn
 
 ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
+PAGE_ROWS: Final = 1_000
 
+READ_PAGE = "SELECT {columns} FROM {users} WHERE id >= %s AND id < %s ORDER BY id LIMIT %s"
 READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = """
@@ -72,9 +76,10 @@ ON DUPLICATE KEY UPDATE
 
 
 class RelationalView:
-    """The `users` table, or the one that a rebuild fills beside it."""
+    """The `users` table; a copy of it under another name is `projections/relational/copies.py`."""
 
     name = NAME
+    happenings = 0
 
     def __init__(self, database: Database, tables: Tables = LIVE) -> None:
         self._database = database
@@ -105,7 +110,9 @@ class RelationalView:
                 _, quarantine = await read_quarantine(connection, self._tables)
                 applied = flowing(events, quarantine)
                 held = await self._held(connection, {recorded.stream_id for recorded in applied})
-                await self._write(connection, fold(held, applied))
+                changes = fold(held, applied)
+                await self._write(connection, changes)
+                await self._forget(connection, changes)
                 if (left := left_after(applied, quarantine)) != quarantine:
                     await save_quarantine(connection, self._tables, left)
 
@@ -146,21 +153,6 @@ class RelationalView:
                 await self._write(connection, [Folded(MADE_UP.id, None, Held(1, MADE_UP), ())])
                 await connection.execute("ROLLBACK")
 
-    def beside(self) -> "RelationalView":
-        """See `Rebuildable.beside`."""
-        return RelationalView(self._database, BESIDE)
-
-    async def discard(self) -> None:
-        """See `Replacement.discard`."""
-        await self._database.execute(self._tables.sql(DROP))
-
-    async def promote(self) -> None:
-        """See `Replacement.promote`."""
-        await RelationalView(self._database, LIVE).prepare()
-        await self._database.execute(FORMER.sql(DROP))
-        await self._database.execute(SWAP)
-        await self._database.execute(FORMER.sql(DROP))
-
     async def _is_missing(self) -> bool:
         try:
             await self.checkpoint()
@@ -173,7 +165,7 @@ class RelationalView:
         async with turn(self._database, f"make.{self._tables.users}", wait_seconds=30) as session:
             if session is not None and await self._is_missing():
                 for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
-                    await session.execute(self._tables.sql(statement))
+                    await session.execute(self._tables.sql(statement, keys=f",{KEYS}"))
 
     async def _locked(self, connection: Connection, user_id: UUID) -> tuple[int, Quarantine]:
         """The checkpoint and its quarantine, which must have the user, locked until the transaction ends."""
@@ -198,6 +190,15 @@ class RelationalView:
             rows = ", ".join(f"({_placeholders(10)})" for _ in users)
             values = [value for user in users for value in row_of(user)]
             await connection.execute(self._tables.sql(UPSERT_USERS, rows=rows), values)
+
+    async def _forget(self, connection: Connection, changes: list[Folded]) -> None:
+        """A copy that nobody keeps in step would hold a deleted user for ever: remove it there, in one transaction."""
+        gone = [change.user_id.bytes for change in changes if change.after.user is None]
+        if not gone:
+            return
+        for (name,) in await connection.fetch_all(LIST_COPIES):
+            if name in (FORMER.users, BESIDE.users) or PAST_NAME.fullmatch(name):
+                await connection.execute(Tables(name).sql(DELETE_USERS, ids=_placeholders(len(gone))), gone)
 
 
 def _placeholders(count: int) -> str:

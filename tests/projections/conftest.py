@@ -5,12 +5,27 @@ import pytest_asyncio
 
 from events.database import Database
 from projections.document.client import Documents
+from tests.projections import drifts as drifting
+from tests.projections.drifts import Drifts
 from tests.projections.views import Bench, document, relational
 
 
-@pytest_asyncio.fixture(params=["mysql", "mongo"])
-async def bench(request: pytest.FixtureRequest, database: Database, documents: Documents) -> Bench:
+@pytest.fixture(params=["mysql", "mongo"])
+def view_name(request: pytest.FixtureRequest) -> str:
+    """Which view."""
+    name: str = request.param
+    return name
+
+
+@pytest_asyncio.fixture
+async def bench(view_name: str, database: Database, documents: Documents) -> Bench:
     """An empty view, ready."""
-    bench = relational(database) if request.param == "mysql" else document(documents)
+    bench = relational(database) if view_name == "mysql" else document(documents)
     await bench.view.prepare()
     return bench
+
+
+@pytest.fixture
+def drifts(view_name: str, database: Database, documents: Documents) -> Drifts:
+    """The records of that view, and ways to hurt them."""
+    return drifting.relational(database) if view_name == "mysql" else drifting.document(documents)

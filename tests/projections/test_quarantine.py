@@ -13,8 +13,8 @@ from events.batch import Append
 from events.catalogue import Recorded, UserUpdated
 from events.errors import DamagedEvent
 from events.user import Update
-from projections.document.client import Documents
-from projections.document.view import DocumentView
+from projections.document.client import Document, Documents
+from projections.document.view import DocumentView, Place
 from projections.errors import CheckpointMoved, NotQuarantined, QuarantineFull, RefusedValue
 from projections.quarantine import Quarantined
 from projections.reports import State
@@ -318,11 +318,11 @@ async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_rele
     released: list[Recorded] = []
     read = view._read
 
-    async def release_first(user_ids: set[UUID]) -> dict[UUID, dict[str, object]]:
+    async def release_first(place: Place, user_ids: set[UUID]) -> dict[UUID, Document]:
         if not released:
             released.extend(events)
             await DocumentView(documents).release(bob, log.store.read_user)
-        return await read(user_ids)
+        return await read(place, user_ids)
 
     view._read = release_first  # type: ignore[method-assign]
     with pytest.raises(CheckpointMoved):

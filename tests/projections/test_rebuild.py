@@ -1,22 +1,41 @@
 """A rebuild makes the same view again, while the old one serves and the projector goes on."""
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
-from events.user import Update
-from projections.errors import RebuildRunning
-from projections.rebuild import rebuild
+from events.user import Delete, Update
+from projections.errors import NothingKept, OutOfStep, RebuildDiffers, RebuildRunning
+from projections.rebuild import Rebuilder
 from projections.status import read_status
 from projections.turns import turn
 from tests.log import NOBODY, Log, eventually
 from tests.projections.test_projector import projector, running
 from tests.projections.test_view_contract import folded, some_history
-from tests.projections.views import Bench
+from tests.projections.views import Bench, living
+
+PLENTY = 2**28
 
 
-def silently(done: int, total: int) -> None:
+def silently(what: str, unit: str, done: int, total: int) -> None:
     """No progress is shown."""
+
+
+def rebuilder(bench: Bench, log: Log, memory_bytes: int = PLENTY) -> Rebuilder:
+    """What works on the copies of the view."""
+    return Rebuilder(bench.copies, log.store, log.database, log.vault, memory_bytes)
+
+
+async def rebuild(bench: Bench, log: Log, memory_bytes: int = PLENTY) -> int:
+    """Rebuild the view."""
+    return await rebuilder(bench, log, memory_bytes).rebuild(silently)
+
+
+async def same(bench: Bench, log: Log) -> bool:
+    """Whether the view holds what the log adds up to."""
+    return bool(await bench.users() == folded(await log.all()))
 
 
 async def test_a_dropped_view_comes_back_from_the_log_as_it_was(bench: Bench, log: Log) -> None:
@@ -26,20 +45,39 @@ async def test_a_dropped_view_comes_back_from_the_log_as_it_was(bench: Bench, lo
     before = await bench.users()
     await bench.drop()
 
-    assert await rebuild(bench.view, log.store, log.database, silently) == len(events)
+    assert await rebuild(bench, log) == len(events)
 
     assert await bench.users() == before == folded(events)
     assert await bench.view.checkpoint() == len(events)
 
 
-async def test_a_rebuild_mends_whatever_was_done_to_the_view(bench: Bench, log: Log) -> None:
-    """What is in the live view does not matter: the new one is made from the log alone."""
+@pytest.mark.parametrize("memory_bytes", [PLENTY, 8_000, 1])
+async def test_a_rebuild_mends_whatever_was_done_to_the_view(bench: Bench, log: Log, memory_bytes: int) -> None:
+    """What is in the live view does not matter, nor in how many parts the users are folded; later events go on it."""
     events = await some_history(log, 2)
     await bench.view.apply(events[:15], after=0)
 
-    await rebuild(bench.view, log.store, log.database, silently)
+    await rebuild(bench, log, memory_bytes)
 
-    assert await bench.users() == folded(events)
+    assert await same(bench, log)
+    await log.register("later")
+    await bench.view.apply((await log.all())[len(events) :], after=len(events))
+    assert await same(bench, log)
+
+
+async def test_a_view_that_was_rebuilt_is_in_every_field_what_a_projector_makes(bench: Bench, log: Log) -> None:
+    """Also in those that only a search looks at: the history, the words, the tokens."""
+    busy = (await log.register("busy")).user_id
+    for number in range(25):
+        await log.commands.change(busy, Update(name=f"Busy {number}", attributes={"words": [f"a{number} b"]}), NOBODY)
+    events = await some_history(log, 3)
+    await bench.view.apply(events, after=0)
+    ids = {recorded.stream_id for recorded in events}
+    before = await living(bench.records, ids)
+
+    await rebuild(bench, log)
+
+    assert await living(bench.records, ids) == before
 
 
 async def test_a_rebuild_while_the_projector_and_writers_run_loses_nothing(bench: Bench, log: Log) -> None:
@@ -50,10 +88,12 @@ async def test_a_rebuild_while_the_projector_and_writers_run_loses_nothing(bench
         async def write() -> None:
             for number, user_id in enumerate(ids * 3):
                 await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+            for user_id in ids[:5]:
+                await log.commands.change(user_id, Delete(), NOBODY)
 
         writing = asyncio.create_task(write())
-        for _ in range(3):
-            await rebuild(bench.view, log.store, log.database, silently)
+        for memory_bytes in (PLENTY, 10_000, PLENTY):
+            await rebuild(bench, log, memory_bytes)
         await writing
 
         async def caught_up() -> bool:
@@ -61,37 +101,270 @@ async def test_a_rebuild_while_the_projector_and_writers_run_loses_nothing(bench
 
         await eventually(caught_up)
 
-    assert await bench.users() == folded(await log.all())
+    assert await same(bench, log)
 
 
-async def test_an_interrupted_rebuild_leaves_the_live_view_and_the_next_one_succeeds(bench: Bench, log: Log) -> None:
-    """Half a replacement is never served, and is no obstacle."""
+async def nothing_runs(log: Log) -> bool:
+    """Whether MySQL works on no statement: what was cancelled may be at work there for some milliseconds more."""
+    others = "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Query' AND id <> CONNECTION_ID()"
+    return await log.database.fetch_one(others + " AND db = DATABASE()") == (0,)
+
+
+async def test_an_interrupted_rebuild_leaves_the_live_view_and_is_gone_on_with(bench: Bench, log: Log) -> None:
+    """Cancelled again and again at any moment, what was filled is kept, and in the end the view is right."""
     events = await some_history(log, 3)
     await bench.view.apply(events, after=0)
-    replacement = bench.view.beside()
-    await replacement.prepare()
-    await replacement.apply(events[:7], after=0)
+    before = await bench.users()
+    for step in range(1, 40):
+        work = asyncio.create_task(rebuild(bench, log, 4_000))
+        await asyncio.wait({work}, timeout=0.004 * step)
+        if work.done():
+            await work
+            break
+        assert await bench.users() == before
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await eventually(lambda: nothing_runs(log))
 
-    assert await bench.users() == folded(events)
-    await rebuild(bench.view, log.store, log.database, silently)
-    assert await bench.users() == folded(events)
+    await rebuild(bench, log)
+
+    assert await same(bench, log)
 
 
-async def test_a_second_rebuild_of_the_same_view_is_refused(bench: Bench, log: Log) -> None:
-    """One at a time, told by name."""
+async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process was killed after it had written users and before it had said so: they are written again."""
+    events = await some_history(log, 4)
+    await bench.view.apply(events, after=0)
+    monkeypatch.setattr("projections.filling.PAGE_USERS", 3)
+    pages = 0
+
+    def stop(what: str, unit: str, done: int, total: int) -> None:
+        nonlocal pages
+        pages += what == "writing"
+        if pages == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await rebuilder(bench, log).rebuild(stop)
+    copy = await bench.copies.beside()
+    filling = await copy.filling()
+    assert filling is not None
+    assert filling.following is not None
+    assert filling.following.int > 0
+
+    await bench.plant(filling.following)
+    await bench.plant(max(recorded.stream_id for recorded in events))
+    await log.register("later")
+    told: list[tuple[str, int, int]] = []
+    await rebuilder(bench, log).rebuild(lambda what, unit, done, total: told.append((what, done, total)))
+
+    assert await same(bench, log)
+    written = [total for what, _, total in told if what == "writing"]
+    assert 0 < written[0] < len({recorded.stream_id for recorded in events})
+
+
+async def test_a_second_rebuild_of_the_same_view_is_refused(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process works on the copies at a time, told by name."""
+    monkeypatch.setattr("projections.rebuild.TURN_SECONDS", 0.05)
     async with turn(log.database, f"rebuild.{bench.view.name}", wait_seconds=0) as session:
         assert session is not None
 
-        with pytest.raises(RebuildRunning, match=bench.view.name):
-            await rebuild(bench.view, log.store, log.database, silently)
+        for work in (
+            rebuild(bench, log),
+            rebuilder(bench, log).roll_back(silently),
+            rebuilder(bench, log).finish(),
+            rebuilder(bench, log).look_back("users_at_1", 1, silently),
+            rebuilder(bench, log).drop("users_at_1"),
+        ):
+            with pytest.raises(RebuildRunning, match=bench.view.name):
+                await work
 
 
 async def test_progress_is_seen_while_a_rebuild_runs_and_not_after_it(bench: Bench, log: Log) -> None:
-    """The status has a share between 0 and 1 meanwhile."""
+    """Each step is told to its end, and the status has no share afterwards."""
     await some_history(log, 4)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
 
-    await rebuild(bench.view, log.store, log.database, lambda done, total: seen.append((done, total)))
+    await rebuilder(bench, log).rebuild(lambda what, unit, done, total: seen.append((what, done, total)))
 
-    assert seen[-1][0] == seen[-1][1] == await log.store.head()
+    ends = {what: (done, total) for what, done, total in seen}
+    assert {"folding", "writing", "comparing"} <= ends.keys()
+    assert all(done == total for what, (done, total) in ends.items() if what in ("folding", "writing"))
     assert all(status.rebuild_progress is None for status in await read_status(log.database))
+
+
+class Meddling:
+    """Copies of which the one that a rebuild has filled is changed by hand before it is compared."""
+
+    def __init__(self, bench: Bench, log: Log) -> None:
+        self.bench = bench
+        self.log = log
+
+    async def __call__(self, name: str) -> None:
+        """Change the name of every user in a table or collection."""
+        if self.bench.view.name == "mysql_users":
+            await self.log.database.execute(f"UPDATE {name} SET name = 'Somebody Else'")
+        else:
+            await self.bench.view._documents[name].update_many({}, {"$set": {"name": "Somebody Else"}})  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("memory_bytes", [PLENTY, 8_000])
+async def test_a_copy_that_differs_from_the_log_does_not_take_the_live_ones_place(
+    bench: Bench, log: Log, memory_bytes: int
+) -> None:
+    """Compared in every user; the live view stays, the copy is removed, and the next rebuild succeeds."""
+    events = await some_history(log, 6)
+    await bench.view.apply(events, after=0)
+    before, names = await bench.users(), await bench.names()
+    meddle = Meddling(bench, log)
+    work = rebuilder(bench, log, memory_bytes)
+    catch_up = Rebuilder._catch_up
+
+    async def meddled(self: Rebuilder, copy, report) -> int:  # type: ignore[no-untyped-def]
+        position = await catch_up(self, copy, report)
+        [made] = [name for name in await bench.names() - names if name.count("_") == 1]
+        await meddle(made)
+        return position
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rebuilder, "_catch_up", meddled)
+        with pytest.raises(RebuildDiffers, match="name differs"):
+            await work.rebuild(silently)
+
+    assert await bench.users() == before
+    assert await bench.names() == names
+    await work.rebuild(silently)
+    assert await same(bench, log)
+
+
+async def test_the_former_view_catches_up_and_takes_the_live_ones_place(bench: Bench, log: Log) -> None:
+    """Back and forth: whichever is live holds all that the log does at the swap."""
+    events = await some_history(log, 7)
+    await bench.view.apply(events, after=0)
+    await rebuild(bench, log)
+    for number in range(3):
+        user = (await log.register(f"later{number}")).user_id
+        await bench.view.apply((await log.all())[-1:], after=await bench.view.checkpoint())
+        await log.commands.change(user, Update(name=f"Later {number}"), NOBODY)
+
+        assert await rebuilder(bench, log).roll_back(silently) == await log.store.head()
+
+        assert await bench.view.checkpoint() == await log.store.head()
+        assert await same(bench, log)
+
+
+async def test_finishing_removes_all_that_is_beside_the_live_view(bench: Bench, log: Log) -> None:
+    """The former view and an unfinished copy; afterwards there is nothing to go back to."""
+    events = await some_history(log, 8)
+    await bench.view.apply(events, after=0)
+    names = len(await bench.names())
+    await rebuild(bench, log)
+    await (await bench.copies.beside()).begin(3)
+    assert len(await bench.names()) > names
+
+    await rebuilder(bench, log).finish()
+
+    assert len(await bench.names()) == names
+    assert await same(bench, log)
+    with pytest.raises(NothingKept):
+        await rebuilder(bench, log).roll_back(silently)
+
+
+async def test_one_former_view_is_kept_and_no_more(bench: Bench, log: Log) -> None:
+    """However many rebuilds there are, and whatever was left by those that were interrupted."""
+    await bench.view.apply(await some_history(log, 9), after=0)
+    await rebuild(bench, log)
+    names = len(await bench.names())
+
+    for _ in range(3):
+        await rebuild(bench, log)
+
+        assert len(await bench.names()) == names
+
+
+async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Bench, log: Log) -> None:
+    """Former, half-made and past: when the projector has come to the deletion, no copy holds the user."""
+    gone = (await log.register("needleuser")).user_id
+    await log.register("stays")
+    async with running(projector(bench.view, log)):
+
+        async def caught_up() -> bool:
+            return await bench.view.checkpoint() == await log.store.head()
+
+        await eventually(caught_up)
+        await rebuild(bench, log)
+        await rebuilder(bench, log).look_back("users_at_1", 1, silently)
+        work = replace(rebuilder(bench, log))
+
+        def stop(what: str, unit: str, done: int, total: int) -> None:
+            if what == "building indexes":
+                raise InterruptedError
+
+        with suppress(InterruptedError):
+            await work.rebuild(stop)
+        assert len(await bench.needles("needleuser")) == 4
+
+        await log.commands.change(gone, Delete(), NOBODY)
+        await eventually(caught_up)
+
+        assert await bench.needles("needleuser") == set()
+        await rebuilder(bench, log).roll_back(silently)
+        await work.rebuild(silently)
+        await eventually(caught_up)
+        assert await bench.needles("needleuser") == set()
+        assert await same(bench, log)
+
+
+async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: Bench, log: Log) -> None:
+    """The copy is filled with what was folded before the deletion; the projector has passed over it already."""
+    gone = (await log.register("needleuser")).user_id
+    await log.register("stays")
+    async with running(projector(bench.view, log)):
+
+        async def caught_up() -> bool:
+            return await bench.view.checkpoint() == await log.store.head()
+
+        await eventually(caught_up)
+        folded_to = asyncio.Event()
+        deleted = asyncio.Event()
+        fill = type(await bench.copies.beside()).fill
+
+        async def late(self, users, progress):  # type: ignore[no-untyped-def]
+            folded_to.set()
+            await deleted.wait()
+            await fill(self, users, progress)
+            raise InterruptedError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(await bench.copies.beside()), "fill", late)
+            work = asyncio.create_task(rebuild(bench, log))
+            await folded_to.wait()
+            await log.commands.change(gone, Delete(), NOBODY)
+            await eventually(caught_up)
+            deleted.set()
+            with pytest.raises(InterruptedError):
+                await work
+
+        assert await bench.needles("stays") != {"users"}
+        assert await bench.needles("needleuser") == set()
+        await rebuild(bench, log)
+        assert await same(bench, log)
+
+
+async def test_a_lost_event_of_a_user_is_found_by_a_rebuild(bench: Bench, log: Log) -> None:
+    """Whoever takes an event out of the log and closes the hole: the user's versions show it."""
+    user_id = (await log.register("alice")).user_id
+    await log.commands.change(user_id, Update(name="Al"), NOBODY)
+    await log.commands.change(user_id, Update(name="Ali"), NOBODY)
+    for trigger in ("events_refuse_delete", "events_refuse_update"):
+        await log.database.execute(f"DROP TRIGGER {trigger}")
+    await log.database.execute("DELETE FROM events WHERE position = 2")
+    await log.database.execute("UPDATE events SET position = 2 WHERE position = 3")
+    await log.database.execute("UPDATE log_head SET position = 2")
+
+    with pytest.raises(OutOfStep, match="expected version 2, found 3"):
+        await rebuild(bench, log)

@@ -1,17 +1,22 @@
 """The two views behind one face, for the tests that both must pass."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
 from events.database import Database
 from events.user import User
+from projections.comparison import Record, Records
 from projections.document.client import Documents
+from projections.document.copies import DocumentCopies
+from projections.document.directory import Directory
 from projections.document.documents import user_of as user_of_document
-from projections.document.view import DocumentView
+from projections.document.records import DocumentRecords
+from projections.relational.copies import RelationalCopies
+from projections.relational.records import RelationalRecords
 from projections.relational.rows import COLUMNS, user_of
-from projections.relational.view import RelationalView
-from projections.view import Rebuildable
+from projections.verification import Verifiable
+from projections.view import Copies, View
 
 Users = dict[UUID, User]
 
@@ -20,13 +25,22 @@ Users = dict[UUID, User]
 class Bench:
     """One view, and ways to look at it and to hurt it that go past its own code."""
 
-    view: Rebuildable
+    view: View
+    records: Verifiable
+    """What the view holds."""
+    copies: Copies
     users: Callable[[], Awaitable[Users]]
     drop: Callable[[], Awaitable[object]]
     lose: Callable[[UUID], Awaitable[object]]
     """Remove one user's row or document, as by hand."""
     refuse: Callable[[bool], Awaitable[object]]
     """Make the database refuse every write of users, or take them again."""
+    names: Callable[[], Awaitable[set[str]]]
+    """The tables or collections that are there and belong to the view."""
+    plant: Callable[[UUID], Awaitable[object]]
+    """Put somebody who is not in the log into the copy that a rebuild fills."""
+    needles: Callable[[str], Awaitable[set[str]]]
+    """Those in which a text occurs, in whatever field."""
 
 
 def relational(database: Database) -> Bench:
@@ -48,23 +62,57 @@ def relational(database: Database) -> Bench:
         else:
             await database.execute("DROP TRIGGER refuse")
 
-    return Bench(RelationalView(database), users, drop, lose, refuse)
+    async def names() -> set[str]:
+        return {name for (name,) in await database.fetch_all("SHOW TABLES LIKE 'users%'")}
+
+    async def needles(text: str) -> set[str]:
+        return {name for name in await names() if text in str(await database.fetch_all(f"SELECT * FROM {name}"))}
+
+    async def plant(user_id: UUID) -> None:
+        values = ", ".join(["%s"] * 10)
+        row = (user_id.bytes, "planted", "e", "n", "CUSTOMER", "{}", 1, 1, "2026-01-01", "2026-01-01")
+        await database.execute(f"INSERT INTO users_rebuild VALUES ({values})", row)
+
+    copies = RelationalCopies(database)
+    return Bench(copies.live, RelationalRecords(database), copies, users, drop, lose, refuse, names, plant, needles)
 
 
 def document(documents: Documents) -> Bench:
     """The MongoDB view."""
+    directory = Directory(documents)
 
     async def users() -> Users:
-        found = documents["users"].find({"deleted": {"$ne": True}})
+        found = documents[(await directory.read()).live].find({"deleted": {"$ne": True}})
         return {user.id: user for user in [user_of_document(document) async for document in found]}
 
     async def drop() -> None:
-        await documents["users"].drop()
+        await documents[(await directory.read()).live].drop()
 
     async def lose(user_id: UUID) -> None:
-        await documents["users"].delete_one({"_id": user_id})
+        await documents[(await directory.read()).live].delete_one({"_id": user_id})
 
     async def refuse(everything: bool) -> None:
-        await documents.command("collMod", "users", validator={"no": "such"} if everything else {})
+        await documents.command(
+            "collMod", (await directory.read()).live, validator={"no": "such"} if everything else {}
+        )
 
-    return Bench(DocumentView(documents), users, drop, lose, refuse)
+    async def names() -> set[str]:
+        return {name for name in await documents.list_collection_names() if name.startswith("users")}
+
+    async def needles(text: str) -> set[str]:
+        return {name for name in await names() if text in str(await documents[name].find().to_list())}
+
+    async def plant(user_id: UUID) -> None:
+        beside = (await directory.read()).beside
+        assert beside is not None
+        await documents[beside].insert_one({"_id": user_id, "username": "planted", "version": 1})
+
+    copies = DocumentCopies(documents)
+    records = DocumentRecords(copies.live)
+    return Bench(copies.live, records, copies, users, drop, lose, refuse, names, plant, needles)
+
+
+async def living(records: Records, user_ids: Collection[UUID]) -> dict[UUID, Record]:
+    """The records of users, but for tombstones."""
+    found = (await records.glimpse(user_ids)).records if user_ids else {}
+    return {user_id: record for user_id, record in found.items() if not record.get("deleted")}

@@ -31,9 +31,11 @@ VAULT = Vault(MASTER_KEY, secrets.token_bytes)
 async def looking(urls: tuple[str, str]) -> AsyncIterator["Look"]:
     """Look at the log and both views past the program."""
     database, mongo = Database.at(Address.parse(urls[0]), size=4), MongoClient(urls[1])
-    yield Look(database, mongo)
-    await database.close()
-    mongo.close()
+    try:
+        yield Look(database, mongo)
+    finally:
+        await database.close()
+        mongo.close()
 
 
 class Look:

@@ -1,0 +1,159 @@
+"""Make a long history at the speed of bulk writing: a log like one that grew over years, in every byte.
+
+Events are sealed, chained and numbered as the appender does it, and `rollcall verify --log` passes. Claims are not
+taken: nothing that is measured here asks for them.
+"""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from events import rows
+from events.catalogue import (
+    Event,
+    Origin,
+    PasswordChanged,
+    Role,
+    RoleChanged,
+    UserDeleted,
+    UserRegistered,
+    UserUpdated,
+    encode,
+)
+from events.chain import START, Link, StoredRow, next_hash
+from events.database import Database
+from events.ids import uuid7
+from events.vault import UserKey, Vault, place_of
+
+STATEMENT_EVENTS: Final = 2_000
+FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Somebody:
+    """A user of the history."""
+
+    id: UUID
+    key: UserKey
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Statement:
+    """What one transaction writes."""
+
+    links: list[Link] = field(default_factory=list)
+    born: list[Somebody] = field(default_factory=list)
+    gone: list[Somebody] = field(default_factory=list)
+
+
+class History:
+    """So many events on so many users: registrations spread evenly, in between changes of whoever is there."""
+
+    def __init__(self, vault: Vault, events: int, users: int, seed: int = 1) -> None:
+        self._vault = vault
+        self._events = events
+        self._users = users
+        self._chance = random.Random(seed)
+        self._living: list[Somebody] = []
+        self._registered = 0
+        self._mark = START
+
+    async def write(self, database: Database) -> None:
+        """Fill the empty log. The next statement is made while MySQL works on the one before."""
+        async with database.connection() as connection:
+            for statement in self._statements():
+                await connection.execute("BEGIN")
+                writing = asyncio.create_task(connection.execute(rows.insert_events(statement.links)))
+                await writing
+                if statement.born:
+                    keys = [(one.id, one.key.wrapped, one.key.master_key_id) for one in statement.born]
+                    await connection.execute(rows.keep_keys(keys))
+                if statement.gone:
+                    await connection.execute(rows.destroy_keys([one.id for one in statement.gone]))
+                await connection.execute(rows.move_head(self._mark))
+                await connection.execute("COMMIT")
+
+    def _statements(self) -> Iterator[Statement]:
+        for start in range(0, self._events, STATEMENT_EVENTS):
+            statement = Statement()
+            for _ in range(min(STATEMENT_EVENTS, self._events - start)):
+                self._happen(statement)
+            yield statement
+
+    def _happen(self, statement: Statement) -> None:
+        due = self._registered * self._events <= self._mark.position * self._users
+        if due and self._registered < self._users:
+            somebody = self._newcomer()
+            statement.born.append(somebody)
+            event: Event = self._registration()
+        else:
+            place = self._chance.randrange(len(self._living))
+            somebody, event = self._living[place], self._change()
+            if isinstance(event, UserDeleted):
+                self._living[place] = self._living[-1]
+                self._living.pop()
+                statement.gone.append(somebody)
+        self._record(statement, somebody, event)
+
+    def _newcomer(self) -> Somebody:
+        milliseconds = int(self._now().timestamp() * 1000)
+        user_id = uuid7(milliseconds, self._chance.getrandbits(74))
+        somebody = Somebody(user_id, self._vault.new_key(user_id))
+        self._living.append(somebody)
+        self._registered += 1
+        return somebody
+
+    def _now(self) -> datetime:
+        return FIRST + timedelta(seconds=7 * self._mark.position, microseconds=self._mark.position % 1_000_000)
+
+    def _registration(self) -> UserRegistered:
+        number = self._registered
+        attributes = {"address": "9286 Bethany Glens, Vasqueztown", "accounts": [number] * 6, "note": "x" * 160}
+        return UserRegistered(
+            username=f"user{number}",
+            email=f"user{number}@example.com",
+            name=f"User {number}",
+            role=Role.CUSTOMER,
+            attributes=attributes,
+        )
+
+    def _change(self) -> Event:
+        number = self._mark.position
+        kind = self._chance.random()
+        if kind < 0.005 and len(self._living) > 1:
+            return UserDeleted()
+        if kind < 0.03:
+            return RoleChanged(self._chance.choice(list(Role)))
+        if kind < 0.13:
+            return PasswordChanged(f"$argon2id$v=19$m=65536,t=3,p=4${number:022}${number:043}")
+        if kind < 0.5:
+            return UserUpdated(name=f"Name {number}", email=f"mail{number}@example.com")
+        return UserUpdated(attributes={"address": f"{number} Bethany Glens, Vasqueztown", "seen": number})
+
+    def _record(self, statement: Statement, somebody: Somebody, event: Event) -> None:
+        somebody.version += 1
+        origin = Origin(actor=somebody.id, correlation=UUID(int=self._mark.position))
+        stored, personal = encode(event, origin), None
+        if stored.personal is not None:
+            place = place_of(somebody.id, somebody.version, stored.type)
+            personal = somebody.key.seal(stored.personal, place, secrets.token_bytes(12))
+        row = StoredRow(
+            self._mark.position + 1,
+            somebody.id.bytes,
+            somebody.version,
+            UUID(int=self._chance.getrandbits(128)).bytes,
+            stored.type,
+            stored.data,
+            personal,
+            stored.metadata,
+            self._now(),
+        )
+        link = Link(row, next_hash(self._mark.hash, row))
+        self._mark = link.mark
+        statement.links.append(link)

@@ -1,0 +1,56 @@
+"""One rebuild of the history that `benchmarks/rebuild.py` has made: prints its seconds, and its most memory in MB."""
+
+import asyncio
+import gc
+import json
+import logging
+import secrets
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks.rebuild import MASTER_KEY, SCHEMA
+from events.database import Address, Database
+from events.store import EventStore
+from events.vault import Vault
+from projections.document.client import MongoClient
+from projections.document.copies import DocumentCopies
+from projections.rebuild import Rebuilder
+from projections.relational.copies import RelationalCopies
+from projections.view import Copies
+from rollcall.rebuilding import THRESHOLDS
+
+MEMORY_BYTES: Final = 256 * 1024 * 1024
+"""The default of ROLLCALL_REBUILD_MEMORY."""
+
+
+async def rebuilt(view: str, mysql_url: str, mongo_url: str) -> float:
+    """Seconds that a rebuild takes, with its comparison and its swap."""
+    database = Database.at(replace(Address.parse(mysql_url), database=SCHEMA), size=5)
+    mongo = MongoClient(mongo_url)
+    vault = Vault(MASTER_KEY, secrets.token_bytes)
+    copies: Copies = RelationalCopies(database) if view == "mysql" else DocumentCopies(mongo.documents)
+    try:
+        await copies.live.prepare()
+        rebuilder = Rebuilder(copies, EventStore(database, vault), database, vault, MEMORY_BYTES)
+        begun = time.perf_counter()
+        await rebuilder.rebuild(lambda *_: None)
+        return time.perf_counter() - begun
+    finally:
+        mongo.close()
+        await database.close()
+
+
+def most_megabytes() -> float:
+    """The most memory that this process has had. Not getrusage: its figure begins with that of who started it."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    gc.set_threshold(*THRESHOLDS)
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)
+    taken = asyncio.run(rebuilt(sys.argv[1], *json.load(sys.stdin)))
+    print(json.dumps([taken, most_megabytes()]))

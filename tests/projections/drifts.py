@@ -1,0 +1,92 @@
+"""Ways to hurt a view that go past the program's own code, and its records, behind one face for both views."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from events.database import Database
+from projections.document.client import Documents
+from projections.document.records import DocumentRecords
+from projections.document.view import DocumentView
+from projections.relational.records import RelationalRecords
+from projections.verification import Verifiable
+
+STRANGER = UUID("00000000-0000-7000-8000-000000000001")
+"""Nobody's id, less than any that is given out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drifts:
+    """A view's records, and how to put them out of order."""
+
+    records: Verifiable
+    remove: Callable[[UUID], Awaitable[object]]
+    copy: Callable[[UUID, UUID], Awaitable[object]]
+    """Make a row with the second id like that of the first."""
+    set: Callable[..., Awaitable[object]]
+    """Set fields of a user, which both views call by the same name."""
+    set_attribute: Callable[[UUID, str, object], Awaitable[object]]
+    drop_index: Callable[[str], Awaitable[object]]
+    change_index: Callable[[str], Awaitable[object]]
+    """Make the index of that name one on another field."""
+
+
+def relational(database: Database) -> Drifts:
+    """Of the MySQL view."""
+
+    async def remove(user_id: UUID) -> None:
+        await database.execute("DELETE FROM users WHERE id = %s", (user_id.bytes,))
+
+    async def copy(user_id: UUID, other: UUID) -> None:
+        columns = "username, email, name, role, attributes, version, position, created_at, updated_at"
+        sql = f"INSERT INTO users (id, {columns}) SELECT %s, {columns} FROM users WHERE id = %s"
+        await database.execute(sql, (other.bytes, user_id.bytes))
+
+    async def set_(user_id: UUID, **fields: object) -> None:
+        assignments = ", ".join(f"{field} = %s" for field in fields)
+        changed = await database.execute(
+            f"UPDATE users SET {assignments} WHERE id = %s", [*fields.values(), user_id.bytes]
+        )
+        assert changed == 1
+
+    async def set_attribute(user_id: UUID, name: str, value: object) -> None:
+        sql = "UPDATE users SET attributes = JSON_SET(attributes, %s, CAST(%s AS JSON)) WHERE id = %s"
+        assert await database.execute(sql, (f"$.{name}", json.dumps(value), user_id.bytes)) == 1
+
+    async def drop_index(name: str) -> None:
+        await database.execute(f"ALTER TABLE users DROP KEY {name}")
+
+    async def change_index(name: str) -> None:
+        await drop_index(name)
+        await database.execute(f"ALTER TABLE users ADD KEY {name} (position)")
+
+    return Drifts(RelationalRecords(database), remove, copy, set_, set_attribute, drop_index, change_index)
+
+
+def document(documents: Documents) -> Drifts:
+    """Of the MongoDB view."""
+    users = documents["users"]  # it is the live one until the first rebuild
+
+    async def remove(user_id: UUID) -> None:
+        await users.delete_one({"_id": user_id})
+
+    async def copy(user_id: UUID, other: UUID) -> None:
+        found = await users.find_one({"_id": user_id})
+        assert found
+        await users.insert_one({**found, "_id": other})
+
+    async def set_(user_id: UUID, **fields: object) -> None:
+        changed = await users.update_one({"_id": user_id}, {"$set": fields})
+        assert changed.modified_count == 1
+
+    async def set_attribute(user_id: UUID, name: str, value: object) -> None:
+        await set_(user_id, **{f"attributes.{name}": value})
+
+    async def change_index(name: str) -> None:
+        await users.drop_index(name)
+        await users.create_index([("position", 1)], name=name)
+
+    return Drifts(
+        DocumentRecords(DocumentView(documents)), remove, copy, set_, set_attribute, users.drop_index, change_index
+    )

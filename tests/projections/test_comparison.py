@@ -1,0 +1,262 @@
+"""A view compared with the log: every difference is found, and nothing that merely moves is taken for one."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection
+from uuid import UUID
+
+import pytest
+
+from events.catalogue import JSON
+from events.sweep import EVERYBODY
+from events.user import Delete, Update
+from projections.comparison import Difference, Glimpse, Kind, Records, compare, examine, same
+from projections.document.client import Documents
+from projections.document.records import DocumentRecords
+from projections.document.view import DocumentView
+from projections.past import Past, past_of
+from tests.log import NOBODY, Log
+from tests.projections.drifts import STRANGER, Drifts
+from tests.projections.test_past import PLENTY, silently
+from tests.projections.test_projector import projector, running
+from tests.projections.test_view_contract import some_history
+from tests.projections.views import Bench
+from tests.projections.views import document as document_bench
+
+
+async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PLENTY) -> list[Difference]:
+    """The differences of all users, part by part."""
+    return [
+        difference
+        async for past in past_of(EVERYBODY, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
+        async for differences in compare(records, past, past.users, log.store)
+        for difference in differences
+    ]
+
+
+@pytest.mark.parametrize("page", [1, 3, 500])
+@pytest.mark.parametrize("limit_bytes", [PLENTY, 8_000])
+async def test_a_view_that_a_projector_made_is_what_the_log_says(
+    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch, page: int, limit_bytes: int
+) -> None:
+    """As of where the view is and as of earlier positions, in parts and pages of any size: nothing differs."""
+    monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
+    monkeypatch.setattr("projections.comparison.SUSPECTS", page)
+    events = await some_history(log, 1)
+    await bench.view.apply(events[:40], after=0)
+
+    for up_to in (0, 1, 25, 40):
+        assert await compared(drifts.records, log, up_to, limit_bytes) == []
+
+
+@pytest.mark.parametrize("page", [1, 500])
+async def test_what_is_missing_extra_changed_or_stale_is_found(
+    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Each with the user's id, the field and both values, whatever the size of the pages, and nothing else."""
+    monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
+    monkeypatch.setattr("projections.comparison.SUSPECTS", page)
+    ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(6)]
+    for user_id in ids:
+        await log.commands.change(user_id, Update(name="Changed"), NOBODY)
+    await bench.view.apply(await log.all(), after=0)
+
+    await drifts.remove(ids[1])
+    await drifts.copy(ids[0], STRANGER)
+    await drifts.set(ids[2], email="other@example.com", version=7)
+    await drifts.set(ids[4], version=1)
+
+    found = await compared(drifts.records, log, 12)
+    assert [(one.user_id, one.kind, one.field, one.expected, one.found) for one in found] == [
+        (STRANGER, Kind.EXTRA, None, None, None),
+        (ids[1], Kind.MISSING, None, None, None),
+        (ids[2], Kind.CHANGED, "email", "user2@example.com", "other@example.com"),
+        (ids[2], Kind.CHANGED, "version", 2, 7),
+        (ids[4], Kind.CHANGED, "version", 2, 1),
+    ]
+    assert {one.view for one in found} == {bench.view.name}
+
+
+async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
+    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users come, change and go; compared over and over as of where the view was, no user is called different."""
+    monkeypatch.setattr("projections.comparison.PAGE_USERS", 7)
+    monkeypatch.setattr("projections.comparison.SUSPECTS", 5)
+    await bench.view.prepare()
+    stopped, rounds = False, 0
+
+    async def write(seed: int) -> None:
+        chance, ids, number = random.Random(seed), list[UUID](), 0
+        while not stopped:
+            number += 1
+            if len(ids) < 5 or chance.random() < 0.2:
+                ids.append((await log.register(f"user{seed}n{number}", attributes={"n": number})).user_id)
+            elif chance.random() < 0.2:
+                await log.commands.change(ids.pop(chance.randrange(len(ids))), Delete(), NOBODY)
+            else:
+                await log.commands.change(chance.choice(ids), Update(name=f"Name {number}"), NOBODY)
+
+    async with running(projector(bench.view, log)):
+        writing = [asyncio.create_task(write(seed)) for seed in range(8)]
+        try:
+            while rounds < 5 or await log.store.head() < 400:
+                found = await compared(drifts.records, log, await bench.view.checkpoint(), limit_bytes=100_000)
+                assert found == []
+                rounds += 1
+        finally:
+            stopped = True
+            await asyncio.gather(*writing)
+
+
+async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """What the log has beyond the checkpoint is no difference; whoever is deleted there is judged once the view is."""
+    alice, bob, carol = [(await log.register(name)).user_id for name in ("alice", "bob", "carol")]
+    await bench.view.apply(await log.all(), after=0)
+    await log.commands.change(alice, Update(name="Later"), NOBODY)
+    await log.commands.change(bob, Delete(), NOBODY)
+    late = (await log.register("late")).user_id
+
+    assert await examine(drifts.records, log.store, [alice, bob, carol, late]) == []
+
+    await bench.view.apply((await log.all())[3:], after=3)
+    await drifts.copy(carol, STRANGER)
+    assert await examine(drifts.records, log.store, [alice, bob, carol, late]) == []
+
+
+class Moving:
+    """Records of a view that moves on just before they are looked at a second time."""
+
+    def __init__(self, records: Records, move: Callable[[], Awaitable[None]]) -> None:
+        self.name, self.happenings = records.name, records.happenings
+        self.expected, self.page = records.expected, records.page
+        self._records = records
+        self._move = move
+
+    async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
+        await self._move()
+        return await self._records.glimpse(user_ids)
+
+
+async def test_an_event_that_comes_between_the_two_looks_is_no_difference(
+    bench: Bench, drifts: Drifts, log: Log
+) -> None:
+    """Appended and applied after the first look: the stream is read after the record and has it."""
+    alice = (await log.register("alice")).user_id
+    await bench.view.apply(await log.all(), after=0)
+
+    async def move() -> None:
+        before = await log.store.head()
+        await log.commands.change(alice, Update(name=f"Name {before}"), NOBODY)
+        await bench.view.apply((await log.all())[before:], after=before)
+
+    for _ in range(3):
+        assert await examine(Moving(drifts.records, move), log.store, [alice]) == []
+
+
+async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_difference(
+    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document is read after the checkpoint, so that it is not behind it."""
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
+    await bench.view.prepare()
+    alice = (await log.register("alice")).user_id
+    await bench.view.apply(await log.all(), after=0)
+    await log.commands.change(alice, Update(name="Other"), NOBODY)
+    checkpoint, events = DocumentView.checkpoint, await log.all()
+
+    async def moved_meanwhile(self: DocumentView) -> int:
+        if len(events) > 1:
+            await bench.view.apply([events.pop()], after=1)
+        return await checkpoint(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DocumentView, "checkpoint", moved_meanwhile)
+        assert await examine(records, log.store, [alice]) == []
+    assert await bench.view.checkpoint() == 2
+
+
+async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_one(
+    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint of the old one and the documents of one that is behind it: nothing follows from such a pair."""
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
+    await bench.view.prepare()
+    alice = (await log.register("alice")).user_id
+    await log.commands.change(alice, Update(name="Other"), NOBODY)
+    events = await log.all()
+    await bench.view.apply(events, after=0)
+    copy, past = await bench.copies.beside(), Past(log.database, log.vault, limit_bytes=PLENTY)
+    await past.advance(1)
+    await copy.begin(1)
+    await copy.fill(past, silently)
+    await copy.complete()
+    copies = [bench.copies]
+    checkpoint = DocumentView.checkpoint
+
+    async def swapped_afterwards(self: DocumentView) -> int:
+        found = await checkpoint(self)
+        while copies:
+            await copies.pop().promote()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DocumentView, "checkpoint", swapped_afterwards)
+        assert await examine(records, log.store, [alice]) == []
+    assert await bench.view.checkpoint() == 1
+
+
+async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """A row where there must be none, or a document where there must be a tombstone."""
+    gone, stays = [(await log.register(name)).user_id for name in ("gone", "stays")]
+    await log.commands.change(gone, Delete(), NOBODY)
+    await bench.view.apply(await log.all(), after=0)
+
+    await drifts.remove(gone)
+    await drifts.copy(stays, gone)
+
+    found = await compared(drifts.records, log, 3)
+    assert {one.user_id for one in found} == {gone}
+    if bench.view.name == "mysql_users":
+        assert [one.kind for one in found] == [Kind.EXTRA]
+    else:
+        assert {"deleted", "username", "history"} <= {one.field for one in found}
+
+
+async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(log: Log, documents: Documents) -> None:
+    """What only the MongoDB view has; of a history the first entry that differs is shown."""
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
+    await bench.view.prepare()
+    ids = [(await log.register(f"user{n}", attributes={"town": "Paris"})).user_id for n in range(4)]
+    await log.commands.change(ids[0], Update(name="Other"), NOBODY)
+    await log.commands.change(ids[3], Delete(), NOBODY)
+    await bench.view.apply(await log.all(), after=0)
+    users = documents["users"]
+
+    await users.update_one({"_id": ids[0]}, {"$set": {"history.1.type": "RoleChanged"}})
+    await users.update_one({"_id": ids[1]}, {"$set": {"words": []}, "$unset": {"tokens": 1}})
+    await users.update_one({"_id": ids[2]}, {"$set": {"attributes.town": "Rome", "more": 1}})
+    await users.update_one({"_id": ids[3]}, {"$set": {"email": "gone@example.com"}})
+
+    found = await compared(records, log, 6)
+    assert [(one.user_id, one.kind, one.field) for one in found] == [
+        (ids[0], Kind.CHANGED, "history[1]"),
+        (ids[1], Kind.CHANGED, "words"),
+        (ids[1], Kind.CHANGED, "tokens"),
+        (ids[2], Kind.CHANGED, "attributes"),
+        (ids[2], Kind.CHANGED, "more"),
+        (ids[3], Kind.CHANGED, "email"),
+    ]
+    await users.delete_one({"_id": ids[3]})
+    assert await examine(records, log.store, [ids[3]]) == []
+    assert (found[0].expected["type"], found[0].found["type"]) == ("UserUpdated", "RoleChanged")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (1, 1.0), (0, False), ([1], [1.0]), ({"a": 1}, {"a": True}), (None, 0), ("1", 1)]
+)
+def test_values_that_python_takes_for_equal_are_not_the_same_json(one: JSON, other: JSON) -> None:
+    """A number that became a truth value has changed."""
+    assert same(one, one)
+    assert not same(one, other)
+    assert not same(other, one)

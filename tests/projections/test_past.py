@@ -1,0 +1,133 @@
+"""The past of all users, part by part: what the log adds up to at any position, in memory that is bounded."""
+
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from events.catalogue import Recorded
+from events.errors import PositionGap
+from events.sweep import EVERYBODY, UserRange
+from events.user import Delete, Update, User, evolve
+from projections.folding import HISTORY_EVENTS, Happening, Held
+from projections.past import PAGE_EVENTS, Past, PastUser, past_of
+from tests.log import NOBODY, Log
+from tests.projections.test_view_contract import some_history
+
+PLENTY = 2**30
+
+
+def silently(events: int) -> None:
+    """No progress is shown."""
+
+
+def plainly(events: Sequence[Recorded]) -> dict[UUID, PastUser]:
+    """What events add up to, with nothing but `evolve`."""
+    streams: dict[UUID, list[Recorded]] = {}
+    for recorded in events:
+        streams.setdefault(recorded.stream_id, []).append(recorded)
+    return {user_id: _plain_user(stream) for user_id, stream in sorted(streams.items())}
+
+
+def _plain_user(stream: list[Recorded]) -> PastUser:
+    user: User | None = None
+    for recorded in stream:
+        user = evolve(user, recorded)
+    happenings = tuple(map(Happening.of, stream[-HISTORY_EVENTS:])) if user else ()
+    return PastUser(stream[0].stream_id, Held(stream[-1].version, user), stream[-1].position, happenings)
+
+
+async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange, list[PastUser]]]:
+    """Each part of the past: whose it is, and the users."""
+    return [
+        (past.users, list(past))
+        async for past in past_of(EVERYBODY, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
+    ]
+
+
+@pytest.mark.parametrize("limit_bytes", [PLENTY, 8_000, 1])
+async def test_the_past_is_what_the_log_adds_up_to_however_little_memory_there_is(log: Log, limit_bytes: int) -> None:
+    """At several positions, with deleted users, and divided into one part, some, or one for each user."""
+    events = await some_history(log, 1)
+    for up_to in (0, 1, 7, 20, len(events)):
+        found = await parts(log, up_to, limit_bytes)
+
+        expected = plainly(events[:up_to])
+        assert [user for _, users in found for user in users] == list(expected.values())
+        assert (len(found) > 1) == (limit_bytes != PLENTY and up_to >= (2 if limit_bytes == 1 else 20))
+
+
+async def test_the_parts_are_all_users_and_none_twice(log: Log) -> None:
+    """One part begins where the one before it ends; the first and the last are open."""
+    events = await some_history(log, 2)
+
+    ranges = [users for users, _ in await parts(log, len(events), 8_000)]
+
+    assert ranges[0].lower == EVERYBODY.lower
+    assert ranges[-1].upper is None
+    assert [one.upper for one in ranges[:-1]] == [one.lower for one in ranges[1:]]
+
+
+async def test_no_part_keeps_more_than_the_limit(log: Log) -> None:
+    """What is kept is let go as soon as it is too much, also when it grows by changes alone."""
+    ids = [(await log.register(f"user{n}")).user_id for n in range(10)]
+    for user_id in ids * 2:
+        await log.commands.change(user_id, Update(attributes={f"note{random.randrange(10**9)}": "x" * 2_000}), NOBODY)
+    head = await log.store.head()
+
+    async for past in past_of(EVERYBODY, log.database, log.vault, head, limit_bytes=20_000, progress=silently):
+        assert past._size == sum(len(packed) for packed in past._packed.values()) + 480 * len(past)
+        assert past._size <= 20_000
+
+
+async def test_a_past_that_is_advanced_is_the_past_of_then(log: Log) -> None:
+    """Folding on from a position is the same as folding from the start."""
+    events = await some_history(log, 3)
+    past = Past(log.database, log.vault, limit_bytes=PLENTY)
+
+    for up_to in (5, 6, 30, len(events)):
+        await past.advance(up_to)
+
+        assert list(past) == list(plainly(events[:up_to]).values())
+
+
+async def test_a_user_who_is_deleted_is_forgotten_also_in_the_past(log: Log) -> None:
+    """Before the deletion the user was there; nobody can tell any more who it was."""
+    gone = (await log.register("gone")).user_id
+    await log.register("stays")
+    await log.commands.change(gone, Delete(), NOBODY)
+    past = Past(log.database, log.vault, limit_bytes=PLENTY)
+
+    await past.advance(2)
+
+    assert past.get(gone) == PastUser(gone, Held(1, None), 1, ())
+    assert [one.held.user.username for one in past if one.held.user] == ["stays"]
+
+
+@pytest.mark.parametrize("limit_bytes", [PLENTY, 1])
+@pytest.mark.parametrize("lost", [1, 5, 12])
+async def test_a_hole_in_the_log_is_found_whoevers_event_it_was(
+    log: Log, monkeypatch: pytest.MonkeyPatch, limit_bytes: int, lost: int
+) -> None:
+    """The first, one in the middle and the last: also by a part that has no users there."""
+    monkeypatch.setattr("projections.past.PAGE_EVENTS", 2)
+    for number in range(12):
+        await log.register(f"user{number}")
+    await log.database.execute("DROP TRIGGER events_refuse_delete")
+    await log.database.execute("DELETE FROM events WHERE position = %s", (lost,))
+
+    with pytest.raises(PositionGap, match=f"expected position {lost}, found {lost + 1}"):
+        await parts(log, 12, limit_bytes)
+
+
+async def test_pages_join_without_a_seam(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the log is cut into pages, users come out the same."""
+    events = await some_history(log, 4)
+    assert len(events) < PAGE_EVENTS
+    for size in (1, 3, 7):
+        monkeypatch.setattr("projections.past.PAGE_EVENTS", size)
+
+        found = await parts(log, len(events), 8_000)
+
+        assert [user for _, users in found for user in users] == list(plainly(events).values())

@@ -1,0 +1,327 @@
+"""Views verified and repaired: each kind of drift, planted past the program's own code, is found, told and mended."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import pytest
+
+from events.user import Delete, Update
+from projections.comparison import Difference, Kind
+from projections.document.client import Documents
+from projections.document.records import DocumentRecords
+from projections.document.view import DocumentView, Place
+from projections.repair import Repair
+from projections.verification import LogAccess, Tally, Verifiable, Verification, is_chosen, near_one_another
+from tests.log import NOBODY, Log, eventually
+from tests.projections.drifts import STRANGER, Drifts
+from tests.projections.test_past import PLENTY
+from tests.projections.test_projector import projector, running
+from tests.projections.views import Bench
+from tests.projections.views import document as document_bench
+
+USERS = 6
+
+
+def no_stage(title: str, unit: str) -> Callable[[int, int], None]:
+    """Progress is not shown."""
+    return lambda done, total: None
+
+
+class Run:
+    """A verification, and what it has told."""
+
+    def __init__(self, log: Log, *views: Verifiable, repair: bool = False) -> None:
+        self.told: list[Difference] = []
+        access = LogAccess(log.store, log.database, log.vault)
+        self.verification = Verification(
+            access, views, self.told.append, no_stage, Repair(log.store) if repair else None
+        )
+
+    async def everybody(self, limit_bytes: int = PLENTY) -> list[Difference]:
+        """What differs, of all users."""
+        await self.verification.everybody(limit_bytes)
+        return self.told
+
+    @property
+    def tally(self) -> Tally:
+        """Of the one view."""
+        [tally] = self.verification.tallies.values()
+        return tally
+
+
+async def filled(bench: Bench, log: Log) -> list[UUID]:
+    """Six users with two events each, then the last one is deleted; all of it is in the view."""
+    ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(USERS)]
+    for user_id in ids:
+        await log.commands.change(user_id, Update(name="Changed", attributes={"more": "words"}), NOBODY)
+    await log.commands.change(ids[-1], Delete(), NOBODY)
+    await bench.view.apply(await log.all(), after=0)
+    return ids
+
+
+Plant = Callable[[Drifts, list[UUID]], Awaitable[object]]
+
+DRIFTS: dict[str, tuple[Plant, set[tuple[Kind, int | None, str | None]]]] = {
+    "a missing row": (lambda drifts, ids: drifts.remove(ids[1]), {(Kind.MISSING, 1, None)}),
+    "an extra row": (lambda drifts, ids: drifts.copy(ids[1], STRANGER), {(Kind.EXTRA, None, None)}),
+    "a changed field": (
+        lambda drifts, ids: drifts.set(ids[2], email="other@example.com"),
+        {(Kind.CHANGED, 2, "email")},
+    ),
+    "changed attributes": (
+        lambda drifts, ids: drifts.set_attribute(ids[2], "n", True),
+        {(Kind.CHANGED, 2, "attributes")},
+    ),
+    "a stale version": (lambda drifts, ids: drifts.set(ids[3], version=1), {(Kind.CHANGED, 3, "version")}),
+    "a version of the future": (lambda drifts, ids: drifts.set(ids[3], version=9), {(Kind.CHANGED, 3, "version")}),
+    "a missing index": (lambda drifts, ids: drifts.drop_index("by_email"), {(Kind.INDEX, None, "by_email")}),
+    "another index": (lambda drifts, ids: drifts.change_index("by_email"), {(Kind.INDEX, None, "by_email")}),
+}
+
+
+@pytest.mark.parametrize("limit_bytes", [PLENTY, 1])
+@pytest.mark.parametrize("drift", DRIFTS)
+async def test_each_drift_is_found_told_mended_and_found_clean_afterwards(
+    bench: Bench, drifts: Drifts, log: Log, drift: str, limit_bytes: int
+) -> None:
+    """With all users in memory at once, and with a part for each."""
+    ids = await filled(bench, log)
+    plant, expected = DRIFTS[drift]
+    before = await bench.users()
+    await plant(drifts, ids)
+
+    told = await Run(log, drifts.records).everybody(limit_bytes)
+    assert {(one.kind, ids.index(one.user_id) if one.user_id in ids else None, one.field) for one in told} == expected
+    assert await Run(log, drifts.records).everybody(limit_bytes) == told
+
+    repairing = Run(log, drifts.records, repair=True)
+    assert await repairing.everybody(limit_bytes) == told
+    assert (repairing.tally.differences, repairing.tally.left) == (len(told), 0)
+    clean = Run(log, drifts.records)
+    assert await clean.everybody(limit_bytes) == []
+    assert clean.tally.looked_at == USERS
+    assert await bench.users() == before
+    assert await bench.view.checkpoint() == 2 * USERS + 1
+
+
+async def test_a_deleted_user_that_came_back_is_removed_again(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """In MySQL the row goes; in MongoDB the tombstone is back."""
+    ids = await filled(bench, log)
+    await drifts.remove(ids[-1])
+    await drifts.copy(ids[0], ids[-1])
+    assert ids[-1] in await bench.users()
+
+    told = await Run(log, drifts.records, repair=True).everybody()
+
+    assert {one.user_id for one in told} == {ids[-1]}
+    assert await Run(log, drifts.records).everybody() == []
+    assert set(await bench.users()) == set(ids[:-1])
+
+
+async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touched(
+    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More users than are looked at together."""
+    monkeypatch.setattr("projections.comparison.SUSPECTS", 7)
+    monkeypatch.setattr("projections.comparison.PAGE_USERS", 10)
+    ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(60)]
+    await bench.view.apply(await log.all(), after=0)
+    before = await bench.users()
+    for number, user_id in enumerate(ids):
+        if number % 3 == 0:
+            await drifts.remove(user_id)
+        elif number % 3 == 1:
+            await drifts.set(user_id, name="Broken")
+
+    repairing = Run(log, drifts.records, repair=True)
+    told = await repairing.everybody()
+
+    assert [one.user_id for one in told] == [user_id for number, user_id in enumerate(ids) if number % 3 < 2]
+    assert (repairing.tally.differing_users, repairing.tally.left) == (40, 0)
+    assert await bench.users() == before
+
+
+async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(log: Log, documents: Documents) -> None:
+    """Ids of every type that sorts before or after UUIDs, and UUIDs of another form."""
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
+    await bench.view.prepare()
+    await filled(bench, log)
+    await documents["users"].insert_many([{"_id": 1}, {"_id": "x"}, {"_id": b"0123456789abcdef"}, {"version": 1}])
+
+    told = await Run(log, records, repair=True).everybody()
+
+    assert [one.kind for one in told] == [Kind.STRANGER] * 4
+    assert await Run(log, records).everybody() == []
+
+
+async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """Neither can be mended user by user."""
+    await filled(bench, log)
+    await log.database.execute("UPDATE log_head SET position = 7")
+    repairing = Run(log, drifts.records, repair=True)
+    [told] = [one for one in await repairing.everybody() if one.kind is Kind.CHECKPOINT]
+    assert (told.expected, told.found, repairing.tally.left > 0) == (7, 13, True)
+
+    await bench.drop()
+    assert [one.kind for one in await Run(log, drifts.records).everybody()] == [Kind.VIEW]
+
+
+async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """The same ones whenever it is asked, extra ones among them; and it says how many."""
+    ids = [(await log.register(f"user{n}")).user_id for n in range(100)]
+    await bench.view.apply(await log.all(), after=0)
+    chosen = [user_id for user_id in ids if is_chosen(user_id, 7, 0.2)]
+    assert 8 <= len(chosen) <= 34
+    for user_id in ids:
+        await drifts.set(user_id, name="Broken")
+    extra = next(user_id for n in range(100) if is_chosen(user_id := UUID(int=STRANGER.int + n), 7, 0.2))
+    await drifts.copy(ids[0], extra)
+
+    for _ in range(2):
+        run = Run(log, drifts.records)
+        await run.verification.sample(0.2, 7)
+        assert {one.user_id for one in run.told} == {*chosen, extra}
+        assert run.tally.looked_at == len(chosen) + 1
+    other = Run(log, drifts.records)
+    await other.verification.sample(0.2, 8)
+    assert {one.user_id for one in other.told} != {*chosen, extra}
+
+
+async def test_one_user_is_verified_and_mended_by_itself(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """Others that differ are neither told nor touched."""
+    ids = await filled(bench, log)
+    for user_id in ids[:2]:
+        await drifts.set(user_id, name="Broken")
+
+    run = Run(log, drifts.records, repair=True)
+    await run.verification.user(ids[1])
+
+    assert [(one.user_id, one.field) for one in run.told] == [(ids[1], "name")]
+    assert (run.tally.looked_at, run.tally.left) == (1, 0)
+    names = {user.id: user.name for user in (await bench.users()).values()}
+    assert (names[ids[0]], names[ids[1]]) == ("Broken", "Changed")
+
+
+async def test_repairs_while_writers_and_the_projector_are_at_work_leave_the_view_right(
+    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users who are changed all the while are broken and mended, over and over; no projector stops for it."""
+    monkeypatch.setattr("projections.comparison.SUSPECTS", 5)
+    await bench.view.prepare()
+    ids = [(await log.register(f"user{n}")).user_id for n in range(20)]
+    stopped, chance = False, random.Random(1)
+
+    async def write(seed: int) -> None:
+        number = 0
+        while not stopped:
+            number += 1
+            await log.commands.change(ids[(seed + number) % 20], Update(name=f"Name {seed} {number}"), NOBODY)
+
+    async def followed() -> bool:
+        return await bench.view.checkpoint() == 20
+
+    async with running(projector(bench.view, log)) as task:
+        await eventually(followed)
+        writing = [asyncio.create_task(write(seed)) for seed in range(4)]
+        try:
+            while await log.store.head() < 300:
+                await drifts.set(chance.choice(ids), email=f"broken{chance.random()}@example.com")
+                await Run(log, drifts.records, repair=True).everybody()
+        finally:
+            stopped = True
+            await asyncio.gather(*writing)
+        assert not task.done()
+        await Run(log, drifts.records, repair=True).everybody()
+        assert await Run(log, drifts.records).everybody() == []
+
+
+async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
+    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document moves between being read and being replaced: the guard fails, and the next attempt is right."""
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
+    await bench.view.prepare()
+    alice = (await log.register("alice")).user_id
+    await bench.view.apply(await log.all(), after=0)
+    await documents["users"].update_one({"_id": alice}, {"$set": {"email": "broken@example.com"}})
+    write = DocumentRecords._write
+
+    async def moved_before(self: DocumentRecords, writes: list[object]) -> None:
+        if await log.store.head() == 1:
+            await log.commands.change(alice, Update(name="Later"), NOBODY)
+            await bench.view.apply((await log.all())[1:], after=1)
+        await write(self, writes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DocumentRecords, "_write", moved_before)
+    await records.mend([alice], log.store)
+    assert (await bench.users())[alice].version == 2
+    run = Run(log, records, repair=True)
+    await run.verification.user(alice)
+
+    assert run.tally.left == 0
+    user = (await bench.users())[alice]
+    assert (user.name, user.email, user.version) == ("Later", "alice@example.com", 2)
+
+
+async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
+    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The projector holds the broken document while it is mended, and writes what it makes of it: mended again."""
+    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
+    await bench.view.prepare()
+    alice = (await log.register("alice")).user_id
+    await bench.view.apply(await log.all(), after=0)
+    await documents["users"].update_one({"_id": alice}, {"$set": {"email": "broken@example.com"}})
+    await log.commands.change(alice, Update(name="Later"), NOBODY)
+    has_read, go_on, read = asyncio.Event(), asyncio.Event(), DocumentView._read
+
+    async def slow_read(self: DocumentView, place: Place, user_ids: set[UUID]) -> object:
+        found = await read(self, place, user_ids)
+        has_read.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(DocumentView, "_read", slow_read)
+    applying = asyncio.create_task(bench.view.apply((await log.all())[1:], after=1))
+    await has_read.wait()
+    asyncio.get_running_loop().call_later(0.3, go_on.set)
+    run = Run(log, records, repair=True)
+    await run.verification.user(alice)
+    await applying
+
+    user = (await bench.users())[alice]
+    assert (user.name, user.email, user.version, run.tally.left) == ("Later", "alice@example.com", 2, 0)
+
+
+async def test_a_repair_in_mysql_keeps_the_projector_out_until_it_is_done(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint's row is locked before the streams are read: what was folded is not overtaken."""
+    from projections.relational.records import RelationalRecords  # noqa: PLC0415
+    from projections.relational.view import RelationalView  # noqa: PLC0415
+
+    view, records = RelationalView(log.database), RelationalRecords(log.database)
+    await view.prepare()
+    alice = (await log.register("alice")).user_id
+    await view.apply(await log.all(), after=0)
+    await log.commands.change(alice, Update(name="Later"), NOBODY)
+    events, put, applying = await log.all(), RelationalRecords._put, list[asyncio.Task[None]]()
+
+    async def put_late(self: RelationalRecords, *arguments: object) -> None:
+        applying.append(asyncio.create_task(view.apply(events[1:], after=1)))
+        await asyncio.wait(applying, timeout=0.3)
+        await put(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RelationalRecords, "_put", put_late)
+    await records.mend([alice], log.store)
+    await asyncio.gather(*applying)
+
+    assert (await log.database.fetch_one("SELECT name, version FROM users")) == ("Later", 2)
+
+
+def test_views_that_are_near_one_another_share_a_fold() -> None:
+    """A view that is far behind gets its own."""
+    assert near_one_another({"a": 0, "b": 10_000}) == [{"a", "b"}]
+    assert near_one_another({"a": 10_001, "b": 0}) == [{"b"}, {"a"}]

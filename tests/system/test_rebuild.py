@@ -1,0 +1,179 @@
+"""Rebuilds of a running installation, through the doors that operators and clients have."""
+
+import asyncio
+import itertools
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from benchmarks.history import History
+from events.migrations import migrate
+from projections.document.copies import DocumentCopies
+from projections.relational.copies import RelationalCopies
+from projections.view import Copies
+from tests.log import eventually
+from tests.projections.views import document, relational
+from tests.system.installation import Installation, own_servers
+from tests.system.test_faults import VAULT, Look, both_views_are, live, looking, user_file
+
+READERS = 64
+USERS = 600
+LIST = "{ users(first: 20) { totalCount edges { node { username email } } } }"
+USER = "query($id: ID!) { user(id: $id) { id username email } }"
+SEARCH = "query($t: String!) { searchUsers(text: $t) { totalCount edges { node { username email } } } }"
+
+
+@dataclass
+class Reader:
+    """Asks one thing after the other and keeps what was wrong with the answers."""
+
+    installation: Installation
+    client: aiohttp.ClientSession
+    ids: dict[str, str]
+    """Ids of users, by username; they do not change."""
+    chance: random.Random
+    answers: int = 0
+    wrong: list[object] = field(default_factory=list)
+
+    async def read(self, ended: asyncio.Event) -> None:
+        """Until it has ended."""
+        questions = itertools.cycle([self._list, self._user, self._search])
+        for _ in range(self.chance.randrange(3)):
+            next(questions)
+        while not ended.is_set():
+            await next(questions)()
+            self.answers += 1
+
+    async def _list(self) -> None:
+        data = await self._ask(LIST)
+        self._expect(data, lambda: data["users"]["totalCount"] == USERS + 1)
+        self._expect(data, lambda: len(data["users"]["edges"]) == 20)
+
+    async def _user(self) -> None:
+        username = self.chance.choice(list(self.ids))
+        data = await self._ask(USER, id=self.ids[username])
+        self._expect(data, lambda: data["user"] == {**data["user"], "id": self.ids[username], "username": username})
+
+    async def _search(self) -> None:
+        username = self.chance.choice(list(self.ids))
+        data = await self._ask(SEARCH, t=username)
+        self._expect(data, lambda: data["searchUsers"]["totalCount"] == 1)
+        self._expect(data, lambda: data["searchUsers"]["edges"][0]["node"]["username"] == username)
+
+    def _expect(self, data: Any, holds: Callable[[], bool]) -> None:
+        try:
+            right = holds()
+        except (KeyError, TypeError, IndexError):
+            right = False
+        if not right:
+            self.wrong.append(data)
+
+    async def _ask(self, query: str, **variables: object) -> Any:
+        body = {"query": query, "variables": variables}
+        try:
+            async with self.client.post(f"{self.installation.url}/graphql", json=body) as answer:
+                answered = await answer.json()
+        except aiohttp.ClientError as error:
+            self.wrong.append(repr(error))
+            return None
+        if "errors" in answered:
+            self.wrong.append(answered["errors"])
+        return answered.get("data")
+
+
+async def test_readers_notice_nothing_of_rebuilds_and_their_swaps(urls: tuple[str, str], tmp_path: Path) -> None:
+    """64 readers of lists, users and searches, while both views are rebuilt, rolled back and rid of the former ones.
+
+    Users change meanwhile, so that there is something to catch up with.
+    """
+    user_file(tmp_path / "users.json", USERS)
+    installation = own_servers(tmp_path, *urls)
+    async with installation.running("dev") as dev, looking(urls) as look:
+        await dev.line("ready")
+        assert (await installation.run("import", "users.json")).code == 0
+        await eventually(lambda: live(installation), within=60)
+        token = await installation.sign_in("admin", "correct horse battery")
+        ids = {
+            user.username: str(user.id) for user in (await look.log()).values() if user.username.startswith("customer")
+        }
+        ended = asyncio.Event()
+        async with aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=READERS)
+        ) as client:
+            readers = [Reader(installation, client, ids, random.Random(number)) for number in range(READERS)]
+            reading = [asyncio.create_task(reader.read(ended)) for reader in readers]
+            changing = asyncio.create_task(change(installation, token, list(ids.values()), ended))
+            done = [
+                await installation.run("rebuild", "all", *options)
+                for options in ((), ("--rollback",), (), ("--finish",))
+            ]
+            ended.set()
+            await asyncio.gather(*reading, changing)
+
+        assert [(one.code, one.err[-300:]) for one in done if one.code] == []
+        assert [reader.wrong[:3] for reader in readers if reader.wrong] == []
+        assert all(reader.answers >= 5 for reader in readers)
+        await eventually(lambda: live(installation), within=60)
+        assert await both_views_are(look, await look.log())
+
+
+async def change(installation: Installation, token: str, ids: list[str], ended: asyncio.Event) -> None:
+    """Change names, one after the other."""
+    for number in itertools.count():
+        if ended.is_set():
+            return
+        await installation.ask(
+            "mutation($id: ID!, $n: String!) { updateUser(input: {id: $id, name: $n}) { errors { code } } }",
+            token,
+            id=ids[number % len(ids)],
+            n=f"Renamed {number}",
+        )
+
+
+async def begun(urls: tuple[str, str], view: str) -> bool:
+    """Whether some users of the copy that is being made are there for good, and not all are."""
+    async with looking(urls) as look:
+        copy = await copies_of(look, view).beside()
+        filling = await copy.filling()
+        return filling is not None and filling.following is not None and filling.following.int > 0
+
+
+def copies_of(look: Look, view: str) -> Copies:
+    """The copies of a view."""
+    copies: dict[str, Copies] = {
+        "mysql": RelationalCopies(look.database),
+        "mongo": DocumentCopies(look.mongo.documents),
+    }
+    return copies[view]
+
+
+@pytest.mark.parametrize("view", ["mysql", "mongo"])
+async def test_a_rebuild_that_was_killed_is_gone_on_with(urls: tuple[str, str], tmp_path: Path, view: str) -> None:
+    """`kill -9` while the copy is filled: the live view is as it was, and another rebuild needs not begin anew."""
+    installation = own_servers(tmp_path, *urls)
+    installation = replace(installation, variables={**installation.variables, "ROLLCALL_REBUILD_MEMORY": "1"})
+    async with looking(urls) as look:
+        await migrate(look.database, "events", "projections")
+        await History(VAULT, events=9_000, users=3_000).write(look.database)
+        assert (await installation.run("verify", "--log")).code == 0
+        await copies_of(look, view).live.prepare()
+        async with installation.running("rebuild", view) as rebuilding:
+            await eventually(lambda: begun(urls, view))
+            await rebuilding.stop(signal.SIGKILL)
+        assert await begun(urls, view)
+        assert await copies_of(look, view).live.checkpoint() == 0
+
+        again = await installation.run("rebuild", view)
+
+        assert again.code == 0, again.err
+        expected = await look.log()
+        assert len(expected) > 2_900
+        bench = relational(look.database) if view == "mysql" else document(look.mongo.documents)
+        same = await bench.users() == expected  # pytest would compare thousands of users for minutes
+        assert same

@@ -1,0 +1,163 @@
+"""`rollcall verify` as a process of its own: what it prints, and what its exit code says."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from typer.testing import CliRunner
+
+from events.database import Database
+from projections.document.client import Documents
+from projections.document.view import DocumentView
+from projections.relational.view import RelationalView
+from rollcall import exits
+from rollcall.cli import app
+from rollcall.embedded import Addresses
+from tests.events.exports import opened
+from tests.log import Log
+from tests.projections import drifts
+from tests.system.installation import Finished, Installation, own_servers
+
+SECRETS = ("ada@example.com", "forged@example.com", "Lovelace", "London", "Forged")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An installation whose views are in step with its log of three users."""
+
+    installation: Installation
+    log: Log
+    ids: list[str]
+    relational: drifts.Drifts
+    document: drifts.Drifts
+
+    async def verify(self, *arguments: str) -> Finished:
+        """Run the command."""
+        return await self.installation.run("verify", *arguments)
+
+
+@pytest_asyncio.fixture
+async def site(database: Database, documents: Documents, addresses: Addresses, tmp_path: Path) -> Site:
+    """Both views follow the log by hand, so that nothing else runs."""
+    log = await opened(database)
+    ids = [
+        (await log.register(name, name="Ada Lovelace", attributes={"town": "London"})).user_id
+        for name in ("ada", "bob", "carol")
+    ]
+    for view in (RelationalView(database), DocumentView(documents)):
+        await view.prepare()
+        await view.apply(await log.all(), after=0)
+    address = database.address
+    mysql_url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
+    mongo_url = addresses.mongo_url.replace("/rollcall?", f"/{documents.name}?")
+    return Site(
+        own_servers(tmp_path, mysql_url, mongo_url),
+        log,
+        list(map(str, ids)),
+        drifts.relational(database),
+        drifts.document(documents),
+    )
+
+
+def lines_of(finished: Finished) -> list[dict[str, Any]]:
+    """The JSON lines of standard output."""
+    return [json.loads(line) for line in finished.out.splitlines()]
+
+
+async def test_drifts_are_told_masked_mended_and_gone(site: Site) -> None:
+    """Exit code 0 when all is well, 1 when something differs, 0 when all of it was mended."""
+    clean = await site.verify()
+    assert clean.code == exits.OK
+    assert clean.out.splitlines() == [
+        f"{view}: 3 users looked at, 0 differences of 0 users; the view is at position 3 of 3"
+        for view in ("mysql_users", "mongo_users")
+    ]
+    for stage in ("folding the log: 3 of 3 events", "comparing mysql_users: 3 of 3 users", "comparing mongo_users"):
+        assert stage in clean.err
+
+    ada, bob, carol = (UUID(one) for one in site.ids)
+    await site.relational.set(ada, email="forged@example.com")
+    await site.relational.drop_index("by_email")
+    await site.document.set(ada, **{"history.0.type": "RoleChanged"})
+    await site.document.set(bob, name="Forged", version=7)
+    await site.document.remove(carol)
+
+    told = await site.verify()
+    assert told.code == exits.NOT_ALL
+    assert told.out.splitlines()[:6] == [
+        'mysql_users: index by_email: expected "email", found nothing',
+        f'mysql_users: user {ada}: email: expected "<15 characters>", found "<18 characters>"',
+        told.out.splitlines()[2],
+        f'mongo_users: user {bob}: name: expected "<12 characters>", found "<6 characters>"',
+        f"mongo_users: user {bob}: version: expected 1, found 7",
+        f"mongo_users: user {carol}: is missing",
+    ]
+    assert told.out.splitlines()[2].startswith(f"mongo_users: user {ada}: history[0]: expected ")
+    assert not any(secret in told.out + told.err for secret in SECRETS)
+
+    shown = await site.verify("mysql", "--show-values", "--json", "--user", site.ids[0])
+    assert shown.code == exits.NOT_ALL
+    assert lines_of(shown)[0] == {
+        "view": "mysql_users",
+        "kind": "changed",
+        "user_id": site.ids[0],
+        "field": "email",
+        "expected": "ada@example.com",
+        "found": "forged@example.com",
+    }
+
+    mended = await site.verify("--repair", "--json")
+    assert mended.code == exits.OK
+    *differences, mysql, mongo = lines_of(mended)
+    assert [(one["view"], one["kind"], one["user_id"]) for one in differences] == [
+        ("mysql_users", "index", None),
+        ("mysql_users", "changed", site.ids[0]),
+        ("mongo_users", "changed", site.ids[0]),
+        ("mongo_users", "changed", site.ids[1]),
+        ("mongo_users", "changed", site.ids[1]),
+        ("mongo_users", "missing", site.ids[2]),
+    ]
+    assert not any(secret in mended.out for secret in SECRETS)
+    assert (mysql["differences"], mysql["left"], mongo["differences"], mongo["left"]) == (2, 0, 4, 0)
+    assert (await site.verify()).out == clean.out
+
+
+async def test_a_sample_says_its_seed_and_how_many_it_has_looked_at(site: Site) -> None:
+    """The whole can be a sample too; a view that is not asked for is not looked at."""
+    finished = await site.verify("mongo", "--sample", "100%", "--seed", "5")
+
+    assert finished.code == exits.OK
+    assert finished.out == (
+        "mongo_users: 3 users looked at (seed 5), 0 differences of 0 users; the view is at position 3 of 3\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sample", "2"], "expected a percentage such as 1%"),
+        (["--sample", "0%"], "expected a percentage such as 1%"),
+        (["--sample", "1%", "--user", "01a2020d-b3d5-7a96-99c5-4a2a4e12f0d1"], "one user is no sample"),
+        (["--expect", "7:00"], "goes with --log"),
+        (["--log", "--repair"], "the log has no views"),
+        (["--log", "mysql"], "the log has no views"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(arguments: list[str], message: str) -> None:
+    """Exit code 2, before settings or servers are looked at."""
+    finished = CliRunner().invoke(app, ["verify", *arguments])
+
+    assert finished.exit_code == exits.BAD_INPUT
+    assert message in finished.stderr
+
+
+async def test_a_user_whom_nobody_knows_is_told(site: Site) -> None:
+    """Exit code 2: most likely the id was mistyped."""
+    finished = await site.verify("--user", "01a2020d-b3d5-7a96-99c5-4a2a4e12f0d1")
+
+    assert finished.code == exits.BAD_INPUT
+    assert "error: neither the log nor a view knows a user 01a2020d-b3d5-7a96-99c5-4a2a4e12f0d1" in finished.err
