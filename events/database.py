@@ -183,7 +183,7 @@ class Database:
         Raises:
             DatabaseUnavailable: none could be had in time, or the session broke.
         """
-        with _translated():
+        with translated():
             driver = await self._acquire()
             connection = Connection(driver)
             try:
@@ -232,7 +232,7 @@ class Database:
     @asynccontextmanager
     async def dedicated(self, *, idle_seconds: int | None = None) -> AsyncIterator[Connection]:
         """A session outside the pool, for what belongs to a session: a named lock. `idle_seconds` is as in `at`."""
-        with _translated():
+        with translated():
             driver = await self._connecting(connect(**_driver_arguments(self.address, idle_seconds)))
             try:
                 yield Connection(driver)
@@ -276,14 +276,18 @@ async def _answered() -> AsyncIterator[None]:
 
 async def _finish(committing: Awaitable[object]) -> None:
     try:
-        with _translated():
+        with translated():
             await committing
     except DatabaseUnavailable as error:
         raise OutcomeUnknown(f"the connection broke during a COMMIT: {error}") from error
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn every way of losing MySQL into `DatabaseUnavailable`, and of being kept out into `DatabaseRefused`.
+
+    A `Database` does so where a session is handed back. Who keeps one, and acts on its loss before, does it there.
+    """
     try:
         yield
     except errors.MySQLError as error:

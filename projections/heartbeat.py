@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from events.database import Connection
+from events.database import Connection, translated
 from projections.errors import TurnLost
 from projections.reports import Report, save_report
 from projections.turns import LEASE_SECONDS
@@ -67,7 +67,8 @@ class Heartbeat:
         sent_at = self._clock()
         try:
             async with asyncio.timeout(LEASE_SECONDS):
-                await save_report(self._session, self._report())
+                with translated():
+                    await save_report(self._session, self._report())
         except TimeoutError:
             raise TurnLost(self._view, LEASE_SECONDS) from None
         self._heard_at = sent_at

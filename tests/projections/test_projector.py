@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from events.catalogue import Recorded
 from events.errors import DatabaseUnavailable, UnreadableEvent
@@ -76,6 +77,28 @@ async def test_a_projector_keeps_its_view_equal_to_the_log(bench: Bench, log: Lo
 
     stopped = await status_of(log, bench.view)
     assert (stopped.state, stopped.died) == (State.STOPPED, False)
+
+
+async def test_a_projector_that_loses_its_session_is_no_fault(bench: Bench, log: Log) -> None:
+    """It waits, takes the turn anew and goes on; nobody is told that something is wrong which waiting does not mend."""
+    name = f"rollcall.{bench.view.name}.{log.database.address.database}"[:64]
+
+    async def live() -> bool:
+        status = await status_of(log, bench.view)
+        return status.state is State.LIVE and status.lag == 0
+
+    with capture_logs() as logged:
+        async with running(projector(bench.view, log)):
+            for number in range(3):
+                await eventually(live)
+                row = await log.database.fetch_one("SELECT IS_USED_LOCK(%s)", (name,))
+                assert row is not None
+                await log.database.execute(f"KILL {int(row[0])}")
+                await log.register(f"user{number}")
+            await eventually(live)
+
+    assert [entry for entry in logged if entry["event"] == "projector.faulted"] == []
+    assert len(await bench.users()) == 3
 
 
 async def test_a_second_projector_stands_by_and_takes_over(bench: Bench, log: Log) -> None:
