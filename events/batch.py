@@ -2,8 +2,7 @@
 
 Pure: the appender sends what is made here, in two packets. The first takes the lock of the head and reads, the second
 writes and commits; what is judged in between is judged on what nobody else can change meanwhile. One packet a
-statement would do the same and cost a round trip each, in which the event loop prepares other appends: measured, half
-the rate at 256 callers.
+statement would do the same and cost a round trip each, in which the event loop prepares other appends first.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -32,8 +32,8 @@ SPECIAL_USE_DOMAIN_NAMES.clear()
 
 USERNAMES = get_profile("UsernameCasePreserved")
 
-# Most values are of these forms, which the libraries return as they are: a test compares. Each is a third of the time
-# that a whole registration takes, so the libraries are asked for the rest only.
+# Most values are of these forms, which the libraries return as they are: a test compares. Asking them took a third
+# of the time of a whole registration, so the libraries are asked for the rest only.
 PLAIN_USERNAME = re.compile(r"[!-~]+")
 PLAIN_EMAIL = re.compile(r"(?=[^@]{1,64}@)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9](-?[a-z0-9]){0,30}\.)+[a-z]{2,24}")
 
