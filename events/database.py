@@ -6,18 +6,18 @@ cancelled, wherever that was; every way of losing the server is one error, `Data
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
 
-from asyncmy import errors
 from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
 from asyncmy.pool import Pool
 
-from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, OutcomeUnknown
+from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
+from events.outages import translated
 
 Row = tuple[Any, ...]
 Arguments = Sequence[object]
@@ -40,14 +40,6 @@ good as lost."""
 
 # Between two statements, in the middle of one, and in the middle of its answer.
 PATIENCE = ", wait_timeout = {seconds}, net_read_timeout = {seconds}, net_write_timeout = {seconds}"
-
-# Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
-# out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
-TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
-
-# Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
-# be made while binary logging is on.
-REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +139,11 @@ class Connection:
         Raises:
             OutcomeUnknown: the connection broke, before the COMMIT or after it.
         """
-        await _finish(self.run([*statements, "COMMIT"]))
+        try:
+            with translated():
+                await self.run([*statements, "COMMIT"])
+        except DatabaseUnavailable as error:
+            raise OutcomeUnknown(f"the connection broke during a COMMIT: {error}") from error
 
     def abandon(self) -> None:
         """Cut the connection; the server rolls back what was open."""
@@ -216,12 +212,12 @@ class Database:
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of one statement's result."""
-        async with self._answering() as connection:
+        async with _answered(), self.connection() as connection:
             return await connection.fetch_all(sql, arguments)
 
     async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
         """The first row of one statement's result, or None."""
-        async with self._answering() as connection:
+        async with _answered(), self.connection() as connection:
             return await connection.fetch_one(sql, arguments)
 
     async def execute(self, sql: str, arguments: Arguments = ()) -> int:
@@ -244,12 +240,6 @@ class Database:
         self._pool.terminate()
         await self._pool.wait_closed()
 
-    @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[Connection]:
-        """A session for a statement that reads, whose answer is not waited for without end."""
-        async with _answered(), self.connection() as connection:
-            yield connection
-
     async def _acquire(self) -> DriverConnection:
         return await self._connecting(self._pool.acquire())
 
@@ -267,43 +257,12 @@ class Database:
 
 @asynccontextmanager
 async def _answered() -> AsyncIterator[None]:
+    """Give an answer up that does not come within `ANSWER_SECONDS`."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             yield
     except TimeoutError as error:
         raise DatabaseUnavailable(f"MySQL has not answered within {ANSWER_SECONDS:g} s") from error
-
-
-async def _finish(committing: Awaitable[object]) -> None:
-    try:
-        with translated():
-            await committing
-    except DatabaseUnavailable as error:
-        raise OutcomeUnknown(f"the connection broke during a COMMIT: {error}") from error
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn every way of losing MySQL into `DatabaseUnavailable`, and of being kept out into `DatabaseRefused`.
-
-    A `Database` does so where a session is handed back. Who keeps one, and acts on its loss before, does it there.
-    """
-    try:
-        yield
-    except errors.MySQLError as error:
-        if _is_outage(error):
-            raise DatabaseUnavailable(f"MySQL: {error}") from error
-        if error.args and error.args[0] in REFUSED:
-            raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
-        raise
-    except (ConnectionError, asyncio.IncompleteReadError) as error:
-        raise DatabaseUnavailable(f"MySQL: {error!r}") from error
-
-
-def _is_outage(error: errors.MySQLError) -> bool:
-    code = error.args[0] if error.args else None
-    client_side = isinstance(code, int) and 2000 <= code < 3000
-    return client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError)
 
 
 def _driver_arguments(address: Address, idle_seconds: int | None) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from graphql import (
     is_list_type,
 )
 
+from graph.connections import LARGEST_PAGE
+
 PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
 """Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""
 DEPTH: Final = 16
@@ -38,7 +40,6 @@ DIRECTIVES: Final = 50
 COST: Final = 20_000
 """Fields of the answer. The largest page of users with all their fields has about 1,400."""
 
-LARGEST_PAGE: Final = 100
 USUAL_LIST: Final = 10
 """Items of a list that has no argument for their number, such as the projections or the roles."""
 COUNTS: Final = ("first", "last", "days")

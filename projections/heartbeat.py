@@ -11,7 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from events.database import Connection, translated
+from events.database import Connection
+from events.outages import translated
 from projections.errors import TurnLost
 from projections.reports import Report, save_report
 from projections.turns import LEASE_SECONDS
