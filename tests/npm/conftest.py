@@ -1,0 +1,6 @@
+"""What the tests of this folder share."""
+
+from tests.graph.conftest import complaints, own_site, shared_site, site
+from tests.npm.node import npm_packages
+
+__all__ = ["complaints", "npm_packages", "own_site", "shared_site", "site"]
