@@ -10,9 +10,10 @@ EVENTS ?= 200000
 run: .venv/installed
 	$(BIN)/rollcall dev
 
-# Two at a time, each with servers of its own: tests wait for disks and other processes for half of their time.
+# Three files at a time, each worker with servers of its own: tests wait for other processes for much of their time.
+# In the order of tests/conftest.py, the longest files first.
 test: .venv/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -21,7 +21,8 @@ import structlog
 from events.errors import DatabaseUnavailable
 from events.ids import uuid_of
 from events.sweep import UserRange
-from projections.comparison import Difference, examine
+from projections.comparison import examine
+from projections.differences import Difference
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.reports import save_audit
 from projections.verification import LogAccess, Verifiable

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from events.store import EventStore
-from projections.comparison import Difference, Records, examine
+from projections.comparison import Records, examine
+from projections.differences import Difference
 
 ATTEMPTS: Final = 5
 PATIENCE_SECONDS: Final = 2.0

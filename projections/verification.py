@@ -21,7 +21,8 @@ from events.ids import uuid_of
 from events.store import EventStore
 from events.sweep import EVERYBODY, UserRange
 from events.vault import Vault
-from projections.comparison import SUSPECTS, Difference, Kind, compare, examine
+from projections.comparison import SUSPECTS, compare, examine
+from projections.differences import Difference, Kind
 from projections.errors import ViewMissing
 from projections.past import Past
 from projections.quarantine import Quarantine

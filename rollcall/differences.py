@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from events.catalogue import JSON
-from projections.comparison import Difference, Kind
+from projections.differences import Difference, Kind
 
 OPEN: Final = frozenset(
     {"role", "version", "position", "created_at", "updated_at", "createdAt", "updatedAt", "deleted"}

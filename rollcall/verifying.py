@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from projections.comparison import Difference
+from projections.differences import Difference
 from projections.repair import Repair
 from projections.verification import Tally, Verification
 from rollcall import exits

@@ -10,7 +10,8 @@ from pymongo.errors import BulkWriteError
 from events.catalogue import JSON
 from events.store import EventStore
 from events.sweep import EVERYBODY, UserRange
-from projections.comparison import Glimpse, Record, due, is_undecided, read_streams
+from projections.comparison import Glimpse, due, is_undecided, read_streams
+from projections.differences import Record
 from projections.document import NAME
 from projections.document.client import Collection, Document, translated
 from projections.document.documents import document_of_past

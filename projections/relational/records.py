@@ -9,7 +9,8 @@ from events.ids import uuid_of
 from events.store import EventStore
 from events.sweep import UserRange
 from events.user import User
-from projections.comparison import Glimpse, Record, due, is_undecided, read_streams
+from projections.comparison import Glimpse, due, is_undecided, read_streams
+from projections.differences import Record
 from projections.errors import ViewMissing
 from projections.past import PastUser
 from projections.quarantine import Quarantine, held_by

@@ -10,7 +10,8 @@ import pytest
 from events.catalogue import JSON
 from events.sweep import EVERYBODY
 from events.user import Delete, Update
-from projections.comparison import Difference, Glimpse, Kind, Records, compare, examine, same
+from projections.comparison import Glimpse, Records, compare, examine
+from projections.differences import Difference, Kind, same
 from projections.document.client import Documents
 from projections.document.records import DocumentRecords
 from projections.document.view import DocumentView

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from events.user import Delete, Update
-from projections.comparison import Difference, Kind
+from projections.differences import Difference, Kind
 from projections.document.client import Documents
 from projections.document.records import DocumentRecords
 from projections.document.view import DocumentView, Place

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from events.database import Database
 from events.user import User
-from projections.comparison import Record, Records
+from projections.comparison import Records
+from projections.differences import Record
 from projections.document.client import Documents
 from projections.document.copies import DocumentCopies
 from projections.document.directory import Directory
