@@ -67,10 +67,14 @@ def now() -> datetime:
 class House:
     """What a process of this installation works with. `prepare_log` must have been run before anything is written."""
 
-    def __init__(self, settings: Settings, keys: Keys, database: Database, mongo: MongoClient) -> None:
+    def __init__(
+        self, settings: Settings, keys: Keys, database: Database, replica: Database, mongo: MongoClient
+    ) -> None:
         self.settings = settings
         self.keys = keys
         self.database = database
+        self.replica = replica
+        """Where queries read the MySQL view: a replica of the database, if there is one; else the same."""
         self.mongo = mongo
         self.vault = Vault(keys.master, secrets.token_bytes, others=keys.other_masters)
         self.metrics = Metrics()
@@ -185,9 +189,9 @@ class House:
             commands=commands,
             store=self.store,
             feed=Feed(self.store, self.poll),
-            positions=ViewPositions.of(self.database, self.mongo.documents),
+            positions=ViewPositions.of(self.replica, self.mongo.documents),
             status=StatusFeed(self.database),
-            relational=RelationalUsers(self.database),
+            relational=RelationalUsers(self.replica),
             documents=DocumentUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, sessions, self.throttle, new_id),
             tokens=tokens,
@@ -252,12 +256,19 @@ async def open_house(
     keys = keys_of(settings)
     async with _addresses(settings, report) as addresses:
         database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
+        replica = _replica(settings) or database
         mongo = MongoClient(addresses.mongo_url)
         try:
-            yield House(settings, keys, database, mongo)
+            yield House(settings, keys, database, replica, mongo)
         finally:
             mongo.close()
-            await database.close()
+            for pool in {replica, database}:
+                await pool.close()
+
+
+def _replica(settings: Settings) -> Database | None:
+    url = settings.mysql_read_url
+    return Database.at(Address.parse(url.get_secret_value()), size=32) if url is not None else None
 
 
 @asynccontextmanager

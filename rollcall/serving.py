@@ -134,4 +134,11 @@ def _checks(house: House, opening: Opening) -> Mapping[str, Check]:
         if opening.services is None:
             raise DatabaseUnavailable("the log's tables are not there yet")
 
-    return {"mysql": lambda: house.database.fetch_one("SELECT 1"), "mongodb": house.mongo.ping, "tables": tables}
+    checks: dict[str, Check] = {
+        "mysql": lambda: house.database.fetch_one("SELECT 1"),
+        "mongodb": house.mongo.ping,
+        "tables": tables,
+    }
+    if house.replica is not house.database:
+        checks["mysql_replica"] = lambda: house.replica.fetch_one("SELECT 1")
+    return checks

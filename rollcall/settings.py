@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     mysql_url: Annotated[SecretStr, AfterValidator(_mysql_url)] | None = Field(
         None, description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of your own server; with it, ROLLCALL_MONGO_URL too."
     )
+    mysql_read_url: Annotated[SecretStr, AfterValidator(_mysql_url)] | None = Field(
+        None, description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of a read replica, from which queries are answered."
+    )
     mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] | None = Field(
         None, description="mongodb://HOST:PORT/DATABASE of your own server; with it, ROLLCALL_MYSQL_URL too."
     )
@@ -127,10 +130,12 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _both_servers_or_none(self) -> Self:
+    def _servers_that_go_together(self) -> Self:
         if (self.mysql_url is None) != (self.mongo_url is None):
             given, lacking = ("MYSQL", "MONGO") if self.mysql_url else ("MONGO", "MYSQL")
             raise ValueError(f"ROLLCALL_{given}_URL is set, so ROLLCALL_{lacking}_URL is needed too")
+        if self.mysql_read_url is not None and self.mysql_url is None:
+            raise ValueError("ROLLCALL_MYSQL_READ_URL is set, so ROLLCALL_MYSQL_URL is needed too: what it replicates")
         return self
 
     @property

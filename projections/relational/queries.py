@@ -18,26 +18,26 @@ class RelationalUsers:
     """The read side of the `users` table."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     async def get(self, user_id: UUID) -> User | None:
         """One user, or None."""
         with missing_is_told():
-            row = await self._database.fetch_one(GET, (user_id.bytes,))
+            row = await self.database.fetch_one(GET, (user_id.bytes,))
         return user_of(row) if row else None
 
     async def count(self, test: Test) -> int:
         """How many users pass the test."""
         where, parameters = condition(test)
         with missing_is_told():
-            row = await self._database.fetch_one(COUNT.format(where=where), parameters)
+            row = await self.database.fetch_one(COUNT.format(where=where), parameters)
         return int(row[0]) if row else 0
 
     async def list(self, test: Test, order: Order, wanted: Slice) -> tuple[list[User], bool]:
         """The users of a slice, in order, and whether there are more beyond it in the direction of the slice."""
         sql, parameters = list_statement(test, order, wanted)
         with missing_is_told():
-            rows = await self._database.fetch_all(sql, parameters)
+            rows = await self.database.fetch_all(sql, parameters)
         users = [user_of(row) for row in rows]
         more, users = len(users) > wanted.count, users[: wanted.count]
         return (users[::-1] if wanted.backward else users), more

@@ -120,15 +120,18 @@ class Installation:
 
     async def ask(self, query: str, token: str | None = None, **variables: object) -> Any:
         """The `data` of an operation that has no errors."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        body = {"query": query, "variables": variables}
-        async with (
-            aiohttp.ClientSession(headers=headers) as client,
-            client.post(f"{self.url}/graphql", json=body) as answer,
-        ):
-            answered = await answer.json()
+        answered = await self.post({"query": query, "variables": variables}, token)
         assert "errors" not in answered, answered
         return answered["data"]
+
+    async def post(self, body: object, token: str | None = None, headers: Mapping[str, str] | None = None) -> Any:
+        """The answer to one request, whatever it is."""
+        bearing = {"Authorization": f"Bearer {token}"} if token else {}
+        async with (
+            aiohttp.ClientSession(headers={**(headers or {}), **bearing}) as client,
+            client.post(f"{self.url}/graphql", json=body) as answer,
+        ):
+            return await answer.json()
 
     async def sign_in(self, login: str, password: str) -> str:
         """An access token."""

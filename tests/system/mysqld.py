@@ -23,6 +23,8 @@ class Mysqld:
     server: MysqlServer
     port: int
     child: Child
+    options: tuple[str, ...] = ()
+    """Beside those that private servers have."""
 
     @property
     def url(self) -> str:
@@ -48,7 +50,7 @@ class Mysqld:
 
     async def start(self) -> None:
         """Another life; waits until it takes work."""
-        self.child = spawn(self.server.command(self.port), self.server.log)
+        self.child = spawn([*self.server.command(self.port), *self.options], self.server.log)
         await self.answers()
 
     async def answers(self) -> None:
@@ -61,10 +63,10 @@ class Mysqld:
         await eventually(untroubled, within=ANSWERS_SECONDS)
 
 
-async def own_mysqld(directory: Path) -> Mysqld:
+async def own_mysqld(directory: Path, *options: str) -> Mysqld:
     """A new one; whoever asks for it must end it."""
     server = await prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
     port = free_port()
-    mysqld = Mysqld(server, port, spawn(server.command(port), server.log))
+    mysqld = Mysqld(server, port, spawn([*server.command(port), *options], server.log), options)
     await mysqld.answers()
     return mysqld

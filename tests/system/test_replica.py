@@ -1,0 +1,171 @@
+"""MySQL in two: queries answered from a replica, and a failover to it under callers.
+
+The replica acknowledges each transaction before its caller is told (semi-synchronous replication), as
+docs/scaling.md asks of whoever fails over by replication.
+"""
+
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from events.database import Address, Database
+from tests.log import eventually, wire
+from tests.system.clients import CLIENTS, Clients, check_log
+from tests.system.installation import Installation, own_servers
+from tests.system.mysqld import Mysqld, own_mysqld
+from tests.system.proxy import proxied
+
+GTID = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
+# Without a limit to its patience, or a replica that is away would turn a promise off in silence.
+SOURCE = (
+    "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
+    "CREATE USER 'rollcall'@'127.0.0.1' IDENTIFIED BY 'secret'",
+    "GRANT ALL ON *.* TO 'rollcall'@'127.0.0.1'",
+)
+PATIENT = (
+    "SET GLOBAL rpl_semi_sync_source_timeout = 3600000",
+    "SET GLOBAL rpl_semi_sync_source_enabled = ON",
+)
+REPLICA = (
+    "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
+    "SET GLOBAL rpl_semi_sync_replica_enabled = ON",
+    "RESET BINARY LOGS AND GTIDS",
+)
+FOLLOW = """
+CHANGE REPLICATION SOURCE TO
+    SOURCE_HOST = '127.0.0.1', SOURCE_PORT = %s, SOURCE_USER = 'rollcall', SOURCE_PASSWORD = 'secret',
+    SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1
+"""
+RECEIVED = "SELECT received_transaction_set FROM performance_schema.replication_connection_status"
+USERNAME = "query($id: ID!) { user(id: $id) { username } }"
+
+
+@dataclass
+class Pair:
+    """A source and the replica that follows it."""
+
+    source: Mysqld
+    replica: Mysqld
+
+    async def tell(self, server: Mysqld, *statements: str) -> None:
+        """Run statements as the server's administrator."""
+        database = Database.at(Address.parse(server.url), size=1)
+        for statement in statements:
+            await database.execute(statement)
+        await database.close()
+
+    def url(self, server: Mysqld, schema: str) -> str:
+        """Where a schema is, for a user that both servers know."""
+        return f"mysql://rollcall:secret@127.0.0.1:{server.port}/{schema}"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """Both servers, the second one following the first until the last test."""
+    directory = tmp_path_factory.mktemp("pair")
+    pair = Pair(
+        await own_mysqld(directory / "source", *GTID),
+        await own_mysqld(directory / "replica", *GTID, "--server-id=2"),
+    )
+    try:
+        await pair.tell(pair.source, *SOURCE)
+        await pair.tell(pair.replica, *REPLICA, FOLLOW % pair.source.port)
+        await pair.tell(pair.replica, "START REPLICA", "SET GLOBAL super_read_only = ON")
+        await pair.tell(pair.source, *PATIENT)
+        yield pair
+    finally:
+        for server in (pair.source, pair.replica):
+            if not server.child.ended():
+                await server.end(signal.SIGKILL)
+
+
+def installed(urls: tuple[str, str], directory: Path, mysql_url: str, **variables: str) -> Installation:
+    """An installation on the pair."""
+    installation = own_servers(directory, mysql_url, urls[1])
+    return replace(installation, variables={**installation.variables, **variables})
+
+
+async def test_queries_read_the_replica_and_one_that_asks_for_a_position_waits_until_it_is_there(
+    urls: tuple[str, str], pair: Pair, tmp_path: Path
+) -> None:
+    """With its replica held up, the old name is answered, or PROJECTION_BEHIND; both are right once it goes on."""
+    await pair.tell(pair.source, "CREATE DATABASE reading")
+    installation = installed(
+        urls, tmp_path, pair.url(pair.source, "reading"), ROLLCALL_MYSQL_READ_URL=pair.url(pair.replica, "reading")
+    )
+    async with installation.running("serve"), installation.running("projector", "mysql"):
+        await eventually(installation.ready, within=30)
+        token = await installation.sign_in("admin", "correct horse battery")
+        me = (await installation.ask("{ me { id } }", token))["me"]["id"]
+
+        async def username(at_least: int = 0) -> Any:
+            headers = {"Min-Position": str(at_least)}
+            answer = await installation.post({"query": USERNAME, "variables": {"id": me}}, token, headers)
+            return answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["user"]
+
+        async def found() -> bool:
+            return bool(await username() == {"username": "admin"})
+
+        await eventually(found)
+        await pair.tell(pair.replica, "STOP REPLICA SQL_THREAD")
+        update = "mutation($i: UpdateUserInput!) { updateUser(input: $i) { position errors { message } } }"
+        done = await installation.ask(update, token, i={"id": me, "username": "root"})
+        position = int(done["updateUser"]["position"])
+
+        assert await username() == {"username": "admin"}
+        assert await username(position) == "PROJECTION_BEHIND"
+        await pair.tell(pair.replica, "START REPLICA SQL_THREAD")
+        assert await username(position) == {"username": "root"}
+
+
+async def test_nothing_acknowledged_is_lost_and_no_caller_told_a_lie_when_mysql_fails_over_to_its_replica(
+    urls: tuple[str, str], pair: Pair, tmp_path: Path
+) -> None:
+    """`kill -9` of the source under callers; the replica takes over behind the same name; first it is read-only."""
+    async with proxied(pair.source.url) as proxy:
+        installation = installed(urls, tmp_path, proxy.url(pair.url(pair.source, "rollcall")))
+        async with installation.running("serve"):
+            await eventually(installation.ready, within=30)
+            clients = Clients(installation.url)
+            async with clients.working():
+                await clients.go_on()
+                await pair.source.end(signal.SIGKILL)
+                proxy.cut()
+                proxy.connect(pair.replica.url)
+                refused = clients.codes["UNAVAILABLE"]
+
+                async def told_of_a_server_that_only_reads() -> bool:
+                    return clients.codes["UNAVAILABLE"] >= refused + 2 * CLIENTS
+
+                await eventually(told_of_a_server_that_only_reads)
+                await promote(pair)
+                await clients.go_on()
+    database = Database.at(Address.parse(pair.replica.url), size=2)
+    await check_log(wire(database), clients)
+    await database.close()
+
+
+async def promote(pair: Pair) -> None:
+    """Let the replica take in all that it was sent, and then writes."""
+    database = Database.at(Address.parse(pair.replica.url), size=1)
+
+    async def caught_up() -> bool:
+        [[received]] = await database.fetch_all(RECEIVED)
+        assert received
+        [[missing]] = await database.fetch_all("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 0.1)", (received,))
+        return bool(missing == 0)
+
+    await eventually(caught_up)
+    await database.close()
+    await pair.tell(
+        pair.replica,
+        "STOP REPLICA",
+        "RESET REPLICA ALL",
+        "SET GLOBAL super_read_only = OFF",
+        "SET GLOBAL read_only = OFF",
+    )
