@@ -1,55 +1,61 @@
-"""`make bench`: every benchmark, and a table of what it found."""
+"""`make bench`: every benchmark in one run, and one report of them."""
 
 import asyncio
 import logging
-import os
-import platform
 import tempfile
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Final
 
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks import report
 from benchmarks.append import append
-from benchmarks.bench import open_bench
-from benchmarks.freshness import Freshness, freshness
+from benchmarks.bench import Bench, open_bench
+from benchmarks.freshness import freshness
 from benchmarks.graphql import graphql
-from benchmarks.measure import Measured
+from benchmarks.growth import growth
 from benchmarks.rebuild import rebuilds
 from benchmarks.streams import streams
 from benchmarks.writers import writers
 
-ALL = (append, writers, streams, rebuilds, graphql)
+Measure = Callable[[Bench], Awaitable[Any]]
+Shape = Callable[[Any], report.Section]
+
+# Freshness first, while the log is empty: the projectors are there at once.
+ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
+    (freshness, report.fresh),
+    (append, report.appending),
+    (writers, report.competing),
+    (streams, report.long_streams),
+    (graphql, report.asking),
+    (rebuilds, report.rebuilding),
+    (growth, report.growing),
+)
 
 
-async def run() -> tuple[list[Measured], list[Freshness]]:
+async def run() -> list[report.Section]:
     """All of it, on servers of its own."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
-            fresh = await freshness(bench)  # first: the log is empty, so the projectors are there at once
-            return [found for measure in ALL for found in await measure(bench)], fresh
+            return [shape(await _timed(measure, bench)) for measure, shape in ALL]
+
+
+async def _timed(measure: Measure, bench: Bench) -> Any:
+    """Measure, and say what is being measured and how long it took."""
+    name, started = measure.__name__, time.perf_counter()
+    print(f"{name} ...", flush=True)
+    found = await measure(bench)
+    print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    return found
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and write the page."""
     logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of the server
-    table = Table("what", "a second", "limit", "limit a second", "ratio", box=None)
     # The event loop as the program has it.
-    measured, fresh = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run())
-    for found in measured:
-        table.add_row(found.what, f"{found.rate:,.0f}", found.limit, f"{found.limit_rate:,.0f}", f"{found.ratio:.2f}")
-    console = Console(width=120)
-    console.print(table, soft_wrap=True)
-    console.print(_freshness_table(fresh), soft_wrap=True)
-    console.print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; medians")
-
-
-def _freshness_table(fresh: list[Freshness]) -> Table:
-    table = Table("from commit to", "load", "p50 ms", "p99 ms", box=None)
-    for found in fresh:
-        table.add_row(found.where, found.load, f"{found.p50:.1f}", f"{found.p99:.1f}")
-    return table
+    report.publish(asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run()))
 
 
 main()

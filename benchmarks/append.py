@@ -66,30 +66,37 @@ async def _round(bench: Bench, callers: int, count: int, measure_rival: Callable
 
 
 def _summary(callers: int, rounds: list[Round]) -> list[Measured]:
-    one_by_one = _ratio(rounds, lambda one: one.registrations.rate / one.one_by_one)
-    register_rival = _ratio(rounds, lambda one: one.registrations.rate / one.rival)
-    change_rival = _ratio(rounds, lambda one: one.changes.rate / one.rival)
+    one_by_one = _median(rounds, lambda one: one.registrations.rate / one.one_by_one)
+    register_rival = _median(rounds, lambda one: one.registrations.rate / one.rival)
+    change_rival = _median(rounds, lambda one: one.changes.rate / one.rival)
     return [
         Measured(
-            f"register, {callers} callers ({_waits(rounds, lambda one: one.registrations)}; "
-            f"{one_by_one:.1f} x one by one, {register_rival:.1f} x eventsourcing)",
-            statistics.median(one.registrations.rate for one in rounds),
+            f"register, {callers:,} callers",
+            _median(rounds, lambda one: one.registrations.rate),
             "raw INSERT of the same rows in three tables",
-            statistics.median(one.raw_registrations for one in rounds),
-            _ratio(rounds, lambda one: one.registrations.rate / one.raw_registrations),
+            _median(rounds, lambda one: one.raw_registrations),
+            _median(rounds, lambda one: one.registrations.rate / one.raw_registrations),
+            f"{_waits(rounds, lambda one: one.registrations)}; "
+            f"{one_by_one:.1f} x one by one, {register_rival:.1f} x eventsourcing",
+            callers,
+            {
+                "one by one": _median(rounds, lambda one: one.one_by_one),
+                "eventsourcing": _median(rounds, lambda one: one.rival),
+            },
         ),
         Measured(
-            f"change, {callers} callers ({_waits(rounds, lambda one: one.changes)}; "
-            f"{change_rival:.1f} x eventsourcing)",
-            statistics.median(one.changes.rate for one in rounds),
+            f"change, {callers:,} callers",
+            _median(rounds, lambda one: one.changes.rate),
             "raw INSERT of events, 512 a transaction",
-            statistics.median(one.raw_events for one in rounds),
-            _ratio(rounds, lambda one: one.changes.rate / one.raw_events),
+            _median(rounds, lambda one: one.raw_events),
+            _median(rounds, lambda one: one.changes.rate / one.raw_events),
+            f"{_waits(rounds, lambda one: one.changes)}; {change_rival:.1f} x eventsourcing",
+            callers,
         ),
     ]
 
 
-def _ratio(rounds: list[Round], of: Callable[[Round], float]) -> float:
+def _median(rounds: list[Round], of: Callable[[Round], float]) -> float:
     return statistics.median(map(of, rounds))
 
 

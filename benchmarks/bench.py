@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from events.appender import Appender
@@ -18,6 +19,8 @@ from events.store import EventStore
 from events.vault import Vault
 from projections.document.client import MongoClient
 from rollcall.embedded import Addresses, servers
+
+MASTER_KEY: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,30 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
     async with servers(data_dir, lambda line: print(line, flush=True)) as addresses:
         database, mongo = Database.at(Address.parse(addresses.mysql_url), size=70), MongoClient(addresses.mongo_url)
         await migrate(database, "events", "projections")
-        vault = Vault(bytes(32), secrets.token_bytes)
-        key, store = await open_claims_key(database, vault), EventStore(database, vault)
-        appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
-        commands = UserCommands(
-            database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
-        )
+        floor = await floor_on(database)
         try:
-            yield Bench(addresses, database, mongo, store, vault, appender, commands, new_id)
+            yield Bench(addresses, database, mongo, floor.store, floor.vault, floor.appender, floor.commands, new_id)
         finally:
             mongo.close()
             await database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The events floor on one log."""
+
+    store: EventStore
+    vault: Vault
+    appender: Appender
+    commands: UserCommands
+
+
+async def floor_on(database: Database) -> Floor:
+    """On a log that has its tables, wired as the program wires it."""
+    vault = Vault(MASTER_KEY, secrets.token_bytes)
+    key, store = await open_claims_key(database, vault), EventStore(database, vault)
+    appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
+    commands = UserCommands(
+        database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
+    )
+    return Floor(store, vault, appender, commands)

@@ -4,7 +4,6 @@ Events are sealed, chained and numbered as the appender does it, and `rollcall v
 taken: nothing that is measured here asks for them.
 """
 
-import asyncio
 import random
 import secrets
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from events.chain import START, Link, StoredRow, next_hash
 from events.database import Database
 from events.ids import uuid7
 from events.vault import UserKey, Vault, place_of
+from events.verification import read_head
 
 STATEMENT_EVENTS: Final = 2_000
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,13 +64,13 @@ class History:
         self._registered = 0
         self._mark = START
 
-    async def write(self, database: Database) -> None:
-        """Fill the empty log. The next statement is made while MySQL works on the one before."""
+    async def write(self, database: Database, up_to: int | None = None) -> None:
+        """Fill the empty log, or go on with it, up to a position; by default to the end."""
+        self._mark = await read_head(database)
         async with database.connection() as connection:
-            for statement in self._statements():
+            for statement in self._statements(self._events if up_to is None else up_to):
                 await connection.execute("BEGIN")
-                writing = asyncio.create_task(connection.execute(rows.insert_events(statement.links)))
-                await writing
+                await connection.execute(rows.insert_events(statement.links))
                 if statement.born:
                     keys = [(one.id, one.key.wrapped, one.key.master_key_id) for one in statement.born]
                     await connection.execute(rows.keep_keys(keys))
@@ -79,10 +79,10 @@ class History:
                 await connection.execute(rows.move_head(self._mark))
                 await connection.execute("COMMIT")
 
-    def _statements(self) -> Iterator[Statement]:
-        for start in range(0, self._events, STATEMENT_EVENTS):
+    def _statements(self, up_to: int) -> Iterator[Statement]:
+        while (left := up_to - self._mark.position) > 0:
             statement = Statement()
-            for _ in range(min(STATEMENT_EVENTS, self._events - start)):
+            for _ in range(min(STATEMENT_EVENTS, left)):
                 self._happen(statement)
             yield statement
 

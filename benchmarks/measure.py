@@ -5,8 +5,8 @@ Machines are shared and noisy. A ratio of two figures that were taken seconds ap
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 Work = Callable[[], Awaitable[int]]
 """Does something and returns how many things it did."""
@@ -23,6 +23,12 @@ class Measured:
     limit_rate: float
     ratio: float
     """The median of the ratios run by run, not the ratio of the medians."""
+    note: str = ""
+    """What else the run has shown."""
+    at: int = 0
+    """How many callers, or how long a log: what a chart has this figure over."""
+    beside: Mapping[str, float] = field(default_factory=dict)
+    """Things a second of what else was measured in the same rounds, by name."""
 
 
 async def measure(what: str, work: Work, limit: str, bound: Work, runs: int = 5) -> Measured:
@@ -43,3 +49,9 @@ async def rate(work: Work) -> float:
     started = time.perf_counter()
     done = await work()
     return done / (time.perf_counter() - started)
+
+
+async def median_rate(work: Work, runs: int = 3) -> float:
+    """Things a second: the median of several runs, after one that does not count."""
+    await rate(work)
+    return statistics.median([await rate(work) for _ in range(runs)])

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from benchmarks.rebuild import MASTER_KEY, SCHEMA
+from benchmarks.bench import MASTER_KEY
+from benchmarks.rebuild import SCHEMA
 from events.database import Address, Database
 from events.store import EventStore
 from events.vault import Vault

@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
@@ -21,17 +20,11 @@ import msgspec
 import uvloop
 
 from benchmarks.append import registration
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, floor_on
 from benchmarks.measure import Measured
-from events.appender import Appender
 from events.catalogue import Origin
-from events.claims import open_claims_key
-from events.commands import UserCommands
 from events.database import Address, Database
-from events.ids import new_id
-from events.store import EventStore
 from events.user import Register
-from events.vault import Vault
 
 CALLERS = 64
 SECONDS = 2.0
@@ -99,7 +92,7 @@ async def _line(process: asyncio.subprocess.Process) -> str:
 async def _write(url: str, callers: int, seconds: float) -> None:
     """Be one of the processes."""
     database = Database.at(Address.parse(url), size=8)
-    commands, users = await _commands(database), _users()
+    commands, users = (await floor_on(database)).commands, _users()
     await commands.register(next(users), Origin())
     print("ready", flush=True)
     sys.stdin.readline()
@@ -114,19 +107,6 @@ async def _write(url: str, callers: int, seconds: float) -> None:
     await asyncio.gather(*(caller() for _ in range(callers)))
     print(done / (time.perf_counter() - started), flush=True)
     await database.close()
-
-
-async def _commands(database: Database) -> UserCommands:
-    vault = Vault(bytes(32), secrets.token_bytes)  # the master key of the bench
-    key = await open_claims_key(database, vault)
-    return UserCommands(
-        database=database,
-        store=EventStore(database, vault),
-        appender=Appender(database, key, vault, lambda: datetime.now(UTC), new_id),
-        claims_key=key,
-        vault=vault,
-        new_id=new_id,
-    )
 
 
 def _users() -> Iterator[Register]:

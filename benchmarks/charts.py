@@ -1,0 +1,95 @@
+"""Charts as SVG, readable on a light and on a dark page.
+
+Matplotlib draws with fixed colours. Its ink is put in as a colour that nothing else has, and replaced in the finished
+file by a variable that the reader's own preference sets; the series have colours that both grounds carry.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from cycler import cycler
+
+mpl.use("svg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+INK: Final = "#010203"
+SERIES: Final = ("#2f81f7", "#db6d28", "#3fa650", "#a371f7", "#8b949e")
+STYLE: Final = """<style>
+svg { --ink: #1f2328 }
+@media (prefers-color-scheme: dark) { svg { --ink: #e6edf3 } }
+</style>
+"""
+LOOK: Final[dict[Any, Any]] = {
+    "svg.fonttype": "none",  # text that can be read out and searched, in the reader's own typeface
+    "svg.hashsalt": "rollcall",  # the same file for the same figures
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=SERIES),
+}
+
+Line = Sequence[tuple[float, float]]
+
+
+def lines(path: Path, title: str, across: str, up: str, series: Mapping[str, Line]) -> None:
+    """One line for each series, over a logarithmic axis: callers, or the length of a log."""
+    figure, axes = _begin(title, up)
+    for name, points in series.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.minorticks_off()
+    axes.set_xlabel(across)
+    axes.set_ylim(bottom=0)
+    _finish(figure, axes, path)
+
+
+def bars(path: Path, title: str, up: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
+    """A group of bars for each name, one bar for each series, with its figure over it."""
+    figure, axes = _begin(title, up)
+    width = 0.8 / len(series)
+    for number, (name, heights) in enumerate(series.items()):
+        places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(groups))]
+        drawn = axes.bar(places, heights, width * 0.94, label=name)
+        axes.bar_label(drawn, fmt=_figure, fontsize=8, color=INK)
+    axes.set_xticks(range(len(groups)), groups)
+    _finish(figure, axes, path)
+
+
+def _begin(title: str, up: str) -> tuple[Figure, Any]:
+    with plt.rc_context(LOOK):
+        figure, axes = plt.subplots(figsize=(7.2, 3.6))
+    axes.set_title(title, loc="left", fontweight="bold", color=INK)
+    axes.set_ylabel(up)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}"))
+    axes.grid(axis="y", color=SERIES[-1], alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _finish(figure: Figure, axes: Any, path: Path) -> None:
+    with plt.rc_context(LOOK):
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(
+            path, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None, "Creator": None}
+        )
+    plt.close(figure)
+    drawn = path.read_text().replace(INK, "var(--ink)")
+    head, opening, rest = drawn.partition("<defs>")
+    path.write_text("\n".join(line.rstrip() for line in (head + STYLE + opening + rest).splitlines()) + "\n")
+
+
+def _figure(height: float) -> str:
+    return f"{height:,.0f}" if height >= 1_000 else f"{height:.3g}"
