@@ -6,7 +6,6 @@ CHAOS_FAULTS    kinds, separated by commas; all by default; `none` for a soak
 CHAOS_DIRECTORY where ledgers, logs and the report go; a temporary directory by default
 """
 
-import asyncio
 import os
 import secrets
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from tests.chaos import report
+from tests.chaos import charts, report
 from tests.chaos.faults import KINDS
 from tests.chaos.run import Outcome, Plan, run
 
@@ -67,6 +66,8 @@ def told(outcome: Outcome, kept: Path) -> int:
     text = "\n".join(report.lines(found, kept))
     (kept / "report.txt").write_text(text + "\n")
     (kept / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    if not outcome.plan.kinds:
+        charts.draw(outcome.series, kept / "soak.svg")
     print(text)
     return 0 if outcome.green else 1
 

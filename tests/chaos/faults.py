@@ -5,26 +5,35 @@ What is undone is undone wholly: a process that was killed is started again by t
 """
 
 import asyncio
+import os
 import random
 import secrets
 import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from tests.chaos.system import Keyring, Program, System
 from tests.chaos.watch import Watch
 from tests.system.proxy import Proxy
 
-ONE_AFTER_THE_OTHER: Final = 0.5
+FAULTS_A_MINUTE: Final = 23
+"""Bursts are as large as it takes to keep to this; 200 in ten minutes are promised."""
+ALONE: Final = 0.45
 """Share of the rounds that have one fault only, whose recovery can be told from others'."""
-BURST: Final = (5, 9)
-CALM_SECONDS: Final = 12.0
+SMALLEST_BURST: Final = 4
+LARGEST_BURST: Final = 14
+CALM_SECONDS: Final = 10.0
 """How long a round waits at most until all is well again."""
+BESIDE: Final = frozenset({"rotate"})
+"""Kinds that take so long that other rounds go on meanwhile."""
 COMMAND_TRIES: Final = 8
+NEWBORN_SECONDS: Final = 20.0
+"""So long the interpreter may take to begin the program, on a machine where much else is starting."""
 UNAVAILABLE: Final = 4
 """Exit code of a command that met a database that was away."""
 
@@ -37,7 +46,7 @@ class Fault:
     began: float
     target: str = ""
     ended: float = 0.0
-    alone: bool = True
+    alone: bool = False
     """No other fault was there, from its beginning until all was well again."""
 
 
@@ -121,9 +130,10 @@ def _restart(programs: Callable[[System], Sequence[Program]]) -> Act:
 
 
 async def stop_in_order(hand: Hand, program: Program) -> None:
-    """SIGTERM, which must be heeded with exit code 0."""
+    """SIGTERM, which must be heeded with exit code 0 by whoever has had time to come to the point of heeding it."""
+    newborn = program.age < NEWBORN_SECONDS
     code = await program.end(signal.SIGTERM)
-    if code != 0:
+    if code != 0 and not (newborn and code == -signal.SIGTERM):
         hand.wrong(f"{program.name} ended with exit code {code} when it was told to stop: {program.last_lines()}")
 
 
@@ -244,7 +254,7 @@ async def fill_disk(hand: Hand) -> None:
     async with hand.server(name):
         balloon = system.mongo_disk / "balloon"
         try:
-            _fill(balloon, shutil.disk_usage(system.mongo_disk).free)
+            await asyncio.to_thread(_fill, balloon, system.mongo_disk)
             await hand.last(1.0, 5.0)
         finally:
             balloon.unlink(missing_ok=True)
@@ -252,13 +262,12 @@ async def fill_disk(hand: Hand) -> None:
             await system.mongod.start()
 
 
-def _fill(path: "object", room: int) -> None:
-    with open(str(path), "wb") as file:  # noqa: PTH123
-        try:
-            for _ in range(room // 65_536 + 1):
-                file.write(bytes(65_536))
-        except OSError:
-            return
+def _fill(path: Path, directory: Path) -> None:
+    """Take all the room there is, down to the last page."""
+    with path.open("wb") as file:
+        while room := shutil.disk_usage(directory).free:
+            with suppress(OSError):  # mongod was quicker to take it
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), room)
 
 
 def _apis(system: System) -> Sequence[Program]:
@@ -304,29 +313,47 @@ class Chaos:
     told: Callable[[Fault], None]
     faults: list[Fault] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    _beside: set["asyncio.Task[Fault | None]"] = field(default_factory=set)
+    _began: float = 0.0
 
     async def until(self, end: float) -> None:
         """Round after round: a fault alone, or a burst of them; then calm, until all is well again."""
-        first = list(self.kinds)
-        self.chance.shuffle(first)
+        self._began = time.monotonic()
+        each_once = list(self.kinds)
+        self.chance.shuffle(each_once)
         while time.monotonic() < end:
-            alone = self.chance.random() < ONE_AFTER_THE_OTHER
-            number = 1 if alone else self.chance.randrange(*BURST)
-            tasks = []
+            number = self._number()
+            tasks: list[asyncio.Task[Fault | None]] = []
             for _ in range(number):
-                kind = first.pop() if first else self._any()
-                tasks.append(asyncio.create_task(self._do(kind)))
-                await asyncio.sleep(self.chance.uniform(0.2, 1.5) if number > 1 else 0)
+                kind = each_once.pop() if each_once else self._any()
+                self._begin(kind, tasks)
+                await asyncio.sleep(self.chance.uniform(0.1, 1.0) if number > 1 else 0)
             done = [fault for fault in await asyncio.gather(*tasks) if fault is not None]
             calm = await self._calm()
             for fault in done:
-                fault.alone = len(done) == 1 and calm
+                fault.alone = len(done) == 1 and calm and not self._beside
+        await asyncio.gather(*self._beside)
+
+    def _number(self) -> int:
+        """How many faults the next round has."""
+        due = int((time.monotonic() - self._began) / 60 * FAULTS_A_MINUTE) - len(self.faults)
+        if self.chance.random() < ALONE and due < SMALLEST_BURST * 2:
+            return 1
+        return max(SMALLEST_BURST, min(due, LARGEST_BURST))
 
     def _any(self) -> str:
         return self.chance.choices(self.kinds, [KINDS[kind][0] for kind in self.kinds])[0]
 
+    def _begin(self, kind: str, tasks: list["asyncio.Task[Fault | None]"]) -> None:
+        task = asyncio.create_task(self._do(kind))
+        if kind in BESIDE:
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
+        else:
+            tasks.append(task)
+
     async def _do(self, kind: str) -> Fault | None:
-        fault = Fault(kind, time.monotonic())
+        fault = Fault(kind, time.monotonic(), alone=False)
         hand = Hand(self.system, self.watch, self.chance, self._wrong_in(fault), fault)
         try:
             await KINDS[kind][1](hand)

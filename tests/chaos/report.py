@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import msgspec
 
 from tests.chaos.faults import CALM_SECONDS, Fault
 from tests.chaos.judge import SHOWN
+from tests.chaos.leaks import Growth
 from tests.chaos.ledger import Done, GivenUp, Refused
 from tests.chaos.run import Outcome
 
@@ -50,6 +52,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Seconds from the end of the last fault until all was well."""
     latencies: dict[str, list[float]]
     """Seconds by operation: median, 99th percentile, longest."""
+    growths: list[Growth]
+    """Of a soak: every series over its second half."""
     wrongs: dict[str, list[str]]
 
 
@@ -75,6 +79,7 @@ def summary(outcome: Outcome) -> Summary:
         errors=dict(outcome.world.codes.most_common()),
         recovered=outcome.recovered,
         latencies=_latencies(outcome),
+        growths=list(outcome.growths),
         wrongs={check: list(wrongs) for check, wrongs in outcome.wrongs.items()},
     )
 
@@ -95,9 +100,7 @@ def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
 def _of_kind(outcome: Outcome, faults: Sequence[Fault]) -> OfKind:
     alone = [fault for fault in faults if fault.alone]
     counted = alone or faults
-    recoveries = [
-        one for one in map(lambda fault: outcome.watch.healthy_after(fault.ended), counted) if one is not None
-    ]
+    recoveries = [one for one in (outcome.watch.healthy_after(fault.ended) for fault in counted) if one is not None]
     return OfKind(
         kind=faults[0].kind,
         times=len(faults),
@@ -113,7 +116,7 @@ def unavailable(outcome: Outcome, fault: Fault) -> float:
     until = fault.ended + (outcome.watch.healthy_after(fault.ended) or CALM_SECONDS)
     times = [at for at in outcome.world.acknowledged if fault.began <= at <= until]
     moments = [fault.began, *sorted(times), until]
-    return max(later - earlier for earlier, later in zip(moments, moments[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(moments))
 
 
 def lines(found: Summary, ledgers: Path) -> Iterator[str]:
@@ -128,15 +131,17 @@ def lines(found: Summary, ledgers: Path) -> Iterator[str]:
             )
         yield "* never alone: other faults are in these figures"
         yield ""
-    yield f"seed {found.seed}: {found.faults} faults in {found.seconds:.0f} s; well again {_seconds(found.recovered)} after the last"
+    recovered = f"well again {_seconds(found.recovered)} after the last"
+    yield f"seed {found.seed}: {found.faults} faults in {found.seconds:.0f} s; {recovered}"
     yield (
         f"{found.acknowledged} commands acknowledged, {found.refused} refused, {found.given_up} given up, "
         f"{found.sent_again} sent again; {found.events} events"
     )
     yield f"{found.queries} queries answered; {found.changes_heard} changes heard over {found.connections} connections"
     yield "errors that clients met: " + (", ".join(f"{code} {times}" for code, times in found.errors.items()) or "none")
-    for kind, (median, p99, longest) in found.latencies.items():
-        yield f"  {kind:12} median {median * 1000:6.0f} ms, 99 % {p99 * 1000:6.0f} ms, longest {longest:5.1f} s"
+    for operation, (median, p99, longest) in found.latencies.items():
+        yield f"  {operation:12} median {median * 1000:6.0f} ms, 99 % {p99 * 1000:6.0f} ms, longest {longest:5.1f} s"
+    yield from (f"  {growth}" for growth in found.growths)
     yield ""
     for check, wrongs in found.wrongs.items():
         yield f"{'ok' if not wrongs else 'WRONG':6} {check}"

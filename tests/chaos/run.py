@@ -4,14 +4,13 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.chaos import judge
+from tests.chaos import judge, leaks
 from tests.chaos.faults import Chaos, Fault
 from tests.chaos.ledger import Done
 from tests.chaos.listeners import Diarist, Listener
@@ -60,6 +59,9 @@ class Outcome:
     ended: float
     recovered: float | None
     """Seconds from the last fault until all was well."""
+    series: Sequence[leaks.Series]
+    growths: Sequence[leaks.Growth]
+    """Of a soak."""
 
     @property
     def green(self) -> bool:
@@ -110,10 +112,16 @@ async def _loaded(plan: Plan, system: System, watch: Watch, world: World, say: S
     evidence = await judge.gather(system, world.directory)
     wrongs = dict(await judge.judge(evidence, system, listeners))
     supervising.cancel()
+    wrongs["leaks"] = list(leaks.held_at_rest(system, watch))
+    series = leaks.series_of(watch, world.latencies, began, ended)
+    growths = [growth for growth in map(leaks.growth_of, series) if growth is not None] if not plan.kinds else []
+    wrongs["growth"] = [str(growth) for growth in growths if growth.wrong]
     wrongs["processes"] = [*supervised, *chaos.wrong, *watch.wrong, *stuck, *unheard, *failed]
     if recovered is None:
         wrongs["processes"].append(f"not all was well within {RECOVER_SECONDS:g} s after the last fault")
-    return Outcome(plan, wrongs, chaos.faults, world, watch, evidence, listeners, began, ended, recovered)
+    return Outcome(
+        plan, wrongs, chaos.faults, world, watch, evidence, listeners, began, ended, recovered, series, growths
+    )
 
 
 def _is_failure(found: object) -> bool:
@@ -137,7 +145,11 @@ async def _listeners(world: World, chance: random.Random) -> list[Listener]:
 
 
 def _clients(plan: Plan, world: World, chance: random.Random) -> list[Person | Administrator | Reader]:
-    kinds = [(Person, plan.persons), (Administrator, plan.administrators), (Reader, 2)]
+    kinds: list[tuple[type[Person | Administrator | Reader], int]] = [
+        (Person, plan.persons),
+        (Administrator, plan.administrators),
+        (Reader, 2),
+    ]
     return [
         kind(world, f"{kind.__name__.lower()}-{number}", random.Random(chance.random()))
         for kind, count in kinds
@@ -206,7 +218,8 @@ async def _all_done(living: Sequence["asyncio.Task[None]"], clients: Sequence[Cl
 
 async def _all_heard(listeners: Sequence[Listener], evidence: judge.Evidence) -> list[str]:
     """Subscribers that did not hear the last change of their kind."""
-    last = {listener.name: (judge.wanted_by(listener, evidence.log) or [(0,)])[-1][0] for listener in listeners}
+    wanted = {listener.name: judge.wanted_by(listener, evidence.log) for listener in listeners}
+    last = {name: changes[-1][0] if changes else 0 for name, changes in wanted.items()}
 
     async def heard() -> bool:
         return all(listener.position >= last[listener.name] for listener in listeners)

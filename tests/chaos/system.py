@@ -11,6 +11,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from rollcall.embedded import tether
+from rollcall.embedded.process import until
 from tests.log import eventually
 from tests.system.installation import free_port
 from tests.system.proxy import Proxy, proxied
@@ -27,7 +29,8 @@ ROOT: Final = Path(__file__).parent.parent.parent
 STOP_SECONDS: Final = 15.0
 """How long a process may take to heed SIGTERM while the machine and its databases are at their worst."""
 ADMIN_PASSWORD: Final = "correct horse battery"
-LAST_LINES: Final = 12
+LAST_LINES: Final = 4
+TETHERED: Final = (sys.executable, "-I", "-S", tether.__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +59,26 @@ class Program:
     popen: subprocess.Popen[bytes] | None = None
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the fault that has this process, so that two do not undo each other."""
+    started: float = 0.0
+    """When this life began, by the monotonic clock."""
 
     @property
     def pid(self) -> int | None:
         """Of the life that it is in."""
         return self.popen.pid if self.popen is not None and self.popen.poll() is None else None
 
+    @property
+    def age(self) -> float:
+        """Seconds of this life."""
+        return time.monotonic() - self.started
+
     def start(self) -> None:
         """Another life."""
+        self.started = time.monotonic()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", "rollcall"]
-                + list(self.arguments),
+                [*TETHERED, str(os.getpid()), sys.executable, "-m", "rollcall", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -175,9 +185,8 @@ class System:
     async def command(self, *arguments: str, log: Path | None = None) -> tuple[int, str]:
         """Run a `rollcall` command to its end; its exit code and all that it printed."""
         program = self.spawn(*arguments, log=log)
-        while program.pid is not None:
-            await asyncio.sleep(0.05)
         assert program.popen is not None
+        await until(lambda: program.pid is None)
         return program.popen.returncode, program.log.read_text(errors="replace")
 
     def spawn(self, *arguments: str, log: Path | None = None) -> Program:
@@ -236,7 +245,7 @@ def _own_file_system(directory: Path, stack: AsyncExitStack) -> Path | None:
     """A small file system in memory, of which only this run knows; None where one may not mount."""
     directory.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1500m", "none", str(directory)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=800m", "none", str(directory)], capture_output=True, check=False
     )
     if mounted.returncode:
         return None

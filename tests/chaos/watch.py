@@ -1,4 +1,7 @@
-"""Looks at the system all the while, past its clients' network: is it ready, do positions only grow, what do processes hold."""
+"""Looks at the system all the while, past its clients' network.
+
+Is it ready, do positions only grow, what do processes hold?
+"""
 
 import asyncio
 import time

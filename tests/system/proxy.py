@@ -42,6 +42,11 @@ class Proxy:
         """Carry what has gathered meanwhile, and all that comes."""
         self._flowing.set()
 
+    @property
+    def connections(self) -> int:
+        """How many it carries now."""
+        return len(self._carrying)
+
     def url(self, url: str) -> str:
         """The same URL by way of this proxy."""
         parts = urlsplit(url)
@@ -81,6 +86,8 @@ class Proxy:
             while data := await reader.read(65_536):
                 await asyncio.sleep(self.delay_seconds)
                 await self._flowing.wait()
+                if writer.is_closing():
+                    return
                 writer.write(data)
                 await writer.drain()
         writer.close()
