@@ -3,12 +3,14 @@
 CHAOS_MINUTES   how long faults go on; 0.75 by default
 CHAOS_SEED      of what is done and when; drawn and printed by default
 CHAOS_FAULTS    kinds, separated by commas; all by default; `none` for a soak
+CHAOS_PACE      faults a minute; 23 by default
 CHAOS_DIRECTORY where ledgers, logs and the report go; a temporary directory by default
 """
 
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -18,9 +20,10 @@ import msgspec
 import uvloop
 
 from tests.chaos import charts, report
-from tests.chaos.faults import KINDS
+from tests.chaos.faults import FAULTS_A_MINUTE, KINDS
 from tests.chaos.run import Outcome, Plan, run
 
+DEFAULTS = {"MINUTES": 0.75, "PACE": FAULTS_A_MINUTE}
 SHM = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 
 
@@ -31,11 +34,13 @@ def plan_of(environment: "os._Environ[str]") -> Plan:
     kinds = [] if asked == "none" else asked.split(",") if asked else list(KINDS)
     if unknown := set(kinds) - KINDS.keys():
         sys.exit(f"CHAOS_FAULTS: expected some of {', '.join(KINDS)}, or none; found {', '.join(sorted(unknown))}")
-    return Plan(seed, float(environment.get("CHAOS_MINUTES") or 0.75) * 60, kinds)
+    minutes, pace = (float(environment.get(f"CHAOS_{name}") or other) for name, other in DEFAULTS.items())
+    return Plan(seed, minutes * 60, kinds, pace)
 
 
 def main() -> int:
     """Run, report, and say by the exit code whether all was right."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the processes and the mount must not outlive this one
     plan = plan_of(os.environ)
     kept = Path(os.environ.get("CHAOS_DIRECTORY") or tempfile.mkdtemp(prefix="rollcall-chaos-"))
     kept.mkdir(parents=True, exist_ok=True)

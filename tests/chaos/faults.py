@@ -21,8 +21,8 @@ from tests.chaos.system import Keyring, Program, System
 from tests.chaos.watch import Watch
 from tests.system.proxy import Proxy
 
-FAULTS_A_MINUTE: Final = 23
-"""Bursts are as large as it takes to keep to this; 200 in ten minutes are promised."""
+FAULTS_A_MINUTE: Final = 23.0
+"""Bursts are as large as it takes to keep to the pace; 200 in ten minutes are promised."""
 ALONE: Final = 0.45
 """Share of the rounds that have one fault only, whose recovery can be told from others'."""
 SMALLEST_BURST: Final = 4
@@ -186,7 +186,18 @@ async def hang(hand: Hand) -> None:
 
 async def delay(hand: Hand) -> None:
     """One way is slow."""
-    proxy, _ = hand.way()
+    await _slow(hand, hand.way()[0])
+
+
+async def delay_projector(hand: Hand) -> None:
+    """A projector's way to its view's database is slow, so that more of what befalls it does so inside a batch."""
+    projector = hand.chance.choice(hand.system.projectors)
+    view = projector.arguments[1]
+    hand.fault.target = f"{projector.name}>{view}"
+    await _slow(hand, projector.proxies[view])
+
+
+async def _slow(hand: Hand, proxy: Proxy) -> None:
     proxy.delay_seconds = hand.chance.uniform(0.02, 0.3)
     try:
         await hand.last(2.0, 8.0)
@@ -294,7 +305,8 @@ KINDS: Final[dict[str, tuple[float, Act]]] = {
     "cut": (10, cut),
     "drop": (8, drop),
     "hang": (8, hang),
-    "delay": (10, delay),
+    "delay": (8, delay),
+    "delay-projector": (4, delay_projector),
     "rebuild": (3, rebuild),
     "rotate": (0.6, rotate),
     "full-disk": (2, fill_disk),
@@ -310,6 +322,8 @@ class Chaos:
     watch: Watch
     chance: random.Random
     kinds: Sequence[str]
+    pace: float
+    """Faults a minute."""
     told: Callable[[Fault], None]
     faults: list[Fault] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -336,7 +350,7 @@ class Chaos:
 
     def _number(self) -> int:
         """How many faults the next round has."""
-        due = int((time.monotonic() - self._began) / 60 * FAULTS_A_MINUTE) - len(self.faults)
+        due = int((time.monotonic() - self._began) / 60 * self.pace) - len(self.faults)
         if self.chance.random() < ALONE and due < SMALLEST_BURST * 2:
             return 1
         return max(SMALLEST_BURST, min(due, LARGEST_BURST))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos import judge, leaks
-from tests.chaos.faults import Chaos, Fault
+from tests.chaos.faults import FAULTS_A_MINUTE, Chaos, Fault
 from tests.chaos.ledger import Done
 from tests.chaos.listeners import Diarist, Listener
 from tests.chaos.load import Administrator, Client, Person, Reader, World, registration, world_of
@@ -38,6 +38,7 @@ class Plan:
     seconds: float
     kinds: Sequence[str]
     """Of faults; none for a soak."""
+    pace: float = FAULTS_A_MINUTE
     persons: int = 12
     administrators: int = 3
 
@@ -91,7 +92,8 @@ async def _loaded(plan: Plan, system: System, watch: Watch, world: World, say: S
     telling = asyncio.create_task(_tell(world, watch, say))
     await asyncio.sleep(WARM_SECONDS)
     began = time.monotonic()
-    chaos = Chaos(system, watch, random.Random(chance.random()), plan.kinds, lambda fault: say(_line(fault, began)))
+    dice = random.Random(chance.random())
+    chaos = Chaos(system, watch, dice, plan.kinds, plan.pace, lambda fault: say(_line(fault, began)))
     if plan.kinds:
         await chaos.until(began + plan.seconds)
     else:
