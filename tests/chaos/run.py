@@ -75,6 +75,8 @@ async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
     say(f"seed {plan.seed}, {plan.seconds:.0f} s, in {directory}")
     directory.mkdir(parents=True, exist_ok=True)
     async with running(directory) as system, watched(system) as watch:
+        if system.mongo_disk is None and "full-disk" in plan.kinds:
+            say("full-disk is left out: only root may mount the small file system that is to be filled")
         await eventually(lambda: _healthy(watch), within=READY_SECONDS)
         say("the system is up: " + ", ".join(f"{program.name} {program.pid}" for program in system.programs))
         async with world_of(system.apis, directory / "ledgers", plan.seed) as world:
