@@ -5,7 +5,7 @@ BIN := .venv/bin
 # How long the log is that `make bench` rebuilds from.
 EVENTS ?= 200000
 
-.PHONY: run test lint format bench schema clean
+.PHONY: run test lint format bench chaos chaos-planted schema clean
 
 run: .venv/installed
 	$(BIN)/rollcall dev
@@ -26,6 +26,15 @@ format: .venv/installed
 
 bench: .venv/bench
 	EVENTS=$(EVENTS) $(BIN)/python -m benchmarks
+
+# The whole system under load and under fire. CHAOS_MINUTES=30 for long, CHAOS_SEED for the same dice again,
+# CHAOS_FAULTS=none for a soak, whose charts are drawn with what `bench` installs: docs/chaos.md.
+chaos: .venv/$(if $(filter none,$(CHAOS_FAULTS)),bench,installed)
+	$(BIN)/python -m tests.chaos
+
+# Whether chaos notices: once for each patch in tests/chaos/planted, on a copy of the tree that it breaks.
+chaos-planted: .venv/installed
+	$(BIN)/python -m tests.chaos.planted
 
 schema: .venv/installed
 	$(BIN)/rollcall schema > schema.graphql

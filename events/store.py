@@ -26,6 +26,10 @@ READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 FIND_STREAMS = "SELECT DISTINCT stream_id FROM events WHERE position > %s AND position <= %s AND type IN ({types})"
+FIND_DELETIONS = """
+SELECT stream_id, version, position FROM events
+WHERE position > %s AND position <= %s AND type = 'UserDeleted' ORDER BY position
+"""
 READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
 READ_FORGOTTEN = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL"
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
@@ -40,6 +44,14 @@ class Stream(msgspec.Struct, frozen=True):
     events: list[Recorded]
     key: UserKey | None
     """None if there is no such user, or none any more."""
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """The end of a user."""
+
+    user_id: UUID
+    version: int
+    position: int
 
 
 class EventStore:
@@ -108,6 +120,11 @@ class EventStore:
         sql = FIND_STREAMS.format(types=", ".join(["%s"] * len(wanted)))
         rows = await self._source.fetch_all(sql, [after, head, *wanted])
         return head, {UUID(bytes=row[0]) for row in rows}
+
+    async def deletions(self, *, after: int, up_to: int) -> list[Deletion]:
+        """Who was deleted after a position, up to and including another; not what else there was."""
+        rows = await self._source.fetch_all(FIND_DELETIONS, (after, up_to))
+        return [Deletion(uuid_of(user_id), int(version), int(position)) for user_id, version, position in rows]
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.

@@ -37,6 +37,7 @@ from projections.errors import (
     OutOfStep,
     RebuildDiffers,
     RebuildRunning,
+    ViewMissing,
 )
 from projections.past import Past, past_of
 from projections.reports import save_rebuild_progress
@@ -82,6 +83,7 @@ class Rebuilder:
             await self._catch_up(copy, report)
             await self._check(copy, kept, report)
             position = await self._catch_up(copy, report)
+            await self._forget_deleted(position)
             await self.copies.promote()
             return position
 
@@ -97,6 +99,7 @@ class Rebuilder:
             if former is None:
                 raise NothingKept(self.copies.live.name)
             position = await self._catch_up(former, report)
+            await self._forget_deleted(position)
             await self.copies.exchange()
             return position
 
@@ -174,6 +177,16 @@ class Rebuilder:
             position = await self._advance(copy, position)
             report.told("catching up", "events", position, max(head, position), 0.9, 0.0)
         return position
+
+    async def _forget_deleted(self, up_to: int) -> None:
+        """Remove from the live view whom the one that is to take its place has seen deleted.
+
+        The live view may be behind, and after the swap nobody goes on with it: the projector begins where the new one
+        is, after these deletions, so the former one would hold the users for as long as it is kept.
+        """
+        live = self.copies.live
+        with suppress(ViewMissing):
+            await live.forget(await self.store.deletions(after=await live.checkpoint(), up_to=up_to))
 
     async def _advance(self, copy: View, position: int) -> int:
         """Apply the next events. The projector may remove a deleted user from the copy meanwhile: read them again."""

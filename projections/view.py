@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from events.catalogue import Recorded
+from events.store import Deletion
 from projections.comparison import Records
 from projections.past import PastUser
 from projections.quarantine import History, Quarantine, Quarantined
@@ -97,6 +98,14 @@ class Live(View, Protocol):
     @property
     def happenings(self) -> int:
         """How many of a user's last events the view keeps."""
+        ...
+
+    async def forget(self, deleted: Sequence[Deletion]) -> None:
+        """Remove users whose deletion the view may not have come to. Its projector passes over it when it comes.
+
+        Raises:
+            ViewMissing: there is nothing to remove them from.
+        """
         ...
 
 

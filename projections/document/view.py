@@ -22,10 +22,11 @@ from pymongo import ASCENDING, TEXT, IndexModel, InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from events.catalogue import Recorded
+from events.store import Deletion
 from projections.document import NAME
 from projections.document.client import Collection, Document, Documents, translated
 from projections.document.directory import Directory
-from projections.document.documents import document_of, guard, held
+from projections.document.documents import document_of, guard, held, tombstone
 from projections.document.quarantine import PROBE, as_documents, quarantine_of, refusals_told
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import HISTORY_EVENTS, Folded, fold
@@ -106,10 +107,18 @@ class DocumentView:
             applied = flowing(events, quarantine)
             found = await self._read(place, {recorded.stream_id for recorded in applied})
             changes = fold({user_id: held(document) for user_id, document in found.items()}, applied)
+            # The copies first. Once the tombstone is in the live view, a repeated batch passes the user over.
+            await self._forget_in_copies(place, [change for change in changes if change.after.user is None])
             with refusals_told():
                 await self._write(place, changes, found, after)
-            await self._forget_in_copies(place, [change for change in changes if change.after.user is None])
             await self._move_checkpoint(standing, events[-1].position, left_after(applied, quarantine))
+
+    async def forget(self, deleted: Sequence[Deletion]) -> None:
+        """See `Live.forget`. A batch that is at work meanwhile fails its guard, or finds the tombstone in the way."""
+        with translated():
+            writes = [_tombstone(one) for one in deleted]
+            if writes:
+                await (await self.place()).users.bulk_write(writes, ordered=False)
 
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""
@@ -250,6 +259,11 @@ async def identities(documents: Documents, name: str) -> AsyncIterator[UUID]:
     """The UUID of the collection that bears the name now, if there is one."""
     async for info in await documents.list_collections(filter={"name": name}):
         yield info["info"]["uuid"]
+
+
+def _tombstone(deletion: Deletion) -> ReplaceOne[Document]:
+    left = tombstone(deletion.user_id, deletion.version, deletion.position)
+    return ReplaceOne({"_id": deletion.user_id}, left, upsert=True)
 
 
 def _write_of(change: Folded, found: Document | None) -> InsertOne[Document] | ReplaceOne[Document]:

@@ -17,6 +17,7 @@ import msgspec
 
 from events.catalogue import Recorded
 from events.database import Connection, Database
+from events.store import Deletion
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
 from projections.folding import Folded, Held, fold
@@ -115,6 +116,13 @@ class RelationalView:
                 await self._forget(connection, changes)
                 if (left := left_after(applied, quarantine)) != quarantine:
                     await save_quarantine(connection, self._tables, left)
+
+    async def forget(self, deleted: Sequence[Deletion]) -> None:
+        """See `Live.forget`."""
+        with missing_is_told():
+            for start in range(0, len(deleted), PAGE_ROWS):
+                ids = [one.user_id.bytes for one in deleted[start : start + PAGE_ROWS]]
+                await self._database.execute(self._tables.sql(DELETE_USERS, ids=_placeholders(len(ids))), ids)
 
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""

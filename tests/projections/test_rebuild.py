@@ -319,6 +319,45 @@ async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Be
         assert await same(bench, log)
 
 
+async def test_who_is_deleted_while_the_view_is_behind_is_not_in_the_former_one(bench: Bench, log: Log) -> None:
+    """The copy has seen the deletion and the live view has not: after a swap nobody would bring it there any more."""
+    gone, other = [(await log.register(name)).user_id for name in ("needleuser", "needleother")]
+    await log.register("stays")
+    await bench.view.apply(await log.all(), after=0)
+    await log.commands.change(gone, Delete(), NOBODY)
+
+    await rebuild(bench, log)
+
+    assert await bench.needles("needleuser") == set()
+    assert len(await bench.needles("needleother")) == 2
+    await log.commands.change(other, Delete(), NOBODY)
+    await rebuilder(bench, log).roll_back(silently)
+    assert await bench.needles("needleother") == set()
+    assert await same(bench, log)
+
+
+async def test_a_batch_that_was_cut_off_and_repeated_takes_the_deleted_from_every_copy(bench: Bench, log: Log) -> None:
+    """Cut off after the users are written and before the checkpoint: the live view passes the deletion over then."""
+    gone = (await log.register("needleuser")).user_id
+    await bench.view.apply(await log.all(), after=0)
+    await rebuild(bench, log)
+    await log.commands.change(gone, Delete(), NOBODY)
+    deletion = (await log.all())[1:]
+    write = type(bench.view)._write  # type: ignore[attr-defined]
+
+    async def cut_off(*arguments: object) -> None:
+        await write(*arguments)
+        raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(bench.view), "_write", cut_off)
+        with pytest.raises(InterruptedError):
+            await bench.view.apply(deletion, after=1)
+    await bench.view.apply(deletion, after=1)
+
+    assert await bench.needles("needleuser") == set()
+
+
 async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: Bench, log: Log) -> None:
     """The copy is filled with what was folded before the deletion; the projector has passed over it already."""
     gone = (await log.register("needleuser")).user_id

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a database: cut it, and the database is away for those behind it."""
+"""A TCP proxy in front of a server: cut, hang or slow it, and those behind it have a bad network."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,13 @@ class Proxy:
 
     def __init__(self) -> None:
         self.port = 0
+        self.delay_seconds = 0.0
+        """How long every piece of data is held back, either way."""
         self._target: tuple[str, int] | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     def connect(self, url: str) -> None:
         """Forward to the server of this URL from now on."""
@@ -22,48 +27,82 @@ class Proxy:
     def cut(self) -> None:
         """Break what is open, and every new connection at once."""
         self._target = None
+        self.drop()
+
+    def drop(self) -> None:
+        """Break what is open."""
         for writer in list(self._open):
             writer.transport.abort()
+
+    def hang(self) -> None:
+        """Carry nothing and break nothing, as a network that loses every packet."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Carry what has gathered meanwhile, and all that comes."""
+        self._flowing.set()
+
+    @property
+    def connections(self) -> int:
+        """How many it carries now."""
+        return len(self._carrying)
 
     def url(self, url: str) -> str:
         """The same URL by way of this proxy."""
         parts = urlsplit(url)
-        signing_in, _, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{signing_in}@127.0.0.1:{self.port}"))
+        signing_in, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{signing_in}{at}127.0.0.1:{self.port}"))
 
-    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def end(self) -> None:
+        """Break everything, and wait until nothing is carried any more."""
+        self.flow()
+        self.cut()
+        if self._carrying:
+            await asyncio.wait(self._carrying)
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection."""
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._target is None:
             writer.transport.abort()
             return
+        self._open.add(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
+            self._open.discard(writer)
             return
-        self._open |= {writer, far_writer}
-        await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
+        self._open.add(far_writer)
+        await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
         self._open -= {writer, far_writer}
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await asyncio.sleep(self.delay_seconds)
+                await self._flowing.wait()
+                if writer.is_closing():
+                    return
+                writer.write(data)
+                await writer.drain()
+        writer.close()
 
 
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[Proxy]:
     """A proxy on a free port that forwards to the server of the URL."""
     proxy = Proxy()
-    server = await asyncio.start_server(proxy.forward, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     proxy.connect(url)
     try:
         yield proxy
     finally:
         server.close()
-        proxy.cut()
+        await proxy.end()
         await server.wait_closed()
-
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()

@@ -23,13 +23,13 @@ from events.migrations import migrate
 from tests.log import NOBODY, eventually, registration, wire
 from tests.system.clients import Clients, check_log
 from tests.system.installation import own_servers
-from tests.system.mysqld import Mysqld, own_mysqld
+from tests.system.servers import OwnServer, own_mysqld
 
 STOPPED_SECONDS = 5.0
 
 
 @pytest_asyncio.fixture(scope="module")
-async def mysqld(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mysqld]:
+async def mysqld(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnServer]:
     """A private server of these tests."""
     mysqld = await own_mysqld(tmp_path_factory.mktemp("mysqld"))
     yield mysqld
@@ -39,7 +39,7 @@ async def mysqld(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mysq
 
 
 async def test_no_caller_is_told_a_lie_when_mysql_is_stopped_restarted_and_killed(
-    urls: tuple[str, str], mysqld: Mysqld, tmp_path: Path
+    urls: tuple[str, str], mysqld: OwnServer, tmp_path: Path
 ) -> None:
     """SIGSTOP for five seconds, SIGTERM, and `kill -9`; each time work goes on within seconds."""
     installation = own_servers(tmp_path, mysqld.url, urls[1])
@@ -62,7 +62,7 @@ async def test_no_caller_is_told_a_lie_when_mysql_is_stopped_restarted_and_kille
 
 
 async def test_a_server_that_answers_nothing_is_not_waited_for_without_end(
-    mysqld: Mysqld, monkeypatch: pytest.MonkeyPatch
+    mysqld: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller is told that the outcome is open, a reader that MySQL is away; what was sent again happened once."""
     monkeypatch.setattr(commands, "ANSWER_SECONDS", 0.5)

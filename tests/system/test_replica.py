@@ -17,8 +17,8 @@ from events.database import Address, Database
 from tests.log import eventually, wire
 from tests.system.clients import CLIENTS, Clients, check_log
 from tests.system.installation import Installation, own_servers
-from tests.system.mysqld import Mysqld, own_mysqld
 from tests.system.proxy import proxied
+from tests.system.servers import OwnServer, own_mysqld
 
 GTID = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 # Without a limit to its patience, or a replica that is away would turn a promise off in silence.
@@ -49,17 +49,17 @@ USERNAME = "query($id: ID!) { user(id: $id) { username } }"
 class Pair:
     """A source and the replica that follows it."""
 
-    source: Mysqld
-    replica: Mysqld
+    source: OwnServer
+    replica: OwnServer
 
-    async def tell(self, server: Mysqld, *statements: str) -> None:
+    async def tell(self, server: OwnServer, *statements: str) -> None:
         """Run statements as the server's administrator."""
         database = Database.at(Address.parse(server.url), size=1)
         for statement in statements:
             await database.execute(statement)
         await database.close()
 
-    def url(self, server: Mysqld, schema: str) -> str:
+    def url(self, server: OwnServer, schema: str) -> str:
         """Where a schema is, for a user that both servers know."""
         return f"mysql://rollcall:secret@127.0.0.1:{server.port}/{schema}"
 

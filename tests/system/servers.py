@@ -1,4 +1,4 @@
-"""A MySQL server of one test's own, to be stopped, killed and started again."""
+"""Database servers of one test's own, to be stopped, killed and started again."""
 
 import logging
 import os
@@ -6,8 +6,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollcall.embedded.launch import free_port
-from rollcall.embedded.mysql import MysqlServer, prepare
+from rollcall.embedded import mongo, mysql
+from rollcall.embedded.launch import Server, free_port, launch
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
 from tests.log import eventually
@@ -17,10 +17,10 @@ ANSWERS_SECONDS = 60.0
 
 
 @dataclass
-class Mysqld:
+class OwnServer:
     """One data directory and one port, through all its lives."""
 
-    server: MysqlServer
+    server: Server
     port: int
     child: Child
     options: tuple[str, ...] = ()
@@ -63,10 +63,18 @@ class Mysqld:
         await eventually(untroubled, within=ANSWERS_SECONDS)
 
 
-async def own_mysqld(directory: Path, *options: str) -> Mysqld:
-    """A new one; whoever asks for it must end it."""
-    server = await prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
+async def own_mysqld(directory: Path, *options: str) -> OwnServer:
+    """A new MySQL server; whoever asks for it must end it."""
+    server = await mysql.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
     port = free_port()
-    mysqld = Mysqld(server, port, spawn([*server.command(port), *options], server.log), options)
+    mysqld = OwnServer(server, port, spawn([*server.command(port), *options], server.log), options)
     await mysqld.answers()
     return mysqld
+
+
+async def own_mongod(directory: Path) -> OwnServer:
+    """A new MongoDB server, a replica set of one; whoever asks for it must end it."""
+    server = await mongo.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
+    started: list[Child] = []
+    port = await launch(server, lambda _, child: started.append(child))
+    return OwnServer(server, port, started[-1])

@@ -1,0 +1,140 @@
+"""Whether processes keep what they should give back: connections, files, memory.
+
+After chaos: processes have lived for seconds or minutes, so what can be told is what they hold once nobody wants
+anything of them. Each has a ceiling, from what its pools may keep, and MySQL may have no session that no process has.
+
+After a soak: processes have lived all the while, so growth can be told. Of each series the second half is looked at,
+since the first has the warming up in it: pools, caches and the allocator's arenas fill. Its slope is Theil and Sen's,
+the median of the slopes between all pairs of points, which up to 29 % of outliers cannot move (Sen, Journal of the
+American Statistical Association 63, 1968). It is growth if over that half it comes to more than a share of the series'
+own median *and* to more than a floor, which keeps noise on small numbers from being called so. What is not seen so is a
+leak smaller than the floor in half a soak; a longer soak sees smaller ones.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Final
+
+import msgspec
+
+from tests.chaos.system import System
+from tests.chaos.watch import Sample, Watch
+
+CEILINGS: Final = {
+    # Pool of 32 in an API, and what the clients' own sockets are; a projector needs its turn's session and a few more.
+    "api": {"mysql": 33, "mongo": 40, "files": 200, "memory": 400},
+    "projector": {"mysql": 8, "mongo": 16, "files": 80, "memory": 300},
+}
+"""Connections to either database, open files, MB."""
+OWN_SESSIONS: Final = 8
+"""Sessions of MySQL that are this program's, or the server's."""
+POINTS: Final = 200
+SHARE: Final = 0.05
+LEAST_POINTS: Final = 10
+
+
+class Series(msgspec.Struct, frozen=True):
+    """A quantity over time."""
+
+    name: str
+    unit: str
+    points: list[tuple[float, float]]
+    """Seconds since the beginning, value."""
+    floor: float
+    """Growth below this is noise."""
+    share: float = SHARE
+    judged: bool = True
+    """Databases are not: their caches fill up to a size that is set, which takes longer than a soak."""
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """What came of a series over its second half."""
+
+    name: str
+    unit: str
+    first: float
+    last: float
+    """Medians of the second half's first and last quarter."""
+    growth: float
+    allowed: float
+    judged: bool
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it grew."""
+        return self.judged and self.growth > self.allowed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.first:.1f} to {self.last:.1f} {self.unit} over the second half, "
+            f"by its slope {self.growth:+.1f}, allowed {self.allowed:.1f}"
+        )
+
+
+def held_at_rest(system: System, watch: Watch) -> Iterator[str]:
+    """Processes that hold more than they may once nobody asks anything of them."""
+    newest = {one.name: one for one in watch.samples}
+    for program in system.programs:
+        ceiling = CEILINGS[program.name.partition("-")[0]]
+        sample = newest[program.name]
+        found = {
+            "mysql": program.proxies["mysql"].connections,
+            "mongo": program.proxies["mongo"].connections,
+            "files": sample.files,
+            "memory": sample.memory_mb,
+        }
+        for what, most in ceiling.items():
+            if found[what] > most:
+                yield f"{program.name} holds {found[what]:.0f} {what} at rest, {most} at most were expected"
+    carried = sum(program.proxies["mysql"].connections for program in system.programs)
+    if watch.lags and watch.lags[-1].sessions > carried + OWN_SESSIONS:
+        yield f"MySQL has {watch.lags[-1].sessions} sessions, all processes together have {carried}"
+
+
+def series_of(watch: Watch, latencies: Sequence[tuple[float, str, float]], began: float, ended: float) -> list[Series]:
+    """Everything that is looked at for growth, between two moments."""
+    by_process: dict[str, list[Sample]] = defaultdict(list)
+    for sample in watch.samples:
+        if began <= sample.at <= ended:
+            by_process[sample.name].append(sample)
+    found = []
+    for name, samples in sorted(by_process.items()):
+        ours = name not in {"mysqld", "mongod"}
+        for what, unit, floor in (("memory_mb", "MB", 8.0), ("files", "files", 5.0), ("threads", "threads", 5.0)):
+            points = [(one.at - began, float(getattr(one, what))) for one in samples]
+            found.append(Series(f"{name} {what.removesuffix('_mb')}", unit, points, floor, judged=ours))
+    lags = [one for one in watch.lags if began <= one.at <= ended]
+    found += [
+        Series("sessions at MySQL", "sessions", [(one.at - began, float(one.sessions)) for one in lags], 5.0),
+        Series("lag of the mysql view", "s", [(one.at - began, one.mysql) for one in lags], 0.5),
+        Series("lag of the mongo view", "s", [(one.at - began, one.mongo) for one in lags], 0.5),
+    ]
+    for kind in sorted({kind for _, kind, _ in latencies}):
+        points = [
+            (at - began, 1000 * seconds) for at, one, seconds in latencies if one == kind and began <= at <= ended
+        ]
+        found.append(Series(f"latency of {kind}", "ms", points, 50.0, share=0.5))
+    return found
+
+
+def growth_of(series: Series) -> Growth | None:
+    """Over the second half; None if there are too few points to tell."""
+    middle = (series.points[0][0] + series.points[-1][0]) / 2 if series.points else 0.0
+    half = [point for point in series.points if point[0] >= middle]
+    if len(half) < LEAST_POINTS:
+        return None
+    thinned = half[:: max(1, len(half) // POINTS)]
+    slope = statistics.median((v2 - v1) / (t2 - t1) for (t1, v1), (t2, v2) in combinations(thinned, 2) if t2 > t1)
+    values = [value for _, value in half]
+    quarter = max(1, len(half) // 4)
+    return Growth(
+        name=series.name,
+        unit=series.unit,
+        first=statistics.median(values[:quarter]),
+        last=statistics.median(values[-quarter:]),
+        growth=slope * (half[-1][0] - half[0][0]),
+        allowed=max(series.floor, series.share * statistics.median(values)),
+        judged=series.judged,
+    )

@@ -1,0 +1,373 @@
+"""Clients: people who come, change and go, administrators, readers, and those who listen.
+
+All of them talk GraphQL to whichever API they happen on, give up waiting soon, and send again what was not answered,
+with its idempotency key. What they sent and what they were told is in their ledgers.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from tests.chaos.ledger import Done, GivenUp, Ledger, Refused, Sent, Unanswered, Wrong
+from tests.chaos.system import ADMIN_PASSWORD, Api
+
+PASSWORD: Final = "long enough for all"
+PATIENCE: Final = (0.7, 2.0, 5.0, 12.0)
+"""Seconds; a client that is impatient leaves more behind that nobody knows the outcome of."""
+GIVES_UP: Final = 0.02
+OPEN: Final = frozenset({"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "NO_ANSWER", "STARTING"})
+"""After these one asks again."""
+SIGNED_OUT: Final = frozenset({"UNAUTHENTICATED"})
+HOT_USERS: Final = 4
+
+USER = "user { id version } position errors { code field }"
+MUTATIONS: Final = {
+    "register": "mutation($input: RegisterInput!) { register(input: $input) "
+    "{ user { id version } session { accessToken } position errors { code field } } }",
+    "createUser": f"mutation($input: CreateUserInput!) {{ createUser(input: $input) {{ {USER} }} }}",
+    "updateUser": f"mutation($input: UpdateUserInput!) {{ updateUser(input: $input) {{ {USER} }} }}",
+    "changeRole": f"mutation($input: ChangeRoleInput!) {{ changeRole(input: $input) {{ {USER} }} }}",
+    "deleteUser": "mutation($input: DeleteUserInput!) { deleteUser(input: $input) "
+    "{ deletedUserId position errors { code field } } }",
+}
+LOGIN: Final = (
+    "mutation($input: LoginInput!) { login(input: $input) { session { accessToken } user { id } errors { code } } }"
+)
+SELF: Final = (
+    "query($name: String!) { users(filter: {username: {eq: $name}}) { edges { node { id version position } } } }"
+)
+STAFF_QUERIES: Final = (
+    "{ users(first: 20, orderBy: {field: UPDATED_AT, direction: DESC}) { edges { node { id username version } } } }",
+    '{ searchUsers(text: "nym", first: 10) { edges { node { id name } } } }',
+    "{ events(first: 50) { edges { node { position type } } } }",
+    "{ projections { name state lag } }",
+    "{ statistics { __typename } }",
+)
+
+
+class Answer(msgspec.Struct):
+    """Of an operation: its data, or the code of its first error."""
+
+    data: dict[str, Any] = {}
+    code: str | None = None
+    why: str = ""
+
+
+@dataclass
+class World:
+    """What all clients share."""
+
+    apis: Sequence[Api]
+    http: aiohttp.ClientSession
+    directory: Path
+    seed: str
+    ending: bool = False
+    acknowledged: list[float] = field(default_factory=list)
+    """When commands were, by the monotonic clock."""
+    answered: list[float] = field(default_factory=list)
+    """When queries were."""
+    latencies: list[tuple[float, str, float]] = field(default_factory=list)
+    """When, of what, seconds."""
+    codes: Counter[str] = field(default_factory=Counter)
+    living: deque[tuple[UUID, str]] = field(default_factory=lambda: deque(maxlen=200))
+    """Users whom administrators may do something to."""
+    hot: list[UUID] = field(default_factory=list)
+    """Users whom many change at once."""
+    attempts: Counter[str] = field(default_factory=Counter)
+    _tokens: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def token(self) -> str:
+        """A word that occurs in one command's personal data and nowhere else."""
+        return f"cz{self.seed}x{next(self._tokens)}zc"
+
+
+class Client:
+    """One of them. Whoever it is signed in as, its commands go through here."""
+
+    def __init__(self, world: World, name: str, chance: random.Random) -> None:
+        self.world = world
+        self.name = name
+        self.chance = chance
+        self.ledger = Ledger(world.directory, name)
+        self.user: UUID | None = None
+        self.login: str = ""
+        self.password: str = PASSWORD
+        self.bearer: str | None = None
+        self._numbers = itertools.count(1)
+        self._address = f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(1, 255)}"
+
+    def wrong(self, why: str) -> None:
+        """Note what cannot be right."""
+        self.ledger.write(Wrong(why=why))
+
+    async def ask(
+        self, query: str, variables: dict[str, Any], api: Api, kind: str, *, min_position: int | None = None
+    ) -> Answer:
+        """One attempt at one operation."""
+        headers = {"X-Forwarded-For": self._address}
+        if self.bearer is not None:
+            headers["Authorization"] = f"Bearer {self.bearer}"
+        if min_position is not None:
+            headers["Min-Position"] = str(min_position)
+        began = time.monotonic()
+        try:
+            async with self.world.http.post(
+                f"{api.url}/graphql",
+                json={"query": query, "variables": variables},
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=self.chance.choice(PATIENCE)),
+            ) as response:
+                body = await response.read()
+                answer = _answer(response.status, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            answer = Answer(code="NO_ANSWER", why=type(error).__name__)
+        if answer.code is None:
+            self.world.latencies.append((began, kind, time.monotonic() - began))
+        else:
+            self.world.codes[answer.code] += 1
+            if answer.code not in OPEN | SIGNED_OUT | {"FORBIDDEN"}:
+                self.wrong(f"{kind} at {api.name} was answered with {answer.code}: {answer.why}")
+        return answer
+
+    async def command(
+        self, kind: str, fields: dict[str, Any], *, token: str | None = None, ours: bool = False
+    ) -> Done | Refused | None:
+        """Send a command until its outcome is known; None if it is given up.
+
+        `ours` says that the names in it are nobody else's, so that it cannot be refused for them.
+        """
+        number = next(self._numbers)
+        name, key = f"{self.name}:{number}", f"{self.name}-{number}"
+        user = UUID(fields["id"]) if "id" in fields else None
+        for attempt in itertools.count(1):
+            if kind != "register" and self.bearer is None and not await self.sign_in():
+                break
+            api = self.chance.choice(self.world.apis)
+            self.ledger.write(
+                Sent(
+                    command=name,
+                    attempt=attempt,
+                    kind=kind,
+                    key=key,
+                    caller=None if kind == "register" else self.user,
+                    user=user,
+                    token=token,
+                    role=fields.get("role"),
+                    to=api.name,
+                )
+            )
+            self.world.attempts[kind] += 1
+            answer = await self.ask(MUTATIONS[kind], {"input": {**fields, "idempotencyKey": key}}, api, kind)
+            if answer.code is None:
+                return self._told(name, kind, answer.data[kind], user, ours=ours)
+            self.ledger.write(Unanswered(command=name, why=f"{answer.code} {answer.why}".strip()))
+            if answer.code in SIGNED_OUT:
+                self.bearer = None
+            elif answer.code not in OPEN:
+                break
+            if self.chance.random() < GIVES_UP or (self.world.ending and attempt > 3):
+                break
+            await asyncio.sleep(min(2.0, 0.05 * 2**attempt) * self.chance.random())
+        self.ledger.write(GivenUp(command=name))
+        return None
+
+    def _told(self, name: str, kind: str, payload: dict[str, Any], user: UUID | None, *, ours: bool) -> Done | Refused:
+        if payload["errors"]:
+            refused = Refused(command=name, codes=[error["code"] for error in payload["errors"]])
+            self.ledger.write(refused)
+            if ours and "TAKEN" in refused.codes:
+                self.wrong(f"{name} was refused a name that nobody else has ever had")
+            return refused
+        if payload.get("user"):
+            user = UUID(payload["user"]["id"])
+        assert user is not None
+        done = Done(command=name, position=int(payload["position"]), user=user)
+        self.ledger.write(done)
+        self.world.acknowledged.append(time.monotonic())
+        if kind == "register":
+            self.user, session = user, payload["session"]
+            self.bearer = session["accessToken"] if session else None
+        return done
+
+    async def sign_in(self) -> bool:
+        """Until it is known whether one may."""
+        for attempt in itertools.count(1):
+            if self.world.ending and attempt > 20:
+                return False
+            api = self.chance.choice(self.world.apis)
+            fields = {"login": self.login, "password": self.password}
+            self.bearer = None
+            answer = await self.ask(LOGIN, {"input": fields}, api, "login")
+            if answer.code is None:
+                payload = answer.data["login"]
+                if payload["errors"]:
+                    return False
+                self.bearer, self.user = payload["session"]["accessToken"], UUID(payload["user"]["id"])
+                self.world.answered.append(time.monotonic())
+                return True
+            await asyncio.sleep(min(2.0, 0.05 * 2**attempt) * self.chance.random())
+        return False
+
+    async def query(self, query: str, variables: dict[str, Any], *, min_position: int | None = None) -> Answer | None:
+        """Until it is answered, five times at most."""
+        for _ in range(5):
+            answer = await self.ask(
+                query, variables, self.chance.choice(self.world.apis), "query", min_position=min_position
+            )
+            if answer.code is None:
+                self.world.answered.append(time.monotonic())
+                return answer
+            if answer.code in SIGNED_OUT and not await self.sign_in():
+                return None
+            await asyncio.sleep(0.2 * self.chance.random())
+        return None
+
+    async def rest(self, seconds: float) -> None:
+        """So long on the average."""
+        await asyncio.sleep(self.chance.expovariate(1 / seconds))
+
+
+class Person(Client):
+    """Registers, changes itself, reads itself, and in the end leaves or stays; then somebody else comes."""
+
+    async def live(self) -> None:
+        """Life after life."""
+        while not self.world.ending:
+            self.user = self.bearer = None
+            if await self._arrive():
+                await self._stay()
+            await self.rest(0.1)
+
+    async def _arrive(self) -> bool:
+        token = self.world.token()
+        contended = self.chance.random() < 0.15
+        self.login = f"contended{self.chance.randrange(5)}" if contended else token
+        fields = registration(self.login, token)
+        done = await self.command("register", fields, token=token, ours=not contended)
+        return isinstance(done, Done)
+
+    async def _stay(self) -> None:
+        assert self.user is not None
+        self.world.living.append((self.user, self.login))
+        for _ in range(self.chance.randrange(2, 10)):
+            await self.rest(0.25)
+            if self.world.ending or not await self._act():
+                return
+        if self.chance.random() < 0.5:
+            await self.command("deleteUser", {"id": str(self.user)})
+
+    async def _act(self) -> bool:
+        """One thing that people do; whether they are still there."""
+        what = self.chance.random()
+        if what < 0.1:
+            return await self.sign_in()
+        token = self.world.token()
+        changed: dict[str, Any] = {"attributes": {"mark": token}}
+        if what < 0.3:
+            changed |= {"email": f"{token}@example.com"}
+        done = await self.command("updateUser", {"id": str(self.user), **changed}, token=token, ours=True)
+        if isinstance(done, Done) and what > 0.6:
+            await self._read_own(done)
+        return isinstance(done, Done)
+
+    async def _read_own(self, done: Done) -> None:
+        """Who asks for its own write, and is answered, must see it."""
+        found = await self.query(
+            "query($id: ID!) { user(id: $id) { version position } }", {"id": str(self.user)}, min_position=done.position
+        )
+        if found is not None and found.data["user"] and int(found.data["user"]["position"]) < done.position:
+            self.wrong(f"read position {found.data['user']['position']} after being told {done.position}")
+
+
+class Administrator(Client):
+    """Changes others, those whom everybody changes most of all."""
+
+    async def live(self) -> None:
+        """Until the end."""
+        self.login, self.password = "admin", ADMIN_PASSWORD
+        while not self.world.ending:
+            await self.rest(0.15)
+            if self.bearer is None and not await self.sign_in():
+                continue
+            await self._act()
+
+    async def _act(self) -> None:
+        what, token = self.chance.random(), self.world.token()
+        if what < 0.5 and self.world.hot:
+            hot = self.chance.choice(self.world.hot)
+            await self.command("updateUser", {"id": str(hot), "attributes": {"mark": token}}, token=token)
+        elif what < 0.6:
+            role = self.chance.choice(("CUSTOMER", "TECHNICAL_WORKER"))
+            await self.command("createUser", {**registration(token, token), "role": role}, token=token, ours=True)
+        elif self.world.living:
+            user, _ = self.chance.choice(self.world.living)
+            await self._change(user, token, what)
+
+    async def _change(self, user: UUID, token: str, what: float) -> None:
+        if what < 0.75:
+            role = self.chance.choice(("CUSTOMER", "TECHNICAL_WORKER", "SENIOR_MANAGEMENT"))
+            await self.command("changeRole", {"id": str(user), "role": role})
+        elif what < 0.9:
+            await self.command("updateUser", {"id": str(user), "attributes": {"mark": token}}, token=token)
+        else:
+            await self.command("deleteUser", {"id": str(user)})
+
+
+class Reader(Client):
+    """Asks the views for what staff asks."""
+
+    async def live(self) -> None:
+        """Until the end."""
+        self.login, self.password = "admin", ADMIN_PASSWORD
+        while not self.world.ending:
+            await self.rest(0.1)
+            if self.bearer is None and not await self.sign_in():
+                continue
+            await self.query(self.chance.choice(STAFF_QUERIES), {})
+
+
+def registration(username: str, token: str) -> dict[str, Any]:
+    """A registration whose personal data all have the token in them, except for the username."""
+    return {
+        "username": username,
+        "email": f"{token}@example.com",
+        "name": f"Nym {token}",
+        "password": PASSWORD,
+        "attributes": {"mark": token},
+    }
+
+
+def _answer(status: int, body: bytes) -> Answer:
+    try:
+        answered = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return Answer(code="NO_ANSWER", why=f"status {status}, {body[:80]!r}")
+    if errors := answered.get("errors"):
+        code = errors[0].get("extensions", {}).get("code", "NO_CODE")
+        # before a process has found its databases it says 503
+        code = "STARTING" if status == 503 and code == "BAD_REQUEST" else code
+        return Answer(code=code, why=errors[0].get("message", ""))
+    return Answer(data=answered["data"])
+
+
+Life = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def world_of(apis: Sequence[Api], directory: Path, seed: int) -> AsyncIterator[World]:
+    """The clients' side: their HTTP connections and ledgers."""
+    directory.mkdir()
+    connections = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connections) as http:
+        yield World(apis, http, directory, f"{seed:x}")

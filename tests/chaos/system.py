@@ -1,0 +1,271 @@
+"""The whole system as real processes: two APIs, two projectors of each view, MySQL and MongoDB of its own.
+
+Every process reaches each database through a proxy of its own, and clients reach each API through one, so any single
+connection can be cut, hung or slowed without touching the others.
+"""
+
+import asyncio
+import base64
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rollcall.embedded import tether
+from rollcall.embedded.process import until
+from tests.log import eventually
+from tests.system.installation import free_port
+from tests.system.proxy import Proxy, proxied
+from tests.system.servers import OwnServer, own_mongod, own_mysqld
+
+ROOT: Final = Path(__file__).parent.parent.parent
+STOP_SECONDS: Final = 15.0
+"""How long a process may take to heed SIGTERM while the machine and its databases are at their worst."""
+ADMIN_PASSWORD: Final = "correct horse battery"
+LAST_LINES: Final = 4
+TETHERED: Final = (sys.executable, "-I", "-S", tether.__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The master keys that processes are started with."""
+
+    master: bytes = field(repr=False)
+    other: bytes | None = field(default=None, repr=False)
+
+    def variables(self) -> dict[str, str]:
+        """As settings."""
+        other = {"ROLLCALL_OTHER_MASTER_KEY": _text(self.other)} if self.other else {}
+        return {"ROLLCALL_MASTER_KEY": _text(self.master), **other}
+
+
+@dataclass
+class Program:
+    """One `rollcall` process, through all its lives."""
+
+    name: str
+    arguments: tuple[str, ...]
+    variables: Callable[[], Mapping[str, str]]
+    log: Path
+    proxies: dict[str, Proxy]
+    """By the database that they lead to."""
+    popen: subprocess.Popen[bytes] | None = None
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the fault that has this process, so that two do not undo each other."""
+    started: float = 0.0
+    """When this life began, by the monotonic clock."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the life that it is in."""
+        return self.popen.pid if self.popen is not None and self.popen.poll() is None else None
+
+    @property
+    def age(self) -> float:
+        """Seconds of this life."""
+        return time.monotonic() - self.started
+
+    def start(self) -> None:
+        """Another life."""
+        self.started = time.monotonic()
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
+        with self.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                [*TETHERED, str(os.getpid()), sys.executable, "-m", "rollcall", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self.log.parent,
+                env={**inherited, **self.variables(), "PYTHONPATH": str(ROOT)},
+            )
+
+    def send(self, how: signal.Signals) -> None:
+        """Send a signal, if it runs."""
+        if self.popen is not None:
+            self.popen.send_signal(how)
+
+    async def end(self, how: signal.Signals) -> int:
+        """Send a signal and wait until it is gone; its exit code.
+
+        Raises:
+            AssertionError: it does not heed it.
+        """
+        self.send(how)
+
+        async def ended() -> bool:
+            return self.pid is None
+
+        await eventually(ended, within=STOP_SECONDS)
+        return self.popen.returncode if self.popen is not None else 0
+
+    def last_lines(self) -> str:
+        """What it said last."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+
+
+@dataclass
+class Api(Program):
+    """An API process, and the way that clients take to it."""
+
+    port: int = 0
+    door: Proxy = field(default_factory=Proxy)
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.door.port}"
+
+    @property
+    def direct_url(self) -> str:
+        """Where it is, past the clients' network."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass
+class System:
+    """All of it."""
+
+    directory: Path
+    mysqld: OwnServer
+    mongod: OwnServer
+    keyring: Keyring
+    signing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    apis: list[Api] = field(default_factory=list)
+    projectors: list[Program] = field(default_factory=list)
+    operator: Program | None = None
+    """Never runs: its variables are those of the commands that an operator gives."""
+    server_busy: dict[str, asyncio.Lock] = field(
+        default_factory=lambda: {"mysql": asyncio.Lock(), "mongo": asyncio.Lock()}
+    )
+    mongo_disk: Path | None = None
+    """Where MongoDB's data is, if that is a file system of its own, which can be filled."""
+    former_keys: list[bytes] = field(default_factory=list, repr=False)
+
+    @property
+    def programs(self) -> list[Program]:
+        """All processes that are to run."""
+        return [*self.apis, *self.projectors]
+
+    def server(self, name: str) -> OwnServer:
+        """One of the databases."""
+        return self.mysqld if name == "mysql" else self.mongod
+
+    def proxies(self) -> Iterator[tuple[str, Proxy, str]]:
+        """Every way: its name, its proxy, and where that leads."""
+        for program in self.programs:
+            for name, proxy in program.proxies.items():
+                yield f"{program.name}>{name}", proxy, self.server(name).url
+        for api in self.apis:
+            yield f"clients>{api.name}", api.door, api.direct_url
+
+    def variables(self, port: int | None, proxies: Mapping[str, Proxy]) -> dict[str, str]:
+        """The settings of one process, as of now."""
+        urls = {name: self.server(name).url for name in ("mysql", "mongo")}
+        by_way = {name: proxies[name].url(url) if name in proxies else url for name, url in urls.items()}
+        return {
+            "ROLLCALL_MYSQL_URL": by_way["mysql"],
+            "ROLLCALL_MONGO_URL": by_way["mongo"],
+            **self.keyring.variables(),
+            "ROLLCALL_SIGNING_KEY": _text(self.signing_key),
+            "ROLLCALL_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
+            "ROLLCALL_TRUSTED_PROXIES": "127.0.0.1/32",
+            "ROLLCALL_LOG_FORMAT": "json",
+            **({"ROLLCALL_PORT": str(port)} if port is not None else {}),
+        }
+
+    async def command(self, *arguments: str, log: Path | None = None) -> tuple[int, str]:
+        """Run a `rollcall` command to its end; its exit code and all that it printed."""
+        program = self.spawn(*arguments, log=log)
+        assert program.popen is not None
+        await until(lambda: program.pid is None)
+        return program.popen.returncode, program.log.read_text(errors="replace")
+
+    def spawn(self, *arguments: str, log: Path | None = None) -> Program:
+        """Start a `rollcall` command on the databases themselves."""
+        log = log or self.directory / f"command-{'-'.join(arguments[:2])}-{secrets.token_hex(3)}.log"
+        program = Program(arguments[0], arguments, lambda: self.variables(None, {}), log, {})
+        program.start()
+        return program
+
+
+@asynccontextmanager
+async def running(directory: Path) -> AsyncIterator[System]:
+    """The system, all of whose processes are started; gone at the end, however that comes."""
+    async with AsyncExitStack() as stack:
+        mongo_disk = _own_file_system(directory / "mongo-server", stack)
+        mysqld, mongod = await asyncio.gather(own_mysqld(directory), own_mongod(mongo_disk or directory))
+        stack.callback(_end_server, mysqld)
+        stack.callback(_end_server, mongod)
+        system = System(directory, mysqld, mongod, Keyring(secrets.token_bytes(32)), mongo_disk=mongo_disk)
+        for number in (1, 2):
+            await _add_api(system, f"api-{number}", stack)
+            for view in ("mysql", "mongo"):
+                await _add_projector(system, f"projector-{view}-{number}", view, stack)
+        for program in system.programs:
+            program.start()
+            stack.callback(_end, program)
+        yield system
+
+
+async def _add_api(system: System, name: str, stack: AsyncExitStack) -> None:
+    proxies, port = await _proxies(system, stack), free_port()
+    door = await stack.enter_async_context(proxied(f"http://127.0.0.1:{port}"))
+    system.apis.append(
+        Api(
+            name, ("serve",), lambda: system.variables(port, proxies), _log(system, name), proxies, port=port, door=door
+        )
+    )
+
+
+async def _add_projector(system: System, name: str, view: str, stack: AsyncExitStack) -> None:
+    proxies = await _proxies(system, stack)
+    system.projectors.append(
+        Program(name, ("projector", view), lambda: system.variables(None, proxies), _log(system, name), proxies)
+    )
+
+
+async def _proxies(system: System, stack: AsyncExitStack) -> dict[str, Proxy]:
+    return {name: await stack.enter_async_context(proxied(system.server(name).url)) for name in ("mysql", "mongo")}
+
+
+def _log(system: System, name: str) -> Path:
+    return system.directory / f"{name}.log"
+
+
+def _own_file_system(directory: Path, stack: AsyncExitStack) -> Path | None:
+    """A small file system in memory, of which only this run knows; None where one may not mount."""
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=800m", "none", str(directory)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        return None
+    stack.callback(subprocess.run, ["umount", str(directory)], check=False)
+    return directory
+
+
+def _end(program: Program) -> None:
+    with suppress(ProcessLookupError):
+        program.send(signal.SIGCONT)
+        program.send(signal.SIGKILL)
+    if program.popen is not None:
+        program.popen.wait()
+
+
+def _end_server(server: OwnServer) -> None:
+    server.child.popen.send_signal(signal.SIGCONT)
+    server.child.popen.kill()
+    server.child.popen.wait()
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()

@@ -1,0 +1,186 @@
+"""Looks at the system all the while, past its clients' network.
+
+Is it ready, do positions only grow, what do processes hold?
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+from asyncmy.errors import MySQLError
+from pymongo.read_concern import ReadConcern
+
+from events.database import Address, Database
+from events.errors import EventsError
+from projections.document.client import MongoClient, translated
+from projections.document.view import DocumentView
+from projections.errors import ProjectionError
+from projections.reports import State
+from projections.status import read_status
+from tests.chaos.system import System
+
+LOOK_SECONDS: Final = 0.1
+SAMPLE_SECONDS: Final = 1.0
+LOOK_LIMIT_SECONDS: Final = 1.0
+PAGE_BYTES: Final = 4096
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What one process held at one moment."""
+
+    at: float
+    name: str
+    pid: int
+    memory_mb: float
+    files: int
+    sockets: int
+    threads: int
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """How far the views were behind, and how many sessions MySQL had."""
+
+    at: float
+    mysql: float
+    mongo: float
+    sessions: int
+    head: int
+
+
+@dataclass
+class Watch:
+    """What was seen. Times are the monotonic clock's."""
+
+    system: System
+    healthy: list[tuple[float, bool]] = field(default_factory=list)
+    """Whether both APIs were ready and both views LIVE, look by look."""
+    samples: list[Sample] = field(default_factory=list)
+    lags: list[Lag] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    rebuilding: set[str] = field(default_factory=set)
+    """Views of which another copy may come into place, so that their position may go back to where the copy is."""
+    _checkpoints: dict[str, int] = field(default_factory=dict)
+    _reported: set[str] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        database = Database.at(Address.parse(self.system.mysqld.url), size=3, acquire_timeout=LOOK_LIMIT_SECONDS)
+        mongo = MongoClient(self.system.mongod.url + "&serverSelectionTimeoutMS=1000")
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LOOK_LIMIT_SECONDS)) as http:
+                await asyncio.gather(
+                    self._look_all_the_time(http, database),
+                    self._follow("mysql", lambda: _mysql_checkpoint(database)),
+                    self._follow("mongo", lambda: _mongo_checkpoint(mongo)),
+                    self._sample_all_the_time(database),
+                )
+        finally:
+            mongo.close()
+            await database.close()
+
+    def healthy_after(self, moment: float) -> float | None:
+        """Seconds from a moment to the first look that found all well; None if none did."""
+        return next((at - moment for at, well in self.healthy if well and at >= moment), None)
+
+    async def _look_all_the_time(self, http: aiohttp.ClientSession, database: Database) -> None:
+        while True:
+            began = time.monotonic()
+            looks = [self._ready(http, api.direct_url) for api in self.system.apis]
+            found = await asyncio.gather(*looks, self._live(database))
+            self.healthy.append((began, all(found)))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _ready(self, http: aiohttp.ClientSession, url: str) -> bool:
+        try:
+            async with http.get(f"{url}/readyz") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _live(self, database: Database) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+                statuses = await read_status(database)
+        except (EventsError, MySQLError, TimeoutError):
+            return False
+        for status in statuses:
+            if status.quarantined:
+                self._once(f"{status.name} has set {status.quarantined} users aside: {status.last_error}")
+            if status.state is State.FAULTED:
+                self._once(f"{status.name} is FAULTED: {status.last_error}")
+            if status.audit_differences:
+                self._once(f"the audit of {status.name} found {status.audit_differences} users that differ")
+        return all(status.state is State.LIVE for status in statuses)
+
+    def _once(self, what: str) -> None:
+        if what not in self._reported:
+            self._reported.add(what)
+            self.wrong.append(what)
+
+    async def _follow(self, view: str, checkpoint: Callable[[], Awaitable[tuple[str, int]]]) -> None:
+        """A checkpoint only ever grows, for as long as its copy of the view is the live one."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+                    copy, position = await checkpoint()
+            except (EventsError, ProjectionError, MySQLError, TimeoutError):
+                await asyncio.sleep(0.2)
+                continue
+            if view in self.rebuilding:
+                self._checkpoints.pop(view, None)
+            elif position < (before := self._checkpoints.get(f"{view} {copy}", 0)):
+                self.wrong.append(f"the checkpoint of the {view} view went back from {before} to {position}")
+            self._checkpoints[f"{view} {copy}"] = position
+            await asyncio.sleep(0.02)
+
+    async def _sample_all_the_time(self, database: Database) -> None:
+        while True:
+            now = time.monotonic()
+            pids = {program.name: program.pid for program in self.system.programs}
+            pids |= {"mysqld": self.system.mysqld.child.pid, "mongod": self.system.mongod.child.pid}
+            self.samples += [found for name, pid in pids.items() if pid and (found := sample(now, name, pid))]
+            await self._sample_lag(database, now)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    async def _sample_lag(self, database: Database, now: float) -> None:
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+                connected = await database.fetch_one("SHOW STATUS LIKE 'Threads_connected'")
+                lags = {status.name: status for status in await read_status(database)}
+        except (EventsError, MySQLError, TimeoutError):
+            return
+        mysql, mongo = lags["mysql_users"], lags["mongo_users"]
+        sessions = int(connected[1]) if connected else 0
+        self.lags.append(Lag(now, mysql.lag_seconds, mongo.lag_seconds, sessions, mysql.head))
+
+
+def sample(now: float, name: str, pid: int) -> Sample | None:
+    """What a process holds now, by /proc; None if it is gone."""
+    directory = Path("/proc") / str(pid)
+    try:
+        pages = int((directory / "statm").read_text().split()[1])
+        links = [str(link.readlink()) for link in (directory / "fd").iterdir()]
+        threads = len(list((directory / "task").iterdir()))
+    except OSError:
+        return None
+    sockets = sum(link.startswith("socket:") for link in links)
+    return Sample(now, name, pid, pages * PAGE_BYTES / 2**20, len(links), sockets, threads)
+
+
+async def _mysql_checkpoint(database: Database) -> tuple[str, int]:
+    row = await database.fetch_one("SELECT position FROM users_checkpoint")
+    return "users", int(row[0]) if row else 0
+
+
+async def _mongo_checkpoint(mongo: MongoClient) -> tuple[str, int]:
+    """As far as it is durable: what a crash of mongod may take back was never told to the projector."""
+    with translated():
+        place = await DocumentView(mongo.documents).place()
+        checkpoints = mongo.documents["checkpoints"].with_options(read_concern=ReadConcern("majority"))
+        found = await checkpoints.find_one({"_id": place.identity})
+        return place.users.name, int(found["position"]) if found else 0
