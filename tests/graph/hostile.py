@@ -74,6 +74,15 @@ VALUES: Final = st.recursive(
     SMALL, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=4)), max_leaves=8
 )
 """Whatever Python's `json` can write, which is more than JSON."""
+UNICODE: Final = TEXTS.map(lambda text: text.encode(errors="replace").decode()[:300])
+"""Texts that JSON can carry."""
+NUMBERS: Final = st.one_of(st.integers(-(2**64), 2**64), st.floats(allow_nan=False, allow_infinity=False))
+JSON: Final = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, UNICODE),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(UNICODE, inner, max_size=4)),
+    max_leaves=8,
+)
+"""Values that JSON can carry."""
 ENCODINGS: Final = st.sampled_from(["utf-8"] * 6 + ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7"])
 
 
