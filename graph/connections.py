@@ -6,6 +6,7 @@ import strawberry
 
 from graph.errors import bad_input
 
+DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
 
 

@@ -15,8 +15,7 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
-from graph.auth.batching import OneSignIn
-from graph.limits import PARSER, WithinLimits
+from graph.limits import LIMITS, PARSER
 
 REMEMBERED_CHARACTERS: Final = 400_000
 """Of all remembered documents together. Parsed, a document takes about 135 bytes a character: 54 MB at most."""
@@ -24,7 +23,6 @@ LONGEST_REMEMBERED: Final = 10_000
 """So that no one document drives out many."""
 MOST_FAULTS: Final = 20
 """Faults of a document that are told; finding out more would only cost time."""
-LIMITS: Final = (WithinLimits, OneSignIn)
 
 
 class Checked(NamedTuple):
@@ -104,9 +102,11 @@ def _faults(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]
 
     Without "did you mean": it tells of fields that one was not told of, and takes time.
     """
-    return validate(schema, document, LIMITS) or validate(
-        schema, document, specified_rules, max_errors=MOST_FAULTS, hide_suggestions=True
-    )
+    for rules in (*LIMITS, specified_rules):
+        faults = validate(schema, document, rules, max_errors=MOST_FAULTS, hide_suggestions=True)
+        if faults:
+            return faults
+    return []
 
 
 def _is_ambiguous(document: DocumentNode, name: str | None) -> bool:

@@ -1,14 +1,22 @@
 """How large an operation may be: what a document may hold, and what it may ask for.
 
 The answer's size is estimated before anything runs: each field counts one, times the items of every list that it is
-in. A list's items are what `first`, `last` or `days` say; of a variable, whose value is not known when the document
-is checked, the most that any list gives. So the verdict is the document's own and is remembered with it.
+in. A list's items are what `first`, `last` or `days` say, or as many as come without them; of a variable, whose value
+is not known when the document is checked, the most that it may be. So the verdict is the document's own and is
+remembered with it.
+
+Two steps. `WithinLimits` measures what is spread by fragments too, so the rules beside it see to it that every fragment
+has a name of its own, is reached from an operation, and does not come back to itself. What they let through has few
+enough fields to be merged, as `QuickToMerge` does to count what the validation of such documents costs.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from graphql import (
     FieldNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
     GraphQLInterfaceType,
@@ -18,15 +26,20 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    NoFragmentCyclesRule,
+    NoUnusedFragmentsRule,
+    NullValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    UniqueFragmentNamesRule,
     ValidationRule,
-    VariableNode,
     get_named_type,
     is_list_type,
 )
 
-from graph.connections import LARGEST_PAGE
+from graph.auth.batching import OneSignIn
+from graph.connections import DEFAULT_PAGE, LARGEST_PAGE
+from graph.statistics import MOST_DAYS
 
 PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
 """Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""
@@ -35,14 +48,18 @@ DEPTH: Final = 16
 ALIASES: Final = 30
 ROOT_FIELDS: Final = 20
 WIDTH: Final = 60
-"""Fields of one selection. Whether they fit together is checked pair by pair: 250 take two seconds."""
+"""Fields of one selection."""
 DIRECTIVES: Final = 50
 COST: Final = 20_000
-"""Fields of the answer. The largest page of users with all their fields has about 1,400."""
+"""Fields of the answer. The largest page of users with all their fields has about 1,900."""
+PAIRS: Final = 5_000
+"""Pairs of fields that become one field of the answer. Whether they can is checked pair by pair, 13 us each: without
+this limit, two thousand tokens keep a process busy for two seconds."""
 
 USUAL_LIST: Final = 10
 """Items of a list that has no argument for their number, such as the projections or the roles."""
-COUNTS: Final = ("first", "last", "days")
+COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
+"""Arguments that say how many items a list has, and the most that each may say."""
 
 
 class Size(NamedTuple):
@@ -75,18 +92,21 @@ class WithinLimits(ValidationRule):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._fragments: dict[str, Size] = {}
+        self._cost = 0
+        """Of all operations so far: only one is executed, but all are checked."""
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
         """Measure an operation."""
         root = self.context.schema.get_root_type(node.operation)
         size = self._of_selection(node.selection_set, root)
+        self._cost += size.cost
         for measure, found, allowed in [
             ("levels of fields", size.depth, DEPTH),
             ("aliases", size.aliases, ALIASES),
             ("directives", size.directives + len(node.directives or ()), DIRECTIVES),
             ("fields at its root", size.width, ROOT_FIELDS),
             ("fields in one selection", size.widest, WIDTH),
-            ("fields in the answer, as estimated,", size.cost, COST),
+            ("fields in the answer, as estimated,", self._cost, COST),
         ]:
             if found > allowed:
                 self.report_error(_refused(measure, found, allowed, node))
@@ -142,7 +162,8 @@ def _items(field: GraphQLField, node: FieldNode) -> int:
     """How many times what is inside the field may be in the answer."""
     counts = [name for name in COUNTS if name in field.args]
     if counts:
-        return max(_count(field, node, name) for name in counts)
+        given = [count for name in counts if (count := _given(node, name)) is not None]
+        return max(given or [_default(field, name) for name in counts])
     kind = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
     # The edges of a connection are as many as its field asks for, which counts already. What introspection tells is
     # always the same.
@@ -151,16 +172,63 @@ def _items(field: GraphQLField, node: FieldNode) -> int:
     return USUAL_LIST
 
 
-def _count(field: GraphQLField, node: FieldNode, name: str) -> int:
-    given = next((argument.value for argument in node.arguments or () if argument.name.value == name), None)
-    if isinstance(given, IntValueNode):
-        return int(given.value) if len(given.value) < 10 else LARGEST_PAGE  # more is refused as no Int
-    if isinstance(given, VariableNode):
-        return LARGEST_PAGE
+def _given(node: FieldNode, name: str) -> int | None:
+    """What an argument says, at the most; None if it says nothing.
+
+    Never less than one: what is inside a field is looked at however few items it has, and what is below nought would be
+    taken off the rest. A resolver refuses that, but only for its own field.
+    """
+    value = next((argument.value for argument in node.arguments or () if argument.name.value == name), None)
+    if value is None or isinstance(value, NullValueNode):
+        return None
+    if isinstance(value, IntValueNode) and len(value.value) < 10:
+        return max(1, int(value.value))
+    return COUNTS[name]  # a variable; or what is no Int and refused as such
+
+
+def _default(field: GraphQLField, name: str) -> int:
     default = field.args[name].default_value
-    return default if isinstance(default, int) else 1
+    return default if isinstance(default, int) else DEFAULT_PAGE
+
+
+class QuickToMerge(ValidationRule):
+    """Refuses documents whose fields are compared too often by the rule that fields of one name must be one field."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._found = 0
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
+        """Count the pairs of an operation."""
+        self._found += self._pairs([node.selection_set])
+        if self._found > PAIRS:
+            self.report_error(_refused("pairs of fields to merge", self._found, PAIRS, node))
+
+    def _pairs(self, selections: list[SelectionSetNode]) -> int:
+        merged: defaultdict[str, list[SelectionSetNode | None]] = defaultdict(list)
+        for field in self._fields(selections):
+            merged[field.alias.value if field.alias else field.name.value].append(field.selection_set)
+        pairs = sum(len(same) * (len(same) - 1) // 2 for same in merged.values())
+        return pairs + sum(self._pairs([inner for inner in same if inner]) for same in merged.values() if any(same))
+
+    def _fields(self, selections: list[SelectionSetNode]) -> Iterator[FieldNode]:
+        for node in (node for each in selections for node in each.selections):
+            if isinstance(node, FieldNode):
+                yield node
+            elif isinstance(node, InlineFragmentNode):
+                yield from self._fields([node.selection_set])
+            elif isinstance(node, FragmentSpreadNode):
+                fragment = self.context.get_fragment(node.name.value)
+                yield from self._fields([fragment.selection_set] if fragment else [])
 
 
 def _refused(measure: str, found: int, allowed: int, node: OperationDefinitionNode) -> GraphQLError:
-    message = f"this operation has {found:,} {measure} and may have {allowed:,}"
+    message = f"this document has {found:,} {measure} and may have {allowed:,}"
     return GraphQLError(message, node, extensions={"code": "BAD_REQUEST"})
+
+
+LIMITS: Final = (
+    (UniqueFragmentNamesRule, NoUnusedFragmentsRule, NoFragmentCyclesRule, WithinLimits, OneSignIn),
+    (QuickToMerge,),
+)
+"""The rules, step by step: each step relies on those before it."""

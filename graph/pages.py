@@ -3,15 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from graph.connections import PageInfo, page_size
+from graph.connections import DEFAULT_PAGE, PageInfo, page_size
 from graph.cursors import cursor_of_hit, cursor_of_user, place_in_hits, place_in_list
 from graph.errors import bad_input
 from graph.types import User, UserConnection, UserEdge
 from projections.document.search import DocumentUsers, Search
 from projections.filters import Order, Slice, Test
 from projections.relational.queries import RelationalUsers
-
-DEFAULT_PAGE = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from typing import Annotated, Final
 
 import strawberry
 
-from events.catalogue import Role
 from graph.auth.permissions import Right
 from graph.context import Info
+from graph.enums import Role
 from graph.errors import bad_input
 from projections.relational.statistics import count_registrations, count_roles
 

@@ -12,6 +12,7 @@ from events.idempotency import sweep_requests
 from events.ids import new_id
 from graph.app import Check, make_app
 from graph.context import Opening
+from graph.server import Runner
 from projections.audit import Audit
 from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
@@ -101,7 +102,7 @@ async def _measured(house: House) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _listening(app: web.Application, host: str, port: int, setting: str) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     try:
         await runner.setup()
         await _bind(runner, host, port, setting)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 from uuid import uuid4
 
 from aiohttp import ClientSession, DummyCookieJar
@@ -29,6 +30,7 @@ from graph.auth.tokens import AccessTokens, SigningKey
 from graph.auth.watch import Watch
 from graph.context import Opening, Services
 from graph.freshness import ViewPositions
+from graph.server import Runner
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
@@ -76,6 +78,13 @@ class WatchedPoll(HeadPoll):
     async def beyond(self, position: int, at_most: float) -> int:
         self.position = position
         return await super().beyond(position, at_most)
+
+
+class Server(TestServer):
+    """Runs the application as the program does, but on a port that it chooses."""
+
+    async def _make_runner(self, **options: Any) -> Runner:
+        return Runner(self.app, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +206,7 @@ async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient) -
         await view.prepare()
     services = _services(log, mongo, passwords, clock.now, poll)
     checks: dict[str, Check] = {"mysql": lambda: database.fetch_one("SELECT 1"), "mongodb": mongo.ping}
-    server = TestServer(make_app(Opening(services), checks, new_id))
+    server = Server(make_app(Opening(services), checks, new_id))
     await server.start_server()
     session = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
     return Site(server, session, log, services, passwords, views, checks, clock, poll)

@@ -1,10 +1,18 @@
 """A mutation that is sent again with its idempotencyKey happens once, as a client sees it."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
+import pytest
+from graphql import GraphQLInputObjectType, get_named_type
+
 from events.catalogue import Role
-from tests.graph.site import Site, somebody
+from graph.schema import make_schema
+from tests.graph import documents
+from tests.graph.client import Client, Json, problems
+from tests.graph.site import Person, Site, somebody
 
 REGISTER = """
 mutation($input: RegisterInput!) {
@@ -60,3 +68,112 @@ async def test_keys_of_different_people_have_nothing_to_do_with_each_other(site:
     ]
 
     assert [answer["user"]["name"] for answer in answers] == ["Renamed", "Renamed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Two who may do everything, two to whom things are done, and somebody's client that is not signed in."""
+
+    admin: Person
+    second: Person
+    one: Person
+    other: Person
+    anyone: Client
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A mutation that takes a key: the input of a command, and that of another one."""
+
+    document: str
+    command: Callable[[Cast], Json]
+    another: Callable[[Cast], Json]
+    for_anyone: bool = False
+
+
+KEYED = {
+    "register": Keyed(documents.REGISTER, lambda _: somebody(), lambda _: somebody(), for_anyone=True),
+    "createUser": Keyed(
+        documents.CREATE, lambda _: somebody(role="CUSTOMER"), lambda _: somebody(role="TECHNICAL_WORKER")
+    ),
+    "updateUser": Keyed(
+        documents.UPDATE,
+        lambda cast: {"id": cast.one.id, "name": f"Renamed {uuid4()}"},
+        lambda cast: {"id": cast.one.id, "name": f"Renamed {uuid4()}"},
+    ),
+    "changeRole": Keyed(
+        documents.CHANGE_ROLE,
+        lambda cast: {"id": cast.one.id, "role": "TECHNICAL_WORKER"},
+        lambda cast: {"id": cast.one.id, "role": "SENIOR_MANAGEMENT"},
+    ),
+    "deleteUser": Keyed(documents.DELETE, lambda cast: {"id": cast.one.id}, lambda cast: {"id": cast.other.id}),
+}
+"""Every mutation whose input has an `idempotencyKey`."""
+
+
+@pytest.fixture
+async def cast(site: Site) -> Cast:
+    admin, second = await site.person(Role.ADMIN), await site.person(Role.ADMIN)
+    return Cast(admin, second, await site.person(), await site.person(), site.anyone)
+
+
+def test_every_mutation_that_takes_a_key_is_here() -> None:
+    """A new one has to say what it does with it."""
+    mutations = make_schema()._schema.mutation_type
+    assert mutations
+    inputs = {
+        name: get_named_type(field.args["input"].type)
+        for name, field in mutations.fields.items()
+        if "input" in field.args
+    }
+
+    assert set(KEYED) == {
+        name
+        for name, given in inputs.items()
+        if isinstance(given, GraphQLInputObjectType) and "idempotencyKey" in given.fields
+    }
+
+
+def lasting(payload: Json) -> Json:
+    """An answer without its session, which is a new one each time."""
+    return {name: value for name, value in payload.items() if name != "session"}
+
+
+@pytest.mark.parametrize("name", KEYED)
+async def test_the_same_key_gives_the_same_answer_and_no_second_event(site: Site, cast: Cast, name: str) -> None:
+    """However often; an answer that is about a user who is gone has no user any more."""
+    keyed = KEYED[name]
+    client = cast.anyone if keyed.for_anyone else cast.admin.client
+    given = keyed.command(cast) | {"idempotencyKey": str(uuid4())}
+
+    first = await client.field(keyed.document, input=given)
+    head = await site.log.store.head()
+    again = [await client.field(keyed.document, input=given) for _ in range(2)]
+
+    assert first["errors"] == []
+    assert [lasting(payload) for payload in again] == [lasting(first)] * 2
+    assert await site.log.store.head() == head
+
+
+@pytest.mark.parametrize("name", KEYED)
+async def test_the_same_key_with_another_input_is_an_error(site: Site, cast: Cast, name: str) -> None:
+    """INVALID at the key, and nothing is done."""
+    keyed, key = KEYED[name], {"idempotencyKey": str(uuid4())}
+    client = cast.anyone if keyed.for_anyone else cast.admin.client
+    await client.field(keyed.document, input=keyed.command(cast) | key)
+    head = await site.log.store.head()
+
+    refused = await client.field(keyed.document, input=keyed.another(cast) | key)
+
+    assert problems(refused) == [("INVALID", ["idempotencyKey"])]
+    assert await site.log.store.head() == head
+
+
+@pytest.mark.parametrize("name", KEYED)
+async def test_a_key_of_somebody_else_is_another_key(site: Site, cast: Cast, name: str) -> None:
+    """Also one that somebody has used for a command that is not the same."""
+    keyed, key = KEYED[name], {"idempotencyKey": str(uuid4())}
+    await cast.second.client.field(documents.CREATE, input=somebody(role="CUSTOMER") | key)
+    client = cast.anyone if keyed.for_anyone else cast.admin.client
+
+    assert (await client.field(keyed.document, input=keyed.command(cast) | key))["errors"] == []

@@ -1,5 +1,7 @@
 """No document can ask for more than the server is ready to do; what clients really send is far below the limits."""
 
+import time
+
 import pytest
 from graphql import DocumentNode, get_introspection_query, parse
 
@@ -37,6 +39,10 @@ AT_THE_LIMIT = {
         f"b{n}: users(first: 100) {{ edges {{ cursor node {{ id name email username role version position }} }} }}"
         for n in range(19)) + " }",
     "one large page": "{ users(first: 6666) { edges { node { id } } } }",
+    "days by a variable": "query ($n: Int) { " + " ".join(
+        f"b{n}: statistics {{ registrationsByDay(days: $n) {{ day count }} }}" for n in range(20)) + " }",
+    "pairs": "{ " + "users { " + "edges { node { id } } " * 57 + "} }",
+    "several operations": " ".join(f"query Q{n} {{ users(first: 100) {{ {sent.PAGE} }} }}" for n in range(10)),
     "introspection": get_introspection_query(input_value_deprecation=True, directive_is_repeatable=True),
     "the largest page": f"{{ users(first: 100) {{ {sent.PAGE} }} }}",
 }  # fmt: skip
@@ -48,9 +54,13 @@ def test_what_is_just_within_the_limits_goes_through(document: str) -> None:
     assert faults(document) == []
 
 
+NODES = "{ edges { cursor node { id name email username role version position } } }"
+EVENTS_OF_A_PAGE = "history { edges { node { id position userId version type changedFields actorId recordedAt } } }"
 BEYOND = {
     nested(17): "17 levels of fields and may have 16",
     "{ me { " + " ".join(f"b{n}: id" for n in range(31)) + " } }": "31 aliases and may have 30",
+    "{ " + " ".join(f"m{n}: me {{ ...A }}" for n in range(11)) + " } fragment A on User { a: id b: id }":
+        "33 aliases and may have 30",
     "{ " + "__typename " * 21 + "}": "21 fields at its root and may have 20",
     "{ ...A ...A ...A } fragment A on Query { __typename me { id } __typename __typename __typename __typename "
     "__typename }": "21 fields at its root and may have 20",
@@ -58,11 +68,31 @@ BEYOND = {
     f"{{ me {{ ...A ... on User {{ {fields(30)} }} }} }} fragment A on User {{ {fields(31)} }}":
         "61 fields in one selection",
     "{ me { " + "id @include(if: true) " * 51 + "} }": "51 directives and may have 50",
+    "{ me { " + "...A @include(if: true) " * 26 + "} } fragment A on User { id @skip(if: false) }":
+        "52 directives and may have 50",
     "{ users(first: 6667) { edges { node { id } } } }": "20,002 fields in the answer",
     "{ users(first: 99999999999999) { edges { node { id } } } }": "Int cannot represent",
+    "query ($n: Int) { " + " ".join(f"b{n}: users(first: $n) {NODES}" for n in range(20)) + " }":
+        "20,020 fields in the answer",
+    "query ($n: Int) { users(first: 1, last: $n) { edges { node { history(first: 100) { edges { cursor node { id } } } "
+    "} } } }": "40,301 fields in the answer",
+    "{ a: users { edges { node { " + EVENTS_OF_A_PAGE + " } } } b: users(first: null) { edges { node { "
+    + EVENTS_OF_A_PAGE + " } } } c: searchUsers { edges { node { " + EVENTS_OF_A_PAGE + " } } } d: events(first: null) "
+    "{ edges { node { id version type position userId changedFields actorId recordedAt } } } e: searchUsers(first: 100)"
+    "{ edges { node { " + EVENTS_OF_A_PAGE + " } } } }": "33,485 fields in the answer",
+    "{ low: users(first: -999999) { edges { node { id } } } users(first: 6667) { edges { node { id } } } }":
+        "20,006 fields in the answer",
     "query ($n: Int) { " + " ".join(
-        f"b{n}: users(first: $n) {{ edges {{ cursor node {{ id name email username role version position }} }} }}"
-        for n in range(20)) + " }": "20,020 fields in the answer",
+        f"b{n}: statistics {{ registrationsByDay(days: $n) {{ a: day day count }} }}" for n in range(19)) + " }":
+        "20,900 fields in the answer",
+    " ".join(f"query Q{n} {{ users(first: 100) {NODES} }}" for n in range(20)): "20,020 fields in the answer",
+    "{ users { " + "edges { node { id } } " * 59 + "} }": "5,133 pairs of fields to merge and may have 5,000",
+    "{ me { id } } fragment A on User { " + fields(500) + " }": "Fragment 'A' is never used.",
+    "{ me { ...A } } fragment A on User { id } fragment A on User { " + fields(500) + " }":
+        "There can be only one fragment named 'A'.",
+    "mutation { a: logout { loggedOut } " + " ".join(
+        f'l{n}: login(input: {{login: "a", password: "b"}}) {{ user {{ id }} }}' for n in range(2)) + " }":
+        "a document may sign in once",
 }  # fmt: skip
 
 
@@ -70,8 +100,50 @@ BEYOND = {
     ("document", "message"), BEYOND.items(), ids=[message.replace(" ", "-") for message in BEYOND.values()]
 )
 def test_what_is_beyond_a_limit_is_refused_by_its_measure(document: str, message: str) -> None:
-    """Fragments count wherever they are spread, and a variable for the most that it can be."""
+    """Fragments count wherever they are spread, a variable for the most that it can be, what is left out or null for
+    its default, and what is less than nothing takes nothing off the rest.
+    """
     assert any(message in fault for fault in faults(document))
+
+
+@pytest.mark.parametrize(
+    ("document", "message"), BEYOND.items(), ids=[message.replace(" ", "-") for message in BEYOND.values()]
+)
+async def test_the_same_limits_hold_on_a_socket(site: Site, document: str, message: str) -> None:
+    """The operation ends with what HTTP says, and the socket goes on."""
+    async with site.anyone.socket() as socket:
+        id_ = await socket.subscribe(document)
+        answer = await socket.receive()
+        assert (answer["type"], answer["id"]) == ("error", id_)
+        assert any(message in error["message"] for error in answer["payload"])
+
+        assert await socket.next(await socket.subscribe(sent.ME)) == {"me": None}
+
+
+def merging(users: int, edges: int, nodes: int) -> str:
+    """So many times the same field, on three levels."""
+    inner = "users { " + ("edges { " + "node { id } " * nodes + "} ") * edges + "} "
+    return "{ " + inner * users + "}"
+
+
+@pytest.mark.parametrize("document", [merging(20, 5, 4), merging(1, 20, 20), merging(1, 30, 14)], ids=len)
+def test_documents_that_merge_slowly_are_refused_at_once(document: str) -> None:
+    """Fields of one name are compared pair by pair; two thousand tokens of them would take the process two seconds."""
+    began = time.process_time()
+
+    assert "pairs of fields to merge" in faults(document)[0]
+    assert time.process_time() - began < 0.5
+
+
+def test_many_operations_that_spread_one_fragment_are_measured_together() -> None:
+    """Each is walked through, so what they may have in common is bounded, not only what each of them has."""
+    history = "history { edges { node { id } } } "
+    shared = f"fragment A on User {{ {history} {history} {history} }}"
+    operations = " ".join(f"query Q{number} {{ me {{ ...A }} }}" for number in range(200))
+    began = time.process_time()
+
+    assert "fields in the answer" in faults(f"{operations} {shared}")[0]
+    assert time.process_time() - began < 1.0
 
 
 def test_fragments_that_double_are_measured_at_once() -> None:
@@ -85,8 +157,25 @@ def test_documents_that_take_long_to_check_are_refused_before_that() -> None:
     """Fields of one name are compared pair by pair; the limits are looked at first, and alone."""
     found = faults("{ " + "me { id nothing } " * 250 + "}")
 
-    assert found[0] == "this operation has 250 fields at its root and may have 20"
+    assert found[0] == "this document has 250 fields at its root and may have 20"
     assert not any("nothing" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("fragments", "fault"),
+    [
+        ("fragment A on User { id } fragment B on User { id nothing }", "Fragment 'B' is never used."),
+        ("fragment A on User { ...A }", "Cannot spread fragment 'A' within itself."),
+        (
+            "fragment A on User { ...B } fragment B on User { ...A }",
+            "Cannot spread fragment 'A' within itself via 'B'.",
+        ),
+        ("fragment A on User { id } fragment A on User { nothing }", "There can be only one fragment named 'A'."),
+    ],
+)
+def test_a_fragment_that_would_not_be_measured_is_refused_before_it_is_looked_into(fragments: str, fault: str) -> None:
+    """One that no operation reaches, one inside itself, and the second one of a name."""
+    assert faults(f"{{ me {{ nothing ...A }} }} {fragments}") == [fault]
 
 
 @pytest.mark.parametrize(

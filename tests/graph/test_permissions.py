@@ -1,12 +1,22 @@
-"""Who may do what: the design's table, cell by cell, through the door."""
+"""Who may do what: the design's table, cell by cell, through the door, with every field that an answer can have."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from graphql import GraphQLObjectType
+from graphql import (
+    FieldNode,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    OperationDefinitionNode,
+    get_named_type,
+    parse,
+    print_ast,
+)
 
 from events.catalogue import Role
 from graph.schema import make_schema
@@ -151,7 +161,117 @@ SUBSCRIPTIONS = [
     Row("userChanges another", CHANGES, STAFF, lambda cast: {"userId": cast.other.id}),
 ]
 STATUSES = [Row("projectionStatus", STATUS, STAFF)]
+FIELDS = {
+    "DayCount": "day count",
+    "DeleteUserPayload": "deletedUserId position errors",
+    "LogoutPayload": "loggedOut",
+    "Node": "id",
+    "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
+    "Projection": "name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError "
+    "updatedAt",
+    "RegisterPayload": "user session position errors",
+    "RoleCount": "role count",
+    "Session": "accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt",
+    "SessionPayload": "session user errors",
+    "User": "id username email name role attributes version position createdAt updatedAt",
+    "UserChange": "position type userId version changedFields recordedAt user",
+    "UserConnection": "edges pageInfo totalCount",
+    "UserEdge": "cursor node",
+    "UserError": "code message field",
+    "UserEvent": "id position userId version type changedFields actorId recordedAt",
+    "UserEventConnection": "edges pageInfo",
+    "UserEventEdge": "cursor node",
+    "UserPayload": "user position errors",
+    "UserStatistics": "total byRole registrationsByDay",
+}
+"""What is open to whoever may have the object. A field that is not here needs rows of its own, as `history` has."""
+HISTORY_OF = "id history { edges { cursor node { id position userId version type changedFields actorId recordedAt } } }"
+SOMEBODY_ELSES = ("sign in", "no", "yes", "yes", "yes")
+HISTORIES = [
+    Row("me", f"{{ me {{ {HISTORY_OF} }} }}", ("null", "yes", "yes", "yes", "yes")),
+    Row(
+        "node oneself",
+        f"query ($id: ID!) {{ node(id: $id) {{ ... on User {{ {HISTORY_OF} }} }} }}",
+        EVERYBODY_WITH_AN_ACCOUNT,
+        lambda cast: {"id": cast.own_id},
+    ),
+    Row(
+        "node another",
+        f"query ($id: ID!) {{ node(id: $id) {{ ... on User {{ {HISTORY_OF} }} }} }}",
+        ("sign in", "null", "yes", "yes", "yes"),
+        lambda cast: {"id": cast.other.id},
+    ),
+    Row(
+        "user another-then",
+        f"query ($id: ID!, $at: DateTime) {{ user(id: $id, asOf: $at) {{ {HISTORY_OF} }} }}",
+        ("sign in", "null", "yes", "yes", "yes"),
+        lambda cast: {"id": cast.other.id, "at": LATER},
+    ),
+    Row("users", f"{{ users {{ edges {{ node {{ {HISTORY_OF} }} }} }} }}", STAFF),
+    Row("searchUsers", f"{{ searchUsers {{ edges {{ node {{ {HISTORY_OF} }} }} }} }}", STAFF),
+    Row(
+        "register",
+        f"mutation ($input: RegisterInput!) {{ register(input: $input) {{ user {{ {HISTORY_OF} }} }} }}",
+        SOMEBODY_ELSES,
+        lambda cast: {"input": new_user(cast)},
+    ),
+    Row(
+        "login another",
+        f"mutation ($input: LoginInput!) {{ login(input: $input) {{ user {{ {HISTORY_OF} }} }} }}",
+        SOMEBODY_ELSES,
+        lambda cast: {"input": {"login": cast.other.username, "password": PASSWORD}},
+    ),
+    Row(
+        "refreshSession another",
+        f"mutation ($token: String!) {{ refreshSession(refreshToken: $token) {{ user {{ {HISTORY_OF} }} }} }}",
+        SOMEBODY_ELSES,
+        lambda cast: {"token": cast.refresh_token},
+    ),
+    Row(
+        "updateUser oneself",
+        f"mutation ($input: UpdateUserInput!) {{ updateUser(input: $input) {{ user {{ {HISTORY_OF} }} }} }}",
+        EVERYBODY_WITH_AN_ACCOUNT,
+        lambda cast: {"input": {"id": cast.own_id, "name": "Another"}},
+    ),
+]
+"""`User.history` asks by itself who may read it, wherever the user comes from."""
 CODES = {"sign in": "UNAUTHENTICATED", "no": "FORBIDDEN"}
+
+
+SCHEMA = make_schema()._schema
+
+
+def full(document: str) -> str:
+    """The same operation, with every field of `FIELDS` that its answer can have."""
+    tree = parse(document)
+    operation = next(node for node in tree.definitions if isinstance(node, OperationDefinitionNode))
+    (field,) = operation.selection_set.selections
+    assert isinstance(field, FieldNode)
+    root = SCHEMA.get_root_type(operation.operation)
+    assert root is not None
+    wanted = parse(f"{{ x {selection(get_named_type(root.fields[field.name.value].type))} }}").definitions[0]
+    assert isinstance(wanted, OperationDefinitionNode)
+    (inner,) = wanted.selection_set.selections
+    assert isinstance(inner, FieldNode)
+    return print_ast(tree).replace(print_ast(field), print_ast(field).partition(" {")[0] + print_ast(inner)[1:])
+
+
+def selection(kind: GraphQLNamedType | None) -> str:
+    """Every field of `FIELDS` in a type, and in the types of these fields; of a node, those of a user."""
+    if isinstance(kind, GraphQLInterfaceType):
+        return f"{{ {FIELDS[kind.name]} ... on User {selection(SCHEMA.type_map['User'])} }}"
+    if not isinstance(kind, GraphQLObjectType):
+        return ""
+    fields = (f"{name} {selection(get_named_type(kind.fields[name].type))}" for name in FIELDS[kind.name].split())
+    return f"{{ {' '.join(fields)} }}"
+
+
+def reachable() -> Iterator[GraphQLObjectType | GraphQLInterfaceType]:
+    """Every type that an answer can have parts of, other than the roots and introspection."""
+    roots = {SCHEMA.query_type, SCHEMA.mutation_type, SCHEMA.subscription_type}
+    for kind in SCHEMA.type_map.values():
+        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType) and kind not in roots and kind.name[:2] != "__":
+            yield kind
 
 
 def cells(rows: list[Row]) -> pytest.MarkDecorator:
@@ -187,7 +307,7 @@ async def test_queries(site: Site, readers: dict[Role | None, Cast], row: Row, r
     """Each reader gets what the table says; a user whom one may not read is null, as one that does not exist."""
     cast = readers[role]
 
-    answer = await client_of(site, cast).ask(row.document, **row.variables(cast))
+    answer = await client_of(site, cast).ask(full(row.document), **row.variables(cast))
 
     assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
     if outcome not in CODES:
@@ -200,7 +320,7 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
     cast = await newcomers(site, role)
     head = await site.log.store.head()
 
-    answer = await client_of(site, cast).ask(row.document, **row.variables(cast))
+    answer = await client_of(site, cast).ask(full(row.document), **row.variables(cast))
 
     assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
     if outcome in CODES:
@@ -216,11 +336,11 @@ async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: s
     told = cast.viewer if "oneself" in row.name or outcome == "null" else cast.other
     async with client_of(site, cast).socket() as socket:
         if outcome in CODES:
-            id_ = await socket.subscribe(row.document, **row.variables(cast))
+            id_ = await socket.subscribe(full(row.document), **row.variables(cast))
             assert await socket.codes(id_) == [CODES[outcome]]
             return
 
-        id_ = await site.listen(socket, row.document, **row.variables(cast))
+        id_ = await site.listen(socket, full(row.document), **row.variables(cast))
         assert told is not None
         for person in (cast.other, told):
             await person.client.field(UPDATE, input={"id": person.id, "name": "Changed"})
@@ -232,17 +352,42 @@ async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: s
 async def test_status(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
     """Who may read how the projections are doing may listen to it too."""
     async with client_of(site, readers[role]).socket() as socket:
-        id_ = await socket.subscribe(row.document)
+        id_ = await socket.subscribe(full(row.document))
         if outcome in CODES:
             assert await socket.codes(id_) == [CODES[outcome]]
         else:
             assert len((await socket.next(id_))["projectionStatus"]) == 2
 
 
+@cells(HISTORIES)
+async def test_histories(site: Site, row: Row, role: Role | None, outcome: str) -> None:
+    """The user itself and staff may read it, whichever way they came by the user; nobody else, not even who is about to
+    be signed in by the same mutation.
+    """
+    cast = await newcomers(site, role)
+    await site.caught_up()
+
+    answer = await client_of(site, cast).ask(row.document, **row.variables(cast))
+
+    assert set(answer.codes) == ({CODES[outcome]} if outcome in CODES else set())
+    if outcome in CODES:
+        assert '"cursor"' not in json.dumps(answer.body)
+    else:
+        assert ('"cursor"' in json.dumps(answer.body)) is (outcome == "yes")
+
+
+async def test_the_table_covers_every_field_of_every_type() -> None:
+    """A field that is added without saying who may read it fails here."""
+    alone = {("User", "history")}
+    found = {(kind.name, name) for kind in reachable() for name in kind.fields}
+
+    assert {(kind, name) for kind, names in FIELDS.items() for name in names.split()} == found - alone
+    assert alone <= found
+
+
 async def test_the_table_covers_every_operation_of_the_schema() -> None:
     """An operation that is added without saying who may do it fails here."""
-    schema = make_schema()._schema
-    roots = [schema.query_type, schema.mutation_type, schema.subscription_type]
+    roots = [SCHEMA.query_type, SCHEMA.mutation_type, SCHEMA.subscription_type]
 
     known = {name for root in roots if isinstance(root, GraphQLObjectType) for name in root.fields}
 
