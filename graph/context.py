@@ -27,6 +27,7 @@ from graph.freshness import ViewPositions, freshness
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.relational.queries import RelationalUsers
+from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
 
 
@@ -41,6 +42,7 @@ class Services:
     feed: Feed
     positions: ViewPositions
     status: StatusFeed
+    rebuilds: RebuildRequests
     relational: RelationalUsers
     documents: DocumentUsers
     sign_in: SignIn

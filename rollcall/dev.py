@@ -5,10 +5,7 @@ with this process, however that ends.
 """
 
 import asyncio
-import os
 import secrets
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +17,7 @@ from graph.auth.passwords import Passwords
 from projections.reports import State
 from projections.status import read_status
 from rollcall.admins import FIRST_ADMIN, ensure_first_admin
-from rollcall.embedded import tether
+from rollcall.children import run_child
 from rollcall.exits import BAD_INPUT, FAULT
 from rollcall.house import House, open_house, when_possible
 from rollcall.keys import kept_secret
@@ -28,7 +25,6 @@ from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 4.0
 READY_POLL_SECONDS = 0.1
 
 
@@ -88,7 +84,10 @@ async def _keep_running(part: Part, variables: dict[str, str], running: dict[str
     pauses = backoff(first=0.5, longest=10.0)
     while True:
         started = asyncio.get_running_loop().time()
-        status = await _run(part, variables, running)
+        try:
+            status = await run_child(part.arguments, variables, started=lambda pid: running.update({part.name: pid}))
+        finally:
+            running.pop(part.name, None)
         if status == BAD_INPUT:
             raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
         if status == FAULT:
@@ -99,41 +98,6 @@ async def _keep_running(part: Part, variables: dict[str, str], running: dict[str
         pause = next(pauses)
         log.warning("dev.restarting", part=part.name, status=status, retry_in=pause)
         await asyncio.sleep(pause)
-
-
-async def _run(part: Part, variables: dict[str, str], running: dict[str, int]) -> int:
-    """Run one part to its end, in a session of its own: Ctrl-C reaches this process only, which stops its parts."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-S",
-        tether.__file__,
-        str(os.getpid()),
-        sys.executable,
-        "-m",
-        "rollcall",
-        *part.arguments,
-        env={**os.environ, **variables},
-        stdin=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    running[part.name] = process.pid
-    try:
-        return await process.wait()
-    finally:
-        del running[part.name]
-        if process.returncode is None:
-            await _stop(process)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 async def _until_ready(house: House, running: dict[str, int]) -> None:

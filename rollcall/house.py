@@ -44,6 +44,7 @@ from projections.relational.copies import RelationalCopies
 from projections.relational.queries import RelationalUsers
 from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
+from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
 from projections.verification import LogAccess, Verifiable
 from projections.view import Copies, View
@@ -133,6 +134,16 @@ class House:
         memory = self.settings.rebuild_memory * 1024 * 1024
         return Rebuilder(copies[name], self.store, self.database, self.vault, memory)
 
+    @property
+    def rebuild_requests(self) -> RebuildRequests:
+        """The rebuilds that were asked for."""
+        return RebuildRequests(self.database)
+
+    @property
+    def process(self) -> str:
+        """Host and process id of this process."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
     def projector(self, name: str) -> Projector:
         """The projector of a view."""
         view = self.views[name]
@@ -141,7 +152,7 @@ class House:
             store=self.store,
             wakeup=HeadPoll(self.store),
             database=self.database,
-            process=f"{socket.gethostname()}:{os.getpid()}",
+            process=self.process,
             clock=time.monotonic,
             quarantine_limit=self.settings.quarantine_limit,
             applied=self.metrics.applied(view.name),
@@ -187,6 +198,7 @@ class House:
             feed=Feed(self.store, self.poll),
             positions=ViewPositions.of(self.database, self.mongo.documents),
             status=StatusFeed(self.database),
+            rebuilds=self.rebuild_requests,
             relational=RelationalUsers(self.database),
             documents=DocumentUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, sessions, self.throttle, new_id),

@@ -17,6 +17,7 @@ from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
 from rollcall.house import House, open_house, when_possible
 from rollcall.metrics import metrics_app
+from rollcall.requested import see_to_requests
 from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ async def serve(settings: Settings) -> None:
             beside.create_task(services.feed.run())
             beside.create_task(services.watch.run())
             beside.create_task(_sweeping(house))
+            beside.create_task(see_to_requests(house))
             await house.prepare_views()
             await asyncio.Event().wait()
 

@@ -36,6 +36,7 @@ from projections.errors import ViewMissing
 from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
 from projections.relational.view import RelationalView
+from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
 from projections.view import View
 from rollcall.embedded import Addresses
@@ -217,6 +218,7 @@ def _services(
         feed=Feed(log.store, poll),
         positions=ViewPositions.of(log.database, mongo.documents),
         status=StatusFeed(log.database),
+        rebuilds=RebuildRequests(log.database),
         relational=RelationalUsers(log.database),
         documents=DocumentUsers(mongo.documents),
         sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, new_id),
