@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
-from events.backoff import backoff
 from graph.auth.passwords import Passwords
 from projections.reports import State
 from projections.status import read_status
 from rollcall.admins import FIRST_ADMIN, ensure_first_admin
-from rollcall.children import run_child
+from rollcall.children import keep_running
 from rollcall.exits import BAD_INPUT, FAULT
 from rollcall.house import House, open_house, when_possible
 from rollcall.keys import kept_secret
@@ -81,23 +80,18 @@ def _own_variables(settings: Settings, number: int) -> dict[str, str]:
 
 async def _keep_running(part: Part, variables: dict[str, str], running: dict[str, int]) -> None:
     """Run one part, again whenever it ends, except when it says that running it again is of no use."""
-    pauses = backoff(first=0.5, longest=10.0)
-    while True:
-        started = asyncio.get_running_loop().time()
-        try:
-            status = await run_child(part.arguments, variables, started=lambda pid: running.update({part.name: pid}))
-        finally:
-            running.pop(part.name, None)
-        if status == BAD_INPUT:
-            raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
-        if status == FAULT:
-            log.error("dev.faulted", part=part.name, status=status, hint="`rollcall status` says why")
-            return
-        if asyncio.get_running_loop().time() - started > 60:
-            pauses = backoff(first=0.5, longest=10.0)
-        pause = next(pauses)
-        log.warning("dev.restarting", part=part.name, status=status, retry_in=pause)
-        await asyncio.sleep(pause)
+
+    def started(pid: int) -> None:
+        running[part.name] = pid
+
+    status = await keep_running(part.name, part.arguments, variables, given_up=_is_of_no_use, started=started)
+    if status == BAD_INPUT:
+        raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
+    log.error("dev.faulted", part=part.name, status=status, hint="`rollcall status` says why")
+
+
+def _is_of_no_use(status: int, _: float) -> bool:
+    return status in (BAD_INPUT, FAULT)
 
 
 async def _until_ready(house: House, running: dict[str, int]) -> None:

@@ -262,7 +262,7 @@ async def open_house(
         ServersUnavailable: private servers cannot be had on this machine.
     """
     keys = keys_of(settings)
-    async with _addresses(settings, report) as addresses:
+    async with addresses_of(settings, report) as addresses:
         database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
         mongo = MongoClient(addresses.mongo_url)
         try:
@@ -273,7 +273,12 @@ async def open_house(
 
 
 @asynccontextmanager
-async def _addresses(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
+async def addresses_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
+    """Where the databases are: the operator's own, or private ones that run for as long as this block.
+
+    Raises:
+        ServersUnavailable: private servers cannot be had on this machine.
+    """
     if settings.mysql_url is not None and settings.mongo_url is not None:
         yield Addresses(settings.mysql_url.get_secret_value(), settings.mongo_url.get_secret_value())
     else:

@@ -60,7 +60,6 @@ async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tupl
         for states in told.values():
             shares = [share for state, share in states if state == "REBUILDING" and share is not None]
             assert shares
-            assert shares
             assert shares == sorted(shares)
         assert await look.database.fetch_all("SHOW TABLES LIKE 'users\\_old'") != []
         assert await both_views_are(look, await look.log())
