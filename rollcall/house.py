@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from events.accounts import Accounts
 from events.backoff import backoff
 from events.claims import ClaimsKey, open_claims_key
 from events.commands import UserCommands
@@ -194,6 +195,7 @@ class House:
             database=self.database,
             mongo=self.mongo,
             commands=commands,
+            accounts=Accounts(commands.account, time.monotonic),
             store=self.store,
             feed=Feed(self.store, self.poll),
             positions=ViewPositions.of(self.database, self.mongo.documents),

@@ -13,6 +13,7 @@ from uuid import uuid4
 from aiohttp import ClientSession, DummyCookieJar
 from aiohttp.test_utils import TestServer
 
+from events.accounts import Accounts
 from events.catalogue import Role
 from events.database import Address, Database
 from events.feed import Feed
@@ -214,6 +215,7 @@ def _services(
         database=log.database,
         mongo=mongo,
         commands=log.commands,
+        accounts=Accounts(log.commands.account, time.monotonic),
         store=log.store,
         feed=Feed(log.store, poll),
         positions=ViewPositions.of(log.database, mongo.documents),
