@@ -9,6 +9,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from events.accounts import Accounts
 from events.catalogue import Origin
 from events.commands import UserCommands
 from events.database import Database
@@ -27,7 +28,11 @@ from graph.freshness import ViewPositions, freshness
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
 from projections.relational.queries import RelationalUsers
+from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
+
+GONE = "the user of this access token is gone"
+ENDED = "the session of this access token has ended; sign in again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,12 @@ class Services:
     database: Database
     mongo: MongoClient
     commands: UserCommands
+    accounts: Accounts
     store: EventStore
     feed: Feed
     positions: ViewPositions
     status: StatusFeed
+    rebuilds: RebuildRequests
     relational: RelationalUsers
     documents: DocumentUsers
     sign_in: SignIn
@@ -96,12 +103,17 @@ class Context:
         claims = self.claims()
         if claims is None:
             return None
-        session = await self.services.sessions.find(claims.session_id)
-        account = await self.services.commands.account(claims.user_id)
+        services = self.services
+        found = await services.sessions.find_with_hash(claims.session_id, claims.user_id)
+        if found is None:
+            account = await services.commands.account(claims.user_id)
+            raise unauthenticated(ENDED if account.user else GONE)
+        session, last_hash = found
+        account = await services.accounts.at(claims.user_id, last_hash)
         if account.user is None:
-            raise unauthenticated("the user of this access token is gone")
-        if session is None or not session.counts_for(account, self.services.clock()):
-            raise unauthenticated("the session of this access token has ended; sign in again")
+            raise unauthenticated(GONE)
+        if not session.counts_for(account, services.clock()):
+            raise unauthenticated(ENDED)
         return account.user
 
     def claims(self) -> Claims | None:

@@ -26,6 +26,7 @@ from graph.payloads import (
     ErrorCode,
     LoginInput,
     LogoutPayload,
+    RebuildPayload,
     RegisterInput,
     RegisterPayload,
     Session,
@@ -35,6 +36,7 @@ from graph.payloads import (
     UserPayload,
 )
 from graph.queries import user_id_of
+from graph.rebuilding import rebuild_projection
 from graph.scalars import Position
 
 EXPECTED = (Rejected, PasswordRefused, WrongCredentials, TooManyFailures, InvalidRefreshToken, WrongExpectedVersion)
@@ -229,4 +231,8 @@ class Mutation:
     )
     delete_user: DeleteUserPayload = strawberry.mutation(
         resolver=delete_user, description="Oneself, or anyone for ADMIN. The user is gone from both views."
+    )
+    rebuild_projection: RebuildPayload = strawberry.mutation(
+        resolver=rebuild_projection,
+        description="TECHNICAL_WORKER or ADMIN: rebuild a view from the log while it goes on serving.",
     )

@@ -10,7 +10,7 @@ from events.errors import Problem
 from graph.auth.signin import SignedIn
 from graph.enums import Role
 from graph.scalars import Position
-from graph.types import User
+from graph.types import Projection, User
 
 
 @strawberry.enum(description="Why something was refused.")
@@ -174,3 +174,11 @@ class DeleteUserPayload:
 @strawberry.type(description="Whether the session has ended.")
 class LogoutPayload:
     logged_out: bool = strawberry.field(description="True: its tokens are refused from now on.")
+
+
+@strawberry.type(description="The projection as it is now, or errors.")
+class RebuildPayload:
+    projection: Projection | None = strawberry.field(
+        default=None, description="REBUILDING from now on until it is done; `projectionStatus` tells how far it is."
+    )
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)

@@ -90,7 +90,9 @@ class Projection:
     events_per_second: float = strawberry.field(description="Events applied a second, over the last seconds.")
     quarantined: int = strawberry.field(description="Users set aside because of events that cannot be applied.")
     rebuild_progress: float | None = strawberry.field(description="Between 0 and 1 while a rebuild runs, else null.")
-    last_error: str | None = strawberry.field(description="What the projector is waiting for or stopped at.")
+    last_error: str | None = strawberry.field(
+        description="What the projector is waiting for or stopped at, or why a rebuild has failed."
+    )
     updated_at: datetime | None = strawberry.field(description="When its projector last reported.")
 
     @classmethod

@@ -11,7 +11,8 @@ ProjectionError
  ├─ TurnLost          another projector may be at work on the view by now
  ├─ AheadOfLog        the view has seen events that the log does not hold
  ├─ ViewRefused       the view's database does not let this program in
- ├─ RebuildRunning    another process is rebuilding this view
+ ├─ RebuildRunning    this view is being rebuilt
+ ├─ KeyUsed           an idempotency key was used for another view
  ├─ RebuildDiffers    a new copy of a view is not what the log adds up to
  ├─ NothingKept       there is no former copy to go back to
  ├─ BadName           a look at the past cannot bear that name
@@ -98,7 +99,14 @@ class RebuildRunning(ProjectionError):
     """One rebuild of a view at a time."""
 
     def __init__(self, view: str) -> None:
-        super().__init__(f"another process is rebuilding {view}")
+        super().__init__(f"{view} is being rebuilt already")
+
+
+class KeyUsed(ProjectionError):
+    """The same caller has asked for something else with this idempotency key."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(f"this idempotencyKey was used to rebuild {view}")
 
 
 class RebuildDiffers(ProjectionError):

@@ -23,7 +23,8 @@ BEHIND_SECONDS: Final = 2.0
 # The first event that a view lacks tells how long it has been behind: positions are dense, so it is the one at
 # position + 1. All ages are taken by the clock of the MySQL server.
 READ_STATUS = """
-SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quarantined, p.last_error, p.process,
+SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quarantined,
+       COALESCE(p.last_error, CONCAT('the rebuild that was asked for failed: ', r.failure)), p.process,
        p.heartbeat_at, p.progress_at,
        TIMESTAMPDIFF(MICROSECOND, p.heartbeat_at, UTC_TIMESTAMP(6)) / 1e6,
        COALESCE(TIMESTAMPDIFF(MICROSECOND, e.recorded_at, UTC_TIMESTAMP(6)) / 1e6, 0),
@@ -32,6 +33,9 @@ SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quaran
 FROM log_head AS head
 JOIN projectors AS p
 LEFT JOIN events AS e ON e.position = p.position + 1
+LEFT JOIN rebuild_requests AS r ON r.id = (
+    SELECT MAX(id) FROM rebuild_requests WHERE view = p.view AND settled_at IS NULL AND failure IS NOT NULL
+)
 """
 READ_STANDBYS = """
 SELECT view, process

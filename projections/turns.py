@@ -29,6 +29,7 @@ QUESTION_SECONDS: Final = 1.0
 """How long one question for a lease waits at the server before the one who asks says that it is still there."""
 
 GET_LOCK: Final = "SELECT GET_LOCK(%s, %s)"
+IS_USED_LOCK: Final = "SELECT IS_USED_LOCK(%s) IS NOT NULL"
 
 
 @asynccontextmanager
@@ -37,6 +38,11 @@ async def turn(database: Database, work: str, *, wait_seconds: float) -> AsyncIt
     async with database.dedicated() as connection:
         row = await connection.fetch_one(GET_LOCK, (_name(database, work), wait_seconds))
         yield connection if row == (1,) else None
+
+
+async def is_taken(database: Database, work: str) -> bool:
+    """Whether a process holds the lock on a piece of work at this moment."""
+    return await database.fetch_one(IS_USED_LOCK, (_name(database, work),)) == (1,)
 
 
 @asynccontextmanager

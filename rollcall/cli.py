@@ -27,6 +27,7 @@ from rollcall.serving import serve as run_api
 from rollcall.status_operations import show_status
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
 from rollcall.view_commands import drop, rebuild, verify
+from rollcall.workers import MOST_WORKERS, serve_by_workers
 
 app = typer.Typer(
     help="Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.\n\n"
@@ -58,12 +59,25 @@ def dev() -> None:
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="So many API processes share the port.")
+    ] = 1,
+    worker: Annotated[int | None, typer.Option(min=0, hidden=True, help="Be one of those.")] = None,
+) -> None:
     """Run the API: GraphQL over HTTP and WebSocket at /graphql, /healthz, /readyz.
 
     It listens at once on ROLLCALL_HOST and ROLLCALL_PORT, and waits for databases that are away.
+
+    With --workers, one for each core is a good number. Each has metrics on a port of its own, from
+    ROLLCALL_METRICS_PORT on; ROLLCALL_PASSWORD_THREADS is for all of them together. One that dies is started again.
     """
-    run(_finally_ok(run_api(_settings("api"))), when_stopped=exits.OK)
+    if worker is not None:
+        run(_finally_ok(run_api(_settings(f"api-{worker}"), sharing=True)), when_stopped=exits.OK)
+    settings = _settings("api")
+    if workers > 1:
+        run(serve_by_workers(settings, workers), when_stopped=exits.OK)
+    run(_finally_ok(run_api(settings)), when_stopped=exits.OK)
 
 
 @app.command()

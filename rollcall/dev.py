@@ -5,22 +5,18 @@ with this process, however that ends.
 """
 
 import asyncio
-import os
 import secrets
-import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
 import structlog
 
-from events.backoff import backoff
 from graph.auth.passwords import Passwords
 from projections.reports import State
 from projections.status import read_status
 from rollcall.admins import FIRST_ADMIN, ensure_first_admin
-from rollcall.embedded import tether
+from rollcall.children import keep_running
 from rollcall.exits import BAD_INPUT, FAULT
 from rollcall.house import House, open_house, when_possible
 from rollcall.keys import kept_secret
@@ -28,7 +24,6 @@ from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 4.0
 READY_POLL_SECONDS = 0.1
 
 
@@ -85,55 +80,18 @@ def _own_variables(settings: Settings, number: int) -> dict[str, str]:
 
 async def _keep_running(part: Part, variables: dict[str, str], running: dict[str, int]) -> None:
     """Run one part, again whenever it ends, except when it says that running it again is of no use."""
-    pauses = backoff(first=0.5, longest=10.0)
-    while True:
-        started = asyncio.get_running_loop().time()
-        status = await _run(part, variables, running)
-        if status == BAD_INPUT:
-            raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
-        if status == FAULT:
-            log.error("dev.faulted", part=part.name, status=status, hint="`rollcall status` says why")
-            return
-        if asyncio.get_running_loop().time() - started > 60:
-            pauses = backoff(first=0.5, longest=10.0)
-        pause = next(pauses)
-        log.warning("dev.restarting", part=part.name, status=status, retry_in=pause)
-        await asyncio.sleep(pause)
+
+    def started(pid: int) -> None:
+        running[part.name] = pid
+
+    status = await keep_running(part.name, part.arguments, variables, given_up=_is_of_no_use, started=started)
+    if status == BAD_INPUT:
+        raise BadSettings(f"the {part.name} process cannot be started; its own error stands above")
+    log.error("dev.faulted", part=part.name, status=status, hint="`rollcall status` says why")
 
 
-async def _run(part: Part, variables: dict[str, str], running: dict[str, int]) -> int:
-    """Run one part to its end, in a session of its own: Ctrl-C reaches this process only, which stops its parts."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-S",
-        tether.__file__,
-        str(os.getpid()),
-        sys.executable,
-        "-m",
-        "rollcall",
-        *part.arguments,
-        env={**os.environ, **variables},
-        stdin=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    running[part.name] = process.pid
-    try:
-        return await process.wait()
-    finally:
-        del running[part.name]
-        if process.returncode is None:
-            await _stop(process)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+def _is_of_no_use(status: int, _: float) -> bool:
+    return status in (BAD_INPUT, FAULT)
 
 
 async def _until_ready(house: House, running: dict[str, int]) -> None:

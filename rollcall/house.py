@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from events.accounts import Accounts
 from events.backoff import backoff
 from events.claims import ClaimsKey, open_claims_key
 from events.commands import UserCommands
@@ -44,6 +45,7 @@ from projections.relational.copies import RelationalCopies
 from projections.relational.queries import RelationalUsers
 from projections.relational.records import RelationalRecords
 from projections.relational.view import RelationalView
+from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
 from projections.verification import LogAccess, Verifiable
 from projections.view import Copies, View
@@ -137,6 +139,16 @@ class House:
         memory = self.settings.rebuild_memory * 1024 * 1024
         return Rebuilder(copies[name], self.store, self.database, self.vault, memory)
 
+    @property
+    def rebuild_requests(self) -> RebuildRequests:
+        """The rebuilds that were asked for."""
+        return RebuildRequests(self.database)
+
+    @property
+    def process(self) -> str:
+        """Host and process id of this process."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
     def projector(self, name: str) -> Projector:
         """The projector of a view."""
         view = self.views[name]
@@ -145,7 +157,7 @@ class House:
             store=self.store,
             wakeup=HeadPoll(self.store),
             database=self.database,
-            process=f"{socket.gethostname()}:{os.getpid()}",
+            process=self.process,
             clock=time.monotonic,
             quarantine_limit=self.settings.quarantine_limit,
             applied=self.metrics.applied(view.name),
@@ -187,10 +199,12 @@ class House:
             database=self.database,
             mongo=self.mongo,
             commands=commands,
+            accounts=Accounts(commands.account, time.monotonic),
             store=self.store,
             feed=Feed(self.store, self.poll),
             positions=ViewPositions.of(self.replica, self.mongo.documents),
             status=StatusFeed(self.database),
+            rebuilds=self.rebuild_requests,
             relational=RelationalUsers(self.replica),
             documents=DocumentUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, sessions, self.throttle, new_id),
@@ -254,7 +268,7 @@ async def open_house(
         ServersUnavailable: private servers cannot be had on this machine.
     """
     keys = keys_of(settings)
-    async with _addresses(settings, report) as addresses:
+    async with addresses_of(settings, report) as addresses:
         database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
         replica = _replica(settings) or database
         mongo = MongoClient(addresses.mongo_url)
@@ -272,7 +286,12 @@ def _replica(settings: Settings) -> Database | None:
 
 
 @asynccontextmanager
-async def _addresses(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
+async def addresses_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
+    """Where the databases are: the operator's own, or private ones that run for as long as this block.
+
+    Raises:
+        ServersUnavailable: private servers cannot be had on this machine.
+    """
     if settings.mysql_url is not None and settings.mongo_url is not None:
         yield Addresses(settings.mysql_url.get_secret_value(), settings.mongo_url.get_secret_value())
     else:

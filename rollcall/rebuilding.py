@@ -19,11 +19,12 @@ THRESHOLDS: Final = (100_000, 50, 50)
 
 async def rebuild_views(settings: Settings, names: Sequence[str]) -> int:
     """`rollcall rebuild`."""
-    async with _house(settings) as house:
+    async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
             view = rebuilder.copies.live.name
             with steps(f"rebuilding {view}") as tell:
                 position = await rebuilder.rebuild(tell)
+            await house.rebuild_requests.settle(view)
             _say(f"{view} was rebuilt from {position} events, is what they add up to, and serves now")
             _say(f"the former one is kept: `rollcall rebuild {_short(house, rebuilder)}` --rollback or --finish")
     return exits.OK
@@ -31,7 +32,7 @@ async def rebuild_views(settings: Settings, names: Sequence[str]) -> int:
 
 async def roll_views_back(settings: Settings, names: Sequence[str]) -> int:
     """`rollcall rebuild --rollback`."""
-    async with _house(settings) as house:
+    async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
             view = rebuilder.copies.live.name
             with steps(f"rolling {view} back") as tell:
@@ -42,7 +43,7 @@ async def roll_views_back(settings: Settings, names: Sequence[str]) -> int:
 
 async def finish_rebuilds(settings: Settings, names: Sequence[str]) -> int:
     """`rollcall rebuild --finish`."""
-    async with _house(settings) as house:
+    async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
             await rebuilder.finish()
             _say(f"nothing is kept beside {rebuilder.copies.live.name}, but for looks at the past")
@@ -51,7 +52,7 @@ async def finish_rebuilds(settings: Settings, names: Sequence[str]) -> int:
 
 async def look_back(settings: Settings, names: Sequence[str], when: int | datetime, name: str) -> int:
     """`rollcall rebuild --to-position`, `--to-instant`."""
-    async with _house(settings) as house:
+    async with rebuilding_house(settings) as house:
         head = await house.store.head()
         position = when if isinstance(when, int) else await house.store.position_at(when)
         if position > head:
@@ -67,7 +68,7 @@ async def look_back(settings: Settings, names: Sequence[str], when: int | dateti
 
 async def drop_look(settings: Settings, names: Sequence[str], name: str) -> int:
     """`rollcall drop`."""
-    async with _house(settings) as house:
+    async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
             await rebuilder.drop(name)
             _say(f"{name} beside {rebuilder.copies.live.name} was removed")
@@ -75,7 +76,7 @@ async def drop_look(settings: Settings, names: Sequence[str], name: str) -> int:
 
 
 @asynccontextmanager
-async def _house(settings: Settings) -> AsyncIterator[House]:
+async def rebuilding_house(settings: Settings) -> AsyncIterator[House]:
     """The house, in a process that looks for garbage seldom.
 
     Folding makes millions of objects and no cycles, so nearly all are freed as soon as they are not needed. With

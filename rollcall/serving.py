@@ -18,6 +18,7 @@ from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
 from rollcall.house import House, open_house, when_possible
 from rollcall.metrics import metrics_app
+from rollcall.requested import see_to_requests
 from rollcall.settings import BadSettings, Settings
 
 log = structlog.get_logger(__name__)
@@ -31,8 +32,10 @@ SHUTDOWN_SECONDS = 3.0
 """How long requests that are being answered may take at a stop."""
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, *, sharing: bool = False) -> None:
     """Answer requests until cancelled. It listens at once, and is ready when its databases are.
+
+    `sharing` its port with other processes of this machine that do so as well: see `rollcall/workers.py`.
 
     Raises:
         BadSettings: the port is taken, or a variable cannot be used.
@@ -48,7 +51,7 @@ async def serve(settings: Settings) -> None:
         # does the feed end, whose end is an error to those who listen.
         app = make_app(opening, _checks(house, opening), new_id)
         app.middlewares.insert(0, house.metrics.requests())
-        async with _measured(house), _listening(app, settings.host, settings.port, "PORT"):
+        async with _measured(house), _listening(app, settings.host, settings.port, "PORT", sharing=sharing):
             await when_possible(house.prepare_log)
             if settings.admin_password is not None:
                 password = settings.admin_password.get_secret_value()
@@ -57,6 +60,7 @@ async def serve(settings: Settings) -> None:
             beside.create_task(services.feed.run())
             beside.create_task(services.watch.run())
             beside.create_task(_sweeping(house))
+            beside.create_task(see_to_requests(house))
             await house.prepare_views()
             await asyncio.Event().wait()
 
@@ -101,19 +105,21 @@ async def _measured(house: House) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int, setting: str) -> AsyncIterator[None]:
+async def _listening(
+    app: web.Application, host: str, port: int, setting: str, *, sharing: bool = False
+) -> AsyncIterator[None]:
     runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     try:
         await runner.setup()
-        await _bind(runner, host, port, setting)
+        await _bind(runner, host, port, setting, sharing=sharing)
         yield
     finally:
         await runner.cleanup()
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int, setting: str) -> None:
+async def _bind(runner: web.AppRunner, host: str, port: int, setting: str, *, sharing: bool) -> None:
     try:
-        await web.TCPSite(runner, host, port, reuse_address=True).start()
+        await web.TCPSite(runner, host, port, reuse_address=True, reuse_port=sharing).start()
     except OSError as error:
         raise BadSettings(
             f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {host}:{port}: {error.strerror}"

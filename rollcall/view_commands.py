@@ -11,6 +11,7 @@ from events.chain import Mark
 from rollcall.arguments import Json, ViewName, Views, settings_for
 from rollcall.log_operations import verify_chain
 from rollcall.rebuilding import drop_look, finish_rebuilds, look_back, rebuild_views, roll_views_back
+from rollcall.requested import rebuild_requested
 from rollcall.running import run
 from rollcall.verifying import Wanted, verify_views
 
@@ -22,6 +23,9 @@ def rebuild(
     ] = False,
     finish: Annotated[
         bool, typer.Option("--finish", help="Remove the former view, and what an interrupted rebuild has left.")
+    ] = False,
+    requested: Annotated[
+        bool, typer.Option("--requested", help="Only if `rebuildProjection` was asked for, as the API itself runs it.")
     ] = False,
     to_position: Annotated[
         int | None,
@@ -47,8 +51,8 @@ def rebuild(
     not what the log adds up to, and so does not serve.
     """
     when = _when(to_position, to_instant)
-    if sum((rollback, finish, bool(name))) > 1 or (when is None) != (not name):
-        raise typer.BadParameter("give --rollback, or --finish, or --as with --to-position or --to-instant, or nothing")
+    if sum((rollback, finish, requested, bool(name))) > 1 or (when is None) != (not name):
+        raise typer.BadParameter("give --rollback, --finish, --requested, --as with a position or instant, or nothing")
     settings = settings_for("rebuild")
     if when is not None:
         run(look_back(settings, views.names, when, name))
@@ -56,6 +60,8 @@ def rebuild(
         run(roll_views_back(settings, views.names))
     if finish:
         run(finish_rebuilds(settings, views.names))
+    if requested:
+        run(rebuild_requested(settings, views.names))
     run(rebuild_views(settings, views.names))
 
 

@@ -5,6 +5,7 @@ from enum import Enum, auto
 from events.catalogue import Role
 
 STAFF = frozenset({Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, Role.ADMIN})
+TECHNICIANS = frozenset({Role.TECHNICAL_WORKER, Role.ADMIN})
 MANAGEMENT = frozenset({Role.SENIOR_MANAGEMENT, Role.ADMIN})
 ADMIN = frozenset({Role.ADMIN})
 
@@ -15,6 +16,7 @@ class Right(Enum):
     READ_ANY_USER = auto()
     READ_EVENTS = auto()
     READ_PROJECTIONS = auto()
+    REBUILD_PROJECTION = auto()
     READ_STATISTICS = auto()
     CREATE_USER = auto()
     CHANGE_ROLE = auto()
@@ -25,6 +27,7 @@ HOLDERS = {
     Right.READ_ANY_USER: STAFF,
     Right.READ_EVENTS: STAFF,
     Right.READ_PROJECTIONS: STAFF,
+    Right.REBUILD_PROJECTION: TECHNICIANS,
     Right.READ_STATISTICS: MANAGEMENT,
     Right.CREATE_USER: ADMIN,
     Right.CHANGE_ROLE: ADMIN,

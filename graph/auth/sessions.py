@@ -21,7 +21,8 @@ from uuid import UUID
 
 import msgspec
 
-from events.database import Connection, Database
+from events.accounts import LAST_HASH
+from events.database import Connection, Database, Row
 from events.ids import NewId
 from events.literals import binary
 from events.user import Account
@@ -35,6 +36,7 @@ SWEPT_ROWS: Final = 1_000
 START = "INSERT INTO sessions (id, user_id, since, expires_at, ends_at) VALUES (%s, %s, %s, %s, %s)"
 ADD_TOKEN = "INSERT INTO refresh_tokens (token_hash, session_id) VALUES (%s, %s)"  # noqa: S105
 FIND = "SELECT id, user_id, since, expires_at, ends_at FROM sessions WHERE id = %s"
+FIND_WITH_HASH = f"SELECT id, user_id, since, expires_at, ends_at, ({LAST_HASH}) FROM sessions WHERE id = %s"  # noqa: S608 - constants
 FIND_LIVE = "SELECT id FROM sessions WHERE id IN ({ids})"
 OWNER_OF_TOKEN = "SELECT session_id FROM refresh_tokens WHERE token_hash = %s"  # noqa: S105
 LOCK = f"{FIND} FOR UPDATE"
@@ -126,6 +128,11 @@ class Sessions:
         row = await self._database.fetch_one(FIND, (session_id.bytes,))
         return _session(row) if row else None
 
+    async def find_with_hash(self, session_id: UUID, user_id: UUID) -> tuple[Session, bytes | None] | None:
+        """The session, and the hash of the user's last event, as of the same moment."""
+        row = await self._database.fetch_one(FIND_WITH_HASH, (user_id.bytes, session_id.bytes))
+        return (_session(row[:5]), row[5]) if row else None
+
     async def live(self, session_ids: list[UUID]) -> set[UUID]:
         """Those of these that have not ended."""
         if not session_ids:
@@ -212,7 +219,7 @@ class Sessions:
         return min(self._clock() + self._lifetimes.idle, ends_at)
 
 
-def _session(row: tuple[bytes, bytes, int, datetime, datetime]) -> Session:
+def _session(row: Row) -> Session:
     id_, user_id, since, expires_at, ends_at = row
     return Session(
         UUID(bytes=id_), UUID(bytes=user_id), since, expires_at.replace(tzinfo=UTC), ends_at.replace(tzinfo=UTC)

@@ -87,6 +87,13 @@ mutation ChangeRole($input: ChangeRoleInput!) {{ changeRole(input: $input) {{ us
 DELETE = f"""
 mutation Delete($input: DeleteUserInput!) {{ deleteUser(input: $input) {{ deletedUserId position {ERRORS} }} }}
 """
+REBUILD = """
+mutation Rebuild($name: String!, $key: String) {
+  rebuildProjection(name: $name, idempotencyKey: $key) {
+    projection { name state rebuildProgress lastError } errors { code message field }
+  }
+}
+"""
 
 CHANGES = f"""
 subscription Changes($userId: ID, $types: [UserEventType!], $after: Position) {{

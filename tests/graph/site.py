@@ -14,6 +14,7 @@ from uuid import uuid4
 from aiohttp import ClientSession, DummyCookieJar
 from aiohttp.test_utils import TestServer
 
+from events.accounts import Accounts
 from events.catalogue import Role
 from events.database import Address, Database
 from events.feed import Feed
@@ -38,6 +39,7 @@ from projections.errors import ViewMissing
 from projections.projector import Projector
 from projections.relational.queries import RelationalUsers
 from projections.relational.view import RelationalView
+from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
 from projections.view import View
 from rollcall.embedded import Addresses
@@ -222,10 +224,12 @@ def _services(
         database=log.database,
         mongo=mongo,
         commands=log.commands,
+        accounts=Accounts(log.commands.account, time.monotonic),
         store=log.store,
         feed=Feed(log.store, poll),
         positions=ViewPositions.of(log.database, mongo.documents),
         status=StatusFeed(log.database),
+        rebuilds=RebuildRequests(log.database),
         relational=RelationalUsers(log.database),
         documents=DocumentUsers(mongo.documents),
         sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, new_id),

@@ -23,13 +23,6 @@ ROOT = Path(__file__).parent.parent.parent
 CONTRACT = (Path(__file__).parent / "contract.graphql").read_text()
 """A copy of the promise. What is in it never changes; `schema.graphql` may have more."""
 
-NOT_YET = {
-    # projections
-    "Mutation.rebuildProjection",
-    "RebuildPayload",
-}
-"""What the contract promises and is still to be built; a type stands for all that is in it."""
-
 
 def promises(sdl: str) -> dict[str, str]:
     """Everything that a schema says to clients, by name: `User.email`, `Query.users(first)`, `Role.ADMIN`."""
@@ -62,10 +55,6 @@ def _typed(value: InputValueDefinitionNode) -> str:
     return f"{print_ast(value.type)}{default}"
 
 
-def is_not_yet(name: str) -> bool:
-    return any(name == late or name.startswith((f"{late}.", f"{late}(", f"{late} ")) for late in NOT_YET)
-
-
 @pytest.fixture(scope="module")
 def sdl() -> str:
     return make_schema().as_str()
@@ -77,26 +66,16 @@ def test_the_schema_file_is_what_the_code_prints(sdl: str) -> None:
 
 
 def test_what_the_contract_promises_is_there_with_the_same_type_and_default(sdl: str) -> None:
-    """Every type, field, argument, enum value and input field of the contract, unless it is listed as still to come."""
+    """Every type, field, argument, enum value and input field of the contract."""
     found = promises(sdl)
 
     broken = {
         name: f"promised {promised!r}, found {found.get(name)!r}"
         for name, promised in promises(CONTRACT).items()
-        if found.get(name) != promised and not is_not_yet(name)
+        if found.get(name) != promised
     }
 
     assert broken == {}
-
-
-def test_what_has_come_is_no_longer_listed_as_still_to_come(sdl: str) -> None:
-    """Whoever builds a missing part takes it off the list, and the contract is checked for it from then on."""
-    assert [name for name in promises(sdl) if is_not_yet(name)] == []
-
-
-def test_what_is_still_to_come_is_in_the_contract() -> None:
-    """The list of what is missing names promises, so it can only shrink."""
-    assert promises(CONTRACT).keys() >= NOT_YET
 
 
 def described(definition: TypeDefinitionNode) -> Iterator[tuple[str, bool]]:

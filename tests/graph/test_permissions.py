@@ -20,6 +20,7 @@ from graphql import (
 
 from events.catalogue import Role
 from graph.schema import make_schema
+from projections.relational import NAME as MYSQL_USERS
 from tests.graph.client import Client, Json
 from tests.graph.documents import (
     CHANGE_PASSWORD,
@@ -36,6 +37,7 @@ from tests.graph.documents import (
     NODE,
     ONE,
     PROJECTIONS,
+    REBUILD,
     REFRESH,
     REGISTER,
     SEARCH,
@@ -155,6 +157,7 @@ MUTATIONS = [
     Row("deleteUser oneself", DELETE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"input": {"id": cast.own_id}}),
     Row("deleteUser another", DELETE, ADMIN_ONLY, lambda cast: {"input": {"id": cast.other.id}}),
 ]
+REBUILDS = [Row("rebuildProjection", REBUILD, ("sign in", "no", "yes", "no", "yes"), lambda _: {"name": MYSQL_USERS})]
 SUBSCRIPTIONS = [
     Row("userChanges everybody", CHANGES, ("sign in", "null", "yes", "yes", "yes")),
     Row("userChanges oneself", CHANGES, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"userId": cast.own_id}),
@@ -329,6 +332,16 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
         assert answer.body["data"][row.field].get("errors", []) == []
 
 
+@cells(REBUILDS)
+async def test_rebuild(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
+    """A rebuild is begun for those whom the table names, and for nobody else."""
+    answer = await client_of(site, readers[role]).ask(row.document, **row.variables(readers[role]))
+
+    assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
+    assert await site.services.rebuilds.is_waiting(MYSQL_USERS) is (outcome == "yes")
+    await site.services.rebuilds.settle(MYSQL_USERS)
+
+
 @cells(SUBSCRIPTIONS)
 async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: str) -> None:
     """Each listener hears of those that the table says: `null` is a listener that hears of itself, not of others."""
@@ -391,4 +404,4 @@ async def test_the_table_covers_every_operation_of_the_schema() -> None:
 
     known = {name for root in roots if isinstance(root, GraphQLObjectType) for name in root.fields}
 
-    assert {row.field for row in [*QUERIES, *MUTATIONS, *SUBSCRIPTIONS, *STATUSES]} == known
+    assert {row.field for row in [*QUERIES, *MUTATIONS, *REBUILDS, *SUBSCRIPTIONS, *STATUSES]} == known

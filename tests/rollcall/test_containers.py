@@ -232,7 +232,7 @@ def test_every_command_is_one_of_the_program() -> None:
     for service in OURS.values():
         check(service["command"])
     assert {name: service["command"] for name, service in OURS.items()} == {
-        "api": ["serve"],
+        "api": ["serve", "--workers=2"],
         "projector-mysql": ["projector", "mysql"],
         "projector-mongo": ["projector", "mongo"],
     }

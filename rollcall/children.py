@@ -1,0 +1,90 @@
+"""Processes of this program that a process of it starts, and that do not outlive it."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from events.backoff import backoff
+from rollcall.embedded import tether
+
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS: Final = 4.0
+"""How long a child may take to stop before it is killed."""
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 10.0
+STEADY_SECONDS: Final = 60.0
+"""After so long the next pause is the first one again."""
+
+
+async def keep_running(
+    name: str,
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    *,
+    given_up: Callable[[int, float], bool],
+    started: Callable[[int], None] = lambda _: None,
+    stop_seconds: float = STOP_SECONDS,
+) -> int:
+    """Run it, again whenever it ends, until `given_up` of its exit code and of how many seconds it ran; that code."""
+    clock = asyncio.get_running_loop().time
+    pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    while True:
+        began = clock()
+        status = await run_child(arguments, variables, started=started, stop_seconds=stop_seconds)
+        if given_up(status, clock() - began):
+            return status
+        if clock() - began > STEADY_SECONDS:
+            pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        pause = next(pauses)
+        log.warning("child.restarting", part=name, status=status, retry_in=pause)
+        await asyncio.sleep(pause)
+
+
+async def run_child(
+    arguments: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    *,
+    started: Callable[[int], None] = lambda _: None,
+    stop_seconds: float = STOP_SECONDS,
+) -> int:
+    """Run `rollcall ARGUMENT...` to its end; its exit code, below 0 if a signal ended it. Cancelled, it is stopped.
+
+    It is in a session of its own, so Ctrl-C reaches this process only, and has `variables` beside this one's own.
+    `started` is told its process id.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        tether.__file__,
+        str(os.getpid()),
+        sys.executable,
+        "-m",
+        "rollcall",
+        *arguments,
+        env={**os.environ, **(variables or {})},
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    started(process.pid)
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            await _stop(process, stop_seconds)
+
+
+async def _stop(process: asyncio.subprocess.Process, seconds: float) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
