@@ -10,7 +10,7 @@ alike: see graph/sharing.py. Where a listener is, and that it misses nothing, is
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from inspect import isawaitable
-from typing import Any, Generic, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 from uuid import UUID
 
 from graphql import ExecutionResult, GraphQLError
@@ -19,6 +19,9 @@ from strawberry.types.execution import PreExecutionError
 from graph.completion import Executor
 from graph.errors import for_client
 from graph.sharing import Shared, SharedOperations, Showing, Thing, encoded
+
+READY_BYTES: Final = 64 * 1024
+"""What is made for a client ahead of its taking it, and one answer more. Each of a batch may have 64 KiB and more."""
 
 
 class Answer(NamedTuple):
@@ -81,10 +84,25 @@ class Handover:
         try:
             async with aclosing(self._source.batches) as batches:
                 async for batch in batches:
-                    yield [await self._answer(thing, shared, correlation) for thing in batch]
+                    async for ready in self._ready(batch, shared, correlation):
+                        yield ready
         except Exception as error:  # noqa: BLE001 - whatever it is: for_client logs what nobody foresaw
             told = for_client(GraphQLError(str(error), original_error=error), correlation)
             yield [Answer(encoded(None, [told]))]
+
+    async def _ready(
+        self, batch: Sequence[Any], shared: Shared | None, correlation: UUID
+    ) -> AsyncIterator[list[Answer]]:
+        ready, size = list[Answer](), 0
+        for thing in batch:
+            answer = await self._answer(thing, shared, correlation)
+            ready.append(answer)
+            size += len(answer.payload)
+            if size >= READY_BYTES:
+                yield ready
+                ready, size = [], 0
+        if ready:
+            yield ready
 
     async def _answer(self, thing: Any, shared: Shared | None, correlation: UUID) -> Answer:
         showing = self._source.showing
