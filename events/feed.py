@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 RECENT_CHANGES: Final = 1_000
 """How many changes the window holds."""
 PAGE_EVENTS: Final = 500
+BATCH_CHANGES: Final = 100
+"""How many changes of the window a listener is given at a time."""
 REMEMBERED_USERS: Final = 1_000
 REPLAYING: Final = 4
 """How many pages of the past are read at a time, so that a thousand clients that come back leave connections to
@@ -94,7 +96,19 @@ class Feed:
     async def changes(
         self, wanted: Wanted, *, whose: UUID | None = None, after: int | None = None
     ) -> AsyncGenerator[Change, None]:
+        """The changes of `batches`, one by one."""
+        async with aclosing(self.batches(wanted, whose=whose, after=after)) as batches:
+            async for batch in batches:
+                for change in batch:
+                    yield change
+
+    async def batches(
+        self, wanted: Wanted, *, whose: UUID | None = None, after: int | None = None
+    ) -> AsyncGenerator[list[Change], None]:
         """Every wanted change in log order, each once, until the caller stops asking: from now on, or after a position.
+
+        They come as many at a time as there are, and no more than a page of the past holds: whoever takes long over
+        one batch finds more in the next, and costs the memory of one.
 
         From now on, it may begin with changes of the last moment, which this process has not seen yet: to cut them
         off at the head would lose those that come while the head is being asked for.
@@ -112,10 +126,13 @@ class Feed:
                 if listener.position >= self._position:
                     await self._sleep(listener)
                     continue
-                async with aclosing(self._onward(listener)) as changes:
-                    async for change in changes:
-                        listener.position = change.recorded.position
-                        yield change
+                if listener.position + 1 in self._recent:
+                    if batch := self._present(listener):
+                        yield batch
+                    continue
+                async with aclosing(self._replay(listener)) as batches:
+                    async for batch in batches:
+                        yield batch
         finally:
             self._listeners.discard(listener)
 
@@ -137,34 +154,33 @@ class Feed:
             if not self._sleepers[whose]:
                 del self._sleepers[whose]
 
-    def _onward(self, listener: Listener) -> AsyncGenerator[Change, None]:
-        return self._present(listener) if listener.position + 1 in self._recent else self._replay(listener)
-
-    async def _present(self, listener: Listener) -> AsyncGenerator[Change, None]:
-        """What the window has, for as long as it has what comes next."""
-        while change := self._recent.get(listener.position + 1):
+    def _present(self, listener: Listener) -> list[Change]:
+        """What the window has next. The listener has heard it once it comes back, and it comes back nowhere else."""
+        batch: list[Change] = []
+        while (change := self._recent.get(listener.position + 1)) and len(batch) < BATCH_CHANGES:
             listener.position += 1
             if _is_for(listener, change):
-                yield change
+                batch.append(change)
+        return batch
 
-    async def _replay(self, listener: Listener) -> AsyncGenerator[Change, None]:
+    async def _replay(self, listener: Listener) -> AsyncGenerator[list[Change], None]:
         """The past, from the log. MySQL being away is waited for."""
         try:
-            async with aclosing(self._past(listener, self._position)) as changes:
-                async for change in changes:
-                    yield change
+            async with aclosing(self._past(listener, self._position)) as batches:
+                async for batch in batches:
+                    yield batch
         except DatabaseUnavailable as error:
             pause = next(listener.pauses)
             log.warning("feed.waiting", position=listener.position, error=str(error), retry_in=pause)
             await asyncio.sleep(pause)
 
-    async def _past(self, listener: Listener, up_to: int) -> AsyncGenerator[Change, None]:
+    async def _past(self, listener: Listener, up_to: int) -> AsyncGenerator[list[Change], None]:
         """Up to where the window ended when this began; what was published since is still to come."""
         async with aclosing(self._pages(listener, up_to)) as pages:
             while past := await self._next(pages):
-                for change in past.changes:
-                    yield change
                 listener.position, listener.pauses = past.position, backoff()
+                if past.changes:
+                    yield past.changes
         listener.position = up_to
 
     async def _next(self, pages: Replay) -> Past | None:
@@ -209,6 +225,7 @@ class Feed:
         page = await self._store.read_all(after=self._position, limit=PAGE_EVENTS)
         if page:
             self._publish(await self._unfolding.changes(page, _everything))
+            await _rest()
 
     def _jump(self, position: int) -> None:
         """Go on from there, for nobody listens to what lies between."""
@@ -234,6 +251,18 @@ class Feed:
                 if not sleeper.done():
                     sleeper.set_exception(FeedClosed())
         self._sleepers.clear()
+
+
+async def _rest() -> None:
+    """Wait as long as those took who were woken just now.
+
+    So a thousand listeners take half of the process's time at most, however fast changes come; what came meanwhile is
+    told together.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await asyncio.sleep(0)  # until everybody has had a turn
+    await asyncio.sleep(loop.time() - began)
 
 
 def _everything(_: object) -> bool:

@@ -35,7 +35,7 @@ def make_app(opening: Opening, checks: Mapping[str, Check], new_id: NewId) -> we
     view = View(make_schema(), opening)
 
     async def closing(_: web.Application) -> None:
-        await view.close_sockets()
+        await view.close_connections()
 
     app.on_shutdown.append(closing)
     app.on_response_prepare.append(_harden)

@@ -69,7 +69,7 @@ class Opening:
 
 @dataclass(slots=True)
 class Context:
-    """One HTTP request, or one WebSocket with all its operations."""
+    """One HTTP request or stream of events, or one WebSocket with all its operations."""
 
     services: Services
     correlation: UUID
@@ -83,6 +83,8 @@ class Context:
     """The WebSocket, from when it has said whose it is."""
     connection_params: Mapping[str, object] = field(default_factory=dict)
     """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
+    last_event: int | None = None
+    """Up to where a client has heard already, as it says when it opens a stream of events again."""
     histories: DataLoader[Any, Any] | None = None
     """What gathers the histories of users that one answer asks for: see `graph/history.py`."""
 

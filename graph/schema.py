@@ -17,12 +17,13 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from graph.completion import Executor
 from graph.documents import checking
 from graph.errors import ToldErrors
+from graph.live import LiveExecutor
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
+from graph.sharing import SharedOperations
 from graph.subscriptions import Subscription
 
 
@@ -31,6 +32,7 @@ class Schema(strawberry.Schema):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.shared = SharedOperations()
         for kind in self._schema.type_map.values():
             _say_nothing_of_null(kind)
 
@@ -63,6 +65,6 @@ def make_schema() -> Schema:
         mutation=Mutation,
         subscription=Subscription,
         extensions=[ToldErrors, checking()],
-        execution_context_class=Executor,
+        execution_context_class=LiveExecutor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )

@@ -13,21 +13,26 @@ Why a socket is closed, beside the protocol's own 44xx codes:
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
+import msgspec
 import structlog
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from graphql import GraphQLError
 from strawberry.aiohttp.views import AiohttpWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
 
 from graph.auth.watch import TooManyConnections
 from graph.context import Context
 from graph.errors import AWAY
 from graph.freshness import asking
+from graph.live import Refused, answers
 from graph.scalars import position_of
+from graph.schema import Schema
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +58,45 @@ async def close_or_cut(
             request.transport.abort()  # close() would still wait for the client to take what was written
 
 
+def _look_at(draining: asyncio.Future[None]) -> None:
+    """Whoever waited may be gone by now, so how it ended may be nobody's."""
+    if not draining.cancelled():
+        draining.exception()
+
+
 class Socket(AiohttpWebSocketAdapter):
     """Reads and writes frames."""
+
+    _draining: asyncio.Future[None] | None = None
 
     async def close(self, code: int, reason: str) -> None:
         """Close with as much of the reason as fits."""
         await super().close(code, reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore"))
+
+    async def send_text(self, frame: bytes) -> None:
+        """Send a frame that is encoded already, once the client has taken most of what was sent before.
+
+        However many operations the socket has, what waits for the client is one frame more than the transport's own
+        mark (64 KiB); everybody else waits here.
+        """
+        try:
+            while self.request.protocol.writing_paused:
+                await self._drained()
+            await self.ws.send_frame(frame, WSMsgType.TEXT)
+        except (RuntimeError, ConnectionError) as error:  # closed; broken before this, or while it waited
+            raise WebSocketDisconnected from error
+
+    async def _drained(self) -> None:
+        # In aiohttp all who wait for a connection share one future, and the first that is cancelled cancels it for the
+        # others. A client that completes one of its operations would end the others, without a word.
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.ensure_future(self.request.writer.drain())
+            self._draining.add_done_callback(_look_at)
+        await asyncio.shield(self._draining)
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        """Send a message of the protocol."""
+        await self.send_text(msgspec.json.encode(message))
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -68,6 +106,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """The position that operations want views at unless they say otherwise: `minPosition` of `connection_init`."""
 
     websocket: Socket
+    schema: Schema
 
     async def handle(self) -> None:
         """Serve the connection to its end, watched from when it has said whose it is."""
@@ -108,6 +147,16 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _wanted_by(self, message: Message) -> int:
         own = _min_position(message["payload"].get("extensions")) if message["type"] == "subscribe" else None
         return self.at_least if own is None else own
+
+    async def _send_result_stream(self, operation: Operation[Context, None], result_source: AsyncIterator[Any]) -> None:
+        head = b'{"id":%s,"type":"next","payload":' % msgspec.json.encode(operation.id)
+        try:
+            async with aclosing(answers(result_source, self.schema.shared, self.context.correlation)) as batches:
+                async for batch in batches:
+                    for answer in batch:
+                        await self.websocket.send_text(head + answer.payload + b"}")
+        except Refused as refused:
+            await operation.send_initial_errors(refused.errors)
 
     async def handle_task_exception(self, error: Exception) -> None:
         """A client that went away while it was being answered is no fault of ours."""

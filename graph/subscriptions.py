@@ -1,21 +1,36 @@
 """Subscriptions: changes as they happen."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import strawberry
 
 from events.catalogue import Recorded
+from events.unfolding import Change
 from events.user import User
 from graph.auth.permissions import Right, may
 from graph.context import Info
 from graph.errors import bad_input, forbidden
 from graph.events import UserEventType
+from graph.live import Source
 from graph.queries import user_id_of
 from graph.scalars import Position
+from graph.sharing import Showing
 from graph.types import Projection, UserChange
+from projections.status_feed import Statuses, StatusFeed
+
+CHANGES: Final = Showing[Change](
+    shape=UserChange.of,
+    position=lambda change: change.recorded.position,
+    version=lambda change: change.user is None,  # all else at a position is as the log has it, which does not change
+)
+STATUSES: Final = Showing[Statuses](
+    shape=lambda statuses: [Projection.of(status) for status in statuses],
+    position=lambda _: None,
+    version=tuple,
+)
 
 
 async def user_changes(
@@ -28,7 +43,7 @@ async def user_changes(
         Position | None,
         strawberry.argument(description="Begin with the first change after this position; by default, from now on."),
     ] = None,
-) -> AsyncIterator[UserChange]:
+) -> AsyncIterable[UserChange]:
     viewer = await info.context.signed_in()
     whose = _visible(viewer, user_id)
     kinds = frozenset(kind.value for kind in types) if types is not None else None
@@ -36,16 +51,20 @@ async def user_changes(
     def wanted(recorded: Recorded) -> bool:
         return kinds is None or recorded.type in kinds
 
-    async with aclosing(info.context.services.feed.changes(wanted, whose=whose, after=after)) as changes:
-        async for change in changes:
-            yield UserChange.of(change)
+    heard = info.context.last_event  # later than `after`, which the client sends again as it was
+    batches = info.context.services.feed.batches(wanted, whose=whose, after=after if heard is None else heard)
+    return Source(batches, CHANGES)
 
 
-async def projection_status(info: Info) -> AsyncIterator[list[Projection]]:
+async def projection_status(info: Info) -> AsyncIterable[list[Projection]]:
     await info.context.allowed(Right.READ_PROJECTIONS)
-    async with aclosing(info.context.services.status.changes()) as changes:
+    return Source(_one_by_one(info.context.services.status), STATUSES)
+
+
+async def _one_by_one(feed: StatusFeed) -> AsyncGenerator[Sequence[Statuses], None]:
+    async with aclosing(feed.changes()) as changes:
         async for statuses in changes:
-            yield [Projection.of(status) for status in statuses]
+            yield [statuses]
 
 
 def _visible(viewer: User, asked: str | None) -> UUID | None:
@@ -63,14 +82,14 @@ def _visible(viewer: User, asked: str | None) -> UUID | None:
 
 @strawberry.type(description="What can be listened to.")
 class Subscription:
-    user_changes: AsyncIterator[UserChange] = strawberry.subscription(
+    user_changes: AsyncIterable[UserChange] = strawberry.subscription(
         resolver=user_changes,
         description=(
             "Changes from now on, or from just after a position: a client that reconnects with the last position\n"
             "that it saw misses nothing. A CUSTOMER sees only changes of its own record."
         ),
     )
-    projection_status: AsyncIterator[list[Projection]] = strawberry.subscription(
+    projection_status: AsyncIterable[list[Projection]] = strawberry.subscription(
         resolver=projection_status,
         description="The projections whenever one moves or changes state, at most five times a second. For staff.",
     )

@@ -1,7 +1,8 @@
-"""/graphql over HTTP and WebSocket: Strawberry's view, strict about what it takes."""
+"""/graphql over HTTP, WebSocket and server-sent events: Strawberry's view, strict about what it takes."""
 
 import asyncio
 import json
+import sys
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -16,7 +17,7 @@ from strawberry.http.base import BaseRequestProtocol
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.unset import UnsetType
 
-from graph import graphiql, strictjson
+from graph import graphiql, sse, strictjson
 from graph.auth.addresses import client_address
 from graph.context import Context, Opening, Services
 from graph.errors import RETRY_AFTER, ClientError
@@ -24,6 +25,7 @@ from graph.freshness import asking
 from graph.scalars import position_of
 from graph.schema import Schema
 from graph.sockets import Socket, TransportHandler, close_or_cut
+from graph.sse import EventStreams
 
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
@@ -43,6 +45,7 @@ class View(GraphQLView[Context, None]):
     def __init__(self, schema: Schema, opening: Opening) -> None:
         super().__init__(schema, subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,))
         self._opening = opening
+        self._streams = EventStreams(schema)
         self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -56,10 +59,17 @@ class View(GraphQLView[Context, None]):
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         with asking(_min_position(request)) as asked:
-            response = await self.run(request=request)
+            response = await (self._stream(request) if _wants_events(request) else self.run(request=request))
         if asked.position is not None and not response.prepared:
             response.headers["Position"] = str(asked.position)
         return response
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """Answer with server-sent events."""
+        asked = await self.parse_http_body(self.request_adapter_class(request))
+        context = await self.get_context(request, web.Response())
+        context.last_event = _position(request, "Last-Event-ID")
+        return await self._streams.answer(request, context, asked)
 
     def _services(self) -> Services:
         if self._opening.services is None:
@@ -97,18 +107,23 @@ class View(GraphQLView[Context, None]):
     async def create_websocket_response(self, request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:
         """A socket that notices when its client is gone."""
         socket = web.WebSocketResponse(
-            protocols=[subprotocol] if subprotocol else [], heartbeat=HEARTBEAT_SECONDS, max_msg_size=FRAME_BYTES
+            protocols=[subprotocol] if subprotocol else [],
+            heartbeat=HEARTBEAT_SECONDS,
+            max_msg_size=FRAME_BYTES,
+            compress=False,  # each socket would compress by itself what is made once for all of them
+            writer_limit=sys.maxsize,  # `Socket` waits for clients by itself
         )
         await socket.prepare(request)
         self._sockets[socket] = request
         return socket
 
-    async def close_sockets(self) -> None:
+    async def close_connections(self) -> None:
         """Tell every client that the server is going; they come back to another one."""
         code, reason = WSCloseCode.GOING_AWAY, "the server is stopping"
         sockets = list(self._sockets.items())
         await asyncio.gather(
-            *(close_or_cut(socket, request, code, reason, GOODBYE_SECONDS) for socket, request in sockets)
+            self._streams.close(),
+            *(close_or_cut(socket, request, code, reason, GOODBYE_SECONDS) for socket, request in sockets),
         )
 
     def create_response(
@@ -168,12 +183,20 @@ def refusal(status: int, message: str) -> web.Response:
     return web.json_response(body, status=status, headers=headers)
 
 
+def _wants_events(request: web.Request) -> bool:
+    return request.method in {"GET", "POST"} and sse.is_wanted(request.headers.get("Accept", ""))
+
+
 def _min_position(request: web.Request) -> int:
-    given = request.headers.getall("Min-Position", [])
+    return _position(request, "Min-Position") or 0
+
+
+def _position(request: web.Request, header: str) -> int | None:
+    given = request.headers.getall(header, [])
     try:
-        return position_of(", ".join(given)) if given else 0
+        return position_of(", ".join(given)) if given else None
     except ValueError as error:
-        raise HTTPException(400, f"Min-Position: {error}") from error
+        raise HTTPException(400, f"{header}: {error}") from error
 
 
 def _text(body: str | bytes) -> str:

@@ -78,15 +78,15 @@ class Metrics:
 
         @web.middleware
         async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
-            began, status = time.perf_counter(), 500
+            began, status, lasting = time.perf_counter(), 500, False
             try:
                 response = await handler(request)
-                status = response.status
+                status, lasting = response.status, response.content_type == "text/event-stream"
             except web.HTTPException as error:
                 status = error.status
                 raise
             finally:
-                if status != HTTPStatus.SWITCHING_PROTOCOLS:
+                if status != HTTPStatus.SWITCHING_PROTOCOLS and not lasting:
                     resource = request.match_info.route.resource
                     route = resource.canonical if resource else "none"
                     self.request_seconds.labels(route, str(status)).observe(time.perf_counter() - began)

@@ -1,0 +1,298 @@
+"""What a change looks like is found out once, however many listen, and is what each would have found out by itself."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+import strawberry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strawberry.schema.config import StrawberryConfig
+
+from events.catalogue import Origin, Recorded, Role, UserUpdated
+from events.unfolding import Change
+from events.user import Delete, Update, User
+from graph import sharing
+from graph.completion import Executor
+from graph.documents import checking
+from graph.live import LiveExecutor, Source, answers
+from graph.scalars import SCALARS
+from graph.sharing import Payloads, SharedOperations
+from graph.subscriptions import CHANGES as SHOWING
+from graph.types import UserChange
+from tests.graph.client import Json, Socket
+from tests.graph.documents import CHANGES, STATUS
+from tests.graph.site import Person, Site
+from tests.graph.test_completion import NOW, selections
+from tests.log import NOBODY
+
+NUMBER: Final = UUID(int=7)
+
+
+def change(position: int, *, deleted: bool = False) -> Change:
+    """A change of a user who may be deleted by now."""
+    user = User(
+        id=NUMBER,
+        username="ada",
+        email="ada@example.com",
+        name='Ünï "☃"\n\u2028',
+        role=Role.ADMIN,
+        attributes={"a": [1, 2.5, None, {"b": "c"}], "n": 2**63 - 1},
+        version=position,
+        position=position,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    recorded = Recorded(
+        position=position,
+        stream_id=NUMBER,
+        version=position,
+        event_id=NUMBER,
+        type="UserUpdated",
+        event=UserUpdated(),
+        fields=("name",),
+        origin=Origin(),
+        recorded_at=NOW,
+    )
+    return Change(recorded, None if deleted else user)
+
+
+@strawberry.type
+class Query:
+    """A schema has one."""
+
+    nothing: str = ""
+
+
+async def _user_changes(info: strawberry.Info) -> AsyncIterable[UserChange]:
+    return Source(_batches(info.context), SHOWING)
+
+
+async def _batches(changes: Sequence[Change]) -> AsyncGenerator[Sequence[Change], None]:
+    yield changes
+
+
+@strawberry.type
+class Subscription:
+    """The graph's own type of changes, over changes that the context holds."""
+
+    user_changes: AsyncIterable[UserChange] = strawberry.subscription(resolver=_user_changes)
+
+
+OPTIONS: dict[str, Any] = {
+    "query": Query,
+    "subscription": Subscription,
+    "config": StrawberryConfig(scalar_map=SCALARS),
+}
+STOCK = strawberry.Schema(**OPTIONS)
+LIVE = strawberry.Schema(**OPTIONS, execution_context_class=LiveExecutor, extensions=[checking()])
+
+
+async def told(
+    schema: strawberry.Schema, operations: SharedOperations, document: str, changes: list[Change], *, yes: bool
+) -> list[Json]:
+    """What a listener is told of the changes."""
+    results: Any = await schema.stream(document, {"yes": yes}, context_value=changes)
+    return [json.loads(answer.payload) async for batch in answers(results, operations, NUMBER) for answer in batch]
+
+
+@settings(max_examples=50, deadline=None)
+@given(selection=selections("UserChange"), before=st.booleans(), yes=st.booleans(), limit=st.sampled_from([0, 10_000]))
+async def test_what_is_shared_is_what_strawberry_tells_each_by_itself(
+    selection: str, before: bool, yes: bool, limit: int
+) -> None:
+    """Whatever is asked for, after another listener asked the same with other variables and of other versions."""
+    document = f"subscription ($yes: Boolean!) {{ userChanges {selection[:-1]} used: __typename @skip(if: $yes) }} }}"
+    operations = SharedOperations(limit)
+    earlier, later = [change(1), change(2)], [change(2, deleted=True), change(1), change(3)]
+
+    results: Any = await LIVE.stream(document, {"yes": before}, context_value=earlier)
+    async with aclosing(results), aclosing(answers(results, operations, NUMBER)) as other:
+        assert len(await anext(other)) == 2  # and goes on listening
+        shared = await told(LIVE, operations, document, later, yes=yes)
+
+    assert shared == await told(STOCK, operations, document, later, yes=yes)
+
+
+FIELDS: Final = "position type userId version changedFields recordedAt"
+WITH_HISTORY: Final = "user { id history(first: 2) { edges { node { type position } } } }"
+DOCUMENTS: Final = {
+    "all fields": CHANGES,
+    "fragments": """
+        subscription Changes($after: Position) { userChanges(after: $after) { ...One ... on UserChange { version } } }
+        fragment One on UserChange { __typename at: position user { ...Two } }
+        fragment Two on User { name attributes }
+    """,
+    "an alias": "subscription Changes($after: Position) { it: userChanges(after: $after) { position user { id } } }",
+    "choices": """
+        subscription Changes($after: Position, $yes: Boolean = true, $no: Boolean = false) {
+          userChanges(after: $after) { position version @include(if: $no) user @include(if: $yes) { id } }
+        }
+    """,
+    "history": f"subscription Changes($after: Position) {{ userChanges(after: $after) {{ {FIELDS} {WITH_HISTORY} }} }}",
+    "history in a fragment": f"""
+        subscription Changes($after: Position) {{ userChanges(after: $after) {{ position ...One }} }}
+        fragment One on UserChange {{ {WITH_HISTORY} }}
+    """,
+}
+
+
+@contextmanager
+def nothing_shared(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every listener finds out by itself."""
+    with patch.context() as patched:
+        patched.setattr(SharedOperations, "find", lambda *_: None)
+        yield
+
+
+async def heard(person: Person, document: str, after: int, count: int) -> list[Json]:
+    """The payloads of a listener that comes back."""
+    async with person.client.socket() as socket:
+        await socket.subscribe(document, after=str(after))
+        return [(await socket.receive())["payload"] for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("role", list(Role), ids=str)
+async def test_every_role_is_told_what_it_would_be_told_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, role: Role, name: str
+) -> None:
+    """On the real schema, after somebody of each other role has listened with the same document."""
+    document = DOCUMENTS[name]
+    start = await site.log.store.head()
+    others = [await site.person(other) for other in Role]
+    person = await site.person(role)
+    for one in [*others, person]:
+        await site.log.commands.change(one.user.id, Update(name="Another"), NOBODY)
+    count = 2 if role is Role.CUSTOMER else 10
+    async with AsyncExitStack() as stack:
+        for other in others:
+            socket = await stack.enter_async_context(other.client.socket())
+            await socket.subscribe(document, after=str(start))
+            await socket.receive()  # and goes on listening
+        shared = await heard(person, document, start, count)
+
+    with nothing_shared(monkeypatch):
+        assert shared == await heard(person, document, start, count)
+    assert all("errors" not in payload for payload in shared)
+
+
+@pytest.fixture
+def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What operations were carried out for."""
+    found: list[object] = []
+    execute = Executor.execute_operation
+
+    def watched(self: Executor, serially: bool | None = None) -> Any:
+        if isinstance(self.root_value, UserChange):
+            found.append(self.root_value.position)
+        return execute(self, serially)
+
+    monkeypatch.setattr(Executor, "execute_operation", watched)
+    return found
+
+
+@pytest.fixture
+def encodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was encoded to be shared."""
+    found: list[object] = []
+    encode = sharing.encoded
+
+    def watched(data: object) -> bytes:
+        found.append(data)
+        return encode(data)
+
+    monkeypatch.setattr(sharing, "encoded", watched)
+    return found
+
+
+async def listening(site: Site, stack: AsyncExitStack, person: Person, **variables: Json) -> tuple[Socket, str]:
+    socket = await stack.enter_async_context(person.client.socket())
+    return socket, await site.listen(socket, CHANGES, **variables)
+
+
+async def test_a_change_is_carried_out_and_encoded_once_however_many_listen(
+    site: Site, encodings: list[object], carried_out: list[object]
+) -> None:
+    """Twenty of three roles, to everybody, to one user, to some types: five changes are carried out five times."""
+    people = [await site.person(role) for role in (Role.ADMIN, Role.TECHNICAL_WORKER, Role.CUSTOMER)]
+    customer = people[2].id
+    async with AsyncExitStack() as stack:
+        ways: list[Json] = [{}, {"userId": customer}, {"types": ["USER_UPDATED"], "after": None}]
+        listeners = [await listening(site, stack, people[number % 3], **ways[number // 3 % 3]) for number in range(20)]
+        for number in range(5):
+            await site.log.commands.change(people[2].user.id, Update(name=f"Name {number}"), NOBODY)
+        names = [
+            [(await socket.next(id_))["userChanges"]["user"]["name"] for _ in range(5)] for socket, id_ in listeners
+        ]
+
+    assert names == [[f"Name {number}" for number in range(5)]] * 20
+    assert len(carried_out) == len(set(carried_out)) == 5
+    assert len(encodings) == 5
+
+
+async def test_what_asks_who_is_asking_is_carried_out_for_each(site: Site, carried_out: list[object]) -> None:
+    """`history` reads, and looks at the viewer: three listeners, three times."""
+    people = [await site.person(role) for role in (Role.ADMIN, Role.TECHNICAL_WORKER, Role.CUSTOMER)]
+    document = DOCUMENTS["history"]
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(person.client.socket()) for person in people]
+        ids = [await site.listen(socket, document) for socket in sockets]
+        await site.log.commands.change(people[2].user.id, Update(name="Another"), NOBODY)
+        for socket, id_ in zip(sockets, ids, strict=True):
+            assert len((await socket.next(id_))["userChanges"]["user"]["history"]["edges"]) == 2
+
+    assert len(carried_out) == 3
+
+
+async def test_what_a_deleted_user_was_is_not_told_to_those_who_come_later(site: Site) -> None:
+    """Although those who were there were told, a moment before, by the same document."""
+    staff, person = await site.person(Role.ADMIN), await site.person()
+    async with staff.client.socket() as socket:
+        id_ = await site.listen(socket, CHANGES)
+        done = await site.log.commands.change(person.user.id, Update(name="A secret"), NOBODY)
+        assert (await socket.next(id_))["userChanges"]["user"]["name"] == "A secret"
+        await site.log.commands.change(person.user.id, Delete(), NOBODY)
+        await socket.next(id_)
+        site.services.feed._recent.clear()  # as after a thousand changes more
+
+        again = await heard(staff, CHANGES, done.position - 1, 1)
+
+    assert again[0]["data"]["userChanges"]["position"] == str(done.position)
+    assert again[0]["data"]["userChanges"]["user"] is None
+
+
+async def test_the_status_is_shown_once_however_many_listen(site: Site, encodings: list[object]) -> None:
+    """A change of another kind, without a position."""
+    staff = await site.person(Role.TECHNICAL_WORKER)
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(staff.client.socket()) for _ in range(10)]
+        for socket in sockets:
+            await socket.next(await socket.subscribe(STATUS))
+
+    assert 1 <= len(encodings) < 10
+
+
+def test_answers_are_kept_within_a_bound() -> None:
+    """The oldest go first; replacing one counts once."""
+    payloads = Payloads(limit=10 * (100 + sharing.ENTRY_BYTES))
+    for position in range(100):
+        payloads.remember((0, position), False, bytes(100))
+        payloads.remember((0, position), False, bytes(100))
+
+    assert payloads.bytes == 10 * (100 + sharing.ENTRY_BYTES)
+    assert [position for position in range(100) if payloads.find((0, position), False)] == list(range(90, 100))
+    assert payloads.find((0, 99), True) is None
+
+
+async def test_operations_that_nobody_listens_to_are_forgotten() -> None:
+    """However many different documents were sent."""
+    operations = SharedOperations()
+    for number in range(50):
+        document = f"subscription S{number} {{ userChanges {{ position }} }}"
+        assert await told(LIVE, operations, document, [change(1)], yes=True)
+
+    assert len(operations._operations) <= 1
