@@ -11,8 +11,9 @@ from events.errors import EventsError
 from events.ids import NewId
 from graph import graphiql
 from graph.context import Opening
+from graph.http_answer import refusal
 from graph.schema import make_schema
-from graph.view import CORRELATION, View, refusal
+from graph.view import CORRELATION, View
 from projections.errors import ProjectionError
 
 log = structlog.get_logger(__name__)
