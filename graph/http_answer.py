@@ -24,9 +24,10 @@ from graph.negotiation import MediaType
 CONTENT_TYPES: Final = {kind: f"{kind}; charset=utf-8" for kind in MediaType}
 STATUSES: Final = {
     "INTERNAL": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "DEADLINE_EXCEEDED": HTTPStatus.SERVICE_UNAVAILABLE,
     "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""Of operations that were not begun for a reason of ours. Otherwise it is the client's: 400."""
+"""Of operations without an answer for a reason of ours. Otherwise it is the client's: 400."""
 
 
 def answer(result: ExecutionResult, media_type: MediaType) -> web.Response:

@@ -15,7 +15,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
-from graph import graphiql, http_request, negotiation, strictjson
+from graph import cors, graphiql, http_request, negotiation, strictjson
 from graph.auth.addresses import client_address
 from graph.context import Context, Opening, Services
 from graph.errors import ClientError
@@ -23,6 +23,8 @@ from graph.freshness import asking
 from graph.http_answer import answer, not_begun, refusal
 from graph.http_request import Refused, Request
 from graph.negotiation import MediaType
+from graph.persisted import Persisted, named
+from graph.policy import Policy
 from graph.schema import Schema
 from graph.sockets import Socket, TransportHandler, close_or_cut
 
@@ -33,6 +35,11 @@ GOODBYE_SECONDS = 1.0
 
 CORRELATION: Final = web.RequestKey("correlation", UUID)
 """The id of a request, in its answer, its log lines and its events."""
+
+DOCUMENTS: Final = frozenset({"query", "documentId", "extensions"})
+"""Parameters that send a document, or name it."""
+
+OTHER_ORIGIN: Final = "pages of this origin may not use this server"
 
 BY_METHOD: Final = {
     hdrs.METH_GET: (OperationType.QUERY,),
@@ -47,9 +54,12 @@ class View(GraphQLView[Context, None]):
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = TransportHandler
 
-    def __init__(self, schema: Schema, opening: Opening) -> None:
-        super().__init__(schema, subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,))
+    def __init__(self, schema: Schema, opening: Opening, policy: Policy, persisted: Persisted) -> None:
+        protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL,)
+        super().__init__(schema, subscription_protocols=protocols, allowed_origins=tuple(policy.origins))
         self._opening = opening
+        self._policy = policy
+        self.persisted = persisted
         self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -58,12 +68,19 @@ class View(GraphQLView[Context, None]):
             if hdrs.UPGRADE in request.headers and self.is_websocket_request(request):
                 self._services()  # refuse while it is still a request, not yet a socket
                 return await self.run(request=request)
-            if _is_a_browsers(request):
+            if cors.is_preflight(request):
+                return self._preflight(request)
+            if self._policy.introspection and _is_a_browsers(request):
                 return graphiql.page()
             return await self._answer(request)
         except Refused as refused:
             media_type = negotiation.accepted(request.headers) or MediaType.JSON
             return refusal(refused.status, refused.message, media_type, refused.headers)
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        if request.headers[hdrs.ORIGIN] not in self._policy.origins:
+            raise Refused(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
+        return cors.preflight()
 
     async def _answer(self, request: web.Request) -> web.Response:
         """One answer to one operation."""
@@ -79,11 +96,9 @@ class View(GraphQLView[Context, None]):
         return response
 
     async def _carry_out(self, asked: Request, request: web.Request) -> ExecutionResult:
-        if asked.query is None:
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected a JSON object with a query")
         try:
             return await self.schema.execute(
-                asked.query,
+                self._document(asked),
                 variable_values=asked.variables,
                 context_value=self._context(request),
                 operation_name=asked.operation_name,
@@ -96,6 +111,20 @@ class View(GraphQLView[Context, None]):
             return not_begun(ClientError("BAD_REQUEST", error.as_http_error_reason()))
         except MissingQueryError:
             return not_begun(ClientError("BAD_REQUEST", "the query is empty"))
+        except ClientError as error:
+            return not_begun(error)
+
+    def _document(self, asked: Request) -> str:
+        """The document that a request sends or names.
+
+        Raises:
+            ClientError: nobody knows it by its name, or it is not trusted.
+            Refused: there is none.
+        """
+        document = self.persisted.document(named(asked.query, asked.document_id, asked.extensions))
+        if document is None:
+            raise Refused(HTTPStatus.BAD_REQUEST, "expected a query, or the id of a document that is known here")
+        return document
 
     def _services(self) -> Services:
         if self._opening.services is None:
@@ -119,6 +148,10 @@ class View(GraphQLView[Context, None]):
     ) -> Context:
         """The context of a socket with all its operations."""
         return self._context(request)
+
+    async def reject_websocket(self, request: web.Request) -> web.Response:  # noqa: ARG002 - Strawberry's signature
+        """Refuse a page of an origin that is neither ours nor on the list, while it is still a request."""
+        return refusal(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Take the token from `connection_init`; a socket with a bad one is closed with 4403."""
@@ -165,7 +198,7 @@ def _is_a_browsers(request: web.Request) -> bool:
     return (
         request.method == hdrs.METH_GET
         and "text/html" in request.headers.get(hdrs.ACCEPT, "")
-        and "query" not in request.query
+        and request.query.keys().isdisjoint(DOCUMENTS)
     )
 
 
