@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -9,10 +10,14 @@ from aiohttp.typedefs import Handler, Middleware
 
 from events.errors import EventsError
 from events.ids import NewId
-from graph import graphiql
+from graph import cors, graphiql
 from graph.context import Opening
+from graph.documents import Documents
+from graph.http_answer import refusal
+from graph.persisted import Persisted
+from graph.policy import Policy
 from graph.schema import make_schema
-from graph.view import CORRELATION, View, refusal
+from graph.view import CORRELATION, View
 from projections.errors import ProjectionError
 
 log = structlog.get_logger(__name__)
@@ -22,34 +27,44 @@ CHECK_SECONDS = 2.0
 JWKS_SECONDS = 300
 """How long others may keep our public keys: a new one is published for that long before it signs."""
 
+DEFAULT_POLICY: Final = Policy()
+GRAPHQL: Final = "/graphql"
+
 Check = Callable[[], Awaitable[object]]
 """Raises an EventsError or ProjectionError while something that is needed is away."""
 
 
-def make_app(opening: Opening, checks: Mapping[str, Check], new_id: NewId) -> web.Application:
+def make_app(
+    opening: Opening, checks: Mapping[str, Check], new_id: NewId, policy: Policy = DEFAULT_POLICY
+) -> web.Application:
     """The application. Until the opening has its services, operations are refused with 503.
 
     Whoever runs it also runs the services' feed.
     """
     app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlating(new_id), _refusing])
-    view = View(make_schema(), opening)
+    documents = Documents(introspection=policy.introspection)
+    schema = make_schema(documents, policy.deadline_seconds)
+    persisted = Persisted(policy.trusted, lambda text: not documents.faults(schema.graphql, text))
+    view = View(schema, opening, policy, persisted)
 
     async def closing(_: web.Application) -> None:
         await view.close_connections()
 
     app.on_shutdown.append(closing)
     app.on_response_prepare.append(_harden)
-    app.router.add_route("*", "/graphql", view)
+    app.on_response_prepare.append(_to_pages_of(policy.origins))
+    app.router.add_route("*", GRAPHQL, view)
     app.router.add_get("/", _to_graphql)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(checks))
     app.router.add_get("/.well-known/jwks.json", _jwks(opening))
-    graphiql.add_routes(app)
+    if policy.introspection:
+        graphiql.add_routes(app)
     return app
 
 
 async def _to_graphql(_: web.Request) -> web.Response:
-    raise web.HTTPFound("/graphql")
+    raise web.HTTPFound(GRAPHQL)
 
 
 async def _healthz(_: web.Request) -> web.Response:
@@ -134,3 +149,12 @@ async def _harden(request: web.Request, response: web.StreamResponse) -> None:
     if CORRELATION in request:
         response.headers["X-Request-Id"] = str(request[CORRELATION])
     response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _to_pages_of(origins: frozenset[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    async def tell(request: web.Request, response: web.StreamResponse) -> None:
+        """On every answer of /graphql, streams and refusals included."""
+        if request.path == GRAPHQL:
+            cors.tell(origins, request, response)
+
+    return tell

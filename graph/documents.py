@@ -1,13 +1,15 @@
 """Documents, parsed and checked once each: that costs most of a small query, and clients send the same few again."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from graphql import (
+    ASTValidationRule,
     DocumentNode,
     GraphQLError,
     GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     parse,
     specified_rules,
@@ -23,6 +25,8 @@ LONGEST_REMEMBERED: Final = 10_000
 """So that no one document drives out many."""
 MOST_FAULTS: Final = 20
 """Faults of a document that are told; finding out more would only cost time."""
+WITHOUT_INTROSPECTION: Final = (*LIMITS, (NoSchemaIntrospectionCustomRule,))
+"""Made once: rules that are made for each request would be other ones each time, and nothing could be remembered."""
 
 
 class Checked(NamedTuple):
@@ -35,7 +39,8 @@ class Checked(NamedTuple):
 class Documents:
     """The documents that a schema was asked last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, introspection: bool = True) -> None:
+        self._limits = LIMITS if introspection else WITHOUT_INTROSPECTION
         self._remembered: OrderedDict[str, Checked] = OrderedDict()
         self._characters = 0
 
@@ -50,10 +55,17 @@ class Documents:
             self._remembered.move_to_end(text)
             return found
         document = parse(text, **PARSER)
-        checked = Checked(document, tuple(_faults(schema, document)))
+        checked = Checked(document, tuple(_faults(schema, document, self._limits)))
         if len(text) <= LONGEST_REMEMBERED:
             self._remember(text, checked)
         return checked
+
+    def faults(self, schema: GraphQLSchema, text: str) -> tuple[GraphQLError, ...]:
+        """What is wrong with the document in a text; nothing if it could be carried out."""
+        try:
+            return self.checked(schema, text).faults
+        except GraphQLError as error:
+            return (error,)
 
     def _remember(self, text: str, checked: Checked) -> None:
         self._remembered[text] = checked
@@ -97,12 +109,14 @@ class Checking(SchemaExtension):
         yield
 
 
-def _faults(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
+def _faults(
+    schema: GraphQLSchema, document: DocumentNode, limits: Sequence[Sequence[type[ASTValidationRule]]]
+) -> list[GraphQLError]:
     """What is wrong with a document. The limits come first, since some of the other rules take long over large ones.
 
     Without "did you mean": it tells of fields that one was not told of, and takes time.
     """
-    for rules in (*LIMITS, specified_rules):
+    for rules in (*limits, specified_rules):
         faults = validate(schema, document, rules, max_errors=MOST_FAULTS, hide_suggestions=True)
         if faults:
             return faults
@@ -113,7 +127,6 @@ def _is_ambiguous(document: DocumentNode, name: str | None) -> bool:
     return name is None and sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1
 
 
-def checking() -> Any:
+def checking(documents: Documents) -> Any:
     """The extension for a schema. One instance a request, as Strawberry asks for; what is remembered is shared."""
-    documents = Documents()
     return lambda: Checking(documents)

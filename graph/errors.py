@@ -4,6 +4,9 @@ UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sig
 FORBIDDEN         the one who is signed in may not do this
 BAD_USER_INPUT    an argument makes no sense; the message says which and why
 BAD_REQUEST       there is no operation in the request that could be carried out
+PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
+                  the document was named, or had to be: see graph/persisted.py
+DEADLINE_EXCEEDED a query took too long; try again, or ask for less at a time
 PROJECTION_BEHIND a view has not reached Min-Position in time; try again
 UNAVAILABLE       a database is away, or too many want to sign in; try again
 OUTCOME_UNKNOWN   it went away in the middle of a change, which may have taken effect or not

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
-from graph.view import refusal
+from graph.http_answer import refusal
 
 CLIENTS_FAULTS: Final = (HttpProcessingError, RequestPayloadError)
 """What aiohttp raises when a client breaks the rules of HTTP."""

@@ -15,7 +15,7 @@ Why a socket is closed, beside the protocol's own 44xx codes:
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -28,9 +28,10 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import Messag
 
 from graph.auth.watch import TooManyConnections
 from graph.context import Context
-from graph.errors import AWAY
+from graph.errors import AWAY, ClientError
 from graph.freshness import asking
 from graph.live import Refused, answers
+from graph.persisted import Named, Persisted, named
 from graph.scalars import position_of
 from graph.schema import Schema
 
@@ -148,6 +149,22 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         own = _min_position(message["payload"].get("extensions")) if message["type"] == "subscribe" else None
         return self.at_least if own is None else own
 
+    async def handle_subscribe(self, message: Any) -> None:
+        """Begin an operation, whose document may be named instead of sent, or may have to be a trusted one."""
+        if self.connection_acknowledged:
+            payload = message["payload"]
+            try:
+                payload["query"] = self.persisted.trusted_document(_named(payload))
+            except ClientError as error:
+                await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
+                return
+        await super().handle_subscribe(message)
+
+    @property
+    def persisted(self) -> Persisted:
+        """The documents that clients may name."""
+        return cast("Persisted", self.view.persisted)  # type: ignore[attr-defined]
+
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: AsyncIterator[Any]) -> None:
         head = b'{"id":%s,"type":"next","payload":' % msgspec.json.encode(operation.id)
         try:
@@ -181,15 +198,28 @@ def _fault(message: object) -> str | None:
 
 
 def _subscribe_fault(payload: Any) -> str | None:
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str | None):
         return "subscribe: payload.query must be a string"
+    if not isinstance(payload.get("documentId"), str | None):
+        return "subscribe: payload.documentId must be a string"
     if not isinstance(payload.get("variables"), dict | None):
         return "subscribe: payload.variables must be an object"
     if not isinstance(payload.get("operationName"), str | None):
         return "subscribe: payload.operationName must be a string"
     if not isinstance(payload.get("extensions"), dict | None):
         return "subscribe: payload.extensions must be an object"
+    if payload.get("query") is None and not _is_named(payload):
+        return "subscribe: payload.query or payload.documentId is needed"
     return _min_position_fault("subscribe: payload.extensions", payload.get("extensions"))
+
+
+def _is_named(payload: Mapping[str, Any]) -> bool:
+    extensions = payload.get("extensions") or {}
+    return payload.get("documentId") is not None or extensions.get("persistedQuery") is not None
+
+
+def _named(payload: Mapping[str, Any]) -> Named:
+    return named(payload.get("query"), payload.get("documentId"), payload.get("extensions"))
 
 
 def _min_position_fault(where: str, given: object) -> str | None:

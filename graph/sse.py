@@ -27,21 +27,19 @@ from typing import Any, Final, Literal, cast
 import structlog
 from aiohttp import web
 from graphql import GraphQLError
-from strawberry.http import GraphQLRequestData
 from strawberry.types.graphql import OperationType
 
 from graph.auth.watch import TooManyConnections
 from graph.context import Context
 from graph.errors import AWAY, ClientError
+from graph.http_request import Request
 from graph.live import Answer, Refused, answers
+from graph.negotiation import MediaType
 from graph.schema import Schema
 from graph.sharing import encoded
 
 log = structlog.get_logger(__name__)
 
-MEDIA_TYPE: Final = "text/event-stream"
-OURS: Final = (MEDIA_TYPE, "application/graphql-response+json", "application/json", "application/*", "*/*")
-"""What can be chosen from at all."""
 KEEP_ALIVE_SECONDS: Final = 10.0
 """Between two signs of life when there is nothing to tell. A client that is gone is noticed by then."""
 UNREAD_SECONDS: Final = 30.0
@@ -54,30 +52,10 @@ GOODBYE_SECONDS: Final = 1.0
 SIGN_OF_LIFE: Final = b":\n\n"
 COMPLETE: Final = b"event: complete\ndata: \n\n"
 HEADERS: Final = {
-    "Content-Type": f"{MEDIA_TYPE}; charset=utf-8",
+    "Content-Type": f"{MediaType.EVENTS}; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep events back until it has a page of them
 }
-
-
-def is_wanted(accept: str) -> bool:
-    """Whether a client would rather have a stream of events than JSON, by its Accept header (RFC 9110, 12.5.1).
-
-    Clients that take both name JSON first for queries and mutations, and get that.
-    """
-    ranges = [(name, weight) for name, weight in map(_range, accept.split(",")) if name in OURS]
-    best = max((weight for _, weight in ranges), default=0.0)
-    return best > 0.0 and next(name for name, weight in ranges if weight == best) == MEDIA_TYPE
-
-
-def _range(part: str) -> tuple[str, float]:
-    """A media range and its weight; none if it is malformed."""
-    name, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    weight = next((parameter[2:] for parameter in parameters if parameter.startswith("q=")), "1")
-    try:
-        return name, float(weight)
-    except ValueError:
-        return name, 0.0
 
 
 class EventStream:
@@ -144,8 +122,11 @@ class EventStreams:
         self._schema = schema
         self._open: set[EventStream] = set()
 
-    async def answer(self, request: web.Request, context: Context, asked: GraphQLRequestData) -> web.StreamResponse:
-        """Answer one operation, of any kind that the method allows. The caller is watched first and checked then."""
+    async def answer(self, request: web.Request, context: Context, asked: Request, document: str) -> web.StreamResponse:
+        """Answer one operation, of any kind that the method allows. The caller is watched first and checked then.
+
+        `document` is the one that is asked for, by itself or by its name.
+        """
         stream, watch = EventStream(request), context.services.watch
         try:
             watched = watch.join(context.claims(), context.address, stream.end)
@@ -155,7 +136,7 @@ class EventStreams:
             return _refusal(429, GraphQLError(str(error), extensions={"code": "UNAVAILABLE"}))
         self._open.add(stream)
         try:
-            return await self._answer(stream, context, asked, _allowed(request))
+            return await self._answer(stream, context, asked, document, _allowed(request))
         finally:
             self._open.discard(stream)
             watch.leave(watched)
@@ -165,7 +146,7 @@ class EventStreams:
         await asyncio.gather(*(stream.end("the server is stopping") for stream in self._open))
 
     async def _answer(
-        self, stream: EventStream, context: Context, asked: GraphQLRequestData, allowed: set[OperationType]
+        self, stream: EventStream, context: Context, asked: Request, document: str, allowed: set[OperationType]
     ) -> web.StreamResponse:
         try:
             await context.viewer()
@@ -176,7 +157,7 @@ class EventStreams:
             message = "a database cannot be reached now; try again"
             return _refusal(503, GraphQLError(message, extensions={"code": "UNAVAILABLE"}))
         results: Any = await self._schema.stream(
-            asked.query,
+            document,
             variable_values=asked.variables,
             context_value=context,
             operation_name=asked.operation_name,

@@ -1,30 +1,36 @@
-"""JSON from outside. Python's parser takes more than the standard does, and what it took would fail further in."""
+"""JSON from outside and to outside, by the standard. Python's own takes and makes more than that: NaN, infinity, half a
+surrogate pair; what it took would fail further in.
+"""
 
 import json
-from typing import NoReturn
+
+import msgspec
 
 
-def decode(text: str) -> object:
+class NotJson(json.JSONDecodeError):
+    """A text is not JSON. A `JSONDecodeError`, since that is what Strawberry's sockets look for."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "", 0)
+
+
+def decode(text: str | bytes) -> object:
     """The value of a JSON text.
 
     Raises:
-        JSONDecodeError: it is not JSON (RFC 8259), or JSON that nobody could pass on: half of a surrogate pair,
-            an integer of thousands of digits, nesting deeper than Python can follow.
+        NotJson: it is not JSON (RFC 8259), or JSON that nobody could pass on: half of a surrogate pair, a number out of
+            all bounds, nesting deeper than Python can follow.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except json.JSONDecodeError:
-        raise
+        return msgspec.json.decode(text)
     except RecursionError:
-        raise json.JSONDecodeError("nested too deeply", text, 0) from None
-    except UnicodeEncodeError:
-        raise json.JSONDecodeError("half of a surrogate pair, which is not Unicode", text, 0) from None
-    except ValueError:
-        raise json.JSONDecodeError("a number out of all bounds", text, 0) from None
-    return value
+        raise NotJson("nested too deeply") from None
+    except UnicodeError:
+        raise NotJson("the text is not UTF-8") from None
+    except msgspec.DecodeError as error:
+        raise NotJson(str(error)) from None
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def encode(value: object) -> bytes:
+    """The JSON text of a value, without spaces."""
+    return msgspec.json.encode(value)

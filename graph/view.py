@@ -1,28 +1,31 @@
-"""/graphql over HTTP, WebSocket and server-sent events: Strawberry's view, strict about what it takes."""
+"""/graphql: operations by HTTP and as server-sent events, sockets by Strawberry's view, GraphiQL for browsers."""
 
 import asyncio
-import json
 import sys
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from aiohttp import WSCloseCode, web
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from aiohttp import WSCloseCode, hdrs, web
 from strawberry.aiohttp.views import GraphQLView
-from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
-from strawberry.http.base import BaseRequestProtocol
+from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
-from graph import graphiql, sse, strictjson
+from graph import cors, graphiql, http_request, negotiation, strictjson
 from graph.auth.addresses import client_address
 from graph.context import Context, Opening, Services
-from graph.errors import RETRY_AFTER, ClientError
+from graph.errors import ClientError
 from graph.freshness import asking
-from graph.scalars import position_of
+from graph.http_answer import answer, not_begun, refusal
+from graph.http_request import Refused, Request
+from graph.negotiation import MediaType
+from graph.persisted import Persisted, named
+from graph.policy import Policy
 from graph.schema import Schema
 from graph.sockets import Socket, TransportHandler, close_or_cut
 from graph.sse import EventStreams
@@ -35,6 +38,17 @@ GOODBYE_SECONDS = 1.0
 CORRELATION: Final = web.RequestKey("correlation", UUID)
 """The id of a request, in its answer, its log lines and its events."""
 
+DOCUMENTS: Final = frozenset({"query", "documentId", "extensions"})
+"""Parameters that send a document, or name it."""
+
+OTHER_ORIGIN: Final = "pages of this origin may not use this server"
+
+BY_METHOD: Final = {
+    hdrs.METH_GET: (OperationType.QUERY,),
+    hdrs.METH_POST: (OperationType.QUERY, OperationType.MUTATION),
+}
+"""A link or an image on somebody's page makes a GET, so it must not be able to change anything."""
+
 
 class View(GraphQLView[Context, None]):
     """Answers queries and mutations by HTTP, everything by WebSocket, and shows GraphiQL to a browser."""
@@ -42,53 +56,117 @@ class View(GraphQLView[Context, None]):
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = TransportHandler
 
-    def __init__(self, schema: Schema, opening: Opening) -> None:
-        super().__init__(schema, subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,))
+    def __init__(self, schema: Schema, opening: Opening, policy: Policy, persisted: Persisted) -> None:
+        protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL,)
+        super().__init__(schema, subscription_protocols=protocols, allowed_origins=tuple(policy.origins))
         self._opening = opening
         self._streams = EventStreams(schema)
+        self._policy = policy
+        self.persisted = persisted
         self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request. Whatever is wrong with it is said in GraphQL's own form."""
         try:
-            if self.is_websocket_request(request):
+            if hdrs.UPGRADE in request.headers and self.is_websocket_request(request):
                 self._services()  # refuse while it is still a request, not yet a socket
+                return await self.run(request=request)
+            if cors.is_preflight(request):
+                return self._preflight(request)
+            if self._policy.introspection and _is_a_browsers(request):
+                return graphiql.page()
             return await self._answer(request)
-        except HTTPException as error:
-            return refusal(error.status_code, error.reason or "malformed request")
+        except Refused as refused:
+            media_type = negotiation.accepted(request.headers) or MediaType.JSON
+            return refusal(refused.status, refused.message, media_type, refused.headers)
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        if request.headers[hdrs.ORIGIN] not in self._policy.origins:
+            raise Refused(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
+        return cors.preflight()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        with asking(_min_position(request)) as asked:
-            response = await (self._stream(request) if _wants_events(request) else self.run(request=request))
-        if asked.position is not None and not response.prepared:
-            response.headers["Position"] = str(asked.position)
+        """One answer to one operation, or a stream of them."""
+        asked = await http_request.read(request)
+        media_type = negotiation.accepted(request.headers, negotiation.ANY)
+        if media_type is None:
+            raise Refused(HTTPStatus.NOT_ACCEPTABLE, f"this is answered as {' or '.join(negotiation.ANSWERS)}")
+        with asking(http_request.min_position(request)) as freshness:
+            if media_type is MediaType.EVENTS:
+                return await self._stream(asked, request)
+            result = await self._carry_out(asked, request)
+        response = answer(result, media_type)
+        if freshness.position is not None:
+            response.headers["Position"] = str(freshness.position)
         return response
 
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
+    async def _stream(self, asked: Request, request: web.Request) -> web.StreamResponse:
         """Answer with server-sent events."""
-        asked = await self.parse_http_body(self.request_adapter_class(request))
-        context = await self.get_context(request, web.Response())
-        context.last_event = _position(request, "Last-Event-ID")
-        return await self._streams.answer(request, context, asked)
+        try:
+            document = self._document(asked)
+        except ClientError as error:
+            return answer(not_begun(error), MediaType.GRAPHQL)
+        context = self._context(request)
+        context.last_event = http_request.last_event(request)
+        return await self._streams.answer(request, context, asked, document)
+
+    async def _carry_out(self, asked: Request, request: web.Request) -> ExecutionResult:
+        try:
+            return await self.schema.execute(
+                self._document(asked),
+                variable_values=asked.variables,
+                context_value=self._context(request),
+                operation_name=asked.operation_name,
+                allowed_operation_types=BY_METHOD[request.method],
+                operation_extensions=asked.extensions,
+            )
+        except InvalidOperationTypeError as error:
+            raise _elsewhere(error.operation_type) from error
+        except CannotGetOperationTypeError as error:
+            return not_begun(ClientError("BAD_REQUEST", error.as_http_error_reason()))
+        except MissingQueryError:
+            return not_begun(ClientError("BAD_REQUEST", "the query is empty"))
+        except ClientError as error:
+            return not_begun(error)
+
+    def _document(self, asked: Request) -> str:
+        """The document that a request sends or names.
+
+        Raises:
+            ClientError: nobody knows it by its name, or it is not trusted.
+            Refused: there is none.
+        """
+        document = self.persisted.document(named(asked.query, asked.document_id, asked.extensions))
+        if document is None:
+            raise Refused(HTTPStatus.BAD_REQUEST, "expected a query, or the id of a document that is known here")
+        return document
 
     def _services(self) -> Services:
         if self._opening.services is None:
-            raise HTTPException(503, "the server is starting: its database cannot be reached yet; try again")
+            message = "the server is starting: its database cannot be reached yet; try again"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message)
         return self._opening.services
+
+    def _context(self, request: web.Request) -> Context:
+        services = self._services()
+        return Context(
+            services=services,
+            correlation=request[CORRELATION],
+            authorization=request.headers.get(hdrs.AUTHORIZATION),
+            address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
+        )
 
     async def get_context(
         self,
         request: web.Request,
         response: web.Response | web.WebSocketResponse,  # noqa: ARG002 - Strawberry's signature
     ) -> Context:
-        """The context of a request, or of a socket with all its operations."""
-        services = self._services()
-        return Context(
-            services=services,
-            correlation=request[CORRELATION],
-            authorization=request.headers.get("Authorization"),
-            address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
-        )
+        """The context of a socket with all its operations."""
+        return self._context(request)
+
+    async def reject_websocket(self, request: web.Request) -> web.Response:  # noqa: ARG002 - Strawberry's signature
+        """Refuse a page of an origin that is neither ours nor on the list, while it is still a request."""
+        return refusal(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Take the token from `connection_init`; a socket with a bad one is closed with 4403."""
@@ -126,101 +204,28 @@ class View(GraphQLView[Context, None]):
             *(close_or_cut(socket, request, code, reason, GOODBYE_SECONDS) for socket, request in sockets),
         )
 
-    def create_response(
-        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: web.Response
-    ) -> web.Response:
-        """The answer to an operation: 200, or 503 if it says when to try again."""
-        response = super().create_response(response_data, sub_response)
-        answer: Any = response_data
-        for error in answer.get("errors") or ():
-            if RETRY_AFTER in error.get("extensions", {}):
-                response.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
-                response.headers["Retry-After"] = str(error["extensions"][RETRY_AFTER])
-        return response
-
-    def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
-        """A browser that was pointed here and has no query."""
-        accepts = request.headers.get("accept", "")
-        return request.method == "GET" and "query" not in request.query_params and "text/html" in accepts
-
-    async def render_graphql_ide(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """GraphiQL, from this program's own files."""
-        return graphiql.page()
-
     def decode_json(self, data: str | bytes) -> object:
-        """The value of a body, a query parameter or a frame."""
-        return strictjson.decode(_text(data))
+        """The value of a frame."""
+        return strictjson.decode(data)
 
-    def parse_json(self, data: str | bytes) -> object:
-        """The value of a body or a query parameter.
-
-        Raises:
-            HTTPException: it is not JSON; says why.
-        """
-        try:
-            return self.decode_json(data)
-        except json.JSONDecodeError as error:
-            raise HTTPException(400, f"not JSON: {error}") from error
-
-    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
-        """The operation in a request.
-
-        Raises:
-            HTTPException: it is malformed; says what was expected.
-        """
-        if request.method == "GET":
-            return _operation(self.parse_query_params(request.query_params))
-        media_type = (request.content_type or "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise HTTPException(415, f"expected Content-Type: application/json, found {media_type or 'none'}")
-        return _operation(self.parse_json(await request.get_body()))
+    def encode_json(self, data: object) -> str:
+        """The text of a frame."""
+        return strictjson.encode(data).decode()
 
 
-def refusal(status: int, message: str) -> web.Response:
-    """An answer to a request that never became an operation."""
-    body = {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]}
-    headers = {"Allow": "GET, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
-    return web.json_response(body, status=status, headers=headers)
+def _is_a_browsers(request: web.Request) -> bool:
+    """Whether somebody has pointed a browser here: it wants a page, and has no query."""
+    return (
+        request.method == hdrs.METH_GET
+        and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+        and request.query.keys().isdisjoint(DOCUMENTS)
+    )
 
 
-def _wants_events(request: web.Request) -> bool:
-    return request.method in {"GET", "POST"} and sse.is_wanted(request.headers.get("Accept", ""))
-
-
-def _min_position(request: web.Request) -> int:
-    return _position(request, "Min-Position") or 0
-
-
-def _position(request: web.Request, header: str) -> int | None:
-    given = request.headers.getall(header, [])
-    try:
-        return position_of(", ".join(given)) if given else None
-    except ValueError as error:
-        raise HTTPException(400, f"{header}: {error}") from error
-
-
-def _text(body: str | bytes) -> str:
-    try:
-        return body if isinstance(body, str) else body.decode()
-    except UnicodeDecodeError as error:
-        raise HTTPException(400, f"the body is not UTF-8 (byte {error.start})") from error
-
-
-def _operation(data: Any) -> GraphQLRequestData:
-    if not isinstance(data, dict):
-        raise HTTPException(400, "expected a JSON object with a query")
-    for name, kind, called in [
-        ("query", str, "a string"),
-        ("variables", dict, "an object"),
-        ("operationName", str, "a string"),
-        ("extensions", dict, "an object"),
-    ]:
-        if not isinstance(data.get(name), kind | None):
-            raise HTTPException(400, f"{name} must be {called} or null")
-    return GraphQLRequestData(
-        query=data.get("query"),
-        variables=data.get("variables"),
-        operation_name=data.get("operationName"),
-        extensions=data.get("extensions"),
-        protocol="http",
+def _elsewhere(kind: OperationType) -> Refused:
+    if kind is OperationType.MUTATION:
+        return Refused(HTTPStatus.METHOD_NOT_ALLOWED, "mutations are sent with POST", {"Allow": "POST"})
+    return Refused(
+        HTTPStatus.BAD_REQUEST,
+        "subscriptions go by WebSocket, with the protocol graphql-transport-ws, or as text/event-stream",
     )

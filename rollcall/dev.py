@@ -73,9 +73,13 @@ async def _first_password(house: House, passwords: Passwords) -> str:
 
 
 def _own_variables(settings: Settings, number: int) -> dict[str, str]:
-    """What the environment of one part has of its own: no two of one machine can share the port of the metrics."""
+    """What the environment of one part has of its own: no two of one machine can share the port of the metrics.
+
+    Here clients may look around, unless they are told that they may not.
+    """
     port = settings.metrics_port
-    return {} if port is None else {"ROLLCALL_METRICS_PORT": str(port + number)}
+    own = {} if port is None else {"ROLLCALL_METRICS_PORT": str(port + number)}
+    return own if "introspection" in settings.model_fields_set else own | {"ROLLCALL_INTROSPECTION": "true"}
 
 
 async def _keep_running(part: Part, variables: dict[str, str], running: dict[str, int]) -> None:

@@ -18,6 +18,7 @@ from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
 from rollcall.house import House, open_house, when_possible
 from rollcall.metrics import metrics_app
+from rollcall.policy import policy_of
 from rollcall.requested import see_to_requests
 from rollcall.settings import BadSettings, Settings
 
@@ -41,6 +42,7 @@ async def serve(settings: Settings, *, sharing: bool = False) -> None:
         BadSettings: the port is taken, or a variable cannot be used.
         WrongMasterKey, MigrationError: this program must not work on this log.
     """
+    policy = policy_of(settings)
     async with (
         open_house(settings, lambda line: log.info("servers", step=line), idle_seconds=SILENT_SECONDS) as house,
         house.passwords() as passwords,
@@ -49,7 +51,7 @@ async def serve(settings: Settings, *, sharing: bool = False) -> None:
         opening = Opening()
         # At a stop this block ends first, so sockets are closed with the code that makes clients come back; only then
         # does the feed end, whose end is an error to those who listen.
-        app = make_app(opening, _checks(house, opening), new_id)
+        app = make_app(opening, _checks(house, opening), new_id, policy)
         app.middlewares.insert(0, house.metrics.requests())
         async with _measured(house), _listening(app, settings.host, settings.port, "PORT", sharing=sharing):
             await when_possible(house.prepare_log)

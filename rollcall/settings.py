@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.database import Address
 from graph.auth.addresses import Network
+from graph.cors import origins_of
 
 KEY_BYTES = 32
 
@@ -67,6 +68,11 @@ def networks(text: str) -> tuple[Network, ...]:
 
 def _networks(value: str) -> str:
     networks(value)
+    return value
+
+
+def _origins(value: str) -> str:
+    origins_of(value)
     return value
 
 
@@ -124,6 +130,19 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         None, description="Networks of your proxies, such as 10.0.0.0/8,fd00::/8, whose X-Forwarded-For is believed."
     )
+    introspection: bool = Field(
+        False, description="Whether clients may ask for the schema, and browsers are shown GraphiQL. `dev` sets it."
+    )
+    allowed_origins: Annotated[str, AfterValidator(_origins)] | None = Field(
+        None, description="Other origins whose pages may use the API, such as https://app.example.com."
+    )
+    trusted_documents: Path | None = Field(
+        None, description="Manifest of your clients' documents: persisted-documents.json of GraphQL Code Generator."
+    )
+    trusted_documents_mode: Literal["only", "preferred"] = Field(
+        "only", description="Whether other documents than those of the manifest are refused, or carried out too."
+    )
+    deadline_seconds: float = Field(10.0, gt=0, le=600, description="How long a query may take.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Form of the log on standard error; auto is console on a terminal, else json."

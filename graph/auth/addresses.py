@@ -8,6 +8,7 @@ is the client's; whatever stands left of it, the client may have made up.
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,6 +39,7 @@ def client_address(peer: str | None, forwarded: Sequence[str], proxies: Sequence
     return _customer(client)
 
 
+@lru_cache(maxsize=256)
 def _parsed(text: str) -> Address | None:
     text = text.strip()
     ported = _WITH_PORT.fullmatch(text)

@@ -31,6 +31,7 @@ from graph.auth.tokens import AccessTokens, SigningKey
 from graph.auth.watch import Watch
 from graph.context import Opening, Services
 from graph.freshness import ViewPositions
+from graph.policy import Policy
 from graph.server import Runner
 from projections.document.client import MongoClient
 from projections.document.search import DocumentUsers
@@ -48,6 +49,8 @@ from tests.log import NOBODY, Log, eventually, registration, wire
 
 PASSWORD = "correct horse battery staple"
 TOKEN_LIFETIME = timedelta(minutes=15)
+DEVELOPMENT = Policy(introspection=True)
+"""As `rollcall dev` serves clients."""
 
 
 @dataclass(slots=True)
@@ -178,12 +181,12 @@ class Site:
 
 
 @asynccontextmanager
-async def running(addresses: Addresses) -> AsyncIterator[Site]:
+async def running(addresses: Addresses, policy: Policy = DEVELOPMENT) -> AsyncIterator[Site]:
     """A site with an empty log of its own, from its start to its stop."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_database(addresses))
         mongo = await stack.enter_async_context(_mongo(addresses))
-        site = await _site(stack, database, mongo)
+        site = await _site(stack, database, mongo, policy)
         workers = [asyncio.create_task(work()) for work in _work(site)]
         try:
             await site.caught_up()
@@ -198,7 +201,18 @@ async def running(addresses: Addresses) -> AsyncIterator[Site]:
             raise ExceptionGroup("what ran beside the API did not last", faults)
 
 
-async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient) -> Site:
+@asynccontextmanager
+async def served(site: Site, policy: Policy) -> AsyncIterator[Site]:
+    """The same API, served by another policy at another port."""
+    server = Server(make_app(Opening(site.services), site.checks, new_id, policy))
+    await server.start_server()
+    try:
+        yield replace(site, server=server)
+    finally:
+        await server.close()
+
+
+async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, policy: Policy) -> Site:
     log, clock = wire(database), Clock()
     poll = WatchedPoll(log.store)
     passwords = Passwords(PROFILES["weak-for-tests"], threads=2)
@@ -208,7 +222,7 @@ async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient) -
         await view.prepare()
     services = _services(log, mongo, passwords, clock.now, poll)
     checks: dict[str, Check] = {"mysql": lambda: database.fetch_one("SELECT 1"), "mongodb": mongo.ping}
-    server = Server(make_app(Opening(services), checks, new_id))
+    server = Server(make_app(Opening(services), checks, new_id, policy))
     await server.start_server()
     session = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
     return Site(server, session, log, services, passwords, views, checks, clock, poll)

@@ -17,7 +17,7 @@ from events.unfolding import Change
 from events.user import Delete, Update, User
 from graph import sharing
 from graph.completion import Executor
-from graph.documents import checking
+from graph.documents import Documents, checking
 from graph.live import LiveExecutor, Source, answers
 from graph.scalars import SCALARS
 from graph.sharing import Payloads, SharedOperations
@@ -88,7 +88,7 @@ OPTIONS: dict[str, Any] = {
     "config": StrawberryConfig(scalar_map=SCALARS),
 }
 STOCK = strawberry.Schema(**OPTIONS)
-LIVE = strawberry.Schema(**OPTIONS, execution_context_class=LiveExecutor, extensions=[checking()])
+LIVE = strawberry.Schema(**OPTIONS, execution_context_class=LiveExecutor, extensions=[checking(Documents())])
 
 
 async def told(

@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import pytest
 from aiohttp import ClientPayloadError
+from multidict import CIMultiDict, CIMultiDictProxy
 
-from events.commands import UserCommands
 from events.errors import DatabaseUnavailable
 from events.user import Update
-from graph import sse
+from graph import negotiation, sse
+from graph.auth.sessions import Sessions
+from graph.negotiation import MediaType
 from tests.graph.client import answer_of
 from tests.graph.documents import CHANGES, ME, UPDATE
 from tests.graph.events import ACCEPT, Event, Events, streaming
@@ -167,7 +169,8 @@ async def test_who_is_not_signed_in_hears_nothing(site: Site) -> None:
 )
 async def test_events_are_for_those_who_prefer_them(accept: str, wanted: bool) -> None:
     """By weight, and among equals by order."""
-    assert sse.is_wanted(accept) is wanted
+    headers = CIMultiDictProxy(CIMultiDict({"Accept": accept}))
+    assert (negotiation.accepted(headers, negotiation.ANY) is MediaType.EVENTS) is wanted
 
 
 async def test_a_query_of_urql_is_not_answered_with_events(site: Site) -> None:
@@ -224,7 +227,7 @@ async def test_a_database_that_is_away_is_said_before_the_stream(site: Site, mon
     async def away(*_: object) -> None:
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr(UserCommands, "account", away)
+    monkeypatch.setattr(Sessions, "find_with_hash", away)
     headers = {**person.client.headers, "Accept": ACCEPT}
     async with site.session.post(site.anyone.url, json={"query": CHANGES}, headers=headers) as response:
         assert response.status == 503

@@ -105,6 +105,8 @@ async def test_administrators_and_passwords_are_set_by_hand(installation: Instal
         assert await installation.sign_in("imp", "long enough")
         admin = await installation.sign_in("root@example.com", "long enough")
         assert await installation.ask("{ me { role } }", admin) == {"me": {"role": "ADMIN"}}
+        with pytest.raises(AssertionError, match="introspection has been disabled"):
+            await installation.ask("{ __schema { queryType { name } } }", admin)
 
 
 @pytest.mark.parametrize(

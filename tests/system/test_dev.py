@@ -54,6 +54,7 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
     """One command starts it all; a user lives through the whole way; SIGINT stops it all, and it goes on later."""
     async with installation.running("dev") as dev:
         admin = await first_token(installation, dev)
+        assert (await installation.ask("{ __schema { queryType { name } } }"))["__schema"]
         async with following(installation, admin) as ws:
             messages: list[Any] = []
 

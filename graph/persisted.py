@@ -1,0 +1,125 @@
+"""From what a client sends to the document that it means: the document itself, or its name.
+
+A name is the id of a trusted document (`graph/trusted.py`), or the SHA-256 of a document that some client has sent
+before: automatic persisted queries, Apollo's protocol, in which a client sends the hash alone, is told that nobody
+knows it, and sends hash and document together, once. So large documents travel once, and requests fit into a GET.
+
+What clients have sent is kept in memory, as many characters as `KEPT_CHARACTERS`, the least recently used forgotten
+first: nobody can fill it. Only documents are kept that parse, are within all limits, and could be carried out; and only
+under their own hash, so nobody can give another's name to a document of one's own.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from graph.errors import ClientError
+from graph.trusted import Trusted, hash_of, plain_id
+
+KEPT_CHARACTERS: Final = 1_000_000
+VERSION: Final = 1
+"""Of the protocol; there is no other."""
+
+
+class Named(NamedTuple):
+    """How a client names a document, and the document if it sends that too."""
+
+    query: str | None
+    id: str | None
+    hashed: bool
+    """Whether it is named as an automatic persisted query."""
+
+
+def named(query: str | None, document_id: str | None, extensions: Mapping[str, Any] | None) -> Named:
+    """What the parts of a request name.
+
+    Raises:
+        ClientError: they contradict each other or are malformed: BAD_REQUEST; or another protocol.
+    """
+    persisted = (extensions or {}).get("persistedQuery")
+    if persisted is None:
+        return Named(query, None if document_id is None else plain_id(document_id), hashed=False)
+    if not isinstance(persisted, dict) or not isinstance(persisted.get("sha256Hash"), str):
+        raise ClientError("BAD_REQUEST", "extensions.persistedQuery must be an object with a version and a sha256Hash")
+    if persisted.get("version") != VERSION:
+        raise not_supported()
+    if document_id is not None and plain_id(document_id) != plain_id(persisted["sha256Hash"]):
+        raise ClientError("BAD_REQUEST", "documentId and extensions.persistedQuery name different documents")
+    return Named(query, plain_id(persisted["sha256Hash"]), hashed=True)
+
+
+def not_found() -> ClientError:
+    """Nobody knows a document by this name. The message is Apollo's: its older clients look at nothing else."""
+    return ClientError("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
+
+
+def not_supported() -> ClientError:
+    """Documents cannot be named like this here. Likewise."""
+    return ClientError("PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
+
+
+class Persisted:
+    """The documents that clients may name, and those that they may send."""
+
+    def __init__(self, trusted: Trusted, is_sound: Callable[[str], bool]) -> None:
+        """`is_sound` says of a document whether it could be carried out."""
+        self._trusted = trusted
+        self._is_sound = is_sound
+        self._kept: OrderedDict[str, str] = OrderedDict()
+        self._characters = 0
+
+    def document(self, asked: Named) -> str | None:
+        """The document that is meant, and from now on known by its hash if that came with it; None if none is.
+
+        Raises:
+            ClientError: it is not known, not trusted, or another one than its name says.
+        """
+        trusted = self._trusted_document(asked)
+        if trusted is not None or asked.id is None:
+            return trusted or asked.query
+        if asked.query is None:
+            return self._learnt(asked.id)
+        return self._learn(asked.id, asked.query) if asked.hashed else asked.query
+
+    def trusted_document(self, asked: Named) -> str | None:
+        """The document that is meant, where only ids of trusted documents may be sent instead of it.
+
+        Raises:
+            ClientError: likewise, or it is named as an automatic persisted query.
+        """
+        trusted = self._trusted_document(asked)
+        if trusted is None and asked.query is None and asked.id is not None:
+            raise not_supported() if asked.hashed else not_found()
+        return trusted or asked.query
+
+    def _trusted_document(self, asked: Named) -> str | None:
+        """The trusted document that is meant; None if it is none, where others may be sent too."""
+        found = None if asked.id is None else self._trusted.documents.get(asked.id)
+        if found is not None:
+            if asked.query not in {None, found}:
+                raise ClientError("BAD_REQUEST", "the query is not the trusted document with this id")
+            return found
+        if not self._trusted.only:
+            return None
+        if asked.query is None and asked.id is not None:
+            raise not_found()
+        if asked.query is not None and asked.query not in self._trusted.texts:
+            raise ClientError("DOCUMENT_NOT_TRUSTED", "only trusted documents are carried out here, and this is none")
+        return asked.query
+
+    def _learnt(self, id_: str) -> str:
+        if id_ not in self._kept:
+            raise not_found()
+        self._kept.move_to_end(id_)
+        return self._kept[id_]
+
+    def _learn(self, id_: str, document: str) -> str:
+        if id_ != hash_of(document):
+            raise ClientError("BAD_REQUEST", "the query's SHA-256 is not the sha256Hash that came with it")
+        if id_ not in self._kept and self._is_sound(document):
+            self._kept[id_] = document
+            self._characters += len(document)
+            while self._characters > KEPT_CHARACTERS:
+                _, forgotten = self._kept.popitem(last=False)
+                self._characters -= len(forgotten)
+        return document

@@ -1,0 +1,264 @@
+"""Documents that are named instead of sent: automatic persisted queries, and the documents that an operator trusts."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+
+from graph.negotiation import MediaType
+from graph.persisted import KEPT_CHARACTERS, Persisted, named
+from graph.policy import Policy
+from graph.trusted import Trusted, read_manifest
+from tests.graph.client import Answer, Json, answer_of
+from tests.graph.documents import LIST, LOGIN, ME
+from tests.graph.site import Site, served
+
+TYPENAME = "{ __typename }"
+METHODS: tuple[Literal["GET", "POST"], ...] = ("GET", "POST")
+CHANGES = "subscription Changes { userChanges { type } }"
+SHA1 = "3f786850e387550fdab836ed7e6dc881de23001b"
+"""An id as the client preset writes it unless it is told otherwise."""
+
+
+def sha256(document: str) -> str:
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def by_hash(hashed: str, **more: Json) -> Json:
+    return {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hashed}}, **more}
+
+
+async def ask(site: Site, method: Literal["GET", "POST"], accept: str = "application/json", /, **asked: Json) -> Answer:
+    """What the server says to the parts of a request."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in asked.items()}
+    how: Json = {"params": texts} if method == "GET" else {"json": asked}
+    async with site.session.request(method, site.anyone.url, headers={"Accept": accept}, **how) as response:
+        return await answer_of(response)
+
+
+def fresh() -> str:
+    """A document that nobody has sent yet."""
+    fresh.number = getattr(fresh, "number", 0) + 1  # type: ignore[attr-defined]
+    return f"query Fresh{fresh.number} {{ __typename }}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_document_is_known_by_its_hash_once_it_was_sent_with_it(
+    site: Site, method: Literal["GET", "POST"]
+) -> None:
+    """Apollo's protocol: the hash alone is not known, hash and document are answered, then the hash alone is."""
+    document = fresh()
+
+    unknown = await ask(site, method, **by_hash(sha256(document)))
+    told = await ask(site, method, **by_hash(sha256(document), query=document))
+    known = [await ask(site, by, **by_hash(sha256(document))) for by in METHODS]
+
+    assert (unknown.status, unknown.codes, unknown.message) == (
+        200,
+        ["PERSISTED_QUERY_NOT_FOUND"],
+        "PersistedQueryNotFound",
+    )
+    assert "data" not in unknown.body
+    assert [answer.body for answer in (told, *known)] == [{"data": {"__typename": "Query"}}] * 3
+    assert (await ask(site, method, MediaType.GRAPHQL, **by_hash("0" * 64))).status == 400
+
+
+async def test_nobody_gives_a_document_another_ones_hash(site: Site) -> None:
+    """It is neither carried out nor known afterwards."""
+    document, other = fresh(), fresh()
+
+    wrong = await ask(site, "POST", **by_hash(sha256(document), query=other))
+
+    assert (wrong.codes, "data" in wrong.body) == (["BAD_REQUEST"], False)
+    assert (await ask(site, "POST", **by_hash(sha256(document)))).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+    assert (await ask(site, "POST", **by_hash(sha256(other)))).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["{ me {", "{ nothing }", "{ " + "__typename " * 21 + "}", "#" * 60_000, "{" * 300, ""],
+    ids=["syntax", "validation", "limits", "length", "nesting", "empty"],
+)
+async def test_only_documents_that_can_be_carried_out_are_kept(site: Site, document: str) -> None:
+    """The limits are looked at before anything is kept; what is wrong is told as ever."""
+    refused = await ask(site, "POST", **by_hash(sha256(document), query=document))
+
+    assert "data" not in refused.body
+    assert refused.codes != ["PERSISTED_QUERY_NOT_FOUND"]
+    assert (await ask(site, "POST", **by_hash(sha256(document)))).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+
+
+def test_what_clients_send_cannot_fill_the_memory() -> None:
+    """The least recently used is forgotten first, by characters and not by number."""
+    persisted = Persisted(Trusted(), lambda _: True)
+    used = "{ used }"
+
+    def send(document: str | None, hashed: str) -> str | None:
+        return persisted.document(named(document, None, by_hash(hashed)["extensions"]))
+
+    send(used, sha256(used))
+    for number in range(100):
+        document = f"{number:_>50000}"
+        send(document, sha256(document))
+        send(document, sha256(document))
+        assert send(None, sha256(used)) == used
+
+    assert sum(map(len, persisted._kept.values())) == persisted._characters <= KEPT_CHARACTERS
+    assert len(persisted._kept) == KEPT_CHARACTERS // 50_000
+
+
+@pytest.mark.parametrize(
+    ("extension", "code"),
+    [
+        ({}, "BAD_REQUEST"),
+        ("hash", "BAD_REQUEST"),
+        ([], "BAD_REQUEST"),
+        (0, "BAD_REQUEST"),
+        ({"version": 1}, "BAD_REQUEST"),
+        ({"version": 1, "sha256Hash": 1}, "BAD_REQUEST"),
+        ({"version": 1, "sha256Hash": None}, "BAD_REQUEST"),
+        ({"sha256Hash": sha256(ME)}, "PERSISTED_QUERY_NOT_SUPPORTED"),
+        ({"version": 2, "sha256Hash": sha256(ME)}, "PERSISTED_QUERY_NOT_SUPPORTED"),
+    ],
+    ids=str,
+)
+async def test_another_form_or_version_of_the_protocol_is_refused(site: Site, extension: Json, code: str) -> None:
+    """By HTTP and by WebSocket, with the document beside it or without."""
+    for asked in ({}, {"query": ME}):
+        payload = {**asked, "extensions": {"persistedQuery": extension}}
+        assert (await ask(site, "POST", **payload)).codes == [code]
+        async with site.anyone.socket() as socket:
+            await socket.send({"type": "subscribe", "id": "1", "payload": payload})
+            assert await socket.codes("1") == [code]
+
+
+async def test_a_hash_is_no_way_around_what_a_get_may_do(site: Site) -> None:
+    """A mutation that is known by its hash needs a POST all the same."""
+    variables = {"input": {"login": "nobody.at.all", "password": "wrong"}}
+    assert "data" in (await ask(site, "POST", **by_hash(sha256(LOGIN), query=LOGIN, variables=variables))).body
+
+    assert (await ask(site, "GET", **by_hash(sha256(LOGIN), variables=variables))).status == 405
+
+
+async def test_a_browser_that_names_a_document_gets_its_answer(site: Site) -> None:
+    """And not GraphiQL."""
+    document, browser = fresh(), "text/html,*/*;q=0.8"
+    await ask(site, "POST", **by_hash(sha256(document), query=document))
+
+    assert (await ask(site, "GET", browser, **by_hash(sha256(document)))).body == {"data": {"__typename": "Query"}}
+
+
+async def test_automatic_persisted_queries_go_by_http_only(site: Site) -> None:
+    """A socket sends each document once anyway. With the document beside it the hash does no harm."""
+    document = fresh()
+    await ask(site, "POST", **by_hash(sha256(document), query=document))
+
+    async with site.anyone.socket() as socket:
+        await socket.send({"type": "subscribe", "id": "1", "payload": by_hash(sha256(document))})
+        assert await socket.codes("1") == ["PERSISTED_QUERY_NOT_SUPPORTED"]
+        await socket.send({"type": "subscribe", "id": "2", "payload": by_hash(sha256(document), query=document)})
+        assert await socket.next("2") == {"__typename": "Query"}
+
+
+MANIFEST = {sha256(ME): ME, f"sha256:{sha256(CHANGES)}": CHANGES, SHA1: TYPENAME}
+DOCUMENTS = read_manifest(json.dumps(MANIFEST).encode())
+
+
+@pytest_asyncio.fixture
+async def strict(site: Site) -> AsyncIterator[Site]:
+    """The API, carrying out trusted documents only."""
+    async with served(site, Policy(trusted=Trusted(DOCUMENTS, only=True))) as found:
+        yield found
+
+
+@pytest_asyncio.fixture
+async def lenient(site: Site) -> AsyncIterator[Site]:
+    """The API, which knows trusted documents, and carries out others too."""
+    async with served(site, Policy(trusted=Trusted(DOCUMENTS))) as found:
+        yield found
+
+
+NAMES: dict[str, Json] = {
+    "plain": {"documentId": sha256(ME)},
+    "prefixed": {"documentId": f"sha256:{sha256(ME)}"},
+    "Apollo's": by_hash(sha256(ME)),
+    "both": {"documentId": sha256(ME), **by_hash(sha256(ME))},
+    "with query": {"documentId": sha256(ME), "query": ME},
+    "Apollo's with query": by_hash(sha256(ME), query=ME),
+}
+
+
+@pytest.mark.parametrize("asked", NAMES.values(), ids=NAMES.keys())
+async def test_a_trusted_document_is_carried_out_by_its_id(strict: Site, lenient: Site, asked: Json) -> None:
+    """As the specification has it or as Apollo's clients do, by GET, POST and WebSocket."""
+    for site in (strict, lenient):
+        await _is_answered(site, asked)
+
+
+async def _is_answered(site: Site, asked: Json) -> None:
+    person = await site.person()
+
+    for method in METHODS:
+        assert (await ask(site, method, **asked)).body == {"data": {"me": None}}
+    async with person.client.socket() as socket:
+        await socket.send({"type": "subscribe", "id": "1", "payload": asked})
+        assert (await socket.next("1"))["me"]["id"] == person.id
+
+
+async def test_a_subscription_is_carried_out_by_its_id(strict: Site) -> None:
+    """Over the WebSocket, where subscriptions go."""
+    person = await strict.person()
+    async with person.client.socket() as socket:
+        await socket.send({"type": "subscribe", "id": "1", "payload": {"documentId": sha256(CHANGES)}})
+        await socket.send({"type": "ping"})
+        assert await socket.receive() == {"type": "pong"}  # and no error before it
+
+
+UNTRUSTED = {
+    "another document": ({"query": LIST}, "DOCUMENT_NOT_TRUSTED"),
+    "nearly the same": ({"query": ME + " "}, "DOCUMENT_NOT_TRUSTED"),
+    "introspection": ({"query": "{ __schema { types { name } } }"}, "DOCUMENT_NOT_TRUSTED"),
+    "nonsense": ({"query": "{"}, "DOCUMENT_NOT_TRUSTED"),
+    "empty": ({"query": ""}, "DOCUMENT_NOT_TRUSTED"),
+    "another under a trusted id": ({"documentId": sha256(ME), "query": LIST}, "BAD_REQUEST"),
+    "another under its own hash": (by_hash(sha256(LIST), query=LIST), "DOCUMENT_NOT_TRUSTED"),
+    "another under an unknown id": ({"documentId": "1", "query": LIST}, "DOCUMENT_NOT_TRUSTED"),
+    "two ids": ({"documentId": sha256(ME), **by_hash(SHA1)}, "BAD_REQUEST"),
+    "unknown id": ({"documentId": "1"}, "PERSISTED_QUERY_NOT_FOUND"),
+    "unknown hash": (by_hash(sha256(LIST)), "PERSISTED_QUERY_NOT_FOUND"),
+}
+
+
+@pytest.mark.parametrize(("asked", "code"), UNTRUSTED.values(), ids=UNTRUSTED.keys())
+async def test_no_other_document_is_carried_out(strict: Site, asked: Json, code: str) -> None:
+    """By no way: GET, POST or WebSocket, whose other operations go on."""
+    for method in METHODS:
+        answer = await ask(strict, method, **asked)
+        assert (answer.codes, "data" in answer.body) == ([code], False)
+    async with strict.anyone.socket() as socket:
+        await socket.send({"type": "subscribe", "id": "1", "payload": asked})
+        assert await socket.codes("1") == [code]
+        await socket.send({"type": "subscribe", "id": "2", "payload": {"documentId": SHA1}})
+        assert await socket.next("2") == {"__typename": "Query"}
+
+
+async def test_where_trusted_documents_are_preferred_others_are_carried_out_too(lenient: Site) -> None:
+    """With their text, or as automatic persisted queries."""
+    document = fresh()
+
+    assert (await ask(lenient, "POST", query=document)).body == {"data": {"__typename": "Query"}}
+    assert (await ask(lenient, "POST", **by_hash(sha256(document), query=document))).body["data"]
+    assert (await ask(lenient, "POST", **by_hash(sha256(document)))).body["data"]
+    assert (await ask(lenient, "POST", documentId="1")).codes == ["PERSISTED_QUERY_NOT_FOUND"]
+    assert (await ask(lenient, "POST", documentId=sha256(ME), query=LIST)).codes == ["BAD_REQUEST"]
+
+
+async def test_a_request_that_names_nothing_is_a_400(strict: Site, site: Site) -> None:
+    """Whatever is trusted."""
+    for one in (strict, site):
+        for asked in ({}, {"documentId": None, "query": None}, {"extensions": {"persistedQuery": None}}):
+            answer = await ask(one, "POST", **asked)
+            assert (answer.status, answer.codes) == (400, ["BAD_REQUEST"])

@@ -1,0 +1,94 @@
+"""What operators set for clients is checked at the start, and a mistake is named."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from rollcall.dev import _own_variables
+from rollcall.policy import policy_of
+from rollcall.settings import BadSettings, Settings, load_settings
+
+ME = "query Me { me { id } }"
+SHA256 = hashlib.sha256(ME.encode()).hexdigest()
+
+
+def written(path: Path, manifest: object) -> Path:
+    path = path / "persisted-documents.json"
+    path.write_text(manifest if isinstance(manifest, str) else json.dumps(manifest))
+    return path
+
+
+def test_what_is_not_set_is_secure() -> None:
+    """No introspection, no other origins, ten seconds for a query, and nobody is asked for trusted documents."""
+    policy = policy_of(Settings())
+
+    assert not policy.introspection
+    assert policy.origins == frozenset()
+    assert policy.deadline_seconds == 10.0
+    assert not policy.trusted.only
+
+
+def test_a_manifest_means_that_only_its_documents_are_trusted(tmp_path: Path) -> None:
+    """Unless they are said to be preferred only. Ids are known with `sha256:` and without."""
+    path = written(tmp_path, {f"sha256:{SHA256}": ME, "abc": "{ __typename }"})
+
+    trusted = policy_of(Settings(trusted_documents=path)).trusted
+
+    assert (trusted.documents, trusted.only) == ({SHA256: ME, "abc": "{ __typename }"}, True)
+    assert not policy_of(Settings(trusted_documents=path, trusted_documents_mode="preferred")).trusted.only
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("{", "not JSON"),
+        ([ME], "expected a JSON object from ids to documents"),
+        ({}, "expected a JSON object from ids to documents"),
+        ({"a1": ME, "b2": 1}, "b2: expected the text of a document, found 1"),
+        ({"a1": ME, "b2": {"query": ME}}, "b2: expected the text of a document"),
+        ({"a1": ME, "b2": "{ me {"}, "b2: Syntax Error"),
+        ({"a1": ME, "b2": "{ nothing }"}, "b2: Cannot query field 'nothing' on type 'Query'."),
+        ({"b2": "{ " + "__typename " * 21 + "}"}, "b2: this operation has 21 fields at its root"),
+        ({"b2": "{ __schema { types { name } } }"}, "b2: GraphQL introspection has been disabled"),
+        ({"sha256:b2": ME}, f"sha256:b2: this document's is sha256:{SHA256}"),
+    ],
+    ids=str,
+)
+def test_a_manifest_that_cannot_be_used_is_refused_by_its_entry(tmp_path: Path, manifest: object, message: str) -> None:
+    """Before the server listens: else clients would find out."""
+    path = written(tmp_path, manifest)
+
+    with pytest.raises(BadSettings) as refused:
+        policy_of(Settings(trusted_documents=path))
+
+    assert str(refused.value).startswith(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {message}")
+
+
+def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With what the system says of it."""
+    path = tmp_path / "nothing.json"
+
+    with pytest.raises(BadSettings, match=r"ROLLCALL_TRUSTED_DOCUMENTS: .*nothing\.json: No such file"):
+        policy_of(Settings(trusted_documents=path))
+
+
+@pytest.mark.parametrize("origins", ["*", "https://app.example.com, null", "app.example.com"])
+def test_a_list_of_origins_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    """With the variable, as for every setting."""
+    monkeypatch.setenv("ROLLCALL_ALLOWED_ORIGINS", origins)
+
+    with pytest.raises(BadSettings, match="ROLLCALL_ALLOWED_ORIGINS: "):
+        load_settings()
+
+
+def test_introspection_is_on_in_development_unless_it_is_said_to_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rollcall dev` says so to the API that it starts; `rollcall serve` by itself does not."""
+    monkeypatch.delenv("ROLLCALL_INTROSPECTION", raising=False)
+    assert not load_settings().introspection
+    assert _own_variables(load_settings(), 0) == {"ROLLCALL_INTROSPECTION": "true"}
+
+    monkeypatch.setenv("ROLLCALL_INTROSPECTION", "off")
+    assert not load_settings().introspection
+    assert _own_variables(load_settings(), 0) == {}
