@@ -15,6 +15,7 @@ from graph.payloads import ErrorCode
 from projections.reports import State
 from rollcall import exits
 from rollcall.cli import app
+from rollcall.metrics import VIEW_GAUGES, Metrics
 from rollcall.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -218,3 +219,23 @@ def test_every_make_target_exists() -> None:
 
     assert set().union(*named.values()) <= targets
     assert named["CONTRIBUTING.md"] == targets
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings of a document, as its readers' renderers make them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_alert_rules_ask_for_metrics_that_exist_and_name_a_section_that_says_what_to_do() -> None:
+    """A rule over a metric that is misspelt never fires."""
+    rules = (ROOT / "docs" / "alerts.yml").read_text()
+    counted = {family.name for family in Metrics().registry.collect()}
+    read = {"rollcall_log_up", "rollcall_log_head", "rollcall_view_state", *(f"rollcall_view_{n}" for n in VIEW_GAUGES)}
+    asked = set(re.findall(r"\b(rollcall_\w+?)(?:_total|_count|_bucket)?\b(?=[{\[) ])", rules))
+    assert len(asked) > 8
+    assert asked <= counted | read
+
+    runbooks = re.findall(r'runbook: "(docs/\w+\.md)#([\w-]+)"', rules)
+    assert len(runbooks) == rules.count("alert:")
+    assert [(path, anchor) for path, anchor in runbooks if anchor not in anchors((ROOT / path).read_text())] == []
