@@ -181,6 +181,21 @@ def test_the_permissions_table_is_the_code_s() -> None:
         assert [cell == "yes" for cell in row[1:]] == [may(role, right) for role in roles], right
 
 
+def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
+    """docs/security.md names at least one test for each check, by file and function, and all of them are there."""
+    rows = table(SECURITY, "check", "of", "what Rollcall does", "tests")
+
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`([\w.]+)::(\w+)`", row[-1])
+        assert named, row[0]
+        assert row[1] in {"O", "A", "O, A", "R"}, row[0]
+        for file, name in named:
+            source = ROOT / "tests" / "graph" / file
+            assert source.exists(), file
+            assert re.search(rf"^(?:async )?def {name}\(", source.read_text(), re.MULTILINE), (file, name)
+
+
 def test_the_api_guide_has_every_error_code() -> None:
     """docs/api.md says what each code means, those in payloads and those of GraphQL errors, and knows no other."""
     code = "\n".join((ROOT / "graph" / name).read_text() for name in ("errors.py", "view.py", "app.py"))
