@@ -208,7 +208,7 @@ def test_the_api_guide_has_every_error_code() -> None:
 def documents() -> list[str]:
     """Every GraphQL document in the API's guide: arguments of the shell function, and of the WebSocket client."""
     shell = re.findall(r"\bgraphql '([^']+)'", "\n".join(fenced(API, "sh", "")))
-    client = re.findall(r'query: "([^"]+)"', "\n".join(fenced(API, "js")))
+    client = re.findall(r'query: "([^"]+)"', "\n".join(fenced(API, "ts")))
     inline = re.findall(r"`(\{ \w+ \{[^`]*\})`", OPERATIONS)
     return [*shell, *client, *inline]
 
