@@ -182,6 +182,21 @@ def test_the_permissions_table_is_the_code_s() -> None:
         assert [cell == "yes" for cell in row[1:]] == [may(role, right) for role in roles], right
 
 
+def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
+    """docs/security.md names at least one test for each check, by file and function, and all of them are there."""
+    rows = table(SECURITY, "check", "of", "what Rollcall does", "tests")
+
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`([\w.]+)::(\w+)`", row[-1])
+        assert named, row[0]
+        assert row[1] in {"O", "A", "O, A", "R"}, row[0]
+        for file, name in named:
+            source = ROOT / "tests" / "graph" / file
+            assert source.exists(), file
+            assert re.search(rf"^(?:async )?def {name}\(", source.read_text(), re.MULTILINE), (file, name)
+
+
 def test_the_api_guide_has_every_error_code() -> None:
     """docs/api.md says what each code means, those in payloads and those of GraphQL errors, and knows no other."""
     files = ("errors.py", "persisted.py", "deadline.py", "view.py", "app.py")
@@ -195,7 +210,7 @@ def test_the_api_guide_has_every_error_code() -> None:
 def documents() -> list[str]:
     """Every GraphQL document in the API's guide: arguments of the shell function, and of the WebSocket client."""
     shell = re.findall(r"\bgraphql '([^']+)'", "\n".join(fenced(API, "sh", "")))
-    client = re.findall(r'query: "([^"]+)"', "\n".join(fenced(API, "js")))
+    client = re.findall(r'query: "([^"]+)"', "\n".join(fenced(API, "ts")))
     inline = re.findall(r"`(\{ \w+ \{[^`]*\})`", OPERATIONS)
     return [*shell, *client, *inline]
 

@@ -1,12 +1,12 @@
 """A mutation that is sent again with its idempotencyKey happens once, as a client sees it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from graphql import GraphQLInputObjectType, get_named_type
+from graphql import GraphQLArgument, GraphQLInputObjectType, get_named_type
 
 from events.catalogue import Role
 from graph.schema import make_schema
@@ -118,20 +118,20 @@ async def cast(site: Site) -> Cast:
 
 
 def test_every_mutation_that_takes_a_key_is_here() -> None:
-    """A new one has to say what it does with it."""
+    """By an argument of its own or in an input: a new one has to say what it does with it."""
     mutations = make_schema()._schema.mutation_type
     assert mutations
-    inputs = {
-        name: get_named_type(field.args["input"].type)
-        for name, field in mutations.fields.items()
-        if "input" in field.args
-    }
 
-    assert set(KEYED) == {
-        name
-        for name, given in inputs.items()
-        if isinstance(given, GraphQLInputObjectType) and "idempotencyKey" in given.fields
-    }
+    assert set(KEYED) == {name for name, field in mutations.fields.items() if "idempotencyKey" in _names(field.args)}
+
+
+def _names(arguments: Mapping[str, GraphQLArgument]) -> Iterator[str]:
+    """Arguments, and the fields of those that are inputs."""
+    yield from arguments
+    for argument in arguments.values():
+        kind = get_named_type(argument.type)
+        if isinstance(kind, GraphQLInputObjectType):
+            yield from kind.fields
 
 
 def lasting(payload: Json) -> Json:
