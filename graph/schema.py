@@ -1,9 +1,12 @@
 """The schema, from its parts."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import UUID
 
 import strawberry
 from graphql import (
+    DocumentNode,
     GraphQLArgument,
     GraphQLError,
     GraphQLInputField,
@@ -12,36 +15,93 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     Undefined,
+    execute,
 )
+from strawberry.exceptions import MissingQueryError
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
+from strawberry.utils.await_maybe import await_maybe
+from strawberry.utils.operation import get_operation_type
 
 from graph.completion import Executor
-from graph.documents import checking
-from graph.errors import ToldErrors
+from graph.documents import Documents, checking, unnamed
+from graph.errors import ToldErrors, told
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
 from graph.subscriptions import Subscription
 
+SINGLE_ANSWERS: Final = (OperationType.QUERY, OperationType.MUTATION)
+NOBODYS: Final = UUID(int=0)
+"""The correlation id of an operation without a context, as tools and tests carry out."""
+
 
 class Schema(strawberry.Schema):
     """Strawberry's schema, less its habit of logging every client's mistake; `ToldErrors` logs what matters."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, documents: Documents, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._documents = documents
         for kind in self._schema.type_map.values():
             _say_nothing_of_null(kind)
 
-    async def execute(self, *arguments: Any, **options: Any) -> ExecutionResult:
-        """One answer to one operation, so none to a subscription: those go by WebSocket, through `stream`."""
-        allowed = options.get("allowed_operation_types") or set(OperationType)
-        options["allowed_operation_types"] = set(allowed) - {OperationType.SUBSCRIPTION}
-        return await super().execute(*arguments, **options)
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """One answer to one operation, so none to a subscription: those go by WebSocket, through `stream`.
+
+        It does what Strawberry and the extensions of this schema do, in the same order, without the machinery that
+        lets extensions see each step: that takes a tenth of the time of a small query.
+
+        Raises:
+            MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError: there is no operation that could
+                be carried out here.
+        """
+        if not query:
+            raise MissingQueryError
+        correlation = context_value.correlation if context_value else NOBODYS
+        try:
+            document, faults = self._documents.checked(self._schema, query)
+        except GraphQLError as error:
+            return PreExecutionError(data=None, errors=told([error], correlation))
+        _check_kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
+        if wrong := [*faults, *unnamed(document, operation_name)]:
+            return PreExecutionError(data=None, errors=told(wrong, correlation))
+        result = await await_maybe(
+            execute(
+                self._schema,
+                document,
+                root_value=root_value,
+                variable_values=variable_values,
+                operation_name=operation_name,
+                context_value=context_value,
+                executor_class=self.execution_context_class,
+                operation_extensions=operation_extensions,
+            )
+        )
+        return ExecutionResult(data=result.data, errors=told(result.errors, correlation))
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Errors are dealt with in `ToldErrors`."""
+
+
+def _check_kind(document: DocumentNode, name: str | None, allowed: Iterable[OperationType]) -> None:
+    try:
+        kind = get_operation_type(document, name)
+    except RuntimeError as error:
+        raise CannotGetOperationTypeError(name) from error
+    if kind is OperationType.SUBSCRIPTION or kind not in allowed:
+        raise InvalidOperationTypeError(kind)
 
 
 def _say_nothing_of_null(kind: GraphQLNamedType) -> None:
@@ -58,11 +118,13 @@ def _say_nothing_of_null(kind: GraphQLNamedType) -> None:
 
 def make_schema() -> Schema:
     """The schema that the server executes and that `rollcall schema` prints."""
+    documents = Documents()
     return Schema(
+        documents,
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=[ToldErrors, checking()],
+        extensions=[ToldErrors, checking(documents)],
         execution_context_class=Executor,
         config=StrawberryConfig(scalar_map=SCALARS),
     )
