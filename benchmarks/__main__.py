@@ -17,10 +17,11 @@ from benchmarks.freshness import Freshness, freshness
 from benchmarks.graphql import graphql
 from benchmarks.measure import Measured
 from benchmarks.rebuild import rebuilds
+from benchmarks.signin import signing_in
 from benchmarks.streams import streams
 from benchmarks.writers import writers
 
-ALL = (append, writers, streams, rebuilds, graphql)
+ALL = (append, writers, streams, rebuilds, graphql, signing_in)
 
 
 async def run() -> tuple[list[Measured], list[Freshness]]:

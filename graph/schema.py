@@ -1,7 +1,7 @@
 """The schema, from its parts."""
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import strawberry
@@ -18,6 +18,7 @@ from graphql import (
     execute,
 )
 from strawberry.exceptions import MissingQueryError
+from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
@@ -85,6 +86,7 @@ class Schema(strawberry.Schema):
                 variable_values=variable_values,
                 operation_name=operation_name,
                 context_value=context_value,
+                is_awaitable=cast("Any", optimized_is_awaitable),
                 executor_class=self.execution_context_class,
                 operation_extensions=operation_extensions,
             )
