@@ -6,8 +6,8 @@ import json
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
-from events.commands import UserCommands
 from events.errors import DatabaseUnavailable
+from graph.auth.sessions import Sessions
 from tests.graph.client import SUBPROTOCOL, Client, Json, Socket, close_code
 from tests.graph.conftest import Complaints
 from tests.graph.documents import CHANGES, ME
@@ -201,7 +201,7 @@ async def test_a_database_that_is_away_closes_the_socket_with_1013(site: Site, m
         raise DatabaseUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(UserCommands, "account", away)
+        patch.setattr(Sessions, "find_with_hash", away)
         raw = await init(person.client)
         assert await close_code(raw) == WSCloseCode.TRY_AGAIN_LATER
 
@@ -218,7 +218,7 @@ async def test_what_is_unexpected_closes_the_socket_with_1011_and_is_logged(
     async def broken(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(UserCommands, "account", broken)
+    monkeypatch.setattr(Sessions, "find_with_hash", broken)
     raw = await init(person.client)
     message = await raw.receive()
 
