@@ -78,23 +78,31 @@ class Schema(strawberry.Schema):
         _check_kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
         if wrong := [*faults, *unnamed(document, operation_name)]:
             return PreExecutionError(data=None, errors=told(wrong, correlation))
-        result = await await_maybe(
-            execute(
-                self._schema,
-                document,
-                root_value=root_value,
-                variable_values=variable_values,
-                operation_name=operation_name,
-                context_value=context_value,
-                is_awaitable=cast("Any", optimized_is_awaitable),
-                executor_class=self.execution_context_class,
-                operation_extensions=operation_extensions,
-            )
+        work = execute(
+            self._schema,
+            document,
+            root_value=root_value,
+            variable_values=variable_values,
+            operation_name=operation_name,
+            context_value=context_value,
+            is_awaitable=cast("Any", optimized_is_awaitable),
+            executor_class=self.execution_context_class,
+            operation_extensions=operation_extensions,
         )
-        return ExecutionResult(data=result.data, errors=told(result.errors, correlation))
+        return await _answered(work, correlation)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Errors are dealt with in `ToldErrors`."""
+
+
+async def _answered(work: Any, correlation: UUID) -> ExecutionResult:
+    """The answer that the work leads to. Whatever it raises, the client is told no more than `told` lets it."""
+    try:
+        result = await await_maybe(work)
+    except Exception as error:  # noqa: BLE001 - as said
+        known = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+        return PreExecutionError(data=None, errors=told([known], correlation))
+    return ExecutionResult(data=result.data, errors=told(result.errors, correlation))
 
 
 def _check_kind(document: DocumentNode, name: str | None, allowed: Iterable[OperationType]) -> None:
