@@ -17,6 +17,7 @@ from benchmarks.freshness import freshness
 from benchmarks.graphql import graphql
 from benchmarks.growth import growth
 from benchmarks.rebuild import rebuilds
+from benchmarks.signin import signing_in
 from benchmarks.streams import streams
 from benchmarks.writers import writers
 
@@ -30,6 +31,7 @@ ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (writers, report.competing),
     (streams, report.long_streams),
     (graphql, report.asking),
+    (signing_in, report.hashing),
     (rebuilds, report.rebuilding),
     (growth, report.growing),
 )

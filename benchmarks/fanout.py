@@ -30,7 +30,7 @@ import uvloop
 
 from benchmarks.append import registration
 from benchmarks.bench import Bench, open_bench
-from benchmarks.graphql import _free_port
+from benchmarks.graphql import free_port
 from events.catalogue import Origin, Role
 from events.user import Update
 from graph.auth.sessions import Lifetimes, Sessions
@@ -179,7 +179,7 @@ async def _tokens(bench: Bench) -> list[str]:
 @asynccontextmanager
 async def _server(bench: Bench) -> AsyncIterator[tuple[int, int]]:
     """`rollcall serve`, once it is ready; its port and its process."""
-    port, key = _free_port(), base64.b64encode(KEY).decode()
+    port, key = free_port(), base64.b64encode(KEY).decode()
     variables = {
         "ROLLCALL_PORT": str(port),
         "ROLLCALL_MYSQL_URL": bench.addresses.mysql_url,

@@ -5,17 +5,15 @@ milliseconds, which is part of what is measured; and the subscriber is in this p
 """
 
 import asyncio
-import base64
-import os
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.append import registration
 from benchmarks.bench import Bench
+from benchmarks.processes import running
 from events.catalogue import Origin
 from events.feed import Feed
 from events.wakeup import HeadPoll
@@ -156,30 +154,14 @@ async def _ask(checkpoint: Callable[[], Awaitable[int]], watcher: Watcher) -> No
 @asynccontextmanager
 async def _projectors(bench: Bench) -> AsyncIterator[None]:
     """Both projectors, as the command line runs them, once they are live and have nothing to do."""
-    address, key = bench.database.address, base64.b64encode(bytes(32)).decode()
-    variables = {
-        "ROLLCALL_MYSQL_URL": f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}",
-        "ROLLCALL_MONGO_URL": bench.addresses.mongo_url,
-        "ROLLCALL_MASTER_KEY": key,
-        "ROLLCALL_SIGNING_KEY": key,
-        "ROLLCALL_LOG_LEVEL": "warning",
-    }
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rollcall", "projector", view, env={**os.environ, **variables}
-        )
-        for view in ("mysql", "mongo")
-    ]
-    try:
+    async with (
+        running(bench, "-m", "rollcall", "projector", "mysql"),
+        running(bench, "-m", "rollcall", "projector", "mongo"),
+    ):
         async with asyncio.timeout(2 * PATIENCE_SECONDS):
             while not await _caught_up(bench):  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(0.1)
         yield
-    finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                process.terminate()
-        await asyncio.gather(*(process.wait() for process in processes))
 
 
 async def _caught_up(bench: Bench) -> bool:

@@ -5,12 +5,10 @@ the same JSON. All three check the same token and read the same rows.
 """
 
 import asyncio
-import base64
-import os
 import secrets
 import socket
 import statistics
-import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -20,12 +18,12 @@ from benchmarks.bench import Bench
 from benchmarks.callers import Taken
 from benchmarks.load import answer, load, request
 from benchmarks.measure import Measured
+from benchmarks.processes import ADMIN_PASSWORD, running
 from events.catalogue import Origin
 from projections.relational.view import RelationalView
 
 USERS: Final = 500
 RUNS: Final = 3
-PASSWORD: Final = "correct horse battery"  # noqa: S105
 FIELDS: Final = "id username email name role attributes version createdAt"
 ONE: Final = f"query one($id: ID!) {{ user(id: $id) {{ {FIELDS} }} }}"
 PAGE: Final = f"query page {{ users(first: 100) {{ edges {{ node {{ {FIELDS} }} }} }} }}"
@@ -58,7 +56,7 @@ async def graphql(bench: Bench) -> list[Measured]:
         Question("updateUser", UPDATE, [], 960),
     ]
     async with _servers(bench) as urls:
-        token = await _token(urls["ours"])
+        token = await admin_token(urls["ours"])
         return [found for question in questions for found in await _measure(question, ids, urls, token)]
 
 
@@ -108,26 +106,20 @@ async def _fill(bench: Bench) -> list[str]:
 async def _servers(bench: Bench) -> AsyncIterator[dict[str, str]]:
     """The three servers; their addresses."""
     async with AsyncExitStack() as stack:
-        yield {name: await stack.enter_async_context(_server(bench, *command)) for name, command in SERVERS.items()}
+        yield {name: await stack.enter_async_context(serving(bench, *command)) for name, command in SERVERS.items()}
 
 
 @asynccontextmanager
-async def _server(bench: Bench, *command: str) -> AsyncIterator[str]:
-    port = _free_port()
+async def serving(bench: Bench, *command: str, **variables: str) -> AsyncIterator[str]:
+    """A server on a port of its own, once it listens; its address."""
+    port = free_port()
     arguments = command if command[1] == "rollcall" else (*command, str(port))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=_environment(bench, port), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
+    async with running(bench, *arguments, ROLLCALL_PORT=str(port), **variables) as process:
         await _listens(port, process)
         yield f"http://127.0.0.1:{port}/graphql"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
 
 
-async def _listens(port: int, process: asyncio.subprocess.Process) -> None:
+async def _listens(port: int, process: Process) -> None:
     async with asyncio.timeout(30):
         while True:
             if process.returncode is not None:
@@ -141,9 +133,9 @@ async def _listens(port: int, process: asyncio.subprocess.Process) -> None:
             return
 
 
-async def _token(url: str) -> str:
+async def admin_token(url: str) -> str:
     """A token of the administrator, whom the server makes at its start."""
-    asked = request(url, "", LOGIN, {"input": {"login": "admin", "password": PASSWORD}})
+    asked = request(url, "", LOGIN, {"input": {"login": "admin", "password": ADMIN_PASSWORD}})
     asked = asked.replace(b"Authorization: Bearer \r\n", b"")
     async with asyncio.timeout(30):
         while True:
@@ -156,20 +148,8 @@ async def _token(url: str) -> str:
             return token
 
 
-def _environment(bench: Bench, port: int) -> dict[str, str]:
-    return {
-        **os.environ,
-        "ROLLCALL_PORT": str(port),
-        "ROLLCALL_MYSQL_URL": bench.addresses.mysql_url,
-        "ROLLCALL_MONGO_URL": bench.addresses.mongo_url,
-        "ROLLCALL_MASTER_KEY": base64.b64encode(bytes(32)).decode(),
-        "ROLLCALL_SIGNING_KEY": base64.b64encode(bytes(32)).decode(),
-        "ROLLCALL_ADMIN_PASSWORD": PASSWORD,
-        "ROLLCALL_PASSWORD_PROFILE": "owasp",
-    }
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

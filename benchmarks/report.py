@@ -185,6 +185,17 @@ def asking(found: list[Measured]) -> Section:
     )
 
 
+def hashing(found: list[Measured]) -> Section:
+    """Registration and sign-in beside argon2."""
+    return Section(
+        "Signing in",
+        "What limits is argon2, by intent. The event loop's lag is measured inside the server meanwhile: hashes are\n"
+        "made on threads, of which there are as many as cores.",
+        RATES,
+        rates(found),
+    )
+
+
 def fresh(found: list[Freshness]) -> Section:
     """From commit to view and subscriber."""
     charts.bars(

@@ -1,7 +1,8 @@
 """`python -m benchmarks.rivals stock|plain PORT`: two other servers over the same log and views, by the same settings.
 
-stock: Strawberry's own view, executor and caches as they come, with the program's own resolvers.
-plain: aiohttp handlers that know the few questions of the benchmark and answer with the same JSON.
+stock: Strawberry's own view, executor and caches as they come, on asyncio's own event loop, with the program's own
+    resolvers.
+plain: aiohttp handlers that know the few questions of the benchmark and answer with the same JSON, on uvloop.
 """
 
 import asyncio
@@ -104,4 +105,4 @@ async def serve(kind: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], int(sys.argv[2])))
+    (asyncio.run if sys.argv[1] == "stock" else uvloop.run)(serve(sys.argv[1], int(sys.argv[2])))

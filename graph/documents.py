@@ -101,11 +101,9 @@ class Checking(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         """Of several operations, one must be named (specification, 6.1); Strawberry would run the first."""
         context = self.execution_context
-        faults = list(self._faults)
         document = context.graphql_document
-        if document is not None and _is_ambiguous(document, context._provided_operation_name):  # noqa: SLF001
-            faults.append(GraphQLError("operationName is required: the document has several operations"))
-        context.pre_execution_errors = faults
+        name = context._provided_operation_name  # noqa: SLF001
+        context.pre_execution_errors = [*self._faults, *(unnamed(document, name) if document is not None else ())]
         yield
 
 
@@ -123,8 +121,11 @@ def _faults(
     return []
 
 
-def _is_ambiguous(document: DocumentNode, name: str | None) -> bool:
-    return name is None and sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1
+def unnamed(document: DocumentNode, name: str | None) -> list[GraphQLError]:
+    """What is wrong with naming no operation of this document."""
+    if name is not None or sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) <= 1:
+        return []
+    return [GraphQLError("operationName is required: the document has several operations")]
 
 
 def checking(documents: Documents) -> Any:

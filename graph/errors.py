@@ -15,7 +15,7 @@ INTERNAL          anything unexpected: logged with a correlation id, of which th
 Expected failures of mutations (a taken email, a weak password) are not here: they are data in `errors`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 import structlog
@@ -94,6 +94,11 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "INTERNAL", "something went wrong on the server", correlationId=str(correlation))
 
 
+def told(errors: Iterable[GraphQLError] | None, correlation: UUID) -> list[GraphQLError] | None:
+    """The errors of an answer as the client may see them."""
+    return [for_client(error, correlation) for error in errors] if errors else None
+
+
 class ToldErrors(SchemaExtension):
     """Shows each error to the client as `for_client` says, in single answers and in streams."""
 
@@ -108,8 +113,7 @@ class ToldErrors(SchemaExtension):
     def _tell(self, result: object) -> None:
         errors = getattr(result, "errors", None)
         if errors:
-            correlation = self.execution_context.context.correlation
-            result.errors = [for_client(error, correlation) for error in errors]  # type: ignore[attr-defined]
+            result.errors = told(errors, self.execution_context.context.correlation)  # type: ignore[attr-defined]
 
 
 def _cause(error: BaseException) -> BaseException | None:

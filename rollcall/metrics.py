@@ -27,6 +27,7 @@ from projections.reports import State
 from projections.status import ProjectionStatus, read_status
 
 STATUS_SECONDS: Final = 2.0
+LOOP_SECONDS: Final = 0.05
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -52,6 +53,12 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self.loop_lag_seconds = Histogram(
+            "rollcall_event_loop_lag_seconds",
+            "How late the event loop came to what was due, looked at 20 times a second.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.applied_events = Counter(
             "rollcall_projector_events", "Events that this process has applied.", ["view"], registry=self.registry
         )
@@ -72,6 +79,13 @@ class Metrics:
             seconds.observe(took)
 
         return count
+
+    async def watch_loop(self) -> None:
+        """Time how late the event loop is, until cancelled: everybody whom this process answers waits for it."""
+        while True:
+            due = time.monotonic() + LOOP_SECONDS
+            await asyncio.sleep(LOOP_SECONDS)
+            self.loop_lag_seconds.observe(max(0.0, time.monotonic() - due))
 
     def requests(self) -> Middleware:
         """What times HTTP requests, by route: a path that is none has no label of its own."""

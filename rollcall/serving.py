@@ -103,7 +103,11 @@ async def _measured(house: House) -> AsyncIterator[None]:
         return
     app = metrics_app(house.metrics, house.database)
     async with _listening(app, house.settings.host, house.settings.metrics_port, "METRICS_PORT"):
-        yield
+        watching = asyncio.create_task(house.metrics.watch_loop())
+        try:
+            yield
+        finally:
+            watching.cancel()
 
 
 @asynccontextmanager

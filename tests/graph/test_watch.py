@@ -115,15 +115,15 @@ async def test_a_session_that_ends_while_its_socket_begins_is_noticed(
     """It is watched before it is checked: what ends it right after the check is found at the next look."""
     person = await site.person()
     claims = site.services.tokens.verify((person.client.authorization or "").removeprefix("Bearer "))
-    find = type(site.services.sessions).find
+    find = type(site.services.sessions).find_with_hash
 
-    async def end_after_check(sessions: object, session_id: object) -> object:
-        found = await find(site.services.sessions, claims.session_id)
+    async def end_after_check(*_: object) -> object:
+        found = await find(site.services.sessions, claims.session_id, claims.user_id)
         await site.services.sessions.end(claims.session_id)
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(site.services.sessions), "find", end_after_check)
+        patch.setattr(type(site.services.sessions), "find_with_hash", end_after_check)
         async with person.client.socket() as socket, asyncio.timeout(SECONDS):
             assert await close_code(socket.raw) == 4403
 

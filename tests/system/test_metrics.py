@@ -62,6 +62,7 @@ async def test_each_process_tells_what_it_does_and_how_the_views_are(urls: tuple
 
         assert of_api[key("rollcall_append_seconds_count")] == 1
         assert of_api[key("rollcall_http_request_seconds_count", route="/graphql", status="200")] >= 1
+        assert of_api[key("rollcall_event_loop_lag_seconds_count")] >= 1
         assert of_api[key("rollcall_view_state", view="mongo_users", state="STOPPED")] == 1
         assert of_api[key("rollcall_view_quarantined_users", view="mysql_users")] == 0
         assert of_projector[key("rollcall_projector_events_total", view="mysql_users")] == 1

@@ -1,0 +1,104 @@
+"""Registration and sign-in, beside what argon2 alone does with all cores; and how late the event loop is meanwhile."""
+
+import asyncio
+import os
+import secrets
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import aiohttp
+import argon2
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.bench import Bench
+from benchmarks.graphql import admin_token, free_port, serving
+from benchmarks.load import load, request
+from benchmarks.measure import Measured
+from benchmarks.processes import PASSWORD_PROFILE
+from graph.auth.passwords import PROFILES
+
+RUNS: Final = 3
+TIMES: Final = 48
+CONNECTIONS: Final = 8
+PASSWORD: Final = "a password of some length"  # noqa: S105
+REGISTER: Final = """
+mutation register($input: RegisterInput!) {
+  register(input: $input) { session { accessToken refreshToken } errors { message } }
+}
+"""
+LOGIN: Final = """
+mutation login($input: LoginInput!) {
+  login(input: $input) { session { accessToken refreshToken } errors { message } }
+}
+"""
+LAG: Final = "rollcall_event_loop_lag_seconds"
+
+Bodies = Callable[[str], dict[str, Any]]
+"""From a username to the input of an operation."""
+
+
+async def signing_in(bench: Bench) -> list[Measured]:
+    """Registrations and sign-ins a second, as a share of what argon2 allows."""
+    metrics = free_port()
+    async with serving(bench, "-m", "rollcall", "serve", ROLLCALL_METRICS_PORT=str(metrics)) as url:
+        await admin_token(url)  # it has started
+        names = [f"user.{secrets.token_hex(6)}" for _ in range((RUNS + 1) * TIMES)]
+        page = f"http://127.0.0.1:{metrics}/metrics"
+        registered = await _measure("registration", url, page, REGISTER, _registration, names)
+        return [registered, await _measure("sign-in", url, page, LOGIN, _login, names)]
+
+
+async def _measure(what: str, url: str, page: str, query: str, body: Bodies, names: list[str]) -> Measured:
+    before, pairs = await _lags(page), []
+    for run in range(RUNS + 1):
+        batch = names[run * TIMES : (run + 1) * TIMES]
+        requests = [request(url, "", query, {"input": body(name)}) for name in batch]
+        sent = [one.replace(b"Authorization: Bearer \r\n", b"") for one in requests]
+        pairs.append(((await load(url, sent, TIMES, CONNECTIONS)).rate, await _argon2_alone()))
+    lag = _percentile(before, await _lags(page), 0.99)
+    return Measured(
+        f"{what} (event loop's lag p99 <= {1_000 * lag:g} ms)",
+        statistics.median(mine for mine, _ in pairs[1:]),
+        "argon2 alone on all cores",
+        statistics.median(its for _, its in pairs[1:]),
+        statistics.median(mine / its for mine, its in pairs[1:]),
+    )
+
+
+def _registration(name: str) -> dict[str, Any]:
+    return {"username": name, "email": f"{name}@example.com", "name": "Some Body", "password": PASSWORD}
+
+
+def _login(name: str) -> dict[str, Any]:
+    return {"login": name, "password": PASSWORD}
+
+
+async def _argon2_alone() -> float:
+    """Hashes a second with a thread for each core."""
+    profile, loop = PROFILES[PASSWORD_PROFILE], asyncio.get_running_loop()
+    hasher = argon2.PasswordHasher(profile.passes, profile.memory_kib, profile.lanes)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        began = time.perf_counter()
+        await asyncio.gather(*(loop.run_in_executor(threads, hasher.hash, PASSWORD) for _ in range(TIMES)))
+        return TIMES / (time.perf_counter() - began)
+
+
+async def _lags(page: str) -> dict[float, float]:
+    """How often the event loop was no later than so many seconds, since the server was started."""
+    async with aiohttp.ClientSession() as client, client.get(page) as answer:
+        text = await answer.text()
+    return {
+        float(sample.labels["le"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == f"{LAG}_bucket"
+    }
+
+
+def _percentile(before: dict[float, float], after: dict[float, float], share: float) -> float:
+    """The least bound that this share of what was observed between the two did not exceed."""
+    counts = {bound: after[bound] - before[bound] for bound in sorted(after)}
+    return next(bound for bound, count in counts.items() if count >= share * counts[float("inf")])
