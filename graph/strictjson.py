@@ -38,7 +38,10 @@ def encode(value: object) -> bytes:
 
 def _plain(value: object) -> object:
     """A value as what it is a special kind of: MongoDB's driver gives large integers as `Int64`, which is an `int`."""
-    for kind in (int, float, str, dict, list):
-        if isinstance(value, kind):
-            return kind(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float):
+        return float(value)
     raise TypeError(f"not a JSON value: {type(value).__name__}")
