@@ -17,6 +17,8 @@ from graph.errors import ClientError
 from graph.trusted import Trusted, hash_of, plain_id
 
 KEPT_CHARACTERS: Final = 1_000_000
+ENTRY_CHARACTERS: Final = 400
+"""What the shortest document takes beside its characters, its hash among it: or short ones would fill it."""
 VERSION: Final = 1
 """Of the protocol; there is no other."""
 
@@ -118,8 +120,8 @@ class Persisted:
             raise ClientError("BAD_REQUEST", "the query's SHA-256 is not the sha256Hash that came with it")
         if id_ not in self._kept and self._is_sound(document):
             self._kept[id_] = document
-            self._characters += len(document)
+            self._characters += len(document) + ENTRY_CHARACTERS
             while self._characters > KEPT_CHARACTERS:
                 _, forgotten = self._kept.popitem(last=False)
-                self._characters -= len(forgotten)
+                self._characters -= len(forgotten) + ENTRY_CHARACTERS
         return document

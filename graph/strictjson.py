@@ -33,4 +33,15 @@ def decode(text: str | bytes) -> object:
 
 def encode(value: object) -> bytes:
     """The JSON text of a value, without spaces."""
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(value, enc_hook=_plain)
+
+
+def _plain(value: object) -> object:
+    """A value as what it is a special kind of: MongoDB's driver gives large integers as `Int64`, which is an `int`."""
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"not a JSON value: {type(value).__name__}")

@@ -6,6 +6,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from events.catalogue import Role
+from graph.documents import Documents
 from graph.negotiation import MediaType, accepted
 from projections.relational.queries import RelationalUsers
 from tests.graph.client import Answer, Json, answer_of
@@ -137,6 +138,25 @@ async def test_every_refusal_is_in_the_media_type_that_the_client_takes(site: Si
         ) as response:
             assert (response.status, response.content_type) == (status, GRAPHQL)
             assert (await response.json())["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
+
+
+async def test_a_fault_before_any_field_is_told_as_ours(
+    site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
+) -> None:
+    """With the id that the log has it under and nothing of what went wrong; 500 where the status may say so."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(Documents, "checked", broken)
+
+    as_json, as_graphql = await asked(site, ME)
+
+    assert (as_json.status, as_graphql.status) == (200, 500)
+    assert [logged["correlation"] for logged in complaints.take()] == [
+        answer.body["errors"][0]["extensions"]["correlationId"] for answer in (as_json, as_graphql)
+    ]
+    assert {answer.message for answer in (as_json, as_graphql)} == {"something went wrong on the server"}
 
 
 async def test_a_fault_in_a_field_is_no_status(

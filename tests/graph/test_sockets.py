@@ -45,6 +45,8 @@ MALFORMED: list[object] = [
     SUBSCRIBE | {"payload": {"query": ME, "variables": []}},
     SUBSCRIBE | {"payload": {"query": ME, "variables": "{}"}},
     SUBSCRIBE | {"payload": {"query": ME, "operationName": 3}},
+    SUBSCRIBE | {"payload": {"documentId": 1}},
+    SUBSCRIBE | {"payload": {"documentId": None, "extensions": {"persistedQuery": None}}},
     {"type": "subscribe", "payload": {"query": ME}},
     {"type": "subscribe", "id": 1, "payload": {"query": ME}},
     {"type": "subscribe", "id": None, "payload": {"query": ME}},
