@@ -33,9 +33,9 @@ from strawberry.types.graphql import OperationType
 from graph.auth.watch import TooManyConnections
 from graph.context import Context
 from graph.errors import AWAY, ClientError
-from graph.live import Answer, Refused, answers
+from graph.live import Refused, answers
 from graph.schema import Schema
-from graph.sharing import encoded
+from graph.sharing import Answer, encoded
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from graph.completion import Executor
 from graph.documents import checking
 from graph.live import LiveExecutor, Source, answers
 from graph.scalars import SCALARS
-from graph.sharing import Payloads, SharedOperations
+from graph.sharing import Answer, Answers, SharedOperations
 from graph.subscriptions import CHANGES as SHOWING
 from graph.types import UserChange
 from tests.graph.client import Json, Socket
@@ -278,14 +278,14 @@ async def test_the_status_is_shown_once_however_many_listen(site: Site, encoding
 
 def test_answers_are_kept_within_a_bound() -> None:
     """The oldest go first; replacing one counts once."""
-    payloads = Payloads(limit=10 * (100 + sharing.ENTRY_BYTES))
+    answers, answer = Answers(limit=10 * (100 + sharing.ENTRY_BYTES)), Answer(bytes(100))
     for position in range(100):
-        payloads.remember((0, position), False, bytes(100))
-        payloads.remember((0, position), False, bytes(100))
+        answers.remember((0, position), False, answer)
+        answers.remember((0, position), False, answer)
 
-    assert payloads.bytes == 10 * (100 + sharing.ENTRY_BYTES)
-    assert [position for position in range(100) if payloads.find((0, position), False)] == list(range(90, 100))
-    assert payloads.find((0, 99), True) is None
+    assert answers.bytes == 10 * (100 + sharing.ENTRY_BYTES)
+    assert [position for position in range(100) if answers.find((0, position), False)] == list(range(90, 100))
+    assert answers.find((0, 99), True) is None
 
 
 async def test_operations_that_nobody_listens_to_are_forgotten() -> None:
