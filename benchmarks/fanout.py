@@ -78,15 +78,15 @@ async def fanout(bench: Bench) -> list[FanOut]:
 
 
 async def _measure(bench: Bench, port: int, pid: int, tokens: list[str], users: list[UUID], stopped: int) -> FanOut:
-    async with _listeners(port, LISTENERS - stopped, tokens) as going, _listeners(port, stopped, tokens) as halted:
+    async with listeners(port, LISTENERS - stopped, tokens) as going, listeners(port, stopped, tokens) as halted:
         halted.send_signal(signal.SIGSTOP)
         before, worked = _memory(pid), _processor(pid)
         acknowledged = await _write(bench, users)
-        found = await _told(going, acknowledged)
+        found = await told(going, acknowledged)
         microseconds = 1e6 * (_processor(pid) - worked) / (len(acknowledged) * (LISTENERS - stopped))
         memory = _memory(pid)
         halted.send_signal(signal.SIGCONT)
-        late = await _told(halted, acknowledged)
+        late = await told(halted, acknowledged)
     if not (found["in_order"] and late["in_order"]):
         raise RuntimeError(f"expected every listener to hear in order, found {found}, {late}")
     return FanOut(
@@ -120,7 +120,7 @@ async def _write(bench: Bench, users: list[UUID]) -> dict[int, float]:
 
 
 @asynccontextmanager
-async def _listeners(port: int, count: int, tokens: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def listeners(port: int, count: int, tokens: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process of so many subscribers that listen already."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -145,7 +145,8 @@ async def _listeners(port: int, count: int, tokens: list[str]) -> AsyncIterator[
         await process.wait()
 
 
-async def _told(process: asyncio.subprocess.Process, acknowledged: dict[int, float]) -> dict[str, Any]:
+async def told(process: asyncio.subprocess.Process, acknowledged: dict[int, float]) -> dict[str, Any]:
+    """What a process of subscribers found, once it has heard of these positions: see `benchmarks/listeners.py`."""
     reader, writer = _pipes(process)
     writer.write(json.dumps(acknowledged).encode() + b"\n")
     async with asyncio.timeout(READY_SECONDS):

@@ -20,6 +20,8 @@ import uvloop
 
 DOCUMENT: Final = "subscription { userChanges { position type userId version user { username name role } } }"
 POSITION: Final = b'"position":"'
+PING: Final = 0x89
+PONG: Final = 0x8A
 OPENING: Final = 8
 """Sockets at a time that are being opened."""
 SILENT_SECONDS: Final = 15.0
@@ -56,8 +58,12 @@ class Listener(asyncio.Protocol):
             data = self._upgrade(data)
         at = 0
         while (frame := _frame(data, at)) is not None:
+            ping = data[at] == PING
             begin, at = frame
-            self._heard(data, begin, at, now)
+            if ping:
+                self._transport.write(bytes([PONG, 0x80 | at - begin]) + bytes(4) + data[begin:at])
+            else:
+                self._heard(data, begin, at, now)
         self._unread = data[at:]
 
     def _upgrade(self, data: bytes) -> bytes:
