@@ -40,7 +40,7 @@ from rollcall.house import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 LISTENERS: Final = 1_000
 STOPPED: Final = 50
 RATE: Final = 100
-SECONDS: Final = 5.0
+SECONDS: Final = 10.0
 WRITERS: Final = 100
 """Users whose changes are heard of."""
 STAFF: Final = 25
