@@ -13,6 +13,7 @@ import uvloop
 from benchmarks import report
 from benchmarks.append import append
 from benchmarks.bench import Bench, open_bench
+from benchmarks.fanout import fanout
 from benchmarks.freshness import freshness
 from benchmarks.graphql import graphql
 from benchmarks.growth import growth
@@ -27,6 +28,7 @@ Shape = Callable[[Any], report.Section]
 # Freshness first, while the log is empty: the projectors are there at once.
 ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (freshness, report.fresh),
+    (fanout, report.fanning_out),
     (append, report.appending),
     (writers, report.competing),
     (streams, report.long_streams),

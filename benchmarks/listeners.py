@@ -20,7 +20,9 @@ import uvloop
 
 DOCUMENT: Final = "subscription { userChanges { position type userId version user { username name role } } }"
 POSITION: Final = b'"position":"'
-OPENING: Final = 50
+PING: Final = 0x89
+PONG: Final = 0x8A
+OPENING: Final = 8
 """Sockets at a time that are being opened."""
 SILENT_SECONDS: Final = 15.0
 
@@ -56,8 +58,12 @@ class Listener(asyncio.Protocol):
             data = self._upgrade(data)
         at = 0
         while (frame := _frame(data, at)) is not None:
+            ping = data[at] == PING
             begin, at = frame
-            self._heard(data, begin, at, now)
+            if ping:
+                self._transport.write(bytes([PONG, 0x80 | at - begin]) + bytes(4) + data[begin:at])
+            else:
+                self._heard(data, begin, at, now)
         self._unread = data[at:]
 
     def _upgrade(self, data: bytes) -> bytes:
@@ -87,6 +93,7 @@ class Listener(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Remember it."""
         self.closed = self.closed or f"lost: {exc}"
+        self.listening.set()
 
     def _send(self, message: Any) -> None:
         payload = json.dumps(message).encode()
@@ -123,6 +130,8 @@ async def _open(listener: Listener, port: int, opening: asyncio.Semaphore) -> No
     async with opening:
         await asyncio.get_running_loop().create_connection(lambda: listener, "127.0.0.1", port)
         await listener.listening.wait()
+        if listener.closed:
+            raise RuntimeError(f"expected a socket that listens, found {listener.closed}")
 
 
 async def _heard_all(listeners: list[Listener], acknowledged: dict[int, float]) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import charts
+from benchmarks.fanout import FanOut
 from benchmarks.freshness import Freshness
 from benchmarks.measure import Measured
 
@@ -212,6 +213,41 @@ def fresh(found: list[Freshness]) -> Section:
         ("seen by", "load", "p50 ms", "p99 ms"),
         [[one.where, one.load, f"{one.p50:.1f}", f"{one.p99:.1f}"] for one in found],
         "freshness.svg",
+    )
+
+
+def fanning_out(found: list[FanOut]) -> Section:
+    """A thousand subscribers."""
+    return Section(
+        "Fan-out",
+        "Subscribers over WebSockets in processes of their own; the stopped ones read nothing until the last change\n"
+        "is made, and must have heard everything after that. What limits: the one core that the server has beside\n"
+        "its clients, MySQL and whoever makes the changes.",
+        (
+            "subscribers",
+            "stopped",
+            "heard everything in order",
+            "stopped ones, later",
+            "p50 ms",
+            "p99 ms",
+            "server's µs for each",
+            "MB",
+            "grown by",
+        ),
+        [
+            [
+                f"{one.listeners:,}",
+                str(one.stopped),
+                f"{one.whole:,} of {one.listeners - one.stopped:,}",
+                f"{one.caught_up} of {one.stopped}",
+                f"{one.p50:.0f}",
+                f"{one.p99:.0f}",
+                f"{one.microseconds:.1f}",
+                f"{one.memory:.0f}",
+                f"{one.grown:.0f}",
+            ]
+            for one in found
+        ],
     )
 
 

@@ -10,7 +10,7 @@ alike: see graph/sharing.py. Where a listener is, and that it misses nothing, is
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from inspect import isawaitable
-from typing import Any, Final, Generic, NamedTuple
+from typing import Any, Final, Generic
 from uuid import UUID
 
 from graphql import ExecutionResult, GraphQLError
@@ -18,19 +18,10 @@ from strawberry.types.execution import PreExecutionError
 
 from graph.completion import Executor
 from graph.errors import for_client
-from graph.sharing import Shared, SharedOperations, Showing, Thing, encoded
+from graph.sharing import Answer, Shared, SharedOperations, Showing, Thing, encoded
 
 READY_BYTES: Final = 64 * 1024
 """What is made for a client ahead of its taking it, and one answer more. Each of a batch may have 64 KiB and more."""
-
-
-class Answer(NamedTuple):
-    """One result of an operation, ready to be sent."""
-
-    payload: bytes
-    """JSON: data, errors."""
-    position: int | None = None
-    """Where a client that has it may go on from."""
 
 
 class Refused(Exception):
@@ -93,9 +84,11 @@ class Handover:
     async def _ready(
         self, batch: Sequence[Any], shared: Shared | None, correlation: UUID
     ) -> AsyncIterator[list[Answer]]:
-        ready, size = list[Answer](), 0
+        ready, size, showing = list[Answer](), 0, self._source.showing
         for thing in batch:
-            answer = await self._answer(thing, shared, correlation)
+            answer = shared.answer(thing, showing) if shared else None
+            if answer is None:
+                answer = await self._answer(thing, correlation)
             ready.append(answer)
             size += len(answer.payload)
             if size >= READY_BYTES:
@@ -104,12 +97,11 @@ class Handover:
         if ready:
             yield ready
 
-    async def _answer(self, thing: Any, shared: Shared | None, correlation: UUID) -> Answer:
+    async def _answer(self, thing: Any, correlation: UUID) -> Answer:
+        """That of this listener alone."""
         showing = self._source.showing
-        payload = shared.payload(thing, showing) if shared else None
-        if payload is None:
-            result = await self._carried_out(showing.shape(thing))
-            payload = encoded(result.data, [for_client(error, correlation) for error in result.errors or ()])
+        result = await self._carried_out(showing.shape(thing))
+        payload = encoded(result.data, [for_client(error, correlation) for error in result.errors or ()])
         return Answer(payload, showing.position(thing))
 
     async def _carried_out(self, shown: object) -> ExecutionResult:

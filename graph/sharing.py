@@ -18,10 +18,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from itertools import count
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-import msgspec
 from graphql import (
     DirectiveNode,
     FieldNode,
@@ -39,6 +38,7 @@ from graphql import (
 )
 from strawberry.types.field import StrawberryField
 
+from graph import strictjson
 from graph.completion import FIELD, Executor
 
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
@@ -47,6 +47,15 @@ ENTRY_BYTES: Final = 400
 """What keeping an answer takes beside its bytes."""
 
 Thing = TypeVar("Thing")
+
+
+class Answer(NamedTuple):
+    """One result of an operation, ready to be sent."""
+
+    payload: bytes
+    """JSON: data, errors."""
+    position: int | None = None
+    """Where a client that has it may go on from."""
 
 
 class Showing(Generic[Thing]):
@@ -66,61 +75,61 @@ class Showing(Generic[Thing]):
         """What tells two things at one position apart."""
 
 
-class Payloads:
-    """Answers that were made last, within a bound for all of them together."""
+class Answers:
+    """Those that were made last, within a bound for all of them together."""
 
     def __init__(self, limit: int) -> None:
         self._limit: Final = limit
-        self._remembered: OrderedDict[tuple[int, int | None], tuple[Hashable, bytes]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[int, int | None], tuple[Hashable, Answer]] = OrderedDict()
         self.bytes = 0
 
-    def find(self, key: tuple[int, int | None], version: Hashable) -> bytes | None:
+    def find(self, key: tuple[int, int | None], version: Hashable) -> Answer | None:
         """What was made for an operation at a position, of this very version."""
         found = self._remembered.get(key)
         return found[1] if found is not None and found[0] == version else None
 
-    def remember(self, key: tuple[int, int | None], version: Hashable, payload: bytes) -> None:
+    def remember(self, key: tuple[int, int | None], version: Hashable, answer: Answer) -> None:
         """Keep an answer, and forget older ones for it."""
         self._forget(self._remembered.pop(key, None))
-        self._remembered[key] = (version, payload)
-        self.bytes += len(payload) + ENTRY_BYTES
+        self._remembered[key] = (version, answer)
+        self.bytes += len(answer.payload) + ENTRY_BYTES
         while self.bytes > self._limit:
             self._forget(self._remembered.popitem(last=False)[1])
 
-    def _forget(self, entry: tuple[Hashable, bytes] | None) -> None:
+    def _forget(self, entry: tuple[Hashable, Answer] | None) -> None:
         if entry is not None:
-            self.bytes -= len(entry[1]) + ENTRY_BYTES
+            self.bytes -= len(entry[1].payload) + ENTRY_BYTES
 
 
 class Shared:
     """A plain operation with the values of its variables."""
 
-    def __init__(self, number: int, executor: Executor, payloads: Payloads) -> None:
+    def __init__(self, number: int, executor: Executor, answers: Answers) -> None:
         self._number = number
         self._executor = copy(executor)
         self._executor.context_value = None  # names somebody, and what is shared names none; plain fields need it not
-        self._payloads = payloads
+        self._answers = answers
 
-    def payload(self, thing: Thing, showing: Showing[Thing]) -> bytes | None:
+    def answer(self, thing: Thing, showing: Showing[Thing]) -> Answer | None:
         """The answer to a thing; None if it has errors, of which each listener is told by itself."""
-        key, version = (self._number, showing.position(thing)), showing.version(thing)
-        payload = self._payloads.find(key, version)
-        if payload is not None:
-            return payload
+        position, version = showing.position(thing), showing.version(thing)
+        found = self._answers.find((self._number, position), version)
+        if found is not None:
+            return found
         executor = self._executor.build_per_event_executor(showing.shape(thing))
         result: Any = executor.execute_operation(serially=False)  # where all is plain there is nothing to wait for
         if result.errors:
             return None
-        payload = encoded(result.data)
-        self._payloads.remember(key, version, payload)
-        return payload
+        answer = Answer(encoded(result.data), position)
+        self._answers.remember((self._number, position), version, answer)
+        return answer
 
 
 class SharedOperations:
     """The plain operations that somebody listens to, of one schema."""
 
     def __init__(self, limit: int = REMEMBERED_BYTES) -> None:
-        self._payloads = Payloads(limit)
+        self._answers = Answers(limit)
         self._numbers = count()
         self._operations: WeakValueDictionary[tuple[object, ...], Shared] = WeakValueDictionary()
 
@@ -132,7 +141,7 @@ class SharedOperations:
         key = (id(executor.operation), *_choices(executor))
         found = self._operations.get(key)
         if found is None:
-            found = self._operations[key] = Shared(next(self._numbers), executor, self._payloads)
+            found = self._operations[key] = Shared(next(self._numbers), executor, self._answers)
         return found
 
 
@@ -141,7 +150,7 @@ def encoded(data: object, errors: Sequence[GraphQLError] | None = None) -> bytes
     result: dict[str, object] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
-    return msgspec.json.encode(result)
+    return strictjson.encode(result)
 
 
 def _is_plain(executor: Executor) -> bool:

@@ -33,10 +33,10 @@ from graph.auth.watch import TooManyConnections
 from graph.context import Context
 from graph.errors import AWAY, ClientError
 from graph.http_request import Request
-from graph.live import Answer, Refused, answers
+from graph.live import Refused, answers
 from graph.negotiation import MediaType
 from graph.schema import Schema
-from graph.sharing import encoded
+from graph.sharing import Answer, encoded
 
 log = structlog.get_logger(__name__)
 

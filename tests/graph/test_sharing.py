@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import pytest
 import strawberry
 from hypothesis import given, settings
@@ -18,9 +19,9 @@ from events.user import Delete, Update, User
 from graph import sharing
 from graph.completion import Executor
 from graph.documents import Documents, checking
-from graph.live import LiveExecutor, Source, answers
+from graph.live import READY_BYTES, LiveExecutor, Source, answers
 from graph.scalars import SCALARS
-from graph.sharing import Payloads, SharedOperations
+from graph.sharing import Answer, Answers, SharedOperations
 from graph.subscriptions import CHANGES as SHOWING
 from graph.types import UserChange
 from tests.graph.client import Json, Socket
@@ -278,14 +279,30 @@ async def test_the_status_is_shown_once_however_many_listen(site: Site, encoding
 
 def test_answers_are_kept_within_a_bound() -> None:
     """The oldest go first; replacing one counts once."""
-    payloads = Payloads(limit=10 * (100 + sharing.ENTRY_BYTES))
+    answers, answer = Answers(limit=10 * (100 + sharing.ENTRY_BYTES)), Answer(bytes(100))
     for position in range(100):
-        payloads.remember((0, position), False, bytes(100))
-        payloads.remember((0, position), False, bytes(100))
+        answers.remember((0, position), False, answer)
+        answers.remember((0, position), False, answer)
 
-    assert payloads.bytes == 10 * (100 + sharing.ENTRY_BYTES)
-    assert [position for position in range(100) if payloads.find((0, position), False)] == list(range(90, 100))
-    assert payloads.find((0, 99), True) is None
+    assert answers.bytes == 10 * (100 + sharing.ENTRY_BYTES)
+    assert [position for position in range(100) if answers.find((0, position), False)] == list(range(90, 100))
+    assert answers.find((0, 99), True) is None
+
+
+async def test_little_is_made_ahead_of_what_a_client_has_taken() -> None:
+    """Of forty large answers that are due at once, not more than 64 KiB and one answer at a time."""
+    user = change(1).user
+    assert user is not None
+    large = msgspec.structs.replace(user, attributes={"note": "x" * 10_000})
+    changes = [Change(change(number).recorded, large) for number in range(1, 41)]
+
+    results: Any = await LIVE.stream("subscription { userChanges { user { attributes } } }", context_value=changes)
+    sizes = [
+        sum(len(answer.payload) for answer in batch) async for batch in answers(results, SharedOperations(), NUMBER)
+    ]
+
+    assert sum(sizes) > 400_000
+    assert max(sizes) < READY_BYTES + 11_000
 
 
 async def test_operations_that_nobody_listens_to_are_forgotten() -> None:

@@ -1,0 +1,38 @@
+"""A hundred subscribers of a real server, a tenth of whom are stopped: all hear everything, once and in order."""
+
+import signal
+import time
+from pathlib import Path
+
+from benchmarks.fanout import listeners, told
+from events.database import Address, Database
+from events.user import Update
+from tests.log import NOBODY, eventually, wire
+from tests.system.installation import own_servers
+
+LOGIN = 'mutation { login(input: {login: "admin", password: "correct horse battery"}) { session { accessToken } } }'
+CHANGES = 200
+
+
+async def test_those_who_are_stopped_hold_up_nobody_and_miss_nothing(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Ten are stopped with SIGSTOP before the first change and go on after the others have heard the last one."""
+    installation = own_servers(tmp_path, *urls)
+    async with installation.running("serve"):
+        await eventually(installation.ready, within=30)
+        token = (await installation.ask(LOGIN))["login"]["session"]["accessToken"]
+        database = Database.at(Address.parse(urls[0]), size=4)
+        async with listeners(installation.port, 90, [token]) as going, listeners(installation.port, 10, [token]) as ten:
+            ten.send_signal(signal.SIGSTOP)
+            log, acknowledged = wire(database), dict[int, float]()
+            user_id = (await log.register("ada")).user_id
+            for number in range(CHANGES):
+                done = await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+                acknowledged[done.position] = time.perf_counter()
+
+            found = await told(going, acknowledged)
+            ten.send_signal(signal.SIGCONT)
+            late = await told(ten, acknowledged)
+        await database.close()
+
+    assert (found["whole"], found["in_order"], found["closed"]) == (90, True, [])
+    assert (late["whole"], late["in_order"], late["closed"]) == (10, True, [])
