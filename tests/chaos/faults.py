@@ -23,10 +23,8 @@ from tests.system.proxy import Proxy
 
 FAULTS_A_MINUTE: Final = 23.0
 """Bursts are as large as it takes to keep to the pace; 200 in ten minutes are promised."""
-ALONE: Final = 0.45
-"""Share of the rounds that have one fault only, whose recovery can be told from others'."""
-SMALLEST_BURST: Final = 4
-LARGEST_BURST: Final = 14
+BURST: Final = (4, 18)
+"""A round has one fault only, whose recovery can be told from others', until so many are due; then it has these."""
 CALM_SECONDS: Final = 10.0
 """How long a round waits at most until all is well again."""
 BESIDE: Final = frozenset({"rotate"})
@@ -205,6 +203,20 @@ async def _slow(hand: Hand, proxy: Proxy) -> None:
         proxy.delay_seconds = 0.0
 
 
+async def late_writes(hand: Hand) -> None:
+    """A projector is killed, and what it wrote last reaches its view's database when another one has taken over."""
+    async with hand.program(hand.system.projectors) as projector:
+        proxy = projector.proxies[projector.arguments[1]]
+        proxy.hang()
+        try:
+            await hand.last(0.05, 0.3)
+            await projector.end(signal.SIGKILL)
+            await hand.last(0.5, 3.0)
+        finally:
+            proxy.flow()
+        projector.start()
+
+
 async def rebuild(hand: Hand) -> None:
     """A view is made anew and swapped, while everything goes on; now and then the rebuild is killed in the middle."""
     view = hand.chance.choice(("mysql", "mongo"))
@@ -307,6 +319,7 @@ KINDS: Final[dict[str, tuple[float, Act]]] = {
     "hang": (8, hang),
     "delay": (8, delay),
     "delay-projector": (4, delay_projector),
+    "late-writes": (5, late_writes),
     "rebuild": (3, rebuild),
     "rotate": (0.6, rotate),
     "full-disk": (2, fill_disk),
@@ -351,9 +364,7 @@ class Chaos:
     def _number(self) -> int:
         """How many faults the next round has."""
         due = int((time.monotonic() - self._began) / 60 * self.pace) - len(self.faults)
-        if self.chance.random() < ALONE and due < SMALLEST_BURST * 2:
-            return 1
-        return max(SMALLEST_BURST, min(due, LARGEST_BURST))
+        return 1 if due < self.chance.uniform(*BURST) else min(due, BURST[1])
 
     def _any(self) -> str:
         return self.chance.choices(self.kinds, [KINDS[kind][0] for kind in self.kinds])[0]
