@@ -7,6 +7,7 @@ What is undone is undone wholly: a process that was killed is started again by t
 import asyncio
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -32,6 +33,9 @@ BESIDE: Final = frozenset({"rotate"})
 COMMAND_TRIES: Final = 8
 NEWBORN_SECONDS: Final = 20.0
 """So long the interpreter may take to begin the program, on a machine where much else is starting."""
+CHECKPOINT: Final = re.compile(rb"UPDATE users_checkpoint SET|update\x00.{4}checkpoints\x00", re.DOTALL)
+"""How moving a checkpoint looks on the wire: as MySQL's text protocol and as MongoDB's BSON have it."""
+CHECKPOINT_SECONDS: Final = 3.0
 UNAVAILABLE: Final = 4
 """Exit code of a command that met a database that was away."""
 
@@ -204,14 +208,14 @@ async def _slow(hand: Hand, proxy: Proxy) -> None:
 
 
 async def late_writes(hand: Hand) -> None:
-    """A projector is killed, and what it wrote last reaches its view's database when another one has taken over."""
+    """A projector is killed when its checkpoint is on the way, which arrives when another one has taken over."""
     async with hand.program(hand.system.projectors) as projector:
         proxy = projector.proxies[projector.arguments[1]]
-        proxy.hang()
+        if not await proxy.hang_at(CHECKPOINT, within=CHECKPOINT_SECONDS):
+            raise Skipped  # it stands by
         try:
-            await hand.last(0.05, 0.3)
             await projector.end(signal.SIGKILL)
-            await hand.last(0.5, 3.0)
+            await hand.last(1.5, 5.0)
         finally:
             proxy.flow()
         projector.start()
