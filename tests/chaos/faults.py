@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.system import Keyring, Program, System
+from tests.chaos.system import STOP_SECONDS, Keyring, Program, System
 from tests.chaos.watch import Watch
 from tests.system.proxy import Proxy
 
@@ -134,7 +134,12 @@ def _restart(programs: Callable[[System], Sequence[Program]]) -> Act:
 async def stop_in_order(hand: Hand, program: Program) -> None:
     """SIGTERM, which must be heeded with exit code 0 by whoever has had time to come to the point of heeding it."""
     newborn = program.age < NEWBORN_SECONDS
-    code = await program.end(signal.SIGTERM)
+    try:
+        code = await program.end(signal.SIGTERM)
+    except AssertionError:
+        await program.end(signal.SIGABRT)  # its log has the stacks of its threads then
+        hand.wrong(f"{program.name} did not heed SIGTERM within {STOP_SECONDS:g} s; see {program.log.name}")
+        return
     if code != 0 and not (newborn and code == -signal.SIGTERM):
         hand.wrong(f"{program.name} ended with exit code {code} when it was told to stop: {program.last_lines()}")
 
