@@ -180,9 +180,11 @@ class Database:
             DatabaseUnavailable: none could be had in time, or the session broke.
         """
         with translated():
+            cancelled = _cancellations()
             driver = await self._acquire()
             connection = Connection(driver)
             try:
+                _heed(cancelled)
                 yield connection
             except BaseException as error:
                 # Ours are raised between two statements, so the session is in order. After a failed or cancelled
@@ -229,8 +231,10 @@ class Database:
     async def dedicated(self, *, idle_seconds: int | None = None) -> AsyncIterator[Connection]:
         """A session outside the pool, for what belongs to a session: a named lock. `idle_seconds` is as in `at`."""
         with translated():
+            cancelled = _cancellations()
             driver = await self._connecting(connect(**_driver_arguments(self.address, idle_seconds)))
             try:
+                _heed(cancelled)
                 yield Connection(driver)
             finally:
                 driver.close()
@@ -253,6 +257,22 @@ class Database:
         except (OSError, RuntimeError) as error:
             # RuntimeError: the driver's, when the server hangs up before the connection is set up.
             raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
+
+
+def _cancellations() -> int:
+    """How often the task has been told to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
+def _heed(cancelled: int) -> None:
+    """End the task if it was told to since.
+
+    The driver connects with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes in the round of
+    the event loop in which the connection is there. Who was told to end would go on, and be told no second time.
+    """
+    if _cancellations() > cancelled:
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager

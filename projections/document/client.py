@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import (
+    ConnectionFailure,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
 
 from projections.errors import ViewRefused, ViewUnavailable
 
@@ -19,6 +25,8 @@ Documents = AsyncIOMotorDatabase[Document]
 
 # Not now: shutting down, not the primary (a failover), interrupted, out of time.
 TRANSIENT = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50})
+# How the driver says that the client was closed while somebody still used it.
+CLOSED = "after close"
 # Unauthorized, AuthenticationFailed.
 REFUSED = frozenset({13, 18})
 
@@ -68,6 +76,10 @@ def translated() -> Iterator[None]:
         yield
     except (ConnectionFailure, ServerSelectionTimeoutError) as error:
         raise ViewUnavailable(f"MongoDB: {_short(error)}") from error
+    except InvalidOperation as error:
+        if CLOSED not in str(error):
+            raise
+        raise ViewUnavailable("MongoDB: the program is stopping") from error
     except OperationFailure as error:
         if error.code in TRANSIENT:
             raise ViewUnavailable(f"MongoDB: {_short(error)}") from error

@@ -7,6 +7,7 @@ What is undone is undone wholly: a process that was killed is started again by t
 import asyncio
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -17,16 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.system import Keyring, Program, System
+from tests.chaos.system import STOP_SECONDS, Keyring, Program, System
 from tests.chaos.watch import Watch
 from tests.system.proxy import Proxy
 
 FAULTS_A_MINUTE: Final = 23.0
 """Bursts are as large as it takes to keep to the pace; 200 in ten minutes are promised."""
-ALONE: Final = 0.45
-"""Share of the rounds that have one fault only, whose recovery can be told from others'."""
-SMALLEST_BURST: Final = 4
-LARGEST_BURST: Final = 14
+BURST: Final = (4, 18)
+"""A round has one fault only, whose recovery can be told from others', until so many are due; then it has these."""
 CALM_SECONDS: Final = 10.0
 """How long a round waits at most until all is well again."""
 BESIDE: Final = frozenset({"rotate"})
@@ -34,6 +33,9 @@ BESIDE: Final = frozenset({"rotate"})
 COMMAND_TRIES: Final = 8
 NEWBORN_SECONDS: Final = 20.0
 """So long the interpreter may take to begin the program, on a machine where much else is starting."""
+CHECKPOINT: Final = re.compile(rb"UPDATE users_checkpoint SET|update\x00.{4}checkpoints\x00", re.DOTALL)
+"""How moving a checkpoint looks on the wire: as MySQL's text protocol and as MongoDB's BSON have it."""
+CHECKPOINT_SECONDS: Final = 3.0
 UNAVAILABLE: Final = 4
 """Exit code of a command that met a database that was away."""
 
@@ -132,7 +134,12 @@ def _restart(programs: Callable[[System], Sequence[Program]]) -> Act:
 async def stop_in_order(hand: Hand, program: Program) -> None:
     """SIGTERM, which must be heeded with exit code 0 by whoever has had time to come to the point of heeding it."""
     newborn = program.age < NEWBORN_SECONDS
-    code = await program.end(signal.SIGTERM)
+    try:
+        code = await program.end(signal.SIGTERM)
+    except AssertionError:
+        await program.end(signal.SIGABRT)  # its log has the stacks of its threads then
+        hand.wrong(f"{program.name} did not heed SIGTERM within {STOP_SECONDS:g} s; see {program.log.name}")
+        return
     if code != 0 and not (newborn and code == -signal.SIGTERM):
         hand.wrong(f"{program.name} ended with exit code {code} when it was told to stop: {program.last_lines()}")
 
@@ -203,6 +210,20 @@ async def _slow(hand: Hand, proxy: Proxy) -> None:
         await hand.last(2.0, 8.0)
     finally:
         proxy.delay_seconds = 0.0
+
+
+async def late_writes(hand: Hand) -> None:
+    """A projector is killed when its checkpoint is on the way, which arrives when another one has taken over."""
+    async with hand.program(hand.system.projectors) as projector:
+        proxy = projector.proxies[projector.arguments[1]]
+        if not await proxy.hang_at(CHECKPOINT, within=CHECKPOINT_SECONDS):
+            raise Skipped  # it stands by
+        try:
+            await projector.end(signal.SIGKILL)
+            await hand.last(1.5, 5.0)
+        finally:
+            proxy.flow()
+        projector.start()
 
 
 async def rebuild(hand: Hand) -> None:
@@ -307,6 +328,7 @@ KINDS: Final[dict[str, tuple[float, Act]]] = {
     "hang": (8, hang),
     "delay": (8, delay),
     "delay-projector": (4, delay_projector),
+    "late-writes": (5, late_writes),
     "rebuild": (3, rebuild),
     "rotate": (0.6, rotate),
     "full-disk": (2, fill_disk),
@@ -351,9 +373,7 @@ class Chaos:
     def _number(self) -> int:
         """How many faults the next round has."""
         due = int((time.monotonic() - self._began) / 60 * self.pace) - len(self.faults)
-        if self.chance.random() < ALONE and due < SMALLEST_BURST * 2:
-            return 1
-        return max(SMALLEST_BURST, min(due, LARGEST_BURST))
+        return 1 if due < self.chance.uniform(*BURST) else min(due, BURST[1])
 
     def _any(self) -> str:
         return self.chance.choices(self.kinds, [KINDS[kind][0] for kind in self.kinds])[0]

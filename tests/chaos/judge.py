@@ -37,6 +37,16 @@ CAUSED: Final = {
     "changeRole": "RoleChanged",
     "deleteUser": "UserDeleted",
 }
+UNFORESEEN: Final = (
+    "http.internal",
+    "graph.internal",
+    "socket.internal",
+    "audit.failed",
+    "audit.difference",
+    "unexpected",
+)
+GONE: Final = "ClientConnectionResetError"
+"""The client went away while it was being answered, which is nobody's mistake, however it is logged."""
 SHOWN: Final = 12
 """Of each check; how many more there are is said."""
 PAGE_EVENTS: Final = 5_000
@@ -287,7 +297,16 @@ async def the_chain_holds(system: System) -> list[str]:
 
 async def _verified(system: System, *arguments: str) -> list[str]:
     code, said = await system.command(*arguments)
-    return [] if code == 0 else [f"rollcall {' '.join(arguments)} ended with exit code {code}: {said[-1500:]}"]
+    found = [line for line in said.splitlines() if not line.endswith("%)")]  # without the progress
+    return [] if code == 0 else [f"rollcall {' '.join(arguments)} ended with exit code {code}", *found]
+
+
+def unforeseen(system: System) -> Iterator[str]:
+    """What processes logged as something that nobody foresaw."""
+    for program in system.programs:
+        for number, line in enumerate(program.log.read_text(errors="replace").splitlines(), start=1):
+            if any(f'"event": "{event}"' in line for event in UNFORESEEN) and GONE not in line:
+                yield f"{program.log.name}:{number}: {line[:300]}"
 
 
 async def judge(evidence: Evidence, system: System, listeners: Sequence[Listener]) -> Mapping[str, list[str]]:
@@ -301,4 +320,5 @@ async def judge(evidence: Evidence, system: System, listeners: Sequence[Listener
         "erasure": await deleted_left_nothing(evidence, system),
         "unique names": await names_are_unique(system),
         "clients": list(clients_noted_nothing(evidence)),
+        "logs": list(unforeseen(system)),
     }

@@ -23,9 +23,9 @@ from tests.chaos.system import System
 from tests.chaos.watch import Sample, Watch
 
 CEILINGS: Final = {
-    # Pool of 32 in an API, and what the clients' own sockets are; a projector needs its turn's session and a few more.
+    # A pool of 32 to MySQL, and the session of a projector's turn; motor's pool follows its threads.
     "api": {"mysql": 33, "mongo": 40, "files": 200, "memory": 400},
-    "projector": {"mysql": 8, "mongo": 16, "files": 80, "memory": 300},
+    "projector": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
 }
 """Connections to either database, open files, MB."""
 OWN_SESSIONS: Final = 8

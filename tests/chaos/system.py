@@ -26,7 +26,7 @@ from tests.system.proxy import Proxy, proxied
 from tests.system.servers import OwnServer, own_mongod, own_mysqld
 
 ROOT: Final = Path(__file__).parent.parent.parent
-STOP_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 20.0
 """How long a process may take to heed SIGTERM while the machine and its databases are at their worst."""
 ADMIN_PASSWORD: Final = "correct horse battery"
 LAST_LINES: Final = 4
@@ -84,7 +84,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=self.log.parent,
-                env={**inherited, **self.variables(), "PYTHONPATH": str(ROOT)},
+                env={**inherited, **self.variables(), "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
             )
 
     def send(self, how: signal.Signals) -> None:

@@ -5,7 +5,7 @@ Is it ready, do positions only grow, what do processes hold?
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,18 +13,17 @@ from typing import Final
 import aiohttp
 import msgspec
 from asyncmy.errors import MySQLError
-from pymongo.read_concern import ReadConcern
 
 from events.database import Address, Database
 from events.errors import EventsError
 from projections.document.client import MongoClient, translated
-from projections.document.view import DocumentView
 from projections.errors import ProjectionError
 from projections.reports import State
 from projections.status import read_status
 from tests.chaos.system import System
 
 LOOK_SECONDS: Final = 0.1
+FOLLOW_SECONDS: Final = 0.01
 SAMPLE_SECONDS: Final = 1.0
 LOOK_LIMIT_SECONDS: Final = 1.0
 PAGE_BYTES: Final = 4096
@@ -64,7 +63,6 @@ class Watch:
     wrong: list[str] = field(default_factory=list)
     rebuilding: set[str] = field(default_factory=set)
     """Views of which another copy may come into place, so that their position may go back to where the copy is."""
-    _checkpoints: dict[str, int] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
@@ -76,7 +74,7 @@ class Watch:
                 await asyncio.gather(
                     self._look_all_the_time(http, database),
                     self._follow("mysql", lambda: _mysql_checkpoint(database)),
-                    self._follow("mongo", lambda: _mongo_checkpoint(mongo)),
+                    self._follow("mongo", lambda: _mongo_checkpoints(mongo)),
                     self._sample_all_the_time(database),
                 )
         finally:
@@ -122,21 +120,24 @@ class Watch:
             self._reported.add(what)
             self.wrong.append(what)
 
-    async def _follow(self, view: str, checkpoint: Callable[[], Awaitable[tuple[str, int]]]) -> None:
-        """A checkpoint only ever grows, for as long as its copy of the view is the live one."""
+    async def _follow(self, view: str, checkpoints: Callable[[], Awaitable[dict[Hashable, int]]]) -> None:
+        """The checkpoint of a copy of a view only ever grows."""
+        before: dict[Hashable, int] = {}
+        life = self.system.server(view).child.pid
         while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
             try:
                 async with asyncio.timeout(LOOK_LIMIT_SECONDS):
-                    copy, position = await checkpoint()
+                    found = await checkpoints()
             except (EventsError, ProjectionError, MySQLError, TimeoutError):
-                await asyncio.sleep(0.2)
+                before = {}  # what is not durable yet a crash may take back; the projector was never told of it
                 continue
-            if view in self.rebuilding:
-                self._checkpoints.pop(view, None)
-            elif position < (before := self._checkpoints.get(f"{view} {copy}", 0)):
-                self.wrong.append(f"the checkpoint of the {view} view went back from {before} to {position}")
-            self._checkpoints[f"{view} {copy}"] = position
-            await asyncio.sleep(0.02)
+            if view in self.rebuilding or life != self.system.server(view).child.pid:
+                before, life = {}, self.system.server(view).child.pid
+            for copy, position in found.items():
+                if position < before.get(copy, 0):
+                    self.wrong.append(f"the checkpoint of the {view} view went back from {before[copy]} to {position}")
+            before = found
 
     async def _sample_all_the_time(self, database: Database) -> None:
         while True:
@@ -172,15 +173,12 @@ def sample(now: float, name: str, pid: int) -> Sample | None:
     return Sample(now, name, pid, pages * PAGE_BYTES / 2**20, len(links), sockets, threads)
 
 
-async def _mysql_checkpoint(database: Database) -> tuple[str, int]:
+async def _mysql_checkpoint(database: Database) -> dict[Hashable, int]:
     row = await database.fetch_one("SELECT position FROM users_checkpoint")
-    return "users", int(row[0]) if row else 0
+    return {"users": int(row[0])} if row else {}
 
 
-async def _mongo_checkpoint(mongo: MongoClient) -> tuple[str, int]:
-    """As far as it is durable: what a crash of mongod may take back was never told to the projector."""
+async def _mongo_checkpoints(mongo: MongoClient) -> dict[Hashable, int]:
     with translated():
-        place = await DocumentView(mongo.documents).place()
-        checkpoints = mongo.documents["checkpoints"].with_options(read_concern=ReadConcern("majority"))
-        found = await checkpoints.find_one({"_id": place.identity})
-        return place.users.name, int(found["position"]) if found else 0
+        found = await mongo.documents["checkpoints"].find({}, {"position": 1}).to_list()
+    return {one["_id"]: int(one["position"]) for one in found}

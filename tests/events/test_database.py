@@ -70,6 +70,30 @@ async def test_a_server_that_is_gone_is_one_error_and_comes_back_by_itself(log: 
         await database.close()
 
 
+async def test_who_is_cancelled_while_it_connects_ends_whenever_that_comes(log: Log) -> None:
+    """Also in the one round of the event loop in which the connection is there, which the driver's waiting loses."""
+
+    async def dedicated(database: Database) -> None:
+        async with database.dedicated():
+            pass
+
+    async def pooled(database: Database) -> None:
+        async with database.connection():
+            pass
+
+    for rounds in [*range(3, 12)] * 10:
+        for connect in (pooled, dedicated):
+            database = Database.at(log.database.address, size=1)
+            task = asyncio.create_task(connect(database))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            ended = task.done()
+            task.cancel()
+            await asyncio.wait({task})
+            assert ended or task.cancelled(), f"went on after {rounds} rounds"
+            await database.close()
+
+
 async def test_an_error_of_the_statement_is_not_an_outage(log: Log) -> None:
     """A mistake is not waited for."""
     with pytest.raises(MySQLError, match="syntax"):

@@ -1,6 +1,7 @@
 """A TCP proxy in front of a server: cut, hang or slow it, and those behind it have a bad network."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
@@ -18,6 +19,8 @@ class Proxy:
         self._carrying: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._awaited: re.Pattern[bytes] | None = None
+        self._met = asyncio.Event()
 
     def connect(self, url: str) -> None:
         """Forward to the server of this URL from now on."""
@@ -37,6 +40,18 @@ class Proxy:
     def hang(self) -> None:
         """Carry nothing and break nothing, as a network that loses every packet."""
         self._flowing.clear()
+
+    async def hang_at(self, pattern: re.Pattern[bytes], within: float) -> bool:
+        """Hang right before what matches is carried on; whether that came within so many seconds."""
+        self._awaited, self._met = pattern, asyncio.Event()
+        try:
+            async with asyncio.timeout(within):
+                await self._met.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._awaited = None
+        return True
 
     def flow(self) -> None:
         """Carry what has gathered meanwhile, and all that comes."""
@@ -85,6 +100,9 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await asyncio.sleep(self.delay_seconds)
+                if self._awaited is not None and self._awaited.search(data):
+                    self._met.set()
+                    self.hang()
                 await self._flowing.wait()
                 if writer.is_closing():
                     return

@@ -36,7 +36,7 @@ PLANTED: Final = (
     Planted("no-head-lock", "kill-api,drop", 0.3),
     Planted("retry-without-key", "kill-api,drop,hang,pause-api", 0.5),
     Planted("checkpoint-before-batch", "delay-projector,kill-projector,kill-mongod", 1.0),
-    Planted("no-compare-and-set", "delay-projector,pause-projector", 1.0),
+    Planted("no-compare-and-set", "late-writes", 1.0),
 )
 
 
