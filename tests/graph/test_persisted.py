@@ -237,7 +237,7 @@ UNTRUSTED = {
 
 @pytest.mark.parametrize(("asked", "code"), UNTRUSTED.values(), ids=UNTRUSTED.keys())
 async def test_no_other_document_is_carried_out(strict: Site, asked: Json, code: str) -> None:
-    """By no way: GET, POST or WebSocket, whose other operations go on."""
+    """By no way: GET, POST, server-sent events, or a WebSocket, whose other operations go on."""
     for method in METHODS:
         answer = await ask(strict, method, **asked)
         assert (answer.codes, "data" in answer.body) == ([code], False)
@@ -246,6 +246,16 @@ async def test_no_other_document_is_carried_out(strict: Site, asked: Json, code:
         assert await socket.codes("1") == [code]
         await socket.send({"type": "subscribe", "id": "2", "payload": {"documentId": SHA1}})
         assert await socket.next("2") == {"__typename": "Query"}
+    stream = {"Accept": "text/event-stream"}
+    async with strict.session.post(strict.anyone.url, json=asked, headers=stream) as response:
+        assert (response.status, (await answer_of(response)).codes) == (400, [code])
+
+
+async def test_a_stream_is_opened_by_the_id_of_a_trusted_document(strict: Site) -> None:
+    """Server-sent events too."""
+    stream = {"Accept": "text/event-stream"}
+    async with strict.session.post(strict.anyone.url, json={"documentId": SHA1}, headers=stream) as response:
+        assert (await response.text()).startswith('event: next\ndata: {"data":{"__typename":"Query"}}\n\n')
 
 
 async def test_where_trusted_documents_are_preferred_others_are_carried_out_too(lenient: Site) -> None:
