@@ -83,8 +83,8 @@ class Schema(strawberry.Schema):
         correlation = context_value.correlation if context_value else NOBODYS
         try:
             document, faults = self._documents.checked(self._schema, query)
-        except GraphQLError as error:
-            return PreExecutionError(data=None, errors=told([error], correlation))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told no more than `told` lets it
+            return _failed(error, correlation)
         kind = _kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
         if wrong := [*faults, *unnamed(document, operation_name)]:
             return PreExecutionError(data=None, errors=told(wrong, correlation))
@@ -116,9 +116,13 @@ async def _answered(work: Any, correlation: UUID) -> ExecutionResult:
     try:
         result = await await_maybe(work)
     except Exception as error:  # noqa: BLE001 - as said
-        known = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-        return PreExecutionError(data=None, errors=told([known], correlation))
+        return _failed(error, correlation)
     return ExecutionResult(data=result.data, errors=told(result.errors, correlation))
+
+
+def _failed(error: Exception, correlation: UUID) -> PreExecutionError:
+    known = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+    return PreExecutionError(data=None, errors=told([known], correlation))
 
 
 def _kind(document: DocumentNode, name: str | None, allowed: Iterable[OperationType]) -> OperationType:

@@ -172,6 +172,7 @@ FIELDS = {
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "Projection": "name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError "
     "updatedAt",
+    "RebuildPayload": "projection errors",
     "RegisterPayload": "user session position errors",
     "RoleCount": "role count",
     "Session": "accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt",
