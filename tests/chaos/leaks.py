@@ -31,7 +31,7 @@ CEILINGS: Final = {
 OWN_SESSIONS: Final = 8
 """Sessions of MySQL that are this program's, or the server's."""
 POOL_STEPS: Final = 20.0
-"""Connections. A pool grows to the greatest demand that there has been, by steps and at any time, and does not shrink."""
+"""Connections. A pool grows to the greatest demand so far, by steps and at any time, and does not shrink."""
 POINTS: Final = 200
 SHARE: Final = 0.05
 LEAST_POINTS: Final = 10
