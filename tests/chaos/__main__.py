@@ -51,6 +51,9 @@ def main() -> int:
             run(plan, work / "run", lambda line: print(f"{time.monotonic() - began:6.1f}  {line}", flush=True))
         )
         return told(outcome, kept)
+    except KeyboardInterrupt:
+        print(f"interrupted; ledgers and logs are in {kept}")
+        return 130
     finally:
         _keep(work / "run", kept)
         shutil.rmtree(work, ignore_errors=True)

@@ -30,6 +30,8 @@ CEILINGS: Final = {
 """Connections to either database, open files, MB."""
 OWN_SESSIONS: Final = 8
 """Sessions of MySQL that are this program's, or the server's."""
+POOL_STEPS: Final = 20.0
+"""Connections. A pool grows to the greatest demand so far, by steps and at any time, and does not shrink."""
 POINTS: Final = 200
 SHARE: Final = 0.05
 LEAST_POINTS: Final = 10
@@ -102,12 +104,16 @@ def series_of(watch: Watch, latencies: Sequence[tuple[float, str, float]], began
     found = []
     for name, samples in sorted(by_process.items()):
         ours = name not in {"mysqld", "mongod"}
-        for what, unit, floor in (("memory_mb", "MB", 8.0), ("files", "files", 5.0), ("threads", "threads", 5.0)):
+        for what, unit, floor in (
+            ("memory_mb", "MB", 8.0),
+            ("files", "files", POOL_STEPS),
+            ("threads", "threads", 5.0),
+        ):
             points = [(one.at - began, float(getattr(one, what))) for one in samples]
             found.append(Series(f"{name} {what.removesuffix('_mb')}", unit, points, floor, judged=ours))
     lags = [one for one in watch.lags if began <= one.at <= ended]
     found += [
-        Series("sessions at MySQL", "sessions", [(one.at - began, float(one.sessions)) for one in lags], 5.0),
+        Series("sessions at MySQL", "sessions", [(one.at - began, float(one.sessions)) for one in lags], POOL_STEPS),
         Series("lag of the mysql view", "s", [(one.at - began, one.mysql) for one in lags], 0.5),
         Series("lag of the mongo view", "s", [(one.at - began, one.mongo) for one in lags], 0.5),
     ]

@@ -9,7 +9,7 @@ import itertools
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +84,6 @@ class World:
     """Users whom administrators may do something to."""
     hot: list[UUID] = field(default_factory=list)
     """Users whom many change at once."""
-    attempts: Counter[str] = field(default_factory=Counter)
     _tokens: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def token(self) -> str:
@@ -167,7 +166,6 @@ class Client:
                     to=api.name,
                 )
             )
-            self.world.attempts[kind] += 1
             answer = await self.ask(MUTATIONS[kind], {"input": {**fields, "idempotencyKey": key}}, api, kind)
             if answer.code is None:
                 return self._told(name, kind, answer.data[kind], user, ours=ours)
@@ -359,9 +357,6 @@ def _answer(status: int, body: bytes) -> Answer:
         code = "STARTING" if status == 503 and code == "BAD_REQUEST" else code
         return Answer(code=code, why=errors[0].get("message", ""))
     return Answer(data=answered["data"])
-
-
-Life = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager

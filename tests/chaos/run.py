@@ -3,8 +3,7 @@
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,51 +84,57 @@ async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
 
 async def _loaded(plan: Plan, system: System, watch: Watch, world: World, say: Say) -> Outcome:
     chance = random.Random(plan.seed)
-    listeners = await _listeners(world, chance)
-    clients = _clients(plan, world, chance)
-    listening = [asyncio.create_task(listener.live()) for listener in listeners]
-    living = [asyncio.create_task(client.live()) for client in clients]
-    supervised: list[str] = []
-    supervising = asyncio.create_task(_supervise(system, supervised))
-    telling = asyncio.create_task(_tell(world, watch, say))
-    await asyncio.sleep(WARM_SECONDS)
+    listeners, wrongs = await _listeners(world, chance), list[str]()
+    async with _beside(*(listener.live() for listener in listeners)) as listening:
+        async with _beside(_supervise(system, wrongs), _tell(world, watch, say)):
+            clients = _clients(plan, world, chance)
+            async with _beside(*(client.live() for client in clients)) as living:
+                await asyncio.sleep(WARM_SECONDS)
+                began = time.monotonic()
+                chaos = await _hurt(plan, system, watch, random.Random(chance.random()), say)
+                ended = time.monotonic()
+                recovered = await _recovered(watch, ended)
+                world.ending = True
+                wrongs += await _all_done(living, clients)
+            wrongs += await _all_heard(listeners, await judge.gather(system, world.directory))
+            wrongs += [repr(task.exception()) for task in listening if task.done()]
+            await asyncio.sleep(SETTLE_SECONDS)
+        say("judging")
+        evidence = await judge.gather(system, world.directory)
+        found = dict(await judge.judge(evidence, system, listeners))
+        found["leaks"] = list(leaks.held_at_rest(system, watch))
+    series = leaks.series_of(watch, world.latencies, began, ended)
+    growths = [growth for growth in map(leaks.growth_of, series) if growth is not None] if not plan.kinds else []
+    found["growth"] = [str(growth) for growth in growths if growth.wrong]
+    late = [] if recovered is not None else [f"not all was well within {RECOVER_SECONDS:g} s after the last fault"]
+    found["processes"] = [*wrongs, *chaos.wrong, *watch.wrong, *late]
+    return Outcome(
+        plan, found, chaos.faults, world, watch, evidence, listeners, began, ended, recovered, series, growths
+    )
+
+
+async def _hurt(plan: Plan, system: System, watch: Watch, dice: random.Random, say: Say) -> Chaos:
+    """Do what is planned, for as long as is planned."""
     began = time.monotonic()
-    dice = random.Random(chance.random())
     chaos = Chaos(system, watch, dice, plan.kinds, plan.pace, lambda fault: say(_line(fault, began)))
     if plan.kinds:
         await chaos.until(began + plan.seconds)
     else:
         await asyncio.sleep(plan.seconds)
-    ended = time.monotonic()
     say("the faults are over")
-    recovered = await _recovered(watch, ended)
-    world.ending = True
-    stuck = await _all_done(living, clients)
-    telling.cancel()
-    evidence = await judge.gather(system, world.directory)
-    unheard = await _all_heard(listeners, evidence)
-    for task in listening:
-        task.cancel()
-    failed = [repr(found) for found in await asyncio.gather(*listening, return_exceptions=True) if _is_failure(found)]
-    await asyncio.sleep(SETTLE_SECONDS)
-    say("judging")
-    evidence = await judge.gather(system, world.directory)
-    wrongs = dict(await judge.judge(evidence, system, listeners))
-    supervising.cancel()
-    wrongs["leaks"] = list(leaks.held_at_rest(system, watch))
-    series = leaks.series_of(watch, world.latencies, began, ended)
-    growths = [growth for growth in map(leaks.growth_of, series) if growth is not None] if not plan.kinds else []
-    wrongs["growth"] = [str(growth) for growth in growths if growth.wrong]
-    wrongs["processes"] = [*supervised, *chaos.wrong, *watch.wrong, *stuck, *unheard, *failed]
-    if recovered is None:
-        wrongs["processes"].append(f"not all was well within {RECOVER_SECONDS:g} s after the last fault")
-    return Outcome(
-        plan, wrongs, chaos.faults, world, watch, evidence, listeners, began, ended, recovered, series, growths
-    )
+    return chaos
 
 
-def _is_failure(found: object) -> bool:
-    return isinstance(found, BaseException) and not isinstance(found, asyncio.CancelledError)
+@asynccontextmanager
+async def _beside(*works: Coroutine[None, None, None]) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """While these go on; whatever of them is left at the end is cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _listeners(world: World, chance: random.Random) -> list[Listener]:
@@ -165,13 +170,8 @@ def _clients(plan: Plan, world: World, chance: random.Random) -> list[Person | A
 async def watched(system: System) -> AsyncIterator[Watch]:
     """With somebody looking all the while."""
     watch = Watch(system)
-    watching = asyncio.create_task(watch.run())
-    try:
+    async with _beside(watch.run()):
         yield watch
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
 
 
 async def _healthy(watch: Watch) -> bool:
@@ -214,10 +214,7 @@ async def _all_done(living: Sequence["asyncio.Task[None]"], clients: Sequence[Cl
     """Clients that did not come to an end, or failed."""
     _, pending = await asyncio.wait(living, timeout=END_SECONDS)
     wrongs = [f"{client.name} hangs" for task, client in zip(living, clients, strict=True) if task in pending]
-    for task in pending:
-        task.cancel()
-    found = await asyncio.gather(*living, return_exceptions=True)
-    return wrongs + [repr(one) for one in found if _is_failure(one)]
+    return wrongs + [repr(task.exception()) for task in living if task.done() and task.exception() is not None]
 
 
 async def _all_heard(listeners: Sequence[Listener], evidence: judge.Evidence) -> list[str]:
@@ -235,8 +232,3 @@ async def _all_heard(listeners: Sequence[Listener], evidence: judge.Evidence) ->
         for listener in listeners
         if listener.position < last[listener.name]
     ]
-
-
-def by_kind(faults: Sequence[Fault]) -> Counter[str]:
-    """How many there were of each kind."""
-    return Counter(fault.kind for fault in faults)
