@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler, Middleware
 
 from events.errors import EventsError
@@ -130,6 +130,8 @@ async def _refusing(request: web.Request, handler: Handler) -> web.StreamRespons
         return refusal(400, "the body is not what its headers say, such as its Content-Encoding")
     except web.HTTPException:
         raise
+    except ClientConnectionResetError:
+        return refusal(400, "the client has gone")  # which nobody reads
     except Exception:
         log.exception("http.internal", path=request.path)
         body = {

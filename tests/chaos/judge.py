@@ -45,8 +45,6 @@ UNFORESEEN: Final = (
     "audit.difference",
     "unexpected",
 )
-GONE: Final = "ClientConnectionResetError"
-"""The client went away while it was being answered, which is nobody's mistake, however it is logged."""
 SHOWN: Final = 12
 """Of each check; how many more there are is said."""
 PAGE_EVENTS: Final = 5_000
@@ -305,7 +303,7 @@ def unforeseen(system: System) -> Iterator[str]:
     """What processes logged as something that nobody foresaw."""
     for program in system.programs:
         for number, line in enumerate(program.log.read_text(errors="replace").splitlines(), start=1):
-            if any(f'"event": "{event}"' in line for event in UNFORESEEN) and GONE not in line:
+            if any(f'"event": "{event}"' in line for event in UNFORESEEN):
                 yield f"{program.log.name}:{number}: {line[:300]}"
 
 

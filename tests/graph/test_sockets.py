@@ -268,3 +268,22 @@ async def stalled(site: Site) -> None:
         return unwritten[-1] > 0 and len(unwritten) > 20 and len(set(unwritten[-20:])) == 1
 
     await eventually(is_stuck)
+
+
+async def test_a_client_that_goes_away_while_it_opens_a_socket_is_no_fault_of_the_server(own_site: Site) -> None:
+    """With a reset, at all moments of the handshake: nothing is logged as an error, and the server goes on."""
+    url = own_site.server.make_url("/graphql")
+    opening = (
+        f"GET /graphql HTTP/1.1\r\nHost: {url.host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n"
+        f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+    )
+    for number in range(100):
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(opening.encode())
+        for _ in range(number % 6):
+            await asyncio.sleep(0)
+        writer.transport.abort()
+
+    person = await own_site.person()
+    assert (await person.client.field("{ me { id } }"))["id"] == person.id
