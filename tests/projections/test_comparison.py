@@ -24,6 +24,9 @@ from tests.projections.test_view_contract import some_history
 from tests.projections.views import Bench
 from tests.projections.views import document as document_bench
 
+CHANGES = 60
+"""Of each of eight writers."""
+
 
 async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PLENTY) -> list[Difference]:
     """The differences of all users, part by part."""
@@ -85,12 +88,11 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
     monkeypatch.setattr("projections.comparison.PAGE_USERS", 7)
     monkeypatch.setattr("projections.comparison.SUSPECTS", 5)
     await bench.view.prepare()
-    stopped, rounds = False, 0
+    rounds = 0
 
     async def write(seed: int) -> None:
-        chance, ids, number = random.Random(seed), list[UUID](), 0
-        while not stopped:
-            number += 1
+        chance, ids = random.Random(seed), list[UUID]()
+        for number in range(CHANGES):
             if len(ids) < 5 or chance.random() < 0.2:
                 ids.append((await log.register(f"user{seed}n{number}", attributes={"n": number})).user_id)
             elif chance.random() < 0.2:
@@ -101,12 +103,11 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
     async with running(projector(bench.view, log)):
         writing = [asyncio.create_task(write(seed)) for seed in range(8)]
         try:
-            while rounds < 5 or await log.store.head() < 400:
+            while rounds < 5 or not all(task.done() for task in writing):
                 found = await compared(drifts.records, log, await bench.view.checkpoint(), limit_bytes=100_000)
                 assert found == []
                 rounds += 1
         finally:
-            stopped = True
             await asyncio.gather(*writing)
 
 

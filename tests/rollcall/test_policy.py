@@ -50,7 +50,7 @@ def test_a_manifest_means_that_only_its_documents_are_trusted(tmp_path: Path) ->
         ({"a1": ME, "b2": {"query": ME}}, "b2: expected the text of a document"),
         ({"a1": ME, "b2": "{ me {"}, "b2: Syntax Error"),
         ({"a1": ME, "b2": "{ nothing }"}, "b2: Cannot query field 'nothing' on type 'Query'."),
-        ({"b2": "{ " + "__typename " * 21 + "}"}, "b2: this operation has 21 fields at its root"),
+        ({"b2": "{ " + "__typename " * 21 + "}"}, "b2: this document has 21 fields at its root"),
         ({"b2": "{ __schema { types { name } } }"}, "b2: GraphQL introspection has been disabled"),
         ({"sha256:b2": ME}, f"sha256:b2: this document's is sha256:{SHA256}"),
     ],
