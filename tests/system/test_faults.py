@@ -22,7 +22,7 @@ from tests.projections.views import Users, document, relational
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import Proxy, proxied
 
-USERS = 2_000
+USERS = 1_000
 VAULT = Vault(MASTER_KEY, secrets.token_bytes)
 """The installation's keys, by way of its settings."""
 
@@ -93,7 +93,7 @@ async def both_views_are(look: "Look", expected: Users) -> bool:
 async def test_killing_projectors_during_an_import_loses_nothing_and_doubles_nothing(
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
-    """`kill -9` of both projectors, again and again while 2,000 users come in; then drop both views and rebuild."""
+    """`kill -9` of both projectors, again and again while 1,000 users come in; then drop both views and rebuild."""
     user_file(tmp_path / "users.json", USERS)
     installation = own_servers(tmp_path, *urls)
     async with installation.running("dev") as dev, looking(urls) as look:

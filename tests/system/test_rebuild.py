@@ -23,6 +23,8 @@ from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import VAULT, Look, both_views_are, live, looking, user_file
 
 READERS = 64
+REST_SECONDS = 0.1
+"""Of a reader between two questions, so that there is something left of two cores for the rebuilds."""
 USERS = 600
 LIST = "{ users(first: 20) { totalCount edges { node { username email } } } }"
 USER = "query($id: ID!) { user(id: $id) { id username email } }"
@@ -49,6 +51,7 @@ class Reader:
         while not ended.is_set():
             await next(questions)()
             self.answers += 1
+            await asyncio.sleep(REST_SECONDS)
 
     async def _list(self) -> None:
         data = await self._ask(LIST)
