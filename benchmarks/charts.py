@@ -6,7 +6,7 @@ file by a variable that the reader's own preference sets; the series have colour
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 from cycler import cycler
@@ -55,7 +55,14 @@ def lines(path: Path, title: str, across: str, up: str, series: Mapping[str, Lin
     _finish(figure, axes, path)
 
 
-def bars(path: Path, title: str, up: str, groups: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
+def bars(
+    path: Path,
+    title: str,
+    up: str,
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    scale: Literal["linear", "log"] = "linear",
+) -> None:
     """A group of bars for each name, one bar for each series, with its figure over it."""
     figure, axes = _begin(title, up)
     width = 0.8 / len(series)
@@ -63,22 +70,23 @@ def bars(path: Path, title: str, up: str, groups: Sequence[str], series: Mapping
         places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(groups))]
         drawn = axes.bar(places, heights, width * 0.94, label=name)
         axes.bar_label(drawn, fmt=_figure, fontsize=8, color=INK)
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), groups, fontsize=7)
+    axes.set_yscale(scale)
     _finish(figure, axes, path)
 
 
 def _begin(title: str, up: str) -> tuple[Figure, Any]:
     with plt.rc_context(LOOK):
-        figure, axes = plt.subplots(figsize=(7.2, 3.6))
+        figure, axes = plt.subplots(figsize=(8.6, 3.6))
     axes.set_title(title, loc="left", fontweight="bold", color=INK)
     axes.set_ylabel(up)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}"))
     axes.grid(axis="y", color=SERIES[-1], alpha=0.3)
     axes.set_axisbelow(True)
     return figure, axes
 
 
 def _finish(figure: Figure, axes: Any, path: Path) -> None:
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}"))
     with plt.rc_context(LOOK):
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
         path.parent.mkdir(parents=True, exist_ok=True)

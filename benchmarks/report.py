@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 from typing import Final
 
 from rich.console import Console
@@ -20,6 +21,8 @@ ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 DRAWN: Final = PAGE.parent / "benchmarks"
 RATES: Final = ("what", "a second", "beside it", "a second", "ratio", "and")
+LABEL: Final = 12
+"""Characters a line below a group of bars."""
 INTRODUCTION: Final = """# Benchmarks
 
 *Written by `make bench`; do not edit.* {machine}, {day}.
@@ -203,8 +206,9 @@ def fresh(found: list[Freshness]) -> Section:
         DRAWN / "freshness.svg",
         "From acknowledgement to seen",
         "milliseconds",
-        [f"{one.where.removeprefix('a ')},\n{one.load}" for one in found],
+        [fill(f"{one.where.removeprefix('a ')}, {one.load}", LABEL) for one in found],
         {"p50": [one.p50 for one in found], "p99": [one.p99 for one in found]},
+        scale="log",
     )
     return Section(
         "Freshness",
