@@ -8,7 +8,6 @@ in a transaction of its own; and the recorder of the `eventsourcing` library.
 """
 
 import asyncio
-import itertools
 import statistics
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -17,18 +16,17 @@ from benchmarks.bench import Bench
 from benchmarks.callers import Caller, Taken, share
 from benchmarks.measure import Measured
 from benchmarks.raw import make_copies, raw_rates
+from benchmarks.registrations import registration
 from benchmarks.rival import rival
 from events.batch import Append, Appended
 from events.catalogue import Origin, UserUpdated
-from events.user import Account, Register, decide
+from events.user import Account, decide
 
 RUNS = 3
 CALLERS = {1: 300, 8: 1_500, 64: 5_000, 256: 10_000, 1_024: 10_000}
 """Appends to measure, by how many callers share them."""
 SINGLE = 300
 """Appends that are measured one by one."""
-
-numbers = itertools.count()
 
 
 class Round(NamedTuple):
@@ -103,15 +101,6 @@ def _median(rounds: list[Round], of: Callable[[Round], float]) -> float:
 def _waits(rounds: list[Round], which: Callable[[Round], Taken]) -> str:
     middle = sorted(map(which, rounds), key=lambda taken: taken.rate)[len(rounds) // 2]
     return f"p50 {middle.percentile(0.5):.1f} ms, p99 {middle.percentile(0.99):.1f} ms"
-
-
-def registration() -> Register:
-    """The next user: about 400 bytes of personal data."""
-    number = next(numbers)
-    attributes = {"address": "9286 Bethany Glens, Vasqueztown", "accounts": [number] * 6, "note": "x" * 160}
-    return Register(
-        username=f"user{number}", email=f"user{number}@example.com", name=f"User {number}", attributes=attributes
-    )
 
 
 async def _register(bench: Bench) -> None:

@@ -28,9 +28,9 @@ import aiohttp
 import msgspec
 import uvloop
 
-from benchmarks.append import registration
 from benchmarks.bench import Bench, open_bench
 from benchmarks.graphql import free_port
+from benchmarks.registrations import registration
 from events.catalogue import Origin, Role
 from events.user import Update
 from graph.auth.sessions import Lifetimes, Sessions

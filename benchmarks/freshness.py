@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from benchmarks.append import registration
 from benchmarks.bench import Bench
 from benchmarks.processes import running
+from benchmarks.registrations import registration
 from events.catalogue import Origin
 from events.feed import Feed
 from events.wakeup import HeadPoll

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
-from benchmarks.append import registration
 from benchmarks.bench import Bench
 from benchmarks.callers import Taken
 from benchmarks.load import answer, load, request
 from benchmarks.measure import Measured
 from benchmarks.processes import ADMIN_PASSWORD, running
+from benchmarks.registrations import registration
 from events.catalogue import Origin
 from projections.relational.view import RelationalView
 

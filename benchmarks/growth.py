@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from benchmarks.append import registration
 from benchmarks.bench import Bench, Floor, floor_on
 from benchmarks.callers import share
 from benchmarks.history import History
 from benchmarks.measure import Measured, Work, median_rate
+from benchmarks.registrations import registration
 from events.catalogue import Origin
 from events.database import Database
 from events.migrations import migrate

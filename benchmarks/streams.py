@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Sequence
 from uuid import UUID
 
-from benchmarks.append import registration
 from benchmarks.bench import Bench
 from benchmarks.measure import Measured, Work, measure
+from benchmarks.registrations import registration
 from events.catalogue import Origin
 from events.user import Update, account_of
 

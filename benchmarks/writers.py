@@ -19,9 +19,9 @@ from urllib.parse import quote
 import msgspec
 import uvloop
 
-from benchmarks.append import registration
 from benchmarks.bench import Bench, floor_on
 from benchmarks.measure import Measured
+from benchmarks.registrations import registration
 from events.catalogue import Origin
 from events.database import Address, Database
 from events.user import Register

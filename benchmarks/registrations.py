@@ -1,0 +1,16 @@
+"""Users to register, of the size that users have."""
+
+import itertools
+
+from events.user import Register
+
+numbers = itertools.count()
+
+
+def registration() -> Register:
+    """The next user: about 400 bytes of personal data."""
+    number = next(numbers)
+    attributes = {"address": "9286 Bethany Glens, Vasqueztown", "accounts": [number] * 6, "note": "x" * 160}
+    return Register(
+        username=f"user{number}", email=f"user{number}@example.com", name=f"User {number}", attributes=attributes
+    )
