@@ -81,11 +81,18 @@ def translated() -> Iterator[None]:
             raise
         raise ViewUnavailable("MongoDB: the program is stopping") from error
     except OperationFailure as error:
-        if error.code in TRANSIENT:
+        if codes_of(error) & TRANSIENT:
             raise ViewUnavailable(f"MongoDB: {_short(error)}") from error
         if error.code in REFUSED:
             raise ViewRefused(f"MongoDB: {_short(error)}") from error
         raise
+
+
+def codes_of(error: OperationFailure) -> set[int]:
+    """Why it failed: of a bulk write its parts' reasons, and those why what was written was not confirmed."""
+    details = error.details or {}
+    failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+    return {int(failure["code"]) for failure in failures} or {error.code or 0}
 
 
 def _short(error: PyMongoError) -> str:

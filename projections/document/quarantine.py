@@ -9,7 +9,7 @@ import msgspec
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
-from projections.document.client import REFUSED, TRANSIENT, Document
+from projections.document.client import REFUSED, TRANSIENT, Document, codes_of
 from projections.errors import RefusedValue, ViewUnavailable
 from projections.quarantine import Quarantine
 
@@ -37,7 +37,7 @@ def refusals_told() -> Iterator[None]:
     try:
         yield
     except BulkWriteError as error:
-        if (codes := _codes(error)) & TRANSIENT:
+        if (codes := codes_of(error)) & TRANSIENT:
             raise ViewUnavailable(f"MongoDB: a write failed with error {codes}") from None
         raise RefusedValue(f"MongoDB refuses it with error {codes}") from None
     except OperationFailure as error:
@@ -46,8 +46,3 @@ def refusals_told() -> Iterator[None]:
         raise RefusedValue(f"MongoDB refuses it with error {error.code}") from None
     except (BSONError, DocumentTooLarge, OverflowError) as error:
         raise RefusedValue(f"it is no document that MongoDB can hold ({type(error).__name__})") from None
-
-
-def _codes(error: BulkWriteError) -> set[int]:
-    failures = [*error.details.get("writeErrors", []), *error.details.get("writeConcernErrors", [])]
-    return {int(failure["code"]) for failure in failures}
