@@ -29,12 +29,12 @@ import msgspec
 import uvloop
 
 from benchmarks.bench import Bench, open_bench
-from benchmarks.graphql import free_port
 from benchmarks.registrations import registration
 from events.catalogue import Origin, Role
 from events.user import Update
 from graph.auth.sessions import Lifetimes, Sessions
 from graph.auth.tokens import AccessTokens, SigningKey
+from rollcall.embedded.launch import free_port
 from rollcall.house import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 
 LISTENERS: Final = 1_000

@@ -6,7 +6,6 @@ the same JSON. All three check the same token and read the same rows.
 
 import asyncio
 import secrets
-import socket
 import statistics
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from benchmarks.processes import ADMIN_PASSWORD, running
 from benchmarks.registrations import registration
 from events.catalogue import Origin
 from projections.relational.view import RelationalView
+from rollcall.embedded.launch import free_port
 
 USERS: Final = 500
 RUNS: Final = 3
@@ -146,11 +146,3 @@ async def admin_token(url: str) -> str:
                 continue
             token: str = found["data"]["login"]["session"]["accessToken"]
             return token
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,14 +13,13 @@ from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
-from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
 from graph import cors, graphiql, http_request, negotiation, strictjson
 from graph.auth.addresses import client_address
 from graph.context import Context, Opening, Services
-from graph.errors import ClientError, for_client
+from graph.errors import ClientError
 from graph.freshness import asking
 from graph.http_answer import answer, not_begun, refusal
 from graph.http_request import Refused, Request
@@ -113,7 +112,7 @@ class View(GraphQLView[Context, None]):
 
     async def _carry_out(self, asked: Request, request: web.Request) -> ExecutionResult:
         try:
-            result = await self.schema.execute(
+            return await self.schema.execute(
                 self._document(asked),
                 variable_values=asked.variables,
                 context_value=self._context(request),
@@ -121,7 +120,6 @@ class View(GraphQLView[Context, None]):
                 allowed_operation_types=BY_METHOD[request.method],
                 operation_extensions=asked.extensions,
             )
-            return _told(result, request[CORRELATION])
         except InvalidOperationTypeError as error:
             raise _elsewhere(error.operation_type) from error
         except CannotGetOperationTypeError as error:
@@ -222,13 +220,6 @@ def _is_a_browsers(request: web.Request) -> bool:
         and "text/html" in request.headers.get(hdrs.ACCEPT, "")
         and request.query.keys().isdisjoint(DOCUMENTS)
     )
-
-
-def _told(result: ExecutionResult, correlation: UUID) -> ExecutionResult:
-    """The result as a client may see it, also if an extension has failed, of which `ToldErrors` hears nothing."""
-    if isinstance(result, PreExecutionError):
-        result.errors = [for_client(error, correlation) for error in result.errors or ()]
-    return result
 
 
 def _elsewhere(kind: OperationType) -> Refused:

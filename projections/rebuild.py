@@ -41,7 +41,7 @@ from projections.errors import (
 )
 from projections.past import Past, past_of
 from projections.reports import save_rebuild_progress
-from projections.turns import turn
+from projections.turns import rebuild_of, turn
 from projections.view import Copies, Copy, Filling, View
 
 BATCH_EVENTS: Final = 2_000
@@ -142,7 +142,7 @@ class Rebuilder:
 
     @asynccontextmanager
     async def _turn(self, progress: Progress = _silently) -> AsyncIterator["_Report"]:
-        async with turn(self.database, f"rebuild.{self.copies.live.name}", wait_seconds=TURN_SECONDS) as session:
+        async with turn(self.database, rebuild_of(self.copies.live.name), wait_seconds=TURN_SECONDS) as session:
             if session is None:
                 raise RebuildRunning(self.copies.live.name)
             async with _Report(self.copies.live.name, progress).saved(session) as report:

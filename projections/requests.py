@@ -16,7 +16,7 @@ from events.database import Database
 from events.errors import OutcomeUnknown
 from projections.errors import KeyUsed, RebuildRunning
 from projections.reports import save_rebuild_progress
-from projections.turns import is_taken
+from projections.turns import is_taken, rebuild_of
 
 SILENT_SECONDS: Final = 5.0
 DUPLICATE: Final = 1062
@@ -62,7 +62,7 @@ class RebuildRequests:
         sent = (asked_by.bytes, hashlib.sha256(key.encode(errors="surrogatepass")).digest() if key else None)
         if await self._was_sent(view, sent):
             return
-        if await is_taken(self._database, f"rebuild.{view}"):
+        if await is_taken(self._database, rebuild_of(view)):
             raise RebuildRunning(view)
         try:
             async with self._database.transaction() as transaction:

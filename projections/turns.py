@@ -74,3 +74,8 @@ async def _ask(connection: Connection, name: str) -> bool:
 def _name(database: Database, work: str) -> str:
     """With the schema, since MySQL's named locks belong to the whole server. It has 64 characters at most."""
     return f"rollcall.{work}.{database.address.database}"[:64]
+
+
+def rebuild_of(view: str) -> str:
+    """The name of the turn that a rebuild of a view takes, and that who asks for one looks at."""
+    return f"rebuild.{view}"

@@ -6,10 +6,11 @@ and everything that writes through this must be harmless when repeated.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
+    BulkWriteError,
     ConnectionFailure,
     InvalidOperation,
     OperationFailure,
@@ -29,6 +30,9 @@ TRANSIENT = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436
 CLOSED = "after close"
 # Unauthorized, AuthenticationFailed.
 REFUSED = frozenset({13, 18})
+
+
+DUPLICATE_KEY: Final = 11000
 
 
 class MongoClient:
@@ -93,6 +97,11 @@ def codes_of(error: OperationFailure) -> set[int]:
     details = error.details or {}
     failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
     return {int(failure["code"]) for failure in failures} or {error.code or 0}
+
+
+def is_in_the_way(error: BulkWriteError) -> bool:
+    """Whether nothing was refused but for documents that are there already, and all that was written is confirmed."""
+    return codes_of(error) == {DUPLICATE_KEY}
 
 
 def _short(error: PyMongoError) -> str:

@@ -16,11 +16,11 @@ from pymongo import WriteConcern
 from pymongo.errors import BulkWriteError
 
 from events.ids import following
-from projections.document.client import Collection, Document, Documents, translated
+from projections.document.client import Collection, Document, Documents, is_in_the_way, translated
 from projections.document.directory import DIRECTORY, Directory
 from projections.document.documents import document_of_past
 from projections.document.records import DocumentRecords
-from projections.document.view import DUPLICATE_KEY, INDEXES, DocumentView, Place, identities
+from projections.document.view import INDEXES, DocumentView, Place, identities
 from projections.errors import ViewMissing
 from projections.filling import fill_pages
 from projections.folding import Folded
@@ -191,5 +191,5 @@ async def _insert(users: Collection, batch: list[Document]) -> None:
     try:
         await users.insert_many(batch, ordered=False)
     except BulkWriteError as error:
-        if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+        if not is_in_the_way(error):
             raise

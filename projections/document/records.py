@@ -13,11 +13,11 @@ from events.sweep import EVERYBODY, UserRange
 from projections.comparison import Glimpse, due, is_undecided, read_streams
 from projections.differences import Record
 from projections.document import NAME
-from projections.document.client import Collection, Document, translated
+from projections.document.client import Collection, Document, is_in_the_way, translated
 from projections.document.documents import document_of_past
 from projections.document.indexes import differing_indexes, mend_indexes
 from projections.document.quarantine import PROBE
-from projections.document.view import DUPLICATE_KEY, DocumentView
+from projections.document.view import DocumentView
 from projections.past import PastUser
 from projections.quarantine import Quarantine, held_by
 
@@ -109,7 +109,7 @@ class DocumentRecords:
         try:
             await (await self._collection()).bulk_write(writes, ordered=False)
         except BulkWriteError as error:
-            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+            if not is_in_the_way(error):
                 raise
 
     async def _read(self, users: UserRange, limit: int, fields: Document | None) -> list[Document]:

@@ -24,7 +24,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from events.catalogue import Recorded
 from events.store import Deletion
 from projections.document import NAME
-from projections.document.client import Collection, Document, Documents, translated
+from projections.document.client import DUPLICATE_KEY, Collection, Document, Documents, is_in_the_way, translated
 from projections.document.directory import Directory
 from projections.document.documents import document_of, guard, held, tombstone
 from projections.document.quarantine import PROBE, as_documents, quarantine_of, refusals_told
@@ -42,7 +42,6 @@ from projections.quarantine import (
 )
 
 CHECKPOINTS: Final = "checkpoints"
-DUPLICATE_KEY: Final = 11000
 COLLECTION_EXISTS: Final = 48
 
 # No language: names are not English, so nothing is stemmed or dropped. `words` are the texts inside attributes;
@@ -195,7 +194,7 @@ class DocumentView:
         try:
             result = await place.users.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
-            if all(failure["code"] == DUPLICATE_KEY for failure in error.details["writeErrors"]):
+            if is_in_the_way(error):
                 raise CheckpointMoved(NAME, after) from error
             raise
         if result.inserted_count + result.matched_count != len(writes):

@@ -3,7 +3,7 @@
 import pytest
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from projections.document.client import translated
+from projections.document.client import DUPLICATE_KEY, is_in_the_way, translated
 from projections.errors import ViewUnavailable
 
 SHUTTING_DOWN = {"code": 91, "codeName": "ShutdownInProgress", "errmsg": "Replication is being shut down"}
@@ -24,3 +24,12 @@ def test_a_write_that_no_waiting_mends_is_not_taken_for_one() -> None:
         raise BulkWriteError({"writeErrors": [TOO_LONG], "writeConcernErrors": []})
     with pytest.raises(OperationFailure), translated():
         raise OperationFailure("no such command", 59)
+
+
+def test_what_is_in_the_way_is_told_from_what_nobody_has_confirmed() -> None:
+    """Who passes over documents that are there already must not pass over a server that is on its way out."""
+    there = {"index": 0, "code": DUPLICATE_KEY, "errmsg": "E11000"}
+    assert is_in_the_way(BulkWriteError({"writeErrors": [there, there], "writeConcernErrors": []}))
+    assert not is_in_the_way(BulkWriteError({"writeErrors": [there, TOO_LONG], "writeConcernErrors": []}))
+    assert not is_in_the_way(BulkWriteError({"writeErrors": [there], "writeConcernErrors": [SHUTTING_DOWN]}))
+    assert not is_in_the_way(BulkWriteError({"writeErrors": [], "writeConcernErrors": [SHUTTING_DOWN]}))

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,20 +14,13 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from rollcall.embedded.launch import free_port
 from tests.log import eventually
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 """What `rollcall dev` promises."""
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True, slots=True)

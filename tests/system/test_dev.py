@@ -10,8 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from rollcall.embedded.launch import free_port
 from tests.log import eventually
-from tests.system.installation import Installation, Process, free_port
+from tests.system.installation import Installation, Process
 
 REGISTER = """
 mutation($input: RegisterInput!) {

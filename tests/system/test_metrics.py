@@ -7,8 +7,9 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from rollcall.embedded.launch import free_port
 from tests.log import eventually
-from tests.system.installation import Installation, free_port, own_servers
+from tests.system.installation import Installation, own_servers
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -53,6 +53,11 @@ class Members:
         except PyMongoError:
             return None
 
+    async def answer(self) -> bool:
+        """Whether each of them takes work: a set is not made of members that do not answer yet."""
+        assert not any(child.ended() for child in self.children.values())
+        return all(await asyncio.gather(*(asyncio.to_thread(_answers, port) for port in self.children)))
+
     def found(self) -> None:
         """Make a set of them."""
         members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(self.children)]
@@ -84,6 +89,14 @@ class Members:
         await eventually(gone)
 
 
+def _answers(port: int) -> bool:
+    try:
+        with MongoClient[Any]("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=500) as client:
+            return bool(client.admin.command("ping")["ok"])
+    except PyMongoError:
+        return False
+
+
 @pytest_asyncio.fixture
 async def members(tmp_path: Path) -> AsyncIterator[Members]:
     """Three servers that have elected one of them."""
@@ -96,6 +109,7 @@ async def members(tmp_path: Path) -> AsyncIterator[Members]:
             directory.mkdir()
             command = [str(program.path), f"--dbpath={directory}", f"--port={port}", *OPTIONS]
             members.children[port] = spawn(command, tmp_path / f"{port}.log")
+        await eventually(members.answer, within=60)
         await asyncio.to_thread(members.found)
         await members.elected()
         yield members

@@ -10,8 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from rollcall.embedded.launch import free_port
 from tests.log import eventually
-from tests.system.installation import Installation, free_port, own_servers
+from tests.system.installation import Installation, own_servers
 
 PASSWORD = "correct horse battery"
 SESSION = "session { accessToken refreshToken } errors { code }"

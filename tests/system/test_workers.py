@@ -9,8 +9,9 @@ from pathlib import Path
 
 import aiohttp
 
+from rollcall.embedded.launch import free_port
 from tests.log import eventually
-from tests.system.installation import Installation, Process, free_port, own_servers
+from tests.system.installation import Installation, Process, own_servers
 from tests.system.test_metrics import key, samples
 
 WORKERS = 2
