@@ -2,17 +2,18 @@
 
 import asyncio
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
-from aiohttp import ClientSession, DummyCookieJar
-from aiohttp.test_utils import TestServer
+from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, web
+from aiohttp.test_utils import TestServer, get_port_socket
 
 from events.accounts import Accounts
 from events.catalogue import Role
@@ -85,8 +86,29 @@ class WatchedPoll(HeadPoll):
         return await super().beyond(position, at_most)
 
 
+SYSTEM_KEEPS: Final = 64 * 1024
+"""Bytes on their way that the system keeps at either end. By itself it keeps megabytes, how many is its own affair, and
+the server would take a client that reads nothing for one that does."""
+
+
+def _listening(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+    made = get_port_socket(host, port, family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_KEEPS)
+    return made
+
+
+def _connecting(address: AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SYSTEM_KEEPS)
+    return made
+
+
 class Server(TestServer):
     """Runs the application as the program does, but on a port that it chooses."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(app, socket_factory=_listening)
 
     async def _make_runner(self, **options: Any) -> Runner:
         return Runner(self.app, **options)
@@ -224,7 +246,8 @@ async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, p
     checks: dict[str, Check] = {"mysql": lambda: database.fetch_one("SELECT 1"), "mongodb": mongo.ping}
     server = Server(make_app(Opening(services), checks, new_id, policy))
     await server.start_server()
-    session = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
+    connector = TCPConnector(socket_factory=_connecting)
+    session = await stack.enter_async_context(ClientSession(connector=connector, cookie_jar=DummyCookieJar()))
     return Site(server, session, log, services, passwords, views, checks, clock, poll)
 
 
