@@ -17,13 +17,15 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
+from graph.choices import choices
+from graph.completion import Plans
 from graph.limits import LIMITS, PARSER
 
-REMEMBERED_CHARACTERS: Final = 400_000
-"""Of all remembered documents together. Parsed, a document takes about 135 bytes a character: 54 MB at most."""
-ENTRY_CHARACTERS: Final = 25
-"""What the shortest document takes beside its characters, measured as 2,800 bytes. Sixty thousand of seven characters
-would be three times as large as they look.
+REMEMBERED_CHARACTERS: Final = 250_000
+"""Of all remembered documents together. Parsed and planned, a document takes up to 210 bytes a character: 53 MB."""
+ENTRY_CHARACTERS: Final = 30
+"""What the shortest document takes beside its characters, measured as 6,000 bytes. Thirty thousand of seven characters
+would be four times as large as they look.
 """
 LONGEST_REMEMBERED: Final = 10_000
 """So that no one document drives out many."""
@@ -38,6 +40,8 @@ class Checked(NamedTuple):
 
     document: DocumentNode
     faults: tuple[GraphQLError, ...]
+    plans: Plans | None
+    """How its selections are completed; None if that depends on variables, and is found out for each execution."""
 
 
 class Documents:
@@ -59,7 +63,8 @@ class Documents:
             self._remembered.move_to_end(text)
             return found
         document = parse(text, **PARSER)
-        checked = Checked(document, tuple(_faults(schema, document, self._limits)))
+        plans: Plans | None = None if choices([document]) else {}
+        checked = Checked(document, tuple(_faults(schema, document, self._limits)), plans)
         if len(text) <= LONGEST_REMEMBERED:
             self._remember(text, checked)
         return checked
@@ -99,7 +104,7 @@ class Checking(SchemaExtension):
         except GraphQLError:
             yield
             return
-        context.graphql_document, self._faults = found
+        context.graphql_document, self._faults, _ = found
         yield
 
     def on_validate(self) -> Iterator[None]:

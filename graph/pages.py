@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from graph.connections import DEFAULT_PAGE, PageInfo, page_size
 from graph.cursors import cursor_of_hit, cursor_of_user, place_in_hits, place_in_list
@@ -43,7 +44,7 @@ async def page_of_users(users: RelationalUsers, test: Test, order: Order, argume
     """One page of an ordered list from the relational view."""
     wanted = arguments.slice(order)
     found, more = await users.list(test, order, wanted)
-    edges = [UserEdge(cursor=cursor_of_user(user, order.field), node=User.of(user)) for user in found]
+    edges = [UserEdge(place=partial(cursor_of_user, user, order.field), node=User.of(user)) for user in found]
     # The place that a cursor names was taken by somebody, so there is something on its other side.
     has_next = wanted.before is not None or (more and not wanted.backward)
     has_previous = wanted.after is not None or (more and wanted.backward)
@@ -54,7 +55,7 @@ async def page_of_hits(documents: DocumentUsers, search: Search, arguments: Page
     """One page of a search in the document view: best hits first."""
     after = place_in_hits(arguments.after, "after") if arguments.after is not None else None
     hits, more = await documents.search(search, page_size(arguments.first, "first", DEFAULT_PAGE), after)
-    edges = [UserEdge(cursor=cursor_of_hit(hit), node=User.of(hit.user)) for hit in hits]
+    edges = [UserEdge(place=partial(cursor_of_hit, hit), node=User.of(hit.user)) for hit in hits]
     return _connection(edges, has_next=more, has_previous=after is not None, count=lambda: documents.count(search))
 
 
@@ -66,8 +67,8 @@ def _connection(
         page_info=PageInfo(
             has_next_page=has_next,
             has_previous_page=has_previous,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
+            start_cursor=edges[0].place() if edges else None,
+            end_cursor=edges[-1].place() if edges else None,
         ),
         count=count,
     )

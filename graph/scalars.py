@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, NewType
 
+import msgspec
 import strawberry
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
@@ -41,6 +42,18 @@ def instant_of(text: Any) -> datetime:
     raise ValueError(f'an instant needs an offset, such as the Z of "2026-01-31T12:00:00Z", found {text!r:.80}')
 
 
+def _written(instant: datetime) -> str:
+    """An instant as `isoformat` says it, in a fifth of the time: a page has hundreds of them.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(instant, datetime):
+        raise TypeError(f"expected an instant, found {instant!r:.80}")
+    text: str = msgspec.to_builtins(instant)
+    return text.replace("Z", "+00:00")
+
+
 POSITION = strawberry.scalar(
     name="Position",
     description=(
@@ -53,7 +66,7 @@ POSITION = strawberry.scalar(
 DATE_TIME = strawberry.scalar(
     name="DateTime",
     description="An instant, ISO 8601 with an offset, microseconds kept.",
-    serialize=datetime.isoformat,
+    serialize=_written,
     parse_value=instant_of,
 )
 ANY_JSON = strawberry.scalar(name="JSON", description="Any JSON value.")

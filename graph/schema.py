@@ -1,6 +1,7 @@
 """The schema, from its parts."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
@@ -41,6 +43,17 @@ from graph.subscriptions import Subscription
 SINGLE_ANSWERS: Final = (OperationType.QUERY, OperationType.MUTATION)
 NOBODYS: Final = UUID(int=0)
 """The correlation id of an operation without a context, as tools and tests carry out."""
+
+
+class Names(NameConverter):
+    """Strawberry's names, each made once: it would make those of a resolver's arguments again for each call."""
+
+    def apply_naming_config(self, name: str) -> str:
+        """The name in the graph, for one in Python."""
+        return _in_the_graph(name)
+
+
+_in_the_graph = cache(NameConverter().apply_naming_config)
 
 
 class Schema(strawberry.Schema):
@@ -82,7 +95,7 @@ class Schema(strawberry.Schema):
             raise MissingQueryError
         correlation = context_value.correlation if context_value else NOBODYS
         try:
-            document, faults = self._documents.checked(self._schema, query)
+            document, faults, plans = self._documents.checked(self._schema, query)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told no more than `told` lets it
             return _failed(error, correlation)
         kind = _kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
@@ -98,6 +111,7 @@ class Schema(strawberry.Schema):
             is_awaitable=cast("Any", optimized_is_awaitable),
             executor_class=self.execution_context_class,
             operation_extensions=operation_extensions,
+            plans=plans,
         )
         answer: ExecutionResult = await in_time(self._deadline_seconds, kind, _answered(work, correlation))
         return answer
@@ -158,5 +172,5 @@ def make_schema(documents: Documents | None = None, deadline_seconds: float = 10
         subscription=Subscription,
         extensions=[ToldErrors, checking(documents)],
         execution_context_class=LiveExecutor,
-        config=StrawberryConfig(scalar_map=SCALARS),
+        config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
     )

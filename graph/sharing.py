@@ -22,23 +22,19 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from graphql import (
-    DirectiveNode,
     FieldNode,
     FragmentSpreadNode,
     GraphQLError,
     GraphQLObjectType,
     InlineFragmentNode,
-    Node,
     SelectionSetNode,
-    VariableNode,
-    Visitor,
     get_named_type,
     is_leaf_type,
-    visit,
 )
 from strawberry.types.field import StrawberryField
 
 from graph import strictjson
+from graph.choices import choices
 from graph.completion import FIELD, Executor
 
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
@@ -196,19 +192,6 @@ def _fields(executor: Executor, selections: SelectionSetNode) -> list[FieldNode]
 
 
 def _choices(executor: Executor) -> list[tuple[str, object]]:
-    """The variables of directives with their values, on which `@include` and `@skip` depend."""
-    choices = _Choices()
-    nodes: list[Node] = [executor.operation, *executor.fragment_definitions.values()]
-    for node in nodes:
-        visit(node, choices)
-    return [(name, executor.variable_values.coerced.get(name)) for name in sorted(choices.names)]
-
-
-class _Choices(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
-        values = [argument.value for argument in node.arguments or ()]
-        self.names |= {value.name.value for value in values if isinstance(value, VariableNode)}
+    """The variables of directives with their values."""
+    names = choices([executor.operation, *executor.fragment_definitions.values()])
+    return [(name, executor.variable_values.coerced.get(name)) for name in sorted(names)]

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from events import unfolding, user
+from events.ids import text_of
 from graph.connections import PageInfo
 from graph.enums import Role, State
 from graph.events import UserEventConnection, UserEventType
@@ -45,7 +46,7 @@ class User(Node):
     def of(cls, source: user.User) -> Self:
         """The user as the graph shows it."""
         return cls(
-            id=strawberry.ID(str(source.id)),
+            id=strawberry.ID(text_of(source.id)),
             username=source.username,
             email=source.email,
             name=source.name,
@@ -58,9 +59,17 @@ class User(Node):
         )
 
 
+def _cursor(root: "UserEdge") -> str:
+    return root.place()
+
+
 @strawberry.type(description="A user at its place in a list.")
 class UserEdge:
-    cursor: str = strawberry.field(description="The place, to go on from with `after` or `before`. Opaque.")
+    place: strawberry.Private[Callable[[], str]]
+
+    cursor: str = strawberry.field(
+        resolver=_cursor, description="The place, to go on from with `after` or `before`. Opaque."
+    )
     node: User = strawberry.field(description="The user.")
 
 
@@ -130,7 +139,7 @@ class UserChange:
         return cls(
             position=Position(recorded.position),
             type=UserEventType(recorded.type),
-            user_id=strawberry.ID(str(recorded.stream_id)),
+            user_id=strawberry.ID(text_of(recorded.stream_id)),
             version=recorded.version,
             changed_fields=list(recorded.fields),
             recorded_at=recorded.recorded_at,

@@ -2,21 +2,26 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import pytest
 import strawberry
-from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
+from graphql import GraphQLInterfaceType, GraphQLObjectType, execute, get_named_type, is_leaf_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StockExecutor
+from strawberry.utils.await_maybe import await_maybe
 
 from events.catalogue import Role
 from events.user import User as EventsUser
 from graph import completion
 from graph.completion import Executor
 from graph.connections import PageInfo
+from graph.documents import Documents
 from graph.events import UserEventType
 from graph.scalars import SCALARS, Position
 from graph.types import Node, Projection, User, UserChange, UserConnection, UserEdge
@@ -51,7 +56,7 @@ def connection(users: list[User]) -> UserConnection:
     """One page of users."""
     page = PageInfo(has_next_page=True, has_previous_page=False, start_cursor="a", end_cursor=None)
     return UserConnection(
-        edges=[UserEdge(cursor=user.username, node=user) for user in users], page_info=page, count=count
+        edges=[UserEdge(place=partial(str, user.username), node=user) for user in users], page_info=page, count=count
     )
 
 
@@ -187,6 +192,33 @@ async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: boo
     assert planned == stock
 
 
+@settings(max_examples=100, deadline=None)
+@given(document=selections("Query"), choices=st.lists(st.booleans(), min_size=2, max_size=3))
+async def test_a_document_that_is_remembered_answers_anew_each_time(document: str, choices: list[bool]) -> None:
+    """With the plans of earlier executions, whatever its variables were then."""
+    schema = PLANNED._schema
+    parsed, _, plans = Documents().checked(schema, f"query ($yes: Boolean!) {document} ")
+    executors: list[tuple[Any, dict[str, Any]]] = [(StockExecutor, {}), (Executor, {"plans": plans})]
+    for yes in choices:
+        stock, planned = [
+            await await_maybe(execute(schema, parsed, variable_values={"yes": yes}, executor_class=kind, **kept))
+            for kind, kept in executors
+        ]
+
+        assert planned.data == stock.data
+        assert sorted(map(str, planned.errors or [])) == sorted(map(str, stock.errors or []))
+
+
+async def test_plans_are_kept_with_a_document_unless_they_depend_on_variables() -> None:
+    """What is asked a second time needs no new plan."""
+    for condition, kept in [("", True), ("@include(if: true)", True), ("@include(if: $yes)", False)]:
+        text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} more: users @skip(if: false) {{ id }} }}"
+        parsed, _, plans = Documents().checked(PLANNED._schema, text)
+        assert (plans is not None) is kept
+        execute(PLANNED._schema, parsed, variable_values={"yes": True}, executor_class=Executor, plans=plans)
+        assert not kept or plans
+
+
 async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
     """Nulls where none may be, values that do not serialise, objects of another class."""
     document = "{ broken { id username role version createdAt position } brokenStrictly { email username } }"
@@ -199,10 +231,11 @@ async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
 
 async def test_an_object_of_a_subclass_is_left_to_the_stock_executor() -> None:
     """It might have properties of its own."""
-    plan = completion._object_of(User, [("name", lambda user: user.name, str)])
+    plan = completion._object_of(User, [completion.Part("name", attrgetter("name"), list)])
+    assert plan([user_of(1)]) == [{"name": "Ünï ☃"}]
 
     with pytest.raises(completion.Uncovered):
-        plan(Sub(**vars(user_of(1))))
+        plan([user_of(1), Sub(**vars(user_of(1)))])
 
 
 async def test_a_page_of_users_is_completed_by_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
