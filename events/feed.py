@@ -18,8 +18,9 @@ says so by waking it with the position before the page that is.
 """
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -90,6 +91,7 @@ class Feed:
         self._closed = False
         self._position = 0
         self._recent: dict[int, Change] = {}
+        self._batches: dict[tuple[int, Wanted], tuple[Change, ...]] = {}
         self._unfolding = Unfolding(store, REMEMBERED_USERS)
         self._replaying = asyncio.Semaphore(REPLAYING)
 
@@ -104,11 +106,12 @@ class Feed:
 
     async def batches(
         self, wanted: Wanted, *, whose: UUID | None = None, after: int | None = None
-    ) -> AsyncGenerator[list[Change], None]:
+    ) -> AsyncGenerator[Sequence[Change], None]:
         """Every wanted change in log order, each once, until the caller stops asking: from now on, or after a position.
 
         They come as many at a time as there are, and no more than a page of the past holds: whoever takes long over
-        one batch finds more in the next, and costs the memory of one.
+        one batch finds more in the next, and costs the memory of one. Those who want the same (`wanted` is one) and
+        have come equally far are given the very same batch, so that what is made of it can be made once.
 
         From now on, it may begin with changes of the last moment, which this process has not seen yet: to cut them
         off at the head would lose those that come while the head is being asked for.
@@ -154,14 +157,20 @@ class Feed:
             if not self._sleepers[whose]:
                 del self._sleepers[whose]
 
-    def _present(self, listener: Listener) -> list[Change]:
+    def _present(self, listener: Listener) -> Sequence[Change]:
         """What the window has next. The listener has heard it once it comes back, and it comes back nowhere else."""
-        batch: list[Change] = []
-        while (change := self._recent.get(listener.position + 1)) and len(batch) < BATCH_CHANGES:
-            listener.position += 1
-            if _is_for(listener, change):
-                batch.append(change)
-        return batch
+        begin = listener.position
+        listener.position = min(self._position, begin + BATCH_CHANGES)
+        if listener.whose is not None:
+            return self._between(begin, listener)
+        key = (begin, listener.wanted)
+        if key not in self._batches:
+            self._batches[key] = self._between(begin, listener)
+        return self._batches[key]
+
+    def _between(self, begin: int, listener: Listener) -> tuple[Change, ...]:
+        window = (self._recent[position] for position in range(begin + 1, listener.position + 1))
+        return tuple(change for change in window if _is_for(listener, change))
 
     async def _replay(self, listener: Listener) -> AsyncGenerator[list[Change], None]:
         """The past, from the log. MySQL being away is waited for."""
@@ -231,11 +240,13 @@ class Feed:
         """Go on from there, for nobody listens to what lies between."""
         self._position = position
         self._recent.clear()
+        self._batches.clear()
         self._unfolding = Unfolding(self._store, REMEMBERED_USERS)
 
     def _publish(self, changes: list[Change]) -> None:
         """Move the window on and wake those for whom there is something in it."""
         before, self._position = self._position, changes[-1].recorded.position
+        self._batches.clear()
         self._recent.update((change.recorded.position, change) for change in changes)
         for position in range(next(iter(self._recent)), self._position - RECENT_CHANGES + 1):
             del self._recent[position]
@@ -254,15 +265,15 @@ class Feed:
 
 
 async def _rest() -> None:
-    """Wait as long as those took who were woken just now.
+    """Wait as long as the processor was busy with those who were woken just now.
 
     So a thousand listeners take half of the process's time at most, however fast changes come; what came meanwhile is
-    told together.
+    told together. On a crowded machine they take longer than they keep the processor busy; to wait for that too would
+    make the next ones late for nothing.
     """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = time.thread_time()
     await asyncio.sleep(0)  # until everybody has had a turn
-    await asyncio.sleep(loop.time() - began)
+    await asyncio.sleep(time.thread_time() - began)
 
 
 def _everything(_: object) -> bool:

@@ -10,7 +10,7 @@ alike: see graph/sharing.py. Where a listener is, and that it misses nothing, is
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from inspect import isawaitable
-from typing import Any, Final, Generic
+from typing import Any, Generic
 from uuid import UUID
 
 from graphql import ExecutionResult, GraphQLError
@@ -18,10 +18,8 @@ from strawberry.types.execution import PreExecutionError
 
 from graph.completion import Executor
 from graph.errors import for_client
-from graph.sharing import Answer, Shared, SharedOperations, Showing, Thing, encoded
-
-READY_BYTES: Final = 64 * 1024
-"""What is made for a client ahead of its taking it, and one answer more. Each of a batch may have 64 KiB and more."""
+from graph.ready import READY_BYTES, Answer, Ready
+from graph.sharing import Shared, SharedOperations, Showing, Thing, encoded
 
 
 class Refused(Exception):
@@ -69,33 +67,35 @@ class Handover:
         self._executor = executor
         self._source = source
 
-    async def answers(self, operations: SharedOperations, correlation: UUID) -> AsyncGenerator[list[Answer], None]:
+    async def answers(self, operations: SharedOperations, correlation: UUID) -> AsyncGenerator[Ready, None]:
         """An answer to each thing, in order. If the source fails, the last one tells of it."""
         shared = operations.find(self._executor)
         try:
             async with aclosing(self._source.batches) as batches:
                 async for batch in batches:
-                    async for ready in self._ready(batch, shared, correlation):
+                    whole = shared.ready(batch, self._source.showing) if shared else None
+                    if whole is not None:
+                        yield whole
+                        continue
+                    async for ready in self._in_parts(batch, shared, correlation):
                         yield ready
         except Exception as error:  # noqa: BLE001 - whatever it is: for_client logs what nobody foresaw
             told = for_client(GraphQLError(str(error), original_error=error), correlation)
-            yield [Answer(encoded(None, [told]))]
+            yield Ready([Answer(encoded(None, [told]))])
 
-    async def _ready(
-        self, batch: Sequence[Any], shared: Shared | None, correlation: UUID
-    ) -> AsyncIterator[list[Answer]]:
-        ready, size, showing = list[Answer](), 0, self._source.showing
+    async def _in_parts(self, batch: Sequence[Any], shared: Shared | None, correlation: UUID) -> AsyncIterator[Ready]:
+        answers, size = list[Answer](), 0
         for thing in batch:
-            answer = shared.answer(thing, showing) if shared else None
+            answer = shared.answer(thing, self._source.showing) if shared else None
             if answer is None:
                 answer = await self._answer(thing, correlation)
-            ready.append(answer)
+            answers.append(answer)
             size += len(answer.payload)
             if size >= READY_BYTES:
-                yield ready
-                ready, size = [], 0
-        if ready:
-            yield ready
+                yield Ready(answers)
+                answers, size = [], 0
+        if answers:
+            yield Ready(answers)
 
     async def _answer(self, thing: Any, correlation: UUID) -> Answer:
         """That of this listener alone."""
@@ -111,7 +111,7 @@ class Handover:
 
 async def answers(
     results: AsyncIterator[Any], operations: SharedOperations, correlation: UUID
-) -> AsyncGenerator[list[Answer], None]:
+) -> AsyncGenerator[Ready, None]:
     """The answers of an operation of any kind, from what Strawberry's `stream` gives.
 
     Raises:
@@ -125,7 +125,7 @@ async def answers(
                 async for batch in batches:
                     yield batch
             return
-        yield [Answer(encoded(result.data, result.errors))]
+        yield Ready([Answer(encoded(result.data, result.errors))])
 
 
 async def _once(handover: Handover) -> AsyncIterator[Handover]:

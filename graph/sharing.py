@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from itertools import count
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from graphql import (
@@ -36,6 +36,7 @@ from strawberry.types.field import StrawberryField
 from graph import strictjson
 from graph.choices import choices
 from graph.completion import FIELD, Executor
+from graph.ready import READY_BYTES, Answer, Ready, ReadyBatches
 
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 """Of all answers together that are kept for listeners who have not come to them yet."""
@@ -43,15 +44,6 @@ ENTRY_BYTES: Final = 400
 """What keeping an answer takes beside its bytes."""
 
 Thing = TypeVar("Thing")
-
-
-class Answer(NamedTuple):
-    """One result of an operation, ready to be sent."""
-
-    payload: bytes
-    """JSON: data, errors."""
-    position: int | None = None
-    """Where a client that has it may go on from."""
 
 
 class Showing(Generic[Thing]):
@@ -100,11 +92,29 @@ class Answers:
 class Shared:
     """A plain operation with the values of its variables."""
 
-    def __init__(self, number: int, executor: Executor, answers: Answers) -> None:
+    def __init__(self, number: int, executor: Executor, answers: Answers, batches: ReadyBatches) -> None:
         self._number = number
+        self._batches = batches
         self._executor = copy(executor)
         self._executor.context_value = None  # names somebody, and what is shared names none; plain fields need it not
         self._answers = answers
+
+    def ready(self, batch: Sequence[Thing], showing: Showing[Thing]) -> Ready | None:
+        """The answers to a batch; None if they are more than is made at a time, or have errors."""
+        found = self._batches.find(self._number, batch)
+        if found is None and (answers := self._together(batch, showing)) is not None:
+            found = Ready(answers)
+            self._batches.keep(self._number, batch, found)
+        return found
+
+    def _together(self, batch: Sequence[Thing], showing: Showing[Thing]) -> list[Answer] | None:
+        answers, size = list[Answer](), 0
+        for thing in batch:
+            answer = self.answer(thing, showing)
+            if answer is None or (size := size + len(answer.payload)) > READY_BYTES:
+                return None
+            answers.append(answer)
+        return answers
 
     def answer(self, thing: Thing, showing: Showing[Thing]) -> Answer | None:
         """The answer to a thing; None if it has errors, of which each listener is told by itself."""
@@ -126,6 +136,7 @@ class SharedOperations:
 
     def __init__(self, limit: int = REMEMBERED_BYTES) -> None:
         self._answers = Answers(limit)
+        self._batches = ReadyBatches()
         self._numbers = count()
         self._operations: WeakValueDictionary[tuple[object, ...], Shared] = WeakValueDictionary()
 
@@ -137,7 +148,7 @@ class SharedOperations:
         key = (id(executor.operation), *_choices(executor))
         found = self._operations.get(key)
         if found is None:
-            found = self._operations[key] = Shared(next(self._numbers), executor, self._answers)
+            found = self._operations[key] = Shared(next(self._numbers), executor, self._answers, self._batches)
         return found
 
 

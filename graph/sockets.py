@@ -15,6 +15,7 @@ Why a socket is closed, beside the protocol's own 44xx codes:
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -32,6 +33,7 @@ from graph.errors import AWAY, ClientError
 from graph.freshness import asking
 from graph.live import Refused, answers
 from graph.persisted import Named, Persisted, named
+from graph.ready import Answer
 from graph.scalars import position_of
 from graph.schema import Schema
 
@@ -74,8 +76,8 @@ class Socket(AiohttpWebSocketAdapter):
         """Close with as much of the reason as fits."""
         await super().close(code, reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore"))
 
-    async def send_texts(self, texts: Sequence[bytes]) -> None:
-        """Send messages that are encoded already, once the client has taken most of what was sent before.
+    async def send_frames(self, frames: bytes) -> None:
+        """Send frames, once the client has taken most of what was sent before.
 
         However many operations the socket has, what waits for the client is what one of them sends at a time more than
         the transport's own mark (64 KiB); everybody else waits here. All go to the transport in one piece: message by
@@ -86,7 +88,7 @@ class Socket(AiohttpWebSocketAdapter):
         transport = self.request.transport
         if transport is None or transport.is_closing() or self.ws.closed:
             raise WebSocketDisconnected
-        transport.write(b"".join([piece for text in texts for piece in (_frame_head(len(text)), text)]))
+        transport.write(frames)
 
     async def _drained(self) -> None:
         # In aiohttp all who wait for a connection share one future, and the first that is cancelled cancels it for the
@@ -101,7 +103,8 @@ class Socket(AiohttpWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message of the protocol."""
-        await self.send_texts([strictjson.encode(message)])
+        text = strictjson.encode(message)
+        await self.send_frames(_frame_head(len(text)) + text)
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -170,11 +173,11 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         return cast("Persisted", self.view.persisted)  # type: ignore[attr-defined]
 
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: AsyncIterator[Any]) -> None:
-        head = b'{"id":%s,"type":"next","payload":' % strictjson.encode(operation.id)
+        id_ = strictjson.encode(operation.id)
         try:
             async with aclosing(answers(result_source, self.schema.shared, self.context.correlation)) as batches:
-                async for batch in batches:
-                    await self.websocket.send_texts([head + answer.payload + b"}" for answer in batch])
+                async for ready in batches:
+                    await self.websocket.send_frames(id_.join(ready.made(len(id_), partial(_around_ids, len(id_)))))
         except Refused as refused:
             await operation.send_initial_errors(refused.errors)
 
@@ -187,6 +190,22 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
         """Nothing: a wrong document ends its own operation, with an error, and no other one of the socket."""
         return None
+
+
+BEFORE_ID, AFTER_ID = b'{"id":', b',"type":"next","payload":'
+
+
+def _around_ids(size: int, answers: Sequence[Answer]) -> list[bytes]:
+    """The frames of some answers without the operation's id, of which no more than its size makes a difference to them.
+
+    Clients take a new id for each operation, so the frames themselves are the same for no two of them.
+    """
+    parts = [b""]
+    for answer in answers:
+        length = len(BEFORE_ID) + size + len(AFTER_ID) + len(answer.payload) + 1
+        parts[-1] += _frame_head(length) + BEFORE_ID
+        parts.append(AFTER_ID + answer.payload + b"}")
+    return parts
 
 
 def _frame_head(size: int) -> bytes:

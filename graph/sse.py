@@ -20,7 +20,7 @@ with the caller is a status, before any stream begins:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal, cast
 
@@ -35,8 +35,9 @@ from graph.errors import AWAY, ClientError
 from graph.http_request import Request
 from graph.live import Refused, answers
 from graph.negotiation import MediaType
+from graph.ready import Answer, Ready
 from graph.schema import Schema
-from graph.sharing import Answer, encoded
+from graph.sharing import encoded
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class EventStream:
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
 
-    async def send(self, answers: AsyncGenerator[list[Answer], None]) -> web.StreamResponse:
+    async def send(self, answers: AsyncGenerator[Ready, None]) -> web.StreamResponse:
         """Send the answers of an operation, until there are no more, the client is gone, or the stream is ended."""
         await self._response.prepare(self._request)
         try:
@@ -91,13 +92,13 @@ class EventStream:
         except TimeoutError:
             self._cut()
 
-    async def _pump(self, answers: AsyncGenerator[list[Answer], None]) -> None:
+    async def _pump(self, answers: AsyncGenerator[Ready, None]) -> None:
         try:
             async with aclosing(answers):
-                async for batch in answers:
-                    await self._write(b"".join(map(_event, batch)))
+                async for ready in answers:
+                    await self._write(ready.made("events", _events))
         except Refused as refused:
-            await self._write(_event(Answer(encoded(None, refused.errors))))
+            await self._write(_events([Answer(encoded(None, refused.errors))]))
         await self._write(COMPLETE)
 
     async def _keep_alive(self) -> None:
@@ -174,6 +175,10 @@ def _allowed(request: web.Request) -> set[OperationType]:
 def _refusal(status: int, error: GraphQLError) -> web.Response:
     headers = {} if status == 401 else {"Retry-After": str(RETRY_SECONDS)}
     return web.json_response({"errors": [error.formatted]}, status=status, headers=headers)
+
+
+def _events(answers: Sequence[Answer]) -> bytes:
+    return b"".join(map(_event, answers))
 
 
 def _event(answer: Answer) -> bytes:

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
+from functools import cache
 from typing import Annotated, Final
 from uuid import UUID
 
 import strawberry
 
-from events.catalogue import Recorded
-from events.unfolding import Change
+from events.unfolding import Change, Wanted
 from events.user import User
 from graph.auth.permissions import Right, may
 from graph.context import Info
@@ -33,6 +33,16 @@ STATUSES: Final = Showing[Statuses](
 )
 
 
+@cache
+def of_types(types: frozenset[str] | None) -> Wanted:
+    """Whether an event is of one of these types; of any, if none are named.
+
+    The same types give the very same function, by which the feed knows those who want the same. There are few types,
+    and so, few sets of them.
+    """
+    return lambda recorded: types is None or recorded.type in types
+
+
 async def user_changes(
     info: Info,
     user_id: Annotated[strawberry.ID | None, strawberry.argument(description="Only changes of this user.")] = None,
@@ -46,11 +56,7 @@ async def user_changes(
 ) -> AsyncIterable[UserChange]:
     viewer = await info.context.signed_in()
     whose = _visible(viewer, user_id)
-    kinds = frozenset(kind.value for kind in types) if types is not None else None
-
-    def wanted(recorded: Recorded) -> bool:
-        return kinds is None or recorded.type in kinds
-
+    wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
     heard = info.context.last_event  # later than `after`, which the client sends again as it was
     batches = info.context.services.feed.batches(wanted, whose=whose, after=after if heard is None else heard)
     return Source(batches, CHANGES)

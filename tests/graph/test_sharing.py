@@ -1,8 +1,10 @@
 """What a change looks like is found out once, however many listen, and is what each would have found out by itself."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,10 +21,13 @@ from events.user import Delete, Update, User
 from graph import sharing
 from graph.completion import Executor
 from graph.documents import Documents, checking
-from graph.live import READY_BYTES, LiveExecutor, Source, answers
+from graph.live import LiveExecutor, Source, answers
+from graph.ready import BATCHES, FORMS, READY_BYTES, Answer, Ready, ReadyBatches
 from graph.scalars import SCALARS
-from graph.sharing import Answer, Answers, SharedOperations
+from graph.sharing import Answers, SharedOperations
+from graph.sockets import _around_ids
 from graph.subscriptions import CHANGES as SHOWING
+from graph.subscriptions import of_types
 from graph.types import UserChange
 from tests.graph.client import Json, Socket
 from tests.graph.documents import CHANGES, STATUS
@@ -97,7 +102,9 @@ async def told(
 ) -> list[Json]:
     """What a listener is told of the changes."""
     results: Any = await schema.stream(document, {"yes": yes}, context_value=changes)
-    return [json.loads(answer.payload) async for batch in answers(results, operations, NUMBER) for answer in batch]
+    return [
+        json.loads(answer.payload) async for ready in answers(results, operations, NUMBER) for answer in ready.answers
+    ]
 
 
 @settings(max_examples=50, deadline=None)
@@ -112,7 +119,7 @@ async def test_what_is_shared_is_what_strawberry_tells_each_by_itself(
 
     results: Any = await LIVE.stream(document, {"yes": before}, context_value=earlier)
     async with aclosing(results), aclosing(answers(results, operations, NUMBER)) as other:
-        assert len(await anext(other)) == 2  # and goes on listening
+        assert len((await anext(other)).answers) == 2  # and goes on listening
         shared = await told(LIVE, operations, document, later, yes=yes)
 
     assert shared == await told(STOCK, operations, document, later, yes=yes)
@@ -297,9 +304,8 @@ async def test_little_is_made_ahead_of_what_a_client_has_taken() -> None:
     changes = [Change(change(number).recorded, large) for number in range(1, 41)]
 
     results: Any = await LIVE.stream("subscription { userChanges { user { attributes } } }", context_value=changes)
-    sizes = [
-        sum(len(answer.payload) for answer in batch) async for batch in answers(results, SharedOperations(), NUMBER)
-    ]
+    batches = answers(results, SharedOperations(), NUMBER)
+    sizes = [sum(len(answer.payload) for answer in ready.answers) async for ready in batches]
 
     assert sum(sizes) > 400_000
     assert max(sizes) < READY_BYTES + 11_000
@@ -313,3 +319,80 @@ async def test_operations_that_nobody_listens_to_are_forgotten() -> None:
         assert await told(LIVE, operations, document, [change(1)], yes=True)
 
     assert len(operations._operations) <= 1
+
+
+def frames(data: bytes) -> Iterator[bytes]:
+    """The payloads of the text frames in some bytes (RFC 6455, section 5.2)."""
+    while data:
+        assert data[0] == 0x81
+        wide = {126: 2, 127: 8}.get(data[1], 0)
+        size = int.from_bytes(data[2 : 2 + wide], "big") if wide else data[1]
+        yield data[2 + wide : 2 + wide + size]
+        data = data[2 + wide + size :]
+
+
+@given(
+    ids=st.lists(st.text(min_size=1), min_size=1, max_size=3),
+    notes=st.lists(st.sampled_from([0, 1, 60, 90, 65_400, 65_480, 65_536]), min_size=1, max_size=3),
+)
+def test_what_is_sent_under_one_id_is_what_is_sent_under_another(ids: list[str], notes: list[int]) -> None:
+    """Of all lengths, in frames of all three sizes."""
+    ready = Ready([Answer(json.dumps({"data": "x" * size}).encode()) for size in notes])
+    for id_ in ids:
+        text = json.dumps(id_).encode()
+
+        sent = text.join(ready.made(len(text), partial(_around_ids, len(text))))
+
+        messages = [json.loads(frame) for frame in frames(sent)]
+        assert messages == [{"id": id_, "type": "next", "payload": {"data": "x" * size}} for size in notes]
+
+
+async def test_listeners_of_all_ids_are_told_the_same_together(site: Site) -> None:
+    """Short ids, long ones, and such as are escaped: each hears of five changes, under its own."""
+    staff, person = await site.person(Role.ADMIN), await site.person()
+    after = {"after": str(await site.log.store.head())}
+    heard: dict[str, list[str]] = {id_: [] for id_ in ("a", "b", "c" * 36, '"☃"', "d" * 200)}
+    async with staff.client.socket() as socket:
+        for id_ in heard:
+            await socket.send({"type": "subscribe", "id": id_, "payload": {"query": CHANGES, "variables": after}})
+        for number in range(5):
+            await site.log.commands.change(person.user.id, Update(name=f"Name {number}"), NOBODY)
+        for _ in range(5 * len(heard)):
+            message = await socket.receive()
+            heard[message["id"]].append(message["payload"]["data"]["userChanges"]["user"]["name"])
+
+    assert heard == {id_: [f"Name {number}" for number in range(5)] for id_ in heard}
+
+
+def test_what_is_ready_is_kept_within_a_bound_and_for_its_own_batch_only() -> None:
+    """The oldest goes first. Two batches of equal changes are two: their ids say so, and are kept from being reused."""
+    batches, kept = ReadyBatches(), [(number,) for number in range(BATCHES + 10)]
+    for batch in kept:
+        batches.keep(1, batch, Ready([]))
+
+    assert [batches.find(1, batch) is not None for batch in kept] == [False] * 10 + [True] * BATCHES
+    assert batches.find(2, kept[-1]) is None
+    for _ in range(100):
+        batch = (object(),) * 5  # in the place of an earlier one, if nobody keeps that
+        assert batches.find(3, batch) is None
+        batches.keep(3, batch, Ready([]))
+    ready = Ready([])
+    made = [ready.made(form, lambda _: object()) for form in range(FORMS + 1)]
+    assert ready.made(FORMS, lambda _: object()) is made[-1]
+    assert ready.made(0, lambda _: object()) is not made[0]
+
+
+async def test_listeners_who_want_the_same_are_given_the_same_batch(site: Site) -> None:
+    """And those who want less are given less."""
+    person = await site.person()
+    start = await site.log.store.head()
+    wants = [of_types(None), of_types(None), of_types(frozenset({"UserUpdated"}))]
+    async with AsyncExitStack() as stack:
+        feed = site.services.feed
+        listeners = [await stack.enter_async_context(aclosing(feed.batches(one, after=start))) for one in wants]
+        takes = [asyncio.create_task(anext(listener)) for listener in listeners]
+        await site.log.commands.change(person.user.id, Update(name="Another"), NOBODY)
+        first, second, updates = await asyncio.gather(*takes)
+
+    assert first is second
+    assert [one.recorded.position for one in first] == [one.recorded.position for one in updates] == [start + 1]
