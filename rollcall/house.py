@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from events.accounts import Accounts
+from events.address import Address
 from events.backoff import backoff
 from events.claims import ClaimsKey, open_claims_key
 from events.commands import UserCommands
-from events.database import Address, Database
+from events.database import Database
 from events.errors import DatabaseUnavailable
 from events.feed import Feed
 from events.ids import new_id

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from events.database import Address
+from events.address import Address
 from graph.auth.addresses import Network
 from graph.cors import origins_of
 

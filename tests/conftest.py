@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.migrations import migrate
 from projections.document.client import Documents, MongoClient
 from rollcall.embedded import Addresses, servers

@@ -14,7 +14,8 @@ import aiohttp
 import msgspec
 from asyncmy.errors import MySQLError
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.errors import EventsError
 from projections.document.client import MongoClient, translated
 from projections.errors import ProjectionError

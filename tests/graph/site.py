@@ -16,8 +16,9 @@ from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, w
 from aiohttp.test_utils import TestServer, get_port_socket
 
 from events.accounts import Accounts
+from events.address import Address
 from events.catalogue import Role
-from events.database import Address, Database
+from events.database import Database
 from events.feed import Feed
 from events.ids import new_id
 from events.migrations import migrate

@@ -9,8 +9,9 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from events.address import Address
 from events.catalogue import Role
-from events.database import Address, Database
+from events.database import Database
 from events.migrations import migrate
 from projections.document.client import Documents
 from projections.document.search import Search, pipeline

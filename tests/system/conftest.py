@@ -5,7 +5,8 @@ from uuid import uuid4
 
 import pytest_asyncio
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from projections.document.client import MongoClient
 from rollcall.embedded import Addresses
 

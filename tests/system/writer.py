@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from events.address import Address
 from events.appender import Appender
 from events.claims import open_claims_key
 from events.commands import UserCommands
-from events.database import Address, Database
+from events.database import Database
 from events.idempotency import Idempotency
 from events.ids import new_id
 from events.store import EventStore
