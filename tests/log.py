@@ -22,6 +22,11 @@ MASTER_KEY = bytes(range(32))
 NOBODY = Origin()
 
 
+def present() -> datetime:
+    """In UTC."""
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """The events floor, wired as the program wires it."""
@@ -37,6 +42,10 @@ class Log:
         """Register a user that has all that it needs."""
         return await self.commands.register(registration(username, role=role, **fields), NOBODY)
 
+    def dated(self, moment: datetime) -> "Log":
+        """The same log; what is written through this face of it is recorded as of that moment."""
+        return wire_with(self.database, self.claims_key, self.vault, lambda: moment)
+
     async def all(self) -> list[Recorded]:
         """The whole log."""
         return await self.store.read_all(after=0, limit=1_000_000)
@@ -44,9 +53,13 @@ class Log:
 
 def wire(database: Database, *other_master_keys: bytes) -> Log:
     """The events floor on a database that has its tables."""
-    key, vault = ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys)
+    return wire_with(database, ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys))
+
+
+def wire_with(database: Database, key: ClaimsKey, vault: Vault, now: Callable[[], datetime] = present) -> Log:
+    """The same under other keys, or dated by another clock."""
     store = EventStore(database, vault)
-    appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
+    appender = Appender(database, key, vault, now, new_id)
     commands = UserCommands(
         database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
     )
