@@ -93,8 +93,6 @@ class Not:
 
 Test = TextIs | TextContains | TextStartsWith | RoleIs | NotBefore | Before | AllOf | AnyOf | Not
 
-EVERYONE = AllOf(())
-
 
 class OrderField(StrEnum):
     """Fields that the list can be ordered by; the id decides between equals."""

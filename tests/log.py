@@ -1,12 +1,10 @@
 """A log of one test's own, and users to put into it."""
 
 import asyncio
-import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
 
 from events.appender import Appender
 from events.catalogue import Origin, Recorded, Role
@@ -70,12 +68,6 @@ def registration(username: str, **fields: object) -> Register:
     """A registration that is in order."""
     values = {"username": username, "email": f"{username}@example.com", "name": username.title(), **fields}
     return Register(**values)  # type: ignore[arg-type]
-
-
-def counted_ids() -> Callable[[], UUID]:
-    """Ids that a test can foretell: 1, 2, 3, ..."""
-    numbers = itertools.count(1)
-    return lambda: UUID(int=next(numbers))
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 20.0) -> None:
