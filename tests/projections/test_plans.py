@@ -1,7 +1,6 @@
 """Lists and searches are answered from an index, on a view of real size."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,10 +8,8 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from events.address import Address
 from events.catalogue import Role
 from events.database import Database
-from events.migrations import migrate
 from projections.document.client import Documents
 from projections.document.search import Search, pipeline
 from projections.document.view import DocumentView
@@ -36,6 +33,7 @@ from projections.filters import (
 from projections.relational.queries import list_statement
 from projections.relational.view import RelationalView
 from rollcall.embedded import Addresses
+from tests import databases
 
 ROWS = 100_000
 SOMEBODY = UUID("01a201e5-0ccb-76af-b481-7e5b49474588")
@@ -57,20 +55,13 @@ FROM (
 @pytest_asyncio.fixture(scope="module")
 async def users_table(addresses: Addresses) -> AsyncIterator[Database]:
     """A users table with 100,000 rows and fresh statistics."""
-    server = Address.parse(addresses.mysql_url)
-    administrator = Database.at(server, size=1)
-    await administrator.execute("CREATE DATABASE test_plans")
-    database = Database.at(replace(server, database="test_plans"), size=2)
-    await migrate(database, "events", "projections")
-    await RelationalView(database).prepare()
-    await database.execute("CREATE TABLE digits (d INT PRIMARY KEY)")
-    await database.execute("INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)")
-    await database.execute(FILL)
-    await database.execute("ANALYZE TABLE users")
-    yield database
-    await database.close()
-    await administrator.execute("DROP DATABASE test_plans")
-    await administrator.close()
+    async with databases.schema(addresses, size=2) as database:
+        await RelationalView(database).prepare()
+        await database.execute("CREATE TABLE digits (d INT PRIMARY KEY)")
+        await database.execute("INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)")
+        await database.execute(FILL)
+        await database.execute("ANALYZE TABLE users")
+        yield database
 
 
 async def plan(database: Database, test: Test, order: Order, wanted: Slice) -> dict[str, Any]:
