@@ -1,4 +1,4 @@
-"""Values as SQL literals that cannot be anything else: for the one statement whose parameters are many.
+"""Values as SQL literals that cannot be anything else: for statements whose parameters are many.
 
 The driver's own formatting makes 28,000 rows a second, ten times less than the server takes. A number is written as
 digits and everything else as a hexadecimal literal, so whatever a value holds, what reaches the server is made of

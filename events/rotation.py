@@ -37,6 +37,7 @@ async def rotate_master_key(database: Database, vault: Vault, progress: Progress
 
     Raises:
         WrongMasterKey: a key is wrapped with a master key that is not at hand.
+        DamagedKey: a key was altered.
     """
     await _rewrap_claims_key(database, vault)
     row = await database.fetch_one(COUNT, (vault.master_key_id,))

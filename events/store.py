@@ -86,6 +86,7 @@ class EventStore:
 
         Raises:
             UnreadableEvent: this program cannot read one of them.
+            DamagedKey: the user's key was altered.
         """
         rows = await self._source.fetch_all(READ_STREAM, (stream_id.bytes,))
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from events.catalogue import Recorded
 from events.database import Row, Source
 from events.errors import DamagedKey
-from events.ids import uuid_of
+from events.ids import following, uuid_of
 from events.store import COLUMNS, KEY_ALTERED, KEY_LOST, check_dense, damaged_of, recorded_past_damage
 from events.vault import Vault
 
@@ -59,7 +59,7 @@ class UserRange(msgspec.Struct, frozen=True):
 
     def after(self, user_id: UUID) -> "UserRange | None":
         """What of this range comes after one of its users; None if nothing can."""
-        return UserRange(UUID(int=user_id.int + 1), self.upper) if user_id < self.last else None
+        return UserRange(following(user_id), self.upper) if user_id < self.last else None
 
     def beyond(self, part: "UserRange") -> "UserRange | None":
         """What of this range comes after a part of it; None if nothing does."""

@@ -45,10 +45,6 @@ Tell = Callable[[Difference], None]
 class Verifiable(Mendable, Protocol):
     """A view that can be verified as a whole."""
 
-    async def checkpoint(self) -> int:
-        """See `View.checkpoint`."""
-        ...
-
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""
         ...

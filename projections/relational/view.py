@@ -64,7 +64,6 @@ ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
 PAGE_ROWS: Final = 1_000
 
-READ_PAGE = "SELECT {columns} FROM {users} WHERE id >= %s AND id < %s ORDER BY id LIMIT %s"
 READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = """
