@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from events.catalogue import Stored, decode
-from events.database import Row, Source
+from events.database import Row, Source, placeholders
 
 COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
 
@@ -71,7 +71,7 @@ class AuditLog:
         """One user's next events of these types after a position."""
         if not types:
             return []
-        sql = READ_USER.format(types=", ".join(["%s"] * len(types)))
+        sql = READ_USER.format(types=placeholders(len(types)))
         return _entries(await self._source.fetch_all(sql, [user_id.bytes, after, *types, limit]))
 
     async def of_each(self, user_ids: Sequence[UUID], *, after: int, limit: int) -> dict[UUID, list[Entry]]:

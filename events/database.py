@@ -41,6 +41,11 @@ good as lost."""
 PATIENCE = ", wait_timeout = {seconds}, net_read_timeout = {seconds}, net_write_timeout = {seconds}"
 
 
+def placeholders(count: int) -> str:
+    """So many parameters of a statement, one after the other: the inside of an IN list, or of a row."""
+    return ", ".join(["%s"] * count)
+
+
 class Source(Protocol):
     """What takes statements: a `Database`, each by itself, or a `Connection` inside its transaction."""
 

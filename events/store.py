@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import literals
 from events.catalogue import Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
-from events.database import Row, Source
+from events.database import Row, Source, placeholders
 from events.errors import DamagedEvent, DamagedKey, PositionGap
 from events.ids import uuid_of
 from events.vault import UserKey, Vault, opened, place_of
@@ -109,7 +109,7 @@ class EventStore:
         wanted = [stream_id.bytes for stream_id in stream_ids]
         if not wanted:
             return []
-        sql = READ_STREAMS.format(ids=", ".join(["%s"] * len(wanted)))
+        sql = READ_STREAMS.format(ids=placeholders(len(wanted)))
         return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
 
     async def streams_with(self, types: Iterable[str], *, after: int | None) -> tuple[int, set[UUID]]:
@@ -118,7 +118,7 @@ class EventStore:
         if after is None or head <= after:
             return head, set()
         wanted = list(types)
-        sql = FIND_STREAMS.format(types=", ".join(["%s"] * len(wanted)))
+        sql = FIND_STREAMS.format(types=placeholders(len(wanted)))
         rows = await self._source.fetch_all(sql, [after, head, *wanted])
         return head, {UUID(bytes=row[0]) for row in rows}
 
@@ -180,7 +180,7 @@ class EventStore:
 
 async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:
     """Those of the users who were deleted: whoever keeps a copy of them must not."""
-    ids = ", ".join(literals.binary(user_id.bytes) for user_id in user_ids)
+    ids = literals.binaries(user_id.bytes for user_id in user_ids)
     if not ids:
         return []
     return [uuid_of(user_id) for (user_id,) in await source.fetch_all(READ_FORGOTTEN.format(ids=ids))]
