@@ -137,8 +137,7 @@ class House:
             "mysql": RelationalCopies(self.database),
             "mongo": DocumentCopies(self.mongo.documents),
         }
-        memory = self.settings.rebuild_memory * 1024 * 1024
-        return Rebuilder(copies[name], self.store, self.database, self.vault, memory)
+        return Rebuilder(copies[name], self.store, self.database, self.vault, self.settings.rebuild_memory_bytes)
 
     @property
     def rebuild_requests(self) -> RebuildRequests:

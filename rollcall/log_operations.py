@@ -9,8 +9,6 @@ from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import msgspec
-
 from events.chain import Mark
 from events.errors import BadExport, BrokenChain, LogNotEmpty
 from events.export import export_log
@@ -20,7 +18,7 @@ from events.transfer import Part
 from events.verification import mark_at, read_head, verify_log
 from rollcall import exits
 from rollcall.house import House, open_house
-from rollcall.operations import note
+from rollcall.output import note, say, say_json
 from rollcall.progress import Advance, progress
 from rollcall.settings import Settings
 
@@ -165,7 +163,7 @@ def _unusable(message: str) -> int:
 
 def _tell_broken(broken: BrokenChain, *, as_json: bool) -> int:
     if as_json:
-        _print_json({"whole": False, "position": broken.position, "reason": broken.reason})
+        say_json({"whole": False, "position": broken.position, "reason": broken.reason})
     else:
         note(f"error: {broken}")
     return exits.FAULT
@@ -173,10 +171,6 @@ def _tell_broken(broken: BrokenChain, *, as_json: bool) -> int:
 
 def _print(mark: Mark, *, as_json: bool, **more: object) -> None:
     if as_json:
-        _print_json({**more, "position": mark.position, "hash": mark.hash.hex()})
+        say_json({**more, "position": mark.position, "hash": mark.hash.hex()})
     else:
-        sys.stdout.write(f"{mark}\n")
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        say(str(mark))

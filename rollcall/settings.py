@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         """Whether the databases are the operator's own, rather than private ones of this program."""
         return self.mysql_url is not None
 
+    @property
+    def rebuild_memory_bytes(self) -> int:
+        """What a rebuild or a comparison keeps of folded users at a time."""
+        return self.rebuild_memory * 2**20
+
 
 def load_settings() -> Settings:
     """The settings of this process.
