@@ -18,9 +18,10 @@ from projections.status import read_status
 from rollcall.admins import FIRST_ADMIN, ensure_first_admin
 from rollcall.children import keep_running, own_metrics_port
 from rollcall.exits import BAD_INPUT, FAULT
-from rollcall.house import House, open_house, when_possible
+from rollcall.house import House, open_house
 from rollcall.keys import kept_secret
 from rollcall.settings import BadSettings, Settings
+from rollcall.waiting import when_possible
 
 log = structlog.get_logger(__name__)
 
