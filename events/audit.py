@@ -4,7 +4,7 @@ Only the open columns are read, so it costs no decryption, and tells as much of 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import msgspec
 
 from events.catalogue import Stored, decode
 from events.database import Row, Source, placeholders
+from events.instants import aware_utc
 
 COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
 
@@ -103,5 +104,5 @@ def _entry(row: Row) -> Entry:
         type=type_,
         fields=fields,
         actor=origin.actor,
-        recorded_at=recorded_at.replace(tzinfo=UTC),
+        recorded_at=aware_utc(recorded_at),
     )

@@ -1,7 +1,7 @@
 """Reading the log: one stream, everything after a position, the head."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,7 @@ from events.catalogue import Damaged, Event, Forgotten, Origin, Recorded, Stored
 from events.database import Row, Source, placeholders
 from events.errors import DamagedEvent, DamagedKey, PositionGap
 from events.ids import uuid_of
+from events.instants import aware_utc
 from events.vault import UserKey, Vault, opened, place_of
 
 COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
@@ -78,7 +79,7 @@ class EventStore:
             row = await self._source.fetch_one(READ_INSTANT, (middle,))
             if row is None:
                 raise PositionGap(middle, middle + 1)
-            before, after = (middle, after) if _aware(row[0]) <= instant else (before, middle)
+            before, after = (middle, after) if aware_utc(row[0]) <= instant else (before, middle)
         return before
 
     async def read_stream(self, stream_id: UUID) -> Stream:
@@ -228,7 +229,7 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
         event=event,
         fields=fields,
         origin=origin,
-        recorded_at=_aware(recorded_at),
+        recorded_at=aware_utc(recorded_at),
     )
 
 
@@ -248,8 +249,3 @@ def _opened(cipher: AESGCM, sealed: bytes, place: bytes, position: int) -> bytes
         return opened(cipher, sealed, place)
     except InvalidTag:
         raise DamagedEvent(position, "its personal data was altered or moved") from None
-
-
-def _aware(moment: datetime) -> datetime:
-    """MySQL stores no offset; the session's time zone is UTC."""
-    return moment.replace(tzinfo=UTC)
