@@ -1,6 +1,7 @@
 """What all pages of lists share (Relay's cursor connections)."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol, Self
 
 import strawberry
 
@@ -10,12 +11,28 @@ DEFAULT_PAGE: Final = 20
 LARGEST_PAGE: Final = 100
 
 
+class Edge(Protocol):
+    """What a list has at one place, and the name of the place."""
+
+    cursor: str
+
+
 @strawberry.type(description="Where a page begins and ends, and whether there is more.")
 class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether more follows this page.")
     has_previous_page: bool = strawberry.field(description="Whether something comes before this page.")
     start_cursor: str | None = strawberry.field(description="Cursor of the first edge; null on an empty page.")
     end_cursor: str | None = strawberry.field(description="Cursor of the last edge; null on an empty page.")
+
+    @classmethod
+    def of(cls, edges: Sequence[Edge], *, has_next_page: bool, has_previous_page: bool) -> Self:
+        """Where these edges begin and end."""
+        return cls(
+            has_next_page=has_next_page,
+            has_previous_page=has_previous_page,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        )
 
 
 def page_size(wanted: int | None, argument: str, default: int) -> int:

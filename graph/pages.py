@@ -63,11 +63,6 @@ def _connection(
 ) -> UserConnection:
     return UserConnection(
         edges=edges,
-        page_info=PageInfo(
-            has_next_page=has_next,
-            has_previous_page=has_previous,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
-        ),
+        page_info=PageInfo.of(edges, has_next_page=has_next, has_previous_page=has_previous),
         count=count,
     )
