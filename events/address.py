@@ -24,16 +24,13 @@ class Address:
         """
         parts = urlsplit(url)
         database = parts.path.strip("/")
-        missing = [
-            what
-            for what, there in [
-                ("the scheme mysql://", parts.scheme == "mysql"),
-                ("a host", parts.hostname),
-                ("a user", parts.username),
-                ("a schema name after the host", database),
-            ]
-            if not there
-        ]
+        needed = {
+            "the scheme mysql://": parts.scheme == "mysql",
+            "a host": parts.hostname,
+            "a user": parts.username,
+            "a schema name after the host": database,
+        }
+        missing = [what for what, there in needed.items() if not there]
         if missing or parts.query or "/" in database:
             raise ValueError(
                 "expected mysql://USER:PASSWORD@HOST:PORT/SCHEMA"
