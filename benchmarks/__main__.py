@@ -62,4 +62,5 @@ def main() -> None:
     report.publish(asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run()))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 INK: Final = "#010203"
-SERIES: Final = ("#2f81f7", "#db6d28", "#3fa650", "#a371f7", "#8b949e")
+GREY: Final = "#8b949e"
+SERIES: Final = ("#2f81f7", "#db6d28", "#3fa650", "#a371f7", GREY, "#e5534b", "#2aa1a1", "#b08800")
 STYLE: Final = """<style>
 svg { --ink: #1f2328 }
 @media (prefers-color-scheme: dark) { svg { --ink: #e6edf3 } }
@@ -43,7 +44,7 @@ Line = Sequence[tuple[float, float]]
 
 def lines(path: Path, title: str, across: str, up: str, series: Mapping[str, Line]) -> None:
     """One line for each series, over a logarithmic axis: callers, or the length of a log."""
-    figure, axes = _begin(title, up)
+    figure, axes = _titled(title, up)
     for name, points in series.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
     axes.set_xscale("log")
@@ -52,7 +53,22 @@ def lines(path: Path, title: str, across: str, up: str, series: Mapping[str, Lin
     axes.minorticks_off()
     axes.set_xlabel(across)
     axes.set_ylim(bottom=0)
-    _finish(figure, axes, path)
+    _explain(axes)
+    _keep(figure, path)
+
+
+def panels(path: Path, across: str, series: Mapping[str, Mapping[str, Line]]) -> None:
+    """A panel for each unit, one below the other, with a line for each series; one axis across for all of them."""
+    with plt.rc_context(LOOK):
+        figure, stack = plt.subplots(len(series), figsize=(8.6, 2.6 * len(series)), sharex=True, squeeze=False)
+    for axes, (up, drawn) in zip(stack.flat, series.items(), strict=True):
+        _rule(axes, up)
+        for name, points in drawn.items():
+            axes.plot(*zip(*points, strict=True), linewidth=1.2, label=name)
+        axes.set_ylim(bottom=0)
+        _explain(axes)
+    stack.flat[-1].set_xlabel(across)
+    _keep(figure, path)
 
 
 def bars(
@@ -64,7 +80,7 @@ def bars(
     scale: Literal["linear", "log"] = "linear",
 ) -> None:
     """A group of bars for each name, one bar for each series, with its figure over it."""
-    figure, axes = _begin(title, up)
+    figure, axes = _titled(title, up)
     width = 0.8 / len(series)
     for number, (name, heights) in enumerate(series.items()):
         places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(groups))]
@@ -72,24 +88,34 @@ def bars(
         axes.bar_label(drawn, fmt=_figure, fontsize=8, color=INK)
     axes.set_xticks(range(len(groups)), groups, fontsize=7)
     axes.set_yscale(scale)
-    _finish(figure, axes, path)
+    _explain(axes)
+    _keep(figure, path)
 
 
-def _begin(title: str, up: str) -> tuple[Figure, Any]:
+def _titled(title: str, up: str) -> tuple[Figure, Any]:
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(figsize=(8.6, 3.6))
     axes.set_title(title, loc="left", fontweight="bold", color=INK)
-    axes.set_ylabel(up)
-    axes.grid(axis="y", color=SERIES[-1], alpha=0.3)
-    axes.set_axisbelow(True)
+    _rule(axes, up)
     return figure, axes
 
 
-def _finish(figure: Figure, axes: Any, path: Path) -> None:
+def _rule(axes: Any, up: str) -> None:
+    axes.set_ylabel(up)
+    axes.grid(axis="y", color=GREY, alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _explain(axes: Any) -> None:
+    """Figures along the side, and beside the drawing which series is which."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}"))
     with plt.rc_context(LOOK):
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _keep(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(LOOK):
         figure.savefig(
             path, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None, "Creator": None}
         )

@@ -13,7 +13,8 @@ from typing import Final
 
 from benchmarks.bench import MASTER_KEY
 from benchmarks.rebuild import SCHEMA
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.store import EventStore
 from events.vault import Vault
 from projections.document.client import MongoClient

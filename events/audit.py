@@ -4,14 +4,15 @@ Only the open columns are read, so it costs no decryption, and tells as much of 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from events.catalogue import Stored, decode
-from events.database import Row, Source
+from events.database import Row, Source, placeholders
+from events.instants import aware_utc
 
 COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
 
@@ -71,7 +72,7 @@ class AuditLog:
         """One user's next events of these types after a position."""
         if not types:
             return []
-        sql = READ_USER.format(types=", ".join(["%s"] * len(types)))
+        sql = READ_USER.format(types=placeholders(len(types)))
         return _entries(await self._source.fetch_all(sql, [user_id.bytes, after, *types, limit]))
 
     async def of_each(self, user_ids: Sequence[UUID], *, after: int, limit: int) -> dict[UUID, list[Entry]]:
@@ -103,5 +104,5 @@ def _entry(row: Row) -> Entry:
         type=type_,
         fields=fields,
         actor=origin.actor,
-        recorded_at=recorded_at.replace(tzinfo=UTC),
+        recorded_at=aware_utc(recorded_at),
     )

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from events import rows
+from events import literals, rows
 from events.catalogue import Event, Origin, Recorded, Stored, UserDeleted, encode
 from events.chain import Link, Mark, StoredRow, next_hash
 from events.claims import ADMIN_SEAT, ClaimsKey, HashedClaim, claims_of
@@ -148,7 +148,7 @@ def questions(entries: Sequence[Entry]) -> dict[str, str]:
     asked = {
         "begin": "BEGIN",
         "head": LOCK_HEAD,
-        "versions": STREAM_VERSIONS.format(ids=rows.ids(entry.append.stream_id.bytes for entry in entries)),
+        "versions": STREAM_VERSIONS.format(ids=literals.binaries(entry.append.stream_id.bytes for entry in entries)),
     }
     claims = {claim for entry in entries for claim in entry.releases | entry.takes}
     if claims:
@@ -157,7 +157,7 @@ def questions(entries: Sequence[Entry]) -> dict[str, str]:
         asked["admins"] = COUNT_ADMINS
     requests = {entry.append.request.key_hash for entry in entries if entry.append.request}
     if requests:
-        asked["requests"] = FIND_REQUESTS.format(keys=rows.ids(requests))
+        asked["requests"] = FIND_REQUESTS.format(keys=literals.binaries(requests))
     return asked
 
 

@@ -8,14 +8,13 @@ cancelled, wherever that was; every way of losing the server is one error, `Data
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self, cast
-from urllib.parse import unquote, urlsplit
 
 from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
 from asyncmy.pool import Pool
 
+from events.address import Address
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 from events.outages import translated
 
@@ -42,47 +41,9 @@ good as lost."""
 PATIENCE = ", wait_timeout = {seconds}, net_read_timeout = {seconds}, net_write_timeout = {seconds}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a MySQL schema is and how to sign in to it."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    database: str
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Read `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`.
-
-        Raises:
-            ValueError: the URL is of another form; the message says what is missing, never the password.
-        """
-        parts = urlsplit(url)
-        database = parts.path.strip("/")
-        missing = [
-            what
-            for what, there in [
-                ("the scheme mysql://", parts.scheme == "mysql"),
-                ("a host", parts.hostname),
-                ("a user", parts.username),
-                ("a schema name after the host", database),
-            ]
-            if not there
-        ]
-        if missing or parts.query or "/" in database:
-            raise ValueError(
-                "expected mysql://USER:PASSWORD@HOST:PORT/SCHEMA"
-                + (f", missing: {', '.join(missing)}" if missing else ", and nothing after it")
-            )
-        return cls(
-            parts.hostname or "",
-            parts.port or 3306,
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
-            database,
-        )
+def placeholders(count: int) -> str:
+    """So many parameters of a statement, one after the other: the inside of an IN list, or of a row."""
+    return ", ".join(["%s"] * count)
 
 
 class Source(Protocol):

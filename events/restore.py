@@ -58,6 +58,7 @@ async def restore_log(
         LogNotEmpty: it is not empty.
         BadExport: a line is not what was exported, or there are no keys; nothing was written.
         WrongMasterKey: the keys are wrapped with a master key that is not at hand; nothing was written.
+        DamagedKey: a key was altered; nothing was written.
     """
     reader = Reader()
     async with database.transaction() as connection:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from events import literals
+from events import rows
 from events.claims import OWNER
 from events.database import Database
 from events.vault import Vault
@@ -17,11 +17,6 @@ PAGE_KEYS: Final = 500
 
 COUNT = "SELECT COUNT(*) FROM user_keys WHERE master_key_id <> %s"
 PAGE = "SELECT user_id, wrapped, master_key_id FROM user_keys WHERE master_key_id <> %s LIMIT %s FOR UPDATE"
-REWRAP = """
-INSERT INTO user_keys (user_id, wrapped, master_key_id)
-VALUES {rows} AS new
-ON DUPLICATE KEY UPDATE wrapped = new.wrapped, master_key_id = new.master_key_id
-"""
 CLAIMS_KEY = "SELECT wrapped, master_key_id FROM claims_key WHERE id = 1 FOR UPDATE"
 REWRAP_CLAIMS_KEY = "UPDATE claims_key SET wrapped = %s, master_key_id = %s WHERE id = 1"
 
@@ -37,6 +32,7 @@ async def rotate_master_key(database: Database, vault: Vault, progress: Progress
 
     Raises:
         WrongMasterKey: a key is wrapped with a master key that is not at hand.
+        DamagedKey: a key was altered.
     """
     await _rewrap_claims_key(database, vault)
     row = await database.fetch_one(COUNT, (vault.master_key_id,))
@@ -50,12 +46,13 @@ async def rotate_master_key(database: Database, vault: Vault, progress: Progress
 async def _rewrap_page(database: Database, vault: Vault) -> int:
     async with database.transaction() as connection:
         page = await connection.fetch_all(PAGE, (vault.master_key_id, PAGE_KEYS))
-        rows = []
+        keys = []
         for user_id, wrapped, master_key_id in page:
-            key = vault.rewrapped(UUID(bytes=user_id), wrapped, master_key_id)
-            rows.append(f"({', '.join(map(literals.binary, (user_id, key.wrapped, key.master_key_id)))})")
-        if rows:
-            await connection.execute(REWRAP.format(rows=", ".join(rows)))
+            owner = UUID(bytes=user_id)
+            key = vault.rewrapped(owner, wrapped, master_key_id)
+            keys.append((owner, key.wrapped, key.master_key_id))
+        if keys:
+            await connection.execute(rows.rewrap_keys(keys))
     return len(page)
 
 

@@ -21,6 +21,11 @@ MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash} WHERE id =
 TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
 RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
 KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
+REWRAP_KEYS = """
+INSERT INTO user_keys (user_id, wrapped, master_key_id)
+VALUES {rows} AS new
+ON DUPLICATE KEY UPDATE wrapped = new.wrapped, master_key_id = new.master_key_id
+"""
 DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
 KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 
@@ -61,13 +66,17 @@ def release_claims(claims: Iterable[HashedClaim]) -> str:
 
 def keep_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
     """Keep the keys of users: the user, the wrapped key, the id of the master key; None where it was destroyed."""
-    rows = (f"({', '.join(map(literals.binary, (owner.bytes, wrapped, by)))})" for owner, wrapped, by in keys)
-    return KEEP_KEYS.format(rows=", ".join(rows))
+    return KEEP_KEYS.format(rows=_keys(keys))
+
+
+def rewrap_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
+    """Keep keys in another form: as `keep_keys`, of users who have one."""
+    return REWRAP_KEYS.format(rows=_keys(keys))
 
 
 def destroy_keys(owners: Iterable[UUID]) -> str:
     """Destroy the keys of users, for ever."""
-    return DESTROY_KEYS.format(ids=ids(owner.bytes for owner in owners))
+    return DESTROY_KEYS.format(ids=literals.binaries(owner.bytes for owner in owners))
 
 
 def keep_requests(requests: Mapping[bytes, Earlier], made_at: datetime) -> str:
@@ -80,14 +89,13 @@ def keep_requests(requests: Mapping[bytes, Earlier], made_at: datetime) -> str:
     return KEEP_REQUESTS.format(rows=", ".join(rows))
 
 
-def ids(values: Iterable[bytes]) -> str:
-    """The inside of an IN list."""
-    return ", ".join(map(literals.binary, values))
-
-
 def pairs(claims: Iterable[HashedClaim]) -> str:
     """The inside of an IN list of (kind, value_hash)."""
     return ", ".join(f"({_claim(claim)})" for claim in claims)
+
+
+def _keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
+    return ", ".join(f"({literals.binaries((owner.bytes, wrapped, by))})" for owner, wrapped, by in keys)
 
 
 def _claim(claim: HashedClaim) -> str:

@@ -1,7 +1,7 @@
 """Reading the log: one stream, everything after a position, the head."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import literals
 from events.catalogue import Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
-from events.database import Row, Source
+from events.database import Row, Source, placeholders
 from events.errors import DamagedEvent, DamagedKey, PositionGap
 from events.ids import uuid_of
+from events.instants import aware_utc
 from events.vault import UserKey, Vault, opened, place_of
 
 COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
@@ -78,7 +79,7 @@ class EventStore:
             row = await self._source.fetch_one(READ_INSTANT, (middle,))
             if row is None:
                 raise PositionGap(middle, middle + 1)
-            before, after = (middle, after) if _aware(row[0]) <= instant else (before, middle)
+            before, after = (middle, after) if aware_utc(row[0]) <= instant else (before, middle)
         return before
 
     async def read_stream(self, stream_id: UUID) -> Stream:
@@ -86,6 +87,7 @@ class EventStore:
 
         Raises:
             UnreadableEvent: this program cannot read one of them.
+            DamagedKey: the user's key was altered.
         """
         rows = await self._source.fetch_all(READ_STREAM, (stream_id.bytes,))
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
@@ -108,7 +110,7 @@ class EventStore:
         wanted = [stream_id.bytes for stream_id in stream_ids]
         if not wanted:
             return []
-        sql = READ_STREAMS.format(ids=", ".join(["%s"] * len(wanted)))
+        sql = READ_STREAMS.format(ids=placeholders(len(wanted)))
         return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
 
     async def streams_with(self, types: Iterable[str], *, after: int | None) -> tuple[int, set[UUID]]:
@@ -117,7 +119,7 @@ class EventStore:
         if after is None or head <= after:
             return head, set()
         wanted = list(types)
-        sql = FIND_STREAMS.format(types=", ".join(["%s"] * len(wanted)))
+        sql = FIND_STREAMS.format(types=placeholders(len(wanted)))
         rows = await self._source.fetch_all(sql, [after, head, *wanted])
         return head, {UUID(bytes=row[0]) for row in rows}
 
@@ -179,7 +181,7 @@ class EventStore:
 
 async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:
     """Those of the users who were deleted: whoever keeps a copy of them must not."""
-    ids = ", ".join(literals.binary(user_id.bytes) for user_id in user_ids)
+    ids = literals.binaries(user_id.bytes for user_id in user_ids)
     if not ids:
         return []
     return [uuid_of(user_id) for (user_id,) in await source.fetch_all(READ_FORGOTTEN.format(ids=ids))]
@@ -227,7 +229,7 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
         event=event,
         fields=fields,
         origin=origin,
-        recorded_at=_aware(recorded_at),
+        recorded_at=aware_utc(recorded_at),
     )
 
 
@@ -247,8 +249,3 @@ def _opened(cipher: AESGCM, sealed: bytes, place: bytes, position: int) -> bytes
         return opened(cipher, sealed, place)
     except InvalidTag:
         raise DamagedEvent(position, "its personal data was altered or moved") from None
-
-
-def _aware(moment: datetime) -> datetime:
-    """MySQL stores no offset; the session's time zone is UTC."""
-    return moment.replace(tzinfo=UTC)

@@ -17,9 +17,9 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.catalogue import Recorded
-from events.database import Row, Source
+from events.database import Row, Source, placeholders
 from events.errors import DamagedKey
-from events.ids import uuid_of
+from events.ids import following, uuid_of
 from events.store import COLUMNS, KEY_ALTERED, KEY_LOST, check_dense, damaged_of, recorded_past_damage
 from events.vault import Vault
 
@@ -59,7 +59,7 @@ class UserRange(msgspec.Struct, frozen=True):
 
     def after(self, user_id: UUID) -> "UserRange | None":
         """What of this range comes after one of its users; None if nothing can."""
-        return UserRange(UUID(int=user_id.int + 1), self.upper) if user_id < self.last else None
+        return UserRange(following(user_id), self.upper) if user_id < self.last else None
 
     def beyond(self, part: "UserRange") -> "UserRange | None":
         """What of this range comes after a part of it; None if nothing does."""
@@ -137,7 +137,7 @@ class Sweep:
             await self._fetch(unmet[start : start + KEYS_PER_STATEMENT])
 
     async def _fetch(self, users: list[bytes]) -> None:
-        sql = READ_KEYS.format(ids=", ".join(["%s"] * len(users)))
+        sql = READ_KEYS.format(ids=placeholders(len(users)))
         found = {row[0]: row for row in await self._source.fetch_all(sql, users)}
         for user_id in users:  # the dictionary keeps the id that the events have brought, not a second one
             if user_id not in found:

@@ -7,7 +7,7 @@ a clock or a password; both are the only place where the rules of a user's life 
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -97,6 +97,8 @@ class Delete(msgspec.Struct, frozen=True):
     """End the user."""
 
 
+NO_SUCH_USER: Final = Problem(Reason.NOT_FOUND, "there is no such user", ("id",))
+
 Command = Register | Update | ChangePassword | ChangeRole | Delete
 
 
@@ -176,7 +178,7 @@ def existing(account: Account) -> User:
         Rejected: there is none, or none any more.
     """
     if account.user is None:
-        raise Rejected(Problem(Reason.NOT_FOUND, "there is no such user", ("id",)))
+        raise Rejected(NO_SUCH_USER)
     return account.user
 
 

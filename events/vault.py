@@ -42,14 +42,6 @@ class UserKey:
         """What the log keeps of an event's personal data; `place` says where the event stands."""
         return nonce + self.cipher.encrypt(nonce, personal, place)
 
-    def open(self, sealed: bytes, place: bytes) -> bytes:
-        """The personal data of an event.
-
-        Raises:
-            InvalidTag: it was altered, or belongs to another place or key.
-        """
-        return opened(self.cipher, sealed, place)
-
 
 def opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
     """The personal data of an event.
@@ -85,7 +77,8 @@ class Vault:
         """The key that the log keeps for a user.
 
         Raises:
-            WrongMasterKey: it was wrapped with a master key that is not at hand, or was altered.
+            WrongMasterKey: it was wrapped with a master key that is not at hand.
+            DamagedKey: it was altered, or is another user's.
         """
         return self._remembered(owner, wrapped, master_key_id)
 
@@ -93,7 +86,7 @@ class Vault:
         """The same key, wrapped by the master key of today.
 
         Raises:
-            WrongMasterKey: as for `key_of`.
+            WrongMasterKey, DamagedKey: as for `key_of`.
         """
         return self._wrap(owner, self.unwrapped(owner, wrapped, master_key_id))
 
@@ -101,7 +94,7 @@ class Vault:
         """The key itself, for those that are not ciphers.
 
         Raises:
-            WrongMasterKey: as for `key_of`.
+            WrongMasterKey, DamagedKey: as for `key_of`.
         """
         return self.unwrapped(owner, key.wrapped, key.master_key_id)
 
@@ -109,7 +102,7 @@ class Vault:
         """The key itself, for readers of very many, which keep nothing else and are not remembered.
 
         Raises:
-            WrongMasterKey: as for `key_of`.
+            WrongMasterKey, DamagedKey: as for `key_of`.
         """
         cipher = self._ciphers.get(master_key_id)
         if cipher is None:

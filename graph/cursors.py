@@ -55,7 +55,7 @@ def place_in_list(cursor: str, argument: str, field: OrderField) -> Place:
     try:
         return Place(instant_of(decoded.value), decoded.user_id)
     except ValueError:
-        raise _not_a_cursor(argument) from None
+        raise not_a_cursor(argument) from None
 
 
 def cursor_of_hit(hit: Hit) -> str:
@@ -79,13 +79,14 @@ def _encode(cursor: msgspec.Struct) -> str:
 
 def _decode(cursor: str, argument: str, form: type[Form]) -> Form:
     if len(cursor) > CURSOR_CHARACTERS or not cursor.isascii():
-        raise _not_a_cursor(argument)
+        raise not_a_cursor(argument)
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(text, type=form)
     except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
-        raise _not_a_cursor(argument) from None
+        raise not_a_cursor(argument) from None
 
 
-def _not_a_cursor(argument: str) -> ClientError:
+def not_a_cursor(argument: str) -> ClientError:
+    """An argument is no place in the list that it is given to."""
     return bad_input(f"{argument}: not a cursor of this list; take one from pageInfo or an edge")

@@ -83,10 +83,7 @@ class UserEventConnection:
         edges = [UserEventEdge(cursor=str(entry.position), node=UserEvent.of(entry)) for entry in entries[:count]]
         return cls(
             edges=edges,
-            page_info=PageInfo(
-                has_next_page=len(entries) > count,
-                has_previous_page=after > 0,
-                start_cursor=edges[0].cursor if edges else None,
-                end_cursor=edges[-1].cursor if edges else None,
+            page_info=PageInfo.of(
+                [edge.cursor for edge in edges], has_next_page=len(entries) > count, has_previous_page=after > 0
             ),
         )

@@ -12,8 +12,10 @@ from events.user import User
 from graph.auth.permissions import Right, may
 from graph.connections import page_size
 from graph.context import Context, Info
-from graph.errors import bad_input, forbidden
+from graph.cursors import not_a_cursor
+from graph.errors import forbidden
 from graph.events import UserEventConnection, UserEventType
+from graph.ids import user_id_argument
 from graph.scalars import Position, position_of
 
 DEFAULT_EVENTS: Final = 100
@@ -32,7 +34,7 @@ async def events(
     after: Annotated[Position | None, strawberry.argument(description="Go on after this position.")] = None,
 ) -> UserEventConnection:
     await info.context.allowed(Right.READ_EVENTS)
-    whose = None if user_id is None else _user_id(user_id)
+    whose = None if user_id is None else user_id_argument(user_id)
     count, start = page_size(first, "first", DEFAULT_EVENTS), after or 0
     found = await _read(AuditLog(info.context.services.database), whose, types, after=start, limit=count + 1)
     return UserEventConnection.of(found, count=count, after=start)
@@ -96,11 +98,4 @@ def _start(after: str | None) -> int:
     try:
         return 0 if after is None else position_of(after)
     except ValueError:
-        raise bad_input("after: not a cursor of this list; take one from pageInfo or an edge") from None
-
-
-def _user_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise bad_input(f"userId: not an id of a user: {text!r:.80}") from None
+        raise not_a_cursor("after") from None

@@ -8,15 +8,16 @@ import strawberry
 
 from events.catalogue import Origin
 from events.commands import Done
-from events.errors import Problem, Reason, Rejected, WrongExpectedVersion
+from events.errors import Rejected, WrongExpectedVersion
 from events.idempotency import Idempotency
-from events.user import ChangeRole, Command, Delete, Register, Update, User
+from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph import types
 from graph.auth.permissions import Right
 from graph.auth.sessions import InvalidRefreshToken
 from graph.auth.signin import PasswordRefused, WrongCredentials
 from graph.auth.throttle import TooManyFailures
 from graph.context import Info
+from graph.ids import user_id_of
 from graph.payloads import (
     ChangePasswordInput,
     ChangeRoleInput,
@@ -35,7 +36,6 @@ from graph.payloads import (
     UserError,
     UserPayload,
 )
-from graph.queries import user_id_of
 from graph.rebuilding import rebuild_projection
 from graph.scalars import Position
 
@@ -153,7 +153,7 @@ async def _change(
     user_id = user_id_of(asked.id)
     viewer = await info.context.allowed_on(user_id, right)
     if user_id is None:
-        return UserPayload(errors=[UserError.of(_no_such_user())])
+        return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
     try:
         done = await info.context.services.commands.change(
             user_id, command, info.context.origin_of(viewer), asked.expected_version, _idempotency(viewer, asked)
@@ -203,10 +203,6 @@ def _user(done: Done) -> types.User | None:
 
 def _or_empty(attributes: object) -> object:
     return {} if attributes is None else attributes
-
-
-def _no_such_user() -> Problem:
-    return Problem(Reason.NOT_FOUND, "there is no such user", ("id",))
 
 
 @strawberry.type(description="What can be done.")

@@ -62,13 +62,9 @@ async def page_of_hits(documents: DocumentUsers, search: Search, arguments: Page
 def _connection(
     edges: list[UserEdge], *, has_next: bool, has_previous: bool, count: Callable[[], Awaitable[int]]
 ) -> UserConnection:
+    cursors = [edge.place() for edge in (edges[0], edges[-1])] if edges else []  # few ask for those between
     return UserConnection(
         edges=edges,
-        page_info=PageInfo(
-            has_next_page=has_next,
-            has_previous_page=has_previous,
-            start_cursor=edges[0].place() if edges else None,
-            end_cursor=edges[-1].place() if edges else None,
-        ),
+        page_info=PageInfo.of(cursors, has_next_page=has_next, has_previous_page=has_previous),
         count=count,
     )

@@ -69,6 +69,10 @@ class Session:
         )
 
 
+USERNAME = "1 to 64 letters, digits and punctuation, without @ and spaces."
+EMAIL = "An email address."
+NAME = "1 to 200 characters of any script."
+NEW_PASSWORD = "At least 8 characters."  # noqa: S105 - a description
 ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
 EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
 IDEMPOTENCY_KEY = (
@@ -79,20 +83,20 @@ IDEMPOTENCY_KEY = (
 
 @strawberry.input(description="A new user, by itself.")
 class RegisterInput:
-    username: str = strawberry.field(description="1 to 64 letters, digits and punctuation, without @ and spaces.")
-    email: str = strawberry.field(description="An email address.")
-    name: str = strawberry.field(description="1 to 200 characters of any script.")
-    password: str = strawberry.field(description="At least 8 characters.")
+    username: str = strawberry.field(description=USERNAME)
+    email: str = strawberry.field(description=EMAIL)
+    name: str = strawberry.field(description=NAME)
+    password: str = strawberry.field(description=NEW_PASSWORD)
     attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 @strawberry.input(description="A new user of any role, by an ADMIN.")
 class CreateUserInput:
-    username: str = strawberry.field(description="1 to 64 letters, digits and punctuation, without @ and spaces.")
-    email: str = strawberry.field(description="An email address.")
-    name: str = strawberry.field(description="1 to 200 characters of any script.")
-    password: str = strawberry.field(description="At least 8 characters.")
+    username: str = strawberry.field(description=USERNAME)
+    email: str = strawberry.field(description=EMAIL)
+    name: str = strawberry.field(description=NAME)
+    password: str = strawberry.field(description=NEW_PASSWORD)
     role: Role = strawberry.field(description="What the user may do.")
     attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
@@ -120,7 +124,7 @@ class UpdateUserInput:
 @strawberry.input(description="A new password for oneself.")
 class ChangePasswordInput:
     current_password: str = strawberry.field(description="The one that is in force.")
-    new_password: str = strawberry.field(description="At least 8 characters.")
+    new_password: str = strawberry.field(description=NEW_PASSWORD)
 
 
 @strawberry.input(description="Another role for a user.")

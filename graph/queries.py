@@ -11,6 +11,7 @@ from graph.context import Info
 from graph.events import UserEventConnection
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
 from graph.history import events
+from graph.ids import user_id_of
 from graph.pages import PageArguments, page_of_hits, page_of_users
 from graph.past import past_user
 from graph.scalars import Position
@@ -21,14 +22,6 @@ from projections.filters import Order
 from projections.status import read_status
 
 Id = Annotated[strawberry.ID, strawberry.argument(description="Whose.")]
-
-
-def user_id_of(text: str) -> UUID | None:
-    """The id in a text; None if the text cannot be one, which is the same as one that nobody has."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 async def me(info: Info) -> User | None:

@@ -12,10 +12,10 @@ from events.unfolding import Change, Wanted
 from events.user import User
 from graph.auth.permissions import Right, may
 from graph.context import Info
-from graph.errors import bad_input, forbidden
+from graph.errors import forbidden
 from graph.events import UserEventType
+from graph.ids import user_id_argument
 from graph.live import Source
-from graph.queries import user_id_of
 from graph.scalars import Position
 from graph.sharing import Showing
 from graph.types import Projection, UserChange
@@ -78,9 +78,7 @@ def _visible(viewer: User, asked: str | None) -> UUID | None:
     everybody = may(viewer.role, Right.READ_ANY_USER)
     if asked is None:
         return None if everybody else viewer.id
-    user_id = user_id_of(asked)
-    if user_id is None:
-        raise bad_input(f"userId: not an id of a user: {asked!r:.80}")
+    user_id = user_id_argument(asked)
     if not everybody and user_id != viewer.id:
         raise forbidden("you may only follow your own record")
     return user_id

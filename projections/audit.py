@@ -18,6 +18,7 @@ from uuid import UUID
 
 import structlog
 
+from events.database import placeholders
 from events.errors import DatabaseUnavailable
 from events.ids import uuid_of
 from events.sweep import UserRange
@@ -105,7 +106,7 @@ class Audit:
         if not head:
             return []
         positions = [self._chance.randint(1, head) for _ in range(DRAWN)]
-        sql = READ_DRAWN.format(positions=", ".join(["%s"] * DRAWN))
+        sql = READ_DRAWN.format(positions=placeholders(DRAWN))
         return [uuid_of(user_id) for (user_id,) in await self._log.source.fetch_all(sql, positions)]
 
     def _tell(self, new: set[UUID], differences: list[Difference]) -> None:

@@ -1,4 +1,4 @@
-"""What can be asked of the list of users. The MySQL view turns it into SQL; nothing here knows any."""
+"""What can be asked of users: of the list of them, without any SQL, and of their `attributes` in a search."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,8 +92,6 @@ class Not:
 
 
 Test = TextIs | TextContains | TextStartsWith | RoleIs | NotBefore | Before | AllOf | AnyOf | Not
-
-EVERYONE = AllOf(())
 
 
 class OrderField(StrEnum):

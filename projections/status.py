@@ -4,12 +4,13 @@ A projection that is idle looks like one that is dead if only lag is looked at, 
 its heartbeat is. So both count: LIVE is who reports and lacks nothing, or nothing older than a moment.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from events.database import Database, Row
+from events.instants import aware_utc
 from projections.document import NAME as MONGO_USERS
 from projections.relational import NAME as MYSQL_USERS
 from projections.reports import State
@@ -156,4 +157,4 @@ def _never_ran(view: str, head: int, standbys: tuple[str, ...]) -> ProjectionSta
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment else None
+    return aware_utc(moment) if moment else None

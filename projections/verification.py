@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from events.catalogue import JSON
-from events.database import Source
+from events.database import Source, placeholders
 from events.ids import uuid_of
 from events.store import EventStore
 from events.sweep import EVERYBODY, UserRange
@@ -44,10 +44,6 @@ Tell = Callable[[Difference], None]
 
 class Verifiable(Mendable, Protocol):
     """A view that can be verified as a whole."""
-
-    async def checkpoint(self) -> int:
-        """See `View.checkpoint`."""
-        ...
 
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""
@@ -250,7 +246,7 @@ class Verification:
     async def _unknown(self, user_ids: list[UUID]) -> list[UUID]:
         if not user_ids:
             return []
-        sql = KNOWN_USERS.format(ids=", ".join(["%s"] * len(user_ids)))
+        sql = KNOWN_USERS.format(ids=placeholders(len(user_ids)))
         rows = await self._log.source.fetch_all(sql, [user_id.bytes for user_id in user_ids])
         known = {row[0] for row in rows}
         return [user_id for user_id in user_ids if user_id.bytes not in known]

@@ -1,6 +1,5 @@
 """What several commands take, and how each begins."""
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from rollcall import exits
 from rollcall.logs import configure_logging
+from rollcall.output import note
 from rollcall.settings import BadSettings, Settings, load_settings
 
 
@@ -41,7 +41,7 @@ def settings_for(process: str) -> Settings:
     try:
         settings = load_settings()
     except BadSettings as error:
-        sys.stderr.write(f"error: {error}\n")
+        note(f"error: {error}")
         raise typer.Exit(exits.BAD_INPUT) from None
     configure_logging(settings, process)
     return settings

@@ -11,6 +11,7 @@ import structlog
 
 from events.backoff import backoff
 from rollcall.embedded import tether
+from rollcall.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +21,11 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
 STEADY_SECONDS: Final = 60.0
 """After so long the next pause is the first one again."""
+
+
+def own_metrics_port(settings: Settings, number: int) -> dict[str, str]:
+    """The variable with which a child is told its port for metrics: no two processes of a machine can share one."""
+    return {} if settings.metrics_port is None else {"ROLLCALL_METRICS_PORT": str(settings.metrics_port + number)}
 
 
 async def keep_running(

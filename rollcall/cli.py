@@ -20,6 +20,7 @@ from rollcall.operations import (
     import_file,
     rotate_keys,
 )
+from rollcall.output import note, say
 from rollcall.quarantine_commands import quarantine
 from rollcall.running import run
 from rollcall.serving import project
@@ -55,7 +56,7 @@ def dev() -> None:
     on where the first one stopped.
     """
     settings = _settings("dev")
-    run(_finally_ok(run_dev(settings, _say)), when_stopped=exits.OK)
+    run(_finally_ok(run_dev(settings, say)), when_stopped=exits.OK)
 
 
 @app.command()
@@ -213,7 +214,7 @@ def rotate_master_key() -> None:
 @app.command()
 def schema() -> None:
     """Print the GraphQL schema, for generated types."""
-    sys.stdout.write(make_schema().as_str() + "\n")
+    say(make_schema().as_str())
 
 
 def main() -> None:
@@ -230,14 +231,9 @@ def _new_password() -> str:
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("New password: ")
     if getpass.getpass("Again: ") != password:
-        sys.stderr.write("error: the two differ; nothing was done\n")
+        note("error: the two differ; nothing was done")
         raise typer.Exit(exits.BAD_INPUT)
     return password
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 async def _finally_ok(work: Awaitable[None]) -> int:

@@ -16,11 +16,12 @@ from graph.auth.passwords import Passwords
 from projections.reports import State
 from projections.status import read_status
 from rollcall.admins import FIRST_ADMIN, ensure_first_admin
-from rollcall.children import keep_running
+from rollcall.children import keep_running, own_metrics_port
 from rollcall.exits import BAD_INPUT, FAULT
-from rollcall.house import House, open_house, when_possible
+from rollcall.house import House, open_house
 from rollcall.keys import kept_secret
 from rollcall.settings import BadSettings, Settings
+from rollcall.waiting import when_possible
 
 log = structlog.get_logger(__name__)
 
@@ -73,12 +74,8 @@ async def _first_password(house: House, passwords: Passwords) -> str:
 
 
 def _own_variables(settings: Settings, number: int) -> dict[str, str]:
-    """What the environment of one part has of its own: no two of one machine can share the port of the metrics.
-
-    Here clients may look around, unless they are told that they may not.
-    """
-    port = settings.metrics_port
-    own = {} if port is None else {"ROLLCALL_METRICS_PORT": str(port + number)}
+    """What the environment of one part has of its own. Here clients may look around, unless told that they may not."""
+    own = own_metrics_port(settings, number)
     return own if "introspection" in settings.model_fields_set else own | {"ROLLCALL_INTROSPECTION": "true"}
 
 

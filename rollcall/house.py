@@ -6,18 +6,17 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from events.accounts import Accounts
-from events.backoff import backoff
+from events.address import Address
 from events.claims import ClaimsKey, open_claims_key
 from events.commands import UserCommands
-from events.database import Address, Database
-from events.errors import DatabaseUnavailable
+from events.database import Database
 from events.feed import Feed
 from events.ids import new_id
 from events.migrations import migrate
@@ -38,7 +37,6 @@ from projections.document.copies import DocumentCopies
 from projections.document.records import DocumentRecords
 from projections.document.search import DocumentUsers
 from projections.document.view import DocumentView
-from projections.errors import ViewMissing, ViewUnavailable
 from projections.projector import Projector
 from projections.rebuild import Rebuilder
 from projections.relational.copies import RelationalCopies
@@ -53,6 +51,7 @@ from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
 from rollcall.metrics import Metrics, WatchedAppender
 from rollcall.settings import Settings, networks
+from rollcall.waiting import when_possible
 
 log = structlog.get_logger(__name__)
 
@@ -136,8 +135,7 @@ class House:
             "mysql": RelationalCopies(self.database),
             "mongo": DocumentCopies(self.mongo.documents),
         }
-        memory = self.settings.rebuild_memory * 1024 * 1024
-        return Rebuilder(copies[name], self.store, self.database, self.vault, memory)
+        return Rebuilder(copies[name], self.store, self.database, self.vault, self.settings.rebuild_memory_bytes)
 
     @property
     def rebuild_requests(self) -> RebuildRequests:
@@ -216,6 +214,14 @@ class House:
             proxies=networks(self.settings.trusted_proxies or ""),
         )
 
+    async def make_tables(self) -> list[str]:
+        """Make the log's tables if they are missing, without looking for any key; the migrations that were applied.
+
+        Raises:
+            DatabaseUnavailable, MigrationError: as for `prepare_log`.
+        """
+        return await migrate(self.database, "events", "projections", "graph.auth")
+
     async def prepare_log(self) -> None:
         """Make the log's tables if they are missing, and find out whether the keys fit the log.
 
@@ -223,7 +229,7 @@ class House:
             DatabaseUnavailable: MySQL is away.
             WrongMasterKey, MigrationError: this program must not work on this log.
         """
-        for applied in await migrate(self.database, "events", "projections", "graph.auth"):
+        for applied in await self.make_tables():
             log.info("migration.applied", name=applied)
         self._claims_key = claims_key = await open_claims_key(self.database, self.vault)
         appender = WatchedAppender(self.database, claims_key, self.vault, now, new_id)
@@ -239,20 +245,6 @@ class House:
     async def prepare_views(self) -> None:
         """Make what is missing of the views, empty; one whose database is away does not hold up the other."""
         await asyncio.gather(*(when_possible(view.prepare) for view in self.views.values()))
-
-
-async def when_possible(work: Callable[[], Awaitable[object]]) -> None:
-    """Do it, waiting for a database that is away and saying so."""
-    pauses = backoff()
-    while True:
-        try:
-            await work()
-        except (DatabaseUnavailable, ViewUnavailable, ViewMissing) as error:
-            pause = next(pauses)
-            log.warning("start.waiting", error=str(error), retry_in=pause)
-            await asyncio.sleep(pause)
-        else:
-            return
 
 
 @asynccontextmanager

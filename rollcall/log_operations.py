@@ -1,4 +1,7 @@
-"""What operators do with the log itself: note where it ends, verify, export and restore it."""
+"""What operators do with the log itself: note where it ends, verify, export and restore it.
+
+No key is needed to handle a log, so none is looked for, as `House.prepare_log` does.
+"""
 
 import asyncio
 import os
@@ -9,18 +12,15 @@ from contextlib import ExitStack, aclosing, closing
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import msgspec
-
 from events.chain import Mark
 from events.errors import BadExport, BrokenChain, LogNotEmpty
 from events.export import export_log
-from events.migrations import migrate
 from events.restore import restore_log
 from events.transfer import Part
 from events.verification import mark_at, read_head, verify_log
 from rollcall import exits
 from rollcall.house import House, open_house
-from rollcall.operations import note
+from rollcall.output import note, say, say_json
 from rollcall.progress import Advance, progress
 from rollcall.settings import Settings
 
@@ -31,7 +31,7 @@ LINE_BYTES: Final = 32 * 1024 * 1024
 async def show_head(settings: Settings, *, as_json: bool) -> int:
     """`rollcall head`."""
     async with open_house(settings, note) as house:
-        await _make_tables(house)
+        await house.make_tables()
         head = await read_head(house.database)
     _print(head, as_json=as_json)
     return exits.OK
@@ -40,7 +40,7 @@ async def show_head(settings: Settings, *, as_json: bool) -> int:
 async def verify_chain(settings: Settings, expected: Mark | None, *, as_json: bool) -> int:
     """`rollcall verify --log`."""
     async with open_house(settings, note) as house:
-        await _make_tables(house)
+        await house.make_tables()
         try:
             with progress("verifying the log", "events") as advance:
                 head = await verify_log(house.database, advance, expected=expected)
@@ -53,7 +53,7 @@ async def verify_chain(settings: Settings, expected: Mark | None, *, as_json: bo
 async def export_to(settings: Settings, target: Path | None, after: int, *, with_keys: bool) -> int:
     """`rollcall export`; without a target to standard output."""
     async with open_house(settings, note) as house:
-        await _make_tables(house)
+        await house.make_tables()
         begin = await mark_at(house.database, after)
         if begin is None:
             return _unusable(f"--after {after}: the log ends at position {await house.store.head()}")
@@ -74,7 +74,7 @@ async def restore_from(settings: Settings, source: Path | None, *, with_keys: bo
     except OSError as error:
         return _unusable(f"{source} cannot be read: {error.strerror}")
     async with open_house(settings, note) as house:
-        await _make_tables(house)
+        await house.make_tables()
         try:
             with file:
                 head = await _restore(house, file, with_keys=with_keys)
@@ -86,11 +86,6 @@ async def restore_from(settings: Settings, source: Path | None, *, with_keys: bo
         note("warning: restored without keys, to be kept and verified: no program can read it, no name counts as taken")
     _print(head, as_json=False)
     return exits.OK
-
-
-async def _make_tables(house: House) -> None:
-    """No key is needed to handle a log, so none is looked for as `prepare_log` does."""
-    await migrate(house.database, "events", "projections", "graph.auth")
 
 
 async def _export(house: House, part: Part, file: BinaryIO, *, with_keys: bool) -> None:
@@ -165,7 +160,7 @@ def _unusable(message: str) -> int:
 
 def _tell_broken(broken: BrokenChain, *, as_json: bool) -> int:
     if as_json:
-        _print_json({"whole": False, "position": broken.position, "reason": broken.reason})
+        say_json({"whole": False, "position": broken.position, "reason": broken.reason})
     else:
         note(f"error: {broken}")
     return exits.FAULT
@@ -173,10 +168,6 @@ def _tell_broken(broken: BrokenChain, *, as_json: bool) -> int:
 
 def _print(mark: Mark, *, as_json: bool, **more: object) -> None:
     if as_json:
-        _print_json({**more, "position": mark.position, "hash": mark.hash.hex()})
+        say_json({**more, "position": mark.position, "hash": mark.hash.hex()})
     else:
-        sys.stdout.write(f"{mark}\n")
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        say(str(mark))

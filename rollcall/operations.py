@@ -1,9 +1,6 @@
 """What operators do by hand: each command's work, from the settings to the exit code."""
 
-import sys
 from pathlib import Path
-
-import msgspec
 
 from events.errors import Rejected
 from events.rotation import rotate_master_key
@@ -12,14 +9,10 @@ from rollcall import exits
 from rollcall.admins import create_admin, set_password
 from rollcall.house import open_house
 from rollcall.importing import Imported, Importer
+from rollcall.output import note, say, say_json
 from rollcall.progress import progress
 from rollcall.settings import Settings
 from rollcall.userfile import FieldMap, read_users
-
-
-def note(line: str) -> None:
-    """Something on the way, on standard error."""
-    sys.stderr.write(f"{line}\n")
 
 
 async def import_file(settings: Settings, path: Path, fields: FieldMap, *, as_json: bool) -> int:
@@ -32,7 +25,7 @@ async def import_file(settings: Settings, path: Path, fields: FieldMap, *, as_js
     for field in file.unmet_fields:
         note(f"warning: --map names the field {field!r}, which no row has")
     if as_json:
-        _print_json(msgspec.to_builtins(outcome))
+        say_json(outcome)
     else:
         _print_outcome(outcome)
     return exits.NOT_ALL if outcome.refused else exits.OK
@@ -48,7 +41,7 @@ async def rotate_keys(settings: Settings) -> int:
         with progress("rewrapping", "keys") as advance:
             done = await rotate_master_key(house.database, house.vault, advance)
     key_id = house.vault.master_key_id.hex()
-    sys.stdout.write(f"{done} keys were rewrapped; all are wrapped with the master key {key_id} now\n")
+    say(f"{done} keys were rewrapped; all are wrapped with the master key {key_id} now")
     return exits.OK
 
 
@@ -60,7 +53,7 @@ async def add_admin(settings: Settings, username: str, email: str, name: str, pa
             done = await create_admin(house, passwords, username, email, name, password)
         except (Rejected, WeakPassword) as refusal:
             return _refused(refusal)
-    sys.stdout.write(f"{username} is an ADMIN now, with id {done.user_id}\n")
+    say(f"{username} is an ADMIN now, with id {done.user_id}")
     return exits.OK
 
 
@@ -75,7 +68,7 @@ async def change_password(settings: Settings, login: str, password: str) -> int:
     if done is None:
         note(f"error: there is no user {login!r}")
         return exits.BAD_INPUT
-    sys.stdout.write(f"{login} signs in with the new password from now on\n")
+    say(f"{login} signs in with the new password from now on")
     return exits.OK
 
 
@@ -86,12 +79,8 @@ def _refused(refusal: Exception) -> int:
 
 def _print_outcome(outcome: Imported) -> None:
     for refused in outcome.refused:
-        sys.stdout.write(f"line {refused.line}: {refused.reason}\n")
-    sys.stdout.write(
+        say(f"line {refused.line}: {refused.reason}")
+    say(
         f"{outcome.added} added, {outcome.already_there} already there, {len(outcome.refused)} refused, "
-        f"of {outcome.total} rows\n"
+        f"of {outcome.total} rows"
     )
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")

@@ -1,11 +1,9 @@
 """`rollcall quarantine`: what operators do about users whose events a view cannot apply."""
 
-import sys
 from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from events.errors import DamagedEvent, DamagedKey
@@ -15,7 +13,7 @@ from projections.reports import save_quarantined
 from projections.view import View
 from rollcall import exits
 from rollcall.house import House, open_house
-from rollcall.operations import note
+from rollcall.output import note, result_console, say, say_json
 from rollcall.settings import Settings
 
 STILL_BROKEN = (DamagedEvent, DamagedKey, OutOfStep, RefusedValue)
@@ -28,7 +26,7 @@ async def list_quarantine(settings: Settings, *, as_json: bool) -> int:
         found = {view.name: await _quarantine(view) for view in house.views.values()}
     if as_json:
         rows = [{"view": view, **msgspec.structs.asdict(one)} for view, ones in found.items() for one in ones]
-        sys.stdout.write(msgspec.json.encode(rows).decode() + "\n")
+        say_json(rows)
     else:
         _print(found)
     return exits.OK
@@ -56,7 +54,7 @@ async def drop_quarantined(settings: Settings, name: str, user_id: UUID) -> int:
             note(f"error: {error}; nothing was done")
             return exits.BAD_INPUT
         await _report(house, view)
-    sys.stdout.write(f"{user_id} stays in {view.name} as it is until the next rebuild, and counts as trouble no more\n")
+    say(f"{user_id} stays in {view.name} as it is until the next rebuild, and counts as trouble no more")
     return exits.OK
 
 
@@ -67,9 +65,9 @@ async def _retry(house: House, view: View, user_id: UUID) -> int:
         note(f"error: {error}")
         return exits.BAD_INPUT
     except STILL_BROKEN as error:
-        sys.stdout.write(f"{user_id}: still cannot be applied: {error}\n")
+        say(f"{user_id}: still cannot be applied: {error}")
         return exits.NOT_ALL
-    sys.stdout.write(f"{user_id}: released, {view.name} has it as the log has it\n")
+    say(f"{user_id}: released, {view.name} has it as the log has it")
     return exits.OK
 
 
@@ -92,7 +90,6 @@ def _print(found: dict[str, Quarantine]) -> None:
                 view, str(one.user_id), str(one.position), one.type, "yes" if one.dropped else "no", one.reason
             )
     if table.row_count:
-        console = Console() if sys.stdout.isatty() else Console(width=1_000)  # a file takes lines of any length
-        console.print(table, soft_wrap=True)
+        result_console().print(table, soft_wrap=True)
     else:
         note("nobody is in quarantine")

@@ -1,7 +1,6 @@
 """What operators do with the copies of the views: rebuild, go back, look at the past."""
 
 import gc
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Final
 from projections.rebuild import Rebuilder
 from rollcall import exits
 from rollcall.house import House, open_house
-from rollcall.operations import note
+from rollcall.output import note, say
 from rollcall.progress import steps
 from rollcall.settings import Settings
 
@@ -25,8 +24,8 @@ async def rebuild_views(settings: Settings, names: Sequence[str]) -> int:
             with steps(f"rebuilding {view}") as tell:
                 position = await rebuilder.rebuild(tell)
             await house.rebuild_requests.settle(view)
-            _say(f"{view} was rebuilt from {position} events, is what they add up to, and serves now")
-            _say(f"the former one is kept: `rollcall rebuild {_short(house, rebuilder)}` --rollback or --finish")
+            say(f"{view} was rebuilt from {position} events, is what they add up to, and serves now")
+            say(f"the former one is kept: `rollcall rebuild {_short(house, rebuilder)}` --rollback or --finish")
     return exits.OK
 
 
@@ -37,7 +36,7 @@ async def roll_views_back(settings: Settings, names: Sequence[str]) -> int:
             view = rebuilder.copies.live.name
             with steps(f"rolling {view} back") as tell:
                 position = await rebuilder.roll_back(tell)
-            _say(f"the former {view} has caught up to position {position} and serves again; the other one is kept")
+            say(f"the former {view} has caught up to position {position} and serves again; the other one is kept")
     return exits.OK
 
 
@@ -46,7 +45,7 @@ async def finish_rebuilds(settings: Settings, names: Sequence[str]) -> int:
     async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
             await rebuilder.finish()
-            _say(f"nothing is kept beside {rebuilder.copies.live.name}, but for looks at the past")
+            say(f"nothing is kept beside {rebuilder.copies.live.name}, but for looks at the past")
     return exits.OK
 
 
@@ -62,7 +61,7 @@ async def look_back(settings: Settings, names: Sequence[str], when: int | dateti
             view = rebuilder.copies.live.name
             with steps(f"making {name} beside {view}") as tell:
                 await rebuilder.look_back(name, position, tell)
-            _say(f"{name} beside {view} has the users as they were at position {position}, without those deleted since")
+            say(f"{name} beside {view} has the users as they were at position {position}, without those deleted since")
     return exits.OK
 
 
@@ -71,7 +70,7 @@ async def drop_look(settings: Settings, names: Sequence[str], name: str) -> int:
     async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
             await rebuilder.drop(name)
-            _say(f"{name} beside {rebuilder.copies.live.name} was removed")
+            say(f"{name} beside {rebuilder.copies.live.name} was removed")
     return exits.OK
 
 
@@ -91,7 +90,3 @@ async def rebuilding_house(settings: Settings) -> AsyncIterator[House]:
 def _short(house: House, rebuilder: Rebuilder) -> str:
     """The name that the command line has for the view."""
     return next(name for name, view in house.views.items() if view.name == rebuilder.copies.live.name)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")

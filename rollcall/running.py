@@ -21,6 +21,7 @@ from projections.errors import (
 )
 from rollcall import exits
 from rollcall.embedded import ServersUnavailable
+from rollcall.output import note
 from rollcall.settings import BadSettings
 from rollcall.userfile import UserFileError
 
@@ -58,7 +59,7 @@ def _told(error: BaseException) -> int:
     if code is None:
         log.error("unexpected", error=str(error), exc_info=error)
         return exits.FAULT
-    sys.stderr.write(f"error: {error}\n")
+    note(f"error: {error}")
     return code
 
 

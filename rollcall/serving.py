@@ -17,11 +17,12 @@ from graph.server import Runner
 from projections.audit import Audit
 from projections.turns import LEASE_SECONDS
 from rollcall.admins import ensure_first_admin
-from rollcall.house import House, open_house, when_possible
+from rollcall.house import House, open_house
 from rollcall.metrics import metrics_app
 from rollcall.policy import policy_of
 from rollcall.requested import see_to_requests
 from rollcall.settings import BadSettings, Settings
+from rollcall.waiting import when_possible
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from events.database import Address
+from events.address import Address
 from graph.auth.addresses import Network
 from graph.cors import origins_of
 
@@ -161,6 +161,11 @@ class Settings(BaseSettings):
     def own_servers(self) -> bool:
         """Whether the databases are the operator's own, rather than private ones of this program."""
         return self.mysql_url is not None
+
+    @property
+    def rebuild_memory_bytes(self) -> int:
+        """What a rebuild or a comparison keeps of folded users at a time."""
+        return self.rebuild_memory * 2**20
 
 
 def load_settings() -> Settings:

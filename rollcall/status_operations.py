@@ -1,14 +1,13 @@
 """`rollcall status`: once or again and again, for people and for scripts."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +16,7 @@ from events.errors import DatabaseUnavailable
 from projections.status import ProjectionStatus, read_status
 from rollcall import exits
 from rollcall.house import House, now, open_house
-from rollcall.operations import note
+from rollcall.output import note, result_console, say_json
 from rollcall.settings import Settings
 
 WATCH_SECONDS: Final = 1.0
@@ -48,7 +47,7 @@ async def _watch(house: House, show: Show) -> None:
 
 @contextmanager
 def _showing(*, as_json: bool, watch: bool) -> Iterator[Show]:
-    console = Console() if sys.stdout.isatty() else Console(width=1_000)  # a file takes lines of any length
+    console = result_console()
     if as_json:
         yield _print_json
     elif watch and console.is_terminal:
@@ -60,8 +59,7 @@ def _showing(*, as_json: bool, watch: bool) -> Iterator[Show]:
 
 def _print_json(statuses: list[ProjectionStatus]) -> None:
     shown = [{**msgspec.to_builtins(status), "lag": status.lag} for status in statuses]
-    sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
-    sys.stdout.flush()
+    say_json(shown)
 
 
 def _table_and_errors(statuses: list[ProjectionStatus]) -> RenderableType:

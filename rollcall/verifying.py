@@ -1,13 +1,10 @@
 """`rollcall verify`: the views against the log."""
 
-import sys
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Self
 from uuid import UUID
-
-import msgspec
 
 from projections.differences import Difference
 from projections.repair import Repair
@@ -15,7 +12,7 @@ from projections.verification import Tally, Verification
 from rollcall import exits
 from rollcall.differences import as_json, as_text, masked
 from rollcall.house import House, open_house
-from rollcall.operations import note
+from rollcall.output import note, say, say_json
 from rollcall.progress import Advance, progress
 from rollcall.settings import Settings
 
@@ -51,7 +48,7 @@ async def verify_views(settings: Settings, wanted: Wanted) -> int:
 async def _verify(house: House, wanted: Wanted, stages: "_Stages") -> Collection[Tally]:
     def tell(difference: Difference) -> None:
         shown = difference if wanted.show_values else masked(difference)
-        _print(as_json(shown).decode() if wanted.as_json else as_text(shown))
+        say(as_json(shown).decode() if wanted.as_json else as_text(shown))
 
     run = Verification(
         house.log_access,
@@ -65,7 +62,7 @@ async def _verify(house: House, wanted: Wanted, stages: "_Stages") -> Collection
     elif wanted.share is not None:
         await run.sample(wanted.share, wanted.seed)
     else:
-        await run.everybody(house.settings.rebuild_memory * 1024 * 1024)
+        await run.everybody(house.settings.rebuild_memory_bytes)
     return run.tallies.values()
 
 
@@ -89,16 +86,12 @@ class _Stages:
 def _tell_tally(tally: Tally, wanted: Wanted) -> None:
     if wanted.as_json:
         seed = {} if wanted.share is None else {"seed": wanted.seed}
-        _print(msgspec.json.encode({"kind": "summary", **asdict(tally), **seed}).decode())
+        say_json({"kind": "summary", **asdict(tally), **seed})
         return
     chosen = "" if wanted.share is None else f" (seed {wanted.seed})"
     mended = f", {tally.differences - tally.left} mended" if wanted.repair and tally.differences else ""
     held = f", {tally.quarantined} in quarantine and not compared" if tally.quarantined else ""
-    _print(
+    say(
         f"{tally.view}: {tally.looked_at} users looked at{chosen}, {tally.differences} differences "
         f"of {tally.differing_users} users{mended}{held}; the view is at position {tally.checkpoint} of {tally.head}"
     )
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from rollcall import exits
-from rollcall.children import keep_running
+from rollcall.children import keep_running, own_metrics_port
 from rollcall.house import addresses_of
 from rollcall.keys import keys_of
 from rollcall.settings import BadSettings, Settings
@@ -64,13 +64,10 @@ def _is_of_no_use(status: int, ran_seconds: float) -> bool:
 
 def _own_variables(settings: Settings, number: int, workers: int, port: int) -> dict[str, str]:
     """What one worker has of its own: its port for metrics, and its share of the threads that hash."""
-    variables = {
+    return own_metrics_port(settings, number) | {
         "ROLLCALL_PORT": str(port),
         "ROLLCALL_PASSWORD_THREADS": str(max(1, settings.password_threads // workers)),
     }
-    if settings.metrics_port is not None:
-        variables["ROLLCALL_METRICS_PORT"] = str(settings.metrics_port + number)
-    return variables
 
 
 @contextmanager

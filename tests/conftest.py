@@ -4,18 +4,15 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
-from events.database import Address, Database
-from events.migrations import migrate
-from projections.document.client import Documents, MongoClient
+from events.database import Database
+from projections.document.client import Documents
 from rollcall.embedded import Addresses, servers
+from tests import databases
 from tests.log import Log, wire
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory of the user's own in it
@@ -49,29 +46,15 @@ async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
 @pytest_asyncio.fixture
 async def database(addresses: Addresses) -> AsyncIterator[Database]:
     """An empty schema of the test's own, with its tables made."""
-    async with _schema(addresses, size=80) as database:
+    async with databases.schema(addresses, size=80) as database:
         yield database
 
 
 @pytest_asyncio.fixture
 async def copy(addresses: Addresses) -> AsyncIterator[Database]:
     """Another one."""
-    async with _schema(addresses, size=10) as database:
+    async with databases.schema(addresses, size=10) as database:
         yield database
-
-
-@asynccontextmanager
-async def _schema(addresses: Addresses, size: int) -> AsyncIterator[Database]:
-    server = Address.parse(addresses.mysql_url)
-    administrator = Database.at(server, size=1)
-    name = f"test_{uuid4().hex}"
-    await administrator.execute(f"CREATE DATABASE {name}")
-    database = Database.at(replace(server, database=name), size=size)
-    await migrate(database, "events", "projections", "graph.auth")
-    yield database
-    await database.close()
-    await administrator.execute(f"DROP DATABASE {name}")
-    await administrator.close()
 
 
 @pytest_asyncio.fixture
@@ -83,8 +66,5 @@ async def log(database: Database) -> Log:
 @pytest_asyncio.fixture
 async def documents(addresses: Addresses) -> AsyncIterator[Documents]:
     """An empty MongoDB database of the test's own."""
-    url = addresses.mongo_url.replace("/rollcall?", f"/test_{uuid4().hex}?")
-    client = MongoClient(url)
-    yield client.documents
-    await client.documents.client.drop_database(client.documents.name)
-    client.close()
+    async with databases.mongo(addresses) as client:
+        yield client.documents

@@ -1,12 +1,10 @@
 """A log of one test's own, and users to put into it."""
 
 import asyncio
-import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
 
 from events.appender import Appender
 from events.catalogue import Origin, Recorded, Role
@@ -20,6 +18,11 @@ from events.vault import Vault
 
 MASTER_KEY = bytes(range(32))
 NOBODY = Origin()
+
+
+def present() -> datetime:
+    """In UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class Log:
         """Register a user that has all that it needs."""
         return await self.commands.register(registration(username, role=role, **fields), NOBODY)
 
+    def dated(self, moment: datetime) -> "Log":
+        """The same log; what is written through this face of it is recorded as of that moment."""
+        return wire_with(self.database, self.claims_key, self.vault, lambda: moment)
+
     async def all(self) -> list[Recorded]:
         """The whole log."""
         return await self.store.read_all(after=0, limit=1_000_000)
@@ -44,9 +51,13 @@ class Log:
 
 def wire(database: Database, *other_master_keys: bytes) -> Log:
     """The events floor on a database that has its tables."""
-    key, vault = ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys)
+    return wire_with(database, ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys))
+
+
+def wire_with(database: Database, key: ClaimsKey, vault: Vault, now: Callable[[], datetime] = present) -> Log:
+    """The same under other keys, or dated by another clock."""
     store = EventStore(database, vault)
-    appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
+    appender = Appender(database, key, vault, now, new_id)
     commands = UserCommands(
         database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
     )
@@ -57,12 +68,6 @@ def registration(username: str, **fields: object) -> Register:
     """A registration that is in order."""
     values = {"username": username, "email": f"{username}@example.com", "name": username.title(), **fields}
     return Register(**values)  # type: ignore[arg-type]
-
-
-def counted_ids() -> Callable[[], UUID]:
-    """Ids that a test can foretell: 1, 2, 3, ..."""
-    numbers = itertools.count(1)
-    return lambda: UUID(int=next(numbers))
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 20.0) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from events.catalogue import Origin
@@ -81,8 +82,8 @@ class SignIn:
         earlier = await self._commands.earlier(idempotency)
         if earlier is not None:
             return earlier
-        hashed = await self._passwords.hash(password)
-        return await self._commands.register(_with_hash(command, hashed), origin, idempotency)
+        command = msgspec.structs.replace(command, password_hash=await self._passwords.hash(password))
+        return await self._commands.register(command, origin, idempotency)
 
     async def log_in(self, login: str, password: str, address: str, origin: Origin) -> SignedIn:
         """Start a session.
@@ -207,14 +208,3 @@ def _problems(attempt: Callable[[], object]) -> tuple[Problem, ...]:
     except Rejected as rejected:
         return rejected.problems
     return ()
-
-
-def _with_hash(command: Register, hashed: str) -> Register:
-    return Register(
-        username=command.username,
-        email=command.email,
-        name=command.name,
-        role=command.role,
-        attributes=command.attributes,
-        password_hash=hashed,
-    )

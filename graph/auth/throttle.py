@@ -24,10 +24,11 @@ import hmac
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from events.database import Connection, Database
+from events.instants import aware_utc, naive_utc
 from events.rules import same_username
 
 LOGIN_CHARACTERS: Final = 254
@@ -141,7 +142,7 @@ class Throttle:
         async with self._database.transaction() as transaction:
             for key, sql in sorted([(attempt.account, FORGIVE), (attempt.address, TAKE_BACK)]):
                 await transaction.execute(sql, (key,))
-            await transaction.execute(REMEMBER, (attempt.known, _naive(self._clock())))
+            await transaction.execute(REMEMBER, (attempt.known, naive_utc(self._clock())))
 
     async def take_back(self, attempt: Attempt) -> None:
         """Nobody has looked at the password."""
@@ -153,7 +154,7 @@ class Throttle:
         """Remove what says nothing any more; how many rows."""
         now, swept = self._clock(), 0
         for sql, before in ((SWEEP_FAILURES, now), (SWEEP_KNOWN, now - timedelta(days=KNOWN_DAYS))):
-            while rows := await self._database.execute(sql, (_naive(before), SWEPT_ROWS)):
+            while rows := await self._database.execute(sql, (naive_utc(before), SWEPT_ROWS)):
                 swept += rows
         return swept
 
@@ -183,16 +184,11 @@ def _pause(count: float, limit: Limit) -> timedelta:
 
 
 async def _locked(transaction: Connection, keys: list[bytes], now: datetime) -> dict[bytes, Failures]:
-    await transaction.execute(LOCK, [value for key in keys for value in (key, *[_naive(now)] * 3)])
+    await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
     rows = await transaction.fetch_all(FIND, keys)
-    return {row[0]: Failures(row[1], row[2].replace(tzinfo=UTC), row[3].replace(tzinfo=UTC)) for row in rows}
+    return {row[0]: Failures(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
 
 
 async def _write(transaction: Connection, key: bytes, failures: Failures, limit: Limit) -> None:
     moments = (failures.as_of, failures.opens_at, failures.clears_at(limit))
-    await transaction.execute(COUNT, (failures.count, *map(_naive, moments), key))
-
-
-def _naive(moment: datetime) -> datetime:
-    """MySQL keeps no offset: what it gets is UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None)
+    await transaction.execute(COUNT, (failures.count, *map(naive_utc, moments), key))

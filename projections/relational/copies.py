@@ -135,7 +135,7 @@ class RelationalCopy(RelationalView):
         await self._remove(connection, await forgotten_users(connection, [change.user_id for change in changes]))
 
     async def _remove(self, connection: Connection, user_ids: Iterable[UUID]) -> None:
-        ids = ", ".join(literals.binary(user_id.bytes) for user_id in user_ids)
+        ids = literals.binaries(user_id.bytes for user_id in user_ids)
         if ids:
             await connection.execute(self._tables.sql(DELETE_USERS, ids=ids))
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from events.catalogue import JSON
-from events.database import Connection, Database, Row
+from events.database import Connection, Database, Row, placeholders
 from events.ids import uuid_of
 from events.store import EventStore
 from events.sweep import UserRange
@@ -55,7 +55,7 @@ class RelationalRecords:
 
     async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
         """See `Records.glimpse`."""
-        sql = self._tables.sql(READ_GLIMPSE, ids=_placeholders(len(user_ids)))
+        sql = self._tables.sql(READ_GLIMPSE, ids=placeholders(len(user_ids)))
         with missing_is_told():
             rows = await self._database.fetch_all(sql, [user_id.bytes for user_id in user_ids])
         if not rows:
@@ -102,14 +102,10 @@ class RelationalRecords:
             await connection.execute(self._tables.sql(DELETE_USERS, ids="%s"), (user_id.bytes,))
         else:
             row = row_of(user)
-            await connection.execute(self._tables.sql(UPSERT_USERS, rows=f"({_placeholders(len(row))})"), row)
+            await connection.execute(self._tables.sql(UPSERT_USERS, rows=f"({placeholders(len(row))})"), row)
 
     async def _read(self, statement: str, users: UserRange, limit: int) -> list[Row]:
         with missing_is_told():
             return await self._database.fetch_all(
                 self._tables.sql(statement), (users.lower.bytes, users.last.bytes, limit)
             )
-
-
-def _placeholders(count: int) -> str:
-    return ", ".join(["%s"] * count)

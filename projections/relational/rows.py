@@ -1,18 +1,16 @@
 """A user as a row of the MySQL view, and back."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from events.catalogue import JSON, Role
 from events.database import Row
+from events.instants import aware_utc, naive_utc
 from events.user import User
 
 COLUMNS = "id, username, email, name, role, attributes, version, position, created_at, updated_at"
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as a DATETIME column has it
 
 
 def row_of(user: User) -> Row:
@@ -43,8 +41,8 @@ def user_of(row: Row) -> User:
         attributes=msgspec.json.decode(read.attributes),
         version=read.version,
         position=read.position,
-        created_at=_utc(read.created_at),
-        updated_at=_utc(read.updated_at),
+        created_at=aware_utc(read.created_at),
+        updated_at=aware_utc(read.updated_at),
     )
 
 
@@ -63,11 +61,6 @@ class _Read(msgspec.Struct, array_like=True, frozen=True):
     updated_at: datetime
 
 
-def _utc(moment: datetime) -> datetime:
-    """A moment of a DATETIME column. `replace(tzinfo=UTC)` says the same, and takes eight times as long."""
-    return EPOCH + (moment - NAIVE_EPOCH)
-
-
 def fields_of(row: Row) -> dict[str, JSON]:
     """What a row of `COLUMNS` holds, whatever that is, by the names of the columns, without the id."""
     _, username, email, name, role, attributes, version, position, created_at, updated_at = row
@@ -82,8 +75,3 @@ def fields_of(row: Row) -> dict[str, JSON]:
         "created_at": created_at,
         "updated_at": updated_at,
     }
-
-
-def naive_utc(moment: datetime) -> datetime:
-    """As a DATETIME column takes it: the driver would drop an offset without converting."""
-    return moment.astimezone(UTC).replace(tzinfo=None)

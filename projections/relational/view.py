@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from events.catalogue import Recorded
-from events.database import Connection, Database
+from events.database import Connection, Database, placeholders
 from events.store import Deletion
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, ViewMissing
@@ -64,7 +64,6 @@ ROWS_PER_STATEMENT: Final = 200
 """At 64 KiB of attributes a row this stays under the server's default max_allowed_packet of 64 MiB."""
 PAGE_ROWS: Final = 1_000
 
-READ_PAGE = "SELECT {columns} FROM {users} WHERE id >= %s AND id < %s ORDER BY id LIMIT %s"
 READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = """
@@ -122,7 +121,7 @@ class RelationalView:
         with missing_is_told():
             for start in range(0, len(deleted), PAGE_ROWS):
                 ids = [one.user_id.bytes for one in deleted[start : start + PAGE_ROWS]]
-                await self._database.execute(self._tables.sql(DELETE_USERS, ids=_placeholders(len(ids))), ids)
+                await self._database.execute(self._tables.sql(DELETE_USERS, ids=placeholders(len(ids))), ids)
 
     async def quarantine(self) -> Quarantine:
         """See `View.quarantine`."""
@@ -186,16 +185,16 @@ class RelationalView:
         if not user_ids:
             return {}
         ids = [user_id.bytes for user_id in user_ids]
-        rows = await connection.fetch_all(self._tables.sql(READ_USERS, ids=_placeholders(len(ids))), ids)
+        rows = await connection.fetch_all(self._tables.sql(READ_USERS, ids=placeholders(len(ids))), ids)
         users = [user_of(row) for row in rows]
         return {user.id: Held(user.version, user) for user in users}
 
     async def _write(self, connection: Connection, changes: list[Folded]) -> None:
         gone = [change.user_id.bytes for change in changes if change.after.user is None and change.before]
         if gone:
-            await connection.execute(self._tables.sql(DELETE_USERS, ids=_placeholders(len(gone))), gone)
+            await connection.execute(self._tables.sql(DELETE_USERS, ids=placeholders(len(gone))), gone)
         for users in _chunks([change.after.user for change in changes if change.after.user]):
-            rows = ", ".join(f"({_placeholders(10)})" for _ in users)
+            rows = ", ".join(f"({placeholders(10)})" for _ in users)
             values = [value for user in users for value in row_of(user)]
             await connection.execute(self._tables.sql(UPSERT_USERS, rows=rows), values)
 
@@ -206,11 +205,7 @@ class RelationalView:
             return
         for (name,) in await connection.fetch_all(LIST_COPIES):
             if name in (FORMER.users, BESIDE.users) or PAST_NAME.fullmatch(name):
-                await connection.execute(Tables(name).sql(DELETE_USERS, ids=_placeholders(len(gone))), gone)
-
-
-def _placeholders(count: int) -> str:
-    return ", ".join(["%s"] * count)
+                await connection.execute(Tables(name).sql(DELETE_USERS, ids=placeholders(len(gone))), gone)
 
 
 def _chunks(users: list[User]) -> Iterator[list[User]]:

@@ -2,6 +2,8 @@
 
 from typing import assert_never
 
+from events.database import placeholders
+from events.instants import naive_utc
 from projections.filters import (
     AllOf,
     AnyOf,
@@ -17,7 +19,6 @@ from projections.filters import (
     TextIs,
     TextStartsWith,
 )
-from projections.relational.rows import naive_utc
 
 Condition = tuple[str, list[object]]
 """A piece of a WHERE clause and its parameters."""
@@ -73,7 +74,7 @@ def ordering(order: Order, *, backward: bool) -> str:
 def _one_of(column: str, values: list[object] | list[str]) -> Condition:
     if not values:
         return "FALSE", []
-    return f"{column} IN ({', '.join(['%s'] * len(values))})", list(values)
+    return f"{column} IN ({placeholders(len(values))})", list(values)
 
 
 def _joined(operator: str, tests: tuple[Test, ...], if_none: str) -> Condition:

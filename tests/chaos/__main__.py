@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from tests.chaos import charts, report
+from tests.chaos import picture, report
 from tests.chaos.faults import FAULTS_A_MINUTE, KINDS
 from tests.chaos.run import Outcome, Plan, run
 
@@ -75,7 +75,7 @@ def told(outcome: Outcome, kept: Path) -> int:
     (kept / "report.txt").write_text(text + "\n")
     (kept / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     if not outcome.plan.kinds:
-        charts.draw(outcome.series, kept / "soak.svg")
+        picture.draw(outcome.series, kept / "soak.svg")
     print(text)
     return 0 if outcome.green else 1
 

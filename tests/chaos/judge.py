@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from events.address import Address
 from events.catalogue import Forgotten, Recorded, UserRegistered, UserUpdated
 from events.claims import OWNER
-from events.database import Address, Database
+from events.database import Database
 from events.idempotency import Idempotency, Request
 from events.store import EventStore
 from events.vault import Vault

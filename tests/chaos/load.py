@@ -29,7 +29,6 @@ GIVES_UP: Final = 0.02
 OPEN: Final = frozenset({"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "NO_ANSWER", "STARTING"})
 """After these one asks again."""
 SIGNED_OUT: Final = frozenset({"UNAUTHENTICATED"})
-HOT_USERS: Final = 4
 
 USER = "user { id version } position errors { code field }"
 MUTATIONS: Final = {
@@ -43,9 +42,6 @@ MUTATIONS: Final = {
 }
 LOGIN: Final = (
     "mutation($input: LoginInput!) { login(input: $input) { session { accessToken } user { id } errors { code } } }"
-)
-SELF: Final = (
-    "query($name: String!) { users(filter: {username: {eq: $name}}) { edges { node { id version position } } } }"
 )
 STAFF_QUERIES: Final = (
     "{ users(first: 20, orderBy: {field: UPDATED_AT, direction: DESC}) { edges { node { id username version } } } }",

@@ -14,7 +14,8 @@ import aiohttp
 import msgspec
 from asyncmy.errors import MySQLError
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.errors import EventsError
 from projections.document.client import MongoClient, translated
 from projections.errors import ProjectionError
@@ -34,10 +35,8 @@ class Sample(msgspec.Struct, frozen=True):
 
     at: float
     name: str
-    pid: int
     memory_mb: float
     files: int
-    sockets: int
     threads: int
 
 
@@ -48,7 +47,6 @@ class Lag(msgspec.Struct, frozen=True):
     mysql: float
     mongo: float
     sessions: int
-    head: int
 
 
 @dataclass
@@ -157,7 +155,7 @@ class Watch:
             return
         mysql, mongo = lags["mysql_users"], lags["mongo_users"]
         sessions = int(connected[1]) if connected else 0
-        self.lags.append(Lag(now, mysql.lag_seconds, mongo.lag_seconds, sessions, mysql.head))
+        self.lags.append(Lag(now, mysql.lag_seconds, mongo.lag_seconds, sessions))
 
 
 def sample(now: float, name: str, pid: int) -> Sample | None:
@@ -165,12 +163,11 @@ def sample(now: float, name: str, pid: int) -> Sample | None:
     directory = Path("/proc") / str(pid)
     try:
         pages = int((directory / "statm").read_text().split()[1])
-        links = [str(link.readlink()) for link in (directory / "fd").iterdir()]
+        files = len(list((directory / "fd").iterdir()))
         threads = len(list((directory / "task").iterdir()))
     except OSError:
         return None
-    sockets = sum(link.startswith("socket:") for link in links)
-    return Sample(now, name, pid, pages * PAGE_BYTES / 2**20, len(links), sockets, threads)
+    return Sample(now, name, pages * PAGE_BYTES / 2**20, files, threads)
 
 
 async def _mysql_checkpoint(database: Database) -> dict[Hashable, int]:

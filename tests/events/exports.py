@@ -2,21 +2,16 @@
 
 import secrets
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
-from events.appender import Appender
 from events.chain import GENESIS, START, Mark
 from events.claims import open_claims_key
-from events.commands import UserCommands
 from events.database import Database
 from events.export import export_log
-from events.ids import new_id
 from events.restore import restore_log
-from events.store import EventStore
 from events.transfer import DECODER, ENCODER, Header, Line, Part, Trailer
 from events.vault import Vault
-from tests.log import MASTER_KEY, Log
+from tests.log import MASTER_KEY, Log, wire_with
 
 
 def silently(done: int, total: int) -> None:
@@ -26,12 +21,7 @@ def silently(done: int, total: int) -> None:
 async def opened(database: Database, vault: Vault | None = None) -> Log:
     """A log under its own claims' key, as the program opens it."""
     vault = vault or Vault(MASTER_KEY, secrets.token_bytes)
-    store, key = EventStore(database, vault), await open_claims_key(database, vault)
-    appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
-    commands = UserCommands(
-        database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
-    )
-    return Log(database, key, vault, store, appender, commands)
+    return wire_with(database, await open_claims_key(database, vault), vault)
 
 
 async def exported(database: Database, after: Mark = START, *, with_keys: bool = True) -> list[bytes]:

@@ -21,11 +21,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from events.address import Address
 from events.batch import LOCK_HEAD, Append
 from events.catalogue import Forgotten, Origin, UserDeleted
 from events.chain import GENESIS
 from events.commands import Done
-from events.database import Address, Connection, Database
+from events.database import Connection, Database
 from events.errors import OutcomeUnknown, WrongExpectedVersion
 from events.idempotency import Idempotency, Request
 from events.user import Register, account_of

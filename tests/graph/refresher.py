@@ -9,7 +9,8 @@ import secrets
 import sys
 from datetime import UTC, datetime, timedelta
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.ids import new_id
 from graph.auth.sessions import InvalidRefreshToken, Lifetimes, Sessions
 

@@ -17,10 +17,9 @@ from aiohttp.test_utils import TestServer, get_port_socket
 
 from events.accounts import Accounts
 from events.catalogue import Role
-from events.database import Address, Database
+from events.database import Database
 from events.feed import Feed
 from events.ids import new_id
-from events.migrations import migrate
 from events.user import User
 from events.wakeup import HeadPoll
 from graph.app import Check, make_app
@@ -45,6 +44,7 @@ from projections.requests import RebuildRequests
 from projections.status_feed import StatusFeed
 from projections.view import View
 from rollcall.embedded import Addresses
+from tests import databases
 from tests.graph.client import Client, Json, Socket
 from tests.log import NOBODY, Log, eventually, registration, wire
 
@@ -206,8 +206,8 @@ class Site:
 async def running(addresses: Addresses, policy: Policy = DEVELOPMENT) -> AsyncIterator[Site]:
     """A site with an empty log of its own, from its start to its stop."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(_database(addresses))
-        mongo = await stack.enter_async_context(_mongo(addresses))
+        database = await stack.enter_async_context(databases.schema(addresses, size=32))
+        mongo = await stack.enter_async_context(databases.mongo(addresses))
         site = await _site(stack, database, mongo, policy)
         workers = [asyncio.create_task(work()) for work in _work(site)]
         try:
@@ -295,29 +295,3 @@ def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
         for view in site.views
     ]
     return [*(projector.run for projector in projectors), site.services.feed.run, site.services.watch.run]
-
-
-@asynccontextmanager
-async def _database(addresses: Addresses) -> AsyncIterator[Database]:
-    server = Address.parse(addresses.mysql_url)
-    address = replace(server, database=f"test_{uuid4().hex}")
-    administrator = Database.at(server, size=1)
-    await administrator.execute(f"CREATE DATABASE {address.database}")
-    database = Database.at(address, size=32)
-    try:
-        await migrate(database, "events", "projections", "graph.auth")
-        yield database
-    finally:
-        await database.close()
-        await administrator.execute(f"DROP DATABASE {address.database}")
-        await administrator.close()
-
-
-@asynccontextmanager
-async def _mongo(addresses: Addresses) -> AsyncIterator[MongoClient]:
-    mongo = MongoClient(addresses.mongo_url.replace("/rollcall?", f"/test_{uuid4().hex}?"))
-    try:
-        yield mongo
-    finally:
-        await mongo.documents.client.drop_database(mongo.documents.name)
-        mongo.close()

@@ -1,15 +1,15 @@
 """`searchUsers(text:)`: words over all that a user has, and paging through hits that are equally good."""
 
-from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
 from events.catalogue import Role
-from tests.graph.client import Client, Json
+from tests.graph.client import Json
+from tests.graph.crowd import Crowd, gather
 from tests.graph.documents import LIST, SEARCH, UPDATE
-from tests.graph.site import Person, Site
+from tests.graph.site import Site
 
 PEOPLE: dict[str, Json] = {
     "ann": {"name": "Zo\u00eb M\u00fcller", "attributes": {"address": {"city": "Kuala Lumpur"}}},
@@ -19,33 +19,10 @@ PEOPLE: dict[str, Json] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Crowd:
-    """Users who all have one word that nobody else has, and somebody who may search."""
-
-    mark: str
-    people: dict[str, Person]
-    staff: Client
-
-    async def found(self, text: str) -> str:
-        """Who of the crowd is found by the words, by initials in alphabetical order."""
-        page = await self.staff.field(SEARCH, text=f"{self.mark} {text}", first=100)
-        assert page["totalCount"] == len(page["edges"])
-        names = {person.id: name for name, person in self.people.items()}
-        return "".join(sorted(names[edge["node"]["id"]][0] for edge in page["edges"]))
-
-
 @pytest_asyncio.fixture(scope="module")
 async def crowd(shared_site: Site) -> Crowd:
     """Ann, Bob, Cid and Dan."""
-    mark = f"mark{uuid4().hex[:12]}"
-    people = {
-        name: await shared_site.person(**given | {"attributes": given["attributes"] | {"mark": mark}})
-        for name, given in PEOPLE.items()
-    }
-    staff = await shared_site.person(Role.SENIOR_MANAGEMENT)
-    await shared_site.caught_up()
-    return Crowd(mark, people, staff.client)
+    return await gather(shared_site, PEOPLE)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +53,7 @@ async def test_all_words_must_occur_without_regard_to_case_and_accents(
     site: Site, crowd: Crowd, text: str, expected: str
 ) -> None:
     """Whole words of any script, in any order and field; the texts inside attributes count, their keys do not."""
-    assert await crowd.found(text) == expected
+    assert await crowd.found(text=f"{crowd.mark} {text}") == expected
 
 
 @pytest.mark.parametrize(
@@ -84,13 +61,13 @@ async def test_all_words_must_occur_without_regard_to_case_and_accents(
 )
 async def test_quotes_and_signs_are_no_operators(site: Site, crowd: Crowd, text: str) -> None:
     """A minus does not turn the search round, and a quote that is never closed is no error."""
-    assert set(await crowd.found(text)) <= set("ab")
+    assert set(await crowd.found(text=f"{crowd.mark} {text}")) <= set("ab")
 
 
 @pytest.mark.parametrize("text", ['"', "\\", " \t\n ", '""""', "", "-", "\x00", "\u202e\u200d"])
 async def test_a_text_without_a_word_asks_for_everybody(site: Site, crowd: Crowd, text: str) -> None:
     """As if it had been left out."""
-    page = await crowd.staff.field(SEARCH, text=text, where=[{"path": "mark", "eq": crowd.mark}])
+    page = await crowd.staff.field(SEARCH, text=text, where=[crowd.marked])
 
     assert page["totalCount"] == 4
 
@@ -98,7 +75,7 @@ async def test_a_text_without_a_word_asks_for_everybody(site: Site, crowd: Crowd
 @pytest.mark.parametrize("text", ["x" * 100_000, "nowhere " * 2_000, "{$where: 1}", "' OR 1=1"])
 async def test_any_text_can_be_searched_for(site: Site, crowd: Crowd, text: str) -> None:
     """Nothing is found, and nothing goes wrong."""
-    assert await crowd.found(text) == ""
+    assert await crowd.found(text=f"{crowd.mark} {text}") == ""
 
 
 async def test_the_words_of_usernames_names_and_emails_come_before_those_of_attributes(site: Site) -> None:

@@ -1,17 +1,15 @@
 """`searchUsers(where:)`: tests on any path inside attributes, and values and paths that try to be more than that."""
 
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
-from events.catalogue import Role
-from tests.graph.client import Client, Json
+from tests.graph.client import Json
 from tests.graph.conftest import Complaints
+from tests.graph.crowd import Crowd, gather
 from tests.graph.documents import SEARCH
-from tests.graph.site import Person, Site
+from tests.graph.site import Site
 
 PEOPLE: dict[str, Json] = {
     "ann": {
@@ -28,30 +26,10 @@ PEOPLE: dict[str, Json] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Crowd:
-    """Five users that no other test knows, and somebody who may search."""
-
-    mark: str
-    people: dict[str, Person]
-    staff: Client
-
-    async def found(self, *where: Json) -> str:
-        """Who of the crowd passes all tests, by initials in alphabetical order."""
-        page = await self.staff.field(SEARCH, where=[{"path": "mark", "eq": self.mark}, *where], first=100)
-        assert page["totalCount"] == len(page["edges"])
-        names = {person.id: name for name, person in self.people.items()}
-        return "".join(sorted(names[edge["node"]["id"]][0] for edge in page["edges"]))
-
-
 @pytest_asyncio.fixture(scope="module")
 async def crowd(shared_site: Site) -> Crowd:
     """Ann, Bob, Cid, Dan and Eve."""
-    mark = f"mark{uuid4().hex[:12]}"
-    people = {name: await shared_site.person(attributes=given | {"mark": mark}) for name, given in PEOPLE.items()}
-    staff = await shared_site.person(Role.TECHNICAL_WORKER)
-    await shared_site.caught_up()
-    return Crowd(mark, people, staff.client)
+    return await gather(shared_site, {name: {"attributes": attributes} for name, attributes in PEOPLE.items()})
 
 
 @pytest.mark.parametrize(
@@ -100,13 +78,13 @@ async def test_each_operator_on_plain_nested_and_listed_values(
     site: Site, crowd: Crowd, where: Json, expected: str
 ) -> None:
     """Values compare with their own kind only; a test on a list holds if it holds for one of its elements."""
-    assert await crowd.found(where) == expected
+    assert await crowd.found(where=[crowd.marked, where]) == expected
 
 
 async def test_all_tests_must_hold(site: Site, crowd: Crowd) -> None:
     """Several tests narrow the search down, together with words."""
-    assert await crowd.found({"path": "n", "gte": 1}, {"path": "flag", "exists": True}) == "ab"
-    assert await crowd.found({"path": "n", "eq": 1}, {"path": "n", "eq": 2}) == ""
+    assert await crowd.found(where=[crowd.marked, {"path": "n", "gte": 1}, {"path": "flag", "exists": True}]) == "ab"
+    assert await crowd.found(where=[crowd.marked, {"path": "n", "eq": 1}, {"path": "n", "eq": 2}]) == ""
     page = await crowd.staff.field(SEARCH, text=f"{crowd.mark} penang", where=[{"path": "flag", "eq": False}])
     assert [edge["node"]["id"] for edge in page["edges"]] == [crowd.people["bob"].id]
 

@@ -373,9 +373,9 @@ def test_what_is_ready_is_kept_within_a_bound_and_for_its_own_batch_only() -> No
     assert [batches.find(1, batch) is not None for batch in kept] == [False] * 10 + [True] * BATCHES
     assert batches.find(2, kept[-1]) is None
     for _ in range(100):
-        batch = (object(),) * 5  # in the place of an earlier one, if nobody keeps that
-        assert batches.find(3, batch) is None
-        batches.keep(3, batch, Ready([]))
+        one = (object(),) * 5  # in the place of an earlier one, if nobody keeps that
+        assert batches.find(3, one) is None
+        batches.keep(3, one, Ready([]))
     ready = Ready([])
     made = [ready.made(form, lambda _: object()) for form in range(FORMS + 1)]
     assert ready.made(FORMS, lambda _: object()) is made[-1]

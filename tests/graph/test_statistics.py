@@ -4,16 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events.appender import Appender
 from events.catalogue import Role
-from events.commands import UserCommands
-from events.ids import new_id
 from events.user import Delete
 from projections.relational.statistics import COUNT_DAYS, COUNT_ROLES
 from tests.graph.client import Json
 from tests.graph.documents import STATISTICS
 from tests.graph.site import Site
-from tests.log import NOBODY, registration
+from tests.log import NOBODY
 
 
 async def test_users_are_counted_by_role_and_by_the_day_of_their_registration(own_site: Site) -> None:
@@ -28,7 +25,7 @@ async def test_users_are_counted_by_role_and_by_the_day_of_their_registration(ow
         today - timedelta(days=400),
     ]
     for number, moment in enumerate(moments):
-        await commands_at(own_site, moment).register(registration(f"user{number}", role=Role.TECHNICAL_WORKER), NOBODY)
+        await own_site.log.dated(moment).register(f"user{number}", Role.TECHNICAL_WORKER)
     gone = await own_site.person()
     await own_site.log.commands.change(gone.user.id, Delete(), NOBODY)
     await own_site.caught_up()
@@ -45,20 +42,6 @@ async def test_users_are_counted_by_role_and_by_the_day_of_their_registration(ow
     days = [(today - timedelta(days=ago)).date().isoformat() for ago in (4, 3, 2, 1, 0)]
     assert [one["day"] for one in found["registrationsByDay"]] == days
     assert [one["count"] for one in found["registrationsByDay"]] == [1, 0, 1, 1, 2]
-
-
-def commands_at(site: Site, moment: datetime) -> UserCommands:
-    """Commands that the log records at a moment of the past."""
-    log = site.log
-    appender = Appender(log.database, log.claims_key, log.vault, lambda: moment, new_id)
-    return UserCommands(
-        database=log.database,
-        store=log.store,
-        appender=appender,
-        claims_key=log.claims_key,
-        vault=log.vault,
-        new_id=new_id,
-    )
 
 
 async def test_so_many_days_as_are_asked_for_are_there(site: Site) -> None:

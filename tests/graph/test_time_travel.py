@@ -1,15 +1,11 @@
 """`user(asOf, atPosition)`: one user as it was, folded from the log."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from events.appender import Appender
 from events.catalogue import Role
-from events.commands import UserCommands
-from events.ids import new_id
 from events.user import Delete, Update
 from graph.past import past_user
 from tests.graph.client import Json
@@ -98,26 +94,15 @@ async def test_what_is_no_instant_or_position_is_refused(site: Site, when: Json)
 async def test_clocks_that_disagree_show_no_change_before_the_one_that_it_followed(log: Log) -> None:
     """A server whose clock was behind wrote the second change: as of its instant, the first is not shown either."""
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    clock = [noon]
-    appender = Appender(log.database, log.claims_key, log.vault, lambda: clock[0], new_id)
-    commands = UserCommands(
-        database=log.database,
-        store=log.store,
-        appender=appender,
-        claims_key=log.claims_key,
-        vault=log.vault,
-        new_id=new_id,
-    )
-    log = replace(log, commands=commands)
-    user_id = (await log.register("alice")).user_id
+    user_id = (await log.dated(noon).register("alice")).user_id
     for minutes, name in [(10, "First"), (5, "Second")]:
-        clock[0] = noon + timedelta(minutes=minutes)
-        await commands.change(user_id, Update(name=name), NOBODY)
+        then = log.dated(noon + timedelta(minutes=minutes))
+        await then.commands.change(user_id, Update(name=name), NOBODY)
 
     names = []
     for minutes in (-1, 0, 5, 9, 10, 11):
         user = await past_user(log.store, user_id, as_of=noon + timedelta(minutes=minutes), at_position=None)
         names.append(user and user.name)
     assert names == [None, "Alice", "Alice", "Alice", "Second", "Second"]
-    await commands.change(user_id, Delete(), NOBODY)
+    await log.commands.change(user_id, Delete(), NOBODY)
     assert await past_user(log.store, user_id, as_of=noon, at_position=None) is None

@@ -30,7 +30,6 @@ ISSUER = "https://users.example.com"
 AUDIENCE = "rollcall"
 LIFETIME = timedelta(minutes=15)
 NOON = datetime(2001, 2, 3, 12, tzinfo=UTC)  # long ago: a comparison with the wall clock would show
-SECOND = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
 USER, SESSION, TOKEN = UUID(int=1), UUID(int=2), UUID(int=3)

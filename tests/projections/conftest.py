@@ -25,7 +25,15 @@ async def bench(view_name: str, database: Database, documents: Documents) -> Ben
     return bench
 
 
+@pytest_asyncio.fixture
+async def mongo_bench(documents: Documents) -> Bench:
+    """An empty MongoDB view, ready, for what only that one has."""
+    bench = document(documents)
+    await bench.view.prepare()
+    return bench
+
+
 @pytest.fixture
 def drifts(view_name: str, database: Database, documents: Documents) -> Drifts:
-    """The records of that view, and ways to hurt them."""
+    """Ways to hurt that view."""
     return drifting.relational(database) if view_name == "mysql" else drifting.document(documents)

@@ -1,4 +1,4 @@
-"""Ways to hurt a view that go past the program's own code, and its records, behind one face for both views."""
+"""Ways to hurt a view that go past the program's own code, behind one face for both views."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,6 @@ from uuid import UUID
 
 from events.database import Database
 from projections.document.client import Documents
-from projections.document.records import DocumentRecords
-from projections.document.view import DocumentView
-from projections.relational.records import RelationalRecords
-from projections.verification import Verifiable
 
 STRANGER = UUID("00000000-0000-7000-8000-000000000001")
 """Nobody's id, less than any that is given out."""
@@ -18,9 +14,8 @@ STRANGER = UUID("00000000-0000-7000-8000-000000000001")
 
 @dataclass(frozen=True, slots=True)
 class Drifts:
-    """A view's records, and how to put them out of order."""
+    """How to put a view's records out of order."""
 
-    records: Verifiable
     remove: Callable[[UUID], Awaitable[object]]
     copy: Callable[[UUID, UUID], Awaitable[object]]
     """Make a row with the second id like that of the first."""
@@ -61,7 +56,7 @@ def relational(database: Database) -> Drifts:
         await drop_index(name)
         await database.execute(f"ALTER TABLE users ADD KEY {name} (position)")
 
-    return Drifts(RelationalRecords(database), remove, copy, set_, set_attribute, drop_index, change_index)
+    return Drifts(remove, copy, set_, set_attribute, drop_index, change_index)
 
 
 def document(documents: Documents) -> Drifts:
@@ -87,6 +82,4 @@ def document(documents: Documents) -> Drifts:
         await users.drop_index(name)
         await users.create_index([("position", 1)], name=name)
 
-    return Drifts(
-        DocumentRecords(DocumentView(documents)), remove, copy, set_, set_attribute, users.drop_index, change_index
-    )
+    return Drifts(remove, copy, set_, set_attribute, users.drop_index, change_index)

@@ -15,10 +15,10 @@ from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.views import Bench
 
 
-def audit_of(log: Log, drifts: Drifts, pause_seconds: float = 0.01, *, is_its_turn: bool = True) -> Audit:
+def audit_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_its_turn: bool = True) -> Audit:
     """An audit that always draws the same users."""
     access = LogAccess(log.store, log.database, log.vault)
-    return Audit(access, drifts.records, random.Random(1), lambda: is_its_turn, pause_seconds)
+    return Audit(access, bench.records, random.Random(1), lambda: is_its_turn, pause_seconds)
 
 
 async def told_to_metrics(bench: Bench, log: Log) -> int | None:
@@ -35,7 +35,7 @@ async def test_what_differs_is_found_within_some_rounds_and_told_until_it_is_men
     """A changed user and one whom the log does not know: one line each, without values, and a gauge."""
     ids = [(await log.register(f"user{n}")).user_id for n in range(100)]
     await bench.view.apply(await log.all(), after=0)
-    audit = audit_of(log, drifts)
+    audit = audit_of(log, bench)
     await audit.round()
     assert (audit.result.differing, await told_to_metrics(bench, log)) == (frozenset(), 0)
 
@@ -57,11 +57,11 @@ async def test_what_differs_is_found_within_some_rounds_and_told_until_it_is_men
     assert (audit.result.differing, await told_to_metrics(bench, log)) == (frozenset(), 0)
 
 
-async def test_an_audit_survives_what_happens_to_the_view_and_goes_on(bench: Bench, drifts: Drifts, log: Log) -> None:
+async def test_an_audit_survives_what_happens_to_the_view_and_goes_on(bench: Bench, log: Log) -> None:
     """The view is dropped and made anew; a log that cannot be folded is told, and is no reason to stop either."""
     await log.register("alice")
     await bench.view.apply(await log.all(), after=0)
-    audit = audit_of(log, drifts)
+    audit = audit_of(log, bench)
 
     async def another_round() -> bool:
         return audit.result.looked_at > before
@@ -84,11 +84,11 @@ async def test_an_audit_survives_what_happens_to_the_view_and_goes_on(bench: Ben
                 await running
 
 
-async def test_who_stands_by_audits_nothing(bench: Bench, drifts: Drifts, log: Log) -> None:
+async def test_who_stands_by_audits_nothing(bench: Bench, log: Log) -> None:
     """Two processes would overwrite each other's count, each having drawn other users."""
     await log.register("alice")
     await bench.view.apply(await log.all(), after=0)
-    standby, leader = audit_of(log, drifts, is_its_turn=False), audit_of(log, drifts)
+    standby, leader = audit_of(log, bench, is_its_turn=False), audit_of(log, bench)
     running = [asyncio.create_task(audit.run()) for audit in (standby, leader)]
 
     async def some_rounds() -> bool:

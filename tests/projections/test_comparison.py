@@ -13,7 +13,6 @@ from events.user import Delete, Update
 from projections.comparison import Glimpse, Records, compare, examine
 from projections.differences import Difference, Kind, same
 from projections.document.client import Documents
-from projections.document.records import DocumentRecords
 from projections.document.view import DocumentView
 from projections.past import Past, past_of
 from tests.log import NOBODY, Log
@@ -22,7 +21,6 @@ from tests.projections.test_past import PLENTY, silently
 from tests.projections.test_projector import projector, running
 from tests.projections.test_view_contract import some_history
 from tests.projections.views import Bench
-from tests.projections.views import document as document_bench
 
 CHANGES = 60
 """Of each of eight writers."""
@@ -41,7 +39,7 @@ async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PL
 @pytest.mark.parametrize("page", [1, 3, 500])
 @pytest.mark.parametrize("limit_bytes", [PLENTY, 8_000])
 async def test_a_view_that_a_projector_made_is_what_the_log_says(
-    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch, page: int, limit_bytes: int
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch, page: int, limit_bytes: int
 ) -> None:
     """As of where the view is and as of earlier positions, in parts and pages of any size: nothing differs."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
@@ -50,7 +48,7 @@ async def test_a_view_that_a_projector_made_is_what_the_log_says(
     await bench.view.apply(events[:40], after=0)
 
     for up_to in (0, 1, 25, 40):
-        assert await compared(drifts.records, log, up_to, limit_bytes) == []
+        assert await compared(bench.records, log, up_to, limit_bytes) == []
 
 
 @pytest.mark.parametrize("page", [1, 500])
@@ -70,7 +68,7 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
     await drifts.set(ids[2], email="other@example.com", version=7)
     await drifts.set(ids[4], version=1)
 
-    found = await compared(drifts.records, log, 12)
+    found = await compared(bench.records, log, 12)
     assert [(one.user_id, one.kind, one.field, one.expected, one.found) for one in found] == [
         (STRANGER, Kind.EXTRA, None, None, None),
         (ids[1], Kind.MISSING, None, None, None),
@@ -82,7 +80,7 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
 
 
 async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
-    bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Users come, change and go; compared over and over as of where the view was, no user is called different."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", 7)
@@ -104,7 +102,7 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
         writing = [asyncio.create_task(write(seed)) for seed in range(8)]
         try:
             while rounds < 5 or not all(task.done() for task in writing):
-                found = await compared(drifts.records, log, await bench.view.checkpoint(), limit_bytes=100_000)
+                found = await compared(bench.records, log, await bench.view.checkpoint(), limit_bytes=100_000)
                 assert found == []
                 rounds += 1
         finally:
@@ -119,11 +117,11 @@ async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench,
     await log.commands.change(bob, Delete(), NOBODY)
     late = (await log.register("late")).user_id
 
-    assert await examine(drifts.records, log.store, [alice, bob, carol, late]) == []
+    assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
     await bench.view.apply((await log.all())[3:], after=3)
     await drifts.copy(carol, STRANGER)
-    assert await examine(drifts.records, log.store, [alice, bob, carol, late]) == []
+    assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
 
 class Moving:
@@ -140,9 +138,7 @@ class Moving:
         return await self._records.glimpse(user_ids)
 
 
-async def test_an_event_that_comes_between_the_two_looks_is_no_difference(
-    bench: Bench, drifts: Drifts, log: Log
-) -> None:
+async def test_an_event_that_comes_between_the_two_looks_is_no_difference(bench: Bench, log: Log) -> None:
     """Appended and applied after the first look: the stream is read after the record and has it."""
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
@@ -153,47 +149,43 @@ async def test_an_event_that_comes_between_the_two_looks_is_no_difference(
         await bench.view.apply((await log.all())[before:], after=before)
 
     for _ in range(3):
-        assert await examine(Moving(drifts.records, move), log.store, [alice]) == []
+        assert await examine(Moving(bench.records, move), log.store, [alice]) == []
 
 
 async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_difference(
-    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    mongo_bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document is read after the checkpoint, so that it is not behind it."""
-    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
-    await bench.view.prepare()
     alice = (await log.register("alice")).user_id
-    await bench.view.apply(await log.all(), after=0)
+    await mongo_bench.view.apply(await log.all(), after=0)
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     checkpoint, events = DocumentView.checkpoint, await log.all()
 
     async def moved_meanwhile(self: DocumentView) -> int:
         if len(events) > 1:
-            await bench.view.apply([events.pop()], after=1)
+            await mongo_bench.view.apply([events.pop()], after=1)
         return await checkpoint(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(DocumentView, "checkpoint", moved_meanwhile)
-        assert await examine(records, log.store, [alice]) == []
-    assert await bench.view.checkpoint() == 2
+        assert await examine(mongo_bench.records, log.store, [alice]) == []
+    assert await mongo_bench.view.checkpoint() == 2
 
 
 async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_one(
-    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    mongo_bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkpoint of the old one and the documents of one that is behind it: nothing follows from such a pair."""
-    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
-    await bench.view.prepare()
     alice = (await log.register("alice")).user_id
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     events = await log.all()
-    await bench.view.apply(events, after=0)
-    copy, past = await bench.copies.beside(), Past(log.database, log.vault, limit_bytes=PLENTY)
+    await mongo_bench.view.apply(events, after=0)
+    copy, past = await mongo_bench.copies.beside(), Past(log.database, log.vault, limit_bytes=PLENTY)
     await past.advance(1)
     await copy.begin(1)
     await copy.fill(past, silently)
     await copy.complete()
-    copies = [bench.copies]
+    copies = [mongo_bench.copies]
     checkpoint = DocumentView.checkpoint
 
     async def swapped_afterwards(self: DocumentView) -> int:
@@ -204,8 +196,8 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
 
     with monkeypatch.context() as patch:
         patch.setattr(DocumentView, "checkpoint", swapped_afterwards)
-        assert await examine(records, log.store, [alice]) == []
-    assert await bench.view.checkpoint() == 1
+        assert await examine(mongo_bench.records, log.store, [alice]) == []
+    assert await mongo_bench.view.checkpoint() == 1
 
 
 async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drifts, log: Log) -> None:
@@ -217,7 +209,7 @@ async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drif
     await drifts.remove(gone)
     await drifts.copy(stays, gone)
 
-    found = await compared(drifts.records, log, 3)
+    found = await compared(bench.records, log, 3)
     assert {one.user_id for one in found} == {gone}
     if bench.view.name == "mysql_users":
         assert [one.kind for one in found] == [Kind.EXTRA]
@@ -225,14 +217,14 @@ async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drif
         assert {"deleted", "username", "history"} <= {one.field for one in found}
 
 
-async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(log: Log, documents: Documents) -> None:
+async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
+    mongo_bench: Bench, log: Log, documents: Documents
+) -> None:
     """What only the MongoDB view has; of a history the first entry that differs is shown."""
-    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
-    await bench.view.prepare()
     ids = [(await log.register(f"user{n}", attributes={"town": "Paris"})).user_id for n in range(4)]
     await log.commands.change(ids[0], Update(name="Other"), NOBODY)
     await log.commands.change(ids[3], Delete(), NOBODY)
-    await bench.view.apply(await log.all(), after=0)
+    await mongo_bench.view.apply(await log.all(), after=0)
     users = documents["users"]
 
     await users.update_one({"_id": ids[0]}, {"$set": {"history.1.type": "RoleChanged"}})
@@ -240,7 +232,7 @@ async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(lo
     await users.update_one({"_id": ids[2]}, {"$set": {"attributes.town": "Rome", "more": 1}})
     await users.update_one({"_id": ids[3]}, {"$set": {"email": "gone@example.com"}})
 
-    found = await compared(records, log, 6)
+    found = await compared(mongo_bench.records, log, 6)
     assert [(one.user_id, one.kind, one.field) for one in found] == [
         (ids[0], Kind.CHANGED, "history[1]"),
         (ids[1], Kind.CHANGED, "words"),
@@ -250,7 +242,7 @@ async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(lo
         (ids[3], Kind.CHANGED, "email"),
     ]
     await users.delete_one({"_id": ids[3]})
-    assert await examine(records, log.store, [ids[3]]) == []
+    assert await examine(mongo_bench.records, log.store, [ids[3]]) == []
     assert (found[0].expected["type"], found[0].found["type"]) == ("UserUpdated", "RoleChanged")
 
 

@@ -95,13 +95,18 @@ async def test_a_rebuild_while_the_projector_and_writers_run_loses_nothing(bench
         for memory_bytes in (PLENTY, 10_000, PLENTY):
             await rebuild(bench, log, memory_bytes)
         await writing
-
-        async def caught_up() -> bool:
-            return await bench.view.checkpoint() == await log.store.head()
-
-        await eventually(caught_up)
+        await caught_up(bench, log)
 
     assert await same(bench, log)
+
+
+async def caught_up(bench: Bench, log: Log) -> None:
+    """Wait until the view is where the log is."""
+
+    async def has() -> bool:
+        return await bench.view.checkpoint() == await log.store.head()
+
+    await eventually(has)
 
 
 async def nothing_runs(log: Log) -> bool:
@@ -291,11 +296,7 @@ async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Be
     gone = (await log.register("needleuser")).user_id
     await log.register("stays")
     async with running(projector(bench.view, log)):
-
-        async def caught_up() -> bool:
-            return await bench.view.checkpoint() == await log.store.head()
-
-        await eventually(caught_up)
+        await caught_up(bench, log)
         await rebuild(bench, log)
         await rebuilder(bench, log).look_back("users_at_1", 1, silently)
         work = replace(rebuilder(bench, log))
@@ -309,12 +310,12 @@ async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Be
         assert len(await bench.needles("needleuser")) == 4
 
         await log.commands.change(gone, Delete(), NOBODY)
-        await eventually(caught_up)
+        await caught_up(bench, log)
 
         assert await bench.needles("needleuser") == set()
         await rebuilder(bench, log).roll_back(silently)
         await work.rebuild(silently)
-        await eventually(caught_up)
+        await caught_up(bench, log)
         assert await bench.needles("needleuser") == set()
         assert await same(bench, log)
 
@@ -363,11 +364,7 @@ async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: B
     gone = (await log.register("needleuser")).user_id
     await log.register("stays")
     async with running(projector(bench.view, log)):
-
-        async def caught_up() -> bool:
-            return await bench.view.checkpoint() == await log.store.head()
-
-        await eventually(caught_up)
+        await caught_up(bench, log)
         folded_to = asyncio.Event()
         deleted = asyncio.Event()
         fill = type(await bench.copies.beside()).fill
@@ -383,7 +380,7 @@ async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: B
             work = asyncio.create_task(rebuild(bench, log))
             await folded_to.wait()
             await log.commands.change(gone, Delete(), NOBODY)
-            await eventually(caught_up)
+            await caught_up(bench, log)
             deleted.set()
             with pytest.raises(InterruptedError):
                 await work

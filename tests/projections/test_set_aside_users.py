@@ -32,21 +32,21 @@ async def set_aside(bench: Bench, log: Log, user_id: UUID) -> None:
     await bench.view.set_aside(event)
 
 
-async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, drifts: Drifts, log: Log) -> None:
+async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, log: Log) -> None:
     """The view is behind on purpose there: nothing differs, nothing is rewritten, and the number is told."""
     bob = await bob_set_aside(bench, log)
     before = await bench.users()
-    run, audit = Run(log, drifts.records, repair=True), audit_of(log, drifts)
+    run, audit = Run(log, bench.records, repair=True), audit_of(log, bench)
 
     assert await run.everybody() == []
     await run.verification.user(bob)
     await audit.round()
 
     assert (run.told, run.tally.quarantined, audit.result.differing) == ([], 1, frozenset())
-    await drifts.records.mend([bob], log.store)
+    await bench.records.mend([bob], log.store)
     assert await bench.users() == before
     await bench.view.release(bob, log.store.read_user)
-    assert await Run(log, drifts.records).everybody() == []
+    assert await Run(log, bench.records).everybody() == []
     assert (await bench.users())[bob].name == "Bobby"
 
 
@@ -59,7 +59,7 @@ async def test_a_damaged_event_is_not_compared_in_a_view_that_has_set_its_user_a
     await damaged_data(bench, log, bob)
     await set_aside(bench, log, bob)
     await drifts.set(alice, email="forged@example.com")
-    run, audit = Run(log, drifts.records), audit_of(log, drifts)
+    run, audit = Run(log, bench.records), audit_of(log, bench)
 
     await run.verification.user(bob)
     told = await run.everybody()
@@ -69,17 +69,17 @@ async def test_a_damaged_event_is_not_compared_in_a_view_that_has_set_its_user_a
     assert [(one.user_id, one.field) for one in told] == [(alice, "email")]
     assert (run.tally.quarantined, audit.result.differing) == (1, frozenset({alice}))
     await drifts.set(bob, name="Forged")
-    assert len(await Run(log, drifts.records).everybody()) == 1
+    assert len(await Run(log, bench.records).everybody()) == 1
 
 
-async def test_a_damaged_event_that_a_view_has_not_come_to_is_told(bench: Bench, drifts: Drifts, log: Log) -> None:
+async def test_a_damaged_event_that_a_view_has_not_come_to_is_told(bench: Bench, log: Log) -> None:
     """The verification ends with it: whether the view has the user right cannot be known."""
     _, bob, _ = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     await damaged_data(bench, log, bob)
 
     with pytest.raises(DamagedEvent, match="position 4"):
-        await Run(log, drifts.records).verification.user(bob)
+        await Run(log, bench.records).verification.user(bob)
 
 
 async def test_a_rebuild_stops_at_a_damaged_event_and_names_it(bench: Bench, log: Log) -> None:

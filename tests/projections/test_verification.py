@@ -19,7 +19,6 @@ from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.test_past import PLENTY
 from tests.projections.test_projector import projector, running
 from tests.projections.views import Bench
-from tests.projections.views import document as document_bench
 
 USERS = 6
 
@@ -61,6 +60,14 @@ async def filled(bench: Bench, log: Log) -> list[UUID]:
     return ids
 
 
+async def alice_broken(bench: Bench, log: Log, documents: Documents) -> UUID:
+    """A user whose document has another email than the log says."""
+    alice = (await log.register("alice")).user_id
+    await bench.view.apply(await log.all(), after=0)
+    await documents["users"].update_one({"_id": alice}, {"$set": {"email": "broken@example.com"}})
+    return alice
+
+
 Plant = Callable[[Drifts, list[UUID]], Awaitable[object]]
 
 DRIFTS: dict[str, tuple[Plant, set[tuple[Kind, int | None, str | None]]]] = {
@@ -92,14 +99,14 @@ async def test_each_drift_is_found_told_mended_and_found_clean_afterwards(
     before = await bench.users()
     await plant(drifts, ids)
 
-    told = await Run(log, drifts.records).everybody(limit_bytes)
+    told = await Run(log, bench.records).everybody(limit_bytes)
     assert {(one.kind, ids.index(one.user_id) if one.user_id in ids else None, one.field) for one in told} == expected
-    assert await Run(log, drifts.records).everybody(limit_bytes) == told
+    assert await Run(log, bench.records).everybody(limit_bytes) == told
 
-    repairing = Run(log, drifts.records, repair=True)
+    repairing = Run(log, bench.records, repair=True)
     assert await repairing.everybody(limit_bytes) == told
     assert (repairing.tally.differences, repairing.tally.left) == (len(told), 0)
-    clean = Run(log, drifts.records)
+    clean = Run(log, bench.records)
     assert await clean.everybody(limit_bytes) == []
     assert clean.tally.looked_at == USERS
     assert await bench.users() == before
@@ -113,10 +120,10 @@ async def test_a_deleted_user_that_came_back_is_removed_again(bench: Bench, drif
     await drifts.copy(ids[0], ids[-1])
     assert ids[-1] in await bench.users()
 
-    told = await Run(log, drifts.records, repair=True).everybody()
+    told = await Run(log, bench.records, repair=True).everybody()
 
     assert {one.user_id for one in told} == {ids[-1]}
-    assert await Run(log, drifts.records).everybody() == []
+    assert await Run(log, bench.records).everybody() == []
     assert set(await bench.users()) == set(ids[:-1])
 
 
@@ -135,7 +142,7 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
         elif number % 3 == 1:
             await drifts.set(user_id, name="Broken")
 
-    repairing = Run(log, drifts.records, repair=True)
+    repairing = Run(log, bench.records, repair=True)
     told = await repairing.everybody()
 
     assert [one.user_id for one in told] == [user_id for number, user_id in enumerate(ids) if number % 3 < 2]
@@ -143,29 +150,29 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
     assert await bench.users() == before
 
 
-async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(log: Log, documents: Documents) -> None:
+async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
+    mongo_bench: Bench, log: Log, documents: Documents
+) -> None:
     """Ids of every type that sorts before or after UUIDs, and UUIDs of another form."""
-    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
-    await bench.view.prepare()
-    await filled(bench, log)
+    await filled(mongo_bench, log)
     await documents["users"].insert_many([{"_id": 1}, {"_id": "x"}, {"_id": b"0123456789abcdef"}, {"version": 1}])
 
-    told = await Run(log, records, repair=True).everybody()
+    told = await Run(log, mongo_bench.records, repair=True).everybody()
 
     assert [one.kind for one in told] == [Kind.STRANGER] * 4
-    assert await Run(log, records).everybody() == []
+    assert await Run(log, mongo_bench.records).everybody() == []
 
 
-async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench, drifts: Drifts, log: Log) -> None:
+async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench, log: Log) -> None:
     """Neither can be mended user by user."""
     await filled(bench, log)
     await log.database.execute("UPDATE log_head SET position = 7")
-    repairing = Run(log, drifts.records, repair=True)
+    repairing = Run(log, bench.records, repair=True)
     [told] = [one for one in await repairing.everybody() if one.kind is Kind.CHECKPOINT]
     assert (told.expected, told.found, repairing.tally.left > 0) == (7, 13, True)
 
     await bench.drop()
-    assert [one.kind for one in await Run(log, drifts.records).everybody()] == [Kind.VIEW]
+    assert [one.kind for one in await Run(log, bench.records).everybody()] == [Kind.VIEW]
 
 
 async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, drifts: Drifts, log: Log) -> None:
@@ -180,11 +187,11 @@ async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, d
     await drifts.copy(ids[0], extra)
 
     for _ in range(2):
-        run = Run(log, drifts.records)
+        run = Run(log, bench.records)
         await run.verification.sample(0.2, 7)
         assert {one.user_id for one in run.told} == {*chosen, extra}
         assert run.tally.looked_at == len(chosen) + 1
-    other = Run(log, drifts.records)
+    other = Run(log, bench.records)
     await other.verification.sample(0.2, 8)
     assert {one.user_id for one in other.told} != {*chosen, extra}
 
@@ -195,7 +202,7 @@ async def test_one_user_is_verified_and_mended_by_itself(bench: Bench, drifts: D
     for user_id in ids[:2]:
         await drifts.set(user_id, name="Broken")
 
-    run = Run(log, drifts.records, repair=True)
+    run = Run(log, bench.records, repair=True)
     await run.verification.user(ids[1])
 
     assert [(one.user_id, one.field) for one in run.told] == [(ids[1], "name")]
@@ -228,52 +235,44 @@ async def test_repairs_while_writers_and_the_projector_are_at_work_leave_the_vie
         try:
             while await log.store.head() < 300:
                 await drifts.set(chance.choice(ids), email=f"broken{chance.random()}@example.com")
-                await Run(log, drifts.records, repair=True).everybody()
+                await Run(log, bench.records, repair=True).everybody()
         finally:
             stopped = True
             await asyncio.gather(*writing)
         assert not task.done()
-        await Run(log, drifts.records, repair=True).everybody()
-        assert await Run(log, drifts.records).everybody() == []
+        await Run(log, bench.records, repair=True).everybody()
+        assert await Run(log, bench.records).everybody() == []
 
 
 async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
-    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    mongo_bench: Bench, log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document moves between being read and being replaced: the guard fails, and the next attempt is right."""
-    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
-    await bench.view.prepare()
-    alice = (await log.register("alice")).user_id
-    await bench.view.apply(await log.all(), after=0)
-    await documents["users"].update_one({"_id": alice}, {"$set": {"email": "broken@example.com"}})
+    alice = await alice_broken(mongo_bench, log, documents)
     write = DocumentRecords._write
 
     async def moved_before(self: DocumentRecords, writes: list[object]) -> None:
         if await log.store.head() == 1:
             await log.commands.change(alice, Update(name="Later"), NOBODY)
-            await bench.view.apply((await log.all())[1:], after=1)
+            await mongo_bench.view.apply((await log.all())[1:], after=1)
         await write(self, writes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(DocumentRecords, "_write", moved_before)
-    await records.mend([alice], log.store)
-    assert (await bench.users())[alice].version == 2
-    run = Run(log, records, repair=True)
+    await mongo_bench.records.mend([alice], log.store)
+    assert (await mongo_bench.users())[alice].version == 2
+    run = Run(log, mongo_bench.records, repair=True)
     await run.verification.user(alice)
 
     assert run.tally.left == 0
-    user = (await bench.users())[alice]
+    user = (await mongo_bench.users())[alice]
     assert (user.name, user.email, user.version) == ("Later", "alice@example.com", 2)
 
 
 async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
-    log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    mongo_bench: Bench, log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The projector holds the broken document while it is mended, and writes what it makes of it: mended again."""
-    bench, records = document_bench(documents), DocumentRecords(DocumentView(documents))
-    await bench.view.prepare()
-    alice = (await log.register("alice")).user_id
-    await bench.view.apply(await log.all(), after=0)
-    await documents["users"].update_one({"_id": alice}, {"$set": {"email": "broken@example.com"}})
+    alice = await alice_broken(mongo_bench, log, documents)
     await log.commands.change(alice, Update(name="Later"), NOBODY)
     has_read, go_on, read = asyncio.Event(), asyncio.Event(), DocumentView._read
 
@@ -284,14 +283,14 @@ async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
         return found
 
     monkeypatch.setattr(DocumentView, "_read", slow_read)
-    applying = asyncio.create_task(bench.view.apply((await log.all())[1:], after=1))
+    applying = asyncio.create_task(mongo_bench.view.apply((await log.all())[1:], after=1))
     await has_read.wait()
     asyncio.get_running_loop().call_later(0.3, go_on.set)
-    run = Run(log, records, repair=True)
+    run = Run(log, mongo_bench.records, repair=True)
     await run.verification.user(alice)
     await applying
 
-    user = (await bench.users())[alice]
+    user = (await mongo_bench.users())[alice]
     assert (user.name, user.email, user.version, run.tally.left) == ("Later", "alice@example.com", 2, 0)
 
 

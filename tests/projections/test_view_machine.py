@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from events.address import Address
 from events.catalogue import Forgotten, Origin, Recorded, UserDeleted
-from events.database import Address, Database
+from events.database import Database
 from events.errors import EventsError, Rejected
 from events.user import Account, Command, Delete, Register, Update, User, decide, evolve, evolve_account
 from projections.document.client import Documents, MongoClient

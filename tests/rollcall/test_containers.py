@@ -20,7 +20,7 @@ import pytest
 import typer
 from pymongo.uri_parser import parse_uri
 
-from events.database import Address
+from events.address import Address
 from events.ids import new_id
 from graph.app import make_app
 from graph.context import Opening

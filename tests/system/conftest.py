@@ -1,25 +1,18 @@
 """Databases of one test's own, for processes that run on servers which somebody else looks after."""
 
 from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import pytest_asyncio
 
-from events.database import Address, Database
-from projections.document.client import MongoClient
 from rollcall.embedded import Addresses
+from tests import databases
 
 
 @pytest_asyncio.fixture
 async def urls(addresses: Addresses) -> AsyncIterator[tuple[str, str]]:
     """Addresses of an empty schema and an empty MongoDB database."""
-    name = f"test_{uuid4().hex}"
-    server = Database.at(Address.parse(addresses.mysql_url), size=1)
-    await server.execute(f"CREATE DATABASE {name}")
-    mongo_url = addresses.mongo_url.replace("/rollcall?", f"/{name}?")
-    yield addresses.mysql_url.replace("/rollcall", f"/{name}"), mongo_url
-    await server.execute(f"DROP DATABASE {name}")
-    await server.close()
-    client = MongoClient(mongo_url)
-    await client.documents.client.drop_database(name)
-    client.close()
+    async with databases.empty_schema(addresses) as schema, databases.mongo(addresses) as mongo:
+        yield (
+            addresses.mysql_url.replace("/rollcall", f"/{schema.database}"),
+            addresses.mongo_url.replace("/rollcall?", f"/{mongo.documents.name}?"),
+        )

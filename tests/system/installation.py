@@ -125,6 +125,17 @@ class Installation:
         ):
             return await answer.json()
 
+    @asynccontextmanager
+    async def socket(self, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket that has been acknowledged."""
+        async with (
+            aiohttp.ClientSession() as client,
+            client.ws_connect(f"{self.url}/graphql", protocols=["graphql-transport-ws"]) as socket,
+        ):
+            await socket.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+            assert await socket.receive_json() == {"type": "connection_ack"}
+            yield socket
+
     async def sign_in(self, login: str, password: str) -> str:
         """An access token."""
         data = await self.ask(

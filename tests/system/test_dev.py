@@ -102,12 +102,7 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
 @asynccontextmanager
 async def following(installation: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A socket that follows all changes from now on."""
-    async with (
-        aiohttp.ClientSession() as client,
-        client.ws_connect(f"{installation.url}/graphql", protocols=["graphql-transport-ws"]) as ws,
-    ):
-        await ws.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
-        assert (await ws.receive_json())["type"] == "connection_ack"
+    async with installation.socket(token) as ws:
         await ws.send_json({"type": "subscribe", "id": "1", "payload": {"query": CHANGES}})
         await ws.send_json({"type": "ping"})
         assert (await ws.receive_json())["type"] == "pong"

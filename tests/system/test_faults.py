@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.store import EventStore
 from events.vault import Vault
 from projections.document.client import MongoClient

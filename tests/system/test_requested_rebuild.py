@@ -43,16 +43,14 @@ async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tupl
     """From REBUILDING with a share that never shrinks to LIVE; each view is another copy then, of the same users."""
     user_file(tmp_path / "users.json", 300)
     installation = own_servers(tmp_path, *urls)
-    async with installation.running("dev") as dev, looking(urls) as look, aiohttp.ClientSession() as client:
+    async with installation.running("dev") as dev, looking(urls) as look:
         await dev.line("ready")
         assert (await installation.run("import", "users.json")).code == 0
         await eventually(lambda: live(installation), within=60)
         token = await installation.sign_in("admin", PASSWORD)
         for name in (MYSQL_USERS, MONGO_USERS):
             await rebuild(installation, token, name)
-        async with client.ws_connect(f"{installation.url}/graphql", protocols=["graphql-transport-ws"]) as socket:
-            await socket.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
-            assert (await socket.receive_json())["type"] == "connection_ack"
+        async with installation.socket(token) as socket:
             await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": STATUS}})
             told = await told_until_live(socket)
 

@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from rollcall.embedded.launch import free_port
@@ -43,18 +41,6 @@ async def refreshed(at: Installation, token: str) -> Any:
     return (await at.ask(REFRESH, t=token))["refreshSession"]
 
 
-@asynccontextmanager
-async def socket(at: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A WebSocket that has been acknowledged."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(f"{at.url}/graphql", protocols=["graphql-transport-ws"]) as raw,
-    ):
-        await raw.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
-        assert await raw.receive_json() == {"type": "connection_ack"}
-        yield raw
-
-
 async def test_a_session_that_ends_at_one_process_has_ended_at_the_other(
     two: tuple[Installation, Installation],
 ) -> None:
@@ -68,7 +54,7 @@ async def test_a_session_that_ends_at_one_process_has_ended_at_the_other(
     assert len({answer["session"]["refreshToken"] for answer in answers}) == 1
     token = answers[0]["session"]["accessToken"]
     assert (await other.ask("{ me { username } }", token))["me"] == {"username": "admin"}
-    async with socket(other, token) as raw:
+    async with other.socket(token) as raw:
         assert (await one.ask(LOGOUT, token))["logout"] == {"loggedOut": True}
 
         async with asyncio.timeout(SECONDS):
@@ -84,7 +70,7 @@ async def test_a_password_that_is_set_by_hand_ends_all_sessions(two: tuple[Insta
     """`rollcall set-password` is a process of its own, and every API process notices."""
     one, other = two
     sessions = [await signed_in(at) for at in two]
-    async with socket(one, sessions[0]["accessToken"]) as first, socket(other, sessions[1]["accessToken"]) as second:
+    async with one.socket(sessions[0]["accessToken"]) as first, other.socket(sessions[1]["accessToken"]) as second:
         closed = asyncio.gather(first.receive(), second.receive())
         finished = await one.run("set-password", "admin", stdin="another good password\n")
         assert finished.code == 0, finished.err

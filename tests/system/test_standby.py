@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.migrations import migrate
 from events.user import Update
 from projections.document.client import MongoClient

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.migrations import migrate
 from events.store import EventStore
 from events.vault import Vault

@@ -7,44 +7,29 @@ that were not.
 
 import asyncio
 import itertools
-import secrets
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from events.appender import Appender
-from events.claims import open_claims_key
-from events.commands import UserCommands
-from events.database import Address, Database
+from events.address import Address
+from events.database import Database
 from events.idempotency import Idempotency
-from events.ids import new_id
-from events.store import EventStore
-from events.vault import Vault
-from tests.log import MASTER_KEY, NOBODY, registration
+from tests.events.exports import opened
+from tests.log import NOBODY, registration
 
 
 async def write(url: str, callers: int, numbers: Iterator[int]) -> None:
     """Register the users, many at once."""
-    database, vault = Database.at(Address.parse(url), size=8), Vault(MASTER_KEY, secrets.token_bytes)
-    key = await open_claims_key(database, vault)
-    commands = UserCommands(
-        database=database,
-        store=EventStore(database, vault),
-        appender=Appender(database, key, vault, lambda: datetime.now(UTC), new_id),
-        claims_key=key,
-        vault=vault,
-        new_id=new_id,
-    )
+    log = await opened(Database.at(Address.parse(url), size=8))
 
     async def caller() -> None:
         for number in numbers:
             once = Idempotency(None, f"key-{number}", str(number).encode())
-            done = await commands.register(registration(f"user{number}"), NOBODY, once)
+            done = await log.commands.register(registration(f"user{number}"), NOBODY, once)
             print(number, done.position, flush=True)  # noqa: T201 - what the parent reads
 
     await asyncio.gather(*(caller() for _ in range(callers)))
-    await database.close()
+    await log.database.close()
 
 
 def numbers_of(arguments: list[str]) -> Iterator[int]:
