@@ -6,6 +6,8 @@ characters, no common one, any Unicode, NFKC before hashing, each code point one
 
 import asyncio
 import base64
+import os
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,9 @@ WAITING_PASSWORDS = 100
 owasp for 2 s."""
 RETRY_SECONDS = 5
 """After which a client that found no room may try again."""
+
+NICENESS = 10
+"""Of the threads that hash. Where all want the processor, one of them has a tenth of what the event loop has."""
 
 SHORTEST_OWN_WORD = 4
 """Letters and digits. What is shorter, in the user's own name, says too little to be looked for."""
@@ -142,7 +147,7 @@ class Passwords:
         )
         self._decoy = _decoy(self._hasher)
         self._verifier = verifier
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_step_back)
         self._room = BoundedSemaphore(threads + waiting)
         self._closed = False
 
@@ -227,6 +232,15 @@ class Passwords:
         if self._verifier(encoded, normalised):
             return True
         return normalised != password and self._verifier(encoded, password)
+
+
+def _step_back() -> None:
+    """Let the event loop go first: it wants the processor for a moment, a hash for a fifth of a second.
+
+    Linux has a priority for each thread, which argon2's own inherit. Elsewhere it would be that of the whole process.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 def _decoy(hasher: argon2.PasswordHasher) -> str:

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import os
+import sys
 import threading
 import time
 import unicodedata
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from graph.auth.hashes import UnknownHash, check_hash_form, verify_hash
 from graph.auth.passwords import (
+    NICENESS,
     PROFILES,
     Passwords,
     PasswordsBusy,
@@ -637,6 +640,23 @@ class TestRehash:
 
 class TestBesideTheLoop:
     """Hashing holds nobody up, survives being cancelled, and stops when told to."""
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
+    async def test_hashing_leaves_the_processor_to_the_event_loop(self, make: Make) -> None:
+        """The threads that hash step back, and those that argon2 begins with them; this one does not."""
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        found: list[int] = []
+
+        def watched(_: str, __: str) -> bool:
+            child = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
+            child.start()
+            child.join()
+            return True
+
+        await make(verifier=watched).verify(django_hash("x"), "x")
+
+        assert found == [min(19, before + NICENESS)]
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
     async def test_the_loop_turns_while_passwords_are_hashed(self, make: Make) -> None:
         """During six hashes on two threads the event loop turns more than ten times per hash; inline it would not."""
