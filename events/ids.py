@@ -34,12 +34,6 @@ def uuid_of(value: bytes) -> UUID:
     return _DECODER.decode(b"\xc4\x10" + value)
 
 
-def text_of(value: UUID) -> str:
-    """The usual text of a UUID, made in C too: `str` takes five times as long."""
-    text: str = msgspec.to_builtins(value)
-    return text
-
-
 def following(user_id: UUID) -> UUID:
     """The least id that is greater."""
     return UUID(int=user_id.int + 1)

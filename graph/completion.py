@@ -205,7 +205,7 @@ def _got(get: Callable[[Any], Any], column: Column) -> Column:
 @lru_cache(maxsize=256)
 def _leaf(kind: GraphQLLeafType) -> Complete:
     """A leaf says of each value what it is in the answer, and refuses what it is not made for."""
-    same, members = AS_THEY_ARE.get(kind), _members_of(kind)
+    same, members, serve = AS_THEY_ARE.get(kind), _members_of(kind), _serving(kind)
 
     def complete_leaves(column: Column) -> Column:
         kinds = set(map(type, column))
@@ -214,9 +214,7 @@ def _leaf(kind: GraphQLLeafType) -> Complete:
         if not NOTHING.isdisjoint(kinds):
             raise Uncovered
         try:
-            served = list(
-                map(members.names.__getitem__ if kinds == {members.kind} else kind.coerce_output_value, column)
-            )
+            served = [members.names[value] for value in column] if kinds == {members.kind} else serve(column)
         except Exception as error:
             raise Uncovered from error
         if not NOTHING.isdisjoint(map(type, served)):
@@ -224,6 +222,12 @@ def _leaf(kind: GraphQLLeafType) -> Complete:
         return served
 
     return complete_leaves
+
+
+def _serving(kind: GraphQLLeafType) -> Complete:
+    """What writes a column of leaves: what the scalar has for that, or else what it has for one value."""
+    column = getattr(getattr(kind.extensions.get(FIELD), "serialize", None), "column", None)
+    return column if column is not None else lambda values: list(map(kind.coerce_output_value, values))
 
 
 def _fits(column: Column) -> bool:

@@ -42,16 +42,24 @@ def instant_of(text: Any) -> datetime:
     raise ValueError(f'an instant needs an offset, such as the Z of "2026-01-31T12:00:00Z", found {text!r:.80}')
 
 
-def _written(instant: datetime) -> str:
-    """An instant as `isoformat` says it, in a fifth of the time: a page has hundreds of them.
+class Instants:
+    """Writes instants as `isoformat` does, in a fifth of the time: a page has hundreds of them."""
 
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(instant, datetime):
-        raise TypeError(f"expected an instant, found {instant!r:.80}")
-    text: str = msgspec.to_builtins(instant)
-    return text.replace("Z", "+00:00")
+    def __call__(self, instant: datetime) -> str:
+        """One of them.
+
+        Raises:
+            TypeError: it is none.
+        """
+        [text] = self.column([instant])
+        return text
+
+    def column(self, instants: list[datetime]) -> list[str]:
+        """Many at once: see graph/completion.py."""
+        if not all(isinstance(instant, datetime) for instant in instants):
+            raise TypeError(f"expected instants, found {instants!r:.80}")
+        texts: list[str] = msgspec.to_builtins(instants)
+        return [text.replace("Z", "+00:00") for text in texts]
 
 
 POSITION = strawberry.scalar(
@@ -66,7 +74,7 @@ POSITION = strawberry.scalar(
 DATE_TIME = strawberry.scalar(
     name="DateTime",
     description="An instant, ISO 8601 with an offset, microseconds kept.",
-    serialize=_written,
+    serialize=Instants(),
     parse_value=instant_of,
 )
 ANY_JSON = strawberry.scalar(name="JSON", description="Any JSON value.")
