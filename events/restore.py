@@ -29,7 +29,7 @@ from events.catalogue import Forgotten, Recorded, UserDeleted
 from events.chain import START, Link, Mark
 from events.claims import claims_of, open_claims_key
 from events.database import Connection, Database
-from events.errors import BadExport, LogNotEmpty, UnreadableEvent
+from events.errors import BadExport, DamagedKey, LogNotEmpty, UnreadableEvent
 from events.store import EventStore
 from events.transfer import EventLine, Header, KeyLine, Reader
 from events.user import User, evolve
@@ -56,9 +56,8 @@ async def restore_log(
 
     Raises:
         LogNotEmpty: it is not empty.
-        BadExport: a line is not what was exported, or there are no keys; nothing was written.
+        BadExport: a line is not what was exported, or there are no keys, or one was altered; nothing was written.
         WrongMasterKey: the keys are wrapped with a master key that is not at hand; nothing was written.
-        DamagedKey: a key was altered; nothing was written.
     """
     reader = Reader()
     async with database.transaction() as connection:
@@ -89,7 +88,7 @@ def _told_with_the_line(reader: Reader) -> Iterator[None]:
         yield
     except (DataError, IntegrityError) as error:
         raise BadExport(reader.number, f"here or before, MySQL refuses a row: {error}") from error
-    except UnreadableEvent as error:
+    except (UnreadableEvent, DamagedKey) as error:
         raise BadExport(reader.number, f"all lines were read, but {error}") from error
 
 

@@ -166,6 +166,18 @@ async def test_a_missing_key_is_refused_even_when_the_trailer_fits(lived: Log, c
     assert await is_empty(copy)
 
 
+async def test_an_altered_key_is_refused_even_when_the_trailer_fits(lived: Log, copy: Database) -> None:
+    """It is the file's fault, told as such, and names whose it is."""
+    lines = read(await exported(lived.database))
+    place, key = next((n, one) for n, one in enumerate(lines) if isinstance(one, KeyLine) and one.wrapped is not None)
+    assert key.wrapped is not None
+    lines[place] = msgspec.structs.replace(key, wrapped=key.wrapped[:-1] + bytes([key.wrapped[-1] ^ 1]))
+
+    with pytest.raises(BadExport, match=f"all lines were read, but the wrapped key of {key.user_id} was altered"):
+        await restored(copy, written(lines))
+    assert await is_empty(copy)
+
+
 async def test_two_users_with_one_name_are_refused(lived: Log, copy: Database) -> None:
     """However that came about: who signs in with it would be anybody's guess."""
     await lived.database.execute("DELETE FROM claims")
