@@ -32,7 +32,7 @@ from events.backoff import backoff
 from events.errors import DatabaseUnavailable, EventsError
 from events.replay import Past, Replay, replay_log, replay_user
 from events.store import EventStore
-from events.unfolding import Change, Unfolding, Wanted
+from events.unfolding import Batch, Change, Unfolding, Wanted
 from events.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -41,7 +41,8 @@ RECENT_CHANGES: Final = 1_000
 """How many changes the window holds."""
 PAGE_EVENTS: Final = 500
 BATCH_CHANGES: Final = 100
-"""How many changes of the window a listener is given at a time."""
+"""How many changes of the window are looked through for a listener at a time."""
+SHARED_BATCHES: Final = 16
 REMEMBERED_USERS: Final = 1_000
 REPLAYING: Final = 4
 """How many pages of the past are read at a time, so that a thousand clients that come back leave connections to
@@ -91,7 +92,7 @@ class Feed:
         self._closed = False
         self._position = 0
         self._recent: dict[int, Change] = {}
-        self._batches: dict[tuple[int, Wanted], tuple[Change, ...]] = {}
+        self._shared: dict[tuple[int, Wanted], Batch] = {}
         self._unfolding = Unfolding(store, REMEMBERED_USERS)
         self._replaying = asyncio.Semaphore(REPLAYING)
 
@@ -109,9 +110,9 @@ class Feed:
     ) -> AsyncGenerator[Sequence[Change], None]:
         """Every wanted change in log order, each once, until the caller stops asking: from now on, or after a position.
 
-        They come as many at a time as there are, and no more than a page of the past holds: whoever takes long over
-        one batch finds more in the next, and costs the memory of one. Those who want the same (`wanted` is one) and
-        have come equally far are given the very same batch, so that what is made of it can be made once.
+        They come several at a time, and no more than a page of the past holds: whoever takes long over one batch finds
+        more in the next, and costs the memory of one. Those who want the same (`wanted` is one) and
+        have come equally far are given the very same `Batch`, so that what is made of it can be made once.
 
         From now on, it may begin with changes of the last moment, which this process has not seen yet: to cut them
         off at the head would lose those that come while the head is being asked for.
@@ -164,13 +165,21 @@ class Feed:
         if listener.whose is not None:
             return self._between(begin, listener)
         key = (begin, listener.wanted)
-        if key not in self._batches:
-            self._batches[key] = self._between(begin, listener)
-        return self._batches[key]
+        if key not in self._shared:
+            if len(self._shared) == SHARED_BATCHES:
+                self._forget_shared()
+            self._shared[key] = Batch(self._between(begin, listener))
+        return self._shared[key]
 
-    def _between(self, begin: int, listener: Listener) -> tuple[Change, ...]:
+    def _between(self, begin: int, listener: Listener) -> list[Change]:
         window = (self._recent[position] for position in range(begin + 1, listener.position + 1))
-        return tuple(change for change in window if _is_for(listener, change))
+        return [change for change in window if _is_for(listener, change)]
+
+    def _forget_shared(self) -> None:
+        """Whoever still holds a batch holds no more than the batch."""
+        for batch in self._shared.values():
+            batch.made.clear()
+        self._shared.clear()
 
     async def _replay(self, listener: Listener) -> AsyncGenerator[list[Change], None]:
         """The past, from the log. MySQL being away is waited for."""
@@ -240,13 +249,13 @@ class Feed:
         """Go on from there, for nobody listens to what lies between."""
         self._position = position
         self._recent.clear()
-        self._batches.clear()
+        self._forget_shared()
         self._unfolding = Unfolding(self._store, REMEMBERED_USERS)
 
     def _publish(self, changes: list[Change]) -> None:
         """Move the window on and wake those for whom there is something in it."""
         before, self._position = self._position, changes[-1].recorded.position
-        self._batches.clear()
+        self._forget_shared()
         self._recent.update((change.recorded.position, change) for change in changes)
         for position in range(next(iter(self._recent)), self._position - RECENT_CHANGES + 1):
             del self._recent[position]

@@ -1,8 +1,8 @@
 """Events with the user right after each, for someone who reads the log page by page and leaves nothing out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import reduce
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -17,6 +17,16 @@ class Change(msgspec.Struct, frozen=True):
 
     recorded: Recorded
     user: User | None
+
+
+class Batch(tuple[Change, ...]):
+    """Changes that are given to several listeners."""
+
+    made: dict[Hashable, Any]
+    """What is made of them once for all who are given them. Forgotten with the next change."""
+
+    def __init__(self, _: Iterable[Change]) -> None:
+        self.made = {}
 
 
 Wanted = Callable[[Recorded], bool]

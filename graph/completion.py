@@ -41,8 +41,6 @@ Column = list[Any]
 """The values of one field, of one object after the other."""
 Complete = Callable[[Column], Column]
 """From what resolvers returned to its places in the answer."""
-Plans = dict[Hashable, Complete | None]
-"""Those of one document. They may be kept for as long as it is, if no directive in it depends on a variable."""
 
 FIELD: Final = "strawberry-definition"
 """Where Strawberry keeps its own description of a field or a type."""
@@ -51,6 +49,15 @@ AS_THEY_ARE: Final[dict[object, type]] = {GraphQLString: str, GraphQLID: str, Gr
 """Types whose values of the class beside are in the answer what they are; of integers, those of 32 bits."""
 
 NOTHING: Final = frozenset({type(None), type(Undefined)})
+
+
+class Plans:
+    """Those of one document. They may be kept for as long as it is, if no directive in it depends on a variable."""
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, Complete | None] = {}
+        self.fields = 0
+        """Of all of them together, which is what they take in memory."""
 
 
 class Uncovered(Exception):
@@ -62,7 +69,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
 
     def __init__(self, *arguments: Any, plans: Plans | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._plans = {} if plans is None else plans
+        self._plans = plans or Plans()
 
     @classmethod
     def build(cls, *arguments: Any, **options: Any) -> Any:
@@ -105,15 +112,16 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def _plan_of_object(self, kind: GraphQLObjectType, field_details_list: Any) -> Complete | None:
         # The document keeps its nodes alive for as long as its plans are, so the id of each is nobody else's.
         key = (kind, *(id(details.node) for details in field_details_list))
-        if key not in self._plans:
-            self._plans[key] = self._make_plan(kind, field_details_list)
-        return self._plans[key]
+        if key not in self._plans.made:
+            self._plans.made[key] = self._make_plan(kind, field_details_list)
+        return self._plans.made[key]
 
     def _make_plan(self, kind: GraphQLObjectType, field_details_list: Any) -> Complete | None:
         fields, deferred, forbidden = self.collect_subfields(kind, field_details_list)
         origin = getattr(kind.extensions.get(FIELD), "origin", None)
         if origin is None or deferred or forbidden or not fields:
             return None
+        self._plans.fields += len(fields)
         parts = [self._part(kind, key, details) for key, details in fields.items()]
         covered = [part for part in parts if part is not None]
         return _object_of(origin, covered) if len(covered) == len(parts) else None
@@ -211,7 +219,7 @@ def _leaf(kind: GraphQLLeafType) -> Complete:
         kinds = set(map(type, column))
         if kinds == {same} and (same is not int or _fits(column)):
             return column
-        if not NOTHING.isdisjoint(kinds):
+        if not NOTHING.isdisjoint(kinds) or any(map(_is_for_the_executor, kinds)):
             raise Uncovered
         try:
             served = [members.names[value] for value in column] if kinds == {members.kind} else serve(column)
@@ -228,6 +236,11 @@ def _serving(kind: GraphQLLeafType) -> Complete:
     """What writes a column of leaves: what the scalar has for that, or else what it has for one value."""
     column = getattr(getattr(kind.extensions.get(FIELD), "serialize", None), "column", None)
     return column if column is not None else lambda values: list(map(kind.coerce_output_value, values))
+
+
+def _is_for_the_executor(kind: type) -> bool:
+    """An error in the place of a value is an error of the field; what can be waited for is not there yet."""
+    return issubclass(kind, Exception) or hasattr(kind, "__await__")
 
 
 def _fits(column: Column) -> bool:

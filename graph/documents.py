@@ -21,11 +21,15 @@ from graph.choices import choices
 from graph.completion import Plans
 from graph.limits import LIMITS, PARSER
 
-REMEMBERED_CHARACTERS: Final = 250_000
-"""Of all remembered documents together. Parsed and planned, a document takes up to 210 bytes a character: 53 MB."""
-ENTRY_CHARACTERS: Final = 30
-"""What the shortest document takes beside its characters, measured as 6,000 bytes. Thirty thousand of seven characters
-would be four times as large as they look.
+REMEMBERED_CHARACTERS: Final = 400_000
+"""Of all remembered documents together. Parsed, a document takes 135 to 165 bytes a character: 66 MB at most."""
+ENTRY_CHARACTERS: Final = 25
+"""What the shortest document takes beside its characters, measured as 2,800 bytes. Sixty thousand of seven characters
+would be three times as large as they look.
+"""
+PLANNED_CHARACTERS: Final = 3
+"""What a field in a plan takes, measured as 370 bytes. Small documents can have large plans: of one fragment in many
+places, one for each.
 """
 LONGEST_REMEMBERED: Final = 10_000
 """So that no one document drives out many."""
@@ -49,7 +53,7 @@ class Documents:
 
     def __init__(self, *, introspection: bool = True) -> None:
         self._limits = LIMITS if introspection else WITHOUT_INTROSPECTION
-        self._remembered: OrderedDict[str, Checked] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[Checked, int]] = OrderedDict()
         self._characters = 0
 
     def checked(self, schema: GraphQLSchema, text: str) -> Checked:
@@ -61,9 +65,9 @@ class Documents:
         found = self._remembered.get(text)
         if found is not None:
             self._remembered.move_to_end(text)
-            return found
+            return found[0]
         document = parse(text, **PARSER)
-        plans: Plans | None = None if choices([document]) else {}
+        plans = None if choices([document]) else Plans()
         checked = Checked(document, tuple(_faults(schema, document, self._limits)), plans)
         if len(text) <= LONGEST_REMEMBERED:
             self._remember(text, checked)
@@ -76,12 +80,30 @@ class Documents:
         except GraphQLError as error:
             return (error,)
 
+    def weigh(self, text: str) -> None:
+        """Count what a document has grown by, now that it was carried out."""
+        found = self._remembered.get(text)
+        if found is not None and found[1] != _weight(text, found[0]):
+            self._remember(text, found[0])
+
     def _remember(self, text: str, checked: Checked) -> None:
-        self._remembered[text] = checked
-        self._characters += len(text) + ENTRY_CHARACTERS
+        self._forget(text)
+        weight = _weight(text, checked)
+        self._remembered[text] = (checked, weight)
+        self._characters += weight
         while self._characters > REMEMBERED_CHARACTERS:
-            forgotten, _ = self._remembered.popitem(last=False)
-            self._characters -= len(forgotten) + ENTRY_CHARACTERS
+            self._forget(next(iter(self._remembered)))
+
+    def _forget(self, text: str) -> None:
+        found = self._remembered.pop(text, None)
+        if found is not None:
+            self._characters -= found[1]
+
+
+def _weight(text: str, checked: Checked) -> int:
+    """What a document takes, in characters."""
+    fields = checked.plans.fields if checked.plans is not None else 0
+    return len(text) + ENTRY_CHARACTERS + PLANNED_CHARACTERS * fields
 
 
 class Checking(SchemaExtension):

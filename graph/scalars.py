@@ -43,7 +43,7 @@ def instant_of(text: Any) -> datetime:
 
 
 class Instants:
-    """Writes instants as `isoformat` does, in a fifth of the time: a page has hundreds of them."""
+    """Writes instants of UTC as `isoformat` does, in a fifth of the time: a page has hundreds of them."""
 
     def __call__(self, instant: datetime) -> str:
         """One of them.

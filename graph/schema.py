@@ -114,6 +114,7 @@ class Schema(strawberry.Schema):
             plans=plans,
         )
         answer: ExecutionResult = await in_time(self._deadline_seconds, kind, _answered(work, correlation))
+        self._documents.weigh(query)
         return answer
 
     async def _execute_operation(self, execution_context: ExecutionContext, *rest: Any) -> Any:

@@ -33,10 +33,11 @@ from graphql import (
 )
 from strawberry.types.field import StrawberryField
 
+from events.unfolding import Batch
 from graph import strictjson
 from graph.choices import choices
 from graph.completion import FIELD, Executor
-from graph.ready import READY_BYTES, Answer, Ready, ReadyBatches
+from graph.ready import OPERATIONS, READY_BYTES, Answer, Ready
 
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 """Of all answers together that are kept for listeners who have not come to them yet."""
@@ -92,20 +93,21 @@ class Answers:
 class Shared:
     """A plain operation with the values of its variables."""
 
-    def __init__(self, number: int, executor: Executor, answers: Answers, batches: ReadyBatches) -> None:
+    def __init__(self, number: int, executor: Executor, answers: Answers) -> None:
         self._number = number
-        self._batches = batches
         self._executor = copy(executor)
         self._executor.context_value = None  # names somebody, and what is shared names none; plain fields need it not
         self._answers = answers
 
     def ready(self, batch: Sequence[Thing], showing: Showing[Thing]) -> Ready | None:
         """The answers to a batch; None if they are more than is made at a time, or have errors."""
-        found = self._batches.find(self._number, batch)
-        if found is None and (answers := self._together(batch, showing)) is not None:
-            found = Ready(answers)
-            self._batches.keep(self._number, batch, found)
-        return found
+        made: dict[Hashable, Ready] = batch.made if isinstance(batch, Batch) else {}
+        if self._number not in made:
+            answers = self._together(batch, showing)
+            if answers is None or len(made) >= OPERATIONS:
+                return Ready(answers) if answers is not None else None
+            made[self._number] = Ready(answers)
+        return made[self._number]
 
     def _together(self, batch: Sequence[Thing], showing: Showing[Thing]) -> list[Answer] | None:
         answers, size = list[Answer](), 0
@@ -136,7 +138,6 @@ class SharedOperations:
 
     def __init__(self, limit: int = REMEMBERED_BYTES) -> None:
         self._answers = Answers(limit)
-        self._batches = ReadyBatches()
         self._numbers = count()
         self._operations: WeakValueDictionary[tuple[object, ...], Shared] = WeakValueDictionary()
 
@@ -148,7 +149,7 @@ class SharedOperations:
         key = (id(executor.operation), *_choices(executor))
         found = self._operations.get(key)
         if found is None:
-            found = self._operations[key] = Shared(next(self._numbers), executor, self._answers, self._batches)
+            found = self._operations[key] = Shared(next(self._numbers), executor, self._answers)
         return found
 
 

@@ -3,6 +3,7 @@
 import getpass
 import sys
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,7 @@ def dev() -> None:
     on where the first one stopped.
     """
     settings = _settings("dev")
-    run(_finally_ok(run_dev(settings, say)), when_stopped=exits.OK)
+    run(_finally_ok(run_dev(settings, partial(say, at_once=True))), when_stopped=exits.OK)
 
 
 @app.command()

@@ -6,15 +6,16 @@ import msgspec
 from rich.console import Console
 
 
-def say(line: str) -> None:
-    """A line of the result, which whoever reads it has at once."""
+def say(line: str, *, at_once: bool = False) -> None:
+    """A line of the result; at once, for whoever waits for it while the command goes on."""
     sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    if at_once:
+        sys.stdout.flush()
 
 
-def say_json(value: object) -> None:
+def say_json(value: object, *, at_once: bool = False) -> None:
     """A line of the result as JSON."""
-    say(msgspec.json.encode(value).decode())
+    say(msgspec.json.encode(value).decode(), at_once=at_once)
 
 
 def note(line: str) -> None:

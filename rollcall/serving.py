@@ -31,8 +31,9 @@ SWEEP_SECONDS = 600.0
 SILENT_SECONDS = 30
 """After so long without a word from this process MySQL ends its sessions. One that was stopped, or whose machine
 vanished, in the middle of an append would keep the head of the log locked for as long as its session lasts."""
-COLLECT_AFTER = 50_000
-"""So many objects more than before, and the newest are looked through: some megabytes."""
+COLLECT_AFTER = (10_000, 10, 3)
+"""So many new objects, so many times, so many times. A socket that is closed leaves 60 objects in a cycle, 14 kB: no
+more than 5,000 of them, 70 MB, wait for a look at everything that clients have left."""
 SHUTDOWN_SECONDS = 3.0
 """How long requests that are being answered may take at a stop."""
 
@@ -57,6 +58,7 @@ async def serve(settings: Settings, *, sharing: bool = False) -> None:
         # does the feed end, whose end is an error to those who listen.
         app = make_app(opening, _checks(house, opening), new_id, policy)
         app.middlewares.insert(0, house.metrics.requests())
+        _spare_the_collector()
         async with _measured(house), _listening(app, settings.host, settings.port, "PORT", sharing=sharing):
             await when_possible(house.prepare_log)
             if settings.admin_password is not None:
@@ -68,19 +70,19 @@ async def serve(settings: Settings, *, sharing: bool = False) -> None:
             beside.create_task(_sweeping(house))
             beside.create_task(see_to_requests(house))
             await house.prepare_views()
-            _spare_the_collector()
             await asyncio.Event().wait()
 
 
 def _spare_the_collector() -> None:
-    """Let the collector of reference cycles look for what requests leave, less often, and only there.
+    """Let the collector of reference cycles look for what clients leave, less often, and only there.
 
-    By default it begins after 700 new objects, which is one page of users, and goes through everything again and again,
-    the schema and all modules too: a quarter of the time that a page takes. What is there by now, stays.
+    By default it looks at what is new after 700 objects, which is one page of users, and now and then at everything,
+    the schema and all modules too: together a quarter of the time that a page takes. What is there when this is called
+    is never looked at again, so nobody may be connected yet.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 100)
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def project(settings: Settings, view: str) -> None:

@@ -59,7 +59,7 @@ def _showing(*, as_json: bool, watch: bool) -> Iterator[Show]:
 
 def _print_json(statuses: list[ProjectionStatus]) -> None:
     shown = [{**msgspec.to_builtins(status), "lag": status.lag} for status in statuses]
-    say_json(shown)
+    say_json(shown, at_once=True)
 
 
 def _table_and_errors(statuses: list[ProjectionStatus]) -> RenderableType:

@@ -11,6 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import BoundedSemaphore
@@ -237,9 +238,12 @@ class Passwords:
 def _step_back() -> None:
     """Let the event loop go first: it wants the processor for a moment, a hash for a fifth of a second.
 
-    Linux has a priority for each thread, which argon2's own inherit. Elsewhere it would be that of the whole process.
+    Everything else on the machine goes first, too. Linux has a priority for each thread, which argon2's own inherit;
+    elsewhere it would be that of the whole process. Where it may not be set, hashing goes on as it is.
     """
-    if sys.platform == "linux":
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 

@@ -38,7 +38,7 @@ def user_of(row: Row) -> User:
         username=username,
         email=email,
         name=name,
-        role=ROLES[role],
+        role=ROLES.get(role) or Role(role),
         attributes=msgspec.json.decode(attributes),
         version=version,
         position=position,

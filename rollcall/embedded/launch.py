@@ -14,7 +14,7 @@ from rollcall.embedded.process import POLL_EVERY, Child, spawn
 
 READY_WITHIN = 120.0  # seconds; a start after a crash replays the server's own log first
 PORTS_TRIED = 3
-OURS = range(20_000, 32_000)
+BELOW_OUTGOING = range(20_000, 32_000)
 
 
 class Server(Protocol):
@@ -90,11 +90,11 @@ def _failure(server: Server, child: Child) -> Exception:
 def free_port() -> int:
     """A port of the loopback address that nobody listens on, for a server to take.
 
-    It lies below those that systems give to outgoing connections (from 32768 on Linux, from 49152 elsewhere): one of
-    those could take it before the server does, or while the server is away to start again.
+    It lies below those that systems give to outgoing connections, by default from 32768 on Linux and from 49152
+    elsewhere: one of those could take it before the server does, or while the server is away to start again.
     """
-    for port in SystemRandom().sample(OURS, 100):
+    for port in SystemRandom().sample(BELOW_OUTGOING, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise ServersUnavailable(f"100 ports of 127.0.0.1 from {OURS.start} to {OURS.stop} were tried, and none is free")
+    raise ServersUnavailable(f"100 ports of 127.0.0.1 below {BELOW_OUTGOING.stop} were tried, and none is free")

@@ -1,5 +1,6 @@
 """Lists and objects that a plan completes are the same, errors included, as when the stock executor completes them."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +19,7 @@ from strawberry.utils.await_maybe import await_maybe
 
 from events.catalogue import Role
 from events.user import User as EventsUser
-from graph import completion
+from graph import completion, documents
 from graph.completion import Executor
 from graph.connections import PageInfo
 from graph.documents import Documents
@@ -73,6 +74,17 @@ def change(number: int, user: User | None) -> UserChange:
     )
 
 
+class Later:
+    """A value that is waited for."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[None, None, object]:
+        yield
+        return self._value
+
+
 def broken(**fields: Any) -> User:
     """A user of which some fields are not what their type says."""
     return replace(user_of(1), **fields)
@@ -88,6 +100,10 @@ def broken_users() -> list[Any]:
         broken(created_at="yesterday"),
         "no user at all",
         broken(position=None),
+        broken(position=ValueError("one that was returned")),
+        broken(attributes=ValueError("and another")),
+        broken(position=Later(5)),
+        broken(attributes=Later({"a": 1})),
         user_of(2),
     ]
 
@@ -209,14 +225,49 @@ async def test_a_document_that_is_remembered_answers_anew_each_time(document: st
         assert sorted(map(str, planned.errors or [])) == sorted(map(str, stock.errors or []))
 
 
-async def test_plans_are_kept_with_a_document_unless_they_depend_on_variables() -> None:
-    """What is asked a second time needs no new plan."""
-    for condition, kept in [("", True), ("@include(if: true)", True), ("@include(if: $yes)", False)]:
-        text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} more: users @skip(if: false) {{ id }} }}"
-        parsed, _, plans = Documents().checked(PLANNED._schema, text)
-        assert (plans is not None) is kept
-        execute(PLANNED._schema, parsed, variable_values={"yes": True}, executor_class=Executor, plans=plans)
-        assert not kept or plans
+@pytest.mark.parametrize(
+    ("condition", "times"),
+    [("", 1), ("@include(if: true)", 1), ("@include(if: $yes)", 3)],
+    ids=["none", "fixed", "open"],
+)
+async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables(
+    monkeypatch: pytest.MonkeyPatch, condition: str, times: int
+) -> None:
+    """Of three executions, the first makes it for all of them, or each its own."""
+    text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} used: __typename @skip(if: false) }}"
+    parsed, _, plans = Documents().checked(PLANNED._schema, text)
+    made: list[object] = []
+    make = Executor._make_plan
+
+    def watched(self: Executor, kind: Any, details: Any) -> Any:
+        made.append(kind)
+        return make(self, kind, details)
+
+    monkeypatch.setattr(Executor, "_make_plan", watched)
+    for _ in range(3):
+        variables = {"yes": True}
+        await await_maybe(execute(PLANNED._schema, parsed, None, None, variables, executor_class=Executor, plans=plans))
+
+    assert len(made) == times
+
+
+async def test_plans_count_towards_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small documents can have large ones: not counted, they would take several times what is meant for documents."""
+    monkeypatch.setattr(documents, "REMEMBERED_CHARACTERS", 5_000)
+    remembered, schema = Documents(), PLANNED._schema
+    weights = []
+    for number in range(100):
+        places = " ".join(f"m{one}: users {{ ...F }}" for one in range(20))
+        text = f"query q{number} {{ {places} }} fragment F on User {{ id username email name role version }}"
+        parsed, _, plans = remembered.checked(schema, text)
+        weights.append(remembered._characters)
+        await await_maybe(execute(schema, parsed, executor_class=Executor, plans=plans))
+        remembered.weigh(text)
+        weights.append(remembered._characters)
+
+    assert weights[1] - weights[0] == 20 * 6 * documents.PLANNED_CHARACTERS
+    assert max(weights) <= 5_000
+    assert weights[-1] == sum(weight for _, weight in remembered._remembered.values())
 
 
 async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:

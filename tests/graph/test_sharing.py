@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from strawberry.schema.config import StrawberryConfig
 
 from events.catalogue import Origin, Recorded, Role, UserUpdated
-from events.unfolding import Change
+from events.unfolding import Batch, Change
 from events.user import Delete, Update, User
-from graph import sharing
+from graph import sharing, sockets
 from graph.completion import Executor
 from graph.documents import Documents, checking
 from graph.live import LiveExecutor, Source, answers
-from graph.ready import BATCHES, FORMS, READY_BYTES, Answer, Ready, ReadyBatches
+from graph.ready import FORMS, OPERATIONS, READY_BYTES, Answer, Ready
 from graph.scalars import SCALARS
 from graph.sharing import Answers, SharedOperations
 from graph.sockets import _around_ids
@@ -33,7 +33,7 @@ from tests.graph.client import Json, Socket
 from tests.graph.documents import CHANGES, STATUS
 from tests.graph.site import Person, Site
 from tests.graph.test_completion import NOW, selections
-from tests.log import NOBODY
+from tests.log import NOBODY, eventually
 
 NUMBER: Final = UUID(int=7)
 
@@ -364,22 +364,46 @@ async def test_listeners_of_all_ids_are_told_the_same_together(site: Site) -> No
     assert heard == {id_: [f"Name {number}" for number in range(5)] for id_ in heard}
 
 
-def test_what_is_ready_is_kept_within_a_bound_and_for_its_own_batch_only() -> None:
-    """The oldest goes first. Two batches of equal changes are two: their ids say so, and are kept from being reused."""
-    batches, kept = ReadyBatches(), [(number,) for number in range(BATCHES + 10)]
-    for batch in kept:
-        batches.keep(1, batch, Ready([]))
+async def test_what_is_made_of_a_batch_is_kept_within_a_bound_and_forgotten_with_the_next_change(site: Site) -> None:
+    """Of so many operations, in so many forms; whoever still holds the batch then holds no more than the batch."""
+    operations, showing, batch = SharedOperations(), SHOWING, Batch([change(1)])
+    found = []
+    for number in range(OPERATIONS + 1):
+        document = f"subscription S{number} {{ userChanges {{ position }} }}"
+        results: Any = await LIVE.stream(document, {}, context_value=[])
+        found.append(operations.find((await anext(results)).data._executor))
+    ready = [one.ready(batch, showing) for one in found if one is not None]
 
-    assert [batches.find(1, batch) is not None for batch in kept] == [False] * 10 + [True] * BATCHES
-    assert batches.find(2, kept[-1]) is None
-    for _ in range(100):
-        one = (object(),) * 5  # in the place of an earlier one, if nobody keeps that
-        assert batches.find(3, one) is None
-        batches.keep(3, one, Ready([]))
-    ready = Ready([])
-    made = [ready.made(form, lambda _: object()) for form in range(FORMS + 1)]
-    assert ready.made(FORMS, lambda _: object()) is made[-1]
-    assert ready.made(0, lambda _: object()) is not made[0]
+    assert [one is again for one, again in zip(ready, (s.ready(batch, showing) for s in found if s), strict=True)] == [
+        *[True] * OPERATIONS,
+        False,
+    ]
+    assert ready[0] is not None
+    made = [ready[0].made(form, lambda _: object()) for form in range(FORMS + 1)]
+    assert ready[0].made(FORMS, lambda _: object()) is made[-1]
+    assert ready[0].made(0, lambda _: object()) is not made[0]
+
+
+async def test_frames_are_made_once_however_many_listen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten sockets of staff hear of a change at a time: three changes are framed three times."""
+    framed: list[int] = []
+    around_ids = sockets._around_ids
+
+    def watched(size: int, answers: Sequence[Answer]) -> list[bytes]:
+        framed.append(len(answers))
+        return around_ids(size, answers)
+
+    monkeypatch.setattr(sockets, "_around_ids", watched)
+    staff, person = await site.person(Role.ADMIN), await site.person()
+    async with AsyncExitStack() as stack:
+        listeners = [await listening(site, stack, staff) for _ in range(10)]
+        framed.clear()
+        for number in range(3):
+            await site.log.commands.change(person.user.id, Update(name=f"Name {number}"), NOBODY)
+            for socket, id_ in listeners:
+                assert (await socket.next(id_))["userChanges"]["user"]["name"] == f"Name {number}"
+
+    assert framed == [1, 1, 1]
 
 
 async def test_listeners_who_want_the_same_are_given_the_same_batch(site: Site) -> None:
@@ -395,4 +419,12 @@ async def test_listeners_who_want_the_same_are_given_the_same_batch(site: Site) 
         first, second, updates = await asyncio.gather(*takes)
 
     assert first is second
+    assert isinstance(first, Batch)
+    first.made["something"] = 1
+    await site.log.commands.change(person.user.id, Update(name="One more"), NOBODY)
+
+    async def forgotten() -> bool:
+        return not first.made
+
+    await eventually(forgotten)
     assert [one.recorded.position for one in first] == [one.recorded.position for one in updates] == [start + 1]
