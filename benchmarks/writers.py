@@ -6,6 +6,7 @@ second that were.
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import statistics
@@ -118,5 +119,6 @@ def _users() -> Iterator[Register]:
 
 
 if __name__ == "__main__":
+    logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of the server
     work = _write(sys.stdin.readline().strip(), int(sys.argv[1]), float(sys.argv[2]))
     asyncio.Runner(loop_factory=uvloop.new_event_loop).run(work)  # as the program has it

@@ -1,8 +1,7 @@
 """What the driver raises when MySQL is away, told apart from every other fault."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from asyncmy import errors
 
@@ -17,22 +16,22 @@ TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 192
 REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class translated:  # noqa: N801 - it reads as the verb that it is
     """Turn every way of losing MySQL into `DatabaseUnavailable`, and of being kept out into `DatabaseRefused`.
 
     A `Database` does so where a session is handed back. Who keeps one, and acts on its loss before, does it there.
     """
-    try:
-        yield
-    except errors.MySQLError as error:
-        if _is_outage(error):
-            raise DatabaseUnavailable(f"MySQL: {error}") from error
-        if error.args and error.args[0] in REFUSED:
-            raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
-        raise
-    except (ConnectionError, asyncio.IncompleteReadError) as error:
-        raise DatabaseUnavailable(f"MySQL: {error!r}") from error
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, errors.MySQLError):
+            if _is_outage(error):
+                raise DatabaseUnavailable(f"MySQL: {error}") from error
+            if error.args and error.args[0] in REFUSED:
+                raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
+        if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
+            raise DatabaseUnavailable(f"MySQL: {error!r}") from error
 
 
 def _is_outage(error: errors.MySQLError) -> bool:
