@@ -23,7 +23,7 @@ from projections.relational.view import RelationalView
 from rollcall.embedded.launch import free_port
 
 USERS: Final = 500
-RUNS: Final = 3
+RUNS: Final = 5
 FIELDS: Final = "id username email name role attributes version createdAt"
 ONE: Final = f"query one($id: ID!) {{ user(id: $id) {{ {FIELDS} }} }}"
 PAGE: Final = f"query page {{ users(first: 100) {{ edges {{ node {{ {FIELDS} }} }} }} }}"
