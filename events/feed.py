@@ -276,9 +276,9 @@ class Feed:
 async def _rest() -> None:
     """Wait half as long as the processor was busy with those who were woken just now.
 
-    So a thousand listeners take two thirds of the process's time at most, however fast changes come; what came meanwhile
-    is told together. On a crowded machine they take longer than they keep the processor busy; to wait for that too would
-    make the next ones late for nothing.
+    So a thousand listeners take two thirds of the process's time at most, however fast changes come; what came
+    meanwhile is told together. On a crowded machine they take longer than they keep the processor busy; to wait for
+    that too would make the next ones late for nothing.
     """
     began = time.thread_time()
     await asyncio.sleep(0)  # until everybody has had a turn
