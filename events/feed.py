@@ -43,6 +43,7 @@ PAGE_EVENTS: Final = 500
 BATCH_CHANGES: Final = 100
 """How many changes of the window are looked through for a listener at a time."""
 SHARED_BATCHES: Final = 16
+"""How many batches are shared at a time: one for each place where listeners are, and for each set of types."""
 REMEMBERED_USERS: Final = 1_000
 REPLAYING: Final = 4
 """How many pages of the past are read at a time, so that a thousand clients that come back leave connections to
@@ -111,8 +112,8 @@ class Feed:
         """Every wanted change in log order, each once, until the caller stops asking: from now on, or after a position.
 
         They come several at a time, and no more than a page of the past holds: whoever takes long over one batch finds
-        more in the next, and costs the memory of one. Those who want the same (`wanted` is one) and
-        have come equally far are given the very same `Batch`, so that what is made of it can be made once.
+        more in the next, and costs the memory of one. Those who have come equally far and whose `wanted` is the same
+        function are given the very same `Batch`, so that what is made of it can be made once.
 
         From now on, it may begin with changes of the last moment, which this process has not seen yet: to cut them
         off at the head would lose those that come while the head is being asked for.
