@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
+from asyncmy.errors import InternalError
 from asyncmy.pool import Pool
 
 from events.address import Address
@@ -216,8 +217,9 @@ class Database:
                 return await attempt
         except TimeoutError as error:
             raise DatabaseUnavailable(f"no MySQL connection to {where} within {self._acquire_timeout:g} s") from error
-        except (OSError, RuntimeError) as error:
-            # RuntimeError: the driver's, when the server hangs up before the connection is set up.
+        except (OSError, RuntimeError, InternalError) as error:
+            # The driver's RuntimeError: the server hung up before the connection was set up. Its InternalError: the
+            # server gave the connection up meanwhile (`connect_timeout`), as on a process that was stopped and goes on.
             raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """Connections: nobody leaves one dirty, and every way of losing the server is one error."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from asyncmy.errors import MySQLError
 
 from events.database import Database
 from events.errors import DatabaseUnavailable, EventsError
-from tests.log import Log
+from tests.log import Log, eventually
 from tests.system.proxy import proxied
 
 
@@ -92,6 +93,39 @@ async def test_who_is_cancelled_while_it_connects_ends_whenever_that_comes(log: 
             await asyncio.wait({task})
             assert ended or task.cancelled(), f"went on after {rounds} rounds"
             await database.close()
+
+
+async def test_a_server_that_has_given_up_on_a_slow_sign_in_is_an_outage(log: Log) -> None:
+    """It hears nothing for its `connect_timeout`, as from a process that was stopped, and says so out of turn."""
+    address = log.database.address
+    url = f"mysql://{address.user}:x@{address.host}:{address.port}/{address.database}"
+    [[patience]] = await log.database.fetch_all("SELECT @@GLOBAL.connect_timeout")
+    given_up = await aborted_sign_ins(log)
+
+    async def gave_up() -> bool:
+        return await aborted_sign_ins(log) > given_up
+
+    async with proxied(url) as proxy:
+        database = Database.at(replace(address, port=proxy.port), size=1, acquire_timeout=30)
+        await log.database.execute("SET GLOBAL connect_timeout = 2")  # the least it takes
+        try:
+            asking = asyncio.create_task(database.fetch_one("SELECT 1"))
+            assert await proxy.hang_at(re.compile(address.user.encode()), within=5)
+            await eventually(gave_up)
+        finally:
+            await log.database.execute("SET GLOBAL connect_timeout = %s", (patience,))
+        proxy.flow()
+
+        with pytest.raises(DatabaseUnavailable):
+            await asking
+        assert await database.fetch_one("SELECT 1") == (1,)
+        await database.close()
+
+
+async def aborted_sign_ins(log: Log) -> int:
+    """How often the server has given a connection up before it was set up."""
+    [[_, count]] = await log.database.fetch_all("SHOW GLOBAL STATUS LIKE 'Aborted_connects'")
+    return int(count)
 
 
 async def test_an_error_of_the_statement_is_not_an_outage(log: Log) -> None:

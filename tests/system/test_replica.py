@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from events.address import Address
+from events.appender import LOOKING_SECONDS
 from events.database import Database
 from tests.log import eventually, wire
 from tests.system.clients import CLIENTS, Clients, check_log
@@ -43,6 +44,8 @@ CHANGE REPLICATION SOURCE TO
     SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1
 """
 RECEIVED = "SELECT received_transaction_set FROM performance_schema.replication_connection_status"
+TOLD_SECONDS = LOOKING_SECONDS + 20
+"""If the source took a COMMIT with it, that is looked for first, and who waits behind it is told after that."""
 USERNAME = "query($id: ID!) { user(id: $id) { username } }"
 
 
@@ -143,7 +146,7 @@ async def test_nothing_acknowledged_is_lost_and_no_caller_told_a_lie_when_mysql_
                 async def told_of_a_server_that_only_reads() -> bool:
                     return clients.codes["UNAVAILABLE"] >= refused + 2 * CLIENTS
 
-                await eventually(told_of_a_server_that_only_reads)
+                await eventually(told_of_a_server_that_only_reads, within=TOLD_SECONDS)
                 await promote(pair)
                 await clients.go_on()
     database = Database.at(Address.parse(pair.replica.url), size=2)
