@@ -6,7 +6,7 @@ cancelled, wherever that was; every way of losing the server is one error, `Data
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
@@ -18,7 +18,7 @@ from asyncmy.pool import Pool
 
 from events.address import Address
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
-from events.outages import translated
+from events.outages import translate, translated
 
 Row = tuple[Any, ...]
 Arguments = Sequence[object]
@@ -108,10 +108,6 @@ class Connection:
         except DatabaseUnavailable as error:
             raise OutcomeUnknown(f"the connection broke during a COMMIT: {error}") from error
 
-    def abandon(self) -> None:
-        """Cut the connection; the server rolls back what was open."""
-        self._driver.close()
-
 
 class Database:
     """A pool of sessions on one schema."""
@@ -135,28 +131,13 @@ class Database:
         pool = Pool(minsize=0, maxsize=size, pool_recycle=recycle, **_driver_arguments(address, idle_seconds))
         return cls(address, pool, acquire_timeout)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A session in autocommit mode.
+    def connection(self) -> "_Borrowed":
+        """A session in autocommit mode, for the length of a block.
 
         Raises:
             DatabaseUnavailable: none could be had in time, or the session broke.
         """
-        with translated():
-            cancelled = _cancellations()
-            driver = await self._acquire()
-            connection = Connection(driver)
-            try:
-                _heed(cancelled)
-                yield connection
-            except BaseException as error:
-                # Ours are raised between two statements, so the session is in order. After a failed or cancelled
-                # statement it is not: an answer may still be on its way.
-                if isinstance(error, DatabaseUnavailable) or not isinstance(error, EventsError):
-                    connection.abandon()
-                raise
-            finally:
-                await self._pool.release(driver)
+        return _Borrowed(self._pool, self._acquire)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -221,6 +202,35 @@ class Database:
             # The driver's RuntimeError: the server hung up before the connection was set up. Its InternalError: the
             # server gave the connection up meanwhile (`connect_timeout`), as on a process that was stopped and goes on.
             raise DatabaseUnavailable(f"no MySQL connection to {where}: {error}") from error
+
+
+class _Borrowed:
+    """A session of the pool, which it gets back in order or closed. A class for the reason that `_answered` is one."""
+
+    def __init__(self, pool: Pool, acquire: Callable[[], Awaitable[DriverConnection]]) -> None:
+        self._pool = pool
+        self._acquire = acquire
+
+    async def __aenter__(self) -> Connection:
+        with translated():
+            cancelled = _cancellations()
+            self._driver = await self._acquire()
+        try:
+            _heed(cancelled)
+        except asyncio.CancelledError:
+            await self._pool.release(self._driver)
+            raise
+        return Connection(self._driver)
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        # Ours are raised between two statements, so the session is in order. After a failed or cancelled statement it
+        # is not: an answer may still be on its way.
+        if isinstance(error, DatabaseUnavailable) or not isinstance(error, EventsError | None):
+            self._driver.close()
+        await self._pool.release(self._driver)
+        translate(error)
 
 
 def _cancellations() -> int:

@@ -25,13 +25,23 @@ class translated:  # noqa: N801 - it reads as the verb that it is
     def __enter__(self) -> None: ...
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        if isinstance(error, errors.MySQLError):
-            if _is_outage(error):
-                raise DatabaseUnavailable(f"MySQL: {error}") from error
-            if error.args and error.args[0] in REFUSED:
-                raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
-        if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
-            raise DatabaseUnavailable(f"MySQL: {error!r}") from error
+        translate(error)
+
+
+def translate(error: BaseException | None) -> None:
+    """Raise what an error means to us, if it means something.
+
+    Raises:
+        DatabaseUnavailable: MySQL was lost.
+        DatabaseRefused: it keeps us out.
+    """
+    if isinstance(error, errors.MySQLError):
+        if _is_outage(error):
+            raise DatabaseUnavailable(f"MySQL: {error}") from error
+        if error.args and error.args[0] in REFUSED:
+            raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
+    if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
+        raise DatabaseUnavailable(f"MySQL: {error!r}") from error
 
 
 def _is_outage(error: errors.MySQLError) -> bool:

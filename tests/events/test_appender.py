@@ -135,7 +135,7 @@ async def test_a_commit_that_was_lost_before_it_arrived_is_written_again(
 
     async def cut_before_commit(connection: Connection, statements: Sequence[str]) -> list[list[Row]]:
         if statements[-1] == "COMMIT" and cuts and cuts.pop():
-            connection.abandon()
+            connection._driver.close()
             raise ConnectionResetError("the COMMIT never arrived")
         return await run(connection, statements)
 

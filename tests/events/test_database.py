@@ -24,6 +24,19 @@ async def test_a_cancelled_statement_never_answers_the_next_one(log: Log) -> Non
         assert await log.database.fetch_one("SELECT %s", (number,)) == (number,)
 
 
+async def test_a_session_whose_user_failed_is_not_handed_on(log: Log) -> None:
+    """What it left in it is nobody's: the next one has another session."""
+    database = Database.at(log.database.address, size=1)
+    for error in (ValueError("a bug"), asyncio.CancelledError(), DatabaseUnavailable("at rest")):
+        with pytest.raises(type(error)):  # noqa: PT012
+            async with database.connection() as connection:
+                await connection.execute("SET @left = 7")
+                raise error
+
+        assert await database.fetch_one("SELECT @left") == (None,)
+    await database.close()
+
+
 async def test_a_refused_transaction_leaves_no_trace_and_no_lock(log: Log) -> None:
     """Whatever leaves the block rolls back: the row is unlocked and as it was."""
     for error in (EventsError("ours"), ValueError("a bug"), asyncio.CancelledError()):
@@ -92,6 +105,7 @@ async def test_who_is_cancelled_while_it_connects_ends_whenever_that_comes(log: 
             task.cancel()
             await asyncio.wait({task})
             assert ended or task.cancelled(), f"went on after {rounds} rounds"
+            assert await database.fetch_one("SELECT 1") == (1,)  # by the pool's only session
             await database.close()
 
 
