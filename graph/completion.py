@@ -5,11 +5,11 @@ page of users almost every field is an attribute of an object and a leaf of the 
 same for all of them. It is found out once, and then done for one field of all objects after the other, in columns: what
 takes several calls for each value otherwise is mostly one call for a column of them.
 
-What a plan covers: objects of exactly the class that their GraphQL type is made from; fields that have no resolver of
-their own, or one that is given nothing but the object; leaves, other such objects, and lists of them. Anything else,
-and anything that is not as it should be (a null where none may be, a value that does not serialise), is left to the
-stock executor, which does that list or object from the start: a plan changes nothing, so this is always possible. So
-the answer is the same, errors included, which a test of generated queries compares.
+What a plan covers: objects of exactly the class that their GraphQL type is made from, or says that it `shows`; fields
+that have no resolver of their own, or one that is given nothing but the object; leaves, other such objects, and lists
+of them. Anything else, and anything that is not as it should be (a null where none may be, a value that does not
+serialise), is left to the stock executor, which does that list or object from the start: a plan changes nothing, so
+this is always possible. So the answer is the same, errors included, which a test of generated queries compares.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -17,7 +17,9 @@ from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
+import msgspec
 from graphql import (
     GRAPHQL_MAX_INT,
     GRAPHQL_MIN_INT,
@@ -124,7 +126,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._plans.fields += len(fields)
         parts = [self._part(kind, key, details) for key, details in fields.items()]
         covered = [part for part in parts if part is not None]
-        return _object_of(origin, covered) if len(covered) == len(parts) else None
+        return _object_of(getattr(origin, "shows", origin), covered) if len(covered) == len(parts) else None
 
     def _part(self, kind: GraphQLObjectType, key: str, details: Any) -> "Part | None":
         name = details[0].node.name.value
@@ -219,6 +221,9 @@ def _leaf(kind: GraphQLLeafType) -> Complete:
         kinds = set(map(type, column))
         if kinds == {same} and (same is not int or _fits(column)):
             return column
+        if kind is GraphQLID and kinds == {UUID}:
+            texts: Column = msgspec.to_builtins(column)
+            return texts
         if not NOTHING.isdisjoint(kinds) or any(map(_is_for_the_executor, kinds)):
             raise Uncovered
         try:

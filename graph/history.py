@@ -42,19 +42,13 @@ async def events(
 
 async def history(
     info: Info,
-    root: strawberry.Parent["HasId"],
+    root: strawberry.Parent[User],
     first: Annotated[int | None, strawberry.argument(description="So many, 100 at most.")] = DEFAULT_HISTORY,
     after: Annotated[str | None, strawberry.argument(description="Go on after this cursor.")] = None,
 ) -> UserEventConnection:
     count, start = page_size(first, "first", DEFAULT_HISTORY), _start(after)
-    found = await _histories(info.context).load((UUID(root.id), start, count + 1))
+    found = await _histories(info.context).load((root.id, start, count + 1))
     return UserEventConnection.of(found, count=count, after=start)
-
-
-class HasId:
-    """A user of the graph, as far as its history goes; the type itself has this module's field."""
-
-    id: strawberry.ID
 
 
 async def _read(

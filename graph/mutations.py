@@ -7,11 +7,9 @@ import msgspec
 import strawberry
 
 from events.catalogue import Origin
-from events.commands import Done
 from events.errors import Rejected, WrongExpectedVersion
 from events.idempotency import Idempotency
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
-from graph import types
 from graph.auth.permissions import Right
 from graph.auth.sessions import InvalidRefreshToken
 from graph.auth.signin import PasswordRefused, WrongCredentials
@@ -58,7 +56,7 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
         return RegisterPayload(errors=_errors(error))
     signed_in = await sign_in.first_session(done)
     session = Session.of(signed_in) if signed_in else None
-    return RegisterPayload(user=_user(done), session=session, position=Position(done.position))
+    return RegisterPayload(user=done.user, session=session, position=Position(done.position))
 
 
 async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> UserPayload:  # noqa: A002
@@ -76,7 +74,7 @@ async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> U
         )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error))
-    return UserPayload(user=_user(done), position=Position(done.position))
+    return UserPayload(user=done.user, position=Position(done.position))
 
 
 async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPayload:  # noqa: A002
@@ -85,7 +83,7 @@ async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPaylo
         signed_in = await context.services.sign_in.log_in(input.login, input.password, context.address, context.origin)
     except EXPECTED as error:
         return SessionPayload(errors=_errors(error))
-    return SessionPayload(session=Session.of(signed_in), user=types.User.of(signed_in.user))
+    return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
 
 
 async def refresh_session(
@@ -96,7 +94,7 @@ async def refresh_session(
         signed_in = await info.context.services.sign_in.refresh(refresh_token)
     except EXPECTED as error:
         return SessionPayload(errors=_errors(error))
-    return SessionPayload(session=Session.of(signed_in), user=types.User.of(signed_in.user))
+    return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
 
 
 async def logout(
@@ -129,7 +127,7 @@ async def change_password(info: Info, input: Annotated[ChangePasswordInput, Inpu
         )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error, weak_at="newPassword", wrong_at="currentPassword"))
-    return UserPayload(user=_user(done), position=Position(done.position))
+    return UserPayload(user=done.user, position=Position(done.position))
 
 
 async def change_role(info: Info, input: Annotated[ChangeRoleInput, Input]) -> UserPayload:  # noqa: A002
@@ -160,7 +158,7 @@ async def _change(
         )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error))
-    return UserPayload(user=_user(done), position=Position(done.position))
+    return UserPayload(user=done.user, position=Position(done.position))
 
 
 async def _forget_sessions(info: Info, asked: ChangeRoleInput | DeleteUserInput) -> None:
@@ -195,10 +193,6 @@ def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None
             return [UserError(code=ErrorCode.INVALID_TOKEN, message=str(error), field=["refreshToken"])]
         case _:
             return [UserError(code=ErrorCode.STALE_VERSION, message="others keep changing this user: try again")]
-
-
-def _user(done: Done) -> types.User | None:
-    return types.User.of(done.user) if done.user else None
 
 
 def _or_empty(attributes: object) -> object:

@@ -7,6 +7,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from events.errors import Problem
+from events.user import User as StoredUser
 from graph.auth.signin import SignedIn
 from graph.enums import Role
 from graph.scalars import Position
@@ -148,7 +149,7 @@ POSITION = "Of the last event that this caused; a view that has reached it shows
 
 @strawberry.type(description="The new user and its session, or errors.")
 class RegisterPayload:
-    user: User | None = strawberry.field(default=None, description="The new user.")
+    user: StoredUser | None = strawberry.field(default=None, graphql_type=User | None, description="The new user.")
     session: Session | None = strawberry.field(default=None, description="The new user is signed in.")
     position: Position | None = strawberry.field(default=None, description=POSITION)
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
@@ -156,7 +157,9 @@ class RegisterPayload:
 
 @strawberry.type(description="The user as it is now, or errors.")
 class UserPayload:
-    user: User | None = strawberry.field(default=None, description="The user after the change.")
+    user: StoredUser | None = strawberry.field(
+        default=None, graphql_type=User | None, description="The user after the change."
+    )
     position: Position | None = strawberry.field(default=None, description=POSITION)
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
@@ -164,7 +167,9 @@ class UserPayload:
 @strawberry.type(description="The new session, or errors.")
 class SessionPayload:
     session: Session | None = strawberry.field(default=None, description="The new session.")
-    user: User | None = strawberry.field(default=None, description="Who is signed in now.")
+    user: StoredUser | None = strawberry.field(
+        default=None, graphql_type=User | None, description="Who is signed in now."
+    )
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import strawberry
 
+from events.user import User as StoredUser
 from graph.auth.permissions import Right, may
 from graph.context import Info
 from graph.events import UserEventConnection
@@ -24,9 +25,8 @@ from projections.status import read_status
 Id = Annotated[strawberry.ID, strawberry.argument(description="Whose.")]
 
 
-async def me(info: Info) -> User | None:
-    viewer = await info.context.viewer()
-    return User.of(viewer) if viewer else None
+async def me(info: Info) -> StoredUser | None:
+    return await info.context.viewer()
 
 
 async def user(
@@ -40,15 +40,13 @@ async def user(
         Position | None,
         strawberry.argument(description="As of this position, folded from the log; one ahead means now."),
     ] = None,
-) -> User | None:
+) -> StoredUser | None:
     user_id = await _readable(info, id)
     if user_id is None:
         return None
     if as_of is not None or at_position is not None:
-        found = await past_user(info.context.services.store, user_id, as_of=as_of, at_position=at_position)
-    else:
-        found = await (await info.context.relational()).get(user_id)
-    return User.of(found) if found else None
+        return await past_user(info.context.services.store, user_id, as_of=as_of, at_position=at_position)
+    return await (await info.context.relational()).get(user_id)
 
 
 async def _readable(info: Info, text: str) -> UUID | None:
@@ -58,7 +56,7 @@ async def _readable(info: Info, text: str) -> UUID | None:
     return user_id if user_id == viewer.id or may(viewer.role, Right.READ_ANY_USER) else None
 
 
-async def node(info: Info, id: Id) -> Node | None:  # noqa: A002
+async def node(info: Info, id: Id) -> StoredUser | None:  # noqa: A002
     return await user(info, id)
 
 
@@ -100,15 +98,20 @@ async def projections(info: Info) -> list[Projection]:
 
 @strawberry.type(description="What can be asked.")
 class Query:
-    me: User | None = strawberry.field(resolver=me, description="The signed-in user; null when nobody is.")
-    user: User | None = strawberry.field(
+    me: StoredUser | None = strawberry.field(
+        resolver=me, graphql_type=User | None, description="The signed-in user; null when nobody is."
+    )
+    user: StoredUser | None = strawberry.field(
         resolver=user,
+        graphql_type=User | None,
         description=(
             "One user as of now, or as of an earlier instant or position (time travel, folded from the log).\n"
             "Null if there is none, or none that you may read; a deleted user is null for all times."
         ),
     )
-    node: Node | None = strawberry.field(resolver=node, description="Anything by its id; so far, that is a user.")
+    node: StoredUser | None = strawberry.field(
+        resolver=node, graphql_type=Node | None, description="Anything by its id; so far, that is a user."
+    )
     users: UserConnection = strawberry.field(resolver=users, description="From the relational view.")
     search_users: UserConnection = strawberry.field(
         resolver=search_users,

@@ -2,13 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Self
+from typing import ClassVar, Self
 
-import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
-from events import unfolding, user
+from events import unfolding
+from events.user import User as StoredUser
 from graph.connections import PageInfo
 from graph.enums import Role, State
 from graph.events import UserEventConnection, UserEventType
@@ -24,6 +24,10 @@ class Node:
 
 @strawberry.type(description="A user, as the view that answered holds it.")
 class User(Node):
+    """Shows the users of the floors below as they are: there is no other object for each of a page's hundred."""
+
+    shows: ClassVar[type] = StoredUser
+
     id: strawberry.ID = strawberry.field(
         description="A UUIDv7. Globally unique, so it serves as the Relay node id as it is."
     )
@@ -43,21 +47,9 @@ class User(Node):
     )
 
     @classmethod
-    def of(cls, source: user.User) -> Self:
-        """The user as the graph shows it."""
-        shown: Any = source  # the graph's own types are the same values, and a call each, for each user of a page
-        return cls(
-            id=msgspec.to_builtins(shown.id),
-            username=shown.username,
-            email=shown.email,
-            name=shown.name,
-            role=shown.role,
-            attributes=shown.attributes,
-            version=shown.version,
-            position=shown.position,
-            created_at=shown.created_at,
-            updated_at=shown.updated_at,
-        )
+    def is_type_of(cls, shown: object, _: object) -> bool:
+        """Whether a `Node` is one."""
+        return isinstance(shown, cls.shows)
 
 
 def _cursor(root: "UserEdge") -> str:
@@ -71,7 +63,7 @@ class UserEdge:
     cursor: str = strawberry.field(
         resolver=_cursor, description="The place, to go on from with `after` or `before`. Opaque."
     )
-    node: User = strawberry.field(description="The user.")
+    node: StoredUser = strawberry.field(graphql_type=User, description="The user.")
 
 
 async def _total_count(root: "UserConnection") -> int:
@@ -131,7 +123,9 @@ class UserChange:
     version: int = strawberry.field(description="The user's version after it.")
     changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
     recorded_at: datetime = strawberry.field(description="When the log recorded it.")
-    user: User | None = strawberry.field(description="The user right after this change; null once deleted.")
+    user: StoredUser | None = strawberry.field(
+        graphql_type=User | None, description="The user right after this change; null once deleted."
+    )
 
     @classmethod
     def of(cls, source: unfolding.Change) -> Self:
@@ -144,5 +138,5 @@ class UserChange:
             version=recorded.version,
             changed_fields=list(recorded.fields),
             recorded_at=recorded.recorded_at,
-            user=User.of(source.user) if source.user else None,
+            user=source.user,
         )
