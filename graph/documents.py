@@ -1,9 +1,9 @@
 """Documents, parsed and checked once each: that costs most of a small query, and clients send the same few again."""
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from cachetools import LRUCache
 from graphql import (
     ASTValidationRule,
     DocumentNode,
@@ -46,6 +46,14 @@ class Checked(NamedTuple):
     faults: tuple[GraphQLError, ...]
     plans: Plans | None
     """How its selections are completed; None if that depends on variables, and is found out for each execution."""
+    characters: int
+    """In its text."""
+
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, in characters."""
+        fields = self.plans.fields if self.plans is not None else 0
+        return self.characters + ENTRY_CHARACTERS + PLANNED_CHARACTERS * fields
 
 
 class Documents:
@@ -53,8 +61,7 @@ class Documents:
 
     def __init__(self, *, introspection: bool = True) -> None:
         self._limits = LIMITS if introspection else WITHOUT_INTROSPECTION
-        self._remembered: OrderedDict[str, tuple[Checked, int]] = OrderedDict()
-        self._characters = 0
+        self._remembered: LRUCache[str, Checked] = LRUCache(REMEMBERED_CHARACTERS, lambda checked: checked.weight)
 
     def checked(self, schema: GraphQLSchema, text: str) -> Checked:
         """The document in a text, and its faults.
@@ -64,13 +71,12 @@ class Documents:
         """
         found = self._remembered.get(text)
         if found is not None:
-            self._remembered.move_to_end(text)
-            return found[0]
+            return found
         document = parse(text, **PARSER)
         plans = None if choices([document]) else Plans()
-        checked = Checked(document, tuple(_faults(schema, document, self._limits)), plans)
+        checked = Checked(document, tuple(_faults(schema, document, self._limits)), plans, len(text))
         if len(text) <= LONGEST_REMEMBERED:
-            self._remember(text, checked)
+            self._remembered[text] = checked
         return checked
 
     def faults(self, schema: GraphQLSchema, text: str) -> tuple[GraphQLError, ...]:
@@ -82,28 +88,9 @@ class Documents:
 
     def weigh(self, text: str) -> None:
         """Count what a document has grown by, now that it was carried out."""
-        found = self._remembered.get(text)
-        if found is not None and found[1] != _weight(text, found[0]):
-            self._remember(text, found[0])
-
-    def _remember(self, text: str, checked: Checked) -> None:
-        self._forget(text)
-        weight = _weight(text, checked)
-        self._remembered[text] = (checked, weight)
-        self._characters += weight
-        while self._characters > REMEMBERED_CHARACTERS:
-            self._forget(next(iter(self._remembered)))
-
-    def _forget(self, text: str) -> None:
-        found = self._remembered.pop(text, None)
-        if found is not None:
-            self._characters -= found[1]
-
-
-def _weight(text: str, checked: Checked) -> int:
-    """What a document takes, in characters."""
-    fields = checked.plans.fields if checked.plans is not None else 0
-    return len(text) + ENTRY_CHARACTERS + PLANNED_CHARACTERS * fields
+        checked = self._remembered.get(text)
+        if checked is not None:
+            self._remembered[text] = checked
 
 
 class Checking(SchemaExtension):
@@ -126,7 +113,7 @@ class Checking(SchemaExtension):
         except GraphQLError:
             yield
             return
-        context.graphql_document, self._faults, _ = found
+        context.graphql_document, self._faults = found.document, found.faults
         yield
 
     def on_validate(self) -> Iterator[None]:

@@ -9,9 +9,10 @@ first: nobody can fill it. Only documents are kept that parse, are within all li
 under their own hash, so nobody can give another's name to a document of one's own.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+
+from cachetools import LRUCache
 
 from graph.errors import ClientError
 from graph.trusted import Trusted, hash_of, plain_id
@@ -67,8 +68,7 @@ class Persisted:
         """`is_sound` says of a document whether it could be carried out."""
         self._trusted = trusted
         self._is_sound = is_sound
-        self._kept: OrderedDict[str, str] = OrderedDict()
-        self._characters = 0
+        self._kept: LRUCache[str, str] = LRUCache(KEPT_CHARACTERS, lambda text: len(text) + ENTRY_CHARACTERS)
 
     def document(self, asked: Named) -> str | None:
         """The document that is meant, and from now on known by its hash if that came with it; None if none is.
@@ -110,18 +110,14 @@ class Persisted:
         return asked.query
 
     def _learnt(self, id_: str) -> str:
-        if id_ not in self._kept:
+        document = self._kept.get(id_)
+        if document is None:
             raise not_found()
-        self._kept.move_to_end(id_)
-        return self._kept[id_]
+        return document
 
     def _learn(self, id_: str, document: str) -> str:
         if id_ != hash_of(document):
             raise ClientError("BAD_REQUEST", "the query's SHA-256 is not the sha256Hash that came with it")
         if id_ not in self._kept and self._is_sound(document):
             self._kept[id_] = document
-            self._characters += len(document) + ENTRY_CHARACTERS
-            while self._characters > KEPT_CHARACTERS:
-                _, forgotten = self._kept.popitem(last=False)
-                self._characters -= len(forgotten) + ENTRY_CHARACTERS
         return document

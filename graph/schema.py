@@ -95,12 +95,13 @@ class Schema(strawberry.Schema):
             raise MissingQueryError
         correlation = context_value.correlation if context_value else NOBODYS
         try:
-            document, faults, plans = self._documents.checked(self._schema, query)
+            document, faults, plans, _ = self._documents.checked(self._schema, query)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told no more than `told` lets it
             return _failed(error, correlation)
         kind = _kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
         if wrong := [*faults, *unnamed(document, operation_name)]:
             return PreExecutionError(data=None, errors=told(wrong, correlation))
+        planned = plans.fields if plans is not None else 0
         work = execute(
             self._schema,
             document,
@@ -114,7 +115,8 @@ class Schema(strawberry.Schema):
             plans=plans,
         )
         answer: ExecutionResult = await in_time(self._deadline_seconds, kind, _answered(work, correlation))
-        self._documents.weigh(query)
+        if plans is not None and plans.fields > planned:
+            self._documents.weigh(query)
         return answer
 
     async def _execute_operation(self, execution_context: ExecutionContext, *rest: Any) -> Any:

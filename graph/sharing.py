@@ -14,13 +14,13 @@ shares with staff who follow everybody, and those who come back share whatever p
 that is not plain, such as one with `history`, is carried out for each listener, with its own context.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from itertools import count
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
+from cachetools import LRUCache
 from graphql import (
     FieldNode,
     FragmentSpreadNode,
@@ -40,7 +40,8 @@ from graph.completion import FIELD, Executor
 from graph.ready import OPERATIONS, READY_BYTES, Answer, Ready
 
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
-"""Of all answers together that are kept for listeners who have not come to them yet."""
+"""Of all answers together that are kept for listeners who have not come to them yet. One has a few MB at most: as many
+attributes as there may be aliases."""
 ENTRY_BYTES: Final = 400
 """What keeping an answer takes beside its bytes."""
 
@@ -64,30 +65,15 @@ class Showing(Generic[Thing]):
         """What tells two things at one position apart."""
 
 
-class Answers:
-    """Those that were made last, within a bound for all of them together."""
+class Kept(NamedTuple):
+    """An answer, and of which version of the thing."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit: Final = limit
-        self._remembered: OrderedDict[tuple[int, int | None], tuple[Hashable, Answer]] = OrderedDict()
-        self.bytes = 0
+    version: Hashable
+    answer: Answer
 
-    def find(self, key: tuple[int, int | None], version: Hashable) -> Answer | None:
-        """What was made for an operation at a position, of this very version."""
-        found = self._remembered.get(key)
-        return found[1] if found is not None and found[0] == version else None
 
-    def remember(self, key: tuple[int, int | None], version: Hashable, answer: Answer) -> None:
-        """Keep an answer, and forget older ones for it."""
-        self._forget(self._remembered.pop(key, None))
-        self._remembered[key] = (version, answer)
-        self.bytes += len(answer.payload) + ENTRY_BYTES
-        while self.bytes > self._limit:
-            self._forget(self._remembered.popitem(last=False)[1])
-
-    def _forget(self, entry: tuple[Hashable, Answer] | None) -> None:
-        if entry is not None:
-            self.bytes -= len(entry[1].payload) + ENTRY_BYTES
+Answers = LRUCache[tuple[int, int | None], Kept]
+"""By the operation's number and the position. One is kept of each, that of the version that was asked for last."""
 
 
 class Shared:
@@ -121,15 +107,15 @@ class Shared:
     def answer(self, thing: Thing, showing: Showing[Thing]) -> Answer | None:
         """The answer to a thing; None if it has errors, of which each listener is told by itself."""
         position, version = showing.position(thing), showing.version(thing)
-        found = self._answers.find((self._number, position), version)
-        if found is not None:
-            return found
+        kept = self._answers.get((self._number, position))
+        if kept is not None and kept.version == version:
+            return kept.answer
         executor = self._executor.build_per_event_executor(showing.shape(thing))
         result: Any = executor.execute_operation(serially=False)  # where all is plain there is nothing to wait for
         if result.errors:
             return None
         answer = Answer(encoded(result.data), position)
-        self._answers.remember((self._number, position), version, answer)
+        self._answers[self._number, position] = Kept(version, answer)
         return answer
 
 
@@ -137,7 +123,7 @@ class SharedOperations:
     """The plain operations that somebody listens to, of one schema."""
 
     def __init__(self, limit: int = REMEMBERED_BYTES) -> None:
-        self._answers = Answers(limit)
+        self._answers: Answers = LRUCache(limit, lambda kept: len(kept.answer.payload) + ENTRY_BYTES)
         self._numbers = count()
         self._operations: WeakValueDictionary[tuple[object, ...], Shared] = WeakValueDictionary()
 

@@ -218,7 +218,7 @@ async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: boo
 async def test_a_document_that_is_remembered_answers_anew_each_time(document: str, choices: list[bool]) -> None:
     """With the plans of earlier executions, whatever its variables were then."""
     schema = PLANNED._schema
-    parsed, _, plans = Documents().checked(schema, f"query ($yes: Boolean!) {document} ")
+    parsed, _, plans, _ = Documents().checked(schema, f"query ($yes: Boolean!) {document} ")
     executors: list[tuple[Any, dict[str, Any]]] = [(StockExecutor, {}), (Executor, {"plans": plans})]
     for yes in choices:
         stock, planned = [
@@ -240,7 +240,7 @@ async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables
 ) -> None:
     """Of three executions, the first makes it for all of them, or each its own."""
     text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} used: __typename @skip(if: false) }}"
-    parsed, _, plans = Documents().checked(PLANNED._schema, text)
+    parsed, _, plans, _ = Documents().checked(PLANNED._schema, text)
     made: list[object] = []
     make = Executor._make_plan
 
@@ -264,15 +264,15 @@ async def test_plans_count_towards_what_is_remembered(monkeypatch: pytest.Monkey
     for number in range(100):
         places = " ".join(f"m{one}: users {{ ...F }}" for one in range(20))
         text = f"query q{number} {{ {places} }} fragment F on User {{ id username email name role version }}"
-        parsed, _, plans = remembered.checked(schema, text)
-        weights.append(remembered._characters)
+        parsed, _, plans, _ = remembered.checked(schema, text)
+        weights.append(remembered._remembered.currsize)
         await await_maybe(execute(schema, parsed, executor_class=Executor, plans=plans))
         remembered.weigh(text)
-        weights.append(remembered._characters)
+        weights.append(remembered._remembered.currsize)
 
     assert weights[1] - weights[0] == 20 * 6 * documents.PLANNED_CHARACTERS
     assert max(weights) <= 5_000
-    assert weights[-1] == sum(weight for _, weight in remembered._remembered.values())
+    assert weights[-1] == sum(checked.weight for checked in remembered._remembered.values())
 
 
 async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:

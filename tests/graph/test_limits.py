@@ -233,17 +233,15 @@ def test_remembered_documents_are_bounded(parsed: list[str]) -> None:
     documents.checked(SCHEMA, f"{{ me {{ id }} }} # {'x' * 12_000}")
 
     assert parsed.count("{ me { id } }") == 1
-    assert sum(map(len, documents._remembered)) < documents._characters <= REMEMBERED_CHARACTERS
+    assert sum(map(len, documents._remembered)) < documents._remembered.currsize <= REMEMBERED_CHARACTERS
     assert max(map(len, documents._remembered)) <= 10_000
 
 
 def test_short_documents_are_bounded_too() -> None:
     """Parsed, each of them takes more than its few characters would let one think."""
     documents = Documents()
-    checked = documents.checked(SCHEMA, "{ me { id } }")
-
     for number in range(20_000):
-        documents._remember(str(number), checked)
+        documents.checked(SCHEMA, f"{{ a{number} }}")
 
     assert len(documents._remembered) <= REMEMBERED_CHARACTERS // 25
 

@@ -24,7 +24,7 @@ from graph.documents import Documents, checking
 from graph.live import LiveExecutor, Source, answers
 from graph.ready import FORMS, OPERATIONS, READY_BYTES, Answer, Ready
 from graph.scalars import SCALARS
-from graph.sharing import Answers, SharedOperations
+from graph.sharing import Kept, SharedOperations
 from graph.sockets import _around_ids
 from graph.subscriptions import CHANGES as SHOWING
 from graph.subscriptions import of_types
@@ -286,14 +286,12 @@ async def test_the_status_is_shown_once_however_many_listen(site: Site, encoding
 
 def test_answers_are_kept_within_a_bound() -> None:
     """The oldest go first; replacing one counts once."""
-    answers, answer = Answers(limit=10 * (100 + sharing.ENTRY_BYTES)), Answer(bytes(100))
+    answers = SharedOperations(limit=10 * (100 + sharing.ENTRY_BYTES))._answers
     for position in range(100):
-        answers.remember((0, position), False, answer)
-        answers.remember((0, position), False, answer)
+        answers[0, position] = answers[0, position] = Kept(False, Answer(bytes(100)))
 
-    assert answers.bytes == 10 * (100 + sharing.ENTRY_BYTES)
-    assert [position for position in range(100) if answers.find((0, position), False)] == list(range(90, 100))
-    assert answers.find((0, 99), True) is None
+    assert answers.currsize == 10 * (100 + sharing.ENTRY_BYTES)
+    assert [position for position in range(100) if (0, position) in answers] == list(range(90, 100))
 
 
 async def test_little_is_made_ahead_of_what_a_client_has_taken() -> None:
