@@ -70,7 +70,7 @@ def registration(username: str, **fields: object) -> Register:
     return Register(**values)  # type: ignore[arg-type]
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 20.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 30.0) -> None:
     """Wait until the condition holds.
 
     Raises:

@@ -19,7 +19,7 @@ from events.user import ChangeRole, Delete, Update
 from events.wakeup import HeadPoll
 from tests.log import NOBODY, Log, eventually
 
-ANSWER_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 30.0
 
 Changes = AsyncGenerator[Change, None]
 

@@ -13,7 +13,7 @@ from yarl import URL
 Json = Any
 """What a JSON text holds; each test knows what it asked for."""
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 SUBPROTOCOL = "graphql-transport-ws"
 
 

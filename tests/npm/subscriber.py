@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.npm.node import node
 
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 30.0
 
 
 @dataclass

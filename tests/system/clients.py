@@ -17,7 +17,7 @@ from tests.log import Log, eventually
 CLIENTS = 16
 ANSWER_SECONDS = 60.0
 """No request may take longer, whatever happens to the server."""
-BACK_SECONDS = 20.0
+BACK_SECONDS = 30.0
 """Within which work goes on once the server does."""
 REGISTER = """
 mutation($input: RegisterInput!) { register(input: $input) { position errors { code message } } }
