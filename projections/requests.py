@@ -19,6 +19,8 @@ from projections.reports import save_rebuild_progress
 from projections.turns import is_taken, rebuild_of
 
 SILENT_SECONDS: Final = 5.0
+ENDING_SECONDS: Final = 2.0
+"""A rebuild that ends says so first, and then its request is done: in between, nobody is told that it begins anew."""
 DUPLICATE: Final = 1062
 """MySQL's error number: a unique key has that value already."""
 
@@ -33,10 +35,11 @@ UPDATE rebuild_requests SET process = %s, attended_at = UTC_TIMESTAMP(6)
 WHERE waiting_view = %s
   AND (process IS NULL OR process = %s OR attended_at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND)
 """
-# Until the rebuild itself tells how far it is, and while it begins again.
+# Until the rebuild itself tells how far it is, and while it begins again; not between its end and its request's.
 STILL_THERE = """
 UPDATE projectors SET rebuild_progress = COALESCE(rebuild_progress, 0), rebuild_heartbeat_at = UTC_TIMESTAMP(6)
 WHERE view = %s AND EXISTS (SELECT 1 FROM rebuild_requests WHERE waiting_view = %s)
+  AND (rebuild_progress IS NOT NULL OR rebuild_heartbeat_at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND)
 """
 LEAVE = "UPDATE rebuild_requests SET process = NULL WHERE waiting_view = %s AND process = %s"
 SETTLE = """
@@ -85,7 +88,7 @@ class RebuildRequests:
         """Whether there is a request that this process sees to. Call it every second, to go on seeing to it."""
         if not await self._database.execute(ATTEND, (process, view, process, SILENT_SECONDS)):
             return False
-        await self._database.execute(STILL_THERE, (view, view))
+        await self._database.execute(STILL_THERE, (view, view, ENDING_SECONDS))
         return True
 
     async def leave(self, view: str, process: str) -> None:

@@ -6,11 +6,13 @@ from uuid import UUID
 from events.catalogue import Role
 from projections.document import NAME as MONGO_USERS
 from projections.relational import NAME as MYSQL_USERS
+from projections.reports import save_rebuild_progress
 from projections.turns import turn
 from tests.graph.client import Json
 from tests.graph.documents import PROJECTIONS, REBUILD
 from tests.graph.site import Person, Site
 
+LAST_HEARD = "UPDATE projectors SET rebuild_heartbeat_at = UTC_TIMESTAMP(6) - INTERVAL %s SECOND"
 ASKED = "SELECT view, asked_by FROM rebuild_requests ORDER BY id"
 
 
@@ -92,6 +94,24 @@ async def test_a_rebuild_that_failed_is_told_until_the_view_is_rebuilt(own_site:
     )
     assert again["errors"] == []
     assert (mended["state"] == "REBUILDING", mended["lastError"]) == (False, None)
+
+
+async def test_a_rebuild_that_has_ended_is_not_told_as_one_that_begins(own_site: Site) -> None:
+    """Its request ends a moment later; but one whose rebuild gave up is REBUILDING until it is tried again."""
+    person, rebuilds = await own_site.person(Role.ADMIN), own_site.services.rebuilds
+    await ask(person, MYSQL_USERS)
+    assert await rebuilds.attend(MYSQL_USERS, "a:1")
+    assert (await states(person))[MYSQL_USERS] == "REBUILDING"
+
+    async with own_site.log.database.connection() as session:
+        await save_rebuild_progress(session, MYSQL_USERS, None)
+        await session.execute(LAST_HEARD, (-60,))  # it is new however long this test takes
+    assert await rebuilds.attend(MYSQL_USERS, "a:1")
+    assert (await states(person))[MYSQL_USERS] != "REBUILDING"
+
+    await own_site.log.database.execute(LAST_HEARD, (3,))
+    assert await rebuilds.attend(MYSQL_USERS, "a:1")
+    assert (await states(person))[MYSQL_USERS] == "REBUILDING"
 
 
 async def test_one_process_sees_to_a_request_until_it_leaves_or_falls_silent(own_site: Site) -> None:
