@@ -49,6 +49,14 @@ class Heartbeat:
         if silent >= LEASE_SECONDS:
             raise TurnLost(self._view, silent)
 
+    async def begin(self) -> None:
+        """The first beat, from which on the projector has a last word.
+
+        Raises:
+            TurnLost, DatabaseUnavailable: as for `run`.
+        """
+        await self._beat()
+
     async def run(self) -> None:
         """Beat until cancelled.
 
@@ -57,11 +65,11 @@ class Heartbeat:
             DatabaseUnavailable: the session has ended, and the turn with it.
         """
         while True:
-            await self._beat()
             await asyncio.sleep(SETTLE_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_SECONDS - SETTLE_SECONDS):
                     await self._news.wait()
+            await self._beat()
 
     async def _beat(self) -> None:
         self._news.clear()
