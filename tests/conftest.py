@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from events.database import Database
 from projections.document.client import Documents
@@ -17,6 +18,11 @@ from tests.log import Log, wire
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory of the user's own in it
 MEMORY_BYTES = 6 * 2**30
+
+
+# How long an example takes says more about what else the machine does.
+settings.register_profile("suite", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:

@@ -1,6 +1,7 @@
 """One run: start the system, load it, hurt it, let it recover, judge it."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -146,10 +147,12 @@ async def _listeners(world: World, chance: random.Random) -> list[Listener]:
         Listener(world, "listener-some", random.Random(chance.random()), types=["USER_REGISTERED", "USER_DELETED"]),
     ]
     for listener in staff:
-        token = world.token()
-        listener.login = f"{listener.name}-{world.seed}"
-        fields = {**registration(listener.login, token), "role": "TECHNICAL_WORKER"}
-        assert isinstance(await admin.command("createUser", fields, token=token), Done)
+        for attempt in itertools.count(1):
+            token = world.token()
+            listener.login = f"{listener.name}-{world.seed}-{attempt}"
+            fields = {**registration(listener.login, token), "role": "TECHNICAL_WORKER"}
+            if isinstance(await admin.command("createUser", fields, token=token), Done):
+                break  # and not given up, as a command is now and then
     return [*staff, *(Diarist(world, f"diarist-{number}", random.Random(chance.random())) for number in (1, 2))]
 
 

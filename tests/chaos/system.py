@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from rollcall.embedded import tether
-from rollcall.embedded.launch import free_port
 from rollcall.embedded.process import until
 from tests.log import eventually
+from tests.ports import free_port
 from tests.system.proxy import Proxy, proxied
 from tests.system.servers import OwnServer, own_mongod, own_mysqld
 

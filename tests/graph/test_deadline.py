@@ -17,7 +17,8 @@ from tests.graph.documents import LIST, ME, UPDATE
 from tests.graph.site import Person, Site, served
 from tests.log import eventually
 
-SECONDS = 0.3
+SECONDS = 1.0
+"""Enough for what a busy machine is asked beside."""
 
 
 @pytest_asyncio.fixture
@@ -61,7 +62,7 @@ async def test_a_query_that_takes_too_long_is_cut_off(hasty: Site, media_type: M
         assert (await person.client.data(ME))["me"]["id"] == person.id
 
     assert (answer.status, answer.codes) == (status, ["DEADLINE_EXCEEDED"])
-    assert answer.message == "this query takes more than 0.3 s; ask for less at a time, or try again"
+    assert answer.message == "this query takes more than 1 s; ask for less at a time, or try again"
     assert "data" not in answer.body
     assert (await person.client.field(LIST))["edges"]
 

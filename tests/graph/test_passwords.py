@@ -308,12 +308,12 @@ class TestRules:
 
     def test_looking_for_common_ones_takes_no_time(self) -> None:
         """Whatever is typed: a thousand characters that are made for it, too."""
-        started = time.perf_counter()
+        started = time.process_time()
         for password in ("abc" * 341, "1" * 1000 + "a", "qwe" * 13, "!1" * 19 + "a"):
             with contextlib.suppress(WeakPassword):
                 self.check(password)
 
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
 
     @pytest.mark.parametrize("password", ["", "1234567", "🐎🔋📎🐎🔋📎🐎"])
     def test_short_passwords_are_refused(self, password: str) -> None:

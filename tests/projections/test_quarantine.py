@@ -240,19 +240,20 @@ async def test_a_deleted_user_in_quarantine_is_forgotten(bench: Bench, log: Log,
 
 async def delete(log: Log, user_id: UUID) -> None:
     """Delete a user whose stream cannot be read: the event and the end of the key, as a deletion writes them."""
-    await log.database.execute(
-        """
-        INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at, hash)
-        SELECT MAX(position) + 1, %s, MAX(IF(stream_id = %s, version, 0)) + 1, RANDOM_BYTES(16), 'UserDeleted',
-               '{"fields":[]}', '{"schema":1}', UTC_TIMESTAMP(6), REPEAT('0', 32)
-        FROM events
-        """,
-        (user_id.bytes, user_id.bytes),
-    )
-    await log.database.execute(
-        "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id = %s", (user_id.bytes,)
-    )
-    await log.database.execute("UPDATE log_head SET position = position + 1")
+    async with log.database.transaction() as connection:
+        await connection.execute(
+            """
+            INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at, hash)
+            SELECT MAX(position) + 1, %s, MAX(IF(stream_id = %s, version, 0)) + 1, RANDOM_BYTES(16), 'UserDeleted',
+                   '{"fields":[]}', '{"schema":1}', UTC_TIMESTAMP(6), REPEAT('0', 32)
+            FROM events
+            """,
+            (user_id.bytes, user_id.bytes),
+        )
+        await connection.execute(
+            "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id = %s", (user_id.bytes,)
+        )
+        await connection.execute("UPDATE log_head SET position = position + 1")
 
 
 async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: Log) -> None:

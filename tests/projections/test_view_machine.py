@@ -140,7 +140,7 @@ class ViewMachine(RuleBasedStateMachine):
 
     @rule(size=st.integers(1, 9))
     def a_projector_works(self, size: int) -> None:
-        self.stage.run(self._project(size, rounds=1))
+        self.stage.run(self._compete([size]))
 
     @rule(size=st.integers(1, 9))
     def a_projector_repeats_its_batch(self, size: int) -> None:
@@ -188,15 +188,17 @@ class ViewMachine(RuleBasedStateMachine):
     async def _repeat(self, size: int) -> None:
         position = await self.view.checkpoint()
         if events := self.log.read(position, size):
-            await self.view.apply(events, after=position)
+            with suppress(CheckpointMoved):
+                await self.view.apply(events, after=position)
             with pytest.raises(CheckpointMoved):
                 await self.view.apply(events, after=position)
 
     async def _from_elsewhere(self, after: int, size: int) -> None:
-        events = self.log.read(after, size)
-        if events and after != await self.view.checkpoint():
-            with pytest.raises(CheckpointMoved):
+        events, before = self.log.read(after, size), await self.view.checkpoint()
+        if events and after != before:
+            with suppress(CheckpointMoved):
                 await self.view.apply(events, after=after)
+                assert after > before  # which a late write has come to meanwhile
 
     async def _cancelled(self, size: int, seconds: float) -> None:
         work = asyncio.create_task(self._project(size, rounds=3))
@@ -229,7 +231,8 @@ class ViewMachine(RuleBasedStateMachine):
                 one = Quarantined(
                     user_id=recorded.stream_id, position=position + 1, type=recorded.type, reason="made up"
                 )
-                await self.view.set_aside(one)
+                with suppress(CheckpointMoved):
+                    await self.view.set_aside(one)
 
     async def _release(self, chance: random.Random, size: int) -> None:
         quarantine = await self.view.quarantine()

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from events.appender import LOOKING_SECONDS
 from events.verification import verify_log
 from tests.events.tampering import silently
 from tests.log import Log, eventually
@@ -63,6 +64,15 @@ class Clients:
             return len(self.told) >= before + CLIENTS
 
         await eventually(served, within=BACK_SECONDS)
+
+    async def give_some_up(self) -> None:
+        """Wait until somebody was refused. First a COMMIT is looked for that the server may have taken with it."""
+        before = len(self.refused)
+
+        async def refused() -> bool:
+            return len(self.refused) > before
+
+        await eventually(refused, within=LOOKING_SECONDS + BACK_SECONDS)
 
     async def _work(self, session: aiohttp.ClientSession, *, gives_up: bool) -> None:
         while not self.done:

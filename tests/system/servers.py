@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rollcall.embedded import mongo, mysql
-from rollcall.embedded.launch import Server, free_port, launch
+from rollcall.embedded.launch import Server, launch
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
 from tests.log import eventually
+from tests.ports import free_port
 
 ENDS_SECONDS = 20.0
 ANSWERS_SECONDS = 60.0

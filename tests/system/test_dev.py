@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rollcall.embedded.launch import free_port
 from tests.log import eventually
+from tests.ports import free_port
 from tests.system.installation import Installation, Process
 
 REGISTER = """
@@ -19,7 +19,11 @@ mutation($input: RegisterInput!) {
   register(input: $input) { user { id version } position session { accessToken } errors { code field message } }
 }
 """
-CHANGES = "subscription { userChanges { position type userId version changedFields user { name role } } }"
+CHANGES = """
+subscription($after: Position!) {
+  userChanges(after: $after) { position type userId version changedFields user { name role } }
+}
+"""
 
 
 def processes_of(directory: Path) -> list[str]:
@@ -102,10 +106,10 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
 @asynccontextmanager
 async def following(installation: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A socket that follows all changes from now on."""
+    [head, _] = (await installation.ask("{ projections { head } }", token))["projections"]
     async with installation.socket(token) as ws:
-        await ws.send_json({"type": "subscribe", "id": "1", "payload": {"query": CHANGES}})
-        await ws.send_json({"type": "ping"})
-        assert (await ws.receive_json())["type"] == "pong"
+        payload = {"query": CHANGES, "variables": {"after": head["head"]}}
+        await ws.send_json({"type": "subscribe", "id": "1", "payload": payload})
         yield ws
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollcall.embedded.launch import free_port
 from tests.log import eventually
+from tests.ports import free_port
 from tests.system.installation import Installation, own_servers
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]

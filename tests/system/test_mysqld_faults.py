@@ -55,6 +55,7 @@ async def test_no_caller_is_told_a_lie_when_mysql_is_stopped_restarted_and_kille
             await clients.go_on()
             for how in (signal.SIGTERM, signal.SIGKILL):
                 await mysqld.end(how)
+                await clients.give_some_up()
                 await mysqld.start()
                 await clients.go_on()
     database = Database.at(Address.parse(mysqld.url), size=2)
@@ -66,8 +67,6 @@ async def test_a_server_that_answers_nothing_is_not_waited_for_without_end(
     mysqld: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller is told that the outcome is open, a reader that MySQL is away; what was sent again happened once."""
-    monkeypatch.setattr(commands, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(database_module, "ANSWER_SECONDS", 0.5)
     address = replace(Address.parse(mysqld.url), database="silent")
     server = Database.at(Address.parse(mysqld.url), size=1)
     await server.execute("CREATE DATABASE silent")
@@ -78,7 +77,9 @@ async def test_a_server_that_answers_nothing_is_not_waited_for_without_end(
     await log.register("early")
 
     mysqld.pause()
-    async with asyncio.timeout(10):
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "ANSWER_SECONDS", 0.5)
+        patch.setattr(database_module, "ANSWER_SECONDS", 0.5)
         with pytest.raises(OutcomeUnknown, match="it may yet be done"):
             await log.register("late")
         with pytest.raises(DatabaseUnavailable, match="not answered within"):

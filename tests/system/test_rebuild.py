@@ -139,12 +139,11 @@ async def change(installation: Installation, token: str, ids: list[str], ended: 
         )
 
 
-async def begun(urls: tuple[str, str], view: str) -> bool:
+async def begun(look: Look, view: str) -> bool:
     """Whether some users of the copy that is being made are there for good, and not all are."""
-    async with looking(urls) as look:
-        copy = await copies_of(look, view).beside()
-        filling = await copy.filling()
-        return filling is not None and filling.following is not None and filling.following.int > 0
+    copy = await copies_of(look, view).beside()
+    filling = await copy.filling()
+    return filling is not None and filling.following is not None and filling.following.int > 0
 
 
 def copies_of(look: Look, view: str) -> Copies:
@@ -167,9 +166,9 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(urls: tuple[str, str], 
         assert (await installation.run("verify", "--log")).code == 0
         await copies_of(look, view).live.prepare()
         async with installation.running("rebuild", view) as rebuilding:
-            await eventually(lambda: begun(urls, view))
+            await eventually(lambda: begun(look, view))
             await rebuilding.stop(signal.SIGKILL)
-        assert await begun(urls, view)
+        assert await begun(look, view)
         assert await copies_of(look, view).live.checkpoint() == 0
 
         again = await installation.run("rebuild", view)

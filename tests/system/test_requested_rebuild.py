@@ -54,7 +54,7 @@ async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tupl
             await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": STATUS}})
             told = await told_until_live(socket)
 
-        assert await settled(look, MYSQL_USERS, MONGO_USERS)
+        await eventually(lambda: settled(look, MYSQL_USERS, MONGO_USERS))
         for states in told.values():
             shares = [share for state, share in states if state == "REBUILDING" and share is not None]
             assert shares

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rollcall.embedded.launch import free_port
 from tests.log import eventually
+from tests.ports import free_port
 from tests.system.installation import Installation, own_servers
 
 PASSWORD = "correct horse battery"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
-from rollcall.embedded.launch import free_port
 from tests.log import eventually
+from tests.ports import in_a_row
 from tests.system.installation import Installation, Process, own_servers
 from tests.system.test_metrics import key, samples
 
@@ -53,7 +53,7 @@ async def test_all_workers_answer_on_one_port_and_one_that_is_killed_is_started_
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
     """Connections are dealt out among them; one sign-in is a sign-in for all. While one is away the others answer."""
-    metrics = free_port()
+    metrics = in_a_row(WORKERS)
     installation = own_servers(tmp_path, *urls)
     variables = {**installation.variables, "ROLLCALL_METRICS_PORT": str(metrics)}
     installation = replace(installation, variables=variables)
