@@ -15,6 +15,7 @@ that is not plain, such as one with `history`, is carried out for each listener,
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from copy import copy
 from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -40,8 +41,7 @@ from graph.completion import FIELD, Executor
 from graph.ready import OPERATIONS, READY_BYTES, Answer, Ready
 
 REMEMBERED_BYTES: Final = 16 * 1024 * 1024
-"""Of all answers together that are kept for listeners who have not come to them yet. One has a few MB at most: as many
-attributes as there may be aliases."""
+"""Of all answers together that are kept for listeners who have not come to them yet."""
 ENTRY_BYTES: Final = 400
 """What keeping an answer takes beside its bytes."""
 
@@ -115,7 +115,8 @@ class Shared:
         if result.errors:
             return None
         answer = Answer(encoded(result.data), position)
-        self._answers[self._number, position] = Kept(version, answer)
+        with suppress(ValueError):  # it is larger than all that may be kept together
+            self._answers[self._number, position] = Kept(version, answer)
         return answer
 
 
