@@ -197,6 +197,8 @@ def _object_of(origin: type, parts: Sequence[Part]) -> Complete:
     def complete_objects(column: Column) -> Column:
         _only(origin, column)
         completed = [complete(_got(get, column)) for get, complete in planned]
+        if len(keys) == 1:  # as of the edges of a list, mostly
+            return [{keys[0]: value} for value in completed[0]]
         return [
             dict(zip(keys, values, strict=False)) for values in zip(*completed, strict=False)
         ]  # as long as each other

@@ -7,7 +7,7 @@ from functools import partial
 from graph.connections import DEFAULT_PAGE, PageInfo, page_size
 from graph.cursors import cursor_of_hit, cursor_of_user, place_in_hits, place_in_list
 from graph.errors import bad_input
-from graph.types import UserConnection, UserEdge
+from graph.types import Placed, UserConnection
 from projections.document.search import DocumentUsers, Search
 from projections.filters import Order, Slice, Test
 from projections.relational.queries import RelationalUsers
@@ -44,7 +44,7 @@ async def page_of_users(users: RelationalUsers, test: Test, order: Order, argume
     """One page of an ordered list from the relational view."""
     wanted = arguments.slice(order)
     found, more = await users.list(test, order, wanted)
-    edges = [UserEdge(place=partial(cursor_of_user, user, order.field), node=user) for user in found]
+    edges = [Placed(user, partial(cursor_of_user, user, order.field)) for user in found]
     # The place that a cursor names was taken by somebody, so there is something on its other side.
     has_next = wanted.before is not None or (more and not wanted.backward)
     has_previous = wanted.after is not None or (more and wanted.backward)
@@ -55,12 +55,12 @@ async def page_of_hits(documents: DocumentUsers, search: Search, arguments: Page
     """One page of a search in the document view: best hits first."""
     after = place_in_hits(arguments.after, "after") if arguments.after is not None else None
     hits, more = await documents.search(search, page_size(arguments.first, "first", DEFAULT_PAGE), after)
-    edges = [UserEdge(place=partial(cursor_of_hit, hit), node=hit.user) for hit in hits]
+    edges = [Placed(hit.user, partial(cursor_of_hit, hit)) for hit in hits]
     return _connection(edges, has_next=more, has_previous=after is not None, count=lambda: documents.count(search))
 
 
 def _connection(
-    edges: list[UserEdge], *, has_next: bool, has_previous: bool, count: Callable[[], Awaitable[int]]
+    edges: list[Placed], *, has_next: bool, has_previous: bool, count: Callable[[], Awaitable[int]]
 ) -> UserConnection:
     cursors = [edge.place() for edge in (edges[0], edges[-1])] if edges else []  # few ask for those between
     return UserConnection(

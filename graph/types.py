@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import ClassVar, Self
 
+import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
@@ -52,13 +53,20 @@ class User(Node):
         return isinstance(shown, cls.shows)
 
 
-def _cursor(root: "UserEdge") -> str:
+class Placed(msgspec.Struct, frozen=True):
+    """A user, and what makes the cursor of its place in a list: few ask for it."""
+
+    node: StoredUser
+    place: Callable[[], str]
+
+
+def _cursor(root: Placed) -> str:
     return root.place()
 
 
 @strawberry.type(description="A user at its place in a list.")
 class UserEdge:
-    place: strawberry.Private[Callable[[], str]]
+    shows: ClassVar[type] = Placed
 
     cursor: str = strawberry.field(
         resolver=_cursor, description="The place, to go on from with `after` or `before`. Opaque."
@@ -72,7 +80,7 @@ async def _total_count(root: "UserConnection") -> int:
 
 @strawberry.type(description="One page of a list of users.")
 class UserConnection:
-    edges: list[UserEdge] = strawberry.field(description="The users of this page, in order.")
+    edges: list[Placed] = strawberry.field(graphql_type=list[UserEdge], description="The users of this page, in order.")
     page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 

@@ -25,7 +25,7 @@ from graph.connections import PageInfo
 from graph.documents import Documents
 from graph.events import UserEventType
 from graph.scalars import SCALARS, Position
-from graph.types import Node, Projection, UserChange, UserConnection, UserEdge
+from graph.types import Node, Placed, Projection, UserChange, UserConnection
 from graph.types import User as Shown
 from projections.reports import State
 
@@ -56,7 +56,7 @@ def connection(users: list[User]) -> UserConnection:
     """One page of users."""
     page = PageInfo(has_next_page=True, has_previous_page=False, start_cursor="a", end_cursor=None)
     return UserConnection(
-        edges=[UserEdge(place=partial(str, user.username), node=user) for user in users], page_info=page, count=count
+        edges=[Placed(user, partial(str, user.username)) for user in users], page_info=page, count=count
     )
 
 
