@@ -49,14 +49,6 @@ class Heartbeat:
         if silent >= LEASE_SECONDS:
             raise TurnLost(self._view, silent)
 
-    async def begin(self) -> None:
-        """The first beat, from which on the projector has a last word.
-
-        Raises:
-            TurnLost, DatabaseUnavailable: as for `run`.
-        """
-        await self._beat()
-
     async def run(self) -> None:
         """Beat until cancelled.
 
@@ -69,9 +61,14 @@ class Heartbeat:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_SECONDS - SETTLE_SECONDS):
                     await self._news.wait()
-            await self._beat()
+            await self.beat()
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Report once. From the first beat on, the projector has a last word.
+
+        Raises:
+            TurnLost, DatabaseUnavailable: as for `run`.
+        """
         self._news.clear()
         sent_at = self._clock()
         try:

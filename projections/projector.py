@@ -126,7 +126,7 @@ class Projector:
         heartbeat = Heartbeat(self._view.name, session, self._report, self._clock)
         self.leads = True
         try:
-            await heartbeat.begin()
+            await heartbeat.beat()
             await _first_to_fail(heartbeat.run(), self._work(heartbeat))
         except TURN_ENDS:
             raise  # the others can tell by the silence
