@@ -5,6 +5,7 @@ FROM python:3.13-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/rollcall
 COPY pyproject.toml README.md LICENSE ./
+COPY auth/ auth/
 COPY events/ events/
 COPY projections/ projections/
 COPY graph/ graph/

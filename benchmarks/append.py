@@ -19,7 +19,7 @@ from benchmarks.raw import make_copies, raw_rates
 from benchmarks.registrations import registration
 from benchmarks.rival import rival
 from events.batch import Append, Appended
-from events.catalogue import Origin, UserUpdated
+from events.event_types import Origin, UserUpdated
 from events.user import Account, decide
 
 RUNS = 3

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from events.address import Address
 from events.appender import Appender
 from events.claims import open_claims_key
 from events.commands import UserCommands
-from events.database import Database
+from events.database import Address, Database
 from events.ids import new_id
 from events.migrations import migrate
 from events.store import EventStore
 from events.vault import Vault
-from projections.document.client import MongoClient
+from projections.mongo.client import MongoClient
 from rollcall.embedded import Addresses, servers
 
 MASTER_KEY: Final = bytes(32)

@@ -28,14 +28,14 @@ import aiohttp
 import msgspec
 import uvloop
 
+from auth.sessions import Lifetimes, Sessions
+from auth.tokens import AccessTokens, SigningKey
 from benchmarks.bench import Bench, open_bench
 from benchmarks.registrations import registration
-from events.catalogue import Origin, Role
+from events.event_types import Origin, Role
 from events.user import Update
-from graph.auth.sessions import Lifetimes, Sessions
-from graph.auth.tokens import AccessTokens, SigningKey
-from rollcall.embedded.launch import free_port
-from rollcall.house import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
+from rollcall.embedded.process import free_port
+from rollcall.wiring import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 
 LISTENERS: Final = 1_000
 STOPPED: Final = 50

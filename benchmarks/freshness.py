@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from benchmarks.bench import Bench
 from benchmarks.processes import running
 from benchmarks.registrations import registration
-from events.catalogue import Origin
+from events.event_types import Origin
 from events.feed import Feed
 from events.wakeup import HeadPoll
-from projections.document.view import DocumentView
-from projections.relational.view import RelationalView
+from projections.mongo.view import MongoView
+from projections.mysql.view import MySQLView
 from projections.status import read_status
 
 IDLE_EVENTS = 40
@@ -116,7 +116,7 @@ async def _seen(watchers: list[Watcher], acknowledged: dict[int, float]) -> dict
 @asynccontextmanager
 async def _watched(bench: Bench, bell: HeadPoll) -> AsyncIterator[list[Watcher]]:
     """Watch both views, and two feeds: the appending process's, and one that nobody rings for."""
-    relational, document = RelationalView(bench.database), DocumentView(bench.mongo.documents)
+    relational, document = MySQLView(bench.database), MongoView(bench.mongo.documents)
     here, elsewhere = Feed(bench.store, bell), Feed(bench.store, HeadPoll(bench.store))
     head = await bench.store.head()
     watchers = [

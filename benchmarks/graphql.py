@@ -18,9 +18,9 @@ from benchmarks.load import answer, load, request
 from benchmarks.measure import Measured
 from benchmarks.processes import ADMIN_PASSWORD, running
 from benchmarks.registrations import registration
-from events.catalogue import Origin
-from projections.relational.view import RelationalView
-from rollcall.embedded.launch import free_port
+from events.event_types import Origin
+from projections.mysql.view import MySQLView
+from rollcall.embedded.process import free_port
 
 USERS: Final = 500
 RUNS: Final = 5
@@ -95,7 +95,7 @@ async def _check(url: str, sent: bytes) -> None:
 async def _fill(bench: Bench) -> list[str]:
     """Users in the log and in the MySQL view; their ids."""
     done = [await bench.commands.register(registration(), Origin()) for _ in range(USERS)]
-    view = RelationalView(bench.database)
+    view = MySQLView(bench.database)
     await view.prepare()
     while events := await bench.store.read_all(after=(position := await view.checkpoint()), limit=500):
         await view.apply(events, after=position)

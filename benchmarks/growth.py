@@ -15,8 +15,8 @@ from benchmarks.callers import share
 from benchmarks.history import History
 from benchmarks.measure import Measured, Work, median_rate
 from benchmarks.registrations import registration
-from events.catalogue import Origin
 from events.database import Database
+from events.event_types import Origin
 from events.migrations import migrate
 
 SCHEMA: Final = "growth"

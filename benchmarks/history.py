@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from events import rows
-from events.catalogue import (
+from events import batch
+from events.chain import START, Link, StoredRow, next_hash, read_head
+from events.database import Database
+from events.event_types import (
     Event,
     Origin,
     PasswordChanged,
@@ -24,11 +26,8 @@ from events.catalogue import (
     UserUpdated,
     encode,
 )
-from events.chain import START, Link, StoredRow, next_hash
-from events.database import Database
 from events.ids import uuid7
 from events.vault import UserKey, Vault, place_of
-from events.verification import read_head
 
 STATEMENT_EVENTS: Final = 2_000
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,13 +69,13 @@ class History:
         async with database.connection() as connection:
             for statement in self._statements(self._events if up_to is None else up_to):
                 await connection.execute("BEGIN")
-                await connection.execute(rows.insert_events(statement.links))
+                await connection.execute(batch.insert_events(statement.links))
                 if statement.born:
                     keys = [(one.id, one.key.wrapped, one.key.master_key_id) for one in statement.born]
-                    await connection.execute(rows.keep_keys(keys))
+                    await connection.execute(batch.keep_keys(keys))
                 if statement.gone:
-                    await connection.execute(rows.destroy_keys([one.id for one in statement.gone]))
-                await connection.execute(rows.move_head(self._mark))
+                    await connection.execute(batch.destroy_keys([one.id for one in statement.gone]))
+                await connection.execute(batch.move_head(self._mark))
                 await connection.execute("COMMIT")
 
     def _statements(self, up_to: int) -> Iterator[Statement]:

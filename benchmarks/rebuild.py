@@ -28,17 +28,16 @@ from benchmarks.history import History
 from benchmarks.measure import Measured
 from events.database import Database
 from events.migrations import migrate
-from events.store import EventStore
-from events.sweep import Sweep
+from events.store import BulkReader, EventStore
 from events.vault import Vault
-from projections.document.client import Collection
-from projections.document.copies import DocumentCopies, DocumentCopy
-from projections.document.documents import document_of_past
-from projections.past import Past, PastUser
-from projections.relational.copies import INSERT_USERS, RelationalCopies, literal_of, statements
-from projections.relational.tables import BESIDE
+from projections.folding import FoldedUser, LogFold
+from projections.mongo.client import Collection
+from projections.mongo.copies import MongoCopies, MongoCopy
+from projections.mongo.documents import document_of_past
+from projections.mysql.copies import INSERT_USERS, MySQLCopies, literal_of, statements
+from projections.mysql.tables import BESIDE
 from projections.view import Copies, Copy
-from rollcall.rebuilding import THRESHOLDS
+from rollcall.wiring import THRESHOLDS
 
 EVENTS: Final = int(os.environ.get("EVENTS", "200000"))
 """Five for each user."""
@@ -59,14 +58,14 @@ async def rebuilds(bench: Bench) -> list[Measured]:
     try:
         await migrate(database, "events", "projections")
         await History(vault, EVENTS, EVENTS // 5).write(database)
-        past = Past(database, vault, limit_bytes=2**40)
+        past = LogFold(database, vault, limit_bytes=2**40)
         await past.advance(EVENTS)
         users = list(past)
         gc.freeze()  # nor does the limit pay for looking through all of these again and again
         gc.set_threshold(*THRESHOLDS)
         copies: dict[str, Copies] = {
-            "mysql": RelationalCopies(database),
-            "mongo": DocumentCopies(bench.mongo.documents),
+            "mysql": MySQLCopies(database),
+            "mongo": MongoCopies(bench.mongo.documents),
         }
         return [await _measure(bench, database, vault, view, of, users) for view, of in copies.items()]
     finally:
@@ -74,7 +73,7 @@ async def rebuilds(bench: Bench) -> list[Measured]:
 
 
 async def _measure(
-    bench: Bench, database: Database, vault: Vault, view: str, copies: Copies, users: list[PastUser]
+    bench: Bench, database: Database, vault: Vault, view: str, copies: Copies, users: list[FoldedUser]
 ) -> Measured:
     found: list[Measured] = []
     paged = await _page_by_page(EventStore(database, vault), copies)
@@ -100,16 +99,16 @@ async def _measure(
 
 
 async def _read(database: Database, vault: Vault) -> float:
-    sweep, begun = Sweep(database, vault), time.perf_counter()
+    sweep, begun = BulkReader(database, vault), time.perf_counter()
     for after in range(0, EVENTS, PAGE_EVENTS):
         await sweep.read(after, min(after + PAGE_EVENTS, EVENTS))
     return time.perf_counter() - begun
 
 
-async def _write(bench: Bench, database: Database, copy: Copy, users: list[PastUser]) -> float:
+async def _write(bench: Bench, database: Database, copy: Copy, users: list[FoldedUser]) -> float:
     """Write what was made beforehand, as the rebuild writes it."""
     await copy.begin(EVENTS)
-    if isinstance(copy, DocumentCopy):
+    if isinstance(copy, MongoCopy):
         write = _documents(bench.mongo.documents[copy.collection], users)
     else:
         write = _rows(database, users)
@@ -119,7 +118,7 @@ async def _write(bench: Bench, database: Database, copy: Copy, users: list[PastU
     return time.perf_counter() - begun
 
 
-def _rows(database: Database, users: list[PastUser]) -> Write:
+def _rows(database: Database, users: list[FoldedUser]) -> Write:
     rows = [row for row in map(literal_of, users) if row is not None]
     ready = [BESIDE.sql(INSERT_USERS, rows=some) for some in statements(rows)]
 
@@ -131,7 +130,7 @@ def _rows(database: Database, users: list[PastUser]) -> Write:
     return write
 
 
-def _documents(collection: Collection, users: list[PastUser]) -> Write:
+def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
     ready = list(map(document_of_past, users))
     quick = collection.with_options(write_concern=WriteConcern(w=1, j=False))
 

@@ -13,16 +13,15 @@ from typing import Final
 
 from benchmarks.bench import MASTER_KEY
 from benchmarks.rebuild import SCHEMA
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.store import EventStore
 from events.vault import Vault
-from projections.document.client import MongoClient
-from projections.document.copies import DocumentCopies
+from projections.mongo.client import MongoClient
+from projections.mongo.copies import MongoCopies
+from projections.mysql.copies import MySQLCopies
 from projections.rebuild import Rebuilder
-from projections.relational.copies import RelationalCopies
 from projections.view import Copies
-from rollcall.rebuilding import THRESHOLDS
+from rollcall.wiring import THRESHOLDS
 
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 """The default of ROLLCALL_REBUILD_MEMORY."""
@@ -33,7 +32,7 @@ async def rebuilt(view: str, mysql_url: str, mongo_url: str) -> float:
     database = Database.at(replace(Address.parse(mysql_url), database=SCHEMA), size=5)
     mongo = MongoClient(mongo_url)
     vault = Vault(MASTER_KEY, secrets.token_bytes)
-    copies: Copies = RelationalCopies(database) if view == "mysql" else DocumentCopies(mongo.documents)
+    copies: Copies = MySQLCopies(database) if view == "mysql" else MongoCopies(mongo.documents)
     try:
         await copies.live.prepare()
         rebuilder = Rebuilder(copies, EventStore(database, vault), database, vault, MEMORY_BYTES)

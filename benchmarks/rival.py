@@ -19,8 +19,7 @@ from eventsourcing.utils import Environment
 from eventsourcing_sqlalchemy.factory import SQLAlchemyFactory
 
 from benchmarks.raw import PERSONAL_BYTES
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 
 MOST_THREADS = 8
 """It is the quickest with about so many; its pool has 15 connections."""

@@ -17,7 +17,7 @@ from aiohttp import web
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.schema.config import StrawberryConfig
 
-from events.catalogue import Origin
+from events.event_types import Origin
 from events.user import Update, User
 from graph.context import Context, Services
 from graph.filters import test_of
@@ -25,8 +25,8 @@ from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
 from projections.filters import Order, Slice
-from rollcall.house import open_house
 from rollcall.settings import load_settings
+from rollcall.wiring import open_house
 
 
 class StockView(GraphQLView[Context, None]):

@@ -14,12 +14,12 @@ import aiohttp
 import argon2
 from prometheus_client.parser import text_string_to_metric_families
 
+from auth.password_hashing import PROFILES
 from benchmarks.bench import Bench
 from benchmarks.graphql import admin_token, serving
 from benchmarks.load import load, request
 from benchmarks.measure import Measured
-from graph.auth.passwords import PROFILES
-from rollcall.embedded.launch import free_port
+from rollcall.embedded.process import free_port
 
 RUNS: Final = 3
 TIMES: Final = 24

@@ -12,7 +12,7 @@ from uuid import UUID
 from benchmarks.bench import Bench
 from benchmarks.measure import Measured, Work, measure
 from benchmarks.registrations import registration
-from events.catalogue import Origin
+from events.event_types import Origin
 from events.user import Update, account_of
 
 SHORT, LONG = 10, 1_000

@@ -23,9 +23,8 @@ import uvloop
 from benchmarks.bench import Bench, floor_on
 from benchmarks.measure import Measured
 from benchmarks.registrations import registration
-from events.address import Address
-from events.catalogue import Origin
-from events.database import Database
+from events.database import Address, Database
+from events.event_types import Origin
 from events.user import Register
 
 CALLERS = 64

@@ -34,13 +34,13 @@ from typing import Final
 import structlog
 from asyncmy.errors import MySQLError
 
-from events.backoff import backoff
-from events.batch import LOCK_HEAD, Append, Appended, Entry, Judged, Outcome, judge, questions
+from events.batch import LOCK_HEAD, Append, Appended, Judged, Outcome, PreparedAppend, judge, questions
 from events.claims import ClaimsKey
 from events.database import Connection, Database
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
-from events.idempotency import Earlier
+from events.idempotency import EarlierResult
 from events.ids import NewId
+from events.retry import backoff
 from events.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -66,8 +66,8 @@ EVENT_AT = "SELECT event_id FROM events WHERE position = %s"
 class Waiting:
     """An entry, and the caller that waits for its outcome."""
 
-    entry: Entry
-    outcome: asyncio.Future[Appended | Earlier] = field(
+    entry: PreparedAppend
+    outcome: asyncio.Future[Appended | EarlierResult] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
@@ -95,7 +95,7 @@ class Appender:
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
         self._writer: asyncio.Task[None] | None = None
 
-    async def append(self, append: Append) -> Appended | Earlier:
+    async def append(self, append: Append) -> Appended | EarlierResult:
         """Add the events to their stream and move the claims that go with them: all of it, or nothing.
 
         If its request was here before, nothing is written and what it led to then is returned.
@@ -108,7 +108,7 @@ class Appender:
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
             DatabaseUnavailable: MySQL is away; nothing was written.
         """
-        waiting = Waiting(Entry.of(append, self._claims_key, self._vault, self._new_id))
+        waiting = Waiting(PreparedAppend.of(append, self._claims_key, self._vault, self._new_id))
         await self._queue.put(waiting)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
@@ -151,7 +151,7 @@ class Appender:
                 size += waiting.entry.size
         return batch
 
-    async def _write(self, entries: Sequence[Entry]) -> list[Outcome]:
+    async def _write(self, entries: Sequence[PreparedAppend]) -> list[Outcome]:
         """Write a batch; entry by entry if the server refuses the whole, so that only the guilty one fails."""
         try:
             return await self._write_once(entries)
@@ -167,7 +167,7 @@ class Appender:
                 outcomes.append(error)
         return outcomes
 
-    async def _write_once(self, entries: Sequence[Entry]) -> list[Outcome]:
+    async def _write_once(self, entries: Sequence[PreparedAppend]) -> list[Outcome]:
         for _ in range(WRITES):
             judged = Judged()
             try:
@@ -180,7 +180,7 @@ class Appender:
             return judged.outcomes
         raise DatabaseUnavailable(f"MySQL lost {WRITES} COMMITs in a row; nothing was written")
 
-    async def _judge(self, connection: Connection, entries: Sequence[Entry]) -> Judged:
+    async def _judge(self, connection: Connection, entries: Sequence[PreparedAppend]) -> Judged:
         asked = questions(entries)
         found = await connection.run(list(asked.values()))
         return judge(entries, dict(zip(asked, found, strict=True)), self._clock())

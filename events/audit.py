@@ -10,9 +10,9 @@ from uuid import UUID
 
 import msgspec
 
-from events.catalogue import Stored, decode
 from events.database import Row, Source, placeholders
-from events.instants import aware_utc
+from events.event_types import Stored, decode
+from events.sql import aware_utc
 
 COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
 
@@ -34,7 +34,7 @@ WHERE stream_id = %s AND position > %s ORDER BY version LIMIT %s
 """  # noqa: S608 - constants
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One event, as an operator or its user reads it."""
 
     position: int
@@ -56,11 +56,11 @@ class AuditLog:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    async def of_all(self, *, after: int, limit: int) -> list[Entry]:
+    async def of_all(self, *, after: int, limit: int) -> list[AuditEntry]:
         """The next events after a position."""
         return _entries(await self._source.fetch_all(READ_ALL, (after, limit)))
 
-    async def of_types(self, types: Sequence[str], *, after: int, limit: int) -> list[Entry]:
+    async def of_types(self, types: Sequence[str], *, after: int, limit: int) -> list[AuditEntry]:
         """The next events of these types after a position."""
         if not types:
             return []
@@ -68,17 +68,17 @@ class AuditLog:
         values = [value for type_ in types for value in (type_, after, limit)]
         return _entries(await self._source.fetch_all(sql, [*values, limit]))
 
-    async def of_user(self, user_id: UUID, types: Sequence[str], *, after: int, limit: int) -> list[Entry]:
+    async def of_user(self, user_id: UUID, types: Sequence[str], *, after: int, limit: int) -> list[AuditEntry]:
         """One user's next events of these types after a position."""
         if not types:
             return []
         sql = READ_USER.format(types=placeholders(len(types)))
         return _entries(await self._source.fetch_all(sql, [user_id.bytes, after, *types, limit]))
 
-    async def of_each(self, user_ids: Sequence[UUID], *, after: int, limit: int) -> dict[UUID, list[Entry]]:
+    async def of_each(self, user_ids: Sequence[UUID], *, after: int, limit: int) -> dict[UUID, list[AuditEntry]]:
         """The next events after a position of each of these users: one statement, however many they are."""
         values = [value for user_id in user_ids for value in (user_id.bytes, after, limit)]
-        found: dict[UUID, list[Entry]] = {user_id: [] for user_id in user_ids}
+        found: dict[UUID, list[AuditEntry]] = {user_id: [] for user_id in user_ids}
         for entry in _entries(await self._source.fetch_all(_union(READ_HISTORY, len(user_ids)), values)):
             found[entry.user_id].append(entry)
         return {user_id: sorted(entries, key=lambda entry: entry.version) for user_id, entries in found.items()}
@@ -89,14 +89,14 @@ def _union(statement: str, times: int) -> str:
     return " UNION ALL ".join([f"({statement})"] * times)
 
 
-def _entries(rows: Sequence[Row]) -> list[Entry]:
+def _entries(rows: Sequence[Row]) -> list[AuditEntry]:
     return [_entry(row) for row in rows]
 
 
-def _entry(row: Row) -> Entry:
+def _entry(row: Row) -> AuditEntry:
     position, stream_id, version, event_id, type_, data, metadata, recorded_at = row
     _, fields, origin = decode(Stored(type_, data, None, metadata), position, forgotten=True)
-    return Entry(
+    return AuditEntry(
         position=position,
         user_id=UUID(bytes=stream_id),
         version=version,

@@ -13,8 +13,8 @@ from uuid import UUID
 import msgspec
 
 from events import rules
-from events.catalogue import Role
 from events.database import Database, Source
+from events.event_types import Role
 from events.user import User
 from events.vault import Vault
 

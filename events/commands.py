@@ -2,16 +2,24 @@
 
 Nothing here asks a view. A user's own stream says what the user is, and the claims say whom a login means, so a
 command and a sign-in are right however far the views are behind.
+
+Accounts that are asked for again and again, such as of whoever sends a request: folded once, until they change.
+
+Each time the log is asked what the user's last event is, which is one row by an index. Its hash covers every event
+before it, so an account that was folded up to this very event is what the log says now. Nothing is believed for any
+length of time.
+
+What is remembered is personal, so it is dropped within a minute or two of the last use, by whoever asks next.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from events.appender import Appender
 from events.batch import Append, Appended
-from events.catalogue import Origin
 from events.claims import ClaimsKey, email_claim, owner_of, username_claim
 from events.database import Database
 from events.errors import (
@@ -24,11 +32,47 @@ from events.errors import (
     Rejected,
     WrongExpectedVersion,
 )
-from events.idempotency import KEY_CHARACTERS, Earlier, Idempotency, Request, find_request
+from events.event_types import Origin
+from events.idempotency import KEY_CHARACTERS, EarlierResult, Idempotency, Request, find_request
 from events.ids import NewId
 from events.store import EventStore
 from events.user import Account, Command, Register, User, account_of, decide, existing
 from events.vault import UserKey, Vault
+
+LAST_HASH: Final = "SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1"
+"""What to ask the log for; no row, if there never was such a user."""
+REMEMBERED: Final = 1_000
+"""At most twice as many, each of up to 64 KiB of attributes."""
+SECONDS: Final = 60.0
+
+
+class AccountCache:
+    """The accounts that were asked for lately. `read` reads one from the log."""
+
+    def __init__(self, read: Callable[[UUID], Awaitable[Account]], clock: Callable[[], float]) -> None:
+        self._read = read
+        self._clock = clock
+        self._younger: dict[bytes, Account] = {}
+        self._older: dict[bytes, Account] = {}
+        self._turned_at = clock()
+
+    async def at(self, user_id: UUID, last_hash: bytes | None) -> Account:
+        """The account of a user whose last event has this hash, or had a moment ago; an empty one without any."""
+        if last_hash is None:
+            return Account()
+        self._turn()
+        found = self._younger.get(last_hash) or self._older.get(last_hash)
+        account = found or await self._read(user_id)
+        self._younger[last_hash] = account
+        return account
+
+    def _turn(self) -> None:
+        """Forget what was not asked for since the last turn."""
+        now = self._clock()
+        if now - self._turned_at >= SECONDS or len(self._younger) >= REMEMBERED:
+            self._older = self._younger if now - self._turned_at < 2 * SECONDS else {}
+            self._younger, self._turned_at = {}, now
+
 
 ATTEMPTS = 5
 """How often a command without an expected version is decided anew when others change the same user meanwhile."""
@@ -39,7 +83,7 @@ have 10 s, so whoever waits longer does so for a server that answers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommandResult:
     """What a command led to."""
 
     user_id: UUID
@@ -81,7 +125,9 @@ class UserCommands:
         user_id = await owner_of(self._database, self._claims_key, claim)
         return None if user_id is None else await self.account(user_id)
 
-    async def register(self, command: Register, origin: Origin, idempotency: Idempotency | None = None) -> Done:
+    async def register(
+        self, command: Register, origin: Origin, idempotency: Idempotency | None = None
+    ) -> CommandResult:
         """Let a new user in.
 
         Raises:
@@ -89,7 +135,7 @@ class UserCommands:
         """
         user_id = self._new_id()
 
-        async def attempt(request: Request | None) -> Done:
+        async def attempt(request: Request | None) -> CommandResult:
             return await self._carry_out(user_id, Account(), self._vault.new_key(user_id), command, origin, request)
 
         return await self._once(idempotency, attempt)
@@ -101,7 +147,7 @@ class UserCommands:
         origin: Origin,
         expected_version: int | None = None,
         idempotency: Idempotency | None = None,
-    ) -> Done:
+    ) -> CommandResult:
         """Carry out a command on an existing user.
 
         With an expected version the user must be at it. Without one the command applies to whatever the user
@@ -112,7 +158,7 @@ class UserCommands:
             WrongExpectedVersion: the user kept changing for `ATTEMPTS` tries.
         """
 
-        async def attempt(request: Request | None) -> Done:
+        async def attempt(request: Request | None) -> CommandResult:
             stream = await self._store.read_stream(user_id)
             account = account_of(stream.events)
             _check_expected(account, expected_version)
@@ -125,7 +171,7 @@ class UserCommands:
                 continue
         return await self._once(idempotency, attempt)
 
-    async def earlier(self, idempotency: Idempotency | None) -> Done | None:
+    async def earlier(self, idempotency: Idempotency | None) -> CommandResult | None:
         """What the same request has led to before, if it has been here.
 
         Raises:
@@ -146,8 +192,8 @@ class UserCommands:
         return await self._done_again(found)
 
     async def _once(
-        self, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[Done]]
-    ) -> Done:
+        self, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[CommandResult]]
+    ) -> CommandResult:
         """The attempt, unless the same request has been here before.
 
         The other one may be at work at this very moment, and what it does may be why this one is refused: so it
@@ -175,18 +221,18 @@ class UserCommands:
         command: Command,
         origin: Origin,
         request: Request | None,
-    ) -> Done:
+    ) -> CommandResult:
         events = decide(account, command)
         if not events or key is None:  # without a key there is no user, and so no event
             user = existing(account)
-            return Done(user_id, user, user.position, changed=False)
+            return CommandResult(user_id, user, user.position, changed=False)
         append = Append(user_id, account.version, account.user, key, events, origin, request)
         outcome = await self._appended(append)
-        if isinstance(outcome, Earlier):
+        if isinstance(outcome, EarlierResult):
             return await self._done_again(outcome)
-        return Done(user_id, outcome.user(), outcome.position, changed=True)
+        return CommandResult(user_id, outcome.user(), outcome.position, changed=True)
 
-    async def _appended(self, append: Append) -> Appended | Earlier:
+    async def _appended(self, append: Append) -> Appended | EarlierResult:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._appender.append(append)
@@ -199,11 +245,11 @@ class UserCommands:
         except KeyReused as reused:
             raise _bad_key(str(reused)) from reused
 
-    async def _done_again(self, earlier: Earlier) -> Done:
+    async def _done_again(self, earlier: EarlierResult) -> CommandResult:
         """The first answer again: the user as it was then, unless it has been forgotten since."""
         stream = await self._store.read_stream(earlier.user_id)
         account = account_of(recorded for recorded in stream.events if recorded.position <= earlier.position)
-        return Done(earlier.user_id, account.user, earlier.position, changed=True)
+        return CommandResult(earlier.user_id, account.user, earlier.position, changed=True)
 
 
 def _check_expected(account: Account, expected: int | None) -> None:

@@ -3,22 +3,111 @@
 What the driver does not do, this does: taking a connection has a time limit; a connection is handed back only
 after its work has ended in order, and is closed (so the server rolls back) when its user failed or was
 cancelled, wherever that was; every way of losing the server is one error, `DatabaseUnavailable`.
+
+Where a MySQL schema is, as a URL says it.
+
+What the driver raises when MySQL is away, told apart from every other fault.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
+from urllib.parse import unquote, urlsplit
 
+from asyncmy import errors
 from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
 from asyncmy.errors import InternalError
 from asyncmy.pool import Pool
 
-from events.address import Address
-from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
-from events.outages import translate, translated
+from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, OutcomeUnknown
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a MySQL schema is and how to sign in to it."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`.
+
+        Raises:
+            ValueError: the URL is of another form; the message says what is missing, never the password.
+        """
+        parts = urlsplit(url)
+        database = parts.path.strip("/")
+        needed = {
+            "the scheme mysql://": parts.scheme == "mysql",
+            "a host": parts.hostname,
+            "a user": parts.username,
+            "a schema name after the host": database,
+        }
+        missing = [what for what, there in needed.items() if not there]
+        if missing or parts.query or "/" in database:
+            raise ValueError(
+                "expected mysql://USER:PASSWORD@HOST:PORT/SCHEMA"
+                + (f", missing: {', '.join(missing)}" if missing else ", and nothing after it")
+            )
+        return cls(
+            parts.hostname or "",
+            parts.port or 3306,
+            unquote(parts.username or ""),
+            unquote(parts.password or ""),
+            database,
+        )
+
+
+# Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
+# out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
+TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
+
+# Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
+# be made while binary logging is on.
+REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
+
+
+class translated:  # noqa: N801 - it reads as the verb that it is
+    """Turn every way of losing MySQL into `DatabaseUnavailable`, and of being kept out into `DatabaseRefused`.
+
+    A `Database` does so where a session is handed back. Who keeps one, and acts on its loss before, does it there.
+    """
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        translate(error)
+
+
+def translate(error: BaseException | None) -> None:
+    """Raise what an error means to us, if it means something.
+
+    Raises:
+        DatabaseUnavailable: MySQL was lost.
+        DatabaseRefused: it keeps us out.
+    """
+    if isinstance(error, errors.MySQLError):
+        if _is_outage(error):
+            raise DatabaseUnavailable(f"MySQL: {error}") from error
+        if error.args and error.args[0] in REFUSED:
+            raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
+    if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
+        raise DatabaseUnavailable(f"MySQL: {error!r}") from error
+
+
+def _is_outage(error: errors.MySQLError) -> bool:
+    code = error.args[0] if error.args else None
+    client_side = isinstance(code, int) and 2000 <= code < 3000
+    return client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError)
+
 
 Row = tuple[Any, ...]
 Arguments = Sequence[object]

@@ -15,31 +15,157 @@ and one that reads the past holds a page of it.
 
 A listener that wants one user only is woken for that user alone. What passed meanwhile was not for it: the follower
 says so by waking it with the position before the page that is.
+
+Events with the user right after each, for someone who reads the log page by page and leaves nothing out.
+
+Changes of the past, read from the log for one listener: page by page, as it takes them.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from functools import reduce
+from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import structlog
 
-from events.backoff import backoff
-from events.errors import DatabaseUnavailable, EventsError
-from events.replay import Past, Replay, replay_log, replay_user
+from events.errors import DatabaseUnavailable, EventsError, PositionGap
+from events.event_types import Recorded, UserRegistered
+from events.retry import backoff
 from events.store import EventStore
-from events.unfolding import Batch, Change, Unfolding, Wanted
+from events.user import User, evolve
 from events.wakeup import Wakeup
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One event, and the user right after it; None once deleted."""
+
+    recorded: Recorded
+    user: User | None
+
+
+class ChangeBatch(tuple[Change, ...]):
+    """Changes that are given to several listeners."""
+
+    made: dict[Hashable, Any]
+    """What is made of them once for all who are given them. Forgotten with the next change."""
+
+    def __init__(self, _: Iterable[Change]) -> None:
+        self.made = {}
+
+
+ChangeFilter = Callable[[Recorded], bool]
+
+Users = dict[UUID, User | None]
+
+
+class ChangeReader:
+    """Remembers the users that it met last, so that most changes cost no reading of their user's past.
+
+    What it remembers is right only for someone who hands it every event: after a jump, begin with another one.
+    """
+
+    def __init__(self, store: EventStore, remembered_users: int) -> None:
+        self._store = store
+        self._limit: Final = remembered_users
+        self._users: Users = {}
+
+    async def changes(self, page: Sequence[Recorded], wanted: ChangeFilter) -> list[Change]:
+        """The wanted changes of the next page of the log.
+
+        A call that fails leaves what is remembered as it was, so the same page can be handed in again.
+        """
+        interesting = self._users.keys() | {recorded.stream_id for recorded in page if wanted(recorded)}
+        events = [recorded for recorded in page if recorded.stream_id in interesting]
+        users = self._users | await self._read(_begun_before(events, self._users), before=page[0].position)
+        changes = [Change(recorded, _after(users, recorded)) for recorded in events]
+        living = [item for item in users.items() if item[1] is not None]
+        self._users = dict(living[-self._limit :])
+        return [change for change in changes if wanted(change.recorded)]
+
+    async def _read(self, user_ids: set[UUID], *, before: int) -> Users:
+        past: Users = {}
+        for recorded in await self._store.read_streams(user_ids, up_to=before - 1):
+            _after(past, recorded)
+        return past
+
+
+async def unfold_stream(store: EventStore, user_id: UUID, up_to: int) -> User | None:
+    """One user as of a position; None before its registration, and at every position once it is deleted."""
+    return reduce(user_after, await store.read_streams([user_id], up_to=up_to), None)
+
+
+def user_after(user: User | None, recorded: Recorded) -> User | None:
+    """The user after one more event.
+
+    The user may be deleted between two readings. What came before then reads as forgotten, and an event that was
+    read earlier still tells of somebody whom nobody knows any more.
+    """
+    if user is None and not isinstance(recorded.event, UserRegistered):
+        return None
+    return evolve(user, recorded)
+
+
+def _after(users: Users, recorded: Recorded) -> User | None:
+    """Move one user on, to the end of those that were met."""
+    user = users[recorded.stream_id] = user_after(users.pop(recorded.stream_id, None), recorded)
+    return user
+
+
+def _begun_before(events: Iterable[Recorded], known: Users) -> set[UUID]:
+    """Users whose first event here is not their first, and who are not known."""
+    first = {recorded.stream_id: recorded.version for recorded in reversed(list(events))}
+    return {user_id for user_id, version in first.items() if version > 1 and user_id not in known}
+
+
+PAGE_EVENTS: Final = 100
+"""What a listener that reads the past holds in memory: so many changes, and as many users."""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """Every wanted change up to a position, after the page before."""
+
+    changes: list[Change]
+    position: int
+
+
+Replay = AsyncGenerator[Past, None]
+
+
+async def replay_log(store: EventStore, wanted: ChangeFilter, *, after: int, up_to: int) -> Replay:
+    """The wanted changes of all users."""
+    unfolding = ChangeReader(store, PAGE_EVENTS)
+    while after < up_to:
+        page = await store.read_all(after=after, limit=min(PAGE_EVENTS, up_to - after))
+        if not page:
+            raise PositionGap(after + 1, up_to)
+        changes = await unfolding.changes(page, wanted)
+        after = page[-1].position
+        yield Past(changes, after)
+
+
+async def replay_user(store: EventStore, user_id: UUID, wanted: ChangeFilter, *, after: int, up_to: int) -> Replay:
+    """The wanted changes of one user: its own events are read, from the first, and nobody else's."""
+    user, version = None, 0
+    while page := await store.read_stream_page(user_id, after_version=version, up_to=up_to, limit=PAGE_EVENTS):
+        changes = []
+        for recorded in page:
+            user, version = user_after(user, recorded), recorded.version
+            if recorded.position > after and wanted(recorded):
+                changes.append(Change(recorded, user))
+        yield Past(changes, max(after, page[-1].position))
+
 
 log = structlog.get_logger(__name__)
 
 RECENT_CHANGES: Final = 1_000
 """How many changes the window holds."""
-PAGE_EVENTS: Final = 500
+FEED_PAGE_EVENTS: Final = 500
 BATCH_CHANGES: Final = 100
 """How many changes of the window are looked through for a listener at a time."""
 SHARED_BATCHES: Final = 16
@@ -73,7 +199,7 @@ class FeedClosed(EventsError):
 class Listener:
     """One subscription: what it wants, and how far it has come."""
 
-    wanted: Wanted
+    wanted: ChangeFilter
     whose: UUID | None
     """The only user whose changes are wanted; None for everybody's."""
     position: int
@@ -93,12 +219,12 @@ class Feed:
         self._closed = False
         self._position = 0
         self._recent: dict[int, Change] = {}
-        self._shared: dict[tuple[int, Wanted], Batch] = {}
-        self._unfolding = Unfolding(store, REMEMBERED_USERS)
+        self._shared: dict[tuple[int, ChangeFilter], ChangeBatch] = {}
+        self._unfolding = ChangeReader(store, REMEMBERED_USERS)
         self._replaying = asyncio.Semaphore(REPLAYING)
 
     async def changes(
-        self, wanted: Wanted, *, whose: UUID | None = None, after: int | None = None
+        self, wanted: ChangeFilter, *, whose: UUID | None = None, after: int | None = None
     ) -> AsyncGenerator[Change, None]:
         """The changes of `batches`, one by one."""
         async with aclosing(self.batches(wanted, whose=whose, after=after)) as batches:
@@ -107,13 +233,13 @@ class Feed:
                     yield change
 
     async def batches(
-        self, wanted: Wanted, *, whose: UUID | None = None, after: int | None = None
+        self, wanted: ChangeFilter, *, whose: UUID | None = None, after: int | None = None
     ) -> AsyncGenerator[Sequence[Change], None]:
         """Every wanted change in log order, each once, until the caller stops asking: from now on, or after a position.
 
         They come several at a time, and no more than a page of the past holds: whoever takes long over one batch finds
         more in the next, and costs the memory of one. Those who have come equally far and whose `wanted` is the same
-        function are given the very same `Batch`, so that what is made of it can be made once.
+        function are given the very same `ChangeBatch`, so that what is made of it can be made once.
 
         From now on, it may begin with changes of the last moment, which this process has not seen yet: to cut them
         off at the head would lose those that come while the head is being asked for.
@@ -169,7 +295,7 @@ class Feed:
         if key not in self._shared:
             if len(self._shared) == SHARED_BATCHES:
                 self._forget_shared()
-            self._shared[key] = Batch(self._between(begin, listener))
+            self._shared[key] = ChangeBatch(self._between(begin, listener))
         return self._shared[key]
 
     def _between(self, begin: int, listener: Listener) -> list[Change]:
@@ -241,7 +367,7 @@ class Feed:
         if not self._listeners:
             self._jump(head)
             return
-        page = await self._store.read_all(after=self._position, limit=PAGE_EVENTS)
+        page = await self._store.read_all(after=self._position, limit=FEED_PAGE_EVENTS)
         if page:
             self._publish(await self._unfolding.changes(page, _everything))
             await _rest()
@@ -251,7 +377,7 @@ class Feed:
         self._position = position
         self._recent.clear()
         self._forget_shared()
-        self._unfolding = Unfolding(self._store, REMEMBERED_USERS)
+        self._unfolding = ChangeReader(self._store, REMEMBERED_USERS)
 
     def _publish(self, changes: list[Change]) -> None:
         """Move the window on and wake those for whom there is something in it."""

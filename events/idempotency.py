@@ -58,7 +58,7 @@ class Request(msgspec.Struct, frozen=True):
         )
 
 
-class Earlier(msgspec.Struct, frozen=True):
+class EarlierResult(msgspec.Struct, frozen=True):
     """What a request with this key has led to before."""
 
     fingerprint: bytes
@@ -66,10 +66,10 @@ class Earlier(msgspec.Struct, frozen=True):
     position: int
 
 
-async def find_request(database: Database, request: Request) -> Earlier | None:
+async def find_request(database: Database, request: Request) -> EarlierResult | None:
     """What the key has led to before, as of the last commit."""
     row = await database.fetch_one(FIND_REQUEST, (request.key_hash,))
-    return Earlier(row[0], UUID(bytes=row[1]), int(row[2])) if row else None
+    return EarlierResult(row[0], UUID(bytes=row[1]), int(row[2])) if row else None
 
 
 async def sweep_requests(database: Database) -> int:

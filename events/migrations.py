@@ -17,6 +17,9 @@ from events.errors import DatabaseUnavailable, MigrationError
 LOCK = "rollcall.migrations"
 LOCK_SECONDS = 60
 
+RECORDED_AS = {"auth": "graph.auth"}
+"""Packages that moved: their migrations stay recorded under the first name, or they would be applied again."""
+
 RECORD = """
 CREATE TABLE IF NOT EXISTS migrations (
     floor      VARCHAR(32)  NOT NULL,
@@ -49,8 +52,9 @@ class Migration:
 def migrations_of(floor: str) -> list[Migration]:
     """The migrations that a package carries in its `schema` folder, in the order of their numbers."""
     folder = files(floor) / "schema"
+    recorded_as = RECORDED_AS.get(floor, floor)
     found = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [Migration(floor, file.name, file.read_text() + "\n") for file in found]
+    return [Migration(recorded_as, file.name, file.read_text() + "\n") for file in found]
 
 
 async def migrate(database: Database, *floors: str) -> list[str]:

@@ -23,18 +23,17 @@ from uuid import UUID
 
 from asyncmy.errors import DataError, IntegrityError
 
-from events import rows
+from events import batch
 from events.batch import LOCK_HEAD
-from events.catalogue import Forgotten, Recorded, UserDeleted
-from events.chain import START, Link, Mark
+from events.chain import START, ChainProgress, Head, Link
 from events.claims import claims_of, open_claims_key
 from events.database import Connection, Database
 from events.errors import BadExport, DamagedKey, LogNotEmpty, UnreadableEvent
+from events.event_types import Forgotten, Recorded, UserDeleted
+from events.export import EventLine, ExportReader, Header, KeyLine
 from events.store import EventStore
-from events.transfer import EventLine, Header, KeyLine, Reader
 from events.user import User, evolve
 from events.vault import Vault
-from events.verification import Progress
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -48,8 +47,8 @@ NEXT_USERS = "SELECT DISTINCT stream_id FROM events WHERE stream_id > %s ORDER B
 
 
 async def restore_log(
-    database: Database, vault: Vault, lines: AsyncIterator[bytes], progress: Progress, *, with_keys: bool
-) -> Mark:
+    database: Database, vault: Vault, lines: AsyncIterator[bytes], progress: ChainProgress, *, with_keys: bool
+) -> Head:
     """Fill the empty log with the lines of an export; where it ends now.
 
     After the last line, `progress` is called with the users whose claims are taken.
@@ -59,21 +58,21 @@ async def restore_log(
         BadExport: a line is not what was exported, or there are no keys, or one was altered; nothing was written.
         WrongMasterKey: the keys are wrapped with a master key that is not at hand; nothing was written.
     """
-    reader = Reader()
+    reader = ExportReader()
     async with database.transaction() as connection:
         await _check_empty(connection)
         with _told_with_the_line(reader):
             await _write(connection, reader, lines, with_keys=with_keys)
             if with_keys:
                 await _take_claims(connection, vault, reader.mark, progress)
-        await connection.execute(rows.move_head(reader.mark))
+        await connection.execute(batch.move_head(reader.mark))
     return reader.mark
 
 
 async def _check_empty(connection: Connection) -> None:
     """Lock the head, so that the log stays empty, and look."""
     head = await connection.fetch_one(LOCK_HEAD)
-    if head is None or Mark(*head) != START:
+    if head is None or Head(*head) != START:
         raise LogNotEmpty(f"a head at position {head[0]}" if head else "no head")
     found = await connection.fetch_one(ANYTHING)
     tables = [name for name, there in zip(("events", "user_keys", "claims"), found or (), strict=True) if there]
@@ -82,7 +81,7 @@ async def _check_empty(connection: Connection) -> None:
 
 
 @contextmanager
-def _told_with_the_line(reader: Reader) -> Iterator[None]:
+def _told_with_the_line(reader: ExportReader) -> Iterator[None]:
     """What only MySQL or opening an event finds is as much the file's fault as what the reader finds."""
     try:
         yield
@@ -92,7 +91,7 @@ def _told_with_the_line(reader: Reader) -> Iterator[None]:
         raise BadExport(reader.number, f"all lines were read, but {error}") from error
 
 
-async def _write(connection: Connection, reader: Reader, lines: AsyncIterator[bytes], *, with_keys: bool) -> None:
+async def _write(connection: Connection, reader: ExportReader, lines: AsyncIterator[bytes], *, with_keys: bool) -> None:
     events: list[Link] = []
     keys: list[KeyLine] = []
     size = 0
@@ -117,12 +116,12 @@ async def _write(connection: Connection, reader: Reader, lines: AsyncIterator[by
 
 async def _write_batch(connection: Connection, events: Sequence[Link], keys: Sequence[KeyLine]) -> None:
     if events:
-        await connection.execute(rows.insert_events(events))
+        await connection.execute(batch.insert_events(events))
     if keys:
-        await connection.execute(rows.keep_keys((key.user_id, key.wrapped, key.master_key_id) for key in keys))
+        await connection.execute(batch.keep_keys((key.user_id, key.wrapped, key.master_key_id) for key in keys))
 
 
-async def _take_claims(connection: Connection, vault: Vault, head: Mark, progress: Progress) -> None:
+async def _take_claims(connection: Connection, vault: Vault, head: Head, progress: ChainProgress) -> None:
     """Take for every user what it has to itself."""
     claims_key = await open_claims_key(connection, vault)
     store = EventStore(connection, vault)
@@ -133,7 +132,7 @@ async def _take_claims(connection: Connection, vault: Vault, head: Mark, progres
         users = _users(await store.read_streams(ids, up_to=head.position))
         taken = [(claims_key.hashed(claim), user_id) for user_id, user in users.items() for claim in claims_of(user)]
         if taken:
-            await connection.execute(rows.take_claims(taken))
+            await connection.execute(batch.take_claims(taken))
         done, last = done + len(page), page[-1][0]
         progress(done, total)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from events import rows
+from events import batch
 from events.claims import OWNER
 from events.database import Database
 from events.vault import Vault
@@ -52,7 +52,7 @@ async def _rewrap_page(database: Database, vault: Vault) -> int:
             key = vault.rewrapped(owner, wrapped, master_key_id)
             keys.append((owner, key.wrapped, key.master_key_id))
         if keys:
-            await connection.execute(rows.rewrap_keys(keys))
+            await connection.execute(batch.rewrap_keys(keys))
     return len(page)
 
 

@@ -12,8 +12,8 @@ import msgspec
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from precis_i18n import get_profile
 
-from events.catalogue import JSON
 from events.errors import Problem, Reason, Rejected
+from events.event_types import JSON
 
 USERNAME_CHARACTERS = 64
 EMAIL_CHARACTERS = 254

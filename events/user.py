@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 
 from events import rules
-from events.catalogue import (
+from events.errors import DamagedEvent, Problem, Reason, Rejected
+from events.event_types import (
     JSON,
     Damaged,
     Event,
@@ -26,7 +27,6 @@ from events.catalogue import (
     UserRegistered,
     UserUpdated,
 )
-from events.errors import DamagedEvent, Problem, Reason, Rejected
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,12 +12,12 @@ from events.errors import EventsError
 from events.ids import NewId
 from graph import cors, graphiql
 from graph.context import Opening
-from graph.documents import Documents
-from graph.http_answer import refusal
+from graph.documents import DocumentCache
+from graph.endpoint import CORRELATION, GraphQLEndpoint
+from graph.http import refusal
 from graph.persisted import Persisted
-from graph.policy import Policy
+from graph.policy import ServingPolicy
 from graph.schema import make_schema
-from graph.view import CORRELATION, View
 from projections.errors import ProjectionError
 
 log = structlog.get_logger(__name__)
@@ -27,7 +27,7 @@ CHECK_SECONDS = 2.0
 JWKS_SECONDS = 300
 """How long others may keep our public keys: a new one is published for that long before it signs."""
 
-DEFAULT_POLICY: Final = Policy()
+DEFAULT_POLICY: Final = ServingPolicy()
 GRAPHQL: Final = "/graphql"
 
 Check = Callable[[], Awaitable[object]]
@@ -35,17 +35,17 @@ Check = Callable[[], Awaitable[object]]
 
 
 def make_app(
-    opening: Opening, checks: Mapping[str, Check], new_id: NewId, policy: Policy = DEFAULT_POLICY
+    opening: Opening, checks: Mapping[str, Check], new_id: NewId, policy: ServingPolicy = DEFAULT_POLICY
 ) -> web.Application:
     """The application. Until the opening has its services, operations are refused with 503.
 
     Whoever runs it also runs the services' feed.
     """
     app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlating(new_id), _refusing])
-    documents = Documents(introspection=policy.introspection)
+    documents = DocumentCache(introspection=policy.introspection)
     schema = make_schema(documents, policy.deadline_seconds)
     persisted = Persisted(policy.trusted, lambda text: not documents.faults(schema.graphql, text))
-    view = View(schema, opening, policy, persisted)
+    view = GraphQLEndpoint(schema, opening, policy, persisted)
 
     async def closing(_: web.Application) -> None:
         await view.close_connections()

@@ -9,27 +9,26 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from events.accounts import Accounts
-from events.catalogue import Origin
-from events.commands import UserCommands
+from auth.addresses import Network
+from auth.permissions import Right, may
+from auth.session_watch import Close, OpenConnection, SessionWatch
+from auth.sessions import Sessions
+from auth.sign_in import SignIn
+from auth.tokens import AccessTokens, InvalidToken, TokenClaims
+from events.commands import AccountCache, UserCommands
 from events.database import Database
+from events.event_types import Origin
 from events.feed import Feed
 from events.ids import NewId
 from events.store import EventStore
 from events.user import User
-from graph.auth.addresses import Network
-from graph.auth.permissions import Right, may
-from graph.auth.sessions import Sessions
-from graph.auth.signin import SignIn
-from graph.auth.tokens import AccessTokens, Claims, InvalidToken
-from graph.auth.watch import Close, Watch, Watched
 from graph.errors import forbidden, unauthenticated
 from graph.freshness import ViewPositions, freshness
-from projections.document.client import MongoClient
-from projections.document.search import DocumentUsers
-from projections.relational.queries import RelationalUsers
-from projections.requests import RebuildRequests
-from projections.status_feed import StatusFeed
+from projections.mongo.client import MongoClient
+from projections.mongo.search import MongoUsers
+from projections.mysql.queries import MySQLUsers
+from projections.rebuild_requests import RebuildRequests
+from projections.status import StatusFeed
 
 GONE = "the user of this access token is gone"
 ENDED = "the session of this access token has ended; sign in again"
@@ -42,18 +41,18 @@ class Services:
     database: Database
     mongo: MongoClient
     commands: UserCommands
-    accounts: Accounts
+    accounts: AccountCache
     store: EventStore
     feed: Feed
     positions: ViewPositions
     status: StatusFeed
     rebuilds: RebuildRequests
-    relational: RelationalUsers
-    documents: DocumentUsers
+    relational: MySQLUsers
+    documents: MongoUsers
     sign_in: SignIn
     tokens: AccessTokens
     sessions: Sessions
-    watch: Watch
+    watch: SessionWatch
     new_id: NewId
     clock: Callable[[], datetime]
     proxies: Sequence[Network] = ()
@@ -76,10 +75,10 @@ class Context:
     authorization: str | None
     """As the HTTP header has it: `Bearer TOKEN`."""
     address: str = ""
-    """Where it comes from: see graph/auth/addresses.py."""
+    """Where it comes from: see auth/addresses.py."""
     close: Close | None = None
     """Closes the WebSocket; None for a request."""
-    watched: Watched | None = None
+    watched: OpenConnection | None = None
     """The WebSocket, from when it has said whose it is."""
     connection_params: Mapping[str, object] = field(default_factory=dict)
     """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
@@ -118,7 +117,7 @@ class Context:
             raise unauthenticated(ENDED)
         return account.user
 
-    def claims(self) -> Claims | None:
+    def claims(self) -> TokenClaims | None:
         """What the token says; None if none was sent. Whether it still counts is for `viewer` to find out.
 
         Raises:
@@ -131,7 +130,7 @@ class Context:
         except InvalidToken as error:
             raise unauthenticated(f"the access token is not valid: {error.reason}; sign in again") from error
 
-    async def session(self) -> Claims:
+    async def session(self) -> TokenClaims:
         """Whose session it is, and which.
 
         Raises:
@@ -176,12 +175,12 @@ class Context:
             raise forbidden()
         return viewer
 
-    async def relational(self) -> RelationalUsers:
+    async def relational(self) -> MySQLUsers:
         """The MySQL view, once it is as fresh as the client asks for."""
         await freshness().wait(self.services.positions.relational)
         return self.services.relational
 
-    async def documents(self) -> DocumentUsers:
+    async def documents(self) -> MongoUsers:
         """The MongoDB view, likewise."""
         await freshness().wait(self.services.positions.document)
         return self.services.documents

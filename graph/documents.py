@@ -18,7 +18,7 @@ from graphql import (
 from strawberry.extensions import SchemaExtension
 
 from graph.choices import choices
-from graph.completion import Plans
+from graph.execution import PlanCache
 from graph.limits import LIMITS, PARSER
 
 REMEMBERED_CHARACTERS: Final = 400_000
@@ -44,7 +44,7 @@ class Checked(NamedTuple):
 
     document: DocumentNode
     faults: tuple[GraphQLError, ...]
-    plans: Plans | None
+    plans: PlanCache | None
     """How its selections are completed; None if that depends on variables, and is found out for each execution."""
     characters: int
     """In its text."""
@@ -56,7 +56,7 @@ class Checked(NamedTuple):
         return self.characters + ENTRY_CHARACTERS + PLANNED_CHARACTERS * fields
 
 
-class Documents:
+class DocumentCache:
     """The documents that a schema was asked last."""
 
     def __init__(self, *, introspection: bool = True) -> None:
@@ -73,7 +73,7 @@ class Documents:
         if found is not None:
             return found
         document = parse(text, **PARSER)
-        plans = None if choices([document]) else Plans()
+        plans = None if choices([document]) else PlanCache()
         checked = Checked(document, tuple(_faults(schema, document, self._limits)), plans, len(text))
         if len(text) <= LONGEST_REMEMBERED:
             self._remembered[text] = checked
@@ -96,7 +96,7 @@ class Documents:
 class Checking(SchemaExtension):
     """Gives Strawberry the checked document of a request, instead of parsing and validating it again."""
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: DocumentCache) -> None:
         super().__init__()
         self._documents = documents
         self._faults: tuple[GraphQLError, ...] = ()
@@ -146,6 +146,6 @@ def unnamed(document: DocumentNode, name: str | None) -> list[GraphQLError]:
     return [GraphQLError("operationName is required: the document has several operations")]
 
 
-def checking(documents: Documents) -> Any:
+def checking(documents: DocumentCache) -> Any:
     """The extension for a schema. One instance a request, as Strawberry asks for; what is remembered is shared."""
     return lambda: Checking(documents)

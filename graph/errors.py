@@ -24,9 +24,9 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected
 from events.feed import FeedClosed, PositionAhead
-from graph.auth.passwords import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
 log = structlog.get_logger(__name__)

@@ -8,8 +8,8 @@ import strawberry
 from strawberry import UNSET
 from strawberry.scalars import JSON
 
-from graph.enums import Role, show
 from graph.errors import bad_input
+from graph.scalars import Role, show
 from projections.filters import (
     AllOf,
     AnyOf,

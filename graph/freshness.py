@@ -17,11 +17,11 @@ from typing import Final
 
 from events.database import Database
 from graph.errors import projection_behind
-from projections.document import NAME as MONGO_USERS
-from projections.document.client import Documents
-from projections.document.view import DocumentView
-from projections.relational import NAME as MYSQL_USERS
-from projections.relational.view import RelationalView
+from projections.mongo import NAME as MONGO_USERS
+from projections.mongo.client import MongoDatabase
+from projections.mongo.view import MongoView
+from projections.mysql import NAME as MYSQL_USERS
+from projections.mysql.view import MySQLView
 
 WAIT_SECONDS: Final = 2.0
 """How long one operation waits, for all its views together."""
@@ -87,11 +87,11 @@ class ViewPositions:
     document: ViewPosition
 
     @classmethod
-    def of(cls, database: Database, documents: Documents) -> "ViewPositions":
+    def of(cls, database: Database, documents: MongoDatabase) -> "ViewPositions":
         """Those of the views that live there."""
         return cls(
-            ViewPosition(MYSQL_USERS, RelationalView(database).checkpoint),
-            ViewPosition(MONGO_USERS, DocumentView(documents).checkpoint),
+            ViewPosition(MYSQL_USERS, MySQLView(database).checkpoint),
+            ViewPosition(MONGO_USERS, MongoView(documents).checkpoint),
         )
 
 

@@ -1,29 +1,108 @@
-"""The audit log, as fields of the graph: everybody's events for staff, a user's own history for itself."""
+"""The audit log, as fields of the graph: everybody's events for staff, a user's own history for itself.
+
+Events as the graph shows them: types, edges and pages. Their cursors are positions: what `after` takes.
+"""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 import strawberry
 from strawberry.dataloader import DataLoader
 
-from events.audit import AuditLog, Entry
+from auth.permissions import Right, may
+from events import event_types
+from events.audit import AuditEntry, AuditLog
 from events.user import User
-from graph.auth.permissions import Right, may
-from graph.connections import page_size
 from graph.context import Context, Info
-from graph.cursors import not_a_cursor
 from graph.errors import forbidden
-from graph.events import UserEventConnection, UserEventType
-from graph.ids import user_id_argument
-from graph.scalars import Position, position_of
+from graph.relay import PageInfo, not_a_cursor, page_size
+from graph.scalars import Position, position_of, show, user_id_argument
+
+
+class UserEventType(Enum):
+    """The contract's names of the event types; the values are the log's."""
+
+    USER_REGISTERED = event_types.UserRegistered.__name__
+    USER_UPDATED = event_types.UserUpdated.__name__
+    PASSWORD_CHANGED = event_types.PasswordChanged.__name__
+    ROLE_CHANGED = event_types.RoleChanged.__name__
+    USER_DELETED = event_types.UserDeleted.__name__
+
+
+show(
+    UserEventType,
+    "UserEventType",
+    "What happened to a user.",
+    {
+        UserEventType.USER_REGISTERED: "The user is new.",
+        UserEventType.USER_UPDATED: "Username, email, name or attributes were set.",
+        UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
+        UserEventType.ROLE_CHANGED: "The user has another role.",
+        UserEventType.USER_DELETED: "The user is gone.",
+    },
+)
+
+
+@strawberry.type(description="One event of the log, as an operator or the user reads it.")
+class UserEvent:
+    id: strawberry.ID = strawberry.field(description="A UUIDv7.")
+    position: Position = strawberry.field(description="Its place in the log.")
+    user_id: strawberry.ID = strawberry.field(description="Whom it happened to; that user may be deleted by now.")
+    version: int = strawberry.field(description="The user's version after it: 1, 2, 3, ...")
+    type: UserEventType = strawberry.field(description="What happened.")
+    changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
+    actor_id: strawberry.ID | None = strawberry.field(
+        description="Who did it: a user id, or null for the system itself."
+    )
+    recorded_at: datetime = strawberry.field(description="When the log recorded it.")
+
+    @classmethod
+    def of(cls, source: AuditEntry) -> Self:
+        """The event as the graph shows it."""
+        return cls(
+            id=strawberry.ID(str(source.event_id)),
+            position=Position(source.position),
+            user_id=strawberry.ID(str(source.user_id)),
+            version=source.version,
+            type=UserEventType(source.type),
+            changed_fields=list(source.fields),
+            actor_id=strawberry.ID(str(source.actor)) if source.actor else None,
+            recorded_at=source.recorded_at,
+        )
+
+
+@strawberry.type(description="An event at its place in a list.")
+class UserEventEdge:
+    cursor: str = strawberry.field(description="The event's position, to go on from with `after`.")
+    node: UserEvent = strawberry.field(description="The event.")
+
+
+@strawberry.type(description="One page of a list of events.")
+class UserEventConnection:
+    edges: list[UserEventEdge] = strawberry.field(description="The events of this page, in the order of the log.")
+    page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
+
+    @classmethod
+    def of(cls, entries: Sequence[AuditEntry], *, count: int, after: int) -> Self:
+        """A page of so many events after a position, from one event more if there is one."""
+        edges = [UserEventEdge(cursor=str(entry.position), node=UserEvent.of(entry)) for entry in entries[:count]]
+        return cls(
+            edges=edges,
+            page_info=PageInfo.of(
+                [edge.cursor for edge in edges], has_next_page=len(entries) > count, has_previous_page=after > 0
+            ),
+        )
+
 
 DEFAULT_EVENTS: Final = 100
 DEFAULT_HISTORY: Final = 20
 
 Wanted = tuple[UUID, int, int]
 """Whose history, after which position, and how many events of it."""
-Histories = DataLoader[Wanted, list[Entry]]
+Histories = DataLoader[Wanted, list[AuditEntry]]
 
 
 async def events(
@@ -53,7 +132,7 @@ async def history(
 
 async def _read(
     log: AuditLog, whose: UUID | None, types: Sequence[UserEventType] | None, *, after: int, limit: int
-) -> list[Entry]:
+) -> list[AuditEntry]:
     names = sorted({kind.value for kind in (UserEventType if types is None else types)})
     if whose is not None:
         return await log.of_user(whose, names, after=after, limit=limit)
@@ -72,10 +151,10 @@ def _histories(context: Context) -> Histories:
     return context.histories
 
 
-async def _load(context: Context, wanted: Sequence[Wanted]) -> list[list[Entry] | BaseException]:
+async def _load(context: Context, wanted: Sequence[Wanted]) -> list[list[AuditEntry] | BaseException]:
     viewer = await context.signed_in()
     log = AuditLog(context.services.database)
-    found: dict[Wanted, list[Entry]] = {}
+    found: dict[Wanted, list[AuditEntry]] = {}
     for after, limit in {(after, limit) for _, after, limit in wanted}:
         users = {one[0] for one in wanted if one[1:] == (after, limit) and _may_read(viewer, one[0])}
         if users:

@@ -1,22 +1,26 @@
-"""Mutations. Resolvers are thin: check, command, shape."""
+"""Mutations. Resolvers are thin: check, command, shape.
+
+`rebuildProjection`: writes down that a view shall be rebuilt, and does not wait for it.
+"""
 
 import dataclasses
 from typing import Annotated
 
 import msgspec
 import strawberry
+import structlog
 
-from events.catalogue import Origin
+from auth.permissions import Right
+from auth.sessions import InvalidRefreshToken
+from auth.sign_in import PasswordRefused, WrongCredentials
+from auth.throttle import TooManyFailures
 from events.errors import Rejected, WrongExpectedVersion
-from events.idempotency import Idempotency
+from events.event_types import Origin
+from events.idempotency import KEY_CHARACTERS, Idempotency
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
-from graph.auth.permissions import Right
-from graph.auth.sessions import InvalidRefreshToken
-from graph.auth.signin import PasswordRefused, WrongCredentials
-from graph.auth.throttle import TooManyFailures
 from graph.context import Info
-from graph.ids import user_id_of
 from graph.payloads import (
+    IDEMPOTENCY_KEY,
     ChangePasswordInput,
     ChangeRoleInput,
     CreateUserInput,
@@ -34,8 +38,44 @@ from graph.payloads import (
     UserError,
     UserPayload,
 )
-from graph.rebuilding import rebuild_projection
-from graph.scalars import Position
+from graph.scalars import Position, user_id_of
+from graph.types import Projection
+from projections.errors import KeyUsed, RebuildRunning
+from projections.status import VIEWS, read_status
+
+log = structlog.get_logger(__name__)
+
+
+async def rebuild_projection(
+    info: Info,
+    name: Annotated[str, strawberry.argument(description="mysql_users or mongo_users.")],
+    idempotency_key: Annotated[str | None, strawberry.argument(description=IDEMPOTENCY_KEY)] = None,
+) -> RebuildPayload:
+    context = info.context
+    viewer = await context.allowed(Right.REBUILD_PROJECTION)
+    if name not in VIEWS:
+        return _refused(ErrorCode.NOT_FOUND, f"there is no such projection: expected {' or '.join(VIEWS)}", "name")
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= KEY_CHARACTERS:
+        return _refused(ErrorCode.INVALID, f"expected 1 to {KEY_CHARACTERS} characters", "idempotencyKey")
+    try:
+        await context.services.rebuilds.ask(name, viewer.id, context.correlation, idempotency_key)
+    except KeyUsed as error:
+        return _refused(ErrorCode.INVALID, str(error), "idempotencyKey")
+    except RebuildRunning as error:
+        refused = _refused(ErrorCode.INVALID, str(error), "name")
+        return RebuildPayload(projection=await _projection(info, name), errors=refused.errors)
+    log.info("rebuild.asked", view=name, by=str(viewer.id))
+    return RebuildPayload(projection=await _projection(info, name))
+
+
+async def _projection(info: Info, name: str) -> Projection:
+    statuses = await read_status(info.context.services.database)
+    return next(Projection.of(status) for status in statuses if status.name == name)
+
+
+def _refused(code: ErrorCode, message: str, argument: str) -> RebuildPayload:
+    return RebuildPayload(errors=[UserError(code=code, message=message, field=[argument])])
+
 
 EXPECTED = (Rejected, PasswordRefused, WrongCredentials, TooManyFailures, InvalidRefreshToken, WrongExpectedVersion)
 """What can be refused to a client in the ordinary course of things: shown as data, not as a GraphQL error."""
@@ -162,7 +202,7 @@ async def _change(
 
 
 async def _forget_sessions(info: Info, asked: ChangeRoleInput | DeleteUserInput) -> None:
-    """Remove the rows of sessions. The change's own event has ended them already: see graph/auth/sessions.py."""
+    """Remove the rows of sessions. The change's own event has ended them already: see auth/sessions.py."""
     user_id = user_id_of(asked.id)
     if user_id is not None:
         await info.context.services.sign_in.forget_ended(user_id)

@@ -4,13 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from graph.connections import DEFAULT_PAGE, PageInfo, page_size
-from graph.cursors import cursor_of_hit, cursor_of_user, place_in_hits, place_in_list
 from graph.errors import bad_input
+from graph.relay import DEFAULT_PAGE, PageInfo, cursor_of_hit, cursor_of_user, page_size, place_in_hits, place_in_list
 from graph.types import Placed, UserConnection
-from projections.document.search import DocumentUsers, Search
 from projections.filters import Order, Slice, Test
-from projections.relational.queries import RelationalUsers
+from projections.mongo.search import MongoUsers, Search
+from projections.mysql.queries import MySQLUsers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class PageArguments:
         )
 
 
-async def page_of_users(users: RelationalUsers, test: Test, order: Order, arguments: PageArguments) -> UserConnection:
+async def page_of_users(users: MySQLUsers, test: Test, order: Order, arguments: PageArguments) -> UserConnection:
     """One page of an ordered list from the relational view."""
     wanted = arguments.slice(order)
     found, more = await users.list(test, order, wanted)
@@ -51,7 +50,7 @@ async def page_of_users(users: RelationalUsers, test: Test, order: Order, argume
     return _connection(edges, has_next=has_next, has_previous=has_previous, count=lambda: users.count(test))
 
 
-async def page_of_hits(documents: DocumentUsers, search: Search, arguments: PageArguments) -> UserConnection:
+async def page_of_hits(documents: MongoUsers, search: Search, arguments: PageArguments) -> UserConnection:
     """One page of a search in the document view: best hits first."""
     after = place_in_hits(arguments.after, "after") if arguments.after is not None else None
     hits, more = await documents.search(search, page_size(arguments.first, "first", DEFAULT_PAGE), after)

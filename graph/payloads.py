@@ -6,11 +6,10 @@ from enum import Enum
 import strawberry
 from strawberry.scalars import JSON
 
+from auth.sign_in import SignedIn
 from events.errors import Problem
 from events.user import User as StoredUser
-from graph.auth.signin import SignedIn
-from graph.enums import Role
-from graph.scalars import Position
+from graph.scalars import Position, Role
 from graph.types import Projection, User
 
 

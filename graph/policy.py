@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from graph.trusted import Trusted
+from graph.persisted import Trusted
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ServingPolicy:
     """Secure as it comes."""
 
     introspection: bool = False
@@ -16,4 +16,4 @@ class Policy:
     trusted: Trusted = field(default_factory=Trusted)
     """Documents that may be named by their ids, and whether others are carried out."""
     deadline_seconds: float = 10.0
-    """How long a query may take: see `graph/deadline.py`."""
+    """How long a query may take: see `graph/schema.py`."""

@@ -1,26 +1,53 @@
-"""Queries. Resolvers are thin: check, ask, shape."""
+"""Queries. Resolvers are thin: check, ask, shape.
+
+Time travel: one user as it was, folded from the log.
+"""
 
 from datetime import datetime
+from functools import reduce
+from itertools import takewhile
 from typing import Annotated
 from uuid import UUID
 
 import strawberry
 
+from auth.permissions import Right, may
+from events.feed import unfold_stream, user_after
+from events.store import EventStore
 from events.user import User as StoredUser
-from graph.auth.permissions import Right, may
 from graph.context import Info
-from graph.events import UserEventConnection
+from graph.errors import bad_input
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
-from graph.history import events
-from graph.ids import user_id_of
+from graph.history import UserEventConnection, events
 from graph.pages import PageArguments, page_of_hits, page_of_users
-from graph.past import past_user
-from graph.scalars import Position
+from graph.scalars import Position, user_id_of
 from graph.statistics import UserStatistics, statistics
 from graph.types import Node, Projection, User, UserConnection
-from projections.document.search import Search
 from projections.filters import Order
+from projections.mongo.search import Search
 from projections.status import read_status
+
+
+async def past_user(
+    store: EventStore, user_id: UUID, *, as_of: datetime | None, at_position: int | None
+) -> StoredUser | None:
+    """The user as of an instant or a position; one that lies ahead means now.
+
+    None before the registration. None for all times once the user is deleted: its data is gone.
+
+    Raises:
+        ClientError: both are given.
+    """
+    if as_of is not None and at_position is not None:
+        raise bad_input("asOf, atPosition: give one of them, not both")
+    if at_position is not None:
+        return await unfold_stream(store, user_id, at_position)
+    stream = await store.read_stream(user_id)
+    # Clocks of different servers may differ, so later events may bear earlier instants. None that the log recorded
+    # after an event of later than `as_of` counts: what one sees only ever grows with the instant that is asked for.
+    past = takewhile(lambda recorded: as_of is None or recorded.recorded_at <= as_of, stream.events)
+    return reduce(user_after, past, None)
+
 
 Id = Annotated[strawberry.ID, strawberry.argument(description="Whose.")]
 

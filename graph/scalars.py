@@ -1,13 +1,68 @@
-"""The contract's own scalars."""
+"""Ids of users, as clients send them.
+
+Enums as the graph shows them, those of the floors below too: they know no GraphQL, so are described from here.
+
+The contract's own scalars.
+"""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NewType
+from enum import Enum
+from typing import Any, NewType, TypeVar
+from uuid import UUID
 
 import msgspec
 import strawberry
 from strawberry.scalars import JSON
+from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.scalar import ScalarDefinition
+
+from events.event_types import Role
+from graph.errors import bad_input
+from projections.status import State
+
+__all__ = ["Role", "State", "show"]
+
+Shown = TypeVar("Shown", bound=Enum)
+
+
+def show(kind: type[Shown], name: str, description: str, values: Mapping[Shown, str]) -> None:
+    """Make an enum a type of the schema, with a description of each value.
+
+    Raises:
+        KeyError: a value is not described.
+    """
+    strawberry.enum(kind, name=name, description=description)
+    definition: StrawberryEnumDefinition = kind.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = values[kind[value.name]]
+
+
+show(
+    Role,
+    "Role",
+    "What a user may do. Everyone may read, update and delete oneself.",
+    {
+        Role.CUSTOMER: "Nothing about others.",
+        Role.TECHNICAL_WORKER: "Reads all users and how the projections are doing.",
+        Role.SENIOR_MANAGEMENT: "Reads all users and how the projections are doing.",
+        Role.ADMIN: "All that the others may; creates, updates and deletes users and changes their roles.",
+    },
+)
+show(
+    State,
+    "ProjectionState",
+    "What a projection is doing.",
+    {
+        State.STOPPED: "No projector has reported for a while: it was stopped, or it died.",
+        State.CATCHING_UP: "Behind the log and working, or waiting for a database.",
+        State.LIVE: "All that the log held when the projector last looked is in the view.",
+        State.REBUILDING: "Another copy is being filled from the log; the view goes on serving.",
+        State.FAULTED: "Something is wrong that waiting does not mend; lastError says what.",
+    },
+)
+
 
 Position = NewType("Position", int)
 
@@ -55,7 +110,7 @@ class Instants:
         return text
 
     def column(self, instants: list[datetime]) -> list[str]:
-        """Many at once: see graph/completion.py."""
+        """Many at once: see graph/execution.py."""
         if not all(isinstance(instant, datetime) for instant in instants):
             raise TypeError(f"expected instants, found {instants!r:.80}")
         texts: list[str] = msgspec.to_builtins(instants)
@@ -81,3 +136,23 @@ ANY_JSON = strawberry.scalar(name="JSON", description="Any JSON value.")
 
 SCALARS: dict[object, ScalarDefinition] = {Position: POSITION, datetime: DATE_TIME, JSON: ANY_JSON}
 """Python types and the scalars that stand for them, for the schema's configuration."""
+
+
+def user_id_of(text: str) -> UUID | None:
+    """The id in a text; None if the text cannot be one, which is the same as one that nobody has."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def user_id_argument(text: str) -> UUID:
+    """The id in the argument `userId`.
+
+    Raises:
+        ClientError: it cannot be one.
+    """
+    user_id = user_id_of(text)
+    if user_id is None:
+        raise bad_input(f"userId: not an id of a user: {text!r:.80}")
+    return user_id

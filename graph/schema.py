@@ -1,6 +1,25 @@
-"""The schema, from its parts."""
+"""The schema, from its parts.
 
-from collections.abc import Iterable
+How long an operation may take.
+
+A **query** is cut off at its deadline: whatever it waits for is cancelled, and its answer is one error, without data.
+
+A **mutation** is never cut off once it has begun. Its fields are carried out one after the other, and each hands its
+change to the appender, which commits it together with others' whether anybody still waits or not. So a mutation that
+is cut off at its deadline has had its effect, or has not, or will have it in a moment: what could be answered then is
+OUTCOME_UNKNOWN, which sends the client to look or to repeat, and all of it while the answer was on its way. Nor can
+the fields be refused that have not begun yet: fields of mutations are not nullable, so the refusal would take the
+answers of those that are done with it.
+
+It needs none either, since no step of it waits for ever: 5 s for a connection, 10 s for a lock, 40 s for a statement,
+45 s for an append, and then the client is told what is known, OUTCOME_UNKNOWN if that is nothing; passwords are turned
+away while too many wait. A client that gives up before has its idempotency key.
+
+**Subscriptions** last for as long as somebody listens.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
 from functools import cache
 from typing import Any, Final, cast
 from uuid import UUID
@@ -30,22 +49,36 @@ from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 from strawberry.utils.operation import get_operation_type
 
-from graph.deadline import in_time
-from graph.documents import Documents, checking, unnamed
-from graph.errors import ToldErrors, told
-from graph.live import LiveExecutor
+from graph.documents import DocumentCache, checking, unnamed
+from graph.errors import ClientError, ToldErrors, told
+from graph.fanout import LiveExecutor, SharedOperations
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
-from graph.sharing import SharedOperations
 from graph.subscriptions import Subscription
+
+
+async def in_time(seconds: float, kind: OperationType, work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of an operation, or that of one which takes too long."""
+    if kind is not OperationType.QUERY:
+        return await work
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        message = f"this query takes more than {seconds:g} s; ask for less at a time, or try again"
+        return ExecutionResult(data=None, errors=[ClientError("DEADLINE_EXCEEDED", message)])
+
 
 SINGLE_ANSWERS: Final = (OperationType.QUERY, OperationType.MUTATION)
 NOBODYS: Final = UUID(int=0)
 """The correlation id of an operation without a context, as tools and tests carry out."""
 
 
-class Names(NameConverter):
+class SchemaNames(NameConverter):
     """Strawberry's names, each made once: it would make those of a resolver's arguments again for each call."""
 
     def apply_naming_config(self, name: str) -> str:
@@ -59,7 +92,7 @@ _in_the_graph = cache(NameConverter().apply_naming_config)
 class Schema(strawberry.Schema):
     """Strawberry's schema, less its habit of logging every client's mistake; `ToldErrors` logs what matters."""
 
-    def __init__(self, documents: Documents, *, deadline_seconds: float, **arguments: Any) -> None:
+    def __init__(self, documents: DocumentCache, *, deadline_seconds: float, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.shared = SharedOperations()
         self._documents = documents
@@ -164,9 +197,9 @@ def _say_nothing_of_null(kind: GraphQLNamedType) -> None:
             given.default_value = Undefined
 
 
-def make_schema(documents: Documents | None = None, deadline_seconds: float = 10.0) -> Schema:
+def make_schema(documents: DocumentCache | None = None, deadline_seconds: float = 10.0) -> Schema:
     """The schema that the server executes and that `rollcall schema` prints."""
-    documents = documents or Documents()
+    documents = documents or DocumentCache()
     return Schema(
         documents,
         deadline_seconds=deadline_seconds,
@@ -175,5 +208,5 @@ def make_schema(documents: Documents | None = None, deadline_seconds: float = 10
         subscription=Subscription,
         extensions=[ToldErrors, checking(documents)],
         execution_context_class=LiveExecutor,
-        config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
+        config=StrawberryConfig(scalar_map=SCALARS, name_converter=SchemaNames()),
     )

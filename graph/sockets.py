@@ -5,7 +5,7 @@ The protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 Why a socket is closed, beside the protocol's own 44xx codes:
 
 4400   a message has another form than the protocol's
-4403   the token is not valid, or not any more: see graph/auth/watch.py
+4403   the token is not valid, or not any more: see auth/session_watch.py
 1001   this server is stopping; another one will take the client
 1009   a message is larger than the server takes
 1011   something unexpected; logged with the correlation id that the reason names
@@ -26,14 +26,13 @@ from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
 
-from graph import strictjson
-from graph.auth.watch import TooManyConnections
+from auth.session_watch import TooManyConnections
+from graph import strict_json
 from graph.context import Context
 from graph.errors import AWAY, ClientError
+from graph.fanout import OperationRefused, SharedAnswer, answers
 from graph.freshness import asking
-from graph.live import Refused, answers
 from graph.persisted import Named, Persisted, named
-from graph.ready import Answer
 from graph.scalars import position_of
 from graph.schema import Schema
 
@@ -103,7 +102,7 @@ class Socket(AiohttpWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message of the protocol."""
-        text = strictjson.encode(message)
+        text = strict_json.encode(message)
         await self.send_frames(_frame_head(len(text)) + text)
 
 
@@ -173,12 +172,12 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         return cast("Persisted", self.view.persisted)  # type: ignore[attr-defined]
 
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: AsyncIterator[Any]) -> None:
-        id_ = strictjson.encode(operation.id)
+        id_ = strict_json.encode(operation.id)
         try:
             async with aclosing(answers(result_source, self.schema.shared, self.context.correlation)) as batches:
                 async for ready in batches:
                     await self.websocket.send_frames(id_.join(ready.made(len(id_), partial(_around_ids, len(id_)))))
-        except Refused as refused:
+        except OperationRefused as refused:
             await operation.send_initial_errors(refused.errors)
 
     async def handle_task_exception(self, error: Exception) -> None:
@@ -195,7 +194,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 BEFORE_ID, AFTER_ID = b'{"id":', b',"type":"next","payload":'
 
 
-def _around_ids(size: int, answers: Sequence[Answer]) -> list[bytes]:
+def _around_ids(size: int, answers: Sequence[SharedAnswer]) -> list[bytes]:
     """The frames of some answers without the operation's id, of which no more than its size makes a difference to them.
 
     Clients take a new id for each operation, so the frames themselves are the same for no two of them.

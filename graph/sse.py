@@ -29,15 +29,13 @@ from aiohttp import web
 from graphql import GraphQLError
 from strawberry.types.graphql import OperationType
 
-from graph.auth.watch import TooManyConnections
+from auth.session_watch import TooManyConnections
 from graph.context import Context
 from graph.errors import AWAY, ClientError
-from graph.http_request import Request
-from graph.live import Refused, answers
-from graph.negotiation import MediaType
-from graph.ready import Answer, Ready
+from graph.fanout import OperationRefused, ReadyAnswer, SharedAnswer, answers, encoded
+from graph.http import OperationRequest
+from graph.media_types import MediaType
 from graph.schema import Schema
-from graph.sharing import encoded
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +66,7 @@ class EventStream:
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
 
-    async def send(self, answers: AsyncGenerator[Ready, None]) -> web.StreamResponse:
+    async def send(self, answers: AsyncGenerator[ReadyAnswer, None]) -> web.StreamResponse:
         """Send the answers of an operation, until there are no more, the client is gone, or the stream is ended."""
         await self._response.prepare(self._request)
         try:
@@ -92,13 +90,13 @@ class EventStream:
         except TimeoutError:
             self._cut()
 
-    async def _pump(self, answers: AsyncGenerator[Ready, None]) -> None:
+    async def _pump(self, answers: AsyncGenerator[ReadyAnswer, None]) -> None:
         try:
             async with aclosing(answers):
                 async for ready in answers:
                     await self._write(ready.made("events", _events))
-        except Refused as refused:
-            await self._write(_events([Answer(encoded(None, refused.errors))]))
+        except OperationRefused as refused:
+            await self._write(_events([SharedAnswer(encoded(None, refused.errors))]))
         await self._write(COMPLETE)
 
     async def _keep_alive(self) -> None:
@@ -123,7 +121,9 @@ class EventStreams:
         self._schema = schema
         self._open: set[EventStream] = set()
 
-    async def answer(self, request: web.Request, context: Context, asked: Request, document: str) -> web.StreamResponse:
+    async def answer(
+        self, request: web.Request, context: Context, asked: OperationRequest, document: str
+    ) -> web.StreamResponse:
         """Answer one operation, of any kind that the method allows. The caller is watched first and checked then.
 
         `document` is the one that is asked for, by itself or by its name.
@@ -147,7 +147,7 @@ class EventStreams:
         await asyncio.gather(*(stream.end("the server is stopping") for stream in self._open))
 
     async def _answer(
-        self, stream: EventStream, context: Context, asked: Request, document: str, allowed: set[OperationType]
+        self, stream: EventStream, context: Context, asked: OperationRequest, document: str, allowed: set[OperationType]
     ) -> web.StreamResponse:
         try:
             await context.viewer()
@@ -177,11 +177,11 @@ def _refusal(status: int, error: GraphQLError) -> web.Response:
     return web.json_response({"errors": [error.formatted]}, status=status, headers=headers)
 
 
-def _events(answers: Sequence[Answer]) -> bytes:
+def _events(answers: Sequence[SharedAnswer]) -> bytes:
     return b"".join(map(_event, answers))
 
 
-def _event(answer: Answer) -> bytes:
+def _event(answer: SharedAnswer) -> bytes:
     """An answer as an event. Its JSON has no line breaks: in texts they are escaped."""
     id_ = b"" if answer.position is None else b"id: %d\n" % answer.position
     return b"%sevent: next\ndata: %s\n\n" % (id_, answer.payload)

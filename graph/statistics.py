@@ -5,11 +5,11 @@ from typing import Annotated, Final
 
 import strawberry
 
-from graph.auth.permissions import Right
+from auth.permissions import Right
 from graph.context import Info
-from graph.enums import Role
 from graph.errors import bad_input
-from projections.relational.statistics import count_registrations, count_roles
+from graph.scalars import Role
+from projections.mysql.queries import count_registrations, count_roles
 
 DEFAULT_DAYS: Final = 30
 MOST_DAYS: Final = 366

@@ -8,18 +8,16 @@ from uuid import UUID
 
 import strawberry
 
-from events.unfolding import Change, Wanted
+from auth.permissions import Right, may
+from events.feed import Change, ChangeFilter
 from events.user import User
-from graph.auth.permissions import Right, may
 from graph.context import Info
 from graph.errors import forbidden
-from graph.events import UserEventType
-from graph.ids import user_id_argument
-from graph.live import Source
-from graph.scalars import Position
-from graph.sharing import Showing
+from graph.fanout import LiveSource, Showing
+from graph.history import UserEventType
+from graph.scalars import Position, user_id_argument
 from graph.types import Projection, UserChange
-from projections.status_feed import Statuses, StatusFeed
+from projections.status import Statuses, StatusFeed
 
 CHANGES: Final = Showing[Change](
     shape=UserChange.of,
@@ -34,7 +32,7 @@ STATUSES: Final = Showing[Statuses](
 
 
 @cache
-def of_types(types: frozenset[str] | None) -> Wanted:
+def of_types(types: frozenset[str] | None) -> ChangeFilter:
     """Whether an event is of one of these types; of any, if none are named.
 
     The same types give the very same function, by which the feed knows those who want the same. There are few types,
@@ -59,12 +57,12 @@ async def user_changes(
     wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
     heard = info.context.last_event  # later than `after`, which the client sends again as it was
     batches = info.context.services.feed.batches(wanted, whose=whose, after=after if heard is None else heard)
-    return Source(batches, CHANGES)
+    return LiveSource(batches, CHANGES)
 
 
 async def projection_status(info: Info) -> AsyncIterable[list[Projection]]:
     await info.context.allowed(Right.READ_PROJECTIONS)
-    return Source(_one_by_one(info.context.services.status), STATUSES)
+    return LiveSource(_one_by_one(info.context.services.status), STATUSES)
 
 
 async def _one_by_one(feed: StatusFeed) -> AsyncGenerator[Sequence[Statuses], None]:

@@ -8,13 +8,11 @@ import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
-from events import unfolding
+from events import feed
 from events.user import User as StoredUser
-from graph.connections import PageInfo
-from graph.enums import Role, State
-from graph.events import UserEventConnection, UserEventType
-from graph.history import history
-from graph.scalars import Position
+from graph.history import UserEventConnection, UserEventType, history
+from graph.relay import PageInfo
+from graph.scalars import Position, Role, State
 from projections.status import ProjectionStatus
 
 
@@ -136,7 +134,7 @@ class UserChange:
     )
 
     @classmethod
-    def of(cls, source: unfolding.Change) -> Self:
+    def of(cls, source: feed.Change) -> Self:
         """The change as the graph shows it."""
         recorded = source.recorded
         return cls(

@@ -23,20 +23,109 @@ not even where it keeps tombstones: a view that was made anew has none of those 
 
 And one about users whom the view has set aside (`projections/quarantine.py`): it has of them what it had before the
 event that it could not apply. They are left out, of the repair as well, which `rollcall quarantine retry` is for.
+
+In what a view can differ from the log: the kinds, one difference, and how two records are compared.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import zip_longest
 from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
 
-from events.catalogue import Recorded, UserDeleted
-from events.store import EventStore
-from events.sweep import UserRange
-from projections.differences import Difference, Record, differences, same
-from projections.folding import HISTORY_EVENTS, Happening, fold
-from projections.past import PastUser, Progress
+from events.event_types import JSON, Recorded, UserDeleted
+from events.store import EventStore, UserRange
+from projections.folding import HISTORY_EVENTS, FoldedUser, FoldProgress, HistoryEntry, fold
+
+Record = Mapping[str, JSON]
+"""What a view holds of a user, by the names that the view has for it, without the id."""
+
+
+class DifferenceKind(StrEnum):
+    """In what way a view and the log can differ."""
+
+    MISSING = "missing"
+    """The view lacks the user."""
+    EXTRA = "extra"
+    """The view has a user whom the log does not know, or who was deleted."""
+    CHANGED = "changed"
+    """A field is not what the user's events make it."""
+    STRANGER = "stranger"
+    """The view has something among its users that cannot be one: its id is no UUID."""
+    INDEX = "index"
+    """An index that the program declares is missing, or is another one."""
+    CHECKPOINT = "checkpoint"
+    """The view claims to have seen events that the log does not hold."""
+    VIEW = "view"
+    """There is no view at all."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing in which a view is not what the log says."""
+
+    view: str
+    kind: DifferenceKind
+    user_id: UUID | None = None
+    """None if it is not about a user."""
+    field: str | None = None
+    """As the view calls it, or the name of an index; None if it is about the user as a whole."""
+    expected: JSON = None
+    found: JSON = None
+
+    def __str__(self) -> str:
+        """Without values: they may be personal."""
+        whose = f"user {self.user_id}: " if self.user_id else ""
+        match self.kind:
+            case DifferenceKind.MISSING:
+                return f"{whose}is missing"
+            case DifferenceKind.EXTRA:
+                return f"{whose}should not be there"
+            case _:
+                return f"{whose}{self.field or self.kind.value} differs"
+
+
+def differences(
+    expected: Record | None, found: Record | None
+) -> Iterator[tuple[DifferenceKind, str | None, JSON, JSON]]:
+    """In what a record differs from the expected one: the kind, the field, what was expected and what was found."""
+    if expected is None and found is None:
+        return
+    if found is None:
+        yield DifferenceKind.MISSING, None, None, None
+    elif expected is None:
+        yield DifferenceKind.EXTRA, None, None, None
+    else:
+        for field in {**expected, **found}:
+            yield from _field(field, expected.get(field), found.get(field))
+
+
+def _field(field: str, expected: JSON, found: JSON) -> Iterator[tuple[DifferenceKind, str, JSON, JSON]]:
+    """A field that differs; of a list of objects, such as a history, only the first entry that does."""
+    if same(expected, found):
+        return
+    if isinstance(expected, list) and isinstance(found, list) and any(isinstance(one, dict) for one in expected):
+        for number, (wanted, had) in enumerate(zip_longest(expected, found)):
+            if not same(wanted, had):
+                yield DifferenceKind.CHANGED, f"{field}[{number}]", wanted, had
+                return
+    yield DifferenceKind.CHANGED, field, expected, found
+
+
+def same(expected: JSON, found: JSON) -> bool:
+    """Whether two values are the same JSON: Python also takes 1, 1.0 and True for the same."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return expected.keys() == found.keys() and all(same(value, found[key]) for key, value in expected.items())
+    if isinstance(expected, list) and isinstance(found, list):
+        return len(expected) == len(found) and all(map(same, expected, found))
+    return bool(expected == found) and _sort(expected) == _sort(found)
+
+
+def _sort(value: JSON) -> type | None:
+    """The kind of number, if it is one. The databases have subclasses of int of their own."""
+    return next((sort for sort in (bool, float, int) if isinstance(value, sort)), None)
+
 
 PAGE_USERS: Final = 500
 """At 64 KiB of attributes a page has 32 MiB."""
@@ -46,7 +135,7 @@ NO_END: Final = 2**63 - 1
 """A position that no log reaches."""
 
 
-class Glimpse(msgspec.Struct, frozen=True):
+class RecordState(msgspec.Struct, frozen=True):
     """Some users in a view, and the position up to which they have taken in every event at least."""
 
     checkpoint: int
@@ -68,7 +157,7 @@ class Records(Protocol):
         """How many of a user's last events must be known to say what is expected."""
         ...
 
-    def expected(self, user: PastUser) -> Record | None:
+    def expected(self, user: FoldedUser) -> Record | None:
         """What the view must hold of a user; None if it must hold nothing."""
         ...
 
@@ -76,7 +165,7 @@ class Records(Protocol):
         """The first records of a range, in the order of ids; all of them if they are fewer than `limit`."""
         ...
 
-    async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
+    async def glimpse(self, user_ids: Collection[UUID]) -> RecordState:
         """The records of these users; before them, the checkpoint and the quarantine of the same copy of the view.
 
         The quarantine is that of the checkpoint or of later, or who is set aside in between would seem to be stale.
@@ -88,7 +177,11 @@ class Records(Protocol):
 
 
 async def compare(
-    records: Records, past: Iterable[PastUser], users: UserRange, store: EventStore, progress: Progress = lambda _: None
+    records: Records,
+    past: Iterable[FoldedUser],
+    users: UserRange,
+    store: EventStore,
+    progress: FoldProgress = lambda _: None,
 ) -> AsyncIterator[list[Difference]]:
     """All differences of a range of users, some users at a time, each user's together.
 
@@ -156,7 +249,7 @@ def is_undecided(stream: Sequence[Recorded], checkpoint: int) -> bool:
     return bool(stream) and isinstance(stream[-1].event, UserDeleted) and stream[-1].position > checkpoint
 
 
-def due(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> PastUser | None:
+def due(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> FoldedUser | None:
     """Who the view must hold, as of the version that its record has, if it can have that; None if nobody."""
     applied = sum(recorded.position <= checkpoint for recorded in stream)
     version = found.get("version") if found else None
@@ -164,16 +257,16 @@ def due(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> Pa
     return user_of_stream(stream[: version if possible else applied])
 
 
-def user_of_stream(stream: Sequence[Recorded]) -> PastUser | None:
+def user_of_stream(stream: Sequence[Recorded]) -> FoldedUser | None:
     """The user that the first events of a stream make; None if there are none."""
     for folded in fold({}, stream):
-        happenings = tuple(map(Happening.of, stream[-HISTORY_EVENTS:])) if folded.after.user else ()
-        return PastUser(folded.user_id, folded.after, stream[-1].position, happenings)
+        happenings = tuple(map(HistoryEntry.of, stream[-HISTORY_EVENTS:])) if folded.after.user else ()
+        return FoldedUser(folded.user_id, folded.after, stream[-1].position, happenings)
     return None
 
 
 async def _joined(
-    records: Records, past: Iterable[PastUser], users: UserRange, progress: Progress
+    records: Records, past: Iterable[FoldedUser], users: UserRange, progress: FoldProgress
 ) -> AsyncIterator[tuple[UUID, Record | None, Record | None]]:
     """What is expected and what is found, of every user that either side knows: a full join in the order of ids."""
     expected = _Front(past)
@@ -201,24 +294,24 @@ async def _pages(records: Records, users: UserRange) -> AsyncIterator[tuple[UUID
 class _Front:
     """Users in the order of their ids, of whom the next one can be looked at before it is taken."""
 
-    def __init__(self, users: Iterable[PastUser]) -> None:
+    def __init__(self, users: Iterable[FoldedUser]) -> None:
         self._users = iter(users)
         self._next = next(self._users, None)
 
-    def before(self, user_id: UUID) -> Iterator[PastUser]:
+    def before(self, user_id: UUID) -> Iterator[FoldedUser]:
         """Take those that come before an id."""
         while self._next is not None and self._next.id < user_id:
             yield self._take(self._next)
 
-    def at(self, user_id: UUID) -> PastUser | None:
+    def at(self, user_id: UUID) -> FoldedUser | None:
         """Take the one with this id, if it is the next."""
         return self._take(self._next) if self._next is not None and self._next.id == user_id else None
 
-    def rest(self) -> Iterator[PastUser]:
+    def rest(self) -> Iterator[FoldedUser]:
         """Take all that are left."""
         while self._next is not None:
             yield self._take(self._next)
 
-    def _take(self, user: PastUser) -> PastUser:
+    def _take(self, user: FoldedUser) -> FoldedUser:
         self._next = next(self._users, None)
         return user

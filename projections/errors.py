@@ -77,14 +77,14 @@ class NotQuarantined(ProjectionError):
         super().__init__(f"user {user_id} is not in the quarantine of {view}")
 
 
-class TurnLost(ProjectionError):
+class LeaseLost(ProjectionError):
     """This process could not report for so long that the server may have given its turn to another."""
 
     def __init__(self, view: str, seconds: float) -> None:
         super().__init__(f"no report of {view} was taken for {seconds:.1f} s: the turn may be another's by now")
 
 
-class AheadOfLog(ProjectionError):
+class CheckpointAheadOfLog(ProjectionError):
     """The log was put back to an earlier state, such as from a backup, and the view was not. Rebuild the view."""
 
     def __init__(self, view: str, position: int, head: int) -> None:
@@ -120,14 +120,14 @@ class RebuildDiffers(ProjectionError):
         )
 
 
-class NothingKept(ProjectionError):
+class NoPreviousView(ProjectionError):
     """There is no former copy: none was kept, or `--finish` or another rebuild has removed it."""
 
     def __init__(self, view: str) -> None:
         super().__init__(f"there is no former {view} to go back to: a rebuild keeps one until the next or `--finish`")
 
 
-class BadName(ProjectionError):
+class InvalidSnapshotName(ProjectionError):
     """The name of a look at the past becomes the name of a table or collection, and must not be one of ours."""
 
     def __init__(self, name: str) -> None:
@@ -137,14 +137,14 @@ class BadName(ProjectionError):
         )
 
 
-class NotThere(ProjectionError):
+class NoSuchSnapshot(ProjectionError):
     """There is no look at the past of that name."""
 
     def __init__(self, view: str, name: str) -> None:
         super().__init__(f"{view} has no look at the past named {name}; nothing was removed")
 
 
-class AlreadyThere(ProjectionError):
+class SnapshotExists(ProjectionError):
     """The name is taken."""
 
     def __init__(self, view: str, name: str, found: str) -> None:

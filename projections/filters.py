@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from events.catalogue import JSON, Role
+from events.event_types import JSON, Role
 
 
 class TextField(StrEnum):
@@ -113,7 +113,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListCursor:
     """A place in an ordered list: the value of the field and the id of the user that stands there."""
 
     value: str | datetime
@@ -128,8 +128,8 @@ class Slice:
     """
 
     count: int
-    after: Place | None = None
-    before: Place | None = None
+    after: ListCursor | None = None
+    before: ListCursor | None = None
     backward: bool = False
 
 

@@ -14,37 +14,154 @@ Several processes may run a projector of one view. One has the turn, the others 
 learning it, as when it was stopped and woken up, is kept from writing three times over: it begins no round when it has
 not been heard for as long as the turn lasts, what it still does is refused by the view's compare-and-set, and the
 session that would tell the others of it is gone.
+
+Events a second, over the last seconds.
+
+Apply what can be applied, and set aside the user of an event that cannot.
+
+A batch that fails tells neither which of its events is to blame nor whether any is. So the next page is half as long,
+and half of that, until one event stands alone; everything before it has been applied by then. It is tried again a few
+times. If it still fails for what the database does not take, the database is asked to take something harmless: if it
+refuses that too, it is the database that is broken, which is waited for as if it were away. Only then the event is to
+blame, and its user is set aside, alone and in this view only.
+
+What concerns every user is not one user's poison and stops the projector: an event of a newer release, a hole in the
+log, a database that does not let this program in. So does one user too many in quarantine, because then it is no
+accident of single users. And so does a deletion that cannot be applied: nobody may be kept against it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Final
 
 import structlog
 from asyncmy.errors import MySQLError
 
-from events.backoff import backoff
 from events.database import Connection, Database
-from events.errors import DatabaseUnavailable
+from events.errors import DamagedEvent, DatabaseUnavailable
+from events.event_types import Recorded
+from events.retry import backoff
 from events.store import EventStore
 from events.wakeup import Wakeup
-from projections.errors import AheadOfLog, CheckpointMoved, TurnLost, ViewMissing, ViewUnavailable
-from projections.heartbeat import HEARTBEAT_SECONDS, Heartbeat
-from projections.meter import Meter
-from projections.poison import BATCH_EVENTS, Applying
-from projections.quarantine import troubled
-from projections.reports import Report, State, remove_standby, save_last_word, save_standby
-from projections.turns import lease
+from projections.errors import (
+    CheckpointAheadOfLog,
+    CheckpointMoved,
+    LeaseLost,
+    OutOfStep,
+    QuarantineFull,
+    RefusedValue,
+    ViewMissing,
+    ViewUnavailable,
+)
+from projections.folding import LEAVING
+from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
+from projections.quarantine import Quarantined, troubled
+from projections.status import Report, State, remove_standby, save_last_word, save_standby
 from projections.view import View
 
+WINDOW_SECONDS: Final = 5.0
+
+
+class Meter:
+    """Counts events and tells their rate over a sliding window."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: deque[tuple[float, int]] = deque()
+
+    def count(self, events: int) -> None:
+        """So many events were done just now."""
+        self._counts.append((self._clock(), events))
+
+    def rate(self) -> float:
+        """Events a second over the window."""
+        oldest = self._clock() - WINDOW_SECONDS
+        while self._counts and self._counts[0][0] < oldest:
+            self._counts.popleft()
+        return sum(events for _, events in self._counts) / WINDOW_SECONDS
+
+
 log = structlog.get_logger(__name__)
+
+BATCH_EVENTS: Final = 500
+TRIES: Final = 3
+"""How often an event that stands alone is tried again."""
+POISON: Final = (OutOfStep, DamagedEvent, RefusedValue)
+"""What one event, or one user in the view, can be to blame for."""
+
+
+class EventApplier:
+    """Applies pages of events to a view, whichever of them are broken."""
+
+    def __init__(self, view: View, quarantine_limit: int) -> None:
+        self._view = view
+        self._quarantine_limit = quarantine_limit
+        self.page = BATCH_EVENTS
+        """How many events the next page should have at most."""
+
+    async def apply(self, events: Sequence[Recorded], after: int) -> int:
+        """Apply the page; how many of its events were: none if the next page is to be smaller.
+
+        Raises:
+            QuarantineFull: an event is broken, and too many users are set aside already.
+            ViewUnavailable: the view's database is away, or takes nothing at all.
+            CheckpointMoved, ViewMissing, DatabaseUnavailable: as `View.apply`.
+        """
+        try:
+            await self._view.apply(events, after=after)
+        except POISON as error:
+            self.page = max(1, len(events) // 2)
+            if len(events) > 1:
+                return 0
+            await self._apply_alone(events[0], error)
+        else:
+            self.page = min(BATCH_EVENTS, self.page * 2)
+        return len(events)
+
+    async def _apply_alone(self, event: Recorded, error: Exception) -> None:
+        for pause in islice(backoff(first=0.05), TRIES):
+            await asyncio.sleep(pause)
+            try:
+                return await self._view.apply([event], after=event.position - 1)
+            except POISON as again:
+                error = again
+        if isinstance(error, RefusedValue):
+            await self._probe(error)
+        await self._set_aside(event, error)
+        return None
+
+    async def _probe(self, error: RefusedValue) -> None:
+        try:
+            await self._view.probe()
+        except RefusedValue as refused:
+            raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
+
+    async def _set_aside(self, event: Recorded, error: Exception) -> None:
+        """The quarantine is asked for anew: operators change it too."""
+        if isinstance(event.event, LEAVING):
+            raise error
+        reason = str(error)
+        if troubled(await self._view.quarantine()) >= self._quarantine_limit:
+            raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
+        user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)
+        await self._view.set_aside(user)
+        log.error(
+            "projector.quarantined",
+            view=self._view.name,
+            user=str(user.user_id),
+            position=user.position,
+            reason=reason,
+        )
+
 
 FAREWELL_SECONDS: Final = 2.0
 
 WAITABLE = (ViewUnavailable, ViewMissing, CheckpointMoved)
 """What passes by itself while the turn is kept."""
-TURN_ENDS = (DatabaseUnavailable, TurnLost)
+TURN_ENDS = (DatabaseUnavailable, LeaseLost)
 """What takes the turn away, or leaves nobody to tell whose it is."""
 
 
@@ -74,7 +191,7 @@ class Projector:
         self._clock = clock
         self._applied = applied
         self._meter = Meter(clock)
-        self._applying = Applying(view, quarantine_limit)
+        self._applying = EventApplier(view, quarantine_limit)
         self._state = State.CATCHING_UP
         self._position: int | None = None
         self._quarantined = 0
@@ -175,7 +292,7 @@ class Projector:
         if not behind:
             head = await self._wakeup.beyond(position, at_most=HEARTBEAT_SECONDS)
             if head < position:
-                raise AheadOfLog(self._view.name, position, head)
+                raise CheckpointAheadOfLog(self._view.name, position, head)
 
     async def _count_quarantined(self) -> None:
         """Once a second, since operators change it, and while a page is divided to find who is broken."""

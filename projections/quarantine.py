@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from events.catalogue import Recorded
+from events.event_types import Recorded
 from projections.folding import LEAVING
 
 

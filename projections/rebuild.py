@@ -3,7 +3,7 @@
     fill ──▶ build the indexes ──▶ catch up ──▶ compare ──▶ catch up ──▶ swap
 
 The copy is filled with each user once, as of the position that the log has when the rebuild begins
-(`projections/past.py`). Then the copy is a view like any other, and catches up with what has happened since. It is
+(`projections/folding.py`). Then the copy is a view like any other, and catches up with what has happened since. It is
 compared with the log, every user and every field. If it differs it is removed, and the live view stays. Else it catches
 up once more, and takes the live view's place together with its checkpoint.
 
@@ -25,23 +25,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from events.database import Connection, Database
-from events.store import EventStore
-from events.sweep import EVERYBODY, UserRange
+from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
 from projections.comparison import compare
 from projections.errors import (
-    AlreadyThere,
     CheckpointMoved,
-    NothingKept,
-    NotThere,
+    NoPreviousView,
+    NoSuchSnapshot,
     OutOfStep,
     RebuildDiffers,
     RebuildRunning,
+    SnapshotExists,
     ViewMissing,
 )
-from projections.past import Past, past_of
-from projections.reports import save_rebuild_progress
-from projections.turns import rebuild_of, turn
+from projections.folding import LogFold, past_of
+from projections.lease import named_lock, rebuild_of
+from projections.status import save_rebuild_progress
 from projections.view import Copies, Copy, Filling, View
 
 BATCH_EVENTS: Final = 2_000
@@ -68,7 +67,7 @@ class Rebuilder:
     database: Database
     vault: Vault
     memory_bytes: int
-    """What may be used for users that are folded: see `projections/past.py`."""
+    """What may be used for users that are folded: see `projections/folding.py`."""
 
     async def rebuild(self, progress: Progress) -> int:
         """Rebuild the view; the position that the new one has reached when it takes over.
@@ -91,13 +90,13 @@ class Rebuilder:
         """Let the former view be the live one again, after it has caught up; the position that it has reached.
 
         Raises:
-            NothingKept: there is none.
+            NoPreviousView: there is none.
             RebuildRunning: another process works on the copies.
         """
         async with self._turn(progress) as report:
             former = await self.copies.former()
             if former is None:
-                raise NothingKept(self.copies.live.name)
+                raise NoPreviousView(self.copies.live.name)
             position = await self._catch_up(former, report)
             await self._forget_deleted(position)
             await self.copies.exchange()
@@ -117,43 +116,43 @@ class Rebuilder:
 
         Raises:
             BadName: it cannot be called so.
-            AlreadyThere: there is a look of that name, at another position, or whole.
+            SnapshotExists: there is a look of that name, at another position, or whole.
             RebuildRunning: another process works on the copies.
         """
         copy = self.copies.past(name)
         async with self._turn(progress) as report:
             found = await copy.filling()
             if found is not None and (found.following is None or found.up_to != position):
-                raise AlreadyThere(self.copies.live.name, name, f"a look at position {found.up_to}")
+                raise SnapshotExists(self.copies.live.name, name, f"a look at position {found.up_to}")
             await self._fill(copy, position, report)
 
     async def drop(self, name: str) -> None:
         """Remove a look at the past.
 
         Raises:
-            BadName, NotThere: it is none.
+            BadName, NoSuchSnapshot: it is none.
             RebuildRunning: another process works on the copies.
         """
         copy = self.copies.past(name)
         async with self._turn():
             if name not in await self.copies.looks():
-                raise NotThere(self.copies.live.name, name)
+                raise NoSuchSnapshot(self.copies.live.name, name)
             await copy.discard()
 
     @asynccontextmanager
     async def _turn(self, progress: Progress = _silently) -> AsyncIterator["_Report"]:
-        async with turn(self.database, rebuild_of(self.copies.live.name), wait_seconds=TURN_SECONDS) as session:
+        async with named_lock(self.database, rebuild_of(self.copies.live.name), wait_seconds=TURN_SECONDS) as session:
             if session is None:
                 raise RebuildRunning(self.copies.live.name)
             async with _Report(self.copies.live.name, progress).saved(session) as report:
                 yield report
 
-    async def _fill(self, copy: Copy, up_to: int, report: "_Report") -> Past | None:
+    async def _fill(self, copy: Copy, up_to: int, report: "_Report") -> LogFold | None:
         """Fill the copy, from where it stands if it was begun before; all users, folded, if they fit into memory."""
         filling = await copy.filling()
         if filling is None or filling.up_to > up_to:
             await copy.begin(up_to)
-            filling = Filling(up_to, EVERYBODY.lower)
+            filling = Filling(up_to, ALL_USERS.lower)
         kept = None
         if filling.following is not None:
             kept = await self._fill_from(UserRange(filling.following), copy, filling.up_to, report)
@@ -161,12 +160,12 @@ class Rebuilder:
             await copy.complete()
         return kept
 
-    async def _fill_from(self, users: UserRange, copy: Copy, up_to: int, report: "_Report") -> Past | None:
+    async def _fill_from(self, users: UserRange, copy: Copy, up_to: int, report: "_Report") -> LogFold | None:
         folded = report.counting("folding", "events", up_to, 0.0, 0.5)
         async with aclosing(self._parts(users, up_to, folded)) as parts:
             async for past in parts:
                 await copy.fill(past, report.counting("writing", "users", len(past), 0.5, 0.3))
-                if past.users == EVERYBODY:
+                if past.users == ALL_USERS:
                     return past
         return None
 
@@ -200,7 +199,7 @@ class Rebuilder:
         await copy.apply(events, after=position)
         return position + len(events)
 
-    async def _check(self, copy: Copy, kept: Past | None, report: "_Report") -> None:
+    async def _check(self, copy: Copy, kept: LogFold | None, report: "_Report") -> None:
         """Compare all users with the log.
 
         Raises:
@@ -218,19 +217,19 @@ class Rebuilder:
             await copy.discard()
             raise RebuildDiffers(self.copies.live.name, found[:TOLD_DIFFERENCES], len(found) > TOLD_DIFFERENCES)
 
-    async def _past(self, kept: Past | None, position: int, report: "_Report") -> AsyncIterator[Past]:
+    async def _past(self, kept: LogFold | None, position: int, report: "_Report") -> AsyncIterator[LogFold]:
         """All users as of a position, part by part: what is folded already is folded on."""
-        users: UserRange | None = EVERYBODY
+        users: UserRange | None = ALL_USERS
         folded = report.counting("folding again", "events", position, 0.8, 0.1)
         if kept is not None:
             await kept.advance(position)
             yield kept
-            users = EVERYBODY.beyond(kept.users)
+            users = ALL_USERS.beyond(kept.users)
         if users is not None:
             async for past in self._parts(users, position, folded):
                 yield past
 
-    def _parts(self, users: UserRange, up_to: int, progress: Callable[[int], None]) -> AsyncGenerator[Past, None]:
+    def _parts(self, users: UserRange, up_to: int, progress: Callable[[int], None]) -> AsyncGenerator[LogFold, None]:
         return past_of(
             users,
             self.database,
@@ -268,7 +267,7 @@ class _Report:
 
     @asynccontextmanager
     async def saved(self, session: Connection) -> AsyncIterator["_Report"]:
-        """Save the share now and then while the block runs. If the session is lost the turn is too: the block ends."""
+        """Save the share now and then while the block runs. If the session is lost its lock is too: the block ends."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         saving = asyncio.create_task(self._keep_saving(session, ended))
         saving.add_done_callback(lambda saved: saved.cancelled() or saved.exception())  # known, whoever asks

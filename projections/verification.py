@@ -7,26 +7,99 @@ views are by then.
 
 A sample: users are chosen by a hash of their id and a seed, so that the same seed chooses the same users, in both views
 and whenever. The log is not folded: each user's stream is read by itself, which takes ten times as long per user.
+
+Mend what differs in a view, user by user, while a projector may be writing it.
+
+A view mends under its own guard. In MySQL it is the lock of the checkpoint's row, which the projector takes first as
+well: the two never write at the same time. In MongoDB there is no such lock, and each write is guarded by the version
+that was read: of two writers one fails. What that does not rule out: a projector reads a broken document, the repair
+replaces it by the right one of the same version, and the projector, whose guard still holds, writes what it made of the
+broken one. So users are looked at again only when the view has passed where the log was when they were mended, for
+by then whatever the projector had read before it has written; and they are mended again if need be.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Protocol
 from uuid import UUID
 
-from events.catalogue import JSON
 from events.database import Source, placeholders
+from events.event_types import JSON
 from events.ids import uuid_of
-from events.store import EventStore
-from events.sweep import EVERYBODY, UserRange
+from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
-from projections.comparison import SUSPECTS, compare, examine
-from projections.differences import Difference, Kind
+from projections.comparison import SUSPECTS, Difference, DifferenceKind, Records, compare, examine
 from projections.errors import ViewMissing
-from projections.past import Past
+from projections.folding import LogFold
 from projections.quarantine import Quarantine
-from projections.repair import Mendable, Repair
+
+ATTEMPTS: Final = 5
+PATIENCE_SECONDS: Final = 2.0
+"""How long a view is given to pass a position; longer, and its projector is not at work, so nothing is in its hands."""
+POLL_SECONDS: Final = 0.02
+
+
+class Mendable(Records, Protocol):
+    """A view that can be mended."""
+
+    async def checkpoint(self) -> int:
+        """See `View.checkpoint`."""
+        ...
+
+    async def mend(self, user_ids: Collection[UUID], store: EventStore) -> None:
+        """Put records of users right, as of where the view is. A user that moves meanwhile may be left as it was."""
+        ...
+
+    async def mend_indexes(self) -> None:
+        """Make the declared indexes that are missing or are others."""
+        ...
+
+    async def remove_strangers(self) -> None:
+        """Remove what is among the users and cannot be one."""
+        ...
+
+
+class Repair:
+    """Mends, and looks again."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._asleep: set[str] = set()
+
+    async def users(self, view: Mendable, user_ids: Collection[UUID]) -> list[Difference]:
+        """Mend some users; what differs still, after several attempts.
+
+        Raises:
+            ViewMissing, ViewUnavailable, DatabaseUnavailable: the view cannot be written.
+        """
+        left: list[Difference] = []
+        for _ in range(ATTEMPTS):
+            await view.mend(user_ids, self._store)
+            await self._passed(view, await self._store.head())
+            left = await examine(view, self._store, user_ids)
+            user_ids = {difference.user_id for difference in left if difference.user_id}
+            if not left:
+                break
+        return left
+
+    async def structure(self, view: Mendable) -> None:
+        """Mend what is not about single users. A checkpoint that is ahead of the log stays: such a view is rebuilt."""
+        await view.remove_strangers()
+        await view.mend_indexes()
+
+    async def _passed(self, view: Mendable, position: int) -> None:
+        """Wait for the view, unless it has been waited for in vain."""
+        if view.name in self._asleep:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await view.checkpoint() < position:  # noqa: ASYNC110 - it moves in another process
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            self._asleep.add(view.name)
+
 
 NEAR_EVENTS: Final = 10_000
 """Views whose checkpoints are no further apart share a fold: so many users at most are looked at a second time."""
@@ -147,9 +220,9 @@ class Verification:
 
     async def _group(self, views: list[Verifiable], limit_bytes: int) -> None:
         happenings = max(view.happenings for view in views)
-        left: UserRange | None = EVERYBODY
+        left: UserRange | None = ALL_USERS
         while left is not None:
-            past = Past(
+            past = LogFold(
                 self._log.source,
                 self._log.vault,
                 limit_bytes=limit_bytes,
@@ -163,7 +236,7 @@ class Verification:
             left = left.beyond(past.users)
             past.clear()
 
-    async def _fold(self, past: Past, views: list[Verifiable]) -> None:
+    async def _fold(self, past: LogFold, views: list[Verifiable]) -> None:
         """Up to where all the views are; again, as long as they have moved far on meanwhile."""
         advance, goal = self._stage("folding the log", "events"), await self._reached(views)
         while goal > past.position:
@@ -175,7 +248,7 @@ class Verification:
         """A position that all of them have reached, and the log: a view may be ahead of one that was put back."""
         return min([await view.checkpoint() for view in views] + [await self._log.store.head()])
 
-    async def _compare(self, view: Verifiable, past: Past) -> None:
+    async def _compare(self, view: Verifiable, past: LogFold) -> None:
         advance, tally, total = self._stage(f"comparing {view.name}", "users"), self.tallies[view.name], len(past)
         before = tally.looked_at
 
@@ -188,7 +261,7 @@ class Verification:
 
     async def _sample_extra(self, view: Verifiable, share: float, seed: int) -> None:
         """Users that the view has and the log does not know."""
-        left: UserRange | None = EVERYBODY
+        left: UserRange | None = ALL_USERS
         while left is not None:
             page = await view.ids(left, IDS_PAGE)
             await self._look(view, await self._unknown([one for one in page if is_chosen(one, seed, share)]))
@@ -219,7 +292,7 @@ class Verification:
                 differences = await structure(view, self._log.store)
             except ViewMissing:
                 self._views.remove(view)
-                differences = [Difference(view=view.name, kind=Kind.VIEW)]
+                differences = [Difference(view=view.name, kind=DifferenceKind.VIEW)]
             for difference in differences:
                 self._tell(difference)
             left = differences
@@ -236,7 +309,7 @@ class Verification:
             tally.quarantined = len(await view.quarantine())
 
     async def _log_ids(self) -> AsyncIterator[list[UUID]]:
-        left: UserRange | None = EVERYBODY
+        left: UserRange | None = ALL_USERS
         while left is not None:
             ends = (left.lower.bytes, left.last.bytes)
             page = [uuid_of(row[0]) for row in await self._log.source.fetch_all(READ_USERS, (*ends, IDS_PAGE))]
@@ -252,7 +325,7 @@ class Verification:
         return [user_id for user_id in user_ids if user_id.bytes not in known]
 
 
-def _of(past: Past, goal: int, advance: Advance) -> Callable[[int], None]:
+def _of(past: LogFold, goal: int, advance: Advance) -> Callable[[int], None]:
     return lambda _: advance(past.position, goal)
 
 
@@ -265,12 +338,12 @@ async def structure(view: Verifiable, store: EventStore) -> list[Difference]:
     checkpoint = await view.checkpoint()
     head = await store.head()  # after the checkpoint: the log has an event before a view can
     found = [
-        Difference(view=view.name, kind=Kind.INDEX, field=name, expected=expected, found=there)
+        Difference(view=view.name, kind=DifferenceKind.INDEX, field=name, expected=expected, found=there)
         for name, (expected, there) in (await view.indexes()).items()
     ]
     if checkpoint > head:
-        found.append(Difference(view=view.name, kind=Kind.CHECKPOINT, expected=head, found=checkpoint))
-    strangers = [Difference(view=view.name, kind=Kind.STRANGER, found=one) for one in await view.strangers()]
+        found.append(Difference(view=view.name, kind=DifferenceKind.CHECKPOINT, expected=head, found=checkpoint))
+    strangers = [Difference(view=view.name, kind=DifferenceKind.STRANGER, found=one) for one in await view.strangers()]
     return [*found, *strangers]
 
 

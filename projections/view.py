@@ -1,16 +1,99 @@
-"""What a view is to the processes that write it. Its read side differs per view and is not part of this."""
+"""What a view is to the processes that write it. Its read side differs per view and is not part of this.
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+Names that looks at the past may bear. They become names of tables and collections, so they are checked strictly.
+
+Write users page by page, in the order of their ids, making the next page while the database works on this one.
+
+The database is what takes most of the time, and it works in another process. Making rows or documents of users is
+Python's work, so the two overlap, as long as the loop is let in often enough to send what is to be sent.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from events.catalogue import Recorded
+from events.event_types import Recorded
 from events.store import Deletion
 from projections.comparison import Records
-from projections.past import PastUser
+from projections.errors import InvalidSnapshotName
+from projections.folding import FoldedUser
 from projections.quarantine import History, Quarantine, Quarantined
+
+PAST_NAME: Final = re.compile(r"users_at_(?!.*_(?:checkpoint|filling)$)[0-9a-z_]{1,32}", re.ASCII)
+"""Nothing else that this program makes is called so: a look's own companions in MySQL end as is excluded here."""
+
+
+def past_name(name: str) -> str:
+    """The name, if a look at the past may bear it.
+
+    Raises:
+        InvalidSnapshotName: it may not.
+    """
+    if not PAST_NAME.fullmatch(name):
+        raise InvalidSnapshotName(name)
+    return name
+
+
+PAGE_USERS: Final = 2_000
+"""Written before the mark of how far a copy is filled moves; at most so many are written again after a crash."""
+BREATH_USERS: Final = 50
+"""Made before the loop is let in."""
+
+Made = TypeVar("Made")
+Progress = Callable[[int], None]
+"""Called with how many more users are written."""
+
+
+async def fill_pages(
+    users: Iterable[FoldedUser],
+    make: Callable[[FoldedUser], Made],
+    write: Callable[[Sequence[FoldedUser], list[Made]], Awaitable[None]],
+    progress: Progress,
+) -> None:
+    """Make something of each user and write it, one page after the other. What fails or is cancelled ends all of it."""
+    writing: asyncio.Task[None] | None = None
+    try:
+        for page in _pages(users):
+            made = await _made(page, make)
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(_written(page, made, write, progress))
+        if writing is not None:
+            await writing
+    finally:
+        if writing is not None:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _made(page: Sequence[FoldedUser], make: Callable[[FoldedUser], Made]) -> list[Made]:
+    made = []
+    for number, user in enumerate(page):
+        made.append(make(user))
+        if number % BREATH_USERS == 0:
+            await asyncio.sleep(0)
+    return made
+
+
+async def _written(
+    page: Sequence[FoldedUser],
+    made: list[Made],
+    write: Callable[[Sequence[FoldedUser], list[Made]], Awaitable[None]],
+    progress: Progress,
+) -> None:
+    await write(page, made)
+    progress(len(page))
+
+
+def _pages(users: Iterable[FoldedUser]) -> Iterator[list[FoldedUser]]:
+    left = iter(users)
+    while page := list(islice(left, PAGE_USERS)):
+        yield page
 
 
 class View(Protocol):
@@ -134,7 +217,7 @@ class Copy(View, Protocol):
         """Make it anew and bare: without indexes, without users, to be filled as of a position."""
         ...
 
-    async def fill(self, users: Iterable[PastUser], progress: Callable[[int], None]) -> None:
+    async def fill(self, users: Iterable[FoldedUser], progress: Callable[[int], None]) -> None:
         """Write users in the order of their ids, and with every page of them how far it is filled now.
 
         The users are all those, from the least id on that is not filled, up to the last of them. Cut short, what is

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from events.backoff import backoff
+from events.retry import backoff
 from rollcall.embedded import tether
 from rollcall.settings import Settings
 

@@ -11,25 +11,17 @@ import typer
 
 from graph.schema import make_schema
 from rollcall import exits
-from rollcall.arguments import Json, View
-from rollcall.arguments import settings_for as _settings
-from rollcall.dev import dev as run_dev
-from rollcall.log_operations import export_to, restore_from, show_head
-from rollcall.operations import (
-    add_admin,
-    change_password,
-    import_file,
-    rotate_keys,
-)
-from rollcall.output import note, say
-from rollcall.quarantine_commands import quarantine
-from rollcall.running import run
-from rollcall.serving import project
-from rollcall.serving import serve as run_api
-from rollcall.status_operations import show_status
+from rollcall.commands.dev import dev as run_dev
+from rollcall.commands.log import export_to, restore_from, show_head
+from rollcall.commands.quarantine import quarantine
+from rollcall.commands.serve import MOST_WORKERS, project, serve_by_workers
+from rollcall.commands.serve import serve as run_api
+from rollcall.commands.status import show_status
+from rollcall.commands.users import add_admin, change_password, import_file, rotate_keys
+from rollcall.commands.views import drop, rebuild, verify
+from rollcall.console import Json, ViewArgument, note, run, say
+from rollcall.console import settings_for as _settings
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping
-from rollcall.view_commands import drop, rebuild, verify
-from rollcall.workers import MOST_WORKERS, serve_by_workers
 
 app = typer.Typer(
     help="Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.\n\n"
@@ -83,7 +75,7 @@ def serve(
 
 
 @app.command()
-def projector(view: View) -> None:
+def projector(view: ViewArgument) -> None:
     """Keep one view in step with the log, until it is told to stop.
 
     Of several projectors of one view, one works and the others stand by; one of them takes over within 5 s when the

@@ -22,9 +22,8 @@ from events.appender import Appender
 from events.batch import Append, Appended
 from events.database import Database
 from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError
-from events.idempotency import Earlier
-from projections.reports import State
-from projections.status import ProjectionStatus, read_status
+from events.idempotency import EarlierResult
+from projections.status import ProjectionStatus, State, read_status
 
 STATUS_SECONDS: Final = 2.0
 LOOP_SECONDS: Final = 0.05
@@ -118,7 +117,7 @@ class WatchedAppender(Appender):
         self._ring = ring
         return self
 
-    async def append(self, append: Append) -> Appended | Earlier:
+    async def append(self, append: Append) -> Appended | EarlierResult:
         """See `Appender.append`."""
         began = time.perf_counter()
         try:

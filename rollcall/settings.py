@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from events.address import Address
-from graph.auth.addresses import Network
+from auth.addresses import Network
+from events.database import Address
 from graph.cors import origins_of
 
 KEY_BYTES = 32

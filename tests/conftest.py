@@ -11,7 +11,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from events.database import Database
-from projections.document.client import Documents
+from projections.mongo.client import MongoDatabase
 from rollcall.embedded import Addresses, servers
 from tests import databases
 from tests.log import Log, wire
@@ -70,7 +70,7 @@ async def log(database: Database) -> Log:
 
 
 @pytest_asyncio.fixture
-async def documents(addresses: Addresses) -> AsyncIterator[Documents]:
+async def documents(addresses: Addresses) -> AsyncIterator[MongoDatabase]:
     """An empty MongoDB database of the test's own."""
     async with databases.mongo(addresses) as client:
         yield client.documents

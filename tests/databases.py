@@ -5,10 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.migrations import migrate
-from projections.document.client import MongoClient
+from projections.mongo.client import MongoClient
 from rollcall.embedded import Addresses
 
 
@@ -32,7 +31,7 @@ async def schema(addresses: Addresses, *, size: int) -> AsyncIterator[Database]:
     async with empty_schema(addresses) as address:
         database = Database.at(address, size=size)
         try:
-            await migrate(database, "events", "projections", "graph.auth")
+            await migrate(database, "events", "projections", "auth")
             yield database
         finally:
             await database.close()

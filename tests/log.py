@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from events.appender import Appender
-from events.catalogue import Origin, Recorded, Role
 from events.claims import ClaimsKey
-from events.commands import Done, UserCommands
+from events.commands import CommandResult, UserCommands
 from events.database import Database
+from events.event_types import Origin, Recorded, Role
 from events.ids import new_id
 from events.store import EventStore
 from events.user import Register
@@ -36,7 +36,7 @@ class Log:
     appender: Appender
     commands: UserCommands
 
-    async def register(self, username: str, role: Role = Role.CUSTOMER, **fields: object) -> Done:
+    async def register(self, username: str, role: Role = Role.CUSTOMER, **fields: object) -> CommandResult:
         """Register a user that has all that it needs."""
         return await self.commands.register(registration(username, role=role, **fields), NOBODY)
 

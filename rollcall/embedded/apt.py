@@ -12,11 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollcall.embedded.errors import CommandFailed
-from rollcall.embedded.lock import locked
+from rollcall.embedded.files import CommandFailed, Sources, locked, whole_directory
 from rollcall.embedded.process import run
-from rollcall.embedded.sources import Sources
-from rollcall.embedded.whole import whole_directory
 
 KEYRINGS = Path("/usr/share/keyrings")
 

@@ -11,11 +11,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from rollcall.embedded.errors import CommandFailed, ServersUnavailable
-from rollcall.embedded.launch import launch
-from rollcall.embedded.process import Child, run, stop, to_the_end
-from rollcall.embedded.sources import Sources
-from rollcall.embedded.whole import whole_directory, write_private
+from rollcall.embedded.files import CommandFailed, ServersUnavailable, Sources, whole_directory, write_private
+from rollcall.embedded.process import Child, launch, run, stop, to_the_end
 
 OLDEST = (6, 0)
 SET = "rollcall"
@@ -37,7 +34,7 @@ OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class MongoProgram:
     """A mongod that runs, and its version."""
 
     path: Path
@@ -52,7 +49,7 @@ class Program:
 class MongoServer:
     """A private MongoDB server whose data directory is complete."""
 
-    program: Program
+    program: MongoProgram
     directory: Path
     log: Path
     key: str
@@ -141,19 +138,19 @@ async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None
     return MongoServer(program, directory, logs / "mongod.log", (directory / KEY_FILE).read_text())
 
 
-async def _program(sources: Sources, logs: Path) -> Program:
+async def _program(sources: Sources, logs: Path) -> MongoProgram:
     refused = []
     for path in (sources.which("mongod"), sources.packaged_mongod):
         if path is not None:
             program = await _checked(path, logs)
-            if isinstance(program, Program):
+            if isinstance(program, MongoProgram):
                 return program
             refused.append(f"{path} is no use ({program})")
     why = " and ".join(refused) or "there is no mongod on PATH nor in a Python package"
     raise ServersUnavailable(f"MongoDB: {why}\n{INSTEAD}")
 
 
-async def _checked(path: Path, logs: Path) -> Program | str:
+async def _checked(path: Path, logs: Path) -> MongoProgram | str:
     """The program at `path`, or why it cannot be used."""
     try:
         printed = await run([str(path), "--version"], logs / "mongod-version.log")
@@ -162,10 +159,10 @@ async def _checked(path: Path, logs: Path) -> Program | str:
     version = re.search(r"db version v(\d+)\.(\d+)\.(\d+)", printed)
     if version is None or tuple(map(int, version.groups())) < OLDEST:
         return f"expected MongoDB {'.'.join(map(str, OLDEST))} or later, found: {printed.strip()}"
-    return Program(path, ".".join(version.groups()))
+    return MongoProgram(path, ".".join(version.groups()))
 
 
-async def _initialise(program: Program, directory: Path, log: Path) -> None:
+async def _initialise(program: MongoProgram, directory: Path, log: Path) -> None:
     children: list[Child] = []
     with whole_directory(directory) as made:
         key = secrets.token_hex(24)  # a key file allows the characters of base64

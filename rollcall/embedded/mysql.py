@@ -12,10 +12,8 @@ import asyncmy
 from asyncmy.errors import MySQLError
 
 from rollcall.embedded import apt
-from rollcall.embedded.errors import CommandFailed, ServersUnavailable
+from rollcall.embedded.files import CommandFailed, ServersUnavailable, Sources, whole_directory, write_private
 from rollcall.embedded.process import run
-from rollcall.embedded.sources import Sources
-from rollcall.embedded.whole import whole_directory, write_private
 
 OLDEST = (8, 0, 29)
 PASSWORD_FILE = "rollcall-password"  # noqa: S105 - inside the data directory, so that both move as one
@@ -44,7 +42,7 @@ OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class MySQLProgram:
     """A mysqld that runs: the words that start it, and its version."""
 
     command: tuple[str, ...]
@@ -60,10 +58,10 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class MysqlServer:
+class MySQLServer:
     """A private MySQL server whose data directory is complete."""
 
-    program: Program
+    program: MySQLProgram
     directory: Path
     log: Path
     password: str
@@ -89,7 +87,7 @@ class MysqlServer:
         return None
 
 
-async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None]) -> MysqlServer:
+async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None]) -> MySQLServer:
     """Find or fetch the program, and make the data directory if it is not there.
 
     Raises ServersUnavailable.
@@ -101,14 +99,14 @@ async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None
         report(f"initialising {program.title} ...")
         await _initialise(program, directory, logs / "mysqld-initialize.log")
     password = (directory / PASSWORD_FILE).read_text()
-    return MysqlServer(program, directory, logs / "mysqld.log", password)
+    return MySQLServer(program, directory, logs / "mysqld.log", password)
 
 
-async def _program(sources: Sources, logs: Path, report: Callable[[str], None]) -> Program:
+async def _program(sources: Sources, logs: Path, report: Callable[[str], None]) -> MySQLProgram:
     refused = "there is no mysqld on PATH"
     if found := sources.which("mysqld"):
         program = await _checked((str(found), NO_DEFAULTS), logs)
-        if isinstance(program, Program):
+        if isinstance(program, MySQLProgram):
             return program
         refused = f"{found} is no use ({program})"
     try:
@@ -116,7 +114,7 @@ async def _program(sources: Sources, logs: Path, report: Callable[[str], None]) 
     except apt.CannotFetch as error:
         raise ServersUnavailable(f"MySQL: {refused}, and it cannot be fetched: {error}\n{INSTEAD}") from error
     program = await _checked(fetched, logs)
-    if isinstance(program, Program):
+    if isinstance(program, MySQLProgram):
         return program
     raise ServersUnavailable(
         f"MySQL: {refused}, and the one in {sources.cache_dir} is no use either ({program})\n"
@@ -130,7 +128,7 @@ def _confined(mysqld: Path) -> bool:
     return mysqld.resolve() == Path("/usr/sbin/mysqld") and profile.exists() and kernel.exists()
 
 
-async def _checked(command: tuple[str, ...], logs: Path) -> Program | str:
+async def _checked(command: tuple[str, ...], logs: Path) -> MySQLProgram | str:
     """The program that `command` starts, or why it cannot be used."""
     if _confined(Path(command[0])):
         return "AppArmor keeps it from every data directory but the system's"
@@ -141,10 +139,10 @@ async def _checked(command: tuple[str, ...], logs: Path) -> Program | str:
     version = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", printed)
     if version is None or "MariaDB" in printed or tuple(map(int, version.groups())) < OLDEST:
         return f"expected MySQL {'.'.join(map(str, OLDEST))} or later, found: {printed.strip()}"
-    return Program(command, ".".join(version.groups()))
+    return MySQLProgram(command, ".".join(version.groups()))
 
 
-async def _initialise(program: Program, directory: Path, log: Path) -> None:
+async def _initialise(program: MySQLProgram, directory: Path, log: Path) -> None:
     password = secrets.token_urlsafe(24)
     with (
         whole_directory(directory) as made,

@@ -3,22 +3,102 @@
 Three things hold under the lock of the data directory, `servers.lock`, and only there is `servers.json` used:
 each server in it runs and answers, or died, or its owner did. A server whose owner died is shutting down
 (the kernel told it to), so it is waited for and started anew, never used. Whoever starts a server owns it.
+
+The runtime file `servers.json`: which servers of a data directory run, where, and who owns them.
 """
 
 import asyncio
 import os
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from rollcall.embedded import mongo, mysql
-from rollcall.embedded.errors import ServersUnavailable
-from rollcall.embedded.launch import Server, launch
-from rollcall.embedded.lock import locked
-from rollcall.embedded.process import Child, stop, to_the_end
-from rollcall.embedded.record import Record, stop_orphan
-from rollcall.embedded.sources import Sources
+from rollcall.embedded.files import ServersUnavailable, Sources, locked, write_private
+from rollcall.embedded.process import STOP_WITHIN, Child, Server, launch, stop, to_the_end, until
+
+
+class ServerProcess(msgspec.Struct, frozen=True):
+    """One process for ever: a pid alone is given to another program later, with another time of birth."""
+
+    pid: int
+    born: str
+
+    @classmethod
+    def of(cls, pid: int) -> "ServerProcess":
+        return cls(pid, _born(pid) or "never")
+
+    def alive(self) -> bool:
+        return _born(self.pid) == self.born
+
+
+class ServerEntry(msgspec.Struct, frozen=True):
+    """A server that was started, and the process that will stop it."""
+
+    url: str
+    server: ServerProcess
+    owner: ServerProcess
+
+    def usable(self) -> bool:
+        """A server whose owner is gone is being shut down, or soon will be."""
+        return self.server.alive() and self.owner.alive()
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFile:
+    """The runtime file at `path`. Only the holder of the data directory's lock may use it."""
+
+    path: Path
+
+    def entries(self) -> dict[str, ServerEntry]:
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=dict[str, ServerEntry])
+        except (FileNotFoundError, msgspec.DecodeError):  # another version's file is no better than none
+            return {}
+
+    def put(self, name: str, url: str, pid: int) -> None:
+        entry = ServerEntry(url, ServerProcess.of(pid), ServerProcess.of(os.getpid()))
+        self._write({**self.entries(), name: entry})
+
+    def forget(self, pids: set[int]) -> None:
+        self._write({name: entry for name, entry in self.entries().items() if entry.server.pid not in pids})
+
+    def _write(self, entries: dict[str, ServerEntry]) -> None:
+        write_private(self.path, msgspec.json.format(msgspec.json.encode(entries)).decode())
+
+
+async def stop_orphan(server: ServerProcess) -> None:
+    """See a server off whose owner was killed: the kernel has told it to stop, but not everywhere."""
+    for signal_, limit in ((signal.SIGTERM, STOP_WITHIN), (signal.SIGKILL, STOP_WITHIN)):
+        if server.alive():
+            os.kill(server.pid, signal_)
+        if await until(lambda: not server.alive(), limit):
+            return
+
+
+def _born(pid: int) -> str | None:
+    """When process `pid` was started, in the system's own notation; None if there is none, or a zombie."""
+    if not Path("/proc/self/stat").exists():
+        return _born_by_ps(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = stat.rpartition(")")[2].split()  # proc_pid_stat(5): the name may hold spaces and parentheses
+    return None if state in "ZX" else fields[18]  # (22) starttime
+
+
+def _born_by_ps(pid: int) -> str | None:
+    """As `_born`, where there is no /proc (macOS)."""
+    command = ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    state, _, start = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")  # noqa: S603
+    return None if not state or state.startswith("Z") else start.strip()
+
 
 Report = Callable[[str], None]
 PREPARE: dict[str, Callable[[Path, Sources, Report], Awaitable[Server]]] = {
@@ -87,14 +167,14 @@ class Household:
                 await stop(list(self.own.values()))
 
     @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[Record]:
+    async def _locked(self) -> AsyncIterator[RuntimeFile]:
         def waiting() -> None:
             self.report("waiting for another process that starts or stops these servers ...")
 
         async with locked(self.data_dir / "servers.lock", waiting):
-            yield Record(self.data_dir / "servers.json")
+            yield RuntimeFile(self.data_dir / "servers.json")
 
-    async def _url(self, name: str, record: Record) -> str:
+    async def _url(self, name: str, record: RuntimeFile) -> str:
         entry = record.entries().get(name)
         if entry is not None and entry.usable():
             return entry.url
@@ -103,7 +183,7 @@ class Household:
             await stop_orphan(entry.server)
         return await self._start(name, record)
 
-    async def _start(self, name: str, record: Record) -> str:
+    async def _start(self, name: str, record: RuntimeFile) -> str:
         server = await PREPARE[name](self.data_dir.absolute(), self.sources, self.report)
 
         def spawned(port: int, child: Child) -> None:

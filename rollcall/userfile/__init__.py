@@ -6,9 +6,8 @@ is handed on as a `BadRow` and the others go on; a file that cannot be read rais
 Reasons name fields and never repeat values: they end up in logs, and the values are personal.
 """
 
-from rollcall.userfile.mapping import TARGETS, FieldMap, parse_mapping
 from rollcall.userfile.reading import UserFile, read_users
-from rollcall.userfile.rows import JSON, BadRow, UserFileError, UserRow
+from rollcall.userfile.rows import JSON, TARGETS, BadRow, FieldMap, UserFileError, UserRow, parse_mapping
 
 __all__ = [
     "JSON",

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rollcall.userfile.csv_records import csv_records
-from rollcall.userfile.json_records import json_array_records, json_line_records, refuse_spread_object
-from rollcall.userfile.mapping import FieldMap, RowMaker
-from rollcall.userfile.rows import SPACE, BadRow, Record, UserFileError, UserRow
+from rollcall.userfile.csv import csv_records
+from rollcall.userfile.json import json_array_records, json_line_records, refuse_spread_object
+from rollcall.userfile.rows import SPACE, BadRow, FieldMap, RowMaker, UserFileError, UserRecord, UserRow
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 HEAD_CHARACTERS = 1 << 20
@@ -55,7 +54,7 @@ class UserFile(Iterator[UserRow | BadRow]):
         return self._rows.row(record)
 
 
-def _records(path: Path, mapping: FieldMap, begins_with: str, size: int) -> Iterator[Record]:
+def _records(path: Path, mapping: FieldMap, begins_with: str, size: int) -> Iterator[UserRecord]:
     is_csv = begins_with not in {"{", "["}
     with _named_errors(path), path.open(encoding="utf-8-sig", newline="" if is_csv else None) as file:
         if is_csv:

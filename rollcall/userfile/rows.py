@@ -1,6 +1,10 @@
-"""What comes out of a file of users: rows that can be taken, rows that cannot, and the record behind both."""
+"""Which of a file's fields are taken for username, email, name, role and password_hash; the rest are attributes.
 
-from dataclasses import dataclass
+What comes out of a file of users: rows that can be taken, rows that cannot, and the record behind both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
@@ -37,18 +41,18 @@ class BadRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RecordFault:
     """Stands where a value or a whole row should have been, and says why it is not there."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class UserRecord:
     """One row's fields under the file's own names, before any is taken for a username or an email."""
 
     line: int
-    fields: dict[str, JSON] | Fault
+    fields: dict[str, JSON] | RecordFault
     bytes_read: int
     """How much of the file was read to get here, for a progress bar: right to within one read of the disk."""
 
@@ -73,3 +77,103 @@ def kind(value: JSON) -> str:
             return "an array"
         case dict():
             return "an object"
+
+
+TARGETS = ("username", "email", "name", "role", "password_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMap:
+    """The file's field for each target. A target that is not in `given` is taken from the field of its own name.
+
+    One field may serve two targets (`username=email` gives both the email). A field whose name is a target's but
+    whose target is taken from elsewhere is an attribute like any other.
+    """
+
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The field's name for every target, in the order of `TARGETS`."""
+        return {target: self.given.get(target, target) for target in TARGETS}
+
+
+def parse_mapping(text: str) -> FieldMap:
+    """Read `--map`: `username=login,password_hash=password`, the target before the file's field.
+
+    Spaces around a name do not count; a field's name may have `=` in it, but no comma. Raises UserFileError.
+    """
+    given: dict[str, str] = {}
+    for part in text.split(","):
+        target, source = _pair(part)
+        if target in given:
+            raise UserFileError(
+                f"--map gives {target} twice ({shown(given[target])} and {shown(source)}): keep one of them"
+            )
+        given[target] = source
+    return FieldMap(given)
+
+
+def _pair(part: str) -> tuple[str, str]:
+    target, equals, source = (piece.strip() for piece in part.partition("="))
+    if not (target and equals and source):
+        raise UserFileError(f"--map has {shown(part)} where TARGET=FIELD is expected, such as username=login")
+    if target not in TARGETS:
+        raise UserFileError(
+            f"--map does not know {shown(target)}: before the = goes one of {', '.join(TARGETS)}, "
+            "after it the name of a field in the file"
+        )
+    return target, source
+
+
+class RowMaker:
+    """Turns records into rows by a mapping, and remembers which mapped fields it has not met yet."""
+
+    def __init__(self, mapping: FieldMap) -> None:
+        self._sources = mapping.sources
+        self._taken = frozenset(self._sources.values())
+        self.unmet = list(dict.fromkeys(mapping.given.values()))
+
+    def row(self, record: UserRecord) -> UserRow | BadRow:
+        """The record as a row of users, or the reason why it is none."""
+        if isinstance(record.fields, RecordFault):
+            return BadRow(record.line, record.fields.reason)
+        if self.unmet:
+            self.unmet = [source for source in self.unmet if source not in record.fields]
+        return self._sorted_out(record.line, record.fields)
+
+    def _sorted_out(self, line: int, fields: dict[str, JSON]) -> UserRow | BadRow:
+        values: dict[str, str | None] = {}
+        for target, source in self._sources.items():
+            value = fields.get(source)
+            if value is not None and not isinstance(value, str):
+                return BadRow(line, f"{self._called(target)} is {kind(value)}: expected a string or nothing")
+            values[target] = value
+        attributes = _attributes({name: value for name, value in fields.items() if name not in self._taken})
+        if isinstance(attributes, RecordFault):
+            return BadRow(line, attributes.reason)
+        return UserRow(line=line, attributes=attributes, **values)
+
+    def _called(self, target: str) -> str:
+        source = self._sources[target]
+        return source if source == target else f"{shown(source)}, taken for {target},"
+
+
+def _attributes(others: dict[str, JSON]) -> dict[str, JSON] | RecordFault:
+    """An object called `attributes` is the attributes, and the row's other fields are added to it.
+
+    Null under that name is no attributes; anything else there is an attribute that happens to be called so.
+    """
+    match others.get("attributes"):
+        case dict() as inner:
+            pass
+        case None:
+            inner = {}
+        case _:
+            return others
+    others.pop("attributes", None)
+    if both := inner.keys() & others.keys():
+        return RecordFault(
+            f"{shown(min(both))} is both a field of the row and inside its attributes: rename or remove one"
+        )
+    return inner | others

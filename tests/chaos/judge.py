@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from events.address import Address
-from events.catalogue import Forgotten, Recorded, UserRegistered, UserUpdated
 from events.claims import OWNER
-from events.database import Database
+from events.database import Address, Database
+from events.event_types import Forgotten, Recorded, UserRegistered, UserUpdated
 from events.idempotency import Idempotency, Request
 from events.store import EventStore
 from events.vault import Vault
-from graph.events import UserEventType
-from projections.document.client import MongoClient
+from graph.history import UserEventType
+from projections.mongo.client import MongoClient
 from tests.chaos import ledger
 from tests.chaos.listeners import Listener
 from tests.chaos.system import System

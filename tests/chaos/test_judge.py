@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from events.catalogue import Event, Origin, Recorded, Role, RoleChanged, UserRegistered, UserUpdated
+from events.event_types import Event, Origin, Recorded, Role, RoleChanged, UserRegistered, UserUpdated
 from events.idempotency import Idempotency, Request
 from tests.chaos.judge import Evidence, Story, exactly_once, heard_once_and_in_order
 from tests.chaos.ledger import Done, Entry, Heard, Ledger, Refused, Sent, read

@@ -14,13 +14,11 @@ import aiohttp
 import msgspec
 from asyncmy.errors import MySQLError
 
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.errors import EventsError
-from projections.document.client import MongoClient, translated
 from projections.errors import ProjectionError
-from projections.reports import State
-from projections.status import read_status
+from projections.mongo.client import MongoClient, translated
+from projections.status import State, read_status
 from tests.chaos.system import System
 
 LOOK_SECONDS: Final = 0.1

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import ChangeRole, Command, Delete, Register, Update
 
 usernames = st.sampled_from(["ann", "Ann", "bob", "cid"])

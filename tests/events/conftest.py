@@ -3,9 +3,9 @@
 import pytest
 import pytest_asyncio
 
-from events import verification
-from events.catalogue import Role
+from events import chain
 from events.database import Database
+from events.event_types import Role
 from events.user import ChangePassword, ChangeRole, Delete, Update
 from tests.events.exports import opened
 from tests.log import NOBODY, Log
@@ -29,7 +29,7 @@ async def exposed(log: Log, monkeypatch: pytest.MonkeyPatch) -> Database:
 
     Small pages, so that every fault stands at an edge of one in some test.
     """
-    monkeypatch.setattr(verification, "PAGE_EVENTS", 4)
+    monkeypatch.setattr(chain, "PAGE_EVENTS", 4)
     ids = [(await log.register(f"user{number}", password_hash="hashed")).user_id for number in range(6)]
     for number, user_id in enumerate(ids):
         await log.commands.change(user_id, Update(name=f"Number {number}"), NOBODY)

@@ -4,12 +4,11 @@ import secrets
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from events.chain import GENESIS, START, Mark
+from events.chain import GENESIS, START, Head
 from events.claims import open_claims_key
 from events.database import Database
-from events.export import export_log
+from events.export import DECODER, ENCODER, ExportPart, Header, Line, Trailer, export_log
 from events.restore import restore_log
-from events.transfer import DECODER, ENCODER, Header, Line, Part, Trailer
 from events.vault import Vault
 from tests.log import MASTER_KEY, Log, wire_with
 
@@ -24,15 +23,15 @@ async def opened(database: Database, vault: Vault | None = None) -> Log:
     return wire_with(database, await open_claims_key(database, vault), vault)
 
 
-async def exported(database: Database, after: Mark = START, *, with_keys: bool = True) -> list[bytes]:
+async def exported(database: Database, after: Head = START, *, with_keys: bool = True) -> list[bytes]:
     """The lines of an export."""
-    written = [lines async for lines in export_log(database, Part(after), silently, with_keys=with_keys)]
+    written = [lines async for lines in export_log(database, ExportPart(after), silently, with_keys=with_keys)]
     return b"".join(written).splitlines(keepends=True)
 
 
 async def restored(
     database: Database, lines: Iterable[bytes], *, with_keys: bool = True, vault: Vault | None = None
-) -> Mark:
+) -> Head:
     """Restore lines; where the log ends then."""
 
     async def one_by_one() -> AsyncIterator[bytes]:
@@ -50,10 +49,10 @@ def read(lines: Iterable[bytes]) -> list[Line]:
 
 def written(lines: Iterable[Line]) -> list[bytes]:
     """Lines with trailers that fit, as one would make them who alters an export on purpose."""
-    part, texts = Part(START), []
+    part, texts = ExportPart(START), []
     for line in lines:
         if isinstance(line, Header):
-            part = Part(Mark.parse(line.after))
+            part = ExportPart(Head.parse(line.after))
         text = ENCODER.encode(part.trailer if isinstance(line, Trailer) else line) + b"\n"
         part.count(line, text)
         texts.append(text)

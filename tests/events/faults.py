@@ -7,12 +7,12 @@ from itertools import count
 from typing import Any, Protocol, TypeVar
 from unittest import mock
 
-from events.commands import Done
+from events.commands import CommandResult
 from events.database import Connection
 from tests.log import Log
 
 T = TypeVar("T")
-Caller = asyncio.Task[Done]
+Caller = asyncio.Task[CommandResult]
 
 
 class Fault(Protocol):

@@ -9,9 +9,9 @@ from functools import reduce
 from operator import or_
 from uuid import UUID
 
-from events.catalogue import Role
-from events.commands import Done
+from events.commands import CommandResult
 from events.errors import DatabaseUnavailable, Rejected
+from events.event_types import Role
 from events.user import ChangeRole, Command, Delete, Register, Update, User
 
 
@@ -162,17 +162,17 @@ def _then(before: Person, command: Command) -> Person:
             return before
 
 
-def check_answer(sent: Sent, answer: Done | BaseException, worlds: Sequence[World], place: int | None) -> None:
+def check_answer(sent: Sent, answer: CommandResult | BaseException, worlds: Sequence[World], place: int | None) -> None:
     """What the caller was told must be so: what took effect is acknowledged, all else was right at some moment."""
     if place is not None:
-        assert isinstance(answer, Done), f"{sent} took effect, and was told: {answer!r}"
+        assert isinstance(answer, CommandResult), f"{sent} took effect, and was told: {answer!r}"
         assert (answer.position, answer.changed) == (place, True)
         return
     match answer:
-        case Done(changed=True):
+        case CommandResult(changed=True):
             told = Repeated(answer.user_id, answer.position, person_of(answer.user))
             assert any(same(told, world.verdict(sent), worlds) for world in worlds), f"{sent} was told {told}"
-        case Done():
+        case CommandResult():
             assert any(world.verdict(sent) == Idle() for world in worlds), f"{sent} had something to do"
         case Rejected():
             fields = tuple(sorted(problem.field[0] for problem in answer.problems))

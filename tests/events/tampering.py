@@ -5,11 +5,10 @@ from collections.abc import Iterable
 import pytest
 from msgspec.structs import replace
 
-from events.chain import START, Link, Mark, StoredRow, next_hash
+from events.batch import insert_events
+from events.chain import EVENT_COLUMNS, START, Head, Link, StoredRow, link_of, next_hash, verify_log
 from events.database import Database
 from events.errors import BrokenChain
-from events.rows import COLUMNS, insert_events, link_of
-from events.verification import verify_log
 
 
 def silently(done: int, total: int) -> None:
@@ -18,7 +17,7 @@ def silently(done: int, total: int) -> None:
 
 async def links(database: Database) -> list[Link]:
     """The whole log as it is."""
-    rows = await database.fetch_all(f"SELECT {COLUMNS} FROM events ORDER BY position")
+    rows = await database.fetch_all(f"SELECT {EVENT_COLUMNS} FROM events ORDER BY position")
     return [link_of(row) for row in rows]
 
 
@@ -29,12 +28,12 @@ async def rewrite(database: Database, kept: list[Link]) -> None:
     await move_head(database, kept[-1].mark)
 
 
-async def move_head(database: Database, mark: Mark) -> None:
+async def move_head(database: Database, mark: Head) -> None:
     """Make the head say so."""
     await database.execute("UPDATE log_head SET position = %s, hash = %s", (mark.position, mark.hash))
 
 
-async def broken_at(database: Database, expected: Mark | None = None) -> int:
+async def broken_at(database: Database, expected: Head | None = None) -> int:
     """The position that verification names."""
     with pytest.raises(BrokenChain) as broken:
         await verify_log(database, silently, expected=expected)

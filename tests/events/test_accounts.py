@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from events.accounts import LAST_HASH, REMEMBERED, SECONDS, Accounts
+from events.commands import LAST_HASH, REMEMBERED, SECONDS, AccountCache
 from events.user import Account, Delete, Update
 from tests.log import NOBODY, Log, registration
 
@@ -27,7 +27,7 @@ class Reads:
 async def test_an_account_is_read_once_until_its_user_changes(log: Log) -> None:
     """Asked for by the hash of the user's last event, it is always what the log says, also after the deletion."""
     reads = Reads(log)
-    accounts = Accounts(reads.read, lambda: reads.now)
+    accounts = AccountCache(reads.read, lambda: reads.now)
     user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
 
     async def told() -> Account:
@@ -51,14 +51,14 @@ async def test_who_never_was_has_an_empty_account(log: Log) -> None:
     reads = Reads(log)
     nobody = UUID(int=7)
 
-    assert await Accounts(reads.read, lambda: 0.0).at(nobody, await reads.last_hash(nobody)) == Account()
+    assert await AccountCache(reads.read, lambda: 0.0).at(nobody, await reads.last_hash(nobody)) == Account()
     assert reads.count == 0
 
 
 async def test_what_is_not_asked_for_is_forgotten(log: Log) -> None:
     """By time, since it is personal, and by number, since memory is bounded."""
     reads = Reads(log)
-    accounts = Accounts(reads.read, lambda: reads.now)
+    accounts = AccountCache(reads.read, lambda: reads.now)
     for _ in range(3):
         reads.now += SECONDS - 1
         await accounts.at(UUID(int=1), b"used")
@@ -66,7 +66,7 @@ async def test_what_is_not_asked_for_is_forgotten(log: Log) -> None:
     reads.now += 2 * SECONDS
     await accounts.at(UUID(int=1), b"used")
     assert b"left" not in {**accounts._older, **accounts._younger}
-    empty = Accounts(_nobody, lambda: 0.0)
+    empty = AccountCache(_nobody, lambda: 0.0)
     for number in range(2 * REMEMBERED + 1):
         await empty.at(UUID(int=number), number.to_bytes(4, "big"))
 

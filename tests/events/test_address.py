@@ -2,7 +2,7 @@
 
 import pytest
 
-from events.address import Address
+from events.database import Address
 
 
 @pytest.mark.parametrize(

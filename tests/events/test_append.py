@@ -6,8 +6,8 @@ import pytest
 from asyncmy.errors import MySQLError
 
 from events.batch import Append
-from events.catalogue import Role, RoleChanged, UserDeleted
 from events.errors import LastAdmin, Reason, Rejected, WrongExpectedVersion
+from events.event_types import Role, RoleChanged, UserDeleted
 from events.user import ChangeRole, Command, Delete, Update
 from tests.log import NOBODY, Log
 

@@ -14,7 +14,7 @@ from events import restore
 from events.chain import START, next_hash
 from events.database import Database
 from events.errors import BadExport
-from events.transfer import EventLine, Header, KeyLine, Reader, Trailer
+from events.export import EventLine, ExportReader, Header, KeyLine, Trailer
 from events.user import Delete
 from tests.events.exports import exported, is_empty, read, restored, written
 from tests.log import NOBODY, Log
@@ -132,7 +132,7 @@ async def test_a_file_of_which_any_byte_was_changed_is_refused(lived: Log, numbe
 
 def read_all(text: Lines) -> None:
     """Read lines as a restore does."""
-    reader = Reader()
+    reader = ExportReader()
     for line in text:
         reader.read(line)
 

@@ -7,11 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from events import export, verification
-from events.chain import START, Mark
+from events import chain, export
+from events.chain import EVENT_COLUMNS, START, Head, link_of
 from events.errors import BrokenChain, UnreadableEvent
-from events.rows import COLUMNS, link_of
-from events.transfer import EventLine, Header, KeyLine, Line, Part, Trailer
+from events.export import EventLine, ExportPart, Header, KeyLine, Line, Trailer
 from events.user import Delete, Update
 from tests.events.exports import exported, read, silently
 from tests.log import NOBODY, Log, wire
@@ -20,7 +19,7 @@ from tests.log import NOBODY, Log, wire
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small logs have several, with much going on between them."""
-    monkeypatch.setattr(verification, "PAGE_EVENTS", 5)
+    monkeypatch.setattr(chain, "PAGE_EVENTS", 5)
     monkeypatch.setattr(export, "PAGE_KEYS", 3)
 
 
@@ -40,7 +39,9 @@ async def test_an_export_has_every_column_of_every_event_and_says_where_it_ends(
     ada = await log.register("ada", attributes={"text": "line\u2028break\n😀"})
     bob = await log.register("bob")
     await log.commands.change(bob.user_id, Delete(), NOBODY)
-    rows = [link_of(row) for row in await log.database.fetch_all(f"SELECT {COLUMNS} FROM events ORDER BY position")]
+    rows = [
+        link_of(row) for row in await log.database.fetch_all(f"SELECT {EVENT_COLUMNS} FROM events ORDER BY position")
+    ]
 
     header, first, second, third, *keys, trailer = read(await exported(log.database))
 
@@ -71,7 +72,7 @@ async def test_an_export_goes_on_after_any_position(log: Log) -> None:
     whole = read(await exported(log.database, with_keys=False))
 
     for position in (0, 1, 5, 11, 12):
-        after = Mark(position, events_of(whole)[position - 1].hash) if position else START
+        after = Head(position, events_of(whole)[position - 1].hash) if position else START
         header, *events, trailer = read(await exported(log.database, after, with_keys=False))
 
         assert header == Header(str(after), False)
@@ -84,7 +85,7 @@ async def test_a_later_part_has_the_keys_of_all_users(log: Log) -> None:
     """Of those too whose events are in an earlier part: keys change, and only the last part's are valid."""
     for number in range(4):
         await log.register(f"user{number}")
-    end = Mark(4, events_of(read(await exported(log.database)))[-1].hash)
+    end = Head(4, events_of(read(await exported(log.database)))[-1].hash)
     await log.register("late")
 
     later = read(await exported(log.database, end))
@@ -95,7 +96,7 @@ async def test_a_later_part_has_the_keys_of_all_users(log: Log) -> None:
 async def test_a_deletion_in_the_middle_of_an_export_leaves_either_the_event_or_the_key_out(log: Log) -> None:
     """At whatever moment it comes, no export has both."""
     users = [(await log.register(f"user{number}")).user_id for number in range(12)]
-    part, text = Part(START), b""
+    part, text = ExportPart(START), b""
 
     async for lines in export.export_log(log.database, part, silently, with_keys=True):
         text += lines

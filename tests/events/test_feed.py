@@ -10,11 +10,10 @@ import pytest
 import pytest_asyncio
 
 from events import feed as feed_module
-from events.catalogue import Recorded, Role
 from events.errors import DatabaseUnavailable
-from events.feed import Feed, FeedClosed
+from events.event_types import Recorded, Role
+from events.feed import Change, ChangeFilter, Feed, FeedClosed
 from events.store import EventStore
-from events.unfolding import Change, Wanted
 from events.user import ChangeRole, Delete, Update
 from events.wakeup import HeadPoll
 from tests.log import NOBODY, Log, eventually
@@ -47,7 +46,7 @@ class Listening:
         await self.changes.aclose()
 
 
-async def listen(feed: Feed, wanted: Wanted = lambda _: True, whose: UUID | None = None) -> Listening:
+async def listen(feed: Feed, wanted: ChangeFilter = lambda _: True, whose: UUID | None = None) -> Listening:
     """Begin to listen, and return once every change is heard."""
     known = len(feed._listeners)
     changes = feed.changes(wanted, whose=whose)

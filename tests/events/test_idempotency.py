@@ -8,11 +8,11 @@ import pytest
 
 from events import commands as commands_module
 from events.batch import Appended
-from events.catalogue import Role
-from events.commands import Done
+from events.commands import CommandResult
 from events.database import Database
 from events.errors import Reason, Rejected
-from events.idempotency import Earlier, Idempotency, Request, find_request, sweep_requests
+from events.event_types import Role
+from events.idempotency import EarlierResult, Idempotency, Request, find_request, sweep_requests
 from events.user import ChangeRole, Delete, Update
 from tests.events.test_appender import append_of
 from tests.log import NOBODY, Log, registration, wire
@@ -25,7 +25,7 @@ def key(text: str = "k", command: bytes = b"register alice", caller: UUID | None
     return Idempotency(caller, text, command)
 
 
-async def register(log: Log, idempotency: Idempotency | None, username: str = "alice") -> Done:
+async def register(log: Log, idempotency: Idempotency | None, username: str = "alice") -> CommandResult:
     """Register a user with a key."""
     return await log.commands.register(registration(username), NOBODY, idempotency)
 
@@ -99,7 +99,7 @@ async def test_at_the_same_moment_the_same_key_with_different_commands_lets_one_
         *(register(wire(log.database), key(command=user.encode()), user) for user in users), return_exceptions=True
     )
 
-    assert sum(isinstance(outcome, Done) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, CommandResult) for outcome in outcomes) == 1
     assert await log.store.head() == 1
 
 
@@ -165,7 +165,7 @@ async def test_a_request_is_looked_for_under_the_lock(log: Log) -> None:
     first, second = await asyncio.gather(*map(log.appender.append, appends))
 
     assert isinstance(first, Appended)
-    assert second == Earlier(request.fingerprint, appends[0].stream_id, 1)
+    assert second == EarlierResult(request.fingerprint, appends[0].stream_id, 1)
     assert await log.store.head() == 1
 
 
@@ -178,7 +178,7 @@ async def test_a_refusal_that_the_first_request_has_caused_is_not_passed_on(
     first = await log.commands.change(alice.user_id, Update(name="Al"), NOBODY, 1, change)
     find, blind = find_request, [True]
 
-    async def find_too_early(database: Database, request: Request) -> Earlier | None:
+    async def find_too_early(database: Database, request: Request) -> EarlierResult | None:
         return None if blind and blind.pop() else await find(database, request)
 
     monkeypatch.setattr(commands_module, "find_request", find_too_early)

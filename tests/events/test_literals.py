@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events import literals
+from events import sql
 from tests.log import Log
 
 HOSTILE = st.sampled_from(
@@ -57,10 +57,7 @@ async def test_every_value_comes_back_from_mysql_as_it_went_in(
         "CREATE TABLE kept (id INT AUTO_INCREMENT PRIMARY KEY, t MEDIUMTEXT, b MEDIUMBLOB, n BIGINT, d DATETIME(6)) "
         "DEFAULT CHARACTER SET utf8mb4"
     )
-    values = ", ".join(
-        f"({literals.text(t)}, {literals.binary(b)}, {literals.integer(n)}, {literals.instant(d)})"
-        for t, b, n, d in rows
-    )
+    values = ", ".join(f"({sql.text(t)}, {sql.binary(b)}, {sql.integer(n)}, {sql.instant(d)})" for t, b, n, d in rows)
 
     await log.database.execute(f"INSERT INTO kept (t, b, n, d) VALUES {values}")
 
@@ -70,10 +67,10 @@ async def test_every_value_comes_back_from_mysql_as_it_went_in(
 @given(texts, st.binary(), st.integers())
 def test_a_literal_is_made_of_digits_and_the_letters_a_to_f(text: str, data: bytes, number: int) -> None:
     """There is nothing in it that could end it: the safety does not hang on escaping."""
-    assert re.fullmatch(r"X'[0-9a-f]*'", literals.text(text))
-    assert re.fullmatch(r"X'[0-9a-f]*'", literals.binary(data))
-    assert re.fullmatch(r"-?[0-9]+", literals.integer(number))
-    assert re.fullmatch(r"X'[0-9a-f]*'", literals.instant(datetime.now(UTC)))
+    assert re.fullmatch(r"X'[0-9a-f]*'", sql.text(text))
+    assert re.fullmatch(r"X'[0-9a-f]*'", sql.binary(data))
+    assert re.fullmatch(r"-?[0-9]+", sql.integer(number))
+    assert re.fullmatch(r"X'[0-9a-f]*'", sql.instant(datetime.now(UTC)))
 
 
 def test_what_is_not_a_whole_number_is_not_written_as_one() -> None:
@@ -85,4 +82,4 @@ def test_what_is_not_a_whole_number_is_not_written_as_one() -> None:
 
     for value in (Sneaky(1), True, 1.5, "1"):
         with pytest.raises(TypeError):
-            literals.integer(value)  # type: ignore[arg-type]
+            sql.integer(value)  # type: ignore[arg-type]

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.chain import START, Mark
+from events.chain import START, Head, read_head, verify_log
 from events.database import Database
 from events.errors import BrokenChain
-from events.verification import read_head, verify_log
 from tests.events.tampering import broken_at, forged, links, move_head, rewrite, silently
 
 EVENTS = 14
@@ -66,7 +65,7 @@ async def test_a_head_that_does_not_fit_is_found(exposed: Database) -> None:
     """Another hash, another position, or none at all."""
     head = await read_head(exposed)
 
-    await move_head(exposed, Mark(head.position, secrets.token_bytes(32)))
+    await move_head(exposed, Head(head.position, secrets.token_bytes(32)))
     assert await broken_at(exposed) == EVENTS
     await move_head(exposed, (await links(exposed))[9].mark)
     assert await broken_at(exposed) == 11
@@ -78,9 +77,9 @@ async def test_a_head_that_does_not_fit_is_found(exposed: Database) -> None:
 @given(st.integers(0, 2**64 - 1), st.binary(min_size=32, max_size=32))
 def test_a_mark_is_read_as_it_was_written(position: int, digest: bytes) -> None:
     """By people too, with white space around it and in upper case."""
-    mark = Mark(position, digest)
+    mark = Head(position, digest)
 
-    assert Mark.parse(str(mark)) == Mark.parse(f" {str(mark).upper()}\n") == mark
+    assert Head.parse(str(mark)) == Head.parse(f" {str(mark).upper()}\n") == mark
 
 
 @pytest.mark.parametrize(
@@ -89,4 +88,4 @@ def test_a_mark_is_read_as_it_was_written(position: int, digest: bytes) -> None:
 def test_what_is_no_mark_is_refused(text: str) -> None:
     """With the form that was expected."""
     with pytest.raises(ValueError, match="expected POSITION:HASH"):
-        Mark.parse(text)
+        Head.parse(text)

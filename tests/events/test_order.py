@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from events import batch
-from events.catalogue import Recorded
+from events.event_types import Recorded
 from events.store import EventStore
 from tests.log import Log, wire
 

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from events import restore
-from events.chain import GENESIS
+from events.chain import GENESIS, read_head, verify_log
 from events.database import Database
 from events.errors import BadExport, LogNotEmpty, Rejected, UnreadableEvent, WrongMasterKey
+from events.export import EventLine
 from events.restore import restore_log
 from events.rotation import rotate_master_key
-from events.transfer import EventLine
 from events.user import Delete
 from events.vault import Vault
-from events.verification import read_head, verify_log
 from tests.events.exports import empty, exported, is_empty, opened, read, restored, rows, silently
 from tests.log import MASTER_KEY, NOBODY, Log
 

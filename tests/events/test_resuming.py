@@ -15,13 +15,12 @@ import pytest
 import pytest_asyncio
 
 from events import feed as feed_module
-from events import replay as replay_module
-from events.catalogue import Recorded, Role, UserUpdated
+from events import feed as replay_module
 from events.database import Database, Row
 from events.errors import DatabaseUnavailable
-from events.feed import Feed, FeedClosed, PositionAhead
+from events.event_types import Recorded, Role, UserUpdated
+from events.feed import Change, ChangeFilter, Feed, FeedClosed, PositionAhead
 from events.store import EventStore
-from events.unfolding import Change, Wanted
 from events.user import ChangeRole, Delete, Update
 from events.vault import Vault
 from events.wakeup import HeadPoll
@@ -65,7 +64,7 @@ class Client:
     feed: Feed
     chance: random.Random
     whose: UUID | None = None
-    wanted: Wanted = everything
+    wanted: ChangeFilter = everything
     position: int = 0
     heard: list[Change] = field(default_factory=list)
     cuts: int = 0

@@ -6,8 +6,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from events import rules
-from events.catalogue import JSON
 from events.errors import Rejected
+from events.event_types import JSON
 
 
 def nested(levels: int) -> JSON:

@@ -9,9 +9,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from events.catalogue import EVENT_TYPES, SCHEMA, Forgotten, Origin, Role, Stored, UserUpdated, decode, encode
 from events.errors import UnreadableEvent
-from events.upcasters import Upcasters, Values, upcast
+from events.event_types import (
+    EVENT_TYPES,
+    SCHEMA,
+    Forgotten,
+    Origin,
+    Role,
+    Stored,
+    Upcasters,
+    UserUpdated,
+    Values,
+    decode,
+    encode,
+    upcast,
+)
 
 SAMPLES = {path.stem: msgspec.json.decode(path.read_bytes()) for path in (Path(__file__).parent / "samples").iterdir()}
 

@@ -21,16 +21,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from events.address import Address
 from events.batch import LOCK_HEAD, Append
-from events.catalogue import Forgotten, Origin, UserDeleted
-from events.chain import GENESIS
-from events.commands import Done
-from events.database import Connection, Database
+from events.chain import GENESIS, verify_log
+from events.commands import CommandResult
+from events.database import Address, Connection, Database
 from events.errors import OutcomeUnknown, WrongExpectedVersion
+from events.event_types import Forgotten, Origin, UserDeleted
 from events.idempotency import Idempotency, Request
 from events.user import Register, account_of
-from events.verification import verify_log
 from tests.events.acts import Act, acts, emails, numbers, usernames
 from tests.events.faults import Caller, Fault, fault_at, kill_connection, stop_process
 from tests.events.model import Sent, World, check_answer, person_of
@@ -262,7 +260,7 @@ def hashed(secret: bytes, kind: str, value: str) -> bytes:
     return hmac.digest(secret, f"{kind}\0{value}".encode(), hashlib.sha256)
 
 
-async def carry_out(log: Log, sent: Sent) -> Done:
+async def carry_out(log: Log, sent: Sent) -> CommandResult:
     """Send a command to a process."""
     origin = Origin(correlation=UUID(int=sent.number))
     once = Idempotency(None, sent.key, sent.fingerprint) if sent.key else None

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.catalogue import Origin, Recorded, Role, Stored, UserDeleted, decode, encode
 from events.errors import Reason, Rejected, UnreadableEvent
+from events.event_types import Origin, Recorded, Role, Stored, UserDeleted, decode, encode
 from events.rules import merge_patch
 from events.user import (
     Account,

@@ -8,8 +8,8 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.catalogue import Forgotten, Role, UserDeleted, UserRegistered
 from events.errors import DamagedKey, UnreadableEvent, WrongMasterKey
+from events.event_types import Forgotten, Role, UserDeleted, UserRegistered
 from events.store import EventStore
 from events.user import ChangePassword, ChangeRole, Delete, Update, account_of
 from events.vault import Vault, opened, place_of

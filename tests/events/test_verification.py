@@ -13,15 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from events.chain import GENESIS, START, Link, Mark, next_hash
+from events.batch import insert_events
+from events.chain import EVENT_COLUMNS, GENESIS, START, Head, Link, next_hash, read_head, verify_log, walk
 from events.database import Database
 from events.errors import BrokenChain
-from events.rows import COLUMNS, insert_events
-from events.verification import read_head, verify_log, walk
 from tests.events.tampering import broken_at, closed_up, links, moved, rechained, rewrite, silently
 from tests.log import Log, wire
 
-HASHED = COLUMNS.split(", ")
+HASHED = EVENT_COLUMNS.split(", ")
 TEXTS = ("type", "data", "metadata")
 EVENTS = 14
 
@@ -40,8 +39,8 @@ async def test_a_log_that_nobody_touched_is_whole(exposed: Database) -> None:
 async def test_an_empty_log_is_whole(log: Log) -> None:
     """It ends where the chain begins."""
     assert await verify_log(log.database, silently, expected=START) == START
-    assert await broken_at(log.database, Mark(1, GENESIS)) == 1
-    assert await broken_at(log.database, Mark(0, bytes(31) + b"x")) == 0
+    assert await broken_at(log.database, Head(1, GENESIS)) == 1
+    assert await broken_at(log.database, Head(0, bytes(31) + b"x")) == 0
 
 
 @pytest.mark.parametrize("column", HASHED)

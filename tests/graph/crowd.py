@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Client, Json
 from tests.graph.documents import SEARCH
 from tests.graph.site import Person, Site

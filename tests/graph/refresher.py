@@ -9,10 +9,9 @@ import secrets
 import sys
 from datetime import UTC, datetime, timedelta
 
-from events.address import Address
-from events.database import Database
+from auth.sessions import InvalidRefreshToken, Lifetimes, Sessions
+from events.database import Address, Database
 from events.ids import new_id
-from graph.auth.sessions import InvalidRefreshToken, Lifetimes, Sessions
 
 
 async def refreshed(sessions: Sessions, token: str) -> str | None:

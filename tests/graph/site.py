@@ -15,33 +15,33 @@ from uuid import uuid4
 from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, web
 from aiohttp.test_utils import TestServer, get_port_socket
 
-from events.accounts import Accounts
-from events.catalogue import Role
+from auth.password_hashing import PROFILES, Passwords
+from auth.session_watch import SessionWatch
+from auth.sessions import Lifetimes, Sessions
+from auth.sign_in import SignIn
+from auth.throttle import Throttle
+from auth.tokens import AccessTokens, SigningKey
+from events.commands import AccountCache
 from events.database import Database
+from events.event_types import Role
 from events.feed import Feed
 from events.ids import new_id
 from events.user import User
 from events.wakeup import HeadPoll
+from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
-from graph.auth.passwords import PROFILES, Passwords
-from graph.auth.sessions import Lifetimes, Sessions
-from graph.auth.signin import SignIn
-from graph.auth.throttle import Throttle
-from graph.auth.tokens import AccessTokens, SigningKey
-from graph.auth.watch import Watch
 from graph.context import Opening, Services
 from graph.freshness import ViewPositions
-from graph.policy import Policy
-from graph.server import Runner
-from projections.document.client import MongoClient
-from projections.document.search import DocumentUsers
-from projections.document.view import DocumentView
+from graph.policy import ServingPolicy
 from projections.errors import ViewMissing
+from projections.mongo.client import MongoClient
+from projections.mongo.search import MongoUsers
+from projections.mongo.view import MongoView
+from projections.mysql.queries import MySQLUsers
+from projections.mysql.view import MySQLView
 from projections.projector import Projector
-from projections.relational.queries import RelationalUsers
-from projections.relational.view import RelationalView
-from projections.requests import RebuildRequests
-from projections.status_feed import StatusFeed
+from projections.rebuild_requests import RebuildRequests
+from projections.status import StatusFeed
 from projections.view import View
 from rollcall.embedded import Addresses
 from tests import databases
@@ -50,7 +50,7 @@ from tests.log import NOBODY, Log, eventually, registration, wire
 
 PASSWORD = "correct horse battery staple"
 TOKEN_LIFETIME = timedelta(minutes=15)
-DEVELOPMENT = Policy(introspection=True)
+DEVELOPMENT = ServingPolicy(introspection=True)
 """As `rollcall dev` serves clients."""
 
 
@@ -203,7 +203,7 @@ class Site:
 
 
 @asynccontextmanager
-async def running(addresses: Addresses, policy: Policy = DEVELOPMENT) -> AsyncIterator[Site]:
+async def running(addresses: Addresses, policy: ServingPolicy = DEVELOPMENT) -> AsyncIterator[Site]:
     """A site with an empty log of its own, from its start to its stop."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(databases.schema(addresses, size=32))
@@ -224,7 +224,7 @@ async def running(addresses: Addresses, policy: Policy = DEVELOPMENT) -> AsyncIt
 
 
 @asynccontextmanager
-async def served(site: Site, policy: Policy) -> AsyncIterator[Site]:
+async def served(site: Site, policy: ServingPolicy) -> AsyncIterator[Site]:
     """The same API, served by another policy at another port."""
     server = Server(make_app(Opening(site.services), site.checks, new_id, policy))
     await server.start_server()
@@ -234,12 +234,12 @@ async def served(site: Site, policy: Policy) -> AsyncIterator[Site]:
         await server.close()
 
 
-async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, policy: Policy) -> Site:
+async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, policy: ServingPolicy) -> Site:
     log, clock = wire(database), Clock()
     poll = WatchedPoll(log.store)
     passwords = Passwords(PROFILES["weak-for-tests"], threads=2)
     stack.callback(passwords.close)
-    views = (RelationalView(database), DocumentView(mongo.documents))
+    views = (MySQLView(database), MongoView(mongo.documents))
     for view in views:
         await view.prepare()
     services = _services(log, mongo, passwords, clock.now, poll)
@@ -261,18 +261,18 @@ def _services(
         database=log.database,
         mongo=mongo,
         commands=log.commands,
-        accounts=Accounts(log.commands.account, time.monotonic),
+        accounts=AccountCache(log.commands.account, time.monotonic),
         store=log.store,
         feed=Feed(log.store, poll),
         positions=ViewPositions.of(log.database, mongo.documents),
         status=StatusFeed(log.database),
         rebuilds=RebuildRequests(log.database),
-        relational=RelationalUsers(log.database),
-        documents=DocumentUsers(mongo.documents),
+        relational=MySQLUsers(log.database),
+        documents=MongoUsers(mongo.documents),
         sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, new_id),
         tokens=tokens,
         sessions=sessions,
-        watch=Watch(sessions, log.commands, log.store, now),
+        watch=SessionWatch(sessions, log.commands, log.store, now),
         new_id=new_id,
         clock=now,
         proxies=(ip_network("127.0.0.0/8"),),

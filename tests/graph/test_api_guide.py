@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.site import Site
 from tests.log import NOBODY, registration

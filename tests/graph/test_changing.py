@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Json, problems
 from tests.graph.documents import CHANGE_ROLE, DELETE, LOGIN, ME, NODE, ONE, SEARCH, UPDATE
 from tests.graph.site import PASSWORD, Site, somebody

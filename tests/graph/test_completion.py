@@ -17,17 +17,17 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StockExecutor
 from strawberry.utils.await_maybe import await_maybe
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import User
-from graph import completion, documents
-from graph.completion import Executor
-from graph.connections import PageInfo
-from graph.documents import Documents
-from graph.events import UserEventType
+from graph import documents, execution
+from graph.documents import DocumentCache
+from graph.execution import PlanExecutor
+from graph.history import UserEventType
+from graph.relay import PageInfo
 from graph.scalars import SCALARS, Position
 from graph.types import Node, Placed, Projection, UserChange, UserConnection
 from graph.types import User as Shown
-from projections.reports import State
+from projections.status import State
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
@@ -167,7 +167,7 @@ class Quiet(strawberry.Schema):
 
 OPTIONS: dict[str, Any] = {"query": Query, "config": StrawberryConfig(scalar_map=SCALARS)}
 STOCK = Quiet(**OPTIONS)
-PLANNED = Quiet(**OPTIONS, execution_context_class=Executor)
+PLANNED = Quiet(**OPTIONS, execution_context_class=PlanExecutor)
 TYPES = STOCK._schema.type_map
 
 
@@ -218,8 +218,8 @@ async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: boo
 async def test_a_document_that_is_remembered_answers_anew_each_time(document: str, choices: list[bool]) -> None:
     """With the plans of earlier executions, whatever its variables were then."""
     schema = PLANNED._schema
-    parsed, _, plans, _ = Documents().checked(schema, f"query ($yes: Boolean!) {document} ")
-    executors: list[tuple[Any, dict[str, Any]]] = [(StockExecutor, {}), (Executor, {"plans": plans})]
+    parsed, _, plans, _ = DocumentCache().checked(schema, f"query ($yes: Boolean!) {document} ")
+    executors: list[tuple[Any, dict[str, Any]]] = [(StockExecutor, {}), (PlanExecutor, {"plans": plans})]
     for yes in choices:
         stock, planned = [
             await await_maybe(execute(schema, parsed, variable_values={"yes": yes}, executor_class=kind, **kept))
@@ -240,18 +240,20 @@ async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables
 ) -> None:
     """Of three executions, the first makes it for all of them, or each its own."""
     text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} used: __typename @skip(if: false) }}"
-    parsed, _, plans, _ = Documents().checked(PLANNED._schema, text)
+    parsed, _, plans, _ = DocumentCache().checked(PLANNED._schema, text)
     made: list[object] = []
-    make = Executor._make_plan
+    make = PlanExecutor._make_plan
 
-    def watched(self: Executor, kind: Any, details: Any) -> Any:
+    def watched(self: PlanExecutor, kind: Any, details: Any) -> Any:
         made.append(kind)
         return make(self, kind, details)
 
-    monkeypatch.setattr(Executor, "_make_plan", watched)
+    monkeypatch.setattr(PlanExecutor, "_make_plan", watched)
     for _ in range(3):
         variables = {"yes": True}
-        await await_maybe(execute(PLANNED._schema, parsed, None, None, variables, executor_class=Executor, plans=plans))
+        await await_maybe(
+            execute(PLANNED._schema, parsed, None, None, variables, executor_class=PlanExecutor, plans=plans)
+        )
 
     assert len(made) == times
 
@@ -259,14 +261,14 @@ async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables
 async def test_plans_count_towards_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small documents can have large ones: not counted, they would take several times what is meant for documents."""
     monkeypatch.setattr(documents, "REMEMBERED_CHARACTERS", 5_000)
-    remembered, schema = Documents(), PLANNED._schema
+    remembered, schema = DocumentCache(), PLANNED._schema
     weights = []
     for number in range(100):
         places = " ".join(f"m{one}: users {{ ...F }}" for one in range(20))
         text = f"query q{number} {{ {places} }} fragment F on User {{ id username email name role version }}"
         parsed, _, plans, _ = remembered.checked(schema, text)
         weights.append(remembered._remembered.currsize)
-        await await_maybe(execute(schema, parsed, executor_class=Executor, plans=plans))
+        await await_maybe(execute(schema, parsed, executor_class=PlanExecutor, plans=plans))
         remembered.weigh(text)
         weights.append(remembered._remembered.currsize)
 
@@ -287,23 +289,23 @@ async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
 
 async def test_an_object_of_a_subclass_is_left_to_the_stock_executor() -> None:
     """It might have properties of its own."""
-    plan = completion._object_of(User, [completion.Part("name", attrgetter("name"), list)])
+    plan = execution._object_of(User, [execution.Part("name", attrgetter("name"), list)])
     assert plan([user_of(1)]) == [{"name": "Ünï ☃"}]
 
-    with pytest.raises(completion.Uncovered):
+    with pytest.raises(execution.Uncovered):
         plan([user_of(1), Sub(**msgspec.structs.asdict(user_of(1)))])
 
 
 async def test_a_page_of_users_is_completed_by_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not field by field: the stock executor is never asked for a field of a user."""
     fields: list[str] = []
-    execute = Executor.execute_field
+    execute = PlanExecutor.execute_field
 
-    def watched(self: Executor, parent_type: Any, *rest: Any) -> Any:
+    def watched(self: PlanExecutor, parent_type: Any, *rest: Any) -> Any:
         fields.append(parent_type.name)
         return execute(self, parent_type, *rest)
 
-    monkeypatch.setattr(Executor, "execute_field", watched)
+    monkeypatch.setattr(PlanExecutor, "execute_field", watched)
     answer = await PLANNED.execute("{ connection { totalCount edges { cursor node { id name role } } } }")
 
     assert answer.data is not None

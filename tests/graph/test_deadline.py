@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 
 from events.batch import LOCK_HEAD
-from events.catalogue import Role
 from events.database import Database
-from graph.negotiation import MediaType
-from graph.policy import Policy
+from events.event_types import Role
+from graph.media_types import MediaType
+from graph.policy import ServingPolicy
 from tests.graph.client import Json, answer_of
 from tests.graph.documents import LIST, ME, UPDATE
 from tests.graph.site import Person, Site, served
@@ -25,7 +25,7 @@ SECONDS = 1.0
 @pytest_asyncio.fixture
 async def hasty(own_site: Site) -> AsyncIterator[Site]:
     """An API whose queries have little time."""
-    async with served(own_site, Policy(deadline_seconds=SECONDS)) as found:
+    async with served(own_site, ServingPolicy(deadline_seconds=SECONDS)) as found:
         yield found
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from events import audit
-from events.catalogue import Recorded, Role
+from events.event_types import Recorded, Role
 from events.user import ChangeRole, Delete, Update
 from tests.graph.client import Json
 from tests.graph.documents import CHANGE_ROLE, EVENTS, HISTORIES, HISTORY, ONE, REGISTER, UPDATE

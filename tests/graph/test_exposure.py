@@ -8,7 +8,7 @@ from aiohttp import ClientResponse, WSServerHandshakeError
 from graphql import get_introspection_query
 
 from graph.cors import origins_of
-from graph.policy import Policy
+from graph.policy import ServingPolicy
 from tests.graph.client import SUBPROTOCOL, Answer, Socket, answer_of
 from tests.graph.documents import ME
 from tests.graph.site import Site, served
@@ -20,7 +20,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 @pytest_asyncio.fixture
 async def production(site: Site) -> AsyncIterator[Site]:
     """The API as it comes, with two frontends of other origins."""
-    async with served(site, Policy(origins=origins_of(f"{APP}, {ADMIN}/"))) as found:
+    async with served(site, ServingPolicy(origins=origins_of(f"{APP}, {ADMIN}/"))) as found:
         yield found
 
 

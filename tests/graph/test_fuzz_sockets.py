@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph import documents, frames, hostile
 from tests.graph.client import Json
 from tests.graph.frames import Frame, RawSocket, dialled

@@ -16,7 +16,7 @@ from graphql import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.catalogue import Role
+from events.event_types import Role
 from graph.schema import make_schema
 from tests.graph import documents, hostile
 from tests.graph.client import Client, Json

@@ -8,12 +8,12 @@ import pytest
 from aiohttp import ClientResponse
 from graphql import GraphQLError
 
-from events.catalogue import Role
 from events.errors import DatabaseUnavailable, OutcomeUnknown
+from events.event_types import Role
 from graph.errors import for_client
-from projections.document.search import DocumentUsers
 from projections.errors import ViewUnavailable
-from projections.relational.queries import RelationalUsers
+from projections.mongo.search import MongoUsers
+from projections.mysql.queries import MySQLUsers
 from tests.graph.client import Json, answer_of
 from tests.graph.conftest import Complaints
 from tests.graph.documents import LIST, ME, ONE, PROJECTIONS, SEARCH
@@ -116,7 +116,7 @@ async def test_what_is_unexpected_is_internal_with_an_id_that_is_in_the_log(
 ) -> None:
     """The client learns that id and nothing more; the log has the exception under it. It is the request's own."""
     staff = await site.person(Role.TECHNICAL_WORKER)
-    monkeypatch.setattr(RelationalUsers, "get", failing(RuntimeError("secret of the database")))
+    monkeypatch.setattr(MySQLUsers, "get", failing(RuntimeError("secret of the database")))
 
     answer = await staff.client.ask(ONE, id=staff.id)
 
@@ -154,7 +154,7 @@ async def test_other_fields_are_answered_beside_one_that_failed(
 ) -> None:
     """A nullable field that fails takes no other with it."""
     person = await site.person()
-    monkeypatch.setattr(RelationalUsers, "get", failing(RuntimeError("secret")))
+    monkeypatch.setattr(MySQLUsers, "get", failing(RuntimeError("secret")))
 
     answer = await person.client.ask(f'{{ me {{ id }} user(id: "{person.id}") {{ id }} }}')
 
@@ -166,8 +166,8 @@ async def test_other_fields_are_answered_beside_one_that_failed(
 @pytest.mark.parametrize(
     ("document", "owner", "name", "error", "kind"),
     [
-        (LIST, RelationalUsers, "list", DatabaseUnavailable("MySQL at secret:3306"), "MySQL server"),
-        (SEARCH, DocumentUsers, "search", ViewUnavailable("MongoDB at secret:27017"), "MongoDB view"),
+        (LIST, MySQLUsers, "list", DatabaseUnavailable("MySQL at secret:3306"), "MySQL server"),
+        (SEARCH, MongoUsers, "search", ViewUnavailable("MongoDB at secret:27017"), "MongoDB view"),
     ],
     ids=["MySQL", "MongoDB"],
 )

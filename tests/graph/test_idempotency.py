@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from graphql import GraphQLArgument, GraphQLInputObjectType, get_named_type
 
-from events.catalogue import Role
+from events.event_types import Role
 from graph.schema import make_schema
 from tests.graph import documents
 from tests.graph.client import Client, Json, problems

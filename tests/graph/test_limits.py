@@ -6,7 +6,7 @@ import pytest
 from graphql import DocumentNode, get_introspection_query, parse
 
 from graph import documents as documents_module
-from graph.documents import REMEMBERED_CHARACTERS, Documents
+from graph.documents import REMEMBERED_CHARACTERS, DocumentCache
 from graph.schema import make_schema
 from tests.graph import documents as sent
 from tests.graph.site import Site
@@ -16,7 +16,7 @@ SCHEMA = make_schema()._schema
 
 def faults(document: str) -> list[str]:
     """What is wrong with a document."""
-    return [fault.message for fault in Documents().checked(SCHEMA, document).faults]
+    return [fault.message for fault in DocumentCache().checked(SCHEMA, document).faults]
 
 
 def nested(levels: int) -> str:
@@ -214,7 +214,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_document_is_parsed_and_checked_once(parsed: list[str]) -> None:
     """However often it is sent, right or wrong."""
-    documents = Documents()
+    documents = DocumentCache()
 
     for _ in range(3):
         documents.checked(SCHEMA, "{ me { id } }")
@@ -225,7 +225,7 @@ def test_a_document_is_parsed_and_checked_once(parsed: list[str]) -> None:
 
 def test_remembered_documents_are_bounded(parsed: list[str]) -> None:
     """The least recently used are forgotten first, and huge ones are never remembered."""
-    documents = Documents()
+    documents = DocumentCache()
     documents.checked(SCHEMA, "{ me { id } }")
     for number in range(60):
         documents.checked(SCHEMA, f"{{ me {{ id }} }} # {number} {'x' * 9_000}")
@@ -239,7 +239,7 @@ def test_remembered_documents_are_bounded(parsed: list[str]) -> None:
 
 def test_short_documents_are_bounded_too() -> None:
     """Parsed, each of them takes more than its few characters would let one think."""
-    documents = Documents()
+    documents = DocumentCache()
     checked = documents.checked(SCHEMA, "{ me { id } }")
 
     for number in range(20_000):

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import Update
 from graph import freshness
 from projections.errors import ViewUnavailable

@@ -5,10 +5,10 @@ import json
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from events.catalogue import Role
-from graph.documents import Documents
-from graph.negotiation import MediaType, accepted
-from projections.relational.queries import RelationalUsers
+from events.event_types import Role
+from graph.documents import DocumentCache
+from graph.media_types import MediaType, accepted
+from projections.mysql.queries import MySQLUsers
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.conftest import Complaints
 from tests.graph.documents import LIST, ME, ONE
@@ -147,7 +147,7 @@ async def test_a_fault_before_any_field_is_told_as_ours(
     def broken(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(Documents, "checked", broken)
+    monkeypatch.setattr(DocumentCache, "checked", broken)
 
     as_json, as_graphql = await asked(site, ME)
 
@@ -163,8 +163,8 @@ async def test_a_fault_in_a_field_is_no_status(
 ) -> None:
     """The operation was carried out; which of its fields failed, and why, is in its errors."""
     staff = await site.person(Role.TECHNICAL_WORKER)
-    monkeypatch.setattr(RelationalUsers, "get", failing(RuntimeError("secret")))
-    monkeypatch.setattr(RelationalUsers, "list", failing(RuntimeError("secret")))
+    monkeypatch.setattr(MySQLUsers, "get", failing(RuntimeError("secret")))
+    monkeypatch.setattr(MySQLUsers, "list", failing(RuntimeError("secret")))
 
     one = await asked(site, ONE, staff.client.authorization, variables={"id": staff.id})
     page = await asked(site, LIST, staff.client.authorization)

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.auth.hashes import UnknownHash, check_hash_form, verify_hash
-from graph.auth.passwords import (
+from auth.hash_formats import UnknownHash, check_hash_form, verify_hash
+from auth.password_hashing import (
     NICENESS,
     PROFILES,
     Passwords,

@@ -18,9 +18,9 @@ from graphql import (
     print_ast,
 )
 
-from events.catalogue import Role
+from events.event_types import Role
 from graph.schema import make_schema
-from projections.relational import NAME as MYSQL_USERS
+from projections.mysql import NAME as MYSQL_USERS
 from tests.graph.client import Client, Json
 from tests.graph.documents import (
     CHANGE_PASSWORD,

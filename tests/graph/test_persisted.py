@@ -8,10 +8,9 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
-from graph.negotiation import MediaType
-from graph.persisted import KEPT_CHARACTERS, Persisted, named
-from graph.policy import Policy
-from graph.trusted import Trusted, read_manifest
+from graph.media_types import MediaType
+from graph.persisted import KEPT_CHARACTERS, Persisted, Trusted, named, read_manifest
+from graph.policy import ServingPolicy
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.documents import LIST, LOGIN, ME
 from tests.graph.site import Site, served
@@ -173,14 +172,14 @@ DOCUMENTS = read_manifest(json.dumps(MANIFEST).encode())
 @pytest_asyncio.fixture
 async def strict(site: Site) -> AsyncIterator[Site]:
     """The API, carrying out trusted documents only."""
-    async with served(site, Policy(trusted=Trusted(DOCUMENTS, only=True))) as found:
+    async with served(site, ServingPolicy(trusted=Trusted(DOCUMENTS, only=True))) as found:
         yield found
 
 
 @pytest_asyncio.fixture
 async def lenient(site: Site) -> AsyncIterator[Site]:
     """The API, which knows trusted documents, and carries out others too."""
-    async with served(site, Policy(trusted=Trusted(DOCUMENTS))) as found:
+    async with served(site, ServingPolicy(trusted=Trusted(DOCUMENTS))) as found:
         yield found
 
 

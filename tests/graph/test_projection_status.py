@@ -8,10 +8,11 @@ from time import monotonic
 
 import pytest
 
-from events.catalogue import Role
 from events.errors import DatabaseUnavailable
+from events.event_types import Role
 from events.user import Update
-from projections import status, status_feed
+from projections import status
+from projections.status import INTERVAL_SECONDS
 from tests.graph.client import Json, Socket
 from tests.graph.documents import PROJECTIONS, STATUS
 from tests.graph.site import Site
@@ -64,7 +65,7 @@ async def test_it_is_told_five_times_a_second_at_most(own_site: Site) -> None:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
 
-    assert moments[-1] - moments[0] >= 4 * status_feed.INTERVAL_SECONDS  # the first may have come late
+    assert moments[-1] - moments[0] >= 4 * INTERVAL_SECONDS  # the first may have come late
 
 
 async def test_who_joins_between_two_readings_is_not_told_more_often(own_site: Site) -> None:
@@ -80,7 +81,7 @@ async def test_who_joins_between_two_readings_is_not_told_more_often(own_site: S
                 await anext(changes)
                 told = monotonic()
                 await anext(changes)
-                assert monotonic() - told >= status_feed.INTERVAL_SECONDS * 0.75  # it may have been told late
+                assert monotonic() - told >= INTERVAL_SECONDS * 0.75  # it may have been told late
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
 
@@ -106,13 +107,13 @@ async def test_the_status_is_read_once_for_all_and_not_at_all_for_nobody(
             raise DatabaseUnavailable("gone for a moment")
         return await status.read_status(database)
 
-    monkeypatch.setattr(status_feed, "read_status", counted)
+    monkeypatch.setattr(status, "read_status", counted)
     async with staff.client.socket() as socket:
         began = monotonic()
         ids = [await socket.subscribe(STATUS) for _ in range(10)]
         assert {(await socket.receive())["id"] for _ in range(10)} == set(ids)
         await asyncio.sleep(0.5)
-        assert readings <= (monotonic() - began) / status_feed.INTERVAL_SECONDS + 2
+        assert readings <= (monotonic() - began) / INTERVAL_SECONDS + 2
 
     async def stopped() -> bool:
         return own_site.services.status._polling is None

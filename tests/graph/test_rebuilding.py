@@ -3,11 +3,11 @@
 import asyncio
 from uuid import UUID
 
-from events.catalogue import Role
-from projections.document import NAME as MONGO_USERS
-from projections.relational import NAME as MYSQL_USERS
-from projections.reports import save_rebuild_progress
-from projections.turns import turn
+from events.event_types import Role
+from projections.lease import named_lock
+from projections.mongo import NAME as MONGO_USERS
+from projections.mysql import NAME as MYSQL_USERS
+from projections.status import save_rebuild_progress
 from tests.graph.client import Json
 from tests.graph.documents import PROJECTIONS, REBUILD
 from tests.graph.site import Person, Site
@@ -66,7 +66,7 @@ async def test_a_request_that_is_sent_again_with_its_key_begins_nothing(own_site
 async def test_what_cannot_be_rebuilt_is_refused(own_site: Site) -> None:
     """A view that there is not, one that is being rebuilt by hand, and keys of no length."""
     person = await own_site.person(Role.ADMIN)
-    async with turn(own_site.log.database, f"rebuild.{MYSQL_USERS}", wait_seconds=0):
+    async with named_lock(own_site.log.database, f"rebuild.{MYSQL_USERS}", wait_seconds=0):
         by_hand = await ask(person, MYSQL_USERS)
     unknown = await ask(person, "users'; DROP TABLE users")
     without = await ask(person, MYSQL_USERS, "")

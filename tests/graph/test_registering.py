@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Json, problems
 from tests.graph.documents import CREATE, LOGIN, ME, ONE, REGISTER, SEARCH
 from tests.graph.site import PASSWORD, Site, somebody

@@ -14,10 +14,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from auth.sessions import InvalidRefreshToken, Lifetimes, RefreshToken, Sessions
 from events.database import Database
 from events.ids import new_id
-from graph.auth.refresh import RefreshToken
-from graph.auth.sessions import InvalidRefreshToken, Lifetimes, Sessions
 
 USER = uuid4()
 

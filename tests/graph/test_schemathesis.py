@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.graphql import nodes, scalar
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.hostile import JSON, UNICODE, bounded
 from tests.graph.leaks import check_answer
 from tests.graph.site import Site

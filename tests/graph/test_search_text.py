@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.crowd import Crowd, gather
 from tests.graph.documents import LIST, SEARCH, UPDATE

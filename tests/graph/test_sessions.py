@@ -7,10 +7,10 @@ from uuid import UUID
 import bcrypt
 import pytest
 
-from events.catalogue import Origin, Role
+from auth.sessions import Sessions
 from events.errors import DatabaseUnavailable
+from events.event_types import Origin, Role
 from events.user import ChangePassword, ChangeRole, Command, Delete
-from graph.auth.sessions import Sessions
 from tests.graph.client import Client, Json
 from tests.graph.documents import CHANGE_PASSWORD, CHANGE_ROLE, DELETE, LOGIN, LOGOUT, ME, REFRESH, REGISTER
 from tests.graph.site import PASSWORD, Person, Site, somebody

@@ -15,16 +15,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.schema.config import StrawberryConfig
 
-from events.catalogue import Origin, Recorded, Role, UserUpdated
-from events.unfolding import Batch, Change
+from events.event_types import Origin, Recorded, Role, UserUpdated
+from events.feed import Change, ChangeBatch
 from events.user import Delete, Update, User
-from graph import sharing, sockets
-from graph.completion import Executor
-from graph.documents import Documents, checking
-from graph.live import LiveExecutor, Source, answers
-from graph.ready import FORMS, OPERATIONS, READY_BYTES, Answer, Ready
+from graph import fanout, sockets
+from graph.documents import DocumentCache, checking
+from graph.execution import PlanExecutor
+from graph.fanout import (
+    FORMS,
+    OPERATIONS,
+    READY_BYTES,
+    Kept,
+    LiveExecutor,
+    LiveSource,
+    ReadyAnswer,
+    SharedAnswer,
+    SharedOperations,
+    answers,
+)
 from graph.scalars import SCALARS
-from graph.sharing import Kept, SharedOperations
 from graph.sockets import _around_ids
 from graph.subscriptions import CHANGES as SHOWING
 from graph.subscriptions import of_types
@@ -74,7 +83,7 @@ class Query:
 
 
 async def _user_changes(info: strawberry.Info) -> AsyncIterable[UserChange]:
-    return Source(_batches(info.context), SHOWING)
+    return LiveSource(_batches(info.context), SHOWING)
 
 
 async def _batches(changes: Sequence[Change]) -> AsyncGenerator[Sequence[Change], None]:
@@ -94,7 +103,7 @@ OPTIONS: dict[str, Any] = {
     "config": StrawberryConfig(scalar_map=SCALARS),
 }
 STOCK = strawberry.Schema(**OPTIONS)
-LIVE = strawberry.Schema(**OPTIONS, execution_context_class=LiveExecutor, extensions=[checking(Documents())])
+LIVE = strawberry.Schema(**OPTIONS, execution_context_class=LiveExecutor, extensions=[checking(DocumentCache())])
 
 
 async def told(
@@ -192,14 +201,14 @@ async def test_every_role_is_told_what_it_would_be_told_alone(
 def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What operations were carried out for."""
     found: list[object] = []
-    execute = Executor.execute_operation
+    execute = PlanExecutor.execute_operation
 
-    def watched(self: Executor, serially: bool | None = None) -> Any:
+    def watched(self: PlanExecutor, serially: bool | None = None) -> Any:
         if isinstance(self.root_value, UserChange):
             found.append(self.root_value.position)
         return execute(self, serially)
 
-    monkeypatch.setattr(Executor, "execute_operation", watched)
+    monkeypatch.setattr(PlanExecutor, "execute_operation", watched)
     return found
 
 
@@ -207,13 +216,13 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def encodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What was encoded to be shared."""
     found: list[object] = []
-    encode = sharing.encoded
+    encode = fanout.encoded
 
     def watched(data: object) -> bytes:
         found.append(data)
         return encode(data)
 
-    monkeypatch.setattr(sharing, "encoded", watched)
+    monkeypatch.setattr(fanout, "encoded", watched)
     return found
 
 
@@ -286,11 +295,11 @@ async def test_the_status_is_shown_once_however_many_listen(site: Site, encoding
 
 def test_answers_are_kept_within_a_bound() -> None:
     """The oldest go first; replacing one counts once."""
-    answers = SharedOperations(limit=10 * (100 + sharing.ENTRY_BYTES))._answers
+    answers = SharedOperations(limit=10 * (100 + fanout.ENTRY_BYTES))._answers
     for position in range(100):
-        answers[0, position] = answers[0, position] = Kept(False, Answer(bytes(100)))
+        answers[0, position] = answers[0, position] = Kept(False, SharedAnswer(bytes(100)))
 
-    assert answers.currsize == 10 * (100 + sharing.ENTRY_BYTES)
+    assert answers.currsize == 10 * (100 + fanout.ENTRY_BYTES)
     assert [position for position in range(100) if (0, position) in answers] == list(range(90, 100))
 
 
@@ -335,7 +344,7 @@ def frames(data: bytes) -> Iterator[bytes]:
 )
 def test_what_is_sent_under_one_id_is_what_is_sent_under_another(ids: list[str], notes: list[int]) -> None:
     """Of all lengths, in frames of all three sizes."""
-    ready = Ready([Answer(json.dumps({"data": "x" * size}).encode()) for size in notes])
+    ready = ReadyAnswer([SharedAnswer(json.dumps({"data": "x" * size}).encode()) for size in notes])
     for id_ in ids:
         text = json.dumps(id_).encode()
 
@@ -364,7 +373,7 @@ async def test_listeners_of_all_ids_are_told_the_same_together(site: Site) -> No
 
 async def test_what_is_made_of_a_batch_is_kept_within_a_bound_and_forgotten_with_the_next_change(site: Site) -> None:
     """Of so many operations, in so many forms; whoever still holds the batch then holds no more than the batch."""
-    operations, showing, batch = SharedOperations(), SHOWING, Batch([change(1)])
+    operations, showing, batch = SharedOperations(), SHOWING, ChangeBatch([change(1)])
     found = []
     for number in range(OPERATIONS + 1):
         document = f"subscription S{number} {{ userChanges {{ position }} }}"
@@ -387,7 +396,7 @@ async def test_frames_are_made_once_however_many_listen(site: Site, monkeypatch:
     framed: list[int] = []
     around_ids = sockets._around_ids
 
-    def watched(size: int, answers: Sequence[Answer]) -> list[bytes]:
+    def watched(size: int, answers: Sequence[SharedAnswer]) -> list[bytes]:
         framed.append(len(answers))
         return around_ids(size, answers)
 
@@ -417,7 +426,7 @@ async def test_listeners_who_want_the_same_are_given_the_same_batch(site: Site) 
         first, second, updates = await asyncio.gather(*takes)
 
     assert first is second
-    assert isinstance(first, Batch)
+    assert isinstance(first, ChangeBatch)
     first.made["something"] = 1
     await site.log.commands.change(person.user.id, Update(name="One more"), NOBODY)
 

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import bcrypt
 import pytest
 
-from events.catalogue import Role
+from auth.tokens import AccessTokens, SigningKey
+from events.event_types import Role
 from events.ids import new_id
-from graph.auth.tokens import AccessTokens, SigningKey
 from tests.graph.client import Client, Json
 from tests.graph.documents import CHANGE_PASSWORD, CHANGE_ROLE, DELETE, LIST, LOGIN, ME
 from tests.graph.site import PASSWORD, TOKEN_LIFETIME, Person, Site

@@ -11,7 +11,7 @@ from aiohttp import ClientWebSocketResponse
 
 from events import feed as feed_module
 from events.user import Update
-from graph import view
+from graph import endpoint
 from tests.graph.client import SUBPROTOCOL, Client, Json, Socket
 from tests.graph.events import streaming
 from tests.graph.site import Person, Site
@@ -127,7 +127,7 @@ async def test_who_ends_one_operation_does_not_end_the_others_that_wait(large_si
 
 async def test_who_does_not_answer_pings_is_cut_off(large_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its place is free then. When it looks at its socket it finds it broken, and comes back with its last position."""
-    monkeypatch.setattr(view, "HEARTBEAT_SECONDS", 0.5)
+    monkeypatch.setattr(endpoint, "HEARTBEAT_SECONDS", 0.5)
     person = await large_site.person(attributes={"note": "x" * NOTE})
     start = await large_site.log.store.head()
     async with large_site.session.ws_connect(

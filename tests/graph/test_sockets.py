@@ -6,8 +6,8 @@ import json
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
+from auth.sessions import Sessions
 from events.errors import DatabaseUnavailable
-from graph.auth.sessions import Sessions
 from tests.graph.client import SUBPROTOCOL, Client, Json, Socket, close_code
 from tests.graph.conftest import Complaints
 from tests.graph.documents import CHANGES, ME

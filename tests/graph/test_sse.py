@@ -10,11 +10,11 @@ import pytest
 from aiohttp import ClientPayloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from auth.sessions import Sessions
 from events.errors import DatabaseUnavailable
 from events.user import Update
-from graph import negotiation, sse
-from graph.auth.sessions import Sessions
-from graph.negotiation import MediaType
+from graph import media_types, sse
+from graph.media_types import MediaType
 from tests.graph.client import answer_of
 from tests.graph.documents import CHANGES, ME, UPDATE
 from tests.graph.events import ACCEPT, Event, Events, streaming
@@ -171,7 +171,7 @@ async def test_who_is_not_signed_in_hears_nothing(site: Site) -> None:
 async def test_events_are_for_those_who_prefer_them(accept: str, wanted: bool) -> None:
     """By weight, and among equals by order."""
     headers = CIMultiDictProxy(CIMultiDict({"Accept": accept}))
-    assert (negotiation.accepted(headers, negotiation.ANY) is MediaType.EVENTS) is wanted
+    assert (media_types.accepted(headers, media_types.ANY) is MediaType.EVENTS) is wanted
 
 
 async def test_a_query_of_urql_is_not_answered_with_events(site: Site) -> None:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import Delete
-from projections.relational.statistics import COUNT_DAYS, COUNT_ROLES
+from projections.mysql.queries import COUNT_DAYS, COUNT_ROLES
 from tests.graph.client import Json
 from tests.graph.documents import STATISTICS
 from tests.graph.site import Site

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from auth.throttle import ACCOUNT, ADDRESS, Throttle, TooManyFailures
 from events.database import Database
-from graph.auth.throttle import ACCOUNT, ADDRESS, Throttle, TooManyFailures
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.documents import CHANGE_PASSWORD, LOGIN, ME
 from tests.graph.site import PASSWORD, Site

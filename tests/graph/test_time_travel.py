@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import Delete, Update
-from graph.past import past_user
+from graph.queries import past_user
 from tests.graph.client import Json
 from tests.graph.documents import DELETE, ONE, THEN, UPDATE
 from tests.graph.site import Site

@@ -14,15 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.catalogue import Role
-from graph.auth.tokens import (
-    LEEWAY,
-    MAXIMUM_TOKEN_LENGTH,
-    AccessTokens,
-    Claims,
-    InvalidToken,
-    SigningKey,
-)
+from auth.tokens import LEEWAY, MAXIMUM_TOKEN_LENGTH, AccessTokens, InvalidToken, SigningKey, TokenClaims
+from events.event_types import Role
 
 KEY = SigningKey.from_seed(b"0123456789abcdef0123456789abcdef")
 OTHER_KEY = SigningKey.from_seed(b"fedcba9876543210fedcba9876543210")
@@ -102,7 +95,7 @@ def test_a_verified_token_says_what_was_issued() -> None:
     token = tokens.issue(USER, Role.ADMIN, SESSION, TOKEN)
 
     assert token.expires_at == NOON + LIFETIME
-    assert tokens.verify(token.token) == Claims(
+    assert tokens.verify(token.token) == TokenClaims(
         user_id=USER,
         role=Role.ADMIN,
         session_id=SESSION,
@@ -228,7 +221,7 @@ class TestTampering:
         refusal(signed(payload=payload))
 
     def test_broken_utf_8_is_refused(self) -> None:
-        """Claims that are JSON, but not in UTF-8, are refused like any others."""
+        """TokenClaims that are JSON, but not in UTF-8, are refused like any others."""
         assert "wrong claims" in refusal(signed(payload=json.dumps(PAYLOAD).encode().replace(b"ADMIN", b"\xff")))
 
     def test_nesting_is_refused(self) -> None:

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from structlog.contextvars import get_contextvars
 
-from events.catalogue import Role
 from events.database import Connection, Database
+from events.event_types import Role
 from tests.graph.client import Client, Json
 from tests.graph.documents import CHANGE_ROLE, CHANGES, DELETE, EVENTS, HISTORY, LIST, NODE, ONE, SEARCH, THEN, UPDATE
 from tests.graph.site import Person, Site

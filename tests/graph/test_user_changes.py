@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import Update
 from tests.graph.client import Json, Socket
 from tests.graph.documents import CHANGE_PASSWORD, CHANGE_ROLE, CHANGES, CREATE, DELETE, ME, UPDATE

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Client, Json
 from tests.graph.documents import LIST, UPDATE
 from tests.graph.site import Person, Site

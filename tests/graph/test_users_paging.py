@@ -15,7 +15,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.catalogue import Role
+from events.event_types import Role
 from events.user import Delete, Update
 from tests.graph.client import Client, Json
 from tests.graph.documents import LIST, SEARCH

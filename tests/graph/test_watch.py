@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import WSCloseCode
 
-from events.catalogue import Origin, Role
+from events.event_types import Origin, Role
 from events.user import ChangePassword
 from graph.sockets import FORBIDDEN_SECONDS
 from tests.graph.client import close_code

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from events.catalogue import Role
+from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.site import Person, Site
 from tests.log import eventually

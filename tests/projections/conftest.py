@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from events.database import Database
-from projections.document.client import Documents
+from projections.mongo.client import MongoDatabase
 from tests.projections import drifts as drifting
 from tests.projections.drifts import Drifts
 from tests.projections.views import Bench, document, relational
@@ -18,7 +18,7 @@ def view_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest_asyncio.fixture
-async def bench(view_name: str, database: Database, documents: Documents) -> Bench:
+async def bench(view_name: str, database: Database, documents: MongoDatabase) -> Bench:
     """An empty view, ready."""
     bench = relational(database) if view_name == "mysql" else document(documents)
     await bench.view.prepare()
@@ -26,7 +26,7 @@ async def bench(view_name: str, database: Database, documents: Documents) -> Ben
 
 
 @pytest_asyncio.fixture
-async def mongo_bench(documents: Documents) -> Bench:
+async def mongo_bench(documents: MongoDatabase) -> Bench:
     """An empty MongoDB view, ready, for what only that one has."""
     bench = document(documents)
     await bench.view.prepare()
@@ -34,6 +34,6 @@ async def mongo_bench(documents: Documents) -> Bench:
 
 
 @pytest.fixture
-def drifts(view_name: str, database: Database, documents: Documents) -> Drifts:
+def drifts(view_name: str, database: Database, documents: MongoDatabase) -> Drifts:
     """Ways to hurt that view."""
     return drifting.relational(database) if view_name == "mysql" else drifting.document(documents)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from events.database import Database
-from projections.document.client import Documents
+from projections.mongo.client import MongoDatabase
 
 STRANGER = UUID("00000000-0000-7000-8000-000000000001")
 """Nobody's id, less than any that is given out."""
@@ -59,7 +59,7 @@ def relational(database: Database) -> Drifts:
     return Drifts(remove, copy, set_, set_attribute, drop_index, change_index)
 
 
-def document(documents: Documents) -> Drifts:
+def document(documents: MongoDatabase) -> Drifts:
     """Of the MongoDB view."""
     users = documents["users"]  # it is the live one until the first rebuild
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from structlog.testing import capture_logs
 
-from projections.audit import Audit
+from projections.continuous_check import ContinuousCheck
 from projections.status import read_status
 from projections.verification import LogAccess
 from tests.log import Log, eventually
@@ -15,10 +15,10 @@ from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.views import Bench
 
 
-def audit_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_its_turn: bool = True) -> Audit:
+def audit_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_its_turn: bool = True) -> ContinuousCheck:
     """An audit that always draws the same users."""
     access = LogAccess(log.store, log.database, log.vault)
-    return Audit(access, bench.records, random.Random(1), lambda: is_its_turn, pause_seconds)
+    return ContinuousCheck(access, bench.records, random.Random(1), lambda: is_its_turn, pause_seconds)
 
 
 async def told_to_metrics(bench: Bench, log: Log) -> int | None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from projections.document.client import MongoClient
 from projections.errors import ViewUnavailable
+from projections.mongo.client import MongoClient
 from rollcall.embedded import Addresses
 
 

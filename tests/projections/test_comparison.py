@@ -7,14 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from events.catalogue import JSON
-from events.sweep import EVERYBODY
+from events.event_types import JSON
+from events.store import ALL_USERS
 from events.user import Delete, Update
-from projections.comparison import Glimpse, Records, compare, examine
-from projections.differences import Difference, Kind, same
-from projections.document.client import Documents
-from projections.document.view import DocumentView
-from projections.past import Past, past_of
+from projections.comparison import Difference, DifferenceKind, Records, RecordState, compare, examine, same
+from projections.folding import LogFold, past_of
+from projections.mongo.client import MongoDatabase
+from projections.mongo.view import MongoView
 from tests.log import NOBODY, Log
 from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.test_past import PLENTY, silently
@@ -30,7 +29,7 @@ async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PL
     """The differences of all users, part by part."""
     return [
         difference
-        async for past in past_of(EVERYBODY, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
+        async for past in past_of(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
         async for differences in compare(records, past, past.users, log.store)
         for difference in differences
     ]
@@ -70,11 +69,11 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
 
     found = await compared(bench.records, log, 12)
     assert [(one.user_id, one.kind, one.field, one.expected, one.found) for one in found] == [
-        (STRANGER, Kind.EXTRA, None, None, None),
-        (ids[1], Kind.MISSING, None, None, None),
-        (ids[2], Kind.CHANGED, "email", "user2@example.com", "other@example.com"),
-        (ids[2], Kind.CHANGED, "version", 2, 7),
-        (ids[4], Kind.CHANGED, "version", 2, 1),
+        (STRANGER, DifferenceKind.EXTRA, None, None, None),
+        (ids[1], DifferenceKind.MISSING, None, None, None),
+        (ids[2], DifferenceKind.CHANGED, "email", "user2@example.com", "other@example.com"),
+        (ids[2], DifferenceKind.CHANGED, "version", 2, 7),
+        (ids[4], DifferenceKind.CHANGED, "version", 2, 1),
     ]
     assert {one.view for one in found} == {bench.view.name}
 
@@ -133,7 +132,7 @@ class Moving:
         self._records = records
         self._move = move
 
-    async def glimpse(self, user_ids: Collection[UUID]) -> Glimpse:
+    async def glimpse(self, user_ids: Collection[UUID]) -> RecordState:
         await self._move()
         return await self._records.glimpse(user_ids)
 
@@ -159,15 +158,15 @@ async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_differen
     alice = (await log.register("alice")).user_id
     await mongo_bench.view.apply(await log.all(), after=0)
     await log.commands.change(alice, Update(name="Other"), NOBODY)
-    checkpoint, events = DocumentView.checkpoint, await log.all()
+    checkpoint, events = MongoView.checkpoint, await log.all()
 
-    async def moved_meanwhile(self: DocumentView) -> int:
+    async def moved_meanwhile(self: MongoView) -> int:
         if len(events) > 1:
             await mongo_bench.view.apply([events.pop()], after=1)
         return await checkpoint(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DocumentView, "checkpoint", moved_meanwhile)
+        patch.setattr(MongoView, "checkpoint", moved_meanwhile)
         assert await examine(mongo_bench.records, log.store, [alice]) == []
     assert await mongo_bench.view.checkpoint() == 2
 
@@ -180,22 +179,22 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     events = await log.all()
     await mongo_bench.view.apply(events, after=0)
-    copy, past = await mongo_bench.copies.beside(), Past(log.database, log.vault, limit_bytes=PLENTY)
+    copy, past = await mongo_bench.copies.beside(), LogFold(log.database, log.vault, limit_bytes=PLENTY)
     await past.advance(1)
     await copy.begin(1)
     await copy.fill(past, silently)
     await copy.complete()
     copies = [mongo_bench.copies]
-    checkpoint = DocumentView.checkpoint
+    checkpoint = MongoView.checkpoint
 
-    async def swapped_afterwards(self: DocumentView) -> int:
+    async def swapped_afterwards(self: MongoView) -> int:
         found = await checkpoint(self)
         while copies:
             await copies.pop().promote()
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(DocumentView, "checkpoint", swapped_afterwards)
+        patch.setattr(MongoView, "checkpoint", swapped_afterwards)
         assert await examine(mongo_bench.records, log.store, [alice]) == []
     assert await mongo_bench.view.checkpoint() == 1
 
@@ -212,13 +211,13 @@ async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drif
     found = await compared(bench.records, log, 3)
     assert {one.user_id for one in found} == {gone}
     if bench.view.name == "mysql_users":
-        assert [one.kind for one in found] == [Kind.EXTRA]
+        assert [one.kind for one in found] == [DifferenceKind.EXTRA]
     else:
         assert {"deleted", "username", "history"} <= {one.field for one in found}
 
 
 async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
-    mongo_bench: Bench, log: Log, documents: Documents
+    mongo_bench: Bench, log: Log, documents: MongoDatabase
 ) -> None:
     """What only the MongoDB view has; of a history the first entry that differs is shown."""
     ids = [(await log.register(f"user{n}", attributes={"town": "Paris"})).user_id for n in range(4)]
@@ -234,12 +233,12 @@ async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
 
     found = await compared(mongo_bench.records, log, 6)
     assert [(one.user_id, one.kind, one.field) for one in found] == [
-        (ids[0], Kind.CHANGED, "history[1]"),
-        (ids[1], Kind.CHANGED, "words"),
-        (ids[1], Kind.CHANGED, "tokens"),
-        (ids[2], Kind.CHANGED, "attributes"),
-        (ids[2], Kind.CHANGED, "more"),
-        (ids[3], Kind.CHANGED, "email"),
+        (ids[0], DifferenceKind.CHANGED, "history[1]"),
+        (ids[1], DifferenceKind.CHANGED, "words"),
+        (ids[1], DifferenceKind.CHANGED, "tokens"),
+        (ids[2], DifferenceKind.CHANGED, "attributes"),
+        (ids[2], DifferenceKind.CHANGED, "more"),
+        (ids[3], DifferenceKind.CHANGED, "email"),
     ]
     await users.delete_one({"_id": ids[3]})
     assert await examine(mongo_bench.records, log.store, [ids[3]]) == []

@@ -2,10 +2,10 @@
 
 import pytest
 
-from projections.document.client import Documents
-from projections.document.copies import DocumentCopies
-from projections.document.directory import Directory, Names
-from projections.document.search import DocumentUsers, Search
+from projections.mongo.client import MongoDatabase
+from projections.mongo.collections import CollectionNames, Directory
+from projections.mongo.copies import MongoCopies
+from projections.mongo.search import MongoUsers, Search
 from tests.log import Log
 from tests.projections.test_rebuild import rebuilder, silently
 from tests.projections.views import document
@@ -13,7 +13,7 @@ from tests.projections.views import document
 EVERYBODY = Search("", ())
 
 
-async def rebuilt(documents: Documents, log: Log) -> None:
+async def rebuilt(documents: MongoDatabase, log: Log) -> None:
     """A view of one user, rebuilt, and rid of the former one."""
     bench = document(documents)
     await bench.view.prepare()
@@ -25,19 +25,19 @@ async def rebuilt(documents: Documents, log: Log) -> None:
 
 @pytest.mark.parametrize("search", [EVERYBODY, Search("alice", ())])
 async def test_a_reader_whose_collection_is_gone_asks_the_live_one(
-    documents: Documents, log: Log, monkeypatch: pytest.MonkeyPatch, search: Search
+    documents: MongoDatabase, log: Log, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
     """It has learned the name, then comes the swap, and the former collection is removed, before it asks."""
     await rebuilt(documents, log)
     read, asked = Directory.read, 0
 
-    async def late(self: Directory) -> Names:
+    async def late(self: Directory) -> CollectionNames:
         nonlocal asked
         asked += 1
-        return Names(live="users") if asked == 1 else await read(self)
+        return CollectionNames(live="users") if asked == 1 else await read(self)
 
     monkeypatch.setattr(Directory, "read", late)
-    users = DocumentUsers(documents)
+    users = MongoUsers(documents)
 
     hits, _ = await users.search(search, 10, None)
     assert [hit.user.username for hit in hits] == ["alice"]
@@ -45,20 +45,20 @@ async def test_a_reader_whose_collection_is_gone_asks_the_live_one(
     assert await users.count(search) == 1
 
 
-async def test_nothing_found_in_the_live_collection_is_an_answer(documents: Documents, log: Log) -> None:
+async def test_nothing_found_in_the_live_collection_is_an_answer(documents: MongoDatabase, log: Log) -> None:
     """Only who asks a collection that is not live any more asks again."""
     await rebuilt(documents, log)
 
-    assert await DocumentUsers(documents).search(Search("nobody", ()), 10, None) == ([], False)
-    assert await DocumentUsers(documents).count(Search("nobody", ())) == 0
+    assert await MongoUsers(documents).search(Search("nobody", ()), 10, None) == ([], False)
+    assert await MongoUsers(documents).count(Search("nobody", ())) == 0
 
 
 async def test_a_reader_finds_the_live_collection_or_the_former_and_nothing_between(
-    documents: Documents, log: Log
+    documents: MongoDatabase, log: Log
 ) -> None:
     """The names change in one update: at no moment is a live collection named that is not whole."""
     await rebuilt(documents, log)
-    copies = DocumentCopies(documents)
+    copies = MongoCopies(documents)
     before = await Directory(documents).read()
     copy = await copies.beside()
     await copy.begin(1)

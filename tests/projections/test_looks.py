@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from events.user import Delete, Update
-from projections.errors import AlreadyThere, BadName, NotThere
+from projections.errors import InvalidSnapshotName, NoSuchSnapshot, SnapshotExists
 from tests.log import NOBODY, Log
 from tests.projections.test_past import plainly
 from tests.projections.test_rebuild import rebuild, rebuilder, silently
@@ -75,9 +75,9 @@ async def test_a_look_cannot_be_called_what_is_ours_or_what_is_no_name(bench: Be
     await bench.view.apply(await some_history(log, 2, users=4, commands=0), after=0)
     before = await bench.users(), await bench.names()
 
-    with pytest.raises(BadName):
+    with pytest.raises(InvalidSnapshotName):
         await rebuilder(bench, log).look_back(name, 1, silently)
-    with pytest.raises(BadName):
+    with pytest.raises(InvalidSnapshotName):
         await rebuilder(bench, log).drop(name)
 
     assert (await bench.users(), await bench.names()) == before
@@ -93,7 +93,7 @@ async def test_a_look_is_dropped_and_nothing_else(bench: Bench, log: Log) -> Non
     await rebuilder(bench, log).drop("users_at_1")
 
     assert await bench.copies.looks() == ["users_at_1_2"]
-    with pytest.raises(NotThere, match="users_at_1"):
+    with pytest.raises(NoSuchSnapshot, match="users_at_1"):
         await rebuilder(bench, log).drop("users_at_1")
     await rebuilder(bench, log).drop("users_at_1_2")
     assert await bench.names() == names
@@ -104,11 +104,11 @@ async def test_a_look_is_not_overwritten(bench: Bench, log: Log) -> None:
     await some_history(log, 4)
     await rebuilder(bench, log).look_back("users_at_x", 10, silently)
     for position in (10, 11):
-        with pytest.raises(AlreadyThere, match="a look at position 10"):
+        with pytest.raises(SnapshotExists, match="a look at position 10"):
             await rebuilder(bench, log).look_back("users_at_x", position, silently)
     await bench.copies.past("users_at_y").begin(12)
 
-    with pytest.raises(AlreadyThere, match="a look at position 12"):
+    with pytest.raises(SnapshotExists, match="a look at position 12"):
         await rebuilder(bench, log).look_back("users_at_y", 13, silently)
     await rebuilder(bench, log).look_back("users_at_y", 12, silently)
 

@@ -3,8 +3,8 @@
 import pytest
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from projections.document.client import DUPLICATE_KEY, is_in_the_way, translated
 from projections.errors import ViewUnavailable
+from projections.mongo.client import DUPLICATE_KEY, is_in_the_way, translated
 
 SHUTTING_DOWN = {"code": 91, "codeName": "ShutdownInProgress", "errmsg": "Replication is being shut down"}
 TOO_LONG = {"index": 0, "code": 10334, "errmsg": "BSONObjectTooLarge"}

@@ -6,12 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from events.catalogue import Recorded
 from events.errors import PositionGap
-from events.sweep import EVERYBODY, UserRange
+from events.event_types import Recorded
+from events.store import ALL_USERS, UserRange
 from events.user import Delete, Update, User, evolve
-from projections.folding import HISTORY_EVENTS, Happening, Held
-from projections.past import PAGE_EVENTS, Past, PastUser, past_of
+from projections.folding import HISTORY_EVENTS, PAGE_EVENTS, FoldedUser, HeldUser, HistoryEntry, LogFold, past_of
 from tests.log import NOBODY, Log
 from tests.projections.test_view_contract import some_history
 
@@ -22,7 +21,7 @@ def silently(events: int) -> None:
     """No progress is shown."""
 
 
-def plainly(events: Sequence[Recorded]) -> dict[UUID, PastUser]:
+def plainly(events: Sequence[Recorded]) -> dict[UUID, FoldedUser]:
     """What events add up to, with nothing but `evolve`."""
     streams: dict[UUID, list[Recorded]] = {}
     for recorded in events:
@@ -30,19 +29,19 @@ def plainly(events: Sequence[Recorded]) -> dict[UUID, PastUser]:
     return {user_id: _plain_user(stream) for user_id, stream in sorted(streams.items())}
 
 
-def _plain_user(stream: list[Recorded]) -> PastUser:
+def _plain_user(stream: list[Recorded]) -> FoldedUser:
     user: User | None = None
     for recorded in stream:
         user = evolve(user, recorded)
-    happenings = tuple(map(Happening.of, stream[-HISTORY_EVENTS:])) if user else ()
-    return PastUser(stream[0].stream_id, Held(stream[-1].version, user), stream[-1].position, happenings)
+    happenings = tuple(map(HistoryEntry.of, stream[-HISTORY_EVENTS:])) if user else ()
+    return FoldedUser(stream[0].stream_id, HeldUser(stream[-1].version, user), stream[-1].position, happenings)
 
 
-async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange, list[PastUser]]]:
+async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange, list[FoldedUser]]]:
     """Each part of the past: whose it is, and the users."""
     return [
         (past.users, list(past))
-        async for past in past_of(EVERYBODY, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
+        async for past in past_of(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
     ]
 
 
@@ -64,7 +63,7 @@ async def test_the_parts_are_all_users_and_none_twice(log: Log) -> None:
 
     ranges = [users for users, _ in await parts(log, len(events), 8_000)]
 
-    assert ranges[0].lower == EVERYBODY.lower
+    assert ranges[0].lower == ALL_USERS.lower
     assert ranges[-1].upper is None
     assert [one.upper for one in ranges[:-1]] == [one.lower for one in ranges[1:]]
 
@@ -76,7 +75,7 @@ async def test_no_part_keeps_more_than_the_limit(log: Log) -> None:
         await log.commands.change(user_id, Update(attributes={f"note{random.randrange(10**9)}": "x" * 2_000}), NOBODY)
     head = await log.store.head()
 
-    async for past in past_of(EVERYBODY, log.database, log.vault, head, limit_bytes=20_000, progress=silently):
+    async for past in past_of(ALL_USERS, log.database, log.vault, head, limit_bytes=20_000, progress=silently):
         assert past._size == sum(len(packed) for packed in past._packed.values()) + 480 * len(past)
         assert past._size <= 20_000
 
@@ -84,7 +83,7 @@ async def test_no_part_keeps_more_than_the_limit(log: Log) -> None:
 async def test_a_past_that_is_advanced_is_the_past_of_then(log: Log) -> None:
     """Folding on from a position is the same as folding from the start."""
     events = await some_history(log, 3)
-    past = Past(log.database, log.vault, limit_bytes=PLENTY)
+    past = LogFold(log.database, log.vault, limit_bytes=PLENTY)
 
     for up_to in (5, 6, 30, len(events)):
         await past.advance(up_to)
@@ -97,11 +96,11 @@ async def test_a_user_who_is_deleted_is_forgotten_also_in_the_past(log: Log) -> 
     gone = (await log.register("gone")).user_id
     await log.register("stays")
     await log.commands.change(gone, Delete(), NOBODY)
-    past = Past(log.database, log.vault, limit_bytes=PLENTY)
+    past = LogFold(log.database, log.vault, limit_bytes=PLENTY)
 
     await past.advance(2)
 
-    assert past.get(gone) == PastUser(gone, Held(1, None), 1, ())
+    assert past.get(gone) == FoldedUser(gone, HeldUser(1, None), 1, ())
     assert [one.held.user.username for one in past if one.held.user] == ["stays"]
 
 

@@ -8,20 +8,17 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from events.catalogue import Role
 from events.database import Database
-from projections.document.client import Documents
-from projections.document.search import Search, pipeline
-from projections.document.view import DocumentView
+from events.event_types import Role
 from projections.filters import (
     AllOf,
     AnyOf,
     AttributeTest,
+    ListCursor,
     NotBefore,
     Operator,
     Order,
     OrderField,
-    Place,
     RoleIs,
     Slice,
     Test,
@@ -30,8 +27,11 @@ from projections.filters import (
     TextStartsWith,
     TimeField,
 )
-from projections.relational.queries import list_statement
-from projections.relational.view import RelationalView
+from projections.mongo.client import MongoDatabase
+from projections.mongo.search import Search, pipeline
+from projections.mongo.view import MongoView
+from projections.mysql.queries import list_statement
+from projections.mysql.view import MySQLView
 from rollcall.embedded import Addresses
 from tests import databases
 
@@ -56,7 +56,7 @@ FROM (
 async def users_table(addresses: Addresses) -> AsyncIterator[Database]:
     """A users table with 100,000 rows and fresh statistics."""
     async with databases.schema(addresses, size=2) as database:
-        await RelationalView(database).prepare()
+        await MySQLView(database).prepare()
         await database.execute("CREATE TABLE digits (d INT PRIMARY KEY)")
         await database.execute("INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)")
         await database.execute(FILL)
@@ -91,7 +91,7 @@ async def test_a_page_in_the_middle_begins_at_its_cursor(
 ) -> None:
     """However deep a page is, the index is entered at the cursor: no OFFSET, no sort."""
     value = SOMETIME if field.endswith("_at") else "user50000"
-    after = Place(value, SOMEBODY)
+    after = ListCursor(value, SOMEBODY)
 
     found = await plan(users_table, AllOf(()), Order(field, descending), Slice(20, after=after))
 
@@ -155,9 +155,9 @@ def stages(node: Any) -> set[str]:
         (Search("", (AttributeTest("tier", Operator.EXISTS, True),)), "IXSCAN"),
     ],
 )
-async def test_a_search_of_documents_uses_an_index(documents: Documents, search: Search, stage: str) -> None:
+async def test_a_search_of_documents_uses_an_index(documents: MongoDatabase, search: Search, stage: str) -> None:
     """Words and tests on any path are answered without looking at every document."""
-    await DocumentView(documents).prepare()
+    await MongoView(documents).prepare()
     filler = [
         {"_id": UUID(int=n), "attributes": {"accounts": [n], "score": n % 10}, "version": 1} for n in range(3_000)
     ]

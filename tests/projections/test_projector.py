@@ -11,19 +11,17 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from events.catalogue import Recorded
 from events.errors import DatabaseUnavailable, UnreadableEvent
+from events.event_types import Recorded
 from events.user import Delete, Update
 from events.wakeup import HeadPoll
-from projections.document.client import Documents
-from projections.document.view import DocumentView
-from projections.errors import AheadOfLog, CheckpointMoved, TurnLost, ViewUnavailable
-from projections.heartbeat import Heartbeat
+from projections.errors import CheckpointAheadOfLog, CheckpointMoved, LeaseLost, ViewUnavailable
+from projections.lease import LEASE_SECONDS, Heartbeat
+from projections.mongo.client import MongoDatabase
+from projections.mongo.view import MongoView
 from projections.projector import Projector
 from projections.quarantine import History, Quarantine, Quarantined
-from projections.reports import State
-from projections.status import ProjectionStatus, read_status
-from projections.turns import LEASE_SECONDS
+from projections.status import ProjectionStatus, State, read_status
 from projections.view import View
 from tests.log import NOBODY, Log, eventually
 from tests.projections.test_view_contract import folded
@@ -225,7 +223,7 @@ async def test_a_view_that_is_ahead_of_the_log_is_a_fault(bench: Bench, log: Log
     await log.database.execute("DELETE FROM events WHERE position > 1")
     await log.database.execute("UPDATE log_head SET position = 1")
 
-    with pytest.raises(AheadOfLog, match="at position 3, past the log's head 1: rebuild the view"):
+    with pytest.raises(CheckpointAheadOfLog, match="at position 3, past the log's head 1: rebuild the view"):
         await projector(bench.view, log).run()
 
     assert (await status_of(log, bench.view)).state is State.FAULTED
@@ -290,7 +288,7 @@ async def test_a_projector_that_was_not_heard_for_its_whole_turn_begins_no_round
         heartbeat = Heartbeat(bench.view.name, session, work._report, lambda: seconds[0])
         seconds[0] += LEASE_SECONDS
 
-        with pytest.raises(TurnLost):
+        with pytest.raises(LeaseLost):
             await asyncio.wait_for(work._work(heartbeat), timeout=5)
 
     assert await bench.view.checkpoint() == 0
@@ -355,13 +353,13 @@ async def test_the_last_word_of_one_that_was_replaced_does_not_count(bench: Benc
 class Paused:
     """A projector of the MongoDB view that stops between reading and writing, as SIGSTOP would stop it."""
 
-    documents: Documents
+    documents: MongoDatabase
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def apply(self, events: Sequence[Recorded], after: int) -> asyncio.Task[None]:
         """Begin to apply the events."""
-        view = DocumentView(self.documents)
+        view = MongoView(self.documents)
         write = view._write
 
         async def write_later(*arguments: Any) -> None:
@@ -373,9 +371,11 @@ class Paused:
         return asyncio.create_task(view.apply(events, after=after))
 
 
-async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(documents: Documents, log: Log) -> None:
+async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(
+    documents: MongoDatabase, log: Log
+) -> None:
     """Paused between reading and writing while another one registers and deletes the user: nothing comes back."""
-    view, former = DocumentView(documents), Paused(documents)
+    view, former = MongoView(documents), Paused(documents)
     await view.prepare()
     alice = await log.register("alice")
     await log.commands.change(alice.user_id, Delete(), NOBODY)
@@ -393,9 +393,9 @@ async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(d
     assert left == [{"_id": alice.user_id, "version": 2, "position": 2, "deleted": True}]
 
 
-async def test_a_projector_that_lost_its_turn_cannot_undo_later_changes(documents: Documents, log: Log) -> None:
+async def test_a_projector_that_lost_its_turn_cannot_undo_later_changes(documents: MongoDatabase, log: Log) -> None:
     """Paused between reading and writing while another one goes on: its old version of the user is refused."""
-    view, former = DocumentView(documents), Paused(documents)
+    view, former = MongoView(documents), Paused(documents)
     await view.prepare()
     alice = await log.register("alice")
     await log.commands.change(alice.user_id, Update(name="Second"), NOBODY)

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from events.batch import Append
-from events.catalogue import Recorded, UserUpdated
 from events.errors import DamagedEvent
+from events.event_types import Recorded, UserUpdated
 from events.user import Update
-from projections.document.client import Document, Documents
-from projections.document.view import DocumentView, Place
 from projections.errors import CheckpointMoved, NotQuarantined, QuarantineFull, RefusedValue
+from projections.mongo.client import Document, MongoDatabase
+from projections.mongo.view import LivePlace, MongoView
 from projections.quarantine import Quarantined
-from projections.reports import State
+from projections.status import State
 from tests.log import NOBODY, Log, eventually
 from tests.projections.test_projector import projector, running, status_of
 from tests.projections.test_view_contract import folded
@@ -306,11 +306,11 @@ async def test_setting_aside_happens_once_and_only_where_the_view_is(bench: Benc
 
 
 async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_released_user(
-    documents: Documents, log: Log
+    documents: MongoDatabase, log: Log
 ) -> None:
     """Paused after it had read who is held, while the user is released: its checkpoint is refused, nothing is lost."""
     _, bob, _ = await three_users(log)
-    view = DocumentView(documents)
+    view = MongoView(documents)
     await view.prepare()
     await view.apply((await log.all())[:1], after=0)
     await view.set_aside(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
@@ -319,10 +319,10 @@ async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_rele
     released: list[Recorded] = []
     read = view._read
 
-    async def release_first(place: Place, user_ids: set[UUID]) -> dict[UUID, Document]:
+    async def release_first(place: LivePlace, user_ids: set[UUID]) -> dict[UUID, Document]:
         if not released:
             released.extend(events)
-            await DocumentView(documents).release(bob, log.store.read_user)
+            await MongoView(documents).release(bob, log.store.read_user)
         return await read(place, user_ids)
 
     view._read = release_first  # type: ignore[method-assign]

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from events.user import Delete, Update
-from projections.errors import NothingKept, OutOfStep, RebuildDiffers, RebuildRunning
+from projections.errors import NoPreviousView, OutOfStep, RebuildDiffers, RebuildRunning
+from projections.lease import named_lock
 from projections.rebuild import Rebuilder
 from projections.status import read_status
-from projections.turns import turn
 from tests.log import NOBODY, Log, eventually
 from tests.projections.test_projector import projector, running
 from tests.projections.test_view_contract import folded, some_history
@@ -175,7 +175,7 @@ async def test_a_second_rebuild_of_the_same_view_is_refused(
 ) -> None:
     """One process works on the copies at a time, told by name."""
     monkeypatch.setattr("projections.rebuild.TURN_SECONDS", 0.05)
-    async with turn(log.database, f"rebuild.{bench.view.name}", wait_seconds=0) as session:
+    async with named_lock(log.database, f"rebuild.{bench.view.name}", wait_seconds=0) as session:
         assert session is not None
 
         for work in (
@@ -275,7 +275,7 @@ async def test_finishing_removes_all_that_is_beside_the_live_view(bench: Bench, 
 
     assert len(await bench.names()) == names
     assert await same(bench, log)
-    with pytest.raises(NothingKept):
+    with pytest.raises(NoPreviousView):
         await rebuilder(bench, log).roll_back(silently)
 
 

@@ -8,12 +8,11 @@ from uuid import UUID
 import pytest
 
 from events.user import Delete, Update
-from projections.differences import Difference, Kind
-from projections.document.client import Documents
-from projections.document.records import DocumentRecords
-from projections.document.view import DocumentView, Place
-from projections.repair import Repair
-from projections.verification import LogAccess, Tally, Verifiable, Verification, is_chosen, near_one_another
+from projections.comparison import Difference, DifferenceKind
+from projections.mongo.client import MongoDatabase
+from projections.mongo.records import MongoRecords
+from projections.mongo.view import LivePlace, MongoView
+from projections.verification import LogAccess, Repair, Tally, Verifiable, Verification, is_chosen, near_one_another
 from tests.log import NOBODY, Log, eventually
 from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.test_past import PLENTY
@@ -60,7 +59,7 @@ async def filled(bench: Bench, log: Log) -> list[UUID]:
     return ids
 
 
-async def alice_broken(bench: Bench, log: Log, documents: Documents) -> UUID:
+async def alice_broken(bench: Bench, log: Log, documents: MongoDatabase) -> UUID:
     """A user whose document has another email than the log says."""
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
@@ -70,21 +69,24 @@ async def alice_broken(bench: Bench, log: Log, documents: Documents) -> UUID:
 
 Plant = Callable[[Drifts, list[UUID]], Awaitable[object]]
 
-DRIFTS: dict[str, tuple[Plant, set[tuple[Kind, int | None, str | None]]]] = {
-    "a missing row": (lambda drifts, ids: drifts.remove(ids[1]), {(Kind.MISSING, 1, None)}),
-    "an extra row": (lambda drifts, ids: drifts.copy(ids[1], STRANGER), {(Kind.EXTRA, None, None)}),
+DRIFTS: dict[str, tuple[Plant, set[tuple[DifferenceKind, int | None, str | None]]]] = {
+    "a missing row": (lambda drifts, ids: drifts.remove(ids[1]), {(DifferenceKind.MISSING, 1, None)}),
+    "an extra row": (lambda drifts, ids: drifts.copy(ids[1], STRANGER), {(DifferenceKind.EXTRA, None, None)}),
     "a changed field": (
         lambda drifts, ids: drifts.set(ids[2], email="other@example.com"),
-        {(Kind.CHANGED, 2, "email")},
+        {(DifferenceKind.CHANGED, 2, "email")},
     ),
     "changed attributes": (
         lambda drifts, ids: drifts.set_attribute(ids[2], "n", True),
-        {(Kind.CHANGED, 2, "attributes")},
+        {(DifferenceKind.CHANGED, 2, "attributes")},
     ),
-    "a stale version": (lambda drifts, ids: drifts.set(ids[3], version=1), {(Kind.CHANGED, 3, "version")}),
-    "a version of the future": (lambda drifts, ids: drifts.set(ids[3], version=9), {(Kind.CHANGED, 3, "version")}),
-    "a missing index": (lambda drifts, ids: drifts.drop_index("by_email"), {(Kind.INDEX, None, "by_email")}),
-    "another index": (lambda drifts, ids: drifts.change_index("by_email"), {(Kind.INDEX, None, "by_email")}),
+    "a stale version": (lambda drifts, ids: drifts.set(ids[3], version=1), {(DifferenceKind.CHANGED, 3, "version")}),
+    "a version of the future": (
+        lambda drifts, ids: drifts.set(ids[3], version=9),
+        {(DifferenceKind.CHANGED, 3, "version")},
+    ),
+    "a missing index": (lambda drifts, ids: drifts.drop_index("by_email"), {(DifferenceKind.INDEX, None, "by_email")}),
+    "another index": (lambda drifts, ids: drifts.change_index("by_email"), {(DifferenceKind.INDEX, None, "by_email")}),
 }
 
 
@@ -151,7 +153,7 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
 
 
 async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
-    mongo_bench: Bench, log: Log, documents: Documents
+    mongo_bench: Bench, log: Log, documents: MongoDatabase
 ) -> None:
     """Ids of every type that sorts before or after UUIDs, and UUIDs of another form."""
     await filled(mongo_bench, log)
@@ -159,7 +161,7 @@ async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
 
     told = await Run(log, mongo_bench.records, repair=True).everybody()
 
-    assert [one.kind for one in told] == [Kind.STRANGER] * 4
+    assert [one.kind for one in told] == [DifferenceKind.STRANGER] * 4
     assert await Run(log, mongo_bench.records).everybody() == []
 
 
@@ -168,11 +170,11 @@ async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench
     await filled(bench, log)
     await log.database.execute("UPDATE log_head SET position = 7")
     repairing = Run(log, bench.records, repair=True)
-    [told] = [one for one in await repairing.everybody() if one.kind is Kind.CHECKPOINT]
+    [told] = [one for one in await repairing.everybody() if one.kind is DifferenceKind.CHECKPOINT]
     assert (told.expected, told.found, repairing.tally.left > 0) == (7, 13, True)
 
     await bench.drop()
-    assert [one.kind for one in await Run(log, bench.records).everybody()] == [Kind.VIEW]
+    assert [one.kind for one in await Run(log, bench.records).everybody()] == [DifferenceKind.VIEW]
 
 
 async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, drifts: Drifts, log: Log) -> None:
@@ -245,19 +247,19 @@ async def test_repairs_while_writers_and_the_projector_are_at_work_leave_the_vie
 
 
 async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
-    mongo_bench: Bench, log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    mongo_bench: Bench, log: Log, documents: MongoDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document moves between being read and being replaced: the guard fails, and the next attempt is right."""
     alice = await alice_broken(mongo_bench, log, documents)
-    write = DocumentRecords._write
+    write = MongoRecords._write
 
-    async def moved_before(self: DocumentRecords, writes: list[object]) -> None:
+    async def moved_before(self: MongoRecords, writes: list[object]) -> None:
         if await log.store.head() == 1:
             await log.commands.change(alice, Update(name="Later"), NOBODY)
             await mongo_bench.view.apply((await log.all())[1:], after=1)
         await write(self, writes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(DocumentRecords, "_write", moved_before)
+    monkeypatch.setattr(MongoRecords, "_write", moved_before)
     await mongo_bench.records.mend([alice], log.store)
     assert (await mongo_bench.users())[alice].version == 2
     run = Run(log, mongo_bench.records, repair=True)
@@ -269,20 +271,20 @@ async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
 
 
 async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
-    mongo_bench: Bench, log: Log, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    mongo_bench: Bench, log: Log, documents: MongoDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The projector holds the broken document while it is mended, and writes what it makes of it: mended again."""
     alice = await alice_broken(mongo_bench, log, documents)
     await log.commands.change(alice, Update(name="Later"), NOBODY)
-    has_read, go_on, read = asyncio.Event(), asyncio.Event(), DocumentView._read
+    has_read, go_on, read = asyncio.Event(), asyncio.Event(), MongoView._read
 
-    async def slow_read(self: DocumentView, place: Place, user_ids: set[UUID]) -> object:
+    async def slow_read(self: MongoView, place: LivePlace, user_ids: set[UUID]) -> object:
         found = await read(self, place, user_ids)
         has_read.set()
         await go_on.wait()
         return found
 
-    monkeypatch.setattr(DocumentView, "_read", slow_read)
+    monkeypatch.setattr(MongoView, "_read", slow_read)
     applying = asyncio.create_task(mongo_bench.view.apply((await log.all())[1:], after=1))
     await has_read.wait()
     asyncio.get_running_loop().call_later(0.3, go_on.set)
@@ -298,22 +300,22 @@ async def test_a_repair_in_mysql_keeps_the_projector_out_until_it_is_done(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The checkpoint's row is locked before the streams are read: what was folded is not overtaken."""
-    from projections.relational.records import RelationalRecords  # noqa: PLC0415
-    from projections.relational.view import RelationalView  # noqa: PLC0415
+    from projections.mysql.records import MySQLRecords  # noqa: PLC0415
+    from projections.mysql.view import MySQLView  # noqa: PLC0415
 
-    view, records = RelationalView(log.database), RelationalRecords(log.database)
+    view, records = MySQLView(log.database), MySQLRecords(log.database)
     await view.prepare()
     alice = (await log.register("alice")).user_id
     await view.apply(await log.all(), after=0)
     await log.commands.change(alice, Update(name="Later"), NOBODY)
-    events, put, applying = await log.all(), RelationalRecords._put, list[asyncio.Task[None]]()
+    events, put, applying = await log.all(), MySQLRecords._put, list[asyncio.Task[None]]()
 
-    async def put_late(self: RelationalRecords, *arguments: object) -> None:
+    async def put_late(self: MySQLRecords, *arguments: object) -> None:
         applying.append(asyncio.create_task(view.apply(events[1:], after=1)))
         await asyncio.wait(applying, timeout=0.3)
         await put(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(RelationalRecords, "_put", put_late)
+    monkeypatch.setattr(MySQLRecords, "_put", put_late)
     await records.mend([alice], log.store)
     await asyncio.gather(*applying)
 

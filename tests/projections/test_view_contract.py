@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.catalogue import Recorded, Role
+from events.event_types import Recorded, Role
 from events.user import ChangePassword, ChangeRole, Command, Delete, Update, User, evolve
 from projections.errors import CheckpointMoved, OutOfStep, ProjectionError, ViewMissing
 from tests.events.test_user import attributes, live, registrations

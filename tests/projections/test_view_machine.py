@@ -20,13 +20,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from events.address import Address
-from events.catalogue import Forgotten, Origin, Recorded, UserDeleted
-from events.database import Database
+from events.database import Address, Database
 from events.errors import EventsError, Rejected
+from events.event_types import Forgotten, Origin, Recorded, UserDeleted
 from events.user import Account, Command, Delete, Register, Update, User, decide, evolve, evolve_account
-from projections.document.client import Documents, MongoClient
 from projections.errors import CheckpointMoved, NotQuarantined, ProjectionError
+from projections.mongo.client import MongoClient, MongoDatabase
 from projections.quarantine import Quarantined
 from rollcall.embedded import Addresses
 from tests.events.test_user import commands, names
@@ -301,7 +300,7 @@ async def mysql_stage(database: Database) -> AsyncIterator[Stage]:
 
 
 @asynccontextmanager
-async def mongo_stage(documents: Documents, url: str) -> AsyncIterator[Stage]:
+async def mongo_stage(documents: MongoDatabase, url: str) -> AsyncIterator[Stage]:
     """The MongoDB view, by way of a proxy."""
     async with proxied(url) as proxy:
         client = MongoClient(proxy.url(url))
@@ -317,7 +316,7 @@ def watched(reached: Bench, directly: Bench) -> Bench:
 
 @pytest.mark.parametrize("view", ["mysql", "mongo"])
 async def test_a_view_ends_as_the_fold_of_the_log_whatever_befalls_its_projectors(
-    view: str, database: Database, documents: Documents, addresses: Addresses
+    view: str, database: Database, documents: MongoDatabase, addresses: Addresses
 ) -> None:
     """Random histories, crashes, repeats, rivals and quarantines; the machine runs on a thread, the view here."""
     staging = mysql_stage(database) if view == "mysql" else mongo_stage(documents, addresses.mongo_url)

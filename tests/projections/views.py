@@ -6,16 +6,15 @@ from uuid import UUID
 
 from events.database import Database
 from events.user import User
-from projections.comparison import Records
-from projections.differences import Record
-from projections.document.client import Documents
-from projections.document.copies import DocumentCopies
-from projections.document.directory import Directory
-from projections.document.documents import user_of as user_of_document
-from projections.document.records import DocumentRecords
-from projections.relational.copies import RelationalCopies
-from projections.relational.records import RelationalRecords
-from projections.relational.rows import COLUMNS, user_of
+from projections.comparison import Record, Records
+from projections.mongo.client import MongoDatabase
+from projections.mongo.collections import Directory
+from projections.mongo.copies import MongoCopies
+from projections.mongo.documents import user_of as user_of_document
+from projections.mongo.records import MongoRecords
+from projections.mysql.copies import MySQLCopies
+from projections.mysql.records import MySQLRecords
+from projections.mysql.tables import USER_COLUMNS, user_of
 from projections.verification import Verifiable
 from projections.view import Copies, View
 
@@ -48,7 +47,7 @@ def relational(database: Database) -> Bench:
     """The MySQL view."""
 
     async def users() -> Users:
-        rows = await database.fetch_all(f"SELECT {COLUMNS} FROM users")
+        rows = await database.fetch_all(f"SELECT {USER_COLUMNS} FROM users")
         return {user.id: user for user in map(user_of, rows)}
 
     async def drop() -> None:
@@ -74,11 +73,11 @@ def relational(database: Database) -> Bench:
         row = (user_id.bytes, "planted", "e", "n", "CUSTOMER", "{}", 1, 1, "2026-01-01", "2026-01-01")
         await database.execute(f"INSERT INTO users_rebuild VALUES ({values})", row)
 
-    copies = RelationalCopies(database)
-    return Bench(copies.live, RelationalRecords(database), copies, users, drop, lose, refuse, names, plant, needles)
+    copies = MySQLCopies(database)
+    return Bench(copies.live, MySQLRecords(database), copies, users, drop, lose, refuse, names, plant, needles)
 
 
-def document(documents: Documents) -> Bench:
+def document(documents: MongoDatabase) -> Bench:
     """The MongoDB view."""
     directory = Directory(documents)
 
@@ -108,8 +107,8 @@ def document(documents: Documents) -> Bench:
         assert beside is not None
         await documents[beside].insert_one({"_id": user_id, "username": "planted", "version": 1})
 
-    copies = DocumentCopies(documents)
-    records = DocumentRecords(copies.live)
+    copies = MongoCopies(documents)
+    records = MongoRecords(copies.live)
     return Bench(copies.live, records, copies, users, drop, lose, refuse, names, plant, needles)
 
 

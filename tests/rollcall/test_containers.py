@@ -20,12 +20,11 @@ import pytest
 import typer
 from pymongo.uri_parser import parse_uri
 
-from events.address import Address
+from events.database import Address
 from events.ids import new_id
 from graph.app import make_app
 from graph.context import Opening
-from projections.reports import State
-from projections.status import VIEWS
+from projections.status import VIEWS, State
 from rollcall.cli import app
 from rollcall.settings import Settings, load_settings
 

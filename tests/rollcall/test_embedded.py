@@ -20,10 +20,9 @@ from asyncmy.errors import OperationalError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from rollcall.embedded import Addresses, ServersUnavailable, launch, servers
-from rollcall.embedded.record import Entry, Process, Record, _born_by_ps
-from rollcall.embedded.servers import servers_from
-from rollcall.embedded.sources import Sources
+from rollcall.embedded import Addresses, ServersUnavailable, process, servers
+from rollcall.embedded.files import Sources
+from rollcall.embedded.servers import RuntimeFile, ServerEntry, ServerProcess, _born_by_ps, servers_from
 
 LIMIT = 30.0  # seconds; for waits that take one or two
 
@@ -107,7 +106,7 @@ async def shared(initialised: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest_asyncio.fixture
 async def addresses(shared: Path) -> Addresses:
     """Of the running servers of `shared`."""
-    entries = Record(shared / "servers.json").entries()
+    entries = RuntimeFile(shared / "servers.json").entries()
     return Addresses(entries["mysql"].url, entries["mongo"].url)
 
 
@@ -138,9 +137,9 @@ async def assert_data_kept(addresses: Addresses) -> None:
         assert client.get_default_database().kept.count_documents({"_id": 1}) == 1
 
 
-def running(data_dir: Path) -> dict[str, Process]:
+def running(data_dir: Path) -> dict[str, ServerProcess]:
     """The servers that the runtime file names, after a look that they are alive."""
-    found = {name: entry.server for name, entry in Record(data_dir / "servers.json").entries().items()}
+    found = {name: entry.server for name, entry in RuntimeFile(data_dir / "servers.json").entries().items()}
     assert all(server.alive() for server in found.values())
     return found
 
@@ -194,7 +193,7 @@ async def test_second_start_continues_where_the_first_was(data_dir: Path) -> Non
 
 async def test_exit_stops_what_was_started(data_dir: Path) -> None:
     """However the block ends, with an error or cancelled, no server is left and none is advertised."""
-    started: dict[str, Process] = {}
+    started: dict[str, ServerProcess] = {}
 
     async def body() -> None:
         async with servers(data_dir, quiet):
@@ -216,7 +215,7 @@ async def test_exit_stops_what_was_started(data_dir: Path) -> None:
 async def test_cancelled_start_leaves_nothing(data_dir: Path) -> None:
     """A start that is given up half way stops the servers that it had begun to start."""
     task = asyncio.create_task(servers(data_dir, quiet).__aenter__())
-    record = Record(data_dir / "servers.json")
+    record = RuntimeFile(data_dir / "servers.json")
     await eventually(lambda: len(record.entries()) == 2)
     started = running(data_dir)
 
@@ -313,10 +312,10 @@ async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> Non
 
 async def test_stale_runtime_file_is_noticed(data_dir: Path) -> None:
     """Neither a pid that is gone nor one that another program has now is taken for a server, or killed."""
-    record, me = Record(data_dir / "servers.json"), Process.of(os.getpid())
+    record, me = RuntimeFile(data_dir / "servers.json"), ServerProcess.of(os.getpid())
     bystander = await asyncio.create_subprocess_exec("sleep", "1000")
-    reused = Entry("mysql://stale", Process(bystander.pid, "an earlier time"), me)
-    gone = Entry("mongodb://stale", Process(2**22 + 1, "an earlier time"), me)
+    reused = ServerEntry("mysql://stale", ServerProcess(bystander.pid, "an earlier time"), me)
+    gone = ServerEntry("mongodb://stale", ServerProcess(2**22 + 1, "an earlier time"), me)
     record._write({"mysql": reused, "mongo": gone})
 
     async with servers(data_dir, quiet) as addresses:
@@ -345,8 +344,8 @@ async def test_port_taken_meanwhile_is_given_up_for_another(
     """A port that another program takes before the server does, costs another try and nothing else."""
     taken = urlsplit(addresses.mysql_url).port
     ports = iter([taken, taken])
-    free_port = launch.free_port
-    monkeypatch.setattr(launch, "free_port", lambda: next(ports, None) or free_port())
+    free_port = process.free_port
+    monkeypatch.setattr(process, "free_port", lambda: next(ports, None) or free_port())
 
     async with servers(data_dir, quiet) as found:
         await assert_data_kept(found)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from events.catalogue import Role
-from rollcall.importing import Imported, Importer
+from events.event_types import Role
+from rollcall.commands.users import Importer, ImportResult
 from rollcall.userfile import FieldMap, parse_mapping, read_users
 from tests.log import Log
 
 BCRYPT = "$2b$04$abcdefghijklmnopqrstuuOd1ZbE3M0zL5YQ0yG3j4r0cU8mZbW2e"
 
 
-async def take(log: Log, path: Path, *rows: object, mapping: str = "") -> Imported:
+async def take(log: Log, path: Path, *rows: object, mapping: str = "") -> ImportResult:
     """Import rows as JSON lines; a row that is text goes in as it is."""
     path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
     fields = parse_mapping(mapping) if mapping else FieldMap()

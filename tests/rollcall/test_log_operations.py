@@ -13,13 +13,12 @@ import pytest_asyncio
 from asyncmy.errors import OperationalError
 from typer.testing import CliRunner
 
-from events.chain import Mark
+from events.chain import Head, read_head
 from events.database import Database
-from events.verification import read_head
 from rollcall import exits
 from rollcall.cli import app
+from rollcall.commands.log import export_to, restore_from, show_head, verify_chain
 from rollcall.embedded import Addresses
-from rollcall.log_operations import export_to, restore_from, show_head, verify_chain
 from rollcall.settings import Settings
 from tests.events.exports import opened
 from tests.log import Log, eventually
@@ -98,7 +97,7 @@ async def test_a_head_that_was_noted_verifies_the_log_later(filled: Log, setting
 
 async def test_a_broken_log_is_told_with_its_position(filled: Log, settings: Settings, capsys: Captured) -> None:
     """Exit code 3: by an expectation that does not hold, and by the chain itself."""
-    assert await verify_chain(settings, Mark(USERS, bytes(32)), as_json=True) == exits.FAULT
+    assert await verify_chain(settings, Head(USERS, bytes(32)), as_json=True) == exits.FAULT
     told = json.loads(capsys.readouterr().out)
     assert (told["whole"], told["position"], "noted earlier" in told["reason"]) == (False, USERS, True)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rollcall.dev import _own_variables
-from rollcall.policy import policy_of
+from rollcall.commands.dev import _own_variables
 from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.wiring import policy_of
 
 ME = "query Me { me { id } }"
 SHA256 = hashlib.sha256(ME.encode()).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from events.appender import LOOKING_SECONDS
-from events.verification import verify_log
+from events.chain import verify_log
 from tests.events.tampering import silently
 from tests.log import Log, eventually
 

@@ -6,9 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from events.address import Address
-from events.database import Database
-from projections.document.client import MongoClient
+from events.database import Address, Database
+from projections.mongo.client import MongoClient
 from tests.log import eventually
 from tests.system.binlog import rows_in_binary_log
 from tests.system.installation import Installation, own_servers

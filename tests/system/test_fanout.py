@@ -5,8 +5,7 @@ import time
 from pathlib import Path
 
 from benchmarks.fanout import listeners, told
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.user import Update
 from tests.log import NOBODY, eventually, wire
 from tests.system.installation import own_servers

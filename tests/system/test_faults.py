@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.store import EventStore
 from events.vault import Vault
-from projections.document.client import MongoClient
+from projections.mongo.client import MongoClient
 from tests.log import MASTER_KEY, eventually
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Users, document, relational

@@ -16,8 +16,7 @@ import pytest_asyncio
 
 from events import commands
 from events import database as database_module
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.errors import DatabaseUnavailable, OutcomeUnknown
 from events.idempotency import Idempotency
 from events.migrations import migrate

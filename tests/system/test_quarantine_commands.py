@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from projections.heartbeat import HEARTBEAT_SECONDS
+from projections.lease import HEARTBEAT_SECONDS
 from tests.log import eventually
 from tests.projections.test_projector import projector, running
 from tests.projections.test_quarantine import SECRET, damaged_data, lost_row, reach, three_users

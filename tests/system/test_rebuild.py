@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.history import History
 from events.migrations import migrate
-from projections.document.copies import DocumentCopies
-from projections.relational.copies import RelationalCopies
+from projections.mongo.copies import MongoCopies
+from projections.mysql.copies import MySQLCopies
 from projections.view import Copies
 from tests.log import eventually
 from tests.projections.views import document, relational
@@ -149,8 +149,8 @@ async def begun(look: Look, view: str) -> bool:
 def copies_of(look: Look, view: str) -> Copies:
     """The copies of a view."""
     copies: dict[str, Copies] = {
-        "mysql": RelationalCopies(look.database),
-        "mongo": DocumentCopies(look.mongo.documents),
+        "mysql": MySQLCopies(look.database),
+        "mongo": MongoCopies(look.mongo.documents),
     }
     return copies[view]
 

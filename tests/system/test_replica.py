@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from events.address import Address
 from events.appender import LOOKING_SECONDS
-from events.database import Database
+from events.database import Address, Database
 from tests.log import eventually, wire
 from tests.system.clients import CLIENTS, Clients, check_log
 from tests.system.installation import Installation, own_servers

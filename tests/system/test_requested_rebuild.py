@@ -6,8 +6,8 @@ from typing import Any
 
 import aiohttp
 
-from projections.document import NAME as MONGO_USERS
-from projections.relational import NAME as MYSQL_USERS
+from projections.mongo import NAME as MONGO_USERS
+from projections.mysql import NAME as MYSQL_USERS
 from tests.log import eventually
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import Look, both_views_are, live, looking, user_file

@@ -12,15 +12,14 @@ from typing import Final
 
 import pytest
 
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.migrations import migrate
 from events.user import Update
-from projections.document.client import MongoClient
+from projections.mongo.client import MongoClient
 from projections.status import ProjectionStatus, read_status
 from rollcall.embedded import mysql
+from rollcall.embedded.files import Sources
 from rollcall.embedded.process import Child, spawn, stop
-from rollcall.embedded.sources import Sources
 from tests.log import NOBODY, Log, eventually, wire
 from tests.ports import free_port
 from tests.projections.test_view_contract import folded
@@ -192,7 +191,7 @@ async def test_a_restart_of_the_logs_server_is_survived(urls: tuple[str, str], t
         await stop([child])
 
 
-async def started(server: mysql.MysqlServer, port: int) -> Child:
+async def started(server: mysql.MySQLServer, port: int) -> Child:
     """Start it, and wait until it answers."""
     child = spawn(server.command(port), server.log)
 

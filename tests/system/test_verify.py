@@ -11,9 +11,9 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from events.database import Database
-from projections.document.client import Documents
-from projections.document.view import DocumentView
-from projections.relational.view import RelationalView
+from projections.mongo.client import MongoDatabase
+from projections.mongo.view import MongoView
+from projections.mysql.view import MySQLView
 from rollcall import exits
 from rollcall.cli import app
 from rollcall.embedded import Addresses
@@ -41,14 +41,14 @@ class Site:
 
 
 @pytest_asyncio.fixture
-async def site(database: Database, documents: Documents, addresses: Addresses, tmp_path: Path) -> Site:
+async def site(database: Database, documents: MongoDatabase, addresses: Addresses, tmp_path: Path) -> Site:
     """Both views follow the log by hand, so that nothing else runs."""
     log = await opened(database)
     ids = [
         (await log.register(name, name="Ada Lovelace", attributes={"town": "London"})).user_id
         for name in ("ada", "bob", "carol")
     ]
-    for view in (RelationalView(database), DocumentView(documents)):
+    for view in (MySQLView(database), MongoView(documents)):
         await view.prepare()
         await view.apply(await log.all(), after=0)
     address = database.address

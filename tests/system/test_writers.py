@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from events.address import Address
-from events.database import Database
+from events.chain import verify_log
+from events.database import Address, Database
 from events.migrations import migrate
 from events.store import EventStore
 from events.vault import Vault
-from events.verification import verify_log
 from tests.events.tampering import silently
 from tests.log import MASTER_KEY
 

@@ -11,8 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from events.address import Address
-from events.database import Database
+from events.database import Address, Database
 from events.idempotency import Idempotency
 from tests.events.exports import opened
 from tests.log import NOBODY, registration

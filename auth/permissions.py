@@ -1,0 +1,40 @@
+"""Who may do what: the one table of it."""
+
+from enum import Enum, auto
+
+from events.event_types import Role
+
+STAFF = frozenset({Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, Role.ADMIN})
+TECHNICIANS = frozenset({Role.TECHNICAL_WORKER, Role.ADMIN})
+MANAGEMENT = frozenset({Role.SENIOR_MANAGEMENT, Role.ADMIN})
+ADMIN = frozenset({Role.ADMIN})
+
+
+class Right(Enum):
+    """What not everybody may do. Everyone who is signed in may read, update and delete oneself."""
+
+    READ_ANY_USER = auto()
+    READ_EVENTS = auto()
+    READ_PROJECTIONS = auto()
+    REBUILD_PROJECTION = auto()
+    READ_STATISTICS = auto()
+    CREATE_USER = auto()
+    CHANGE_ROLE = auto()
+    CHANGE_ANY_USER = auto()
+
+
+HOLDERS = {
+    Right.READ_ANY_USER: STAFF,
+    Right.READ_EVENTS: STAFF,
+    Right.READ_PROJECTIONS: STAFF,
+    Right.REBUILD_PROJECTION: TECHNICIANS,
+    Right.READ_STATISTICS: MANAGEMENT,
+    Right.CREATE_USER: ADMIN,
+    Right.CHANGE_ROLE: ADMIN,
+    Right.CHANGE_ANY_USER: ADMIN,
+}
+
+
+def may(role: Role, right: Right) -> bool:
+    """Whether a user of this role has the right."""
+    return role in HOLDERS[right]

@@ -1,0 +1,230 @@
+"""/graphql: operations by HTTP and as server-sent events, sockets by Strawberry's view, GraphiQL for browsers."""
+
+import asyncio
+import sys
+from http import HTTPStatus
+from typing import Final
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from aiohttp import WSCloseCode, hdrs, web
+from strawberry.aiohttp.views import GraphQLView
+from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+from strawberry.types.unset import UnsetType
+
+from auth.addresses import client_address
+from graph import cors, graphiql, http, media_types, strict_json
+from graph.context import Context, Opening, Services
+from graph.errors import ClientError
+from graph.freshness import asking
+from graph.http import HttpRefused, OperationRequest, answer, not_begun, refusal
+from graph.media_types import MediaType
+from graph.persisted import Persisted, named
+from graph.policy import ServingPolicy
+from graph.schema import Schema
+from graph.sockets import Socket, TransportHandler, close_or_cut
+from graph.sse import EventStreams
+
+HEARTBEAT_SECONDS = 30.0
+FRAME_BYTES = 256 * 1024
+GOODBYE_SECONDS = 1.0
+"""How long a client that does not read may hold up the stop."""
+
+CORRELATION: Final = web.RequestKey("correlation", UUID)
+"""The id of a request, in its answer, its log lines and its events."""
+
+DOCUMENTS: Final = frozenset({"query", "documentId", "extensions"})
+"""Parameters that send a document, or name it."""
+
+OTHER_ORIGIN: Final = "pages of this origin may not use this server"
+
+BY_METHOD: Final = {
+    hdrs.METH_GET: (OperationType.QUERY,),
+    hdrs.METH_POST: (OperationType.QUERY, OperationType.MUTATION),
+}
+"""A link or an image on somebody's page makes a GET, so it must not be able to change anything."""
+
+
+class GraphQLEndpoint(GraphQLView[Context, None]):
+    """Answers queries and mutations by HTTP, everything by WebSocket, and shows GraphiQL to a browser."""
+
+    websocket_adapter_class = Socket
+    graphql_transport_ws_handler_class = TransportHandler
+
+    def __init__(self, schema: Schema, opening: Opening, policy: ServingPolicy, persisted: Persisted) -> None:
+        protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL,)
+        super().__init__(schema, subscription_protocols=protocols, allowed_origins=tuple(policy.origins))
+        self._opening = opening
+        self._streams = EventStreams(schema)
+        self._policy = policy
+        self.persisted = persisted
+        self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request. Whatever is wrong with it is said in GraphQL's own form."""
+        try:
+            if hdrs.UPGRADE in request.headers and self.is_websocket_request(request):
+                self._services()  # refuse while it is still a request, not yet a socket
+                return await self.run(request=request)
+            if cors.is_preflight(request):
+                return self._preflight(request)
+            if self._policy.introspection and _is_a_browsers(request):
+                return graphiql.page()
+            return await self._answer(request)
+        except HttpRefused as refused:
+            media_type = media_types.accepted(request.headers) or MediaType.JSON
+            return refusal(refused.status, refused.message, media_type, refused.headers)
+
+    def _preflight(self, request: web.Request) -> web.Response:
+        if request.headers[hdrs.ORIGIN] not in self._policy.origins:
+            raise HttpRefused(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
+        return cors.preflight()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """One answer to one operation, or a stream of them."""
+        asked = await http.read(request)
+        media_type = media_types.accepted(request.headers, media_types.ANY)
+        if media_type is None:
+            raise HttpRefused(HTTPStatus.NOT_ACCEPTABLE, f"this is answered as {' or '.join(media_types.ANSWERS)}")
+        with asking(http.min_position(request)) as freshness:
+            if media_type is MediaType.EVENTS:
+                return await self._stream(asked, request)
+            result = await self._carry_out(asked, request)
+        response = answer(result, media_type)
+        if freshness.position is not None:
+            response.headers["Position"] = str(freshness.position)
+        return response
+
+    async def _stream(self, asked: OperationRequest, request: web.Request) -> web.StreamResponse:
+        """Answer with server-sent events."""
+        try:
+            document = self._document(asked)
+        except ClientError as error:
+            return answer(not_begun(error), MediaType.GRAPHQL)
+        context = self._context(request)
+        context.last_event = http.last_event(request)
+        return await self._streams.answer(request, context, asked, document)
+
+    async def _carry_out(self, asked: OperationRequest, request: web.Request) -> ExecutionResult:
+        try:
+            return await self.schema.execute(
+                self._document(asked),
+                variable_values=asked.variables,
+                context_value=self._context(request),
+                operation_name=asked.operation_name,
+                allowed_operation_types=BY_METHOD[request.method],
+                operation_extensions=asked.extensions,
+            )
+        except InvalidOperationTypeError as error:
+            raise _elsewhere(error.operation_type) from error
+        except CannotGetOperationTypeError as error:
+            return not_begun(ClientError("BAD_REQUEST", error.as_http_error_reason()))
+        except MissingQueryError:
+            return not_begun(ClientError("BAD_REQUEST", "the query is empty"))
+        except ClientError as error:
+            return not_begun(error)
+
+    def _document(self, asked: OperationRequest) -> str:
+        """The document that a request sends or names.
+
+        Raises:
+            ClientError: nobody knows it by its name, or it is not trusted.
+            HttpRefused: there is none.
+        """
+        document = self.persisted.document(named(asked.query, asked.document_id, asked.extensions))
+        if document is None:
+            raise HttpRefused(HTTPStatus.BAD_REQUEST, "expected a query, or the id of a document that is known here")
+        return document
+
+    def _services(self) -> Services:
+        if self._opening.services is None:
+            message = "the server is starting: its database cannot be reached yet; try again"
+            raise HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, message)
+        return self._opening.services
+
+    def _context(self, request: web.Request) -> Context:
+        services = self._services()
+        return Context(
+            services=services,
+            correlation=request[CORRELATION],
+            authorization=request.headers.get(hdrs.AUTHORIZATION),
+            address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
+        )
+
+    async def get_context(
+        self,
+        request: web.Request,
+        response: web.Response | web.WebSocketResponse,  # noqa: ARG002 - Strawberry's signature
+    ) -> Context:
+        """The context of a socket with all its operations."""
+        return self._context(request)
+
+    async def reject_websocket(self, request: web.Request) -> web.Response:  # noqa: ARG002 - Strawberry's signature
+        """Refuse a page of an origin that is neither ours nor on the list, while it is still a request."""
+        return refusal(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
+
+    async def on_ws_connect(self, context: Context) -> UnsetType:
+        """Take the token from `connection_init`; a socket with a bad one is closed with 4403."""
+        given = context.connection_params.get("authorization", context.authorization)
+        if not isinstance(given, str | None):
+            raise ConnectionRejectionError
+        context.authorization = given
+        try:
+            if context.close is not None:
+                context.watched = context.services.watch.join(context.claims(), context.address, context.close)
+            await context.viewer()
+        except ClientError as error:
+            raise ConnectionRejectionError from error
+        return UnsetType()
+
+    async def create_websocket_response(self, request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:
+        """A socket that notices when its client is gone."""
+        socket = web.WebSocketResponse(
+            protocols=[subprotocol] if subprotocol else [],
+            heartbeat=HEARTBEAT_SECONDS,
+            max_msg_size=FRAME_BYTES,
+            compress=False,  # each socket would compress by itself what is made once for all of them
+            writer_limit=sys.maxsize,  # `Socket` waits for clients by itself
+        )
+        await socket.prepare(request)
+        self._sockets[socket] = request
+        return socket
+
+    async def close_connections(self) -> None:
+        """Tell every client that the server is going; they come back to another one."""
+        code, reason = WSCloseCode.GOING_AWAY, "the server is stopping"
+        sockets = list(self._sockets.items())
+        await asyncio.gather(
+            self._streams.close(),
+            *(close_or_cut(socket, request, code, reason, GOODBYE_SECONDS) for socket, request in sockets),
+        )
+
+    def decode_json(self, data: str | bytes) -> object:
+        """The value of a frame."""
+        return strict_json.decode(data)
+
+    def encode_json(self, data: object) -> str:
+        """The text of a frame."""
+        return strict_json.encode(data).decode()
+
+
+def _is_a_browsers(request: web.Request) -> bool:
+    """Whether somebody has pointed a browser here: it wants a page, and has no query."""
+    return (
+        request.method == hdrs.METH_GET
+        and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+        and request.query.keys().isdisjoint(DOCUMENTS)
+    )
+
+
+def _elsewhere(kind: OperationType) -> HttpRefused:
+    if kind is OperationType.MUTATION:
+        return HttpRefused(HTTPStatus.METHOD_NOT_ALLOWED, "mutations are sent with POST", {"Allow": "POST"})
+    return HttpRefused(
+        HTTPStatus.BAD_REQUEST,
+        "subscriptions go by WebSocket, with the protocol graphql-transport-ws, or as text/event-stream",
+    )

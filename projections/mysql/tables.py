@@ -1,0 +1,237 @@
+"""The indexes of the MySQL view: those that the program declares, against those that are there.
+
+The tables of the MySQL view: the users, and beside them the position that they have reached.
+
+A user as a row of the MySQL view, and back.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+import msgspec
+from asyncmy.errors import ProgrammingError
+
+from events.database import Database, Row
+from events.event_types import JSON, Role
+from events.ids import uuid_of
+from events.sql import aware_utc, naive_utc
+from events.user import User
+from projections.errors import ViewMissing
+from projections.mysql import NAME
+from projections.view import past_name
+
+NO_SUCH_TABLE: Final = 1146
+# username, email and name compare without case and with accents, as the claims do. The indexes serve the five
+# orders and the filters of `users`; InnoDB appends the primary key to each, which breaks ties.
+CREATE_USERS = """
+CREATE TABLE IF NOT EXISTS {users} (
+    id         BINARY(16)      NOT NULL,
+    username   VARCHAR(64)     NOT NULL,
+    email      VARCHAR(254)    NOT NULL,
+    name       VARCHAR(200)    NOT NULL,
+    role       VARCHAR(32)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    attributes JSON            NOT NULL,
+    version    INT UNSIGNED    NOT NULL,
+    position   BIGINT UNSIGNED NOT NULL COMMENT 'of the last event in this row',
+    created_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    updated_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    PRIMARY KEY (id){keys}
+) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_ci COMMENT '{form}'
+"""
+KEYS: Final = """
+    KEY by_username (username),
+    KEY by_email (email),
+    KEY by_name (name),
+    KEY by_created_at (created_at),
+    KEY by_updated_at (updated_at),
+    KEY by_role (role, created_at)"""
+ADD_KEYS: Final = "ALTER TABLE {users}" + KEYS.replace("    KEY", "    ADD KEY")
+HAS_KEYS: Final = """
+SELECT COUNT(*) FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND table_name = '{users}' AND index_name = 'by_username'
+"""
+# Built in memory rather than in pieces of 1 MiB; per session.
+KEYS_MEMORY: Final = "SET SESSION innodb_ddl_buffer_size = 67108864"
+FORM: Final = "rollcall " + hashlib.sha256((CREATE_USERS + KEYS).encode()).hexdigest()[:16]
+"""Tells the form of the table that this program makes from any other's."""
+READ_FORM: Final = """
+SELECT table_comment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{users}'
+"""
+CREATE_CHECKPOINT = """
+CREATE TABLE IF NOT EXISTS {checkpoint} (
+    id         TINYINT UNSIGNED NOT NULL,
+    position   BIGINT UNSIGNED  NOT NULL,
+    quarantine JSON             NOT NULL DEFAULT (JSON_ARRAY()) COMMENT 'users that are set aside',
+    PRIMARY KEY (id),
+    CHECK (id = 1)
+)
+"""
+START_CHECKPOINT = "INSERT IGNORE INTO {checkpoint} (id, position) VALUES (1, 0)"
+# The second condition is always true. It makes the statement fail when the users' table is gone.
+READ_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))"
+MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND position = %s"
+SET_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1"
+# How far a copy is filled; the table is there only until all of it is.
+CREATE_FILLING = """
+CREATE TABLE IF NOT EXISTS {filling} (
+    id        TINYINT UNSIGNED NOT NULL,
+    up_to     BIGINT UNSIGNED  NOT NULL COMMENT 'position that the copy is filled as of',
+    following BINARY(16)       NULL     COMMENT 'least id that is not filled yet; NULL when there is none',
+    PRIMARY KEY (id)
+)
+"""
+START_FILLING = "REPLACE INTO {filling} (id, up_to, following) VALUES (1, %s, %s)"
+MOVE_FILLING = "UPDATE {filling} SET following = %s WHERE id = 1"
+READ_FILLING = "SELECT up_to, following FROM {filling} WHERE id = 1"
+END_FILLING = "DROP TABLE IF EXISTS {filling}"
+DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}, {filling}"
+LIST_COPIES = r"""
+SELECT table_name FROM information_schema.tables
+WHERE table_schema = DATABASE() AND (table_name IN ('users_old', 'users_rebuild') OR table_name LIKE 'users\_at\_%')
+"""
+# One RENAME TABLE is atomic: whoever reads `users` finds the one or the other, with the checkpoint that belongs to it.
+SWAP = """
+RENAME TABLE
+    users TO users_old, users_checkpoint TO users_old_checkpoint,
+    users_rebuild TO users, users_rebuild_checkpoint TO users_checkpoint
+"""
+EXCHANGE = """
+RENAME TABLE
+    users TO users_aside, users_checkpoint TO users_aside_checkpoint,
+    users_old TO users, users_old_checkpoint TO users_checkpoint,
+    users_aside TO users_old, users_aside_checkpoint TO users_old_checkpoint
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Names of the tables of one copy of the view: constants, and names that `past` has checked."""
+
+    users: str
+
+    @classmethod
+    def past(cls, name: str) -> Self:
+        """The tables of a look at the past.
+
+        Raises:
+            BadName: it cannot bear that name.
+        """
+        return cls(past_name(name))
+
+    @property
+    def checkpoint(self) -> str:
+        return f"{self.users}_checkpoint"
+
+    @property
+    def filling(self) -> str:
+        return f"{self.users}_filling"
+
+    def sql(self, statement: str, **parts: str) -> str:
+        """The statement about these tables. Nothing but names, literals and placeholders ever goes in."""
+        return statement.format(
+            users=self.users, checkpoint=self.checkpoint, filling=self.filling, columns=USER_COLUMNS, form=FORM, **parts
+        )
+
+
+LIVE: Final = Tables("users")
+BESIDE: Final = Tables("users_rebuild")
+FORMER: Final = Tables("users_old")
+
+
+@contextmanager
+def missing_is_told() -> Iterator[None]:
+    """Tell a table that is gone from every other fault of a statement.
+
+    Raises:
+        ViewMissing: a table that the statement names does not exist.
+    """
+    try:
+        yield
+    except ProgrammingError as error:
+        if error.args and error.args[0] == NO_SUCH_TABLE:
+            raise ViewMissing(NAME) from error
+        raise
+
+
+USER_COLUMNS = "id, username, email, name, role, attributes, version, position, created_at, updated_at"
+ROLES: Final = {role.value: role for role in Role}
+
+
+def row_of(user: User) -> Row:
+    """The values of `USER_COLUMNS` for a user."""
+    return (
+        user.id.bytes,
+        user.username,
+        user.email,
+        user.name,
+        user.role.value,
+        msgspec.json.encode(user.attributes).decode(),
+        user.version,
+        user.position,
+        naive_utc(user.created_at),
+        naive_utc(user.updated_at),
+    )
+
+
+def user_of(row: Row) -> User:
+    """The user in a row of `USER_COLUMNS`. A page has a hundred of them: see `uuid_of` and `aware_utc`."""
+    user_id, username, email, name, role, attributes, version, position, created_at, updated_at = row
+    return User(
+        id=uuid_of(user_id),
+        username=username,
+        email=email,
+        name=name,
+        role=ROLES.get(role) or Role(role),
+        attributes=msgspec.json.decode(attributes),
+        version=version,
+        position=position,
+        created_at=aware_utc(created_at),
+        updated_at=aware_utc(updated_at),
+    )
+
+
+def fields_of(row: Row) -> dict[str, JSON]:
+    """What a row of `USER_COLUMNS` holds, whatever that is, by the names of the columns, without the id."""
+    _, username, email, name, role, attributes, version, position, created_at, updated_at = row
+    return {
+        "username": username,
+        "email": email,
+        "name": name,
+        "role": role,
+        "attributes": msgspec.json.decode(attributes),
+        "version": version,
+        "position": position,
+        "created_at": created_at,
+        "updated_at": updated_at,
+    }
+
+
+DECLARED: Final = dict(re.findall(r"^ *KEY (\w+) \(([\w, ]+)\)", KEYS, re.MULTILINE))
+"""Columns by the name of the index."""
+
+READ_INDEXES = """
+SELECT index_name, GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')
+FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND table_name = '{users}'
+GROUP BY index_name
+"""
+DROP_INDEX = "ALTER TABLE {users} DROP KEY {name}"
+ADD_INDEX = "ALTER TABLE {users} ADD KEY {name} ({index_columns})"
+
+
+async def differing_indexes(database: Database, tables: Tables) -> dict[str, tuple[str, str | None]]:
+    """By name, the columns of declared indexes and of what is there in their place. Others are an operator's affair."""
+    found: dict[str, str] = dict(await database.fetch_all(tables.sql(READ_INDEXES)))
+    return {name: (columns, found.get(name)) for name, columns in DECLARED.items() if found.get(name) != columns}
+
+
+async def mend_indexes(database: Database, tables: Tables) -> None:
+    """Make the declared indexes that differ. Readers and the projector go on meanwhile."""
+    for name, (columns, found) in (await differing_indexes(database, tables)).items():
+        if found is not None:
+            await database.execute(tables.sql(DROP_INDEX, name=name))
+        await database.execute(tables.sql(ADD_INDEX, name=name, index_columns=columns))

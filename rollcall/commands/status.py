@@ -1,0 +1,107 @@
+"""`rollcall status`: once or again and again, for people and for scripts."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from events.errors import DatabaseUnavailable
+from projections.status import ProjectionStatus, read_status
+from rollcall import exits
+from rollcall.console import note, result_console, say_json
+from rollcall.settings import Settings
+from rollcall.wiring import House, now, open_house
+
+WATCH_SECONDS: Final = 1.0
+
+Show = Callable[[list[ProjectionStatus]], None]
+
+
+async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> int:
+    """Show it; whether all is well, as the exit code. Watching never ends by itself."""
+    async with open_house(settings, note) as house:
+        await house.prepare_log()
+        with _showing(as_json=as_json, watch=watch) as show:
+            if watch:
+                await _watch(house, show)
+            statuses = await read_status(house.database)
+            show(statuses)
+    return exits.OK if all(status.healthy for status in statuses) else exits.NOT_ALL
+
+
+async def _watch(house: House, show: Show) -> None:
+    while True:
+        try:
+            show(await read_status(house.database))
+        except DatabaseUnavailable as error:
+            note(f"waiting: {error}")
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+@contextmanager
+def _showing(*, as_json: bool, watch: bool) -> Iterator[Show]:
+    console = result_console()
+    if as_json:
+        yield _print_json
+    elif watch and console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda statuses: live.update(_table_and_errors(statuses), refresh=True)
+    else:
+        yield lambda statuses: console.print(_table_and_errors(statuses), soft_wrap=True)
+
+
+def _print_json(statuses: list[ProjectionStatus]) -> None:
+    shown = [{**msgspec.to_builtins(status), "lag": status.lag} for status in statuses]
+    say_json(shown, at_once=True)
+
+
+def _table_and_errors(statuses: list[ProjectionStatus]) -> RenderableType:
+    errors = [Text(f"{status.name}: {status.last_error}") for status in statuses if status.last_error]
+    return Group(_table(statuses), *errors)
+
+
+def _table(statuses: list[ProjectionStatus]) -> Table:
+    table = Table(
+        "projection", "state", "position", "head", "lag", "lag s", "events/s", "moved", "heard", "active", "standby",
+        "quarantine", box=None,
+    )  # fmt: skip
+    for status in statuses:
+        table.add_row(
+            status.name,
+            _state(status),
+            str(status.position),
+            str(status.head),
+            str(status.lag),
+            f"{status.lag_seconds:.1f}",
+            f"{status.events_per_second:.1f}",
+            _ago(status.progressed_at),
+            _ago(status.updated_at),
+            status.process,
+            ", ".join(status.standbys) or "-",
+            str(status.quarantined),
+        )
+    return table
+
+
+def _state(status: ProjectionStatus) -> str:
+    if status.rebuild_progress is not None:
+        return f"{status.state} {status.rebuild_progress:.0%}"
+    return f"{status.state} (died)" if status.died else status.state
+
+
+def _ago(moment: datetime | None) -> str:
+    """How long ago, in the largest unit that says something."""
+    if moment is None:
+        return "never"
+    seconds = max(0.0, (now() - moment).total_seconds())
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.1f} s ago"
