@@ -1,8 +1,7 @@
 """A log of one test's own, and users to put into it."""
 
-import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +14,7 @@ from events.ids import new_id
 from events.store import EventStore
 from events.user import Register
 from events.vault import Vault
+from tests.waiting import eventually as eventually  # noqa: PLC0414 - callers import it from here
 
 MASTER_KEY = bytes(range(32))
 NOBODY = Origin()
@@ -68,17 +68,3 @@ def registration(username: str, **fields: object) -> Register:
     """A registration that is in order."""
     values = {"username": username, "email": f"{username}@example.com", "name": username.title(), **fields}
     return Register(**values)  # type: ignore[arg-type]
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float = 30.0) -> None:
-    """Wait until the condition holds.
-
-    Raises:
-        AssertionError: it did not in time.
-    """
-    try:
-        async with asyncio.timeout(within):
-            while not await condition():  # noqa: ASYNC110 - what is waited for lies in other processes
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not so within {within:g} s: {condition}") from None

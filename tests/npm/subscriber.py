@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.npm.node import node
-
-ANSWER_SECONDS = 30.0
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Subscriber:
     async def happened(self) -> dict[str, Any]:
         """The next thing that happens to it."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             line = await self.process.stdout.readline()
         assert line, "the client ended"
         try:

@@ -13,6 +13,7 @@ from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.site import Person, Site
 from tests.log import eventually
+from tests.waiting import PATIENCE_SECONDS
 
 GUIDE: Final = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 AROUND: Final = """
@@ -63,7 +64,7 @@ async def reader(program: Path, token: str) -> AsyncIterator[asyncio.StreamReade
 
 async def shown(printed: asyncio.StreamReader) -> Json:
     """The next change that the guide's second subscription shows; what its first one prints is passed over."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             line = (await printed.readline()).decode()
             said = json.loads(line)

@@ -7,15 +7,15 @@ import pytest
 
 from tests.graph.site import Site
 from tests.npm.node import node
+from tests.waiting import PATIENCE_SECONDS
 
 AUDITS = 61
-SECONDS = 30.0
 
 
 @pytest.mark.usefixtures("npm_packages")
 async def test_every_audit_of_graphql_http_is_ok(site: Site) -> None:
     """All of them, the optional ones too, against a server in the profile of `rollcall dev`."""
-    async with node("audit.mjs", str(site.anyone.url)) as process, asyncio.timeout(SECONDS):
+    async with node("audit.mjs", str(site.anyone.url)) as process, asyncio.timeout(PATIENCE_SECONDS):
         printed, _ = await process.communicate()
 
     results = json.loads(printed)

@@ -131,7 +131,7 @@ async def test_a_server_that_starts_again_is_found_again(urls: tuple[str, str], 
     url = f"{installation.url}/graphql"
     async with subscriber("ws", url) as by_socket, subscriber("sse", url) as by_events:
         async with installation.running("serve"):
-            await eventually(installation.ready, within=30)
+            await eventually(installation.ready)
             token = (await installation.ask(LOGIN, p=PASSWORD))["login"]["session"]["accessToken"]
             first = await _create(installation, token, "first")
             for client in (by_socket, by_events):
@@ -141,7 +141,7 @@ async def test_a_server_that_starts_again_is_found_again(urls: tuple[str, str], 
         await by_events.is_closed()
 
         async with installation.running("serve"):
-            await eventually(installation.ready, within=30)
+            await eventually(installation.ready)
             second = await _create(installation, token, "second")
             await asyncio.gather(*(client.hears([first, second]) for client in (by_socket, by_events)))
 

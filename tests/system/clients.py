@@ -10,16 +10,12 @@ from typing import Any
 
 import aiohttp
 
-from events.appender import LOOKING_SECONDS
 from events.chain import verify_log
 from tests.events.tampering import silently
 from tests.log import Log, eventually
+from tests.waiting import PATIENCE_SECONDS
 
 CLIENTS = 16
-ANSWER_SECONDS = 60.0
-"""No request may take longer, whatever happens to the server."""
-BACK_SECONDS = 30.0
-"""Within which work goes on once the server does."""
 REGISTER = """
 mutation($input: RegisterInput!) { register(input: $input) { position errors { code message } } }
 """
@@ -42,7 +38,7 @@ class Clients:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Meanwhile."""
-        limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        limit = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
         connections = aiohttp.TCPConnector(limit=CLIENTS)
         async with aiohttp.ClientSession(timeout=limit, connector=connections) as session:
             tasks = [asyncio.create_task(self._work(session, gives_up=n % 3 == 0)) for n in range(CLIENTS)]
@@ -63,7 +59,7 @@ class Clients:
         async def served() -> bool:
             return len(self.told) >= before + CLIENTS
 
-        await eventually(served, within=BACK_SECONDS)
+        await eventually(served)
 
     async def give_some_up(self) -> None:
         """Wait until somebody was refused. First a COMMIT is looked for that the server may have taken with it.
@@ -75,7 +71,7 @@ class Clients:
         async def refused() -> bool:
             return len(self.refused) > before or self.codes["OUTCOME_UNKNOWN"] >= unknown + CLIENTS
 
-        await eventually(refused, within=LOOKING_SECONDS + BACK_SECONDS)
+        await eventually(refused)
 
     async def _work(self, session: aiohttp.ClientSession, *, gives_up: bool) -> None:
         while not self.done:

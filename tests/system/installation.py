@@ -14,13 +14,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.log import eventually
 from tests.ports import free_port
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 KEY = base64.b64encode(bytes(range(32))).decode()
-READY_SECONDS = 60.0
-STOP_SECONDS = 20.0
-"""Ten are promised; the machine that tests runs other things besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +37,21 @@ class Process:
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
 
-    async def line(self, beginning: str, within: float = READY_SECONDS) -> str:
+    async def line(self, beginning: str) -> str:
         """Wait for a line of standard output that begins so."""
 
         async def printed() -> bool:
             assert self.popen.returncode is None, f"ended with {self.popen.returncode}: {''.join(self.err[-20:])}"
             return any(line.startswith(beginning) for line in self.out)
 
-        await eventually(printed, within=within)
+        await eventually(printed)
         return next(line for line in self.out if line.startswith(beginning))
 
-    async def stop(self, how: signal.Signals = signal.SIGTERM, within: float = STOP_SECONDS) -> int:
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Tell it to stop and wait until it has."""
         if self.popen.returncode is None:
             self.popen.send_signal(how)
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.popen.wait()
 
 

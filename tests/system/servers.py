@@ -12,9 +12,6 @@ from rollcall.embedded.process import Child, Server, launch, spawn
 from tests.log import eventually
 from tests.ports import free_port
 
-ENDS_SECONDS = 20.0
-ANSWERS_SECONDS = 60.0
-
 
 @dataclass
 class OwnServer:
@@ -46,7 +43,7 @@ class OwnServer:
         async def ended() -> bool:
             return self.child.ended()
 
-        await eventually(ended, within=ENDS_SECONDS)
+        await eventually(ended)
 
     async def start(self) -> None:
         """Another life; waits until it takes work."""
@@ -60,7 +57,7 @@ class OwnServer:
             assert not self.child.ended(), self.child.last_lines()
             return await self.server.trouble(self.port) is None
 
-        await eventually(untroubled, within=ANSWERS_SECONDS)
+        await eventually(untroubled)
 
 
 async def own_mysqld(directory: Path, *options: str) -> OwnServer:

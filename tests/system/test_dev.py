@@ -13,6 +13,7 @@ import pytest
 from tests.log import eventually
 from tests.ports import free_port
 from tests.system.installation import Installation, Process
+from tests.waiting import PATIENCE_SECONDS
 
 REGISTER = """
 mutation($input: RegisterInput!) {
@@ -65,10 +66,10 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
 
             async def hear_of_its_life() -> None:
                 """Before the deletion: a change that is heard after it tells nothing of the user any more."""
-                messages.extend([await ws.receive_json(timeout=10) for _ in range(3)])
+                messages.extend([await ws.receive_json(timeout=PATIENCE_SECONDS) for _ in range(3)])
 
             user_id = await live_a_life(installation, admin, hear_of_its_life)
-            messages.append(await ws.receive_json(timeout=10))
+            messages.append(await ws.receive_json(timeout=PATIENCE_SECONDS))
         changes = [message["payload"]["data"]["userChanges"] for message in messages]
         assert [change["type"] for change in changes] == [
             "USER_REGISTERED",
@@ -82,7 +83,7 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
         assert changes[3]["user"] is None
         async with following(installation, admin) as ws:
             stopping = asyncio.create_task(dev.stop(signal.SIGINT))
-            assert (await ws.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+            assert (await ws.receive(timeout=PATIENCE_SECONDS)).type is aiohttp.WSMsgType.CLOSE
             assert ws.close_code == aiohttp.WSCloseCode.GOING_AWAY
             assert await stopping == 0
     assert processes_of(installation.directory) == []
@@ -100,7 +101,7 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
         async def all_gone() -> bool:
             return processes_of(installation.directory) == []
 
-        await eventually(all_gone, within=20)
+        await eventually(all_gone)
 
 
 @asynccontextmanager

@@ -70,17 +70,17 @@ async def test_a_deleted_user_is_nowhere_and_no_rebuild_brings_it_back(urls: tup
     async with installation.running("dev") as dev:
         await dev.line("ready")
         user_id, token = await live_a_life(installation)
-        await eventually(lambda: both_live(installation), within=30)
+        await eventually(lambda: both_live(installation))
         assert set(holding(await everything(urls))) == {"users", "mongo users"}
 
         await installation.ask(
             "mutation($id: ID!) { deleteUser(input: {id: $id}) { errors { code } } }", token, id=user_id
         )
-        await eventually(lambda: both_live(installation), within=30)
+        await eventually(lambda: both_live(installation))
         assert holding(await everything(urls)) == {}
         for view in ("mysql", "mongo"):
             assert (await installation.run("rebuild", view)).code == 0
-        await eventually(lambda: both_live(installation), within=30)
+        await eventually(lambda: both_live(installation))
         exported = await installation.run("export", "--with-keys", "-")
         assert exported.code == 0
         assert msgspec.json.decode(exported.out.splitlines()[0])

@@ -18,7 +18,7 @@ async def test_those_who_are_stopped_hold_up_nobody_and_miss_nothing(urls: tuple
     """Ten are stopped with SIGSTOP before the first change and go on after the others have heard the last one."""
     installation = own_servers(tmp_path, *urls)
     async with installation.running("serve"):
-        await eventually(installation.ready, within=30)
+        await eventually(installation.ready)
         token = (await installation.ask(LOGIN))["login"]["session"]["accessToken"]
         database = Database.at(Address.parse(urls[0]), size=4)
         async with listeners(installation.port, 90, [token]) as going, listeners(installation.port, 10, [token]) as ten:

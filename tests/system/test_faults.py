@@ -107,7 +107,7 @@ async def test_killing_projectors_during_an_import_loses_nothing_and_doubles_not
         assert json.loads(imported.out) == {"added": USERS, "already_there": 0, "refused": []}
         assert imported.code == 0
         assert kills >= 2
-        await eventually(lambda: live(installation), within=60)
+        await eventually(lambda: live(installation))
         expected = await look.log()
         assert len(expected) == USERS + 1
         assert await both_views_are(look, expected)
@@ -115,7 +115,7 @@ async def test_killing_projectors_during_an_import_loses_nothing_and_doubles_not
         await look.drop()
         rebuilt = await asyncio.gather(installation.run("rebuild", "mysql"), installation.run("rebuild", "mongo"))
         assert [(finished.code, finished.err[-200:]) for finished in rebuilt if finished.code] == []
-        await eventually(lambda: live(installation), within=60)
+        await eventually(lambda: live(installation))
         assert await both_views_are(look, expected)
         again = await installation.run("import", "users.json", "--json")
         assert json.loads(again.out) == {"added": 0, "already_there": USERS, "refused": []}
@@ -157,11 +157,11 @@ async def test_a_database_that_is_away_at_start_is_waited_for(urls: tuple[str, s
                 found = await readiness(installation)
                 return bool(found["code"] == 503 and found[away] != "ok")
 
-            await eventually(missed, within=30)
+            await eventually(missed)
             assert any("waiting" in line and "retry_in" in line for line in api.err) or away == "mongodb"
             proxies[away].connect(urls[0] if away == "mysql" else urls[1])
-            await eventually(installation.ready, within=60)
-            await eventually(lambda: live(installation), within=60)
+            await eventually(installation.ready)
+            await eventually(lambda: live(installation))
 
 
 async def test_databases_that_go_away_in_the_middle_are_survived(urls: tuple[str, str], tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ async def test_databases_that_go_away_in_the_middle_are_survived(urls: tuple[str
             await eventually(unready)
             assert await error_codes(installation, admin) <= {"UNAVAILABLE"}
             proxies[away].connect(url)
-            await eventually(installation.ready, within=30)
+            await eventually(installation.ready)
             await register(installation, f"user{number}")
 
-        await eventually(lambda: live(installation), within=60)
+        await eventually(lambda: live(installation))
         expected = await look.log()
         assert len(expected) == 3
         assert await both_views_are(look, expected)

@@ -44,7 +44,7 @@ async def test_no_caller_is_told_a_lie_when_mysql_is_stopped_restarted_and_kille
     """SIGSTOP for five seconds, SIGTERM, and `kill -9`; each time work goes on within seconds."""
     installation = own_servers(tmp_path, mysqld.url, urls[1])
     async with installation.running("serve"):
-        await eventually(installation.ready, within=30)
+        await eventually(installation.ready)
         clients = Clients(installation.url)
         async with clients.working():
             await clients.go_on()

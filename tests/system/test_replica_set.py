@@ -75,7 +75,7 @@ class Members:
                 found.append(primary)
             return bool(found)
 
-        await eventually(there, within=60)
+        await eventually(there)
         return found[0]
 
     async def kill(self, port: int) -> None:
@@ -109,7 +109,7 @@ async def members(tmp_path: Path) -> AsyncIterator[Members]:
             directory.mkdir()
             command = [str(program.path), f"--dbpath={directory}", f"--port={port}", *OPTIONS]
             members.children[port] = spawn(command, tmp_path / f"{port}.log")
-        await eventually(members.answer, within=60)
+        await eventually(members.answer)
         await asyncio.to_thread(members.found)
         await members.elected()
         yield members
@@ -125,7 +125,7 @@ async def test_a_view_on_a_replica_set_loses_nothing_when_its_primary_is_killed(
     """Clients register all the time; after `kill -9` another member takes over, and the view equals the log."""
     installation = own_servers(tmp_path, urls[0], members.url())
     async with installation.running("serve"), installation.running("projector", "mongo"):
-        await eventually(installation.ready, within=30)
+        await eventually(installation.ready)
         clients = Clients(installation.url)
         async with clients.working():
             await clients.go_on()
@@ -138,6 +138,6 @@ async def test_a_view_on_a_replica_set_loses_nothing_when_its_primary_is_killed(
             view = (await installation.status())["mongo_users"]
             return bool(view["position"] >= max(clients.told.values()))
 
-        await eventually(caught_up, within=30)
+        await eventually(caught_up)
         verified = await installation.run("verify", "mongo")
     assert verified.code == 0, verified.err

@@ -11,6 +11,7 @@ from projections.mysql import NAME as MYSQL_USERS
 from tests.log import eventually
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import Look, both_views_are, live, looking, user_file
+from tests.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery"
 REBUILD = """
@@ -33,7 +34,7 @@ async def told_until_live(socket: aiohttp.ClientWebSocketResponse) -> dict[str, 
     """What a listener is told of each view, until both are LIVE."""
     told: dict[str, list[tuple[str, float | None]]] = {}
     while not told or any(states[-1][0] != "LIVE" for states in told.values()):
-        message: Any = await socket.receive_json(timeout=60)
+        message: Any = await socket.receive_json(timeout=PATIENCE_SECONDS)
         for one in message["payload"]["data"]["projectionStatus"]:
             told.setdefault(one["name"], []).append((one["state"], one["rebuildProgress"]))
     return told
@@ -46,7 +47,7 @@ async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tupl
     async with installation.running("dev") as dev, looking(urls) as look:
         await dev.line("ready")
         assert (await installation.run("import", "users.json")).code == 0
-        await eventually(lambda: live(installation), within=60)
+        await eventually(lambda: live(installation))
         token = await installation.sign_in("admin", PASSWORD)
         for name in (MYSQL_USERS, MONGO_USERS):
             await rebuild(installation, token, name)
@@ -71,9 +72,9 @@ async def test_a_request_outlives_the_api_that_was_asked(urls: tuple[str, str], 
     installation = own_servers(tmp_path, *urls)
     async with looking(urls) as look:
         async with installation.running("serve") as first:
-            await eventually(installation.ready, within=60)
+            await eventually(installation.ready)
             await rebuild(installation, await installation.sign_in("admin", PASSWORD), MYSQL_USERS)
             await first.stop(signal.SIGKILL)
         assert await settled(look)
         async with installation.running("serve"):
-            await eventually(lambda: settled(look, MYSQL_USERS), within=60)
+            await eventually(lambda: settled(look, MYSQL_USERS))

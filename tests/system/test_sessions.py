@@ -11,13 +11,13 @@ import pytest
 from tests.log import eventually
 from tests.ports import free_port
 from tests.system.installation import Installation, own_servers
+from tests.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery"
 SESSION = "session { accessToken refreshToken } errors { code }"
 LOGIN = f'mutation($p: String!) {{ login(input: {{login: "admin", password: $p}}) {{ {SESSION} }} }}'
 REFRESH = f"mutation($t: String!) {{ refreshSession(refreshToken: $t) {{ {SESSION} }} }}"
 LOGOUT = "mutation { logout { loggedOut } }"
-SECONDS = 4.0
 """One is promised; the machine that tests runs other things besides."""
 
 
@@ -28,7 +28,7 @@ async def two(urls: tuple[str, str], tmp_path: Path) -> AsyncIterator[tuple[Inst
     other = replace(one, port=free_port())
     async with one.running("serve"), other.running("serve"):
         for installation in (one, other):
-            await eventually(installation.ready, within=30)
+            await eventually(installation.ready)
         yield one, other
 
 
@@ -57,7 +57,7 @@ async def test_a_session_that_ends_at_one_process_has_ended_at_the_other(
     async with other.socket(token) as raw:
         assert (await one.ask(LOGOUT, token))["logout"] == {"loggedOut": True}
 
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await raw.receive()
         assert raw.close_code == 4403
     with pytest.raises(AssertionError, match="UNAUTHENTICATED"):
@@ -75,7 +75,7 @@ async def test_a_password_that_is_set_by_hand_ends_all_sessions(two: tuple[Insta
         finished = await one.run("set-password", "admin", stdin="another good password\n")
         assert finished.code == 0, finished.err
 
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await closed
         assert (first.close_code, second.close_code) == (4403, 4403)
     for at, session in zip(two, sessions, strict=True):

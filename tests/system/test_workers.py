@@ -13,6 +13,7 @@ from tests.log import eventually
 from tests.ports import in_a_row
 from tests.system.installation import Installation, Process, own_servers
 from tests.system.test_metrics import key, samples
+from tests.waiting import PATIENCE_SECONDS
 
 WORKERS = 2
 SERVE = ("serve", "--workers", str(WORKERS))
@@ -38,15 +39,15 @@ async def all_listen(installation: Installation, supervisor: Process, times: int
     async def ready() -> bool:
         return all([await installation.ready() for _ in range(12)])  # whichever is asked: all, most probably
 
-    await eventually(listen, within=60)
-    await eventually(ready, within=60)
+    await eventually(listen)
+    await eventually(ready)
 
 
 async def none_is_left(pids: list[int]) -> None:
     async def gone() -> bool:
         return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
-    await eventually(gone, within=10)
+    await eventually(gone)
 
 
 async def test_all_workers_answer_on_one_port_and_one_that_is_killed_is_started_again(
@@ -96,7 +97,7 @@ async def test_told_to_stop_it_drains_and_leaves_nobody(urls: tuple[str, str], t
         ]
         stopping = asyncio.create_task(supervisor.stop())
         for one in sockets:
-            await one.receive(timeout=10)
+            await one.receive(timeout=PATIENCE_SECONDS)
 
         assert await stopping == 0
         assert 1001 in {one.close_code for one in sockets}  # a crowded machine may cut some off
@@ -122,7 +123,7 @@ async def test_a_port_that_is_taken_and_a_key_that_does_not_fit_end_it(urls: tup
         taken = await installation.run(*SERVE)
     made = await installation.run("create-admin", "ada", "ada@example.com", stdin="correct horse battery\n")
     wrong = {**installation.variables, "ROLLCALL_MASTER_KEY": "A" * 43 + "="}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         refused = await replace(installation, variables=wrong).run(*SERVE)
 
     assert made.code == 0
