@@ -14,6 +14,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from events.database import Address, Database
+from projections.status import State, read_status
 from tests.ports import free_port
 from tests.waiting import PATIENCE_SECONDS, eventually
 
@@ -149,6 +151,14 @@ class Installation:
         """What `rollcall status --json` says, by view."""
         finished = await self.run("status", "--json")
         return {status["name"]: status for status in msgspec.json.decode(finished.out)}
+
+    async def live(self) -> bool:
+        """Whether both projections are caught up. Read past `rollcall status`, which is a process for each look."""
+        database = Database.at(Address.parse(self.variables["ROLLCALL_MYSQL_URL"]), size=1)
+        try:
+            return all(one.state is State.LIVE and one.lag == 0 for one in await read_status(database))
+        finally:
+            await database.close()
 
     async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

@@ -59,28 +59,23 @@ def holding(places: dict[str, bytes]) -> dict[str, list[str]]:
     return {place: needles for place, needles in found.items() if needles}
 
 
-async def both_live(installation: Installation) -> bool:
-    """Whether both views hold all that the log does."""
-    return all(view["state"] == "LIVE" and view["lag"] == 0 for view in (await installation.status()).values())
-
-
 async def test_a_deleted_user_is_nowhere_and_no_rebuild_brings_it_back(urls: tuple[str, str], tmp_path: Path) -> None:
     """A byte search over all tables and collections, an export, the binary log, and what the processes have logged."""
     installation = own_servers(tmp_path, *urls)
     async with installation.running("dev") as dev:
         await dev.line("ready")
         user_id, token = await live_a_life(installation)
-        await eventually(lambda: both_live(installation))
+        await eventually(installation.live)
         assert set(holding(await everything(urls))) == {"users", "mongo users"}
 
         await installation.ask(
             "mutation($id: ID!) { deleteUser(input: {id: $id}) { errors { code } } }", token, id=user_id
         )
-        await eventually(lambda: both_live(installation))
+        await eventually(installation.live)
         assert holding(await everything(urls)) == {}
         for view in ("mysql", "mongo"):
             assert (await installation.run("rebuild", view)).code == 0
-        await eventually(lambda: both_live(installation))
+        await eventually(installation.live)
         exported = await installation.run("export", "--with-keys", "-")
         assert exported.code == 0
         assert msgspec.json.decode(exported.out.splitlines()[0])

@@ -75,15 +75,6 @@ def user_file(path: Path, users: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-async def live(installation: Installation) -> bool:
-    """Whether both projections are caught up, by `rollcall status`.
-
-    LIVE alone is not enough: it may be the last word of a projector that has been killed since.
-    """
-    views = (await installation.status()).values()
-    return all(view["state"] == "LIVE" and view["lag"] == 0 for view in views)
-
-
 async def both_views_are(look: "Look", expected: Users) -> bool:
     """Whether both views hold exactly these users. To have thousands of users compared by pytest takes minutes."""
     relational_users, document_users = await look.views()
@@ -107,7 +98,7 @@ async def test_killing_projectors_during_an_import_loses_nothing_and_doubles_not
         assert json.loads(imported.out) == {"added": USERS, "already_there": 0, "refused": []}
         assert imported.code == 0
         assert kills >= 2
-        await eventually(lambda: live(installation))
+        await eventually(installation.live)
         expected = await look.log()
         assert len(expected) == USERS + 1
         assert await both_views_are(look, expected)
@@ -115,7 +106,7 @@ async def test_killing_projectors_during_an_import_loses_nothing_and_doubles_not
         await look.drop()
         rebuilt = await asyncio.gather(installation.run("rebuild", "mysql"), installation.run("rebuild", "mongo"))
         assert [(finished.code, finished.err[-200:]) for finished in rebuilt if finished.code] == []
-        await eventually(lambda: live(installation))
+        await eventually(installation.live)
         assert await both_views_are(look, expected)
         again = await installation.run("import", "users.json", "--json")
         assert json.loads(again.out) == {"added": 0, "already_there": USERS, "refused": []}
@@ -161,7 +152,7 @@ async def test_a_database_that_is_away_at_start_is_waited_for(urls: tuple[str, s
             assert any("waiting" in line and "retry_in" in line for line in api.err) or away == "mongodb"
             proxies[away].connect(urls[0] if away == "mysql" else urls[1])
             await eventually(installation.ready)
-            await eventually(lambda: live(installation))
+            await eventually(installation.live)
 
 
 async def test_databases_that_go_away_in_the_middle_are_survived(urls: tuple[str, str], tmp_path: Path) -> None:
@@ -185,7 +176,7 @@ async def test_databases_that_go_away_in_the_middle_are_survived(urls: tuple[str
             await eventually(installation.ready)
             await register(installation, f"user{number}")
 
-        await eventually(lambda: live(installation))
+        await eventually(installation.live)
         expected = await look.log()
         assert len(expected) == 3
         assert await both_views_are(look, expected)

@@ -20,7 +20,7 @@ from projections.view import Copies
 from tests.log import eventually
 from tests.projections.views import document, relational
 from tests.system.installation import Installation, own_servers
-from tests.system.test_faults import VAULT, Look, both_views_are, live, looking, user_file
+from tests.system.test_faults import VAULT, Look, both_views_are, looking, user_file
 
 READERS = 64
 REST_SECONDS = 0.1
@@ -100,7 +100,7 @@ async def test_readers_notice_nothing_of_rebuilds_and_their_swaps(urls: tuple[st
     async with installation.running("dev") as dev, looking(urls) as look:
         await dev.line("ready")
         assert (await installation.run("import", "users.json")).code == 0
-        await eventually(lambda: live(installation))
+        await eventually(installation.live)
         token = await installation.sign_in("admin", "correct horse battery")
         ids = {
             user.username: str(user.id) for user in (await look.log()).values() if user.username.startswith("customer")
@@ -122,7 +122,7 @@ async def test_readers_notice_nothing_of_rebuilds_and_their_swaps(urls: tuple[st
         assert [(one.code, one.err[-300:]) for one in done if one.code] == []
         assert [reader.wrong[:3] for reader in readers if reader.wrong] == []
         assert all(reader.answers >= 5 for reader in readers)
-        await eventually(lambda: live(installation))
+        await eventually(installation.live)
         assert await both_views_are(look, await look.log())
 
 

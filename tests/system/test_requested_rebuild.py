@@ -10,7 +10,7 @@ from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 from tests.log import eventually
 from tests.system.installation import Installation, own_servers
-from tests.system.test_faults import Look, both_views_are, live, looking, user_file
+from tests.system.test_faults import Look, both_views_are, looking, user_file
 from tests.waiting import PATIENCE_SECONDS
 
 PASSWORD = "correct horse battery"
@@ -47,7 +47,7 @@ async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tupl
     async with installation.running("dev") as dev, looking(urls) as look:
         await dev.line("ready")
         assert (await installation.run("import", "users.json")).code == 0
-        await eventually(lambda: live(installation))
+        await eventually(installation.live)
         token = await installation.sign_in("admin", PASSWORD)
         for name in (MYSQL_USERS, MONGO_USERS):
             await rebuild(installation, token, name)
