@@ -45,6 +45,7 @@ async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
     data_dir = tmp_path_factory.mktemp("servers")
     async with servers(data_dir, logging.getLogger(__name__).info) as found:
         yield found
+        await databases.settled()
     for data in ("mysql", "mongo"):
         shutil.rmtree(data_dir / data)
 
