@@ -22,10 +22,10 @@ from tests.projections.views import document, relational
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import VAULT, Look, both_views_are, looking, user_file
 
-READERS = 64
+READERS = 24
 REST_SECONDS = 0.1
 """Of a reader between two questions, so that there is something left of two cores for the rebuilds."""
-USERS = 600
+USERS = 300
 LIST = "{ users(first: 20) { totalCount edges { node { username email } } } }"
 USER = "query($id: ID!) { user(id: $id) { id username email } }"
 SEARCH = "query($t: String!) { searchUsers(text: $t) { totalCount edges { node { username email } } } }"
@@ -91,7 +91,7 @@ class Reader:
 
 
 async def test_readers_notice_nothing_of_rebuilds_and_their_swaps(urls: tuple[str, str], tmp_path: Path) -> None:
-    """64 readers of lists, users and searches, while both views are rebuilt, rolled back and rid of the former ones.
+    """24 readers of lists, users and searches, while both views are rebuilt, rolled back and rid of the former ones.
 
     Users change meanwhile, so that there is something to catch up with.
     """
