@@ -281,6 +281,14 @@ class Database:
         return await self._connecting(self._pool.acquire())
 
     async def _connecting(self, attempt: Awaitable[DriverConnection]) -> DriverConnection:
+        cancelled = _cancellations()
+        try:
+            return await self._within_limit(attempt)
+        except Exception:
+            _heed(cancelled)
+            raise
+
+    async def _within_limit(self, attempt: Awaitable[DriverConnection]) -> DriverConnection:
         where = f"{self.address.host}:{self.address.port}"
         try:
             async with asyncio.timeout(self._acquire_timeout):
@@ -329,10 +337,11 @@ def _cancellations() -> int:
 
 
 def _heed(cancelled: int) -> None:
-    """End the task if it was told to since.
+    """Raise `CancelledError` if the task was cancelled since.
 
     The driver connects with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes in the round of
-    the event loop in which the connection is there. Who was told to end would go on, and be told no second time.
+    the event loop in which the connection is there. The task would go on, with a session or with the error of a
+    handshake that failed, and a loop that tries again after an error would never end.
     """
     if _cancellations() > cancelled:
         raise asyncio.CancelledError

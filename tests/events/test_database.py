@@ -109,6 +109,32 @@ async def test_who_is_cancelled_while_it_connects_ends_whenever_that_comes(log: 
             await database.close()
 
 
+async def test_a_task_that_is_cancelled_while_its_handshake_fails_ends(log: Log) -> None:
+    """A server that accepts a connection and drops it: the error of the handshake does not replace the cancellation."""
+    server = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
+    address = replace(log.database.address, port=server.sockets[0].getsockname()[1])
+    database = Database.at(address, size=1)
+
+    async def dedicated() -> None:
+        async with database.dedicated():
+            pass
+
+    async def pooled() -> None:
+        await database.execute("DO 1")
+
+    for rounds in [*range(1, 14)] * 3:
+        for connect in (pooled, dedicated):
+            task = asyncio.create_task(connect())
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            ended = task.done()
+            task.cancel()
+            await asyncio.wait({task})
+            assert ended or task.cancelled(), f"{task.exception()!r} after {rounds} rounds"
+    await database.close()
+    server.close()
+
+
 async def test_a_server_that_has_given_up_on_a_slow_sign_in_is_an_outage(log: Log) -> None:
     """It hears nothing for its `connect_timeout`, as from a process that was stopped, and says so out of turn."""
     address = log.database.address
