@@ -40,7 +40,7 @@ from events.database import Connection, Database
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 from events.idempotency import EarlierResult
 from events.ids import NewId
-from events.retry import backoff
+from events.retry import retry
 from events.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -197,20 +197,15 @@ class Appender:
         position, event_id = written[0].after + 1, written[0].event_ids[0]
         try:
             async with asyncio.timeout(LOOKING_SECONDS):
-                found = await self._event_at(position)
+                found = await retry(lambda: self._event_at(position), DatabaseUnavailable)
         except TimeoutError:
             raise lost from None
         log.warning("append.commit_lost", position=position, committed=found == event_id.bytes)
         return found == event_id.bytes
 
     async def _event_at(self, position: int) -> bytes | None:
-        """The event at a position, once the lost transaction has let go of the head; waits for MySQL."""
-        pauses = backoff()
-        while True:
-            try:
-                async with self._database.transaction() as connection:
-                    await connection.fetch_one(LOCK_HEAD)
-                    row = await connection.fetch_one(EVENT_AT, (position,))
-                return row[0] if row else None
-            except DatabaseUnavailable:
-                await asyncio.sleep(next(pauses))
+        """The event at a position, once the lost transaction has released the head."""
+        async with self._database.transaction() as connection:
+            await connection.fetch_one(LOCK_HEAD)
+            row = await connection.fetch_one(EVENT_AT, (position,))
+        return row[0] if row else None

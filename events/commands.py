@@ -35,6 +35,7 @@ from events.errors import (
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, EarlierResult, Idempotency, Request, find_request
 from events.ids import NewId
+from events.retry import Backoff, retry
 from events.store import EventStore
 from events.user import Account, Command, Register, User, account_of, decide, existing
 from events.vault import UserKey, Vault
@@ -164,12 +165,9 @@ class UserCommands:
             _check_expected(account, expected_version)
             return await self._carry_out(user_id, account, stream.key, command, origin, request)
 
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await self._once(idempotency, attempt)
-            except WrongExpectedVersion:
-                continue
-        return await self._once(idempotency, attempt)
+        return await retry(
+            lambda: self._once(idempotency, attempt), WrongExpectedVersion, attempts=ATTEMPTS, backoff=Backoff(first=0)
+        )
 
     async def earlier(self, idempotency: Idempotency | None) -> CommandResult | None:
         """What the same request has led to before, if it has been here.

@@ -24,7 +24,7 @@ Changes of the past, read from the log for one listener: page by page, as it tak
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import reduce
@@ -36,7 +36,7 @@ import structlog
 
 from events.errors import DatabaseUnavailable, EventsError, PositionGap
 from events.event_types import Recorded, UserRegistered
-from events.retry import backoff
+from events.retry import Backoff, retry
 from events.store import EventStore
 from events.user import User, evolve
 from events.wakeup import Wakeup
@@ -204,7 +204,7 @@ class Listener:
     """The only user whose changes are wanted; None for everybody's."""
     position: int
     """Up to here it has heard all that it wants."""
-    pauses: Iterator[float] = field(default_factory=backoff)
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 class Feed:
@@ -315,7 +315,7 @@ class Feed:
                 async for batch in batches:
                     yield batch
         except DatabaseUnavailable as error:
-            pause = next(listener.pauses)
+            pause = listener.backoff.next()
             log.warning("feed.waiting", position=listener.position, error=str(error), retry_in=pause)
             await asyncio.sleep(pause)
 
@@ -323,7 +323,8 @@ class Feed:
         """Up to where the window ended when this began; what was published since is still to come."""
         async with aclosing(self._pages(listener, up_to)) as pages:
             while past := await self._next(pages):
-                listener.position, listener.pauses = past.position, backoff()
+                listener.position = past.position
+                listener.backoff.reset()
                 if past.changes:
                     yield past.changes
         listener.position = up_to
@@ -345,17 +346,19 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the log until cancelled. MySQL being away is waited for: nothing is skipped."""
-        pauses = backoff()
-        try:
+        backoff = Backoff()
+
+        async def follow() -> None:
             while True:
-                try:
-                    await self._advance()
-                    pauses = backoff()
-                except EventsError as error:
-                    pause = next(pauses)
-                    level = log.warning if isinstance(error, DatabaseUnavailable) else log.error
-                    level("feed.waiting", position=self._position, error=str(error), retry_in=pause)
-                    await asyncio.sleep(pause)
+                await self._advance()
+                backoff.reset()
+
+        def waiting(error: Exception, pause: float) -> None:
+            level = log.warning if isinstance(error, DatabaseUnavailable) else log.error
+            level("feed.waiting", position=self._position, error=str(error), retry_in=pause)
+
+        try:
+            await retry(follow, EventsError, backoff=backoff, waiting=waiting)
         finally:
             self._close()
 
