@@ -32,11 +32,13 @@ from events.store import BulkReader, EventStore
 from events.vault import Vault
 from projections.folding import FoldedUser, LogFold
 from projections.mongo.client import Collection
-from projections.mongo.copies import MongoCopies, MongoCopy
+from projections.mongo.copies import MongoCopies
 from projections.mongo.documents import document_of_past
-from projections.mysql.copies import INSERT_USERS, MySQLCopies, literal_of, statements
+from projections.mongo.records import MongoRecords
+from projections.mysql.copies import MySQLCopies
+from projections.mysql.records import INSERT_USERS, literal_of, statements
 from projections.mysql.tables import BESIDE
-from projections.view import Copies, Copy
+from projections.view import Copies, Records
 from rollcall.wiring import THRESHOLDS
 
 EVENTS: Final = int(os.environ.get("EVENTS", "200000"))
@@ -79,8 +81,8 @@ async def _measure(
     paged = await _page_by_page(EventStore(database, vault), copies)
     for _ in range(RUNS):
         reading = await _read(database, vault)
-        copy = await copies.beside()
-        writing = await _write(bench, database, copy, users)
+        copy = await copies.staging()
+        writing = await _write(database, copy, users)
         await copy.discard()
         seconds, megabytes = await _rebuild(bench, view)
         limit = reading + writing
@@ -105,13 +107,10 @@ async def _read(database: Database, vault: Vault) -> float:
     return time.perf_counter() - begun
 
 
-async def _write(bench: Bench, database: Database, copy: Copy, users: list[FoldedUser]) -> float:
+async def _write(database: Database, copy: Records, users: list[FoldedUser]) -> float:
     """Write what was made beforehand, as the rebuild writes it."""
     await copy.begin(EVENTS)
-    if isinstance(copy, MongoCopy):
-        write = _documents(bench.mongo.documents[copy.collection], users)
-    else:
-        write = _rows(database, users)
+    write = _documents((await copy.place()).users, users) if isinstance(copy, MongoRecords) else _rows(database, users)
     begun = time.perf_counter()
     await write()
     await copy.complete()
@@ -144,7 +143,7 @@ def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
 
 async def _page_by_page(store: EventStore, copies: Copies) -> float:
     """Events a second of a projector without its pauses, into an empty and indexed copy."""
-    copy, position = await copies.beside(), 0
+    copy, position = await copies.staging(), 0
     await copy.begin(0)
     await copy.complete()
     begun = time.perf_counter()

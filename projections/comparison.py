@@ -27,20 +27,18 @@ event that it could not apply. They are left out, of the repair as well, which `
 In what a view can differ from the log: the kinds, one difference, and how two records are compared.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from events.event_types import JSON, Recorded, UserDeleted
 from events.store import EventStore, UserRange
-from projections.folding import HISTORY_EVENTS, FoldedUser, FoldProgress, HistoryEntry, fold
-
-Record = Mapping[str, JSON]
-"""What a view holds of a user, by the names that the view has for it, without the id."""
+from projections.folding import HISTORY_EVENTS, Advance, FoldedUser, HistoryEntry, fold
+from projections.view import Record, Records
 
 
 class DifferenceKind(StrEnum):
@@ -52,7 +50,7 @@ class DifferenceKind(StrEnum):
     """The view has a user whom the log does not know, or who was deleted."""
     CHANGED = "changed"
     """A field is not what the user's events make it."""
-    STRANGER = "stranger"
+    UNKNOWN_ROW = "stranger"
     """The view has something among its users that cannot be one: its id is no UUID."""
     INDEX = "index"
     """An index that the program declares is missing, or is another one."""
@@ -135,53 +133,12 @@ NO_END: Final = 2**63 - 1
 """A position that no log reaches."""
 
 
-class RecordState(msgspec.Struct, frozen=True):
-    """Some users in a view, and the position up to which they have taken in every event at least."""
-
-    checkpoint: int
-    records: Mapping[UUID, Record]
-    held: frozenset[UUID] = frozenset()
-    """Users in the view's quarantine: what the view has of them is what it had before, and not to be compared."""
-
-
-class Records(Protocol):
-    """What a view holds, as it holds it: read past everything that makes users of it again."""
-
-    @property
-    def name(self) -> str:
-        """The view's, as in `View`."""
-        ...
-
-    @property
-    def happenings(self) -> int:
-        """How many of a user's last events must be known to say what is expected."""
-        ...
-
-    def expected(self, user: FoldedUser) -> Record | None:
-        """What the view must hold of a user; None if it must hold nothing."""
-        ...
-
-    async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        """The first records of a range, in the order of ids; all of them if they are fewer than `limit`."""
-        ...
-
-    async def glimpse(self, user_ids: Collection[UUID]) -> RecordState:
-        """The records of these users; before them, the checkpoint and the quarantine of the same copy of the view.
-
-        The quarantine is that of the checkpoint or of later, or who is set aside in between would seem to be stale.
-
-        Raises:
-            ViewMissing: there is no such view.
-        """
-        ...
-
-
 async def compare(
     records: Records,
     past: Iterable[FoldedUser],
     users: UserRange,
     store: EventStore,
-    progress: FoldProgress = lambda _: None,
+    progress: Advance = lambda _: None,
 ) -> AsyncIterator[list[Difference]]:
     """All differences of a range of users, some users at a time, each user's together.
 
@@ -212,7 +169,7 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
     """
     if not user_ids:
         return []
-    glimpse = await records.glimpse(user_ids)
+    glimpse = await records.read(user_ids)
     streams = await read_streams(store, [user_id for user_id in user_ids if user_id not in glimpse.held])
     return [
         difference
@@ -260,13 +217,13 @@ def due(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> Fo
 def user_of_stream(stream: Sequence[Recorded]) -> FoldedUser | None:
     """The user that the first events of a stream make; None if there are none."""
     for folded in fold({}, stream):
-        happenings = tuple(map(HistoryEntry.of, stream[-HISTORY_EVENTS:])) if folded.after.user else ()
-        return FoldedUser(folded.user_id, folded.after, stream[-1].position, happenings)
+        history = tuple(map(HistoryEntry.of, stream[-HISTORY_EVENTS:])) if folded.after.user else ()
+        return FoldedUser(folded.user_id, folded.after, stream[-1].position, history)
     return None
 
 
 async def _joined(
-    records: Records, past: Iterable[FoldedUser], users: UserRange, progress: FoldProgress
+    records: Records, past: Iterable[FoldedUser], users: UserRange, progress: Advance
 ) -> AsyncIterator[tuple[UUID, Record | None, Record | None]]:
     """What is expected and what is found, of every user that either side knows: a full join in the order of ids."""
     expected = _Front(past)

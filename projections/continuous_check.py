@@ -25,7 +25,8 @@ from events.store import UserRange
 from projections.comparison import Difference, examine
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.status import save_audit
-from projections.verification import LogAccess, Verifiable
+from projections.verification import LogAccess
+from projections.view import Records
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class ContinuousCheck:
     def __init__(
         self,
         log_access: LogAccess,
-        view: Verifiable,
+        view: Records,
         chance: random.Random,
         is_its_turn: Callable[[], bool],
         pause_seconds: float = PAUSE_SECONDS,

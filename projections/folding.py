@@ -124,8 +124,8 @@ there, for five events and 300 bytes of attributes; so a user takes 1.2 kB, and 
 LET_GO: Final = 0.1
 """The share of the limit that is let go at a time."""
 
-FoldProgress = Callable[[int], None]
-"""Called with how many more events are folded in what is kept: fewer than none when users were let go."""
+Advance = Callable[[int], None]
+"""Called with how many more items are done; negative when work is discarded."""
 
 
 class FoldedUser(msgspec.Struct, frozen=True):
@@ -135,7 +135,7 @@ class FoldedUser(msgspec.Struct, frozen=True):
     held: HeldUser
     position: int
     """Of the user's last event."""
-    happenings: tuple[HistoryEntry, ...]
+    history: tuple[HistoryEntry, ...]
     """The last of its events, oldest first: as many as were asked for."""
 
 
@@ -145,13 +145,13 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
     version: int
     position: int
     user: User | None
-    happenings: list[msgspec.Raw]
+    history: list[msgspec.Raw]
     """Each packed by itself: all but the last are only handed on."""
 
 
 PACK: Final = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 UNPACK: Final = msgspec.msgpack.Decoder(_Packed).decode
-UNPACK_HAPPENING: Final = msgspec.msgpack.Decoder(HistoryEntry).decode
+UNPACK_ENTRY: Final = msgspec.msgpack.Decoder(HistoryEntry).decode
 NOBODY: Final = _Packed(0, 0, None, [])
 
 
@@ -164,19 +164,19 @@ class LogFold:
         vault: Vault,
         *,
         limit_bytes: int,
-        happenings: int = HISTORY_EVENTS,
+        history_events: int = HISTORY_EVENTS,
         users: UserRange = ALL_USERS,
         leave_out_damaged: bool = False,
     ) -> None:
         """Nobody, as of position 0: `users`, of whom no event is folded yet.
 
-        `happenings` is how many of each user's last events are kept. With `leave_out_damaged`, users of whom an event
-        is damaged are not there.
+        `history_events` is how many of each user's last events are kept. With `leave_out_damaged`, users of whom an
+        event is damaged are not there.
         """
         self.position = 0
         self._sweep = BulkReader(source, vault, users)
         self._limit_bytes = limit_bytes
-        self._happenings = happenings
+        self._history_events = history_events
         self._packed: dict[bytes, bytes] = {}
         self._leave_out_damaged = leave_out_damaged
         self._left_out: set[bytes] = set()
@@ -191,7 +191,7 @@ class LogFold:
         """How many users are kept, tombstones included."""
         return len(self._packed)
 
-    async def advance(self, up_to: int, progress: FoldProgress = lambda _: None) -> None:
+    async def advance(self, up_to: int, progress: Advance = lambda _: None) -> None:
         """Fold the log on, up to a position that it has reached. If it is cut short it can be called again.
 
         Raises:
@@ -241,14 +241,14 @@ class LogFold:
         before = NOBODY if former is None else UNPACK(former)
         held = None if former is None else HeldUser(before.version, before.user)
         change = fold_user(events[0].stream_id, held, events)
-        happenings = self._last(before, events) if change.after.user and self._happenings else []
-        packed = PACK(_Packed(change.after.version, events[-1].position, change.after.user, happenings))
+        history = self._last(before, events) if change.after.user and self._history_events else []
+        packed = PACK(_Packed(change.after.version, events[-1].position, change.after.user, history))
         self._size += len(packed) + OVERHEAD_BYTES if former is None else len(packed) - len(former)
         self._packed[key] = packed
 
     def _last(self, before: _Packed, events: Iterable[Recorded]) -> list[msgspec.Raw]:
         new = [msgspec.Raw(PACK(HistoryEntry.of(recorded))) for recorded in events]
-        return [*before.happenings, *new][-self._happenings :]
+        return [*before.history, *new][-self._history_events :]
 
     def _let_go(self) -> int:
         """Make room at the upper end; how many events were folded in vain. One user is kept, however large."""
@@ -271,8 +271,8 @@ async def past_of(
     up_to: int,
     *,
     limit_bytes: int,
-    happenings: int = HISTORY_EVENTS,
-    progress: FoldProgress,
+    history_events: int = HISTORY_EVENTS,
+    progress: Advance,
 ) -> AsyncGenerator[LogFold, None]:
     """The users of a range as of a position, part by part, in the order of their ids.
 
@@ -280,7 +280,7 @@ async def past_of(
     """
     left: UserRange | None = users
     while left is not None:
-        past = LogFold(source, vault, limit_bytes=limit_bytes, happenings=happenings, users=left)
+        past = LogFold(source, vault, limit_bytes=limit_bytes, history_events=history_events, users=left)
         await past.advance(up_to, progress)
         yield past
         left = users.beyond(past.users)
@@ -288,5 +288,5 @@ async def past_of(
 
 
 def _past_user(user_id: UUID, kept: _Packed) -> FoldedUser:
-    happenings = tuple(UNPACK_HAPPENING(packed) for packed in kept.happenings)
-    return FoldedUser(user_id, HeldUser(kept.version, kept.user), kept.position, happenings)
+    history = tuple(UNPACK_ENTRY(packed) for packed in kept.history)
+    return FoldedUser(user_id, HeldUser(kept.version, kept.user), kept.position, history)

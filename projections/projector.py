@@ -147,7 +147,7 @@ class EventApplier:
         if troubled(await self._view.quarantine()) >= self._quarantine_limit:
             raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
         user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)
-        await self._view.set_aside(user)
+        await self._view.quarantine_user(user)
         log.error(
             "projector.quarantined",
             view=self._view.name,

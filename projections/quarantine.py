@@ -33,7 +33,7 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 Quarantine = tuple[Quarantined, ...]
 
-History = Callable[[UUID, int], Awaitable[Sequence[Recorded]]]
+ReadStream = Callable[[UUID, int], Awaitable[Sequence[Recorded]]]
 """Reads one user's events up to and including a position."""
 
 

@@ -41,7 +41,7 @@ from projections.errors import (
 from projections.folding import LogFold, past_of
 from projections.lease import named_lock, rebuild_of
 from projections.status import save_rebuild_progress
-from projections.view import Copies, Copy, Filling, View
+from projections.view import Copies, FillState, Records
 
 BATCH_EVENTS: Final = 2_000
 TOLD_DIFFERENCES: Final = 20
@@ -77,13 +77,13 @@ class Rebuilder:
             RebuildDiffers: the new copy is not what the log adds up to; the live view is as it was.
         """
         async with self._turn(progress) as report:
-            copy = await self.copies.beside()
+            copy = await self.copies.staging()
             kept = await self._fill(copy, await self.store.head(), report)
             await self._catch_up(copy, report)
             await self._check(copy, kept, report)
             position = await self._catch_up(copy, report)
             await self._forget_deleted(position)
-            await self.copies.promote()
+            await self.copies.swap()
             return position
 
     async def roll_back(self, progress: Progress) -> int:
@@ -94,12 +94,12 @@ class Rebuilder:
             RebuildRunning: another process works on the copies.
         """
         async with self._turn(progress) as report:
-            former = await self.copies.former()
+            former = await self.copies.previous()
             if former is None:
                 raise NoPreviousView(self.copies.live.name)
             position = await self._catch_up(former, report)
             await self._forget_deleted(position)
-            await self.copies.exchange()
+            await self.copies.swap_back()
             return position
 
     async def finish(self) -> None:
@@ -109,9 +109,9 @@ class Rebuilder:
             RebuildRunning: another process works on the copies.
         """
         async with self._turn():
-            await self.copies.release()
+            await self.copies.finish()
 
-    async def look_back(self, name: str, position: int, progress: Progress) -> None:
+    async def take_snapshot(self, name: str, position: int, progress: Progress) -> None:
         """Make a second view of the users as they were at a position, beside the live one. Who is deleted is not in it.
 
         Raises:
@@ -119,23 +119,23 @@ class Rebuilder:
             SnapshotExists: there is a look of that name, at another position, or whole.
             RebuildRunning: another process works on the copies.
         """
-        copy = self.copies.past(name)
+        copy = self.copies.snapshot(name)
         async with self._turn(progress) as report:
-            found = await copy.filling()
-            if found is not None and (found.following is None or found.up_to != position):
+            found = await copy.fill_state()
+            if found is not None and (found.next_id is None or found.up_to != position):
                 raise SnapshotExists(self.copies.live.name, name, f"a look at position {found.up_to}")
             await self._fill(copy, position, report)
 
-    async def drop(self, name: str) -> None:
+    async def drop_snapshot(self, name: str) -> None:
         """Remove a look at the past.
 
         Raises:
             BadName, NoSuchSnapshot: it is none.
             RebuildRunning: another process works on the copies.
         """
-        copy = self.copies.past(name)
+        copy = self.copies.snapshot(name)
         async with self._turn():
-            if name not in await self.copies.looks():
+            if name not in await self.copies.snapshots():
                 raise NoSuchSnapshot(self.copies.live.name, name)
             await copy.discard()
 
@@ -147,29 +147,29 @@ class Rebuilder:
             async with _Report(self.copies.live.name, progress).saved(session) as report:
                 yield report
 
-    async def _fill(self, copy: Copy, up_to: int, report: "_Report") -> LogFold | None:
+    async def _fill(self, copy: Records, up_to: int, report: "_Report") -> LogFold | None:
         """Fill the copy, from where it stands if it was begun before; all users, folded, if they fit into memory."""
-        filling = await copy.filling()
+        filling = await copy.fill_state()
         if filling is None or filling.up_to > up_to:
             await copy.begin(up_to)
-            filling = Filling(up_to, ALL_USERS.lower)
+            filling = FillState(up_to, ALL_USERS.lower)
         kept = None
-        if filling.following is not None:
-            kept = await self._fill_from(UserRange(filling.following), copy, filling.up_to, report)
+        if filling.next_id is not None:
+            kept = await self._fill_from(UserRange(filling.next_id), copy, filling.up_to, report)
             report.told("building indexes", "", 0, 1, 0.8, 0.1)
             await copy.complete()
         return kept
 
-    async def _fill_from(self, users: UserRange, copy: Copy, up_to: int, report: "_Report") -> LogFold | None:
+    async def _fill_from(self, users: UserRange, copy: Records, up_to: int, report: "_Report") -> LogFold | None:
         folded = report.counting("folding", "events", up_to, 0.0, 0.5)
-        async with aclosing(self._parts(users, up_to, folded)) as parts:
+        async with aclosing(self._parts(users, up_to, copy.history_events, folded)) as parts:
             async for past in parts:
                 await copy.fill(past, report.counting("writing", "users", len(past), 0.5, 0.3))
                 if past.users == ALL_USERS:
                     return past
         return None
 
-    async def _catch_up(self, copy: View, report: "_Report") -> int:
+    async def _catch_up(self, copy: Records, report: "_Report") -> int:
         """Follow the log until the copy has reached its head; where that is."""
         position = await copy.checkpoint()
         while position < (head := await self.store.head()):
@@ -187,19 +187,19 @@ class Rebuilder:
         with suppress(ViewMissing):
             await live.forget(await self.store.deletions(after=await live.checkpoint(), up_to=up_to))
 
-    async def _advance(self, copy: View, position: int) -> int:
+    async def _advance(self, copy: Records, position: int) -> int:
         """Apply the next events. The projector may remove a deleted user from the copy meanwhile: read them again."""
         for _ in range(READ_AGAIN):
             with suppress(OutOfStep, CheckpointMoved):
                 return await self._apply_next(copy, position)
         return await self._apply_next(copy, position)
 
-    async def _apply_next(self, copy: View, position: int) -> int:
+    async def _apply_next(self, copy: Records, position: int) -> int:
         events = await self.store.read_past_damage(after=position, limit=BATCH_EVENTS)
         await copy.apply(events, after=position)
         return position + len(events)
 
-    async def _check(self, copy: Copy, kept: LogFold | None, report: "_Report") -> None:
+    async def _check(self, copy: Records, kept: LogFold | None, report: "_Report") -> None:
         """Compare all users with the log.
 
         Raises:
@@ -207,9 +207,9 @@ class Rebuilder:
         """
         position = await copy.checkpoint()
         found: list[str] = []
-        async for past in self._past(kept, position, report):
+        async for past in self._past(kept, position, copy.history_events, report):
             compared = report.counting("comparing", "users", len(past), 0.9, 0.1)
-            async for differences in compare(copy.records, past, past.users, self.store, compared):
+            async for differences in compare(copy, past, past.users, self.store, compared):
                 found += map(str, differences)
                 if len(found) > TOLD_DIFFERENCES:
                     break
@@ -217,7 +217,9 @@ class Rebuilder:
             await copy.discard()
             raise RebuildDiffers(self.copies.live.name, found[:TOLD_DIFFERENCES], len(found) > TOLD_DIFFERENCES)
 
-    async def _past(self, kept: LogFold | None, position: int, report: "_Report") -> AsyncIterator[LogFold]:
+    async def _past(
+        self, kept: LogFold | None, position: int, history_events: int, report: "_Report"
+    ) -> AsyncIterator[LogFold]:
         """All users as of a position, part by part: what is folded already is folded on."""
         users: UserRange | None = ALL_USERS
         folded = report.counting("folding again", "events", position, 0.8, 0.1)
@@ -226,17 +228,19 @@ class Rebuilder:
             yield kept
             users = ALL_USERS.beyond(kept.users)
         if users is not None:
-            async for past in self._parts(users, position, folded):
+            async for past in self._parts(users, position, history_events, folded):
                 yield past
 
-    def _parts(self, users: UserRange, up_to: int, progress: Callable[[int], None]) -> AsyncGenerator[LogFold, None]:
+    def _parts(
+        self, users: UserRange, up_to: int, history_events: int, progress: Callable[[int], None]
+    ) -> AsyncGenerator[LogFold, None]:
         return past_of(
             users,
             self.database,
             self.vault,
             up_to,
             limit_bytes=self.memory_bytes,
-            happenings=self.copies.live.happenings,
+            history_events=history_events,
             progress=progress,
         )
 

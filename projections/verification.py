@@ -22,43 +22,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from events.database import Source, placeholders
-from events.event_types import JSON
 from events.ids import uuid_of
 from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
-from projections.comparison import SUSPECTS, Difference, DifferenceKind, Records, compare, examine
+from projections.comparison import SUSPECTS, Difference, DifferenceKind, compare, examine
 from projections.errors import ViewMissing
 from projections.folding import LogFold
-from projections.quarantine import Quarantine
+from projections.view import Records
 
 ATTEMPTS: Final = 5
 PATIENCE_SECONDS: Final = 2.0
 """How long a view is given to pass a position; longer, and its projector is not at work, so nothing is in its hands."""
 POLL_SECONDS: Final = 0.02
-
-
-class Mendable(Records, Protocol):
-    """A view that can be mended."""
-
-    async def checkpoint(self) -> int:
-        """See `View.checkpoint`."""
-        ...
-
-    async def mend(self, user_ids: Collection[UUID], store: EventStore) -> None:
-        """Put records of users right, as of where the view is. A user that moves meanwhile may be left as it was."""
-        ...
-
-    async def mend_indexes(self) -> None:
-        """Make the declared indexes that are missing or are others."""
-        ...
-
-    async def remove_strangers(self) -> None:
-        """Remove what is among the users and cannot be one."""
-        ...
 
 
 class Repair:
@@ -68,7 +47,7 @@ class Repair:
         self._store = store
         self._asleep: set[str] = set()
 
-    async def users(self, view: Mendable, user_ids: Collection[UUID]) -> list[Difference]:
+    async def users(self, view: Records, user_ids: Collection[UUID]) -> list[Difference]:
         """Mend some users; what differs still, after several attempts.
 
         Raises:
@@ -76,7 +55,7 @@ class Repair:
         """
         left: list[Difference] = []
         for _ in range(ATTEMPTS):
-            await view.mend(user_ids, self._store)
+            await view.repair(user_ids, self._store)
             await self._passed(view, await self._store.head())
             left = await examine(view, self._store, user_ids)
             user_ids = {difference.user_id for difference in left if difference.user_id}
@@ -84,12 +63,11 @@ class Repair:
                 break
         return left
 
-    async def structure(self, view: Mendable) -> None:
+    async def structure(self, view: Records) -> None:
         """Mend what is not about single users. A checkpoint that is ahead of the log stays: such a view is rebuilt."""
-        await view.remove_strangers()
-        await view.mend_indexes()
+        await view.repair_structure()
 
-    async def _passed(self, view: Mendable, position: int) -> None:
+    async def _passed(self, view: Records, position: int) -> None:
         """Wait for the view, unless it has been waited for in vain."""
         if view.name in self._asleep:
             return
@@ -108,31 +86,11 @@ IDS_PAGE: Final = 5_000
 READ_USERS = "SELECT user_id FROM user_keys WHERE user_id BETWEEN %s AND %s ORDER BY user_id LIMIT %s"
 KNOWN_USERS = "SELECT user_id FROM user_keys WHERE user_id IN ({ids})"
 
-Advance = Callable[[int, int], None]
+StageProgress = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
-Stage = Callable[[str, str], Advance]
+Stage = Callable[[str, str], StageProgress]
 """Called at the beginning of a stage, with what is being done and in which unit."""
 Tell = Callable[[Difference], None]
-
-
-class Verifiable(Mendable, Protocol):
-    """A view that can be verified as a whole."""
-
-    async def quarantine(self) -> Quarantine:
-        """See `View.quarantine`."""
-        ...
-
-    async def ids(self, users: UserRange, limit: int) -> list[UUID]:
-        """The first ids of a range that the view has records of, tombstones included."""
-        ...
-
-    async def strangers(self) -> list[str]:
-        """The first ids, as text, of what is among the users and cannot be one."""
-        ...
-
-    async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
-        """By name, the declared indexes that are missing or are others, and what there is in their place."""
-        ...
 
 
 @dataclass(slots=True)
@@ -167,7 +125,7 @@ class Verification:
     """One run over some views."""
 
     def __init__(
-        self, log: LogAccess, views: Sequence[Verifiable], tell: Tell, stage: Stage, repair: Repair | None = None
+        self, log: LogAccess, views: Sequence[Records], tell: Tell, stage: Stage, repair: Repair | None = None
     ) -> None:
         """`tell` hears of each difference. With `repair`, what differs is mended and looked at again."""
         self.tallies = {view.name: Tally(view.name) for view in views}
@@ -218,15 +176,15 @@ class Verification:
             await self._look(view, [user_id])
         await self._end()
 
-    async def _group(self, views: list[Verifiable], limit_bytes: int) -> None:
-        happenings = max(view.happenings for view in views)
+    async def _group(self, views: list[Records], limit_bytes: int) -> None:
+        history_events = max(view.history_events for view in views)
         left: UserRange | None = ALL_USERS
         while left is not None:
             past = LogFold(
                 self._log.source,
                 self._log.vault,
                 limit_bytes=limit_bytes,
-                happenings=happenings,
+                history_events=history_events,
                 users=left,
                 leave_out_damaged=True,  # whoever is not in the view's quarantine is looked at alone, which tells
             )
@@ -236,7 +194,7 @@ class Verification:
             left = left.beyond(past.users)
             past.clear()
 
-    async def _fold(self, past: LogFold, views: list[Verifiable]) -> None:
+    async def _fold(self, past: LogFold, views: list[Records]) -> None:
         """Up to where all the views are; again, as long as they have moved far on meanwhile."""
         advance, goal = self._stage("folding the log", "events"), await self._reached(views)
         while goal > past.position:
@@ -244,11 +202,11 @@ class Verification:
             reached = await self._reached(views)
             goal = reached if reached > goal + NEAR_EVENTS else goal
 
-    async def _reached(self, views: list[Verifiable]) -> int:
+    async def _reached(self, views: list[Records]) -> int:
         """A position that all of them have reached, and the log: a view may be ahead of one that was put back."""
         return min([await view.checkpoint() for view in views] + [await self._log.store.head()])
 
-    async def _compare(self, view: Verifiable, past: LogFold) -> None:
+    async def _compare(self, view: Records, past: LogFold) -> None:
         advance, tally, total = self._stage(f"comparing {view.name}", "users"), self.tallies[view.name], len(past)
         before = tally.looked_at
 
@@ -259,7 +217,7 @@ class Verification:
         async for differences in compare(view, past, past.users, self._log.store, compared):
             await self._found(view, differences)
 
-    async def _sample_extra(self, view: Verifiable, share: float, seed: int) -> None:
+    async def _sample_extra(self, view: Records, share: float, seed: int) -> None:
         """Users that the view has and the log does not know."""
         left: UserRange | None = ALL_USERS
         while left is not None:
@@ -267,13 +225,13 @@ class Verification:
             await self._look(view, await self._unknown([one for one in page if is_chosen(one, seed, share)]))
             left = left.after(page[-1]) if len(page) == IDS_PAGE else None
 
-    async def _look(self, view: Verifiable, user_ids: Sequence[UUID]) -> None:
+    async def _look(self, view: Records, user_ids: Sequence[UUID]) -> None:
         for start in range(0, len(user_ids), SUSPECTS):
             some = user_ids[start : start + SUSPECTS]
             self.tallies[view.name].looked_at += len(some)
             await self._found(view, await examine(view, self._log.store, some))
 
-    async def _found(self, view: Verifiable, differences: list[Difference]) -> None:
+    async def _found(self, view: Records, differences: list[Difference]) -> None:
         if not differences:
             return
         for difference in differences:
@@ -325,11 +283,11 @@ class Verification:
         return [user_id for user_id in user_ids if user_id.bytes not in known]
 
 
-def _of(past: LogFold, goal: int, advance: Advance) -> Callable[[int], None]:
+def _of(past: LogFold, goal: int, advance: StageProgress) -> Callable[[int], None]:
     return lambda _: advance(past.position, goal)
 
 
-async def structure(view: Verifiable, store: EventStore) -> list[Difference]:
+async def structure(view: Records, store: EventStore) -> list[Difference]:
     """What is wrong with a view apart from its users: the checkpoint, the indexes, and what cannot be a user.
 
     Raises:
@@ -343,8 +301,10 @@ async def structure(view: Verifiable, store: EventStore) -> list[Difference]:
     ]
     if checkpoint > head:
         found.append(Difference(view=view.name, kind=DifferenceKind.CHECKPOINT, expected=head, found=checkpoint))
-    strangers = [Difference(view=view.name, kind=DifferenceKind.STRANGER, found=one) for one in await view.strangers()]
-    return [*found, *strangers]
+    found += [
+        Difference(view=view.name, kind=DifferenceKind.UNKNOWN_ROW, found=row) for row in await view.unknown_rows()
+    ]
+    return found
 
 
 def is_chosen(user_id: UUID, seed: int, share: float) -> bool:

@@ -1,279 +1,305 @@
-"""What a view is to the processes that write it. Its read side differs per view and is not part of this.
+"""What a view is to the processes that write it: protocols, one implementation for each database.
 
-Names that looks at the past may bear. They become names of tables and collections, so they are checked strictly.
-
-Write users page by page, in the order of their ids, making the next page while the database works on this one.
-
-The database is what takes most of the time, and it works in another process. Making rows or documents of users is
-Python's work, so the two overlap, as long as the loop is let in often enough to send what is to be sent.
+`View` is what a projector applies events to, `Records` adds access to single users' rows or documents, and `Copies`
+knows the live view, the staging copy, the previous copy and the snapshots. How a view answers queries differs per view
+and is not part of this.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from events.event_types import Recorded
-from events.store import Deletion
-from projections.comparison import Records
+from events.event_types import JSON, Recorded
+from events.store import Deletion, EventStore, UserRange
 from projections.errors import InvalidSnapshotName
-from projections.folding import FoldedUser
-from projections.quarantine import History, Quarantine, Quarantined
-
-PAST_NAME: Final = re.compile(r"users_at_(?!.*_(?:checkpoint|filling)$)[0-9a-z_]{1,32}", re.ASCII)
-"""Nothing else that this program makes is called so: a look's own companions in MySQL end as is excluded here."""
-
-
-def past_name(name: str) -> str:
-    """The name, if a look at the past may bear it.
-
-    Raises:
-        InvalidSnapshotName: it may not.
-    """
-    if not PAST_NAME.fullmatch(name):
-        raise InvalidSnapshotName(name)
-    return name
-
-
-PAGE_USERS: Final = 2_000
-"""Written before the mark of how far a copy is filled moves; at most so many are written again after a crash."""
-BREATH_USERS: Final = 50
-"""Made before the loop is let in."""
-
-Made = TypeVar("Made")
-Progress = Callable[[int], None]
-"""Called with how many more users are written."""
-
-
-async def fill_pages(
-    users: Iterable[FoldedUser],
-    make: Callable[[FoldedUser], Made],
-    write: Callable[[Sequence[FoldedUser], list[Made]], Awaitable[None]],
-    progress: Progress,
-) -> None:
-    """Make something of each user and write it, one page after the other. What fails or is cancelled ends all of it."""
-    writing: asyncio.Task[None] | None = None
-    try:
-        for page in _pages(users):
-            made = await _made(page, make)
-            if writing is not None:
-                await writing
-            writing = asyncio.create_task(_written(page, made, write, progress))
-        if writing is not None:
-            await writing
-    finally:
-        if writing is not None:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-
-
-async def _made(page: Sequence[FoldedUser], make: Callable[[FoldedUser], Made]) -> list[Made]:
-    made = []
-    for number, user in enumerate(page):
-        made.append(make(user))
-        if number % BREATH_USERS == 0:
-            await asyncio.sleep(0)
-    return made
-
-
-async def _written(
-    page: Sequence[FoldedUser],
-    made: list[Made],
-    write: Callable[[Sequence[FoldedUser], list[Made]], Awaitable[None]],
-    progress: Progress,
-) -> None:
-    await write(page, made)
-    progress(len(page))
-
-
-def _pages(users: Iterable[FoldedUser]) -> Iterator[list[FoldedUser]]:
-    left = iter(users)
-    while page := list(islice(left, PAGE_USERS)):
-        yield page
+from projections.folding import Advance, FoldedUser
+from projections.quarantine import Quarantine, Quarantined, ReadStream
 
 
 class View(Protocol):
-    """A copy of all users as of one position of the log, kept in some database together with that position."""
+    """All users as of one position of the log, stored in a database together with that position."""
 
     @property
     def name(self) -> str:
-        """As the contract calls it: `mysql_users` or `mongo_users`."""
+        """`mysql_users` or `mongo_users`, as in the GraphQL API."""
         ...
 
     async def prepare(self) -> None:
-        """Make what is missing, empty and at position 0; change nothing that is there."""
+        """Create what is missing, empty and at position 0; leave what exists unchanged."""
         ...
 
     async def checkpoint(self) -> int:
         """The position that the view has reached.
 
         Raises:
-            ViewMissing: there is no such view.
-            ViewUnavailable, DatabaseUnavailable: its database is away.
+            ViewMissing: the view does not exist.
+            ViewUnavailable, DatabaseUnavailable: its database cannot be reached.
         """
         ...
 
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
-        """Apply the events that follow position `after`, and the new checkpoint, exactly once.
+        """Apply the events that follow position `after`, and move the checkpoint, exactly once.
 
-        Repeating a call changes nothing, whether the first one was cut short or not. Users who are deleted by the
-        events are removed from every copy of the view as well.
+        A repeated call changes nothing, even if the first one was interrupted. Users that the events delete are
+        removed from every copy of the view as well.
 
         Raises:
             CheckpointMoved: the view is not at `after`.
             OutOfStep: an event is not the next one of its user.
-            DamagedEvent: what an event said is not known.
-            RefusedValue: the view's database does not take what an event makes of its user.
+            DamagedEvent: an event's content is lost.
+            RefusedValue: the view's database rejects what an event makes of its user.
+        """
+        ...
+
+    async def forget(self, deleted: Sequence[Deletion]) -> None:
+        """Remove users whose deletion the view may not have reached. Its projector skips the deletion later.
+
+        Raises:
+            ViewMissing: the view does not exist.
         """
         ...
 
     async def quarantine(self) -> Quarantine:
-        """The users whose events `apply` passes over, all but their deletion.
+        """The users whose events `apply` skips, except for their deletion.
 
         Raises:
             ViewMissing, ViewUnavailable, DatabaseUnavailable: as `checkpoint`.
         """
         ...
 
-    async def set_aside(self, user: Quarantined) -> None:
-        """Pass over the event at `user.position` and hold what the user has after it, exactly once.
+    async def quarantine_user(self, user: Quarantined) -> None:
+        """Skip the event at `user.position` and hold the user's later events, exactly once.
 
         Raises:
-            CheckpointMoved: the view is not right before that event.
+            CheckpointMoved: the view is not at the position before that event.
         """
         ...
 
-    async def release(self, user_id: UUID, history: History) -> None:
-        """Apply all that the log has of the user up to where the view is, and hold its events no more.
+    async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
+        """Apply the user's stream up to the checkpoint and take the user out of quarantine.
 
-        Any process may do so while a projector works on the view.
+        Safe in any process while a projector works on the view.
 
         Raises:
-            NotQuarantined: the user is not set aside.
-            OutOfStep, DamagedEvent, RefusedValue: what was wrong still is; the user stays where it is.
+            NotQuarantined: the user is not in quarantine.
+            OutOfStep, DamagedEvent, RefusedValue: the stream still cannot be applied; the user stays in quarantine.
         """
         ...
 
-    async def give_up(self, user_id: UUID) -> None:
-        """Leave the user in the view as it is, and count it as trouble no more; its events are still held.
+    async def drop_user(self, user_id: UUID) -> None:
+        """Leave the user's record as it is and stop counting the user as a problem; its events are still held.
 
         Raises:
-            NotQuarantined: the user is not set aside.
+            NotQuarantined: the user is not in quarantine.
         """
         ...
 
     async def probe(self) -> None:
-        """Write something that any healthy database takes, where no reader sees it, and take it back.
+        """Write something that any healthy database accepts, invisibly to readers, and undo it.
 
         Raises:
-            RefusedValue: it is refused, so it is not the events' fault when they are.
+            RefusedValue: the database rejects it, so a rejected event is not at fault.
         """
         ...
 
 
-class Live(View, Protocol):
-    """A view that answers queries."""
-
-    @property
-    def happenings(self) -> int:
-        """How many of a user's last events the view keeps."""
-        ...
-
-    async def forget(self, deleted: Sequence[Deletion]) -> None:
-        """Remove users whose deletion the view may not have come to. Its projector passes over it when it comes.
-
-        Raises:
-            ViewMissing: there is nothing to remove them from.
-        """
-        ...
+Record = Mapping[str, JSON]
+"""A user's row or document by the view's own field names, without the id."""
 
 
-class Filling(msgspec.Struct, frozen=True):
+class RecordState(msgspec.Struct, frozen=True):
+    """Records of some users, and a position: every event up to it has been applied to them."""
+
+    checkpoint: int
+    records: Mapping[UUID, Record]
+    held: frozenset[UUID] = frozenset()
+    """Users in the view's quarantine, whose records are older than the checkpoint."""
+
+
+class FillState(msgspec.Struct, frozen=True):
     """How far a copy is filled."""
 
     up_to: int
-    """The position that it is filled as of."""
-    following: UUID | None
-    """The least id that is not filled yet; None when all are, and the copy is a view like any other."""
+    """The position that the copy is filled as of."""
+    next_id: UUID | None
+    """The least id that is not filled yet; None once the copy is complete."""
 
 
-class Copy(View, Protocol):
-    """A view in the making, or one beside the live one."""
+class Records(View, Protocol):
+    """A view with access to its records: read as they are stored, compared, repaired, and filled in bulk."""
 
     @property
-    def records(self) -> Records:
-        """What it holds, to be compared with the log."""
+    def history_events(self) -> int:
+        """How many of a user's last events a record lists."""
         ...
 
-    async def filling(self) -> Filling | None:
-        """How far it is filled; None if it is not there, or not in the form that this program makes."""
+    def expected(self, user: FoldedUser) -> Record | None:
+        """The record that the view must have of a user; None if it must have none."""
+        ...
+
+    async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
+        """The first records of a range, ordered by id; fewer than `limit` only if these are all."""
+        ...
+
+    async def ids(self, users: UserRange, limit: int) -> list[UUID]:
+        """The first ids of a range that the view has records of, tombstones included."""
+        ...
+
+    async def read(self, user_ids: Collection[UUID]) -> RecordState:
+        """The records of these users; the checkpoint and the quarantine of the same copy are read before them.
+
+        The quarantine is as of the checkpoint or later: otherwise a user quarantined in between would seem stale.
+
+        Raises:
+            ViewMissing: the view does not exist.
+        """
+        ...
+
+    async def unknown_rows(self) -> list[str]:
+        """The first ids, as text, of rows that cannot belong to a user."""
+        ...
+
+    async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
+        """By name, each declared index that is missing or differs: the declared one and the one found."""
+        ...
+
+    async def repair(self, user_ids: Collection[UUID], store: EventStore) -> None:
+        """Rewrite records as of the checkpoint. A user that changes meanwhile may be left as it was."""
+        ...
+
+    async def repair_structure(self) -> None:
+        """Remove unknown rows and build the declared indexes that are missing or differ."""
+        ...
+
+    async def fill_state(self) -> FillState | None:
+        """How far the copy is filled; None if it does not exist or was made in another form than this program's."""
         ...
 
     async def begin(self, up_to: int) -> None:
-        """Make it anew and bare: without indexes, without users, to be filled as of a position."""
+        """Create the copy anew without users and indexes, to be filled as of a position."""
         ...
 
-    async def fill(self, users: Iterable[FoldedUser], progress: Callable[[int], None]) -> None:
-        """Write users in the order of their ids, and with every page of them how far it is filled now.
+    async def fill(self, users: Iterable[FoldedUser], advance: Advance) -> None:
+        """Write users in the order of their ids, and with each page how far the copy is filled.
 
-        The users are all those, from the least id on that is not filled, up to the last of them. Cut short, what is
-        written past the mark is not trusted. Of users who were deleted meanwhile nothing is left.
+        `users` are all users from `next_id` on, up to the last of them. After a crash, what was written past the
+        recorded id is discarded. Users deleted meanwhile are not left in the copy.
         """
         ...
 
     async def complete(self) -> None:
-        """All users are there: build the indexes. From now on it is a view, at the position that it is filled as of."""
+        """Build the indexes once all users are written. The copy is then a view at the position it is filled as of."""
         ...
 
     async def discard(self) -> None:
-        """Remove it, if it is there."""
+        """Remove the copy, if it exists."""
         ...
 
 
 class Copies(Protocol):
-    """The live view and the copies beside it.
+    """The live view and its copies.
 
-    A rebuild fills one beside the live view and swaps the two; the former live view is kept. Looks at the past are
-    copies that stay as they are, but for users who are deleted.
+    A rebuild fills a staging copy and swaps it with the live view, which becomes the previous copy. Snapshots are
+    copies that never change, except that deleted users are removed from them.
     """
 
     @property
-    def live(self) -> Live:
+    def live(self) -> View:
         """The view that answers queries."""
         ...
 
-    async def beside(self) -> Copy:
+    async def staging(self) -> Records:
         """The copy that a rebuild fills."""
         ...
 
-    async def former(self) -> Copy | None:
-        """The view that was live before the last swap, if it is still there."""
+    async def previous(self) -> Records | None:
+        """The view that was live before the last swap, if it still exists."""
         ...
 
-    def past(self, name: str) -> Copy:
-        """A look at the past.
+    def snapshot(self, name: str) -> Records:
+        """The snapshot of that name, whether it exists or not.
 
         Raises:
-            BadName: it cannot bear that name.
+            InvalidSnapshotName: the name is not allowed.
         """
         ...
 
-    async def promote(self) -> None:
-        """Let the copy beside take the live view's place, in one atomic step; the live one becomes the former."""
+    async def snapshots(self) -> list[str]:
+        """The names of all snapshots."""
         ...
 
-    async def exchange(self) -> None:
-        """Let the former and the live view change places, in one atomic step."""
+    async def swap(self) -> None:
+        """Make the staging copy live and the live view the previous copy, in one atomic step."""
         ...
 
-    async def release(self) -> None:
-        """Remove the former view, and the copy beside that an interrupted rebuild has left."""
+    async def swap_back(self) -> None:
+        """Exchange the previous copy and the live view, in one atomic step."""
         ...
 
-    async def looks(self) -> list[str]:
-        """The names of all looks at the past."""
+    async def finish(self) -> None:
+        """Remove the previous copy, and a staging copy that an interrupted rebuild has left."""
         ...
+
+
+SNAPSHOT_NAME: Final = re.compile(r"users_at_(?!.*_(?:checkpoint|filling)$)[0-9a-z_]{1,32}", re.ASCII)
+"""Allowed names of snapshots, which become names of tables and collections. Excludes a snapshot's companion tables."""
+
+
+def snapshot_name(name: str) -> str:
+    """The name, if a snapshot may have it.
+
+    Raises:
+        InvalidSnapshotName: it may not.
+    """
+    if not SNAPSHOT_NAME.fullmatch(name):
+        raise InvalidSnapshotName(name)
+    return name
+
+
+PAGE_USERS: Final = 2_000
+"""Written per page: at most this many are written again after a crash."""
+YIELD_USERS: Final = 50
+"""Rows made before the event loop runs, so that the page before is sent on time."""
+
+Made = TypeVar("Made")
+
+
+async def fill_pages(
+    users: Iterable[FoldedUser],
+    make: Callable[[FoldedUser], Made],
+    write: Callable[[Sequence[FoldedUser], list[Made]], Awaitable[None]],
+    advance: Advance,
+) -> None:
+    """Make a row of each user and write them page by page; the first error ends all of it.
+
+    The next page is made while the database writes this one: the database works in another process and takes most of
+    the time, so the two overlap.
+    """
+
+    async def written(page: Sequence[FoldedUser], rows: list[Made]) -> None:
+        await write(page, rows)
+        advance(len(page))
+
+    remaining = iter(users)
+    writing: asyncio.Task[None] | None = None
+    try:
+        while page := list(islice(remaining, PAGE_USERS)):
+            rows: list[Made] = []
+            for number, user in enumerate(page):
+                rows.append(make(user))
+                if number % YIELD_USERS == 0:
+                    await asyncio.sleep(0)
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(written(page, rows))
+        if writing is not None:
+            await writing
+    finally:
+        if writing is not None:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)

@@ -59,8 +59,8 @@ from projections.projector import Projector
 from projections.rebuild import Rebuilder
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
-from projections.verification import LogAccess, Verifiable
-from projections.view import Copies, View
+from projections.verification import LogAccess
+from projections.view import Copies, Records, View
 from rollcall.console import note
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
@@ -218,11 +218,11 @@ class House:
         )
 
     @property
-    def records(self) -> dict[str, Verifiable]:
+    def records(self) -> dict[str, Records]:
         """What the live views hold, to be compared with the log, by the same names."""
         return {
             "mysql": MySQLRecords(self.database),
-            "mongo": MongoRecords(MongoView(self.mongo.documents)),
+            "mongo": MongoRecords(self.mongo.documents),
         }
 
     @property

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from projections.mongo.client import Collection, MongoDatabase
-from projections.view import PAST_NAME
+from projections.view import SNAPSHOT_NAME
 
 DIRECTORY: Final = "copies"
 POINTER: Final = "names"
@@ -55,17 +55,17 @@ class Directory:
     async def collections(self) -> list[str]:
         """Every collection that may hold users, live or not, also those that a crash has left behind."""
         found = await self._documents.list_collection_names(filter={"name": {"$regex": "^users(_|$)"}})
-        return [name for name in found if name == FIRST or MADE_NAME.fullmatch(name) or PAST_NAME.fullmatch(name)]
+        return [name for name in found if name == FIRST or MADE_NAME.fullmatch(name) or SNAPSHOT_NAME.fullmatch(name)]
 
-    async def looks(self) -> list[str]:
+    async def snapshots(self) -> list[str]:
         """Looks at the past."""
-        return [name for name in await self.collections() if PAST_NAME.fullmatch(name)]
+        return [name for name in await self.collections() if SNAPSHOT_NAME.fullmatch(name)]
 
     async def strays(self) -> list[str]:
         """Collections that a crash has left behind."""
         names = await self.read()
         known = {names.live, names.former, names.beside}
-        return [name for name in await self.collections() if name not in known and not PAST_NAME.fullmatch(name)]
+        return [name for name in await self.collections() if name not in known and not SNAPSHOT_NAME.fullmatch(name)]
 
     async def new_beside(self) -> str:
         """Give out a name for the copy beside the live collection."""

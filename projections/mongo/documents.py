@@ -34,7 +34,7 @@ def document_of_past(past: FoldedUser) -> Document:
     """What a collection is to hold of a user as it was."""
     if past.held.user is None:
         return tombstone(past.id, past.held.version, past.position)
-    return _living(past.held.user, list(map(_history_entry, past.happenings)))
+    return _living(past.held.user, list(map(_history_entry, past.history)))
 
 
 def tombstone(user_id: UUID, version: int, position: int) -> Document:

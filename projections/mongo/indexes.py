@@ -27,7 +27,7 @@ async def differing_indexes(users: Collection) -> dict[str, tuple[dict[str, JSON
     return {name: (shape, found.get(name)) for name, shape in DECLARED.items() if found.get(name) != shape}
 
 
-async def mend_indexes(users: Collection) -> None:
+async def repair_indexes(users: Collection) -> None:
     """Make the declared indexes that differ. Readers and the projector go on meanwhile."""
     for name, (_, found) in (await differing_indexes(users)).items():
         if found is not None:

@@ -27,7 +27,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 from events.event_types import Recorded
 from events.store import Deletion
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing, ViewUnavailable
-from projections.folding import HISTORY_EVENTS, FoldedBatch, fold
+from projections.folding import FoldedBatch, fold
 from projections.mongo import NAME
 from projections.mongo.client import (
     DUPLICATE_KEY,
@@ -43,9 +43,9 @@ from projections.mongo.client import (
 from projections.mongo.collections import Directory
 from projections.mongo.documents import document_of, guard, held, tombstone
 from projections.quarantine import (
-    History,
     Quarantine,
     Quarantined,
+    ReadStream,
     flowing,
     found_in,
     left_after,
@@ -121,9 +121,10 @@ class MongoView:
     """The live collection of users; a copy of it under another name is `projections/mongo/copies.py`."""
 
     name = NAME
-    happenings = HISTORY_EVENTS
 
-    def __init__(self, documents: MongoDatabase) -> None:
+    def __init__(self, documents: MongoDatabase, collection: str | None = None) -> None:
+        """`collection` names a copy; without it this is the live view."""
+        self.collection = collection
         self._documents = documents
         self._directory = Directory(documents)
         self._checkpoints: Collection = documents[CHECKPOINTS]
@@ -160,7 +161,7 @@ class MongoView:
             await self._move_checkpoint(standing, events[-1].position, left_after(applied, quarantine))
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
-        """See `Live.forget`. A batch that is at work meanwhile fails its guard, or finds the tombstone in the way."""
+        """See `View.forget`. A batch that is at work meanwhile fails its guard, or finds the tombstone in the way."""
         with translated():
             writes = [_tombstone(one) for one in deleted]
             if writes:
@@ -171,22 +172,22 @@ class MongoView:
         with translated():
             return quarantine_of(await self._standing(await self.place()))
 
-    async def set_aside(self, user: Quarantined) -> None:
-        """See `View.set_aside`."""
+    async def quarantine_user(self, user: Quarantined) -> None:
+        """See `View.quarantine_user`."""
         with translated():
             standing = await self._standing(await self.place())
             if standing["position"] != user.position - 1:
                 raise CheckpointMoved(NAME, user.position - 1)
             await self._move_checkpoint(standing, user.position, (*quarantine_of(standing), user))
 
-    async def release(self, user_id: UUID, history: History) -> None:
-        """See `View.release`. Done again until no event was passed over meanwhile, as the checkpoint tells."""
+    async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
+        """See `View.release_user`. Done again until no event was passed over meanwhile, as the checkpoint tells."""
         with translated():
-            while not await self._released(user_id, history):
+            while not await self._released(user_id, read_stream):
                 continue
 
-    async def give_up(self, user_id: UUID) -> None:
-        """See `View.give_up`."""
+    async def drop_user(self, user_id: UUID) -> None:
+        """See `View.drop_user`."""
         with translated():
             while True:
                 standing = await self._standing_with(await self.place(), user_id)
@@ -202,14 +203,14 @@ class MongoView:
             await users.delete_one(PROBE)
 
     async def _collection(self) -> Collection:
-        return self._documents[(await self._directory.read()).live]
+        return self._documents[self.collection or (await self._directory.read()).live]
 
     async def _forget_in_copies(self, place: LivePlace, gone: list[FoldedBatch]) -> None:
         """A copy that nobody keeps in step would hold a deleted user for ever: leave a tombstone there too.
 
         Also where the user is not yet: whoever fills the copy finds the tombstone in the way.
         """
-        if gone:
+        if gone and self.collection is None:
             writes = [ReplaceOne({"_id": change.user_id}, document_of(change, []), upsert=True) for change in gone]
             for name in await self._directory.collections():
                 if name != place.users.name:
@@ -262,7 +263,7 @@ class MongoView:
             raise NotQuarantined(NAME, user_id)
         return standing
 
-    async def _released(self, user_id: UUID, history: History) -> bool:
+    async def _released(self, user_id: UUID, read_stream: ReadStream) -> bool:
         """Bring the user to where the view is, and take it out of the quarantine if the view is still there.
 
         The document is read before the log: should the user be deleted meanwhile, its document has changed when this
@@ -271,7 +272,7 @@ class MongoView:
         place = await self.place()
         standing = await self._standing_with(place, user_id)
         found = await self._read(place, {user_id})
-        [change] = fold({}, await history(user_id, standing["position"]))
+        [change] = fold({}, await read_stream(user_id, standing["position"]))
         before = held(found[user_id]) if found else None
         try:
             with refusals_told():

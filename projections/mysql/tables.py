@@ -22,7 +22,7 @@ from events.sql import aware_utc, naive_utc
 from events.user import User
 from projections.errors import ViewMissing
 from projections.mysql import NAME
-from projections.view import past_name
+from projections.view import snapshot_name
 
 NO_SUCH_TABLE: Final = 1146
 # username, email and name compare without case and with accents, as the claims do. The indexes serve the five
@@ -114,13 +114,13 @@ class Tables:
     users: str
 
     @classmethod
-    def past(cls, name: str) -> Self:
+    def snapshot(cls, name: str) -> Self:
         """The tables of a look at the past.
 
         Raises:
             BadName: it cannot bear that name.
         """
-        return cls(past_name(name))
+        return cls(snapshot_name(name))
 
     @property
     def checkpoint(self) -> str:
@@ -229,7 +229,7 @@ async def differing_indexes(database: Database, tables: Tables) -> dict[str, tup
     return {name: (columns, found.get(name)) for name, columns in DECLARED.items() if found.get(name) != columns}
 
 
-async def mend_indexes(database: Database, tables: Tables) -> None:
+async def repair_indexes(database: Database, tables: Tables) -> None:
     """Make the declared indexes that differ. Readers and the projector go on meanwhile."""
     for name, (columns, found) in (await differing_indexes(database, tables)).items():
         if found is not None:

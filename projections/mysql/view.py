@@ -11,7 +11,7 @@ atomic), so a checkpoint always describes the rows that it came with.
 The quarantine of the MySQL view: a column beside the checkpoint, so that both move in one statement.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -20,9 +20,10 @@ from uuid import UUID
 import msgspec
 from asyncmy.errors import MySQLError, OperationalError
 
+from events import sql
 from events.database import Connection, Database, Source, placeholders
 from events.event_types import Recorded, Role
-from events.store import Deletion
+from events.store import Deletion, forgotten_users
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing
 from projections.folding import FoldedBatch, HeldUser, fold
@@ -47,16 +48,16 @@ from projections.mysql.tables import (
     user_of,
 )
 from projections.quarantine import (
-    History,
     Quarantine,
     Quarantined,
+    ReadStream,
     flowing,
     found_in,
     left_after,
     with_dropped,
     without,
 )
-from projections.view import PAST_NAME
+from projections.view import SNAPSHOT_NAME
 
 UNKNOWN_COLUMN: Final = 1054
 COLUMN_EXISTS: Final = 1060
@@ -172,7 +173,6 @@ class MySQLView:
     """The `users` table; a copy of it under another name is `projections/mysql/copies.py`."""
 
     name = NAME
-    happenings = 0
 
     def __init__(self, database: Database, tables: Tables = LIVE) -> None:
         self._database = database
@@ -210,7 +210,7 @@ class MySQLView:
                     await save_quarantine(connection, self._tables, left)
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
-        """See `Live.forget`."""
+        """See `View.forget`."""
         with missing_is_told():
             for start in range(0, len(deleted), PAGE_ROWS):
                 ids = [one.user_id.bytes for one in deleted[start : start + PAGE_ROWS]]
@@ -222,24 +222,24 @@ class MySQLView:
             _, quarantine = await read_quarantine(self._database, self._tables)
         return quarantine
 
-    async def set_aside(self, user: Quarantined) -> None:
-        """See `View.set_aside`."""
+    async def quarantine_user(self, user: Quarantined) -> None:
+        """See `View.quarantine_user`."""
         with missing_is_told():
             if not await set_aside(self._database, self._tables, user):
                 raise CheckpointMoved(NAME, user.position - 1)
 
-    async def release(self, user_id: UUID, history: History) -> None:
-        """See `View.release`. Under the checkpoint's lock, so the projector waits for it."""
+    async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
+        """See `View.release_user`. Under the checkpoint's lock, so the projector waits for it."""
         with missing_is_told(), refusals_told():
             async with self._database.transaction() as connection:
                 position, quarantine = await self._locked(connection, user_id)
-                [change] = fold({}, await history(user_id, position))
+                [change] = fold({}, await read_stream(user_id, position))
                 before = (await self._held(connection, {user_id})).get(user_id)
                 await self._write(connection, [msgspec.structs.replace(change, before=before)])
                 await save_quarantine(connection, self._tables, without(quarantine, user_id))
 
-    async def give_up(self, user_id: UUID) -> None:
-        """See `View.give_up`."""
+    async def drop_user(self, user_id: UUID) -> None:
+        """See `View.drop_user`."""
         with missing_is_told():
             async with self._database.transaction() as connection:
                 _, quarantine = await self._locked(connection, user_id)
@@ -292,13 +292,25 @@ class MySQLView:
             await connection.execute(self._tables.sql(UPSERT_USERS, rows=rows), values)
 
     async def _forget(self, connection: Connection, changes: list[FoldedBatch]) -> None:
-        """A copy that nobody keeps in step would hold a deleted user for ever: remove it there, in one transaction."""
+        """Remove deleted users in the same transaction from every copy: no projector follows the log for a copy.
+
+        A copy that catches up removes users who were deleted after its events were read: the projector may have
+        removed them before this transaction wrote them.
+        """
+        if self._tables != LIVE:
+            await self._remove(connection, await forgotten_users(connection, [change.user_id for change in changes]))
+            return
         gone = [change.user_id.bytes for change in changes if change.after.user is None]
         if not gone:
             return
         for (name,) in await connection.fetch_all(LIST_COPIES):
-            if name in (FORMER.users, BESIDE.users) or PAST_NAME.fullmatch(name):
+            if name in (FORMER.users, BESIDE.users) or SNAPSHOT_NAME.fullmatch(name):
                 await connection.execute(Tables(name).sql(DELETE_USERS, ids=placeholders(len(gone))), gone)
+
+    async def _remove(self, connection: Connection, user_ids: Iterable[UUID]) -> None:
+        ids = sql.binaries(user_id.bytes for user_id in user_ids)
+        if ids:
+            await connection.execute(self._tables.sql(DELETE_USERS, ids=ids))
 
 
 def _chunks(users: list[User]) -> Iterator[list[User]]:

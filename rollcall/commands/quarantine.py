@@ -54,7 +54,7 @@ async def drop_quarantined(settings: Settings, name: str, user_id: UUID) -> int:
         await house.prepare_log()
         view = house.views[name]
         try:
-            await view.give_up(user_id)
+            await view.drop_user(user_id)
         except NotQuarantined as error:
             note(f"error: {error}; nothing was done")
             return exits.BAD_INPUT
@@ -65,7 +65,7 @@ async def drop_quarantined(settings: Settings, name: str, user_id: UUID) -> int:
 
 async def _retry(house: House, view: View, user_id: UUID) -> int:
     try:
-        await view.release(user_id, house.store.read_user)
+        await view.release_user(user_id, house.store.read_user)
     except NotQuarantined as error:
         note(f"error: {error}")
         return exits.BAD_INPUT

@@ -73,7 +73,7 @@ def _what(difference: Difference) -> str:
             return str(difference)
         case DifferenceKind.VIEW:
             return "the view does not exist; start its projector, or rebuild it"
-        case DifferenceKind.STRANGER:
+        case DifferenceKind.UNKNOWN_ROW:
             return f"something with the id {_shown(difference.found)} is among the users"
         case DifferenceKind.CHECKPOINT:
             return f"the checkpoint is {difference.found}, past the log's head {difference.expected}; rebuild the view"
@@ -241,7 +241,7 @@ async def look_back(settings: Settings, names: Sequence[str], when: int | dateti
         for rebuilder in map(house.rebuilder, names):
             view = rebuilder.copies.live.name
             with steps(f"making {name} beside {view}") as tell:
-                await rebuilder.look_back(name, position, tell)
+                await rebuilder.take_snapshot(name, position, tell)
             say(f"{name} beside {view} has the users as they were at position {position}, without those deleted since")
     return exits.OK
 
@@ -250,7 +250,7 @@ async def drop_look(settings: Settings, names: Sequence[str], name: str) -> int:
     """`rollcall drop`."""
     async with rebuilding_house(settings) as house:
         for rebuilder in map(house.rebuilder, names):
-            await rebuilder.drop(name)
+            await rebuilder.drop_snapshot(name)
             say(f"{name} beside {rebuilder.copies.live.name} was removed")
     return exits.OK
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from uuid import UUID
 
 import pytest
@@ -10,10 +10,11 @@ import pytest
 from events.event_types import JSON
 from events.store import ALL_USERS
 from events.user import Delete, Update
-from projections.comparison import Difference, DifferenceKind, Records, RecordState, compare, examine, same
+from projections.comparison import Difference, DifferenceKind, compare, examine, same
 from projections.folding import LogFold, past_of
 from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
+from projections.view import Records, RecordState
 from tests.log import NOBODY, Log
 from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.test_past import PLENTY, silently
@@ -123,32 +124,24 @@ async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench,
     assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
 
-class Moving:
-    """Records of a view that moves on just before they are looked at a second time."""
-
-    def __init__(self, records: Records, move: Callable[[], Awaitable[None]]) -> None:
-        self.name, self.happenings = records.name, records.happenings
-        self.expected, self.page = records.expected, records.page
-        self._records = records
-        self._move = move
-
-    async def glimpse(self, user_ids: Collection[UUID]) -> RecordState:
-        await self._move()
-        return await self._records.glimpse(user_ids)
-
-
-async def test_an_event_that_comes_between_the_two_looks_is_no_difference(bench: Bench, log: Log) -> None:
+async def test_an_event_that_comes_between_the_two_looks_is_no_difference(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Appended and applied after the first look: the stream is read after the record and has it."""
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
 
-    async def move() -> None:
+    read = bench.records.read
+
+    async def moved(user_ids: Collection[UUID]) -> RecordState:
         before = await log.store.head()
         await log.commands.change(alice, Update(name=f"Name {before}"), NOBODY)
         await bench.view.apply((await log.all())[before:], after=before)
+        return await read(user_ids)
 
+    monkeypatch.setattr(bench.records, "read", moved)
     for _ in range(3):
-        assert await examine(Moving(bench.records, move), log.store, [alice]) == []
+        assert await examine(bench.records, log.store, [alice]) == []
 
 
 async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_difference(
@@ -179,7 +172,7 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     events = await log.all()
     await mongo_bench.view.apply(events, after=0)
-    copy, past = await mongo_bench.copies.beside(), LogFold(log.database, log.vault, limit_bytes=PLENTY)
+    copy, past = await mongo_bench.copies.staging(), LogFold(log.database, log.vault, limit_bytes=PLENTY)
     await past.advance(1)
     await copy.begin(1)
     await copy.fill(past, silently)
@@ -190,7 +183,7 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     async def swapped_afterwards(self: MongoView) -> int:
         found = await checkpoint(self)
         while copies:
-            await copies.pop().promote()
+            await copies.pop().swap()
         return found
 
     with monkeypatch.context() as patch:

@@ -60,11 +60,11 @@ async def test_a_reader_finds_the_live_collection_or_the_former_and_nothing_betw
     await rebuilt(documents, log)
     copies = MongoCopies(documents)
     before = await Directory(documents).read()
-    copy = await copies.beside()
+    copy = await copies.staging()
     await copy.begin(1)
     meanwhile = await Directory(documents).read()
     await copy.complete()
-    await copies.promote()
+    await copies.swap()
     after = await Directory(documents).read()
 
     assert meanwhile.live == before.live

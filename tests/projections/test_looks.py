@@ -21,25 +21,25 @@ async def test_a_look_holds_the_users_as_they_were(bench: Bench, log: Log, posit
     await bench.view.apply(events, after=0)
     before = await bench.users()
 
-    await rebuilder(bench, log, memory_bytes).look_back("users_at_then", position, silently)
+    await rebuilder(bench, log, memory_bytes).take_snapshot("users_at_then", position, silently)
 
-    look = bench.copies.past("users_at_then")
+    look = bench.copies.snapshot("users_at_then")
     expected = {one.id: bench.records.expected(one) for one in plainly(events[:position]).values() if one.held.user}
-    assert await living(look.records, {recorded.stream_id for recorded in events}) == expected
+    assert await living(look, {recorded.stream_id for recorded in events}) == expected
     assert await bench.users() == before
-    assert await bench.copies.looks() == ["users_at_then"]
+    assert await bench.copies.snapshots() == ["users_at_then"]
 
 
 async def test_who_is_deleted_is_in_no_look_whichever_came_first(bench: Bench, log: Log) -> None:
     """A look at the time before the deletion does not bring the user back, and one that is there loses it."""
     gone = (await log.register("needleuser")).user_id
     await bench.view.apply(await log.all(), after=0)
-    await rebuilder(bench, log).look_back("users_at_early", 1, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_early", 1, silently)
     assert "users_at_early" in await bench.needles("needleuser")
 
     await log.commands.change(gone, Delete(), NOBODY)
     await bench.view.apply((await log.all())[1:], after=1)
-    await rebuilder(bench, log).look_back("users_at_late", 1, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_late", 1, silently)
 
     assert await bench.needles("needleuser") == set()
 
@@ -76,9 +76,9 @@ async def test_a_look_cannot_be_called_what_is_ours_or_what_is_no_name(bench: Be
     before = await bench.users(), await bench.names()
 
     with pytest.raises(InvalidSnapshotName):
-        await rebuilder(bench, log).look_back(name, 1, silently)
+        await rebuilder(bench, log).take_snapshot(name, 1, silently)
     with pytest.raises(InvalidSnapshotName):
-        await rebuilder(bench, log).drop(name)
+        await rebuilder(bench, log).drop_snapshot(name)
 
     assert (await bench.users(), await bench.names()) == before
 
@@ -87,44 +87,44 @@ async def test_a_look_is_dropped_and_nothing_else(bench: Bench, log: Log) -> Non
     """With all that belongs to it; a second time there is none."""
     await bench.view.apply(await some_history(log, 3), after=0)
     names = await bench.names()
-    await rebuilder(bench, log).look_back("users_at_1", 10, silently)
-    await rebuilder(bench, log).look_back("users_at_1_2", 12, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_1", 10, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_1_2", 12, silently)
 
-    await rebuilder(bench, log).drop("users_at_1")
+    await rebuilder(bench, log).drop_snapshot("users_at_1")
 
-    assert await bench.copies.looks() == ["users_at_1_2"]
+    assert await bench.copies.snapshots() == ["users_at_1_2"]
     with pytest.raises(NoSuchSnapshot, match="users_at_1"):
-        await rebuilder(bench, log).drop("users_at_1")
-    await rebuilder(bench, log).drop("users_at_1_2")
+        await rebuilder(bench, log).drop_snapshot("users_at_1")
+    await rebuilder(bench, log).drop_snapshot("users_at_1_2")
     assert await bench.names() == names
 
 
 async def test_a_look_is_not_overwritten(bench: Bench, log: Log) -> None:
     """The name of one that is whole, or at another position, is refused; one that was interrupted is gone on with."""
     await some_history(log, 4)
-    await rebuilder(bench, log).look_back("users_at_x", 10, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_x", 10, silently)
     for position in (10, 11):
         with pytest.raises(SnapshotExists, match="a look at position 10"):
-            await rebuilder(bench, log).look_back("users_at_x", position, silently)
-    await bench.copies.past("users_at_y").begin(12)
+            await rebuilder(bench, log).take_snapshot("users_at_x", position, silently)
+    await bench.copies.snapshot("users_at_y").begin(12)
 
     with pytest.raises(SnapshotExists, match="a look at position 12"):
-        await rebuilder(bench, log).look_back("users_at_y", 13, silently)
-    await rebuilder(bench, log).look_back("users_at_y", 12, silently)
+        await rebuilder(bench, log).take_snapshot("users_at_y", 13, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_y", 12, silently)
 
-    assert await bench.copies.past("users_at_y").checkpoint() == 12
+    assert await bench.copies.snapshot("users_at_y").checkpoint() == 12
 
 
 async def test_looks_survive_rebuilds_and_the_removal_of_what_is_beside(bench: Bench, log: Log) -> None:
     """They are removed by `drop` and by nothing else."""
     await bench.view.apply(await some_history(log, 5), after=0)
-    await rebuilder(bench, log).look_back("users_at_7", 7, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_7", 7, silently)
 
     await rebuild(bench, log)
     await rebuild(bench, log)
     await rebuilder(bench, log).finish()
 
-    assert await bench.copies.looks() == ["users_at_7"]
+    assert await bench.copies.snapshots() == ["users_at_7"]
 
 
 async def test_an_instant_is_the_position_that_the_log_had_then(log: Log) -> None:

@@ -33,8 +33,8 @@ def _plain_user(stream: list[Recorded]) -> FoldedUser:
     user: User | None = None
     for recorded in stream:
         user = evolve(user, recorded)
-    happenings = tuple(map(HistoryEntry.of, stream[-HISTORY_EVENTS:])) if user else ()
-    return FoldedUser(stream[0].stream_id, HeldUser(stream[-1].version, user), stream[-1].position, happenings)
+    history = tuple(map(HistoryEntry.of, stream[-HISTORY_EVENTS:])) if user else ()
+    return FoldedUser(stream[0].stream_id, HeldUser(stream[-1].version, user), stream[-1].position, history)
 
 
 async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange, list[FoldedUser]]]:
@@ -110,7 +110,7 @@ async def test_a_hole_in_the_log_is_found_whoevers_event_it_was(
     log: Log, monkeypatch: pytest.MonkeyPatch, limit_bytes: int, lost: int
 ) -> None:
     """The first, one in the middle and the last: also by a part that has no users there."""
-    monkeypatch.setattr("projections.past.PAGE_EVENTS", 2)
+    monkeypatch.setattr("projections.folding.PAGE_EVENTS", 2)
     for number in range(12):
         await log.register(f"user{number}")
     await log.database.execute("DROP TRIGGER events_refuse_delete")
@@ -125,7 +125,7 @@ async def test_pages_join_without_a_seam(log: Log, monkeypatch: pytest.MonkeyPat
     events = await some_history(log, 4)
     assert len(events) < PAGE_EVENTS
     for size in (1, 3, 7):
-        monkeypatch.setattr("projections.past.PAGE_EVENTS", size)
+        monkeypatch.setattr("projections.folding.PAGE_EVENTS", size)
 
         found = await parts(log, len(events), 8_000)
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from events.errors import DatabaseUnavailable, UnreadableEvent
 from events.event_types import Recorded
+from events.store import Deletion
 from events.user import Delete, Update
 from events.wakeup import HeadPoll
 from projections.errors import CheckpointAheadOfLog, CheckpointMoved, LeaseLost, ViewUnavailable
@@ -20,7 +21,7 @@ from projections.lease import LEASE_SECONDS, Heartbeat
 from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
 from projections.projector import Projector
-from projections.quarantine import History, Quarantine, Quarantined
+from projections.quarantine import Quarantine, Quarantined, ReadStream
 from projections.status import ProjectionStatus, State, read_status
 from projections.view import View
 from tests.log import NOBODY, Log, eventually
@@ -139,17 +140,20 @@ class Flaky:
             raise self._errors.pop()
         await self._view.apply(events, after=after)
 
+    async def forget(self, deleted: Sequence[Deletion]) -> None:
+        await self._view.forget(deleted)
+
     async def quarantine(self) -> Quarantine:
         return await self._view.quarantine()
 
-    async def set_aside(self, user: Quarantined) -> None:
-        await self._view.set_aside(user)
+    async def quarantine_user(self, user: Quarantined) -> None:
+        await self._view.quarantine_user(user)
 
-    async def release(self, user_id: UUID, history: History) -> None:
-        await self._view.release(user_id, history)
+    async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
+        await self._view.release_user(user_id, read_stream)
 
-    async def give_up(self, user_id: UUID) -> None:
-        await self._view.give_up(user_id)
+    async def drop_user(self, user_id: UUID) -> None:
+        await self._view.drop_user(user_id)
 
     async def probe(self) -> None:
         await self._view.probe()

@@ -129,7 +129,7 @@ async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Ben
             await rename(log, alice, f"Alice {number}")
         await reach(bench, await log.store.head() - 20)
 
-        await bench.view.release(bob, log.store.read_user)
+        await bench.view.release_user(bob, log.store.read_user)
 
         await rename(log, bob, "Free")
         await reach(bench, await log.store.head())
@@ -141,7 +141,7 @@ async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench:
     """A projector comes by with the user's next event right after the release has read the log: it is applied once."""
     _, bob, _ = await three_users(log)
     await bench.view.apply((await log.all())[:1], after=0)
-    await bench.view.set_aside(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await bench.view.quarantine_user(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
     await rename(log, bob, "Bobby")
     events = await log.all()
     projecting: list[asyncio.Task[None]] = []
@@ -153,7 +153,7 @@ async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench:
             await asyncio.wait(projecting, timeout=0.3)
         return read
 
-    await bench.view.release(bob, history)
+    await bench.view.release_user(bob, history)
     await asyncio.gather(*projecting)
 
     assert await bench.users() == folded(events)
@@ -171,7 +171,7 @@ async def test_a_user_that_is_still_broken_stays_where_it_is(
     before = await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()
 
     with pytest.raises(error) as raised:
-        await bench.view.release(bob, log.store.read_user)
+        await bench.view.release_user(bob, log.store.read_user)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
 
     assert (await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()) == before
@@ -188,7 +188,7 @@ async def test_a_mended_event_is_applied_by_a_retry(bench: Bench, log: Log) -> N
         (bob.bytes,),
     )
 
-    await bench.view.release(bob, log.store.read_user)
+    await bench.view.release_user(bob, log.store.read_user)
 
     assert (await bench.users())[bob].name == SECRET
     assert await bench.users() == folded(await log.all())
@@ -201,7 +201,7 @@ async def test_a_dropped_user_is_left_as_it_is_and_is_no_trouble(bench: Bench, l
     await lost_row(bench, log, bob)
     async with running(projector(bench.view, log, quarantine_limit=1)):
         await reach(bench, await log.store.head())
-        await bench.view.give_up(bob)
+        await bench.view.drop_user(bob)
         await rename(log, bob, "Held")
         await lost_row(bench, log, alice)
         await reach(bench, await log.store.head())
@@ -213,7 +213,7 @@ async def test_a_dropped_user_is_left_as_it_is_and_is_no_trouble(bench: Bench, l
 
     assert [(one.user_id, one.dropped) for one in await bench.view.quarantine()] == [(bob, True), (alice, False)]
     assert bob not in await bench.users()
-    await bench.view.release(bob, log.store.read_user)
+    await bench.view.release_user(bob, log.store.read_user)
     assert (await bench.users())[bob].name == "Held"
 
 
@@ -235,7 +235,7 @@ async def test_a_deleted_user_in_quarantine_is_forgotten(bench: Bench, log: Log,
     assert bob not in await bench.users()
     assert (await bench.users())[alice].name == "Last"
     with pytest.raises(NotQuarantined):
-        await bench.view.release(bob, log.store.read_user)
+        await bench.view.release_user(bob, log.store.read_user)
 
 
 async def delete(log: Log, user_id: UUID) -> None:
@@ -296,10 +296,10 @@ async def test_setting_aside_happens_once_and_only_where_the_view_is(bench: Benc
     await bench.view.apply((await log.all())[:1], after=0)
     one = Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none")
 
-    await bench.view.set_aside(one)
+    await bench.view.quarantine_user(one)
     for late in (one, msgspec.structs.replace(one, position=1), msgspec.structs.replace(one, position=5)):
         with pytest.raises(CheckpointMoved):
-            await bench.view.set_aside(late)
+            await bench.view.quarantine_user(late)
 
     assert await bench.view.quarantine() == (one,)
     assert await bench.view.checkpoint() == 2
@@ -313,7 +313,7 @@ async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_rele
     view = MongoView(documents)
     await view.prepare()
     await view.apply((await log.all())[:1], after=0)
-    await view.set_aside(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await view.quarantine_user(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
     await rename(log, bob, "Bobby")
     events = await log.all()
     released: list[Recorded] = []
@@ -322,7 +322,7 @@ async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_rele
     async def release_first(place: LivePlace, user_ids: set[UUID]) -> dict[UUID, Document]:
         if not released:
             released.extend(events)
-            await MongoView(documents).release(bob, log.store.read_user)
+            await MongoView(documents).release_user(bob, log.store.read_user)
         return await read(place, user_ids)
 
     view._read = release_first  # type: ignore[method-assign]

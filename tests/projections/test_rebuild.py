@@ -142,7 +142,7 @@ async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
     """A process was killed after it had written users and before it had said so: they are written again."""
     events = await some_history(log, 4)
     await bench.view.apply(events, after=0)
-    monkeypatch.setattr("projections.filling.PAGE_USERS", 3)
+    monkeypatch.setattr("projections.view.PAGE_USERS", 3)
     pages = 0
 
     def stop(what: str, unit: str, done: int, total: int) -> None:
@@ -153,13 +153,13 @@ async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
 
     with pytest.raises(InterruptedError):
         await rebuilder(bench, log).rebuild(stop)
-    copy = await bench.copies.beside()
-    filling = await copy.filling()
+    copy = await bench.copies.staging()
+    filling = await copy.fill_state()
     assert filling is not None
-    assert filling.following is not None
-    assert filling.following.int > 0
+    assert filling.next_id is not None
+    assert filling.next_id.int > 0
 
-    await bench.plant(filling.following)
+    await bench.plant(filling.next_id)
     await bench.plant(max(recorded.stream_id for recorded in events))
     await log.register("later")
     told: list[tuple[str, int, int]] = []
@@ -182,8 +182,8 @@ async def test_a_second_rebuild_of_the_same_view_is_refused(
             rebuild(bench, log),
             rebuilder(bench, log).roll_back(silently),
             rebuilder(bench, log).finish(),
-            rebuilder(bench, log).look_back("users_at_1", 1, silently),
-            rebuilder(bench, log).drop("users_at_1"),
+            rebuilder(bench, log).take_snapshot("users_at_1", 1, silently),
+            rebuilder(bench, log).drop_snapshot("users_at_1"),
         ):
             with pytest.raises(RebuildRunning, match=bench.view.name):
                 await work
@@ -268,7 +268,7 @@ async def test_finishing_removes_all_that_is_beside_the_live_view(bench: Bench, 
     await bench.view.apply(events, after=0)
     names = len(await bench.names())
     await rebuild(bench, log)
-    await (await bench.copies.beside()).begin(3)
+    await (await bench.copies.staging()).begin(3)
     assert len(await bench.names()) > names
 
     await rebuilder(bench, log).finish()
@@ -298,7 +298,7 @@ async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Be
     async with running(projector(bench.view, log)):
         await caught_up(bench, log)
         await rebuild(bench, log)
-        await rebuilder(bench, log).look_back("users_at_1", 1, silently)
+        await rebuilder(bench, log).take_snapshot("users_at_1", 1, silently)
         work = replace(rebuilder(bench, log))
 
         def stop(what: str, unit: str, done: int, total: int) -> None:
@@ -367,7 +367,7 @@ async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: B
         await caught_up(bench, log)
         folded_to = asyncio.Event()
         deleted = asyncio.Event()
-        fill = type(await bench.copies.beside()).fill
+        fill = type(await bench.copies.staging()).fill
 
         async def late(self, users, progress):  # type: ignore[no-untyped-def]
             folded_to.set()
@@ -376,7 +376,7 @@ async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: B
             raise InterruptedError
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(await bench.copies.beside()), "fill", late)
+            patch.setattr(type(await bench.copies.staging()), "fill", late)
             work = asyncio.create_task(rebuild(bench, log))
             await folded_to.wait()
             await log.commands.change(gone, Delete(), NOBODY)

@@ -29,7 +29,7 @@ async def bob_set_aside(bench: Bench, log: Log) -> UUID:
 async def set_aside(bench: Bench, log: Log, user_id: UUID) -> None:
     """At the newest event."""
     event = Quarantined(user_id=user_id, position=await log.store.head(), type="UserUpdated", reason="none")
-    await bench.view.set_aside(event)
+    await bench.view.quarantine_user(event)
 
 
 async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, log: Log) -> None:
@@ -43,9 +43,9 @@ async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, log
     await audit.round()
 
     assert (run.told, run.tally.quarantined, audit.result.differing) == ([], 1, frozenset())
-    await bench.records.mend([bob], log.store)
+    await bench.records.repair([bob], log.store)
     assert await bench.users() == before
-    await bench.view.release(bob, log.store.read_user)
+    await bench.view.release_user(bob, log.store.read_user)
     assert await Run(log, bench.records).everybody() == []
     assert (await bench.users())[bob].name == "Bobby"
 
@@ -109,9 +109,9 @@ async def test_a_rebuilt_view_has_everybody_and_can_set_aside_and_release(bench:
     await bench.view.probe()
     await set_aside(bench, log, bob)
     assert (await bench.users())[bob].name == "Bobby"
-    await bench.view.give_up(bob)
+    await bench.view.drop_user(bob)
     assert [(one.position, one.dropped) for one in await bench.view.quarantine()] == [(5, True)]
-    await bench.view.release(bob, log.store.read_user)
+    await bench.view.release_user(bob, log.store.read_user)
     assert await same(bench, log)
     assert await bench.view.quarantine() == ()
 
@@ -135,7 +135,7 @@ async def test_who_is_deleted_while_set_aside_is_forgotten_by_every_copy(bench: 
     gone = (await log.register("needleuser")).user_id
     await bench.view.apply(await log.all(), after=0)
     await rebuild(bench, log)
-    await rebuilder(bench, log).look_back("users_at_then", 1, silently)
+    await rebuilder(bench, log).take_snapshot("users_at_then", 1, silently)
     await rename(log, gone, "other")
     await set_aside(bench, log, gone)
     assert len(await bench.needles("needleuser")) == 3

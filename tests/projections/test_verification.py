@@ -12,7 +12,8 @@ from projections.comparison import Difference, DifferenceKind
 from projections.mongo.client import MongoDatabase
 from projections.mongo.records import MongoRecords
 from projections.mongo.view import LivePlace, MongoView
-from projections.verification import LogAccess, Repair, Tally, Verifiable, Verification, is_chosen, near_one_another
+from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_one_another
+from projections.view import Records
 from tests.log import NOBODY, Log, eventually
 from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.test_past import PLENTY
@@ -30,7 +31,7 @@ def no_stage(title: str, unit: str) -> Callable[[int, int], None]:
 class Run:
     """A verification, and what it has told."""
 
-    def __init__(self, log: Log, *views: Verifiable, repair: bool = False) -> None:
+    def __init__(self, log: Log, *views: Records, repair: bool = False) -> None:
         self.told: list[Difference] = []
         access = LogAccess(log.store, log.database, log.vault)
         self.verification = Verification(
@@ -161,7 +162,7 @@ async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
 
     told = await Run(log, mongo_bench.records, repair=True).everybody()
 
-    assert [one.kind for one in told] == [DifferenceKind.STRANGER] * 4
+    assert [one.kind for one in told] == [DifferenceKind.UNKNOWN_ROW] * 4
     assert await Run(log, mongo_bench.records).everybody() == []
 
 
@@ -251,7 +252,7 @@ async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
 ) -> None:
     """The document moves between being read and being replaced: the guard fails, and the next attempt is right."""
     alice = await alice_broken(mongo_bench, log, documents)
-    write = MongoRecords._write
+    write = MongoRecords._repair
 
     async def moved_before(self: MongoRecords, writes: list[object]) -> None:
         if await log.store.head() == 1:
@@ -259,8 +260,8 @@ async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
             await mongo_bench.view.apply((await log.all())[1:], after=1)
         await write(self, writes)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(MongoRecords, "_write", moved_before)
-    await mongo_bench.records.mend([alice], log.store)
+    monkeypatch.setattr(MongoRecords, "_repair", moved_before)
+    await mongo_bench.records.repair([alice], log.store)
     assert (await mongo_bench.users())[alice].version == 2
     run = Run(log, mongo_bench.records, repair=True)
     await run.verification.user(alice)
@@ -316,7 +317,7 @@ async def test_a_repair_in_mysql_keeps_the_projector_out_until_it_is_done(
         await put(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MySQLRecords, "_put", put_late)
-    await records.mend([alice], log.store)
+    await records.repair([alice], log.store)
     await asyncio.gather(*applying)
 
     assert (await log.database.fetch_one("SELECT name, version FROM users")) == ("Later", 2)

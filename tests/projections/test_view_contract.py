@@ -169,13 +169,13 @@ async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(
     """After the swap the view stands where the replacement stood, not where the old one did."""
     events = await some_history(log, 9)
     await bench.view.apply(events[:10], after=0)
-    replacement = await bench.copies.beside()
+    replacement = await bench.copies.staging()
     await replacement.begin(0)
     await replacement.complete()
     await replacement.apply(events[:30], after=0)
 
     assert await bench.view.checkpoint() == 10
-    await bench.copies.promote()
+    await bench.copies.swap()
 
     assert await bench.view.checkpoint() == 30
     assert await bench.users() == folded(events[:30])

@@ -235,14 +235,14 @@ class ViewMachine(RuleBasedStateMachine):
                     user_id=recorded.stream_id, position=position + 1, type=recorded.type, reason="made up"
                 )
                 with suppress(CheckpointMoved):
-                    await self.view.set_aside(one)
+                    await self.view.quarantine_user(one)
 
     async def _release(self, chance: random.Random, size: int) -> None:
         quarantine = await self.view.quarantine()
         if quarantine:
             user_id = chance.choice(quarantine).user_id
             with suppress(NotQuarantined):
-                await asyncio.gather(self.view.release(user_id, self.log.history), self._compete([size]))
+                await asyncio.gather(self.view.release_user(user_id, self.log.history), self._compete([size]))
 
     async def _compare(self) -> None:
         """Late writes of cancelled projectors may still come in: the view is asked until it holds still."""

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from events.database import Database
 from events.user import User
-from projections.comparison import Record, Records
 from projections.mongo.client import MongoDatabase
 from projections.mongo.collections import Directory
 from projections.mongo.copies import MongoCopies
@@ -15,8 +14,7 @@ from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
 from projections.mysql.records import MySQLRecords
 from projections.mysql.tables import USER_COLUMNS, user_of
-from projections.verification import Verifiable
-from projections.view import Copies, View
+from projections.view import Copies, Record, Records, View
 
 Users = dict[UUID, User]
 
@@ -26,7 +24,7 @@ class Bench:
     """One view, and ways to look at it and to hurt it that go past its own code."""
 
     view: View
-    records: Verifiable
+    records: Records
     """What the view holds."""
     copies: Copies
     users: Callable[[], Awaitable[Users]]
@@ -108,11 +106,11 @@ def document(documents: MongoDatabase) -> Bench:
         await documents[beside].insert_one({"_id": user_id, "username": "planted", "version": 1})
 
     copies = MongoCopies(documents)
-    records = MongoRecords(copies.live)
+    records = MongoRecords(documents)
     return Bench(copies.live, records, copies, users, drop, lose, refuse, names, plant, needles)
 
 
 async def living(records: Records, user_ids: Collection[UUID]) -> dict[UUID, Record]:
     """The records of users, but for tombstones."""
-    found = (await records.glimpse(user_ids)).records if user_ids else {}
+    found = (await records.read(user_ids)).records if user_ids else {}
     return {user_id: record for user_id, record in found.items() if not record.get("deleted")}

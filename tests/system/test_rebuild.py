@@ -141,9 +141,9 @@ async def change(installation: Installation, token: str, ids: list[str], ended: 
 
 async def begun(look: Look, view: str) -> bool:
     """Whether some users of the copy that is being made are there for good, and not all are."""
-    copy = await copies_of(look, view).beside()
-    filling = await copy.filling()
-    return filling is not None and filling.following is not None and filling.following.int > 0
+    copy = await copies_of(look, view).staging()
+    filling = await copy.fill_state()
+    return filling is not None and filling.next_id is not None and filling.next_id.int > 0
 
 
 def copies_of(look: Look, view: str) -> Copies:
