@@ -1,4 +1,4 @@
-"""What the documents claim is so: files, settings, commands, codes, permissions, and every GraphQL document in them."""
+"""The documents agree with the code: files, settings, commands, codes, permissions, figures, GraphQL documents."""
 
 import re
 import shlex
@@ -10,6 +10,7 @@ import typer
 from graphql import build_schema, parse, validate
 
 from auth.permissions import Right, may
+from benchmarks.flow import DARK, LIGHT, drawn
 from events.event_types import Role
 from graph.payloads import ErrorCode
 from projections.status import State
@@ -20,7 +21,7 @@ from rollcall.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("events", "projections", "auth", "graph", "rollcall")
-DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"])
+DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"])
 DOCUMENT_NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 ARCHITECTURE, API, OPERATIONS, SECURITY = (
@@ -29,9 +30,14 @@ ARCHITECTURE, API, OPERATIONS, SECURITY = (
 
 
 def sources() -> Iterator[Path]:
-    """Every module of the four floors."""
+    """Every module of the floors."""
     for floor in FLOORS:
         yield from (path for path in (ROOT / floor).rglob("*.py") if "node_modules" not in path.parts)
+
+
+def words(text: str) -> int:
+    """Words as `wc -w` counts them."""
+    return len(text.split())
 
 
 def table(text: str, *header: str) -> list[list[str]]:
@@ -55,7 +61,7 @@ def fenced(text: str, *languages: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", DOCUMENT_NAMES)
 def test_a_named_file_exists(name: str) -> None:
-    """A path of this repository that a document names, in backticks, is there."""
+    """A path of this repository that a document names in backticks exists."""
     paths = re.findall(
         r"`((?:events|projections|auth|graph|rollcall|tests|docs|benchmarks)/[\w/.-]*)`", (ROOT / name).read_text()
     )
@@ -90,7 +96,7 @@ def test_the_settings_table_is_the_settings() -> None:
 
 
 def test_every_variable_in_a_document_is_a_setting() -> None:
-    """No document speaks of a variable that the program does not read."""
+    """A document names no variable that the program does not read."""
     known = {f"ROLLCALL_{name.upper()}" for name in Settings.model_fields}
     named = {found for path in DOCUMENTS for found in re.findall(r"ROLLCALL_\w+[A-Z]", path.read_text())}
 
@@ -104,14 +110,14 @@ def commands() -> list[str]:
 
 
 def parses(arguments: list[str]) -> None:
-    """Parse arguments of `rollcall` without running anything; fails if they are none."""
+    """Parse arguments of `rollcall` without running the command."""
     group = typer.main.get_command(app)
     name, command, rest = group.resolve_command(group.make_context("rollcall", list(arguments)), list(arguments))  # type: ignore[attr-defined]
     command.make_context(name, rest)
 
 
-def test_every_command_in_a_document_can_be_given() -> None:
-    """A call of `rollcall` in a document is one that the program understands."""
+def test_every_command_in_a_document_parses() -> None:
+    """The program accepts each call of `rollcall` in a document."""
     found = commands()
 
     assert len(found) > 10
@@ -121,26 +127,26 @@ def test_every_command_in_a_document_can_be_given() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    """docs/operations.md, or the API's guide, speaks of each command of the program."""
+    """docs/operations.md or docs/api.md describes each command of the program."""
     names = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
     assert [name for name in names if f"rollcall {name}" not in OPERATIONS + API] == []
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    """docs/operations.md has each exit code under its number and name, and no other."""
+    """docs/operations.md lists the exit codes with their names, and no others."""
     named = {name: value for name, value in vars(exits).items() if name.isupper()}
 
     assert {row[1].strip("`"): int(row[0]) for row in table(OPERATIONS, "code", "name")} == named
 
 
 def test_every_state_says_what_to_do() -> None:
-    """docs/operations.md has each state of a projection."""
+    """docs/operations.md lists each state of a projection."""
     assert sorted(first_cells(OPERATIONS, "state", "what it means")) == sorted(State)
 
 
 def test_the_log_events_are_those_of_the_program() -> None:
-    """docs/operations.md has each name that a line of the log may bear, and no other."""
+    """docs/operations.md lists the names of all log events, and no others."""
     code = "\n".join(path.read_text() for path in sources())
     logged = set(re.findall(r'\b(?:log\.(?:debug|info|warning|error|exception)|level)\(\s*"([a-z_.]+)"', code))
 
@@ -148,7 +154,7 @@ def test_the_log_events_are_those_of_the_program() -> None:
 
 
 def test_the_permissions_table_is_the_code_s() -> None:
-    """docs/security.md says of every right which roles hold it."""
+    """docs/security.md lists which roles hold each right."""
     roles = list(Role)
     rows = table(SECURITY, "right", *roles)
 
@@ -159,7 +165,7 @@ def test_the_permissions_table_is_the_code_s() -> None:
 
 
 def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
-    """docs/security.md names at least one test for each check, by file and function, and all of them are there."""
+    """docs/security.md names at least one existing test for each check, by file and function."""
     rows = table(SECURITY, "check", "of", "what Rollcall does", "tests")
 
     assert len(rows) > 20
@@ -174,7 +180,7 @@ def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
 
 
 def test_the_api_guide_has_every_error_code() -> None:
-    """docs/api.md says what each code means, those in payloads and those of GraphQL errors, and knows no other."""
+    """docs/api.md lists the codes of payloads and of GraphQL errors, and no others."""
     files = ("errors.py", "persisted.py", "schema.py", "endpoint.py", "app.py")
     code = "\n".join((ROOT / "graph" / name).read_text() for name in files)
     coded = re.findall(r'(?:ClientError\(|"code": |_coded\(error, )"([A-Z_]+)"', code)
@@ -184,7 +190,7 @@ def test_the_api_guide_has_every_error_code() -> None:
 
 
 def documents() -> list[str]:
-    """Every GraphQL document in the API's guide: arguments of the shell function, and of the WebSocket client."""
+    """Every GraphQL document of docs/api.md: arguments of the shell function and of the WebSocket client."""
     shell = re.findall(r"\bgraphql '([^']+)'", "\n".join(fenced(API, "sh", "")))
     client = re.findall(r'query: "([^"]+)"', "\n".join(fenced(API, "ts")))
     inline = re.findall(r"`(\{ \w+ \{[^`]*\})`", OPERATIONS)
@@ -192,7 +198,7 @@ def documents() -> list[str]:
 
 
 def test_every_graphql_document_is_valid() -> None:
-    """What a frontend team copies from the guide is a document of this schema."""
+    """Every GraphQL document of docs/api.md is valid in this schema."""
     schema = build_schema((ROOT / "schema.graphql").read_text())
 
     assert len(documents()) > 10
@@ -201,7 +207,7 @@ def test_every_graphql_document_is_valid() -> None:
 
 
 def test_every_make_target_exists() -> None:
-    """A `make` target that a document names is in the Makefile, and CONTRIBUTING.md names all of them."""
+    """Documents name existing `make` targets only, and CONTRIBUTING.md names all of them."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {
         name: set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE))
@@ -213,13 +219,13 @@ def test_every_make_target_exists() -> None:
 
 
 def anchors(text: str) -> set[str]:
-    """Of the headings of a document, as its readers' renderers make them."""
+    """The anchors of a document's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_alert_rules_ask_for_metrics_that_exist_and_name_a_section_that_says_what_to_do() -> None:
-    """A rule over a metric that is misspelt never fires."""
+def test_alert_rules_use_existing_metrics_and_name_an_existing_runbook() -> None:
+    """Each alert rule uses metrics of the program, and links to a section of a document."""
     rules = (ROOT / "docs" / "alerts.yml").read_text()
     counted = {family.name for family in Metrics().registry.collect()}
     read = {"rollcall_log_up", "rollcall_log_head", "rollcall_view_state", *(f"rollcall_view_{n}" for n in VIEW_GAUGES)}
@@ -230,3 +236,55 @@ def test_alert_rules_ask_for_metrics_that_exist_and_name_a_section_that_says_wha
     runbooks = re.findall(r'runbook: "(docs/\w+\.md)#([\w-]+)"', rules)
     assert len(runbooks) == rules.count("alert:")
     assert [(path, anchor) for path, anchor in runbooks if anchor not in anchors((ROOT / path).read_text())] == []
+
+
+def test_the_architecture_is_short() -> None:
+    """docs/architecture.md has at most 2,500 words, and its glossary at most 40 lines."""
+    glossary = table(ARCHITECTURE, "term", "meaning")
+
+    assert words(ARCHITECTURE) <= 2_500
+    assert len(glossary) <= 40
+
+
+def test_every_decision_is_a_short_record_in_the_index() -> None:
+    """Each record is in the index under its title, and has a context, a decision, consequences and 100 to 300 words."""
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    records = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+    assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
+    assert re.findall(r"^- \[(.+)\]\((.+)\)$", index, re.MULTILINE) == [
+        (path.read_text().partition("\n")[0].removeprefix("# "), path.name) for path in records
+    ]
+    for path in records:
+        text = path.read_text()
+        assert 100 <= words(text) <= 300, path.name
+        assert all(f"**{part}.**" in text for part in ("Context", "Decision", "Consequences")), path.name
+
+
+def test_every_test_that_a_decision_names_exists() -> None:
+    """A test that a decision names is in the suite."""
+    source = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {
+        name
+        for path in (ROOT / "docs" / "decisions").glob("*.md")
+        for name in re.findall(r"`(test_\w+)`", path.read_text())
+    }
+
+    assert len(named) > 10
+    assert {name for name in named if f"def {name}(" not in source} == set()
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    """README.md repeats rates and ratios of docs/benchmarks.md without changing them."""
+    measured = (ROOT / "docs" / "benchmarks.md").read_text()
+    figures = re.findall(r"\| ([\d,]+)[\w ]* \|.*\| ([\d.]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    assert len(figures) == 3
+    for rate, ratio in figures:
+        assert re.search(rf"^\|.*\| {rate} \|.*\b{re.escape(ratio)}\b", measured, re.MULTILINE), (rate, ratio)
+
+
+@pytest.mark.parametrize(("name", "colours"), [("flow.svg", LIGHT), ("flow-dark.svg", DARK)])
+def test_the_flow_is_drawn_by_its_script(name: str, colours: dict[str, str]) -> None:
+    """docs/flow.svg and docs/flow-dark.svg are what benchmarks/flow.py draws."""
+    assert (ROOT / "docs" / name).read_text() == drawn(colours)

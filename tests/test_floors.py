@@ -1,4 +1,4 @@
-"""The house keeps its floors: imports go only downwards, and never in a circle."""
+"""The five floors: imports go downwards only, and never in a circle."""
 
 import ast
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("events", "projections", "auth", "graph", "rollcall")
-"""From the ground up."""
+"""From the lowest to the highest."""
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the house, by its dotted name."""
+    """Every module of the program, by its dotted name."""
     found = {}
     for floor in FLOORS:
         for path in (ROOT / floor).rglob("*.py"):
@@ -23,7 +23,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of the house that a module imports, wherever in it."""
+    """The modules of the program that a module imports, anywhere in its code."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import(names=names):
@@ -36,11 +36,11 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
                 pytest.fail(f"{path}: relative imports hide which floor they go to")
 
 
-HOUSE = modules()
-IMPORTS = {name: sorted(set(imported(path, HOUSE))) for name, path in HOUSE.items()}
+MODULES = modules()
+IMPORTS = {name: sorted(set(imported(path, MODULES))) for name, path in MODULES.items()}
 
 
-@pytest.mark.parametrize("name", HOUSE)
+@pytest.mark.parametrize("name", MODULES)
 def test_imports_go_only_downwards(name: str) -> None:
     """A module imports from its own floor and from those below it."""
     height = FLOORS.index(name.partition(".")[0])
@@ -50,19 +50,27 @@ def test_imports_go_only_downwards(name: str) -> None:
     assert upwards == []
 
 
+def test_projections_and_auth_do_not_import_each_other() -> None:
+    """`auth` needs the log only, and so do the views."""
+    crossing = [name for name, targets in IMPORTS.items() if name.startswith("auth") and any(
+        target.startswith("projections") for target in targets)]  # fmt: skip
+
+    assert crossing == []
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """The order in which modules can be understood exists."""
+    """Imports have an order in which each module comes after those that it imports."""
     try:
         TopologicalSorter(IMPORTS).prepare()
     except CycleError as error:
-        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+        pytest.fail(f"circular imports: {' -> '.join(error.args[1])}")
 
 
 def test_the_environment_is_read_on_the_top_floor_only() -> None:
-    """Everything below `rollcall/` gets what it needs as arguments."""
+    """Everything below `rollcall/` receives what it needs as arguments."""
     readers = [
         name
-        for name, path in HOUSE.items()
+        for name, path in MODULES.items()
         if not name.startswith("rollcall") and ("os.environ" in path.read_text() or "getenv" in path.read_text())
     ]
 
@@ -70,8 +78,8 @@ def test_the_environment_is_read_on_the_top_floor_only() -> None:
 
 
 def test_the_document_driver_is_imported_in_one_file() -> None:
-    """Another MongoDB driver could take motor's place by changing one file."""
-    importers = [name for name, path in HOUSE.items() if "motor" in {word for line in path.read_text().splitlines()
+    """Only `projections/mongo/client.py` imports motor, so another driver can replace it there."""
+    importers = [name for name, path in MODULES.items() if "motor" in {word for line in path.read_text().splitlines()
                  if line.startswith(("import ", "from ")) for word in line.replace(".", " ").split()}]  # fmt: skip
 
     assert importers == ["projections.mongo.client"]
