@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 CUSTOMER_BITS: Final = 64
 """Of an IPv6 address: what a provider gives to one customer, who may use any address in it (RFC 6177)."""
@@ -40,7 +40,7 @@ def client_address(peer: str | None, forwarded: Sequence[str], proxies: Sequence
 
 
 @lru_cache(maxsize=256)
-def _parsed(text: str) -> Address | None:
+def _parsed(text: str) -> IPAddress | None:
     text = text.strip()
     ported = _WITH_PORT.fullmatch(text)
     try:
@@ -50,7 +50,7 @@ def _parsed(text: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _customer(address: Address | None) -> str:
+def _customer(address: IPAddress | None) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, CUSTOMER_BITS), strict=False))
     return str(address) if address else ""

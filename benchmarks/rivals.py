@@ -61,12 +61,12 @@ class Plain:
 
     async def one(self, _: User, variables: dict[str, Any]) -> Any:
         """One user."""
-        found = await self._services.relational.get(UUID(variables["id"]))
+        found = await self._services.mysql_users.get(UUID(variables["id"]))
         return {"user": found and shown(found)}
 
     async def page(self, _: User, __: dict[str, Any]) -> Any:
         """A page of a hundred."""
-        found, _more = await self._services.relational.list(test_of(None), Order(), Slice(count=100))
+        found, _more = await self._services.mysql_users.list(test_of(None), Order(), Slice(count=100))
         return {"users": {"edges": [{"node": shown(user)} for user in found]}}
 
     async def update(self, viewer: User, variables: dict[str, Any]) -> Any:

@@ -19,12 +19,10 @@ from events.commands import AccountCache, UserCommands
 from events.database import Database
 from events.event_types import Origin
 from events.feed import Feed
-from events.ids import NewId
 from events.store import EventStore
 from events.user import User
 from graph.errors import forbidden, unauthenticated
 from graph.freshness import ViewPositions, freshness
-from projections.mongo.client import MongoClient
 from projections.mongo.search import MongoUsers
 from projections.mysql.queries import MySQLUsers
 from projections.rebuild_requests import RebuildRequests
@@ -39,7 +37,6 @@ class Services:
     """What this process has to work with. Made once, at its start."""
 
     database: Database
-    mongo: MongoClient
     commands: UserCommands
     accounts: AccountCache
     store: EventStore
@@ -47,13 +44,12 @@ class Services:
     positions: ViewPositions
     status: StatusFeed
     rebuilds: RebuildRequests
-    relational: MySQLUsers
-    documents: MongoUsers
+    mysql_users: MySQLUsers
+    mongo_users: MongoUsers
     sign_in: SignIn
     tokens: AccessTokens
     sessions: Sessions
     watch: SessionWatch
-    new_id: NewId
     clock: Callable[[], datetime]
     proxies: Sequence[Network] = ()
     """Whose word is taken for where a request comes from."""
@@ -175,15 +171,15 @@ class Context:
             raise forbidden()
         return viewer
 
-    async def relational(self) -> MySQLUsers:
+    async def mysql_users(self) -> MySQLUsers:
         """The MySQL view, once it is as fresh as the client asks for."""
-        await freshness().wait(self.services.positions.relational)
-        return self.services.relational
+        await freshness().wait(self.services.positions.mysql_users)
+        return self.services.mysql_users
 
-    async def documents(self) -> MongoUsers:
+    async def mongo_users(self) -> MongoUsers:
         """The MongoDB view, likewise."""
-        await freshness().wait(self.services.positions.document)
-        return self.services.documents
+        await freshness().wait(self.services.positions.mongo_users)
+        return self.services.mongo_users
 
     def origin_of(self, viewer: User) -> Origin:
         """The origin of what the viewer does."""

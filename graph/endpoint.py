@@ -20,7 +20,7 @@ from auth.addresses import client_address
 from graph import cors, graphiql, http, media_types, strict_json
 from graph.context import Context, Opening, Services
 from graph.errors import ClientError
-from graph.freshness import asking
+from graph.freshness import require_position
 from graph.http import HttpRefused, OperationRequest, answer, not_begun, refusal
 from graph.media_types import MediaType
 from graph.persisted import Persisted, named
@@ -90,7 +90,7 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         media_type = media_types.accepted(request.headers, media_types.ANY)
         if media_type is None:
             raise HttpRefused(HTTPStatus.NOT_ACCEPTABLE, f"this is answered as {' or '.join(media_types.ANSWERS)}")
-        with asking(http.min_position(request)) as freshness:
+        with require_position(http.min_position(request)) as freshness:
             if media_type is MediaType.EVENTS:
                 return await self._stream(asked, request)
             result = await self._carry_out(asked, request)

@@ -31,7 +31,7 @@ from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnava
 
 log = structlog.get_logger(__name__)
 
-AWAY = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
+UNAVAILABLE = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
 
 OPEN = (
     "the MySQL server went away in the middle of this change, which may have taken effect or not; "
@@ -86,7 +86,7 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
         case OutcomeUnknown():
             log.warning("graph.outcome_unknown", correlation=str(correlation), error=str(cause))
             return _coded(error, "OUTCOME_UNKNOWN", OPEN)
-        case _ if isinstance(cause, AWAY):
+        case _ if isinstance(cause, UNAVAILABLE):
             log.warning("graph.unavailable", correlation=str(correlation), error=str(cause))
             return _coded(error, "UNAVAILABLE", _away(cause))
         case _:
@@ -94,12 +94,12 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "INTERNAL", "something went wrong on the server", correlationId=str(correlation))
 
 
-def told(errors: Iterable[GraphQLError] | None, correlation: UUID) -> list[GraphQLError] | None:
+def errors_for_client(errors: Iterable[GraphQLError] | None, correlation: UUID) -> list[GraphQLError] | None:
     """The errors of an answer as the client may see them."""
     return [for_client(error, correlation) for error in errors] if errors else None
 
 
-class ToldErrors(SchemaExtension):
+class ErrorsForClient(SchemaExtension):
     """Shows each error to the client as `for_client` says, in single answers and in streams."""
 
     def on_operation(self) -> Iterator[None]:
@@ -113,7 +113,7 @@ class ToldErrors(SchemaExtension):
     def _tell(self, result: object) -> None:
         errors = getattr(result, "errors", None)
         if errors:
-            result.errors = told(errors, self.execution_context.context.correlation)  # type: ignore[attr-defined]
+            result.errors = errors_for_client(errors, self.execution_context.context.correlation)  # type: ignore[attr-defined]
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -9,7 +9,7 @@ from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from graph.errors import bad_input
-from graph.scalars import Role, show
+from graph.scalars import Role, describe_enum
 from projections.filters import (
     AllOf,
     AnyOf,
@@ -32,7 +32,7 @@ from projections.filters import (
 FILTER_TESTS = 100
 """Tests in one filter, at all its levels together."""
 
-show(
+describe_enum(
     OrderField,
     "UserOrderField",
     "Fields that users can be ordered by.",

@@ -83,8 +83,8 @@ def _look_at(reading: asyncio.Future[None]) -> None:
 class ViewPositions:
     """Both views' positions."""
 
-    relational: ViewPosition
-    document: ViewPosition
+    mysql_users: ViewPosition
+    mongo_users: ViewPosition
 
     @classmethod
     def of(cls, database: Database, documents: MongoDatabase) -> "ViewPositions":
@@ -129,7 +129,7 @@ def freshness() -> Freshness:
 
 
 @contextmanager
-def asking(at_least: int) -> Iterator[Freshness]:
+def require_position(at_least: int) -> Iterator[Freshness]:
     """Carry out an operation, and begin tasks for one, that wants views at a position."""
     token = _CURRENT.set(Freshness(at_least))
     try:

@@ -19,7 +19,7 @@ from events.user import User
 from graph.context import Context, Info
 from graph.errors import forbidden
 from graph.relay import PageInfo, not_a_cursor, page_size
-from graph.scalars import Position, position_of, show, user_id_argument
+from graph.scalars import Position, describe_enum, position_of, user_id_argument
 
 
 class UserEventType(Enum):
@@ -32,7 +32,7 @@ class UserEventType(Enum):
     USER_DELETED = event_types.UserDeleted.__name__
 
 
-show(
+describe_enum(
     UserEventType,
     "UserEventType",
     "What happened to a user.",

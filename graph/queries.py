@@ -73,7 +73,7 @@ async def user(
         return None
     if as_of is not None or at_position is not None:
         return await past_user(info.context.services.store, user_id, as_of=as_of, at_position=at_position)
-    return await (await info.context.relational()).get(user_id)
+    return await (await info.context.mysql_users()).get(user_id)
 
 
 async def _readable(info: Info, text: str) -> UUID | None:
@@ -103,7 +103,7 @@ async def users(
     await info.context.allowed(Right.READ_ANY_USER)
     order = order_by.order() if order_by else Order()
     page = PageArguments(first, after, last, before)
-    return await page_of_users(await info.context.relational(), test_of(filter), order, page)
+    return await page_of_users(await info.context.mysql_users(), test_of(filter), order, page)
 
 
 async def search_users(
@@ -115,7 +115,7 @@ async def search_users(
 ) -> UserConnection:
     await info.context.allowed(Right.READ_ANY_USER)
     search = Search(text or "", tuple(test for condition in where or () for test in condition.tests()))
-    return await page_of_hits(await info.context.documents(), search, PageArguments(first, after))
+    return await page_of_hits(await info.context.mongo_users(), search, PageArguments(first, after))
 
 
 async def projections(info: Info) -> list[Projection]:

@@ -22,12 +22,12 @@ from events.event_types import Role
 from graph.errors import bad_input
 from projections.status import State
 
-__all__ = ["Role", "State", "show"]
+__all__ = ["Role", "State", "describe_enum"]
 
 Shown = TypeVar("Shown", bound=Enum)
 
 
-def show(kind: type[Shown], name: str, description: str, values: Mapping[Shown, str]) -> None:
+def describe_enum(kind: type[Shown], name: str, description: str, values: Mapping[Shown, str]) -> None:
     """Make an enum a type of the schema, with a description of each value.
 
     Raises:
@@ -39,7 +39,7 @@ def show(kind: type[Shown], name: str, description: str, values: Mapping[Shown, 
         value.description = values[kind[value.name]]
 
 
-show(
+describe_enum(
     Role,
     "Role",
     "What a user may do. Everyone may read, update and delete oneself.",
@@ -50,7 +50,7 @@ show(
         Role.ADMIN: "All that the others may; creates, updates and deletes users and changes their roles.",
     },
 )
-show(
+describe_enum(
     State,
     "ProjectionState",
     "What a projection is doing.",

@@ -50,7 +50,7 @@ from strawberry.utils.await_maybe import await_maybe
 from strawberry.utils.operation import get_operation_type
 
 from graph.documents import DocumentCache, checking, unnamed
-from graph.errors import ClientError, ToldErrors, told
+from graph.errors import ClientError, ErrorsForClient, errors_for_client
 from graph.fanout import LiveExecutor, SharedOperations
 from graph.mutations import Mutation
 from graph.queries import Query
@@ -90,7 +90,7 @@ _in_the_graph = cache(NameConverter().apply_naming_config)
 
 
 class Schema(strawberry.Schema):
-    """Strawberry's schema, less its habit of logging every client's mistake; `ToldErrors` logs what matters."""
+    """Strawberry's schema, less its habit of logging every client's mistake; `ErrorsForClient` logs what matters."""
 
     def __init__(self, documents: DocumentCache, *, deadline_seconds: float, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -129,11 +129,11 @@ class Schema(strawberry.Schema):
         correlation = context_value.correlation if context_value else NOBODYS
         try:
             document, faults, plans, _ = self._documents.checked(self._schema, query)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told no more than `told` lets it
+        except Exception as error:  # noqa: BLE001 - the client sees what `errors_for_client` makes of it
             return _failed(error, correlation)
         kind = _kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
         if wrong := [*faults, *unnamed(document, operation_name)]:
-            return PreExecutionError(data=None, errors=told(wrong, correlation))
+            return PreExecutionError(data=None, errors=errors_for_client(wrong, correlation))
         planned = plans.fields if plans is not None else 0
         work = execute(
             self._schema,
@@ -158,21 +158,21 @@ class Schema(strawberry.Schema):
         return await in_time(self._deadline_seconds, execution_context.operation_type, work)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Errors are dealt with in `ToldErrors`."""
+        """Errors are dealt with in `ErrorsForClient`."""
 
 
 async def _answered(work: Any, correlation: UUID) -> ExecutionResult:
-    """The answer that the work leads to. Whatever it raises, the client is told no more than `told` lets it."""
+    """The answer that the work leads to. Whatever it raises reaches the client as `errors_for_client` shows it."""
     try:
         result = await await_maybe(work)
     except Exception as error:  # noqa: BLE001 - as said
         return _failed(error, correlation)
-    return ExecutionResult(data=result.data, errors=told(result.errors, correlation))
+    return ExecutionResult(data=result.data, errors=errors_for_client(result.errors, correlation))
 
 
 def _failed(error: Exception, correlation: UUID) -> PreExecutionError:
     known = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-    return PreExecutionError(data=None, errors=told([known], correlation))
+    return PreExecutionError(data=None, errors=errors_for_client([known], correlation))
 
 
 def _kind(document: DocumentNode, name: str | None, allowed: Iterable[OperationType]) -> OperationType:
@@ -206,7 +206,7 @@ def make_schema(documents: DocumentCache | None = None, deadline_seconds: float 
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=[ToldErrors, checking(documents)],
+        extensions=[ErrorsForClient, checking(documents)],
         execution_context_class=LiveExecutor,
         config=StrawberryConfig(scalar_map=SCALARS, name_converter=SchemaNames()),
     )

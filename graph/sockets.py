@@ -29,9 +29,9 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import Messag
 from auth.session_watch import TooManyConnections
 from graph import strict_json
 from graph.context import Context
-from graph.errors import AWAY, ClientError
+from graph.errors import UNAVAILABLE, ClientError
 from graph.fanout import OperationRefused, SharedAnswer, answers
-from graph.freshness import asking
+from graph.freshness import require_position
 from graph.persisted import Named, Persisted, named
 from graph.scalars import position_of
 from graph.schema import Schema
@@ -136,13 +136,13 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         if message["type"] == "connection_init":
             self.at_least = _min_position(message.get("payload")) or 0
         try:
-            with asking(self._wanted_by(message)):  # the operation's own task is begun in here
+            with require_position(self._wanted_by(message)):  # the operation's own task is begun in here
                 await super().handle_message(message)
         except WebSocketDisconnected:
             raise
         except TooManyConnections as error:
             await self.websocket.close(WSCloseCode.TRY_AGAIN_LATER, str(error))
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("socket.unavailable", error=str(error))
             await self.websocket.close(WSCloseCode.TRY_AGAIN_LATER, "a database cannot be reached now; try again")
         except Exception:

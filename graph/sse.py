@@ -31,7 +31,7 @@ from strawberry.types.graphql import OperationType
 
 from auth.session_watch import TooManyConnections
 from graph.context import Context
-from graph.errors import AWAY, ClientError
+from graph.errors import UNAVAILABLE, ClientError
 from graph.fanout import OperationRefused, ReadyAnswer, SharedAnswer, answers, encoded
 from graph.http import OperationRequest
 from graph.media_types import MediaType
@@ -153,7 +153,7 @@ class EventStreams:
             await context.viewer()
         except ClientError as error:
             return _refusal(401, error)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("sse.unavailable", error=str(error))
             message = "a database cannot be reached now; try again"
             return _refusal(503, GraphQLError(message, extensions={"code": "UNAVAILABLE"}))

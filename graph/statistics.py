@@ -40,7 +40,7 @@ async def _by_day(
     wanted = DEFAULT_DAYS if days is None else days
     if not 1 <= wanted <= MOST_DAYS:
         raise bad_input(f"days: expected 1 to {MOST_DAYS}, found {wanted}")
-    counted = await count_registrations(info.context.services.relational.database, wanted)
+    counted = await count_registrations(info.context.services.mysql_users.database, wanted)
     return [DayCount(day=day.isoformat(), count=count) for day, count in counted]
 
 
@@ -60,5 +60,5 @@ class UserStatistics:
 
 async def statistics(info: Info) -> UserStatistics:
     await info.context.allowed(Right.READ_STATISTICS)
-    users = await info.context.relational()
+    users = await info.context.mysql_users()
     return UserStatistics(roles=await count_roles(users.database))

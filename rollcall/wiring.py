@@ -251,7 +251,6 @@ class House:
         commands, tokens, sessions = self.commands, self.tokens, self.sessions
         return Services(
             database=self.database,
-            mongo=self.mongo,
             commands=commands,
             accounts=AccountCache(commands.account, time.monotonic),
             store=self.store,
@@ -259,13 +258,12 @@ class House:
             positions=ViewPositions.of(self.replica, self.mongo.documents),
             status=StatusFeed(self.database),
             rebuilds=self.rebuild_requests,
-            relational=MySQLUsers(self.replica),
-            documents=MongoUsers(self.mongo.documents),
+            mysql_users=MySQLUsers(self.replica),
+            mongo_users=MongoUsers(self.mongo.documents),
             sign_in=SignIn(commands, passwords, tokens, sessions, self.throttle, new_id),
             tokens=tokens,
             sessions=sessions,
             watch=SessionWatch(sessions, commands, self.store, now),
-            new_id=new_id,
             clock=now,
             proxies=networks(self.settings.trusted_proxies or ""),
         )

@@ -259,7 +259,6 @@ def _services(
     throttle = Throttle(log.database, log.claims_key.secret, now)
     return Services(
         database=log.database,
-        mongo=mongo,
         commands=log.commands,
         accounts=AccountCache(log.commands.account, time.monotonic),
         store=log.store,
@@ -267,13 +266,12 @@ def _services(
         positions=ViewPositions.of(log.database, mongo.documents),
         status=StatusFeed(log.database),
         rebuilds=RebuildRequests(log.database),
-        relational=MySQLUsers(log.database),
-        documents=MongoUsers(mongo.documents),
+        mysql_users=MySQLUsers(log.database),
+        mongo_users=MongoUsers(mongo.documents),
         sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, new_id),
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, log.commands, log.store, now),
-        new_id=new_id,
         clock=now,
         proxies=(ip_network("127.0.0.0/8"),),
     )

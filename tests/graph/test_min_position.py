@@ -85,7 +85,7 @@ async def test_a_view_that_is_behind_is_waited_for_two_seconds(own_site: Site) -
         assert answer.message == f"mysql_users is at position {before}, not yet at {update['position']}: try again"
         assert 2.0 <= took < 6.0  # on a busy machine
         assert (await person.client.field(ONE, id=person.id))["name"] != "Al"
-        await own_site.services.positions.document.reach(int(update["position"]), until=float("inf"))
+        await own_site.services.positions.mongo_users.reach(int(update["position"]), until=float("inf"))
         searched = await ask(person.client, SEARCH, update["position"], text=person.username)
         assert searched.body["data"]["searchUsers"]["edges"][0]["node"] == update["user"]
 
@@ -115,7 +115,7 @@ async def test_the_position_is_the_least_of_the_views_that_were_read(own_site: S
     before = await own_site.log.store.head()
     async with held_projector(own_site):
         update = await person.client.field(UPDATE, input={"id": person.id, "name": "Al"})
-        await own_site.services.positions.document.reach(int(update["position"]), until=float("inf"))
+        await own_site.services.positions.mongo_users.reach(int(update["position"]), until=float("inf"))
         other = await ask(person.client, SEARCH, update["position"], text=person.username)
         both = await ask(person.client, BOTH, 0, id=person.id)
 
@@ -140,7 +140,7 @@ async def test_a_reading_of_the_checkpoint_serves_all_who_ask_at_once(
     """A busy server does not ask the view once for each request."""
     person = await own_site.person()
     await own_site.caught_up()
-    view, readings = own_site.services.positions.relational, 0
+    view, readings = own_site.services.positions.mysql_users, 0
     checkpoint = view._checkpoint
 
     async def counted() -> int:
@@ -168,7 +168,7 @@ async def test_a_view_that_is_away_is_unavailable_and_not_behind(
         await asyncio.sleep(freshness.WAIT_SECONDS + 3)
         raise ViewUnavailable("gone")
 
-    monkeypatch.setattr(own_site.services.positions.document, "_checkpoint", away)
+    monkeypatch.setattr(own_site.services.positions.mongo_users, "_checkpoint", away)
     plain, asking = await asyncio.gather(person.client.ask(SEARCH), ask(person.client, SEARCH, 1))
 
     assert plain.codes == ["UNAVAILABLE"]
