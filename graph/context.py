@@ -1,8 +1,7 @@
-"""What every resolver is given: the services of this process, and who is asking."""
+"""The context of an operation: the services of the process, and the viewer that sent it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +9,14 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from auth.addresses import Network
+from auth.authentication import Authenticator, SessionEnded
 from auth.permissions import Right, may
 from auth.session_watch import Close, OpenConnection, SessionWatch
 from auth.sessions import Sessions
 from auth.sign_in import SignIn
 from auth.tokens import AccessTokens, InvalidToken, TokenClaims
-from events.commands import AccountCache, UserCommands
+from events.audit import AuditEntry, AuditLog
+from events.commands import UserCommands
 from events.database import Database
 from events.event_types import Origin
 from events.feed import Feed
@@ -28,109 +29,92 @@ from projections.mysql.queries import MySQLUsers
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
 
-GONE = "the user of this access token is gone"
-ENDED = "the session of this access token has ended; sign in again"
-
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What this process has to work with. Made once, at its start."""
+    """The objects that resolvers and transports work with, made once at the start of the process."""
 
     database: Database
-    commands: UserCommands
-    accounts: AccountCache
     store: EventStore
+    commands: UserCommands
     feed: Feed
+    mysql_users: MySQLUsers
+    mongo_users: MongoUsers
     positions: ViewPositions
     status: StatusFeed
     rebuilds: RebuildRequests
-    mysql_users: MySQLUsers
-    mongo_users: MongoUsers
+    authenticator: Authenticator
     sign_in: SignIn
-    tokens: AccessTokens
     sessions: Sessions
+    tokens: AccessTokens
     watch: SessionWatch
-    clock: Callable[[], datetime]
     proxies: Sequence[Network] = ()
-    """Whose word is taken for where a request comes from."""
+    """Reverse proxies whose X-Forwarded-For is believed."""
 
 
 @dataclass(slots=True)
 class Opening:
-    """The services of a process that listens already, and will have them once its database can be reached."""
+    """The services of a process that already listens; None until its database can be reached."""
 
     services: Services | None = None
 
 
+HistoryKey = tuple[UUID, int, int]
+"""A user, the position to read after, and the greatest number of events."""
+
+
 @dataclass(slots=True)
 class Context:
-    """One HTTP request or stream of events, or one WebSocket with all its operations."""
+    """One HTTP request or event stream, or one WebSocket with all its operations."""
 
     services: Services
     correlation: UUID
     authorization: str | None
-    """As the HTTP header has it: `Bearer TOKEN`."""
+    """The Authorization header, `Bearer TOKEN`."""
     address: str = ""
-    """Where it comes from: see auth/addresses.py."""
+    """The client's network, from auth/addresses.py."""
     close: Close | None = None
     """Closes the WebSocket; None for a request."""
     watched: OpenConnection | None = None
-    """The WebSocket, from when it has said whose it is."""
+    """The WebSocket, once `connection_init` has named its session."""
     connection_params: Mapping[str, object] = field(default_factory=dict)
     """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
     last_event: int | None = None
-    """Up to where a client has heard already, as it says when it opens a stream of events again."""
-    histories: DataLoader[Any, Any] | None = None
-    """What gathers the histories of users that one answer asks for: see `graph/history.py`."""
-
-    @property
-    def origin(self) -> Origin:
-        """The origin of what nobody in particular does."""
-        return Origin(correlation=self.correlation)
-
-    async def viewer(self) -> User | None:
-        """Who is asking, as of now; None if no token was sent.
-
-        The token says only whose it is, and in which session. Whether that has ended, and what the user is and may do,
-        is read each time, so all that counts at once, whatever the token still says.
-
-        Raises:
-            ClientError: a token was sent, but it is not valid, or its session has ended, or its user is gone.
-        """
-        claims = self.claims()
-        if claims is None:
-            return None
-        services = self.services
-        found = await services.sessions.find_with_hash(claims.session_id, claims.user_id)
-        if found is None:
-            account = await services.commands.account(claims.user_id)
-            raise unauthenticated(ENDED if account.user else GONE)
-        session, last_hash = found
-        account = await services.accounts.at(claims.user_id, last_hash)
-        if account.user is None:
-            raise unauthenticated(GONE)
-        if not session.counts_for(account, services.clock()):
-            raise unauthenticated(ENDED)
-        return account.user
+    """Last-Event-ID of a client that reopens an event stream."""
+    _histories: DataLoader[HistoryKey, list[AuditEntry]] | None = None
 
     def claims(self) -> TokenClaims | None:
-        """What the token says; None if none was sent. Whether it still counts is for `viewer` to find out.
+        """The claims of the access token, without a check of the session; None if no token was sent.
 
         Raises:
-            ClientError: a token was sent, but it is not valid.
+            ClientError: UNAUTHENTICATED; a token was sent, but it is not valid.
         """
         if self.authorization is None:
             return None
         try:
-            return self.services.tokens.verify(_bearer(self.authorization))
+            return self.services.authenticator.claims(self.authorization)
         except InvalidToken as error:
             raise unauthenticated(f"the access token is not valid: {error.reason}; sign in again") from error
 
-    async def session(self) -> TokenClaims:
-        """Whose session it is, and which.
+    async def viewer(self) -> User | None:
+        """The signed-in user as of now; None if no token was sent.
 
         Raises:
-            ClientError: nobody is signed in.
+            ClientError: UNAUTHENTICATED; a token was sent, but it is not valid or its session has ended.
+        """
+        claims = self.claims()
+        if claims is None:
+            return None
+        try:
+            return await self.services.authenticator.user(claims)
+        except SessionEnded as error:
+            raise unauthenticated(str(error)) from error
+
+    async def session(self) -> TokenClaims:
+        """The claims of the viewer's session.
+
+        Raises:
+            ClientError: UNAUTHENTICATED.
         """
         await self.signed_in()
         claims = self.claims()
@@ -139,10 +123,10 @@ class Context:
         return claims
 
     async def signed_in(self) -> User:
-        """Who is asking.
+        """The viewer.
 
         Raises:
-            ClientError: nobody is signed in.
+            ClientError: UNAUTHENTICATED.
         """
         viewer = await self.viewer()
         if viewer is None:
@@ -150,21 +134,18 @@ class Context:
         return viewer
 
     async def allowed(self, right: Right) -> User:
-        """Who is asking, if it has the right.
+        """The viewer, who has the right.
 
         Raises:
-            ClientError: nobody is signed in, or without the right.
+            ClientError: UNAUTHENTICATED or FORBIDDEN.
         """
-        viewer = await self.signed_in()
-        if not may(viewer.role, right):
-            raise forbidden()
-        return viewer
+        return await self.allowed_on(None, right)
 
     async def allowed_on(self, user_id: UUID | None, right: Right) -> User:
-        """Who is asking, if that is the user itself or somebody with the right.
+        """The viewer, who is this user or has the right.
 
         Raises:
-            ClientError: nobody is signed in, or somebody else without the right.
+            ClientError: UNAUTHENTICATED or FORBIDDEN.
         """
         viewer = await self.signed_in()
         if viewer.id != user_id and not may(viewer.role, right):
@@ -172,26 +153,49 @@ class Context:
         return viewer
 
     async def mysql_users(self) -> MySQLUsers:
-        """The MySQL view, once it is as fresh as the client asks for."""
+        """The MySQL view, once it has reached the position that the operation requires."""
         await freshness().wait(self.services.positions.mysql_users)
         return self.services.mysql_users
 
     async def mongo_users(self) -> MongoUsers:
-        """The MongoDB view, likewise."""
+        """The MongoDB view, once it has reached the position that the operation requires."""
         await freshness().wait(self.services.positions.mongo_users)
         return self.services.mongo_users
 
+    async def history(self, user_id: UUID, after: int, limit: int) -> list[AuditEntry]:
+        """A user's events after a position, read in one batch with the other histories of the same answer.
+
+        Raises:
+            ClientError: UNAUTHENTICATED or FORBIDDEN.
+        """
+        if self._histories is None:
+            # Without a cache: operations of a WebSocket share this context, and each reads the log as it is.
+            self._histories = DataLoader(self._load_histories, cache=False)
+        return await self._histories.load((user_id, after, limit))
+
+    async def _load_histories(self, keys: Sequence[HistoryKey]) -> list[list[AuditEntry] | BaseException]:
+        viewer = await self.signed_in()
+        log = AuditLog(self.services.database)
+        found: dict[HistoryKey, list[AuditEntry]] = {}
+        for after, limit in {(after, limit) for _, after, limit in keys}:
+            users = {
+                user_id
+                for user_id, *page in keys
+                if page == [after, limit] and (user_id == viewer.id or may(viewer.role, Right.READ_EVENTS))
+            }
+            if users:
+                each = await log.of_each(sorted(users), after=after, limit=limit)
+                found |= {(user_id, after, limit): entries for user_id, entries in each.items()}
+        return [found.get(key, forbidden()) for key in keys]
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of a command that needs no sign-in."""
+        return Origin(correlation=self.correlation)
+
     def origin_of(self, viewer: User) -> Origin:
-        """The origin of what the viewer does."""
+        """The origin of the viewer's command."""
         return Origin(actor=viewer.id, correlation=self.correlation)
 
 
 Info = strawberry.Info[Context, Any]
-
-
-def _bearer(authorization: str) -> str:
-    """The token in an Authorization value (RFC 6750, section 2.1; the scheme's case does not matter)."""
-    scheme, _, token = authorization.strip().partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise InvalidToken("expected the form: Bearer TOKEN")
-    return token.strip()

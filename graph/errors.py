@@ -1,21 +1,22 @@
-"""What a client is told when a field cannot be answered: GraphQL errors with a code.
+"""Errors of fields, as clients see them: GraphQL errors with a code.
 
-UNAUTHENTICATED   nobody is signed in, or the token is not valid (any more): sign in
-FORBIDDEN         the one who is signed in may not do this
-BAD_USER_INPUT    an argument makes no sense; the message says which and why
-BAD_REQUEST       there is no operation in the request that could be carried out
+UNAUTHENTICATED   no valid access token was sent, or its session has ended: sign in
+FORBIDDEN         the viewer lacks the right
+BAD_USER_INPUT    an argument is not valid; the message says which and why
+BAD_REQUEST       the request holds no operation that can be executed
 PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
-                  the document was named, or had to be: see graph/persisted.py
-DEADLINE_EXCEEDED a query took too long; try again, or ask for less at a time
-PROJECTION_BEHIND a view has not reached Min-Position in time; try again
-UNAVAILABLE       a database is away, or too many want to sign in; try again
-OUTCOME_UNKNOWN   it went away in the middle of a change, which may have taken effect or not
-INTERNAL          anything unexpected: logged with a correlation id, of which the client is told nothing but that id
+                  raised by graph/persisted.py
+DEADLINE_EXCEEDED a query took too long: try again, or select less
+PROJECTION_BEHIND a view has not reached Min-Position in time: try again
+UNAVAILABLE       a database is away, or too many passwords wait to be checked: try again
+OUTCOME_UNKNOWN   MySQL went away during a change, which may have taken effect or not
+INTERNAL          unexpected: logged with a correlation id, which is all that the client gets
 
-Expected failures of mutations (a taken email, a weak password) are not here: they are data in `errors`.
+Expected failures of mutations (a taken email, a weak password) are data in the payload's `errors` instead.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -31,48 +32,38 @@ from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnava
 
 log = structlog.get_logger(__name__)
 
-UNAVAILABLE = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
+UNAVAILABLE: Final = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
+NO_OPERATION: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
-OPEN = (
-    "the MySQL server went away in the middle of this change, which may have taken effect or not; "
-    "send it again with its idempotencyKey, or look before you do"
-)
-
-NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
-
-RETRY_AFTER = "retryAfter"
-"""Key of an error's extensions: in so many seconds it may be otherwise."""
+RETRY_AFTER: Final = "retryAfter"
+"""Key in an error's extensions: seconds until a retry may succeed."""
 
 
 class ClientError(GraphQLError):
-    """An error that is meant for the client as it is."""
+    """An error whose message and code the client sees unchanged."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message, extensions={"code": code})
 
 
 def unauthenticated(message: str = "sign in first") -> ClientError:
-    """Nobody is signed in, or not validly."""
     return ClientError("UNAUTHENTICATED", message)
 
 
 def forbidden(message: str = "you may not do this") -> ClientError:
-    """The one who is signed in lacks the right."""
     return ClientError("FORBIDDEN", message)
 
 
 def bad_input(message: str) -> ClientError:
-    """An argument makes no sense."""
     return ClientError("BAD_USER_INPUT", message)
 
 
 def projection_behind(view: str, found: int, wanted: int) -> ClientError:
-    """A view has not reached the position that the client asked for, and was waited for long enough."""
     return ClientError("PROJECTION_BEHIND", f"{view} is at position {found}, not yet at {wanted}: try again")
 
 
 def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
-    """The error as the client may see it."""
+    """The error as the client may see it; what the client does not see is logged."""
     cause = _cause(error)
     match cause:
         case None | ClientError():
@@ -85,10 +76,14 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "BAD_REQUEST", error.message)
         case OutcomeUnknown():
             log.warning("graph.outcome_unknown", correlation=str(correlation), error=str(cause))
-            return _coded(error, "OUTCOME_UNKNOWN", OPEN)
+            message = (
+                "the MySQL server went away in the middle of this change, which may have taken effect or not; "
+                "send it again with its idempotencyKey, or check before you repeat it"
+            )
+            return _coded(error, "OUTCOME_UNKNOWN", message)
         case _ if isinstance(cause, UNAVAILABLE):
             log.warning("graph.unavailable", correlation=str(correlation), error=str(cause))
-            return _coded(error, "UNAVAILABLE", _away(cause))
+            return _coded(error, "UNAVAILABLE", _unavailable(cause))
         case _:
             log.error("graph.internal", correlation=str(correlation), path=error.path, exc_info=cause)
             return _coded(error, "INTERNAL", "something went wrong on the server", correlationId=str(correlation))
@@ -100,26 +95,27 @@ def errors_for_client(errors: Iterable[GraphQLError] | None, correlation: UUID) 
 
 
 class ErrorsForClient(SchemaExtension):
-    """Shows each error to the client as `for_client` says, in single answers and in streams."""
+    """Applies `for_client` to the errors of single answers and of streams."""
 
     def on_operation(self) -> Iterator[None]:
         yield
-        self._tell(self.execution_context.result)
+        self._replace(self.execution_context.result)
 
     def on_stream_result(self, result: object) -> Iterator[None]:
-        self._tell(result)
+        self._replace(result)
         yield
 
-    def _tell(self, result: object) -> None:
+    def _replace(self, result: object) -> None:
         errors = getattr(result, "errors", None)
         if errors:
-            result.errors = errors_for_client(errors, self.execution_context.context.correlation)  # type: ignore[attr-defined]
+            correlation = self.execution_context.context.correlation
+            result.errors = errors_for_client(errors, correlation)  # type: ignore[attr-defined]
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """What a resolver raised, below however many wrappings; None for an error of the document or its variables."""
+    """The exception that a resolver raised; None for an error in the document or its variables."""
     if isinstance(error, GraphQLError) and error.path is None and error.nodes:
-        return None  # found before anything ran; the cause, if any, is a scalar's own ValueError
+        return None  # found before execution; the cause, if any, is a scalar's own ValueError
     cause = error.original_error if isinstance(error, GraphQLError) else None
     if cause is None:
         return error if isinstance(error, ClientError) else None
@@ -137,10 +133,15 @@ def _coded(error: GraphQLError, code: str, message: str, **extensions: str | int
     )
 
 
-def _away(cause: BaseException) -> str:
-    """Whatever a driver says of addresses and users stays in the log."""
-    if isinstance(cause, FeedClosed):
-        return str(cause)
-    kind = "MongoDB view" if isinstance(cause, ProjectionError) else "MySQL server"
-    kind = kind if isinstance(cause, EventsError | ProjectionError) else "server"
-    return f"the {kind} cannot be reached now; try again"
+def _unavailable(cause: BaseException) -> str:
+    """A message without the driver's text, which names hosts and accounts."""
+    match cause:
+        case FeedClosed():
+            return str(cause)
+        case ProjectionError():
+            server = "MongoDB view"
+        case EventsError():
+            server = "MySQL server"
+        case _:
+            server = "server"
+    return f"the {server} cannot be reached now; try again"

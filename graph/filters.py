@@ -1,8 +1,9 @@
-"""The inputs of the two searches, and what they mean to the views."""
+"""Inputs of `users` and `searchUsers`, and their translation into the tests of the views."""
 
 from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 import strawberry
 from strawberry import UNSET
@@ -29,8 +30,8 @@ from projections.filters import (
     TimeField,
 )
 
-FILTER_TESTS = 100
-"""Tests in one filter, at all its levels together."""
+FILTER_TESTS: Final = 100
+"""Tests in one filter, all levels together."""
 
 describe_enum(
     OrderField,
@@ -54,7 +55,6 @@ class StringFilter:
     starts_with: str | None = strawberry.field(default=None, description="Begins with this text.")
 
     def tests(self, field: TextField) -> Iterator[Test]:
-        """What it asks of a field."""
         if self.eq is not None:
             yield TextIs(field, (self.eq,))
         if self.in_ is not None:
@@ -71,7 +71,6 @@ class DateTimeFilter:
     lt: datetime | None = strawberry.field(default=None, description="Before this instant.")
 
     def tests(self, field: TimeField) -> Iterator[Test]:
-        """What it asks of a field."""
         if self.gte is not None:
             yield NotBefore(field, self.gte)
         if self.lt is not None:
@@ -84,14 +83,13 @@ class RoleFilter:
     in_: list[Role] | None = strawberry.field(default=None, name="in", description="Is one of these roles.")
 
     def tests(self) -> Iterator[Test]:
-        """What it asks of the role."""
         if self.eq is not None:
             yield RoleIs((self.eq,))
         if self.in_ is not None:
             yield RoleIs(tuple(self.in_))
 
 
-@strawberry.input(description="Which users are wanted. All tests that are given must hold.")
+@strawberry.input(description="Tests on users. All that are given must hold.")
 class UserFilter:
     and_: list["UserFilter"] | None = strawberry.field(default=None, name="and", description="All of these hold.")
     or_: list["UserFilter"] | None = strawberry.field(
@@ -108,65 +106,56 @@ class UserFilter:
 
 @strawberry.enum(description="Which way an order goes.")
 class OrderDirection(Enum):
-    """Ascending or descending."""
-
     ASC = strawberry.enum_value("ASC", description="Smallest, oldest or first in the alphabet first.")
     DESC = strawberry.enum_value("DESC", description="The other way round.")
 
 
-@strawberry.input(description="In which order users are wanted; the id decides between equals.")
+@strawberry.input(description="The order of the users; the id decides between equals.")
 class UserOrder:
-    field: OrderField = strawberry.field(default=OrderField.CREATED_AT, description="What to order by.")
-    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which way.")
+    field: OrderField = strawberry.field(default=OrderField.CREATED_AT, description="The field to order by.")
+    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Ascending or descending.")
 
     def order(self) -> Order:
-        """What it means to the view."""
         return Order(self.field, descending=self.direction is OrderDirection.DESC)
 
 
 @strawberry.input(
-    description='A test on one path of the document view, such as {path: "address.city", eq: "Kuala Lumpur"}.'
+    description='A test on one path of the MongoDB view, such as {path: "address.city", eq: "Kuala Lumpur"}.'
 )
 class AttributeFilter:
     path: str = strawberry.field(description="Names inside attributes, joined by dots.")
     eq: JSON | None = strawberry.field(
-        default=UNSET, description="Is this value, or a list that holds it; null is also what is not there."
+        default=UNSET, description="Is this value, or a list that holds it; null matches a missing path too."
     )
-    ne: JSON | None = strawberry.field(default=UNSET, description="Is not this value, or is not there.")
+    ne: JSON | None = strawberry.field(default=UNSET, description="Is not this value, or is missing.")
     gt: JSON | None = strawberry.field(default=UNSET, description="Is greater.")
     gte: JSON | None = strawberry.field(default=UNSET, description="Is greater or equal.")
     lt: JSON | None = strawberry.field(default=UNSET, description="Is less.")
     lte: JSON | None = strawberry.field(default=UNSET, description="Is less or equal.")
     in_: list[JSON] | None = strawberry.field(default=None, name="in", description="Is one of these values.")
-    exists: bool | None = strawberry.field(default=None, description="Whether there is such a path at all.")
+    exists: bool | None = strawberry.field(default=None, description="Whether the path exists.")
 
-    def tests(self) -> Iterator[AttributeTest]:
-        """What it asks of the path.
+    def tests(self) -> list[AttributeTest]:
+        """The tests on the path.
 
         Raises:
-            ClientError: nothing, which is surely not what was meant.
+            ClientError: BAD_USER_INPUT; no test is given.
         """
-        found = [AttributeTest(self.path, operator, value) for operator, value in self._operands()]
-        if not found:
+        compared = (Operator.EQ, Operator.NE, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE)
+        operands = {operator: getattr(self, operator.name.lower()) for operator in compared}
+        operands[Operator.IN] = UNSET if self.in_ is None else self.in_
+        operands[Operator.EXISTS] = UNSET if self.exists is None else self.exists
+        given = {operator: value for operator, value in operands.items() if value is not UNSET}
+        if not given:
             raise bad_input(f"where: give a test for {self.path!r:.80}, such as eq or exists")
-        yield from found
-
-    def _operands(self) -> Iterator[tuple[Operator, JSON]]:
-        for operator in (Operator.EQ, Operator.NE, Operator.GT, Operator.GTE, Operator.LT, Operator.LTE):
-            value = getattr(self, operator.name.lower())
-            if value is not UNSET:
-                yield operator, value
-        if self.in_ is not None:
-            yield Operator.IN, JSON(self.in_)
-        if self.exists is not None:
-            yield Operator.EXISTS, JSON(self.exists)
+        return [AttributeTest(self.path, operator, value) for operator, value in given.items()]
 
 
 def test_of(wanted: UserFilter | None) -> Test:
-    """What a filter means to the view.
+    """The test that a filter stands for.
 
     Raises:
-        ClientError: it has more than `FILTER_TESTS` tests.
+        ClientError: BAD_USER_INPUT; it has more than `FILTER_TESTS` tests.
     """
     test = AllOf(tuple(_tests(wanted))) if wanted else AllOf(())
     if _size(test) > FILTER_TESTS:

@@ -1,19 +1,12 @@
-"""How large an operation may be: what a document may hold, and what it may ask for.
+"""Limits on the size of operations, enforced before anything runs.
 
-The answer's size is estimated before anything runs: each field counts one, times the items of every list that it is
-in. A list's items are what `first`, `last` or `days` say, or as many as come without them; of a variable, whose value
-is not known when the document is checked, the most that it may be. So the verdict is the document's own and is
-remembered with it.
+The size of an answer is estimated: each field counts one, times the items of every list around it. A list has as many
+items as `first`, `last` or `days` say, or as their default says; a variable counts as the most that it may hold, since
+its value is not known when the document is validated. So the verdict belongs to the document and is cached with it.
 
-Two steps. `WithinLimits` measures what is spread by fragments too, so the rules beside it see to it that every fragment
-has a name of its own, is reached from an operation, and does not come back to itself. What they let through has few
-enough fields to be merged, as `QuickToMerge` does to count what the validation of such documents costs.
-
-One sign-in to a document.
-
-A document may have the same field many times under aliases, so one request could try a hundred passwords, or keep
-all the threads that hash them busy. Throttling would count every one of them; here they are refused before any is
-looked at.
+The rules run in two steps, because each step relies on the one before: `WithinLimits` follows fragments, so the rules
+at its side require that every fragment has a unique name, is used and does not contain itself. What they let through
+has few enough fields for `QuickToMerge` to count pairs of them.
 """
 
 from collections import defaultdict
@@ -30,7 +23,6 @@ from graphql import (
     GraphQLNamedType,
     GraphQLNonNull,
     GraphQLObjectType,
-    GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
     NoFragmentCyclesRule,
@@ -44,15 +36,41 @@ from graphql import (
     is_list_type,
 )
 
-from graph.relay import DEFAULT_PAGE, LARGEST_PAGE
-from graph.statistics import MOST_DAYS
+DEFAULT_PAGE: Final = 20
+DEFAULT_EVENTS: Final = 100
+LARGEST_PAGE: Final = 100
+DEFAULT_DAYS: Final = 30
+MOST_DAYS: Final = 366
+
+PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
+"""Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""
+DEPTH: Final = 16
+"""Fields inside fields. Introspection, as tools send it, has 15 levels."""
+ALIASES: Final = 30
+ROOT_FIELDS: Final = 20
+WIDTH: Final = 60
+"""Fields of one selection."""
+DIRECTIVES: Final = 50
+COST: Final = 20_000
+"""Fields of the answer. The largest page of users with all their fields has about 1,900."""
+PAIRS: Final = 5_000
+"""Pairs of fields with one response key. Validation checks each pair, which takes 13 us: without this limit 2,000
+tokens keep a process busy for two seconds."""
+
+USUAL_LIST: Final = 10
+"""Items of a list without an argument for their number, such as the projections or the roles."""
+COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
+"""Arguments for the number of items, and the most that each may ask for."""
 
 SIGN_INS: Final = frozenset({"login", "register", "refreshSession", "changePassword"})
-"""Root fields that look at a password or a refresh token, or hash one."""
+"""Root fields that check or hash a password, or check a refresh token."""
 
 
 class OneSignIn(ValidationRule):
-    """Refuses operations with more than one of `SIGN_INS`."""
+    """Refuses operations with more than one of `SIGN_INS`.
+
+    With aliases one request could otherwise try a hundred passwords, or occupy all threads that hash them.
+    """
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
         found = {_response_key(field): field for field in self._fields(node.selection_set, set())}
@@ -63,7 +81,7 @@ class OneSignIn(ValidationRule):
             )
 
     def _fields(self, selections: SelectionSetNode, seen: set[str]) -> Iterator[FieldNode]:
-        """The root fields of an operation that sign in, through all fragments, each of them looked into once."""
+        """The root fields that sign in, each fragment visited once."""
         for node in selections.selections:
             if isinstance(node, FieldNode) and node.name.value in SIGN_INS:
                 yield node
@@ -76,34 +94,8 @@ class OneSignIn(ValidationRule):
                     yield from self._fields(fragment.selection_set, seen)
 
 
-def _response_key(field: FieldNode) -> str:
-    """Fields with one key are one field (specification, 5.3.2)."""
-    return field.alias.value if field.alias else field.name.value
-
-
-PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
-"""Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""
-DEPTH: Final = 16
-"""Fields inside fields. Introspection, as tools ask for it, has 15 levels."""
-ALIASES: Final = 30
-ROOT_FIELDS: Final = 20
-WIDTH: Final = 60
-"""Fields of one selection."""
-DIRECTIVES: Final = 50
-COST: Final = 20_000
-"""Fields of the answer. The largest page of users with all their fields has about 1,900."""
-PAIRS: Final = 5_000
-"""Pairs of fields that become one field of the answer. Whether they can is checked pair by pair, 13 us each: without
-this limit, two thousand tokens keep a process busy for two seconds."""
-
-USUAL_LIST: Final = 10
-"""Items of a list that has no argument for their number, such as the projections or the roles."""
-COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
-"""Arguments that say how many items a list has, and the most that each may say."""
-
-
 class Size(NamedTuple):
-    """What a selection holds, fragments included."""
+    """The size of a selection, fragments included."""
 
     depth: int = 0
     width: int = 0
@@ -114,8 +106,8 @@ class Size(NamedTuple):
     aliases: int = 0
     directives: int = 0
 
-    def beside(self, other: "Size") -> "Size":
-        """Both, one beside the other."""
+    def plus(self, other: "Size") -> "Size":
+        """The size of a selection that holds both."""
         return Size(
             max(self.depth, other.depth),
             self.width + other.width,
@@ -127,16 +119,15 @@ class Size(NamedTuple):
 
 
 class WithinLimits(ValidationRule):
-    """Refuses documents that are too large, naming the measure, what was found and what is allowed."""
+    """Refuses documents that are too large; the error names the measure, the size found and the size allowed."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._fragments: dict[str, Size] = {}
         self._cost = 0
-        """Of all operations so far: only one is executed, but all are checked."""
+        """Of all operations so far: only one is executed, but all are validated."""
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
-        """Measure an operation."""
         root = self.context.schema.get_root_type(node.operation)
         size = self._of_selection(node.selection_set, root)
         self._cost += size.cost
@@ -154,22 +145,21 @@ class WithinLimits(ValidationRule):
     def _of_selection(self, selections: SelectionSetNode, kind: GraphQLNamedType | None) -> Size:
         size = Size()
         for node in selections.selections:
-            size = size.beside(self._of_node(node, kind)).beside(Size(directives=len(node.directives or ())))
+            if isinstance(node, FieldNode):
+                part = self._of_field(node, kind)
+            elif isinstance(node, InlineFragmentNode):
+                condition = node.type_condition
+                inner = self.context.schema.get_type(condition.name.value) if condition else kind
+                part = self._of_selection(node.selection_set, inner)
+            else:
+                part = self._of_fragment(node.name.value)  # type: ignore[attr-defined]
+            size = size.plus(part).plus(Size(directives=len(node.directives or ())))
         return size
-
-    def _of_node(self, node: Any, kind: GraphQLNamedType | None) -> Size:
-        if isinstance(node, FieldNode):
-            return self._of_field(node, kind)
-        if isinstance(node, InlineFragmentNode):
-            condition = node.type_condition
-            inner = self.context.schema.get_type(condition.name.value) if condition else kind
-            return self._of_selection(node.selection_set, inner)
-        return self._of_fragment(node.name.value)
 
     def _of_fragment(self, name: str) -> Size:
         """Measured once, however often it is spread: fragments in fragments could double at each step."""
         if name not in self._fragments:
-            self._fragments[name] = Size()  # while it is being measured: one inside itself is refused by another rule
+            self._fragments[name] = Size()  # for a fragment inside itself, which another rule refuses
             fragment = self.context.get_fragment(name)
             if fragment is not None:
                 kind = self.context.schema.get_type(fragment.type_condition.name.value)
@@ -177,69 +167,57 @@ class WithinLimits(ValidationRule):
         return self._fragments[name]
 
     def _of_field(self, node: FieldNode, kind: GraphQLNamedType | None) -> Size:
-        field = _field(self.context.schema, kind, node.name.value)
+        field = None
+        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
+            field = self.context.schema.get_field(kind, node.name.value)
         inner = Size()
         if node.selection_set is not None:
             inner = self._of_selection(node.selection_set, get_named_type(field.type) if field else None)
-        items = _items(field, node) if field else 1
         return Size(
             depth=1 + inner.depth,
             width=1,
             widest=inner.widest,
-            cost=1 + items * inner.cost,
+            cost=1 + inner.cost * (_items(field, node) if field else 1),
             aliases=inner.aliases + (node.alias is not None),
             directives=inner.directives,
         )
 
 
-def _field(schema: GraphQLSchema, kind: GraphQLNamedType | None, name: str) -> GraphQLField | None:
-    if not isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
-        return None
-    return schema.get_field(kind, name)
-
-
 def _items(field: GraphQLField, node: FieldNode) -> int:
-    """How many times what is inside the field may be in the answer."""
-    counts = [name for name in COUNTS if name in field.args]
-    if counts:
+    """How often the selection of a field may be in the answer."""
+    if counts := [name for name in COUNTS if name in field.args]:
         given = [count for name in counts if (count := _given(node, name)) is not None]
-        return max(given or [_default(field, name) for name in counts])
+        defaults = (field.args[name].default_value for name in counts)
+        return max(given or [default if isinstance(default, int) else DEFAULT_PAGE for default in defaults])
     kind = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
-    # The edges of a connection are as many as its field asks for, which counts already. What introspection tells is
-    # always the same.
+    # The field of the connection counts its edges already. Introspection always has the same answer.
     if not is_list_type(kind) or node.name.value == "edges" or get_named_type(kind).name.startswith("__"):
         return 1
     return USUAL_LIST
 
 
 def _given(node: FieldNode, name: str) -> int | None:
-    """What an argument says, at the most; None if it says nothing.
+    """The number that an argument may stand for at most; None without the argument.
 
-    Never less than one: what is inside a field is looked at however few items it has, and what is below nought would be
-    taken off the rest. A resolver refuses that, but only for its own field.
+    At least one: the selection of a field is visited for an empty list too, and a negative number, which only the
+    field's own resolver refuses, would be subtracted from the cost of the others.
     """
     value = next((argument.value for argument in node.arguments or () if argument.name.value == name), None)
     if value is None or isinstance(value, NullValueNode):
         return None
     if isinstance(value, IntValueNode) and len(value.value) < 10:
         return max(1, int(value.value))
-    return COUNTS[name]  # a variable; or what is no Int and refused as such
-
-
-def _default(field: GraphQLField, name: str) -> int:
-    default = field.args[name].default_value
-    return default if isinstance(default, int) else DEFAULT_PAGE
+    return COUNTS[name]  # a variable, or a value that is not an Int and is refused as such
 
 
 class QuickToMerge(ValidationRule):
-    """Refuses documents whose fields are compared too often by the rule that fields of one name must be one field."""
+    """Refuses documents in which validation would compare too many pairs of fields with one response key."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._found = 0
 
     def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
-        """Count the pairs of an operation."""
         self._found += self._pairs([node.selection_set])
         if self._found > PAIRS:
             self.report_error(_refused("pairs of fields to merge", self._found, PAIRS, node))
@@ -247,7 +225,7 @@ class QuickToMerge(ValidationRule):
     def _pairs(self, selections: list[SelectionSetNode]) -> int:
         merged: defaultdict[str, list[SelectionSetNode | None]] = defaultdict(list)
         for field in self._fields(selections):
-            merged[field.alias.value if field.alias else field.name.value].append(field.selection_set)
+            merged[_response_key(field)].append(field.selection_set)
         pairs = sum(len(same) * (len(same) - 1) // 2 for same in merged.values())
         return pairs + sum(self._pairs([inner for inner in same if inner]) for same in merged.values() if any(same))
 
@@ -262,6 +240,11 @@ class QuickToMerge(ValidationRule):
                 yield from self._fields([fragment.selection_set] if fragment else [])
 
 
+def _response_key(field: FieldNode) -> str:
+    """Fields with one response key are merged into one (specification, 5.3.2)."""
+    return field.alias.value if field.alias else field.name.value
+
+
 def _refused(measure: str, found: int, allowed: int, node: OperationDefinitionNode) -> GraphQLError:
     message = f"this document has {found:,} {measure} and may have {allowed:,}"
     return GraphQLError(message, node, extensions={"code": "BAD_REQUEST"})
@@ -271,4 +254,4 @@ LIMITS: Final = (
     (UniqueFragmentNamesRule, NoUnusedFragmentsRule, NoFragmentCyclesRule, WithinLimits, OneSignIn),
     (QuickToMerge,),
 )
-"""The rules, step by step: each step relies on those before it."""
+"""The rules by step."""

@@ -1,10 +1,7 @@
-"""Mutations. Resolvers are thin: check, command, shape.
-
-`rebuildProjection`: writes down that a view shall be rebuilt, and does not wait for it.
-"""
+"""Mutations."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import strawberry
@@ -46,49 +43,28 @@ from projections.status import VIEWS, read_status
 log = structlog.get_logger(__name__)
 
 
-async def rebuild_projection(
-    info: Info,
-    name: Annotated[str, strawberry.argument(description="mysql_users or mongo_users.")],
-    idempotency_key: Annotated[str | None, strawberry.argument(description=IDEMPOTENCY_KEY)] = None,
-) -> RebuildPayload:
-    context = info.context
-    viewer = await context.allowed(Right.REBUILD_PROJECTION)
-    if name not in VIEWS:
-        return _refused(ErrorCode.NOT_FOUND, f"there is no such projection: expected {' or '.join(VIEWS)}", "name")
-    if idempotency_key is not None and not 0 < len(idempotency_key) <= KEY_CHARACTERS:
-        return _refused(ErrorCode.INVALID, f"expected 1 to {KEY_CHARACTERS} characters", "idempotencyKey")
-    try:
-        await context.services.rebuilds.ask(name, viewer.id, context.correlation, idempotency_key)
-    except KeyUsed as error:
-        return _refused(ErrorCode.INVALID, str(error), "idempotencyKey")
-    except RebuildRunning as error:
-        refused = _refused(ErrorCode.INVALID, str(error), "name")
-        return RebuildPayload(projection=await _projection(info, name), errors=refused.errors)
-    log.info("rebuild.asked", view=name, by=str(viewer.id))
-    return RebuildPayload(projection=await _projection(info, name))
-
-
-async def _projection(info: Info, name: str) -> Projection:
-    statuses = await read_status(info.context.services.database)
-    return next(Projection.of(status) for status in statuses if status.name == name)
-
-
-def _refused(code: ErrorCode, message: str, argument: str) -> RebuildPayload:
-    return RebuildPayload(errors=[UserError(code=code, message=message, field=[argument])])
-
-
-EXPECTED = (Rejected, PasswordRefused, WrongCredentials, TooManyFailures, InvalidRefreshToken, WrongExpectedVersion)
-"""What can be refused to a client in the ordinary course of things: shown as data, not as a GraphQL error."""
+EXPECTED: Final = (
+    Rejected,
+    PasswordRefused,
+    WrongCredentials,
+    TooManyFailures,
+    InvalidRefreshToken,
+    WrongExpectedVersion,
+)
+"""Failures that a client should expect: they are data in the payload, not GraphQL errors."""
 
 Idempotent = RegisterInput | CreateUserInput | UpdateUserInput | ChangeRoleInput | DeleteUserInput
 
-Input = strawberry.argument(description="What to do.")
+Input = strawberry.argument(description="The values of the mutation.")
 
 
 async def register(info: Info, input: Annotated[RegisterInput, Input]) -> RegisterPayload:  # noqa: A002
     sign_in = info.context.services.sign_in
     command = Register(
-        username=input.username, email=input.email, name=input.name, attributes=_or_empty(input.attributes)
+        username=input.username,
+        email=input.email,
+        name=input.name,
+        attributes={} if input.attributes is None else input.attributes,
     )
     try:
         done = await sign_in.register(command, input.password, info.context.origin, _idempotency(None, input))
@@ -106,7 +82,7 @@ async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> U
         email=input.email,
         name=input.name,
         role=input.role,
-        attributes=_or_empty(input.attributes),
+        attributes={} if input.attributes is None else input.attributes,
     )
     try:
         done = await info.context.services.sign_in.register(
@@ -128,7 +104,7 @@ async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPaylo
 
 async def refresh_session(
     info: Info,
-    refresh_token: Annotated[str, strawberry.argument(description="The one that was given last.")],
+    refresh_token: Annotated[str, strawberry.argument(description="The newest refresh token.")],
 ) -> SessionPayload:
     try:
         signed_in = await info.context.services.sign_in.refresh(refresh_token)
@@ -172,22 +148,50 @@ async def change_password(info: Info, input: Annotated[ChangePasswordInput, Inpu
 
 async def change_role(info: Info, input: Annotated[ChangeRoleInput, Input]) -> UserPayload:  # noqa: A002
     await info.context.allowed(Right.CHANGE_ROLE)
-    payload = await _change(info, input, Right.CHANGE_ROLE, ChangeRole(input.role))
-    await _forget_sessions(info, input)
-    return payload
+    return await _change(info, input, Right.CHANGE_ROLE, ChangeRole(input.role))
 
 
 async def delete_user(info: Info, input: Annotated[DeleteUserInput, Input]) -> DeleteUserPayload:  # noqa: A002
     payload = await _change(info, input, Right.CHANGE_ANY_USER, Delete())
-    await _forget_sessions(info, input)
     deleted = None if payload.errors else strawberry.ID(str(user_id_of(input.id)))
     return DeleteUserPayload(deleted_user_id=deleted, position=payload.position, errors=payload.errors)
+
+
+async def rebuild_projection(
+    info: Info,
+    name: Annotated[str, strawberry.argument(description="mysql_users or mongo_users.")],
+    idempotency_key: Annotated[str | None, strawberry.argument(description=IDEMPOTENCY_KEY)] = None,
+) -> RebuildPayload:
+    """Record the request; a process of the program picks it up."""
+    context = info.context
+    viewer = await context.allowed(Right.REBUILD_PROJECTION)
+
+    def refused(message: str, field: str, code: ErrorCode = ErrorCode.INVALID) -> RebuildPayload:
+        return RebuildPayload(errors=[UserError(code=code, message=message, field=[field])])
+
+    if name not in VIEWS:
+        message = f"there is no such projection: expected {' or '.join(VIEWS)}"
+        return refused(message, "name", ErrorCode.NOT_FOUND)
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= KEY_CHARACTERS:
+        return refused(f"expected 1 to {KEY_CHARACTERS} characters", "idempotencyKey")
+    try:
+        await context.services.rebuilds.ask(name, viewer.id, context.correlation, idempotency_key)
+    except KeyUsed as error:
+        return refused(str(error), "idempotencyKey")
+    except RebuildRunning as error:
+        payload = refused(str(error), "name")
+    else:
+        log.info("rebuild.asked", view=name, by=str(viewer.id))
+        payload = RebuildPayload()
+    statuses = await read_status(context.services.database)
+    payload.projection = next(Projection.of(status) for status in statuses if status.name == name)
+    return payload
 
 
 async def _change(
     info: Info, asked: UpdateUserInput | ChangeRoleInput | DeleteUserInput, right: Right, command: Command
 ) -> UserPayload:
-    """Carry out a command on oneself, or with the right on anyone."""
+    """Execute a command on the viewer, or on any user if the viewer has the right."""
     user_id = user_id_of(asked.id)
     viewer = await info.context.allowed_on(user_id, right)
     if user_id is None:
@@ -198,23 +202,18 @@ async def _change(
         )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error))
+    if isinstance(command, ChangeRole | Delete):  # the event has ended the user's sessions; this removes their rows
+        await info.context.services.sign_in.forget_ended(user_id)
     return UserPayload(user=done.user, position=Position(done.position))
 
 
-async def _forget_sessions(info: Info, asked: ChangeRoleInput | DeleteUserInput) -> None:
-    """Remove the rows of sessions. The change's own event has ended them already: see auth/sessions.py."""
-    user_id = user_id_of(asked.id)
-    if user_id is not None:
-        await info.context.services.sign_in.forget_ended(user_id)
-
-
 def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
-    """What makes this request the same as another one: who asks, with which key, for what."""
+    """Two requests are the same if caller, key and values are."""
     if asked.idempotency_key is None:
         return None
-    what = {**dataclasses.asdict(asked), "idempotency_key": None, "mutation": type(asked).__name__}
+    values = {**dataclasses.asdict(asked), "idempotency_key": None, "mutation": type(asked).__name__}
     caller = viewer.id if viewer else None
-    return Idempotency(caller, asked.idempotency_key, msgspec.json.encode(what, order="deterministic"))
+    return Idempotency(caller, asked.idempotency_key, msgspec.json.encode(values, order="deterministic"))
 
 
 def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None = None) -> list[UserError]:
@@ -235,11 +234,7 @@ def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None
             return [UserError(code=ErrorCode.STALE_VERSION, message="others keep changing this user: try again")]
 
 
-def _or_empty(attributes: object) -> object:
-    return {} if attributes is None else attributes
-
-
-@strawberry.type(description="What can be done.")
+@strawberry.type(description="Write operations.")
 class Mutation:
     register: RegisterPayload = strawberry.mutation(
         resolver=register, description="Open to anyone; the new user is a CUSTOMER and is signed in."
@@ -260,7 +255,8 @@ class Mutation:
         resolver=change_role, description="ADMIN only; ends the user's sessions."
     )
     delete_user: DeleteUserPayload = strawberry.mutation(
-        resolver=delete_user, description="Oneself, or anyone for ADMIN. The user is gone from both views."
+        resolver=delete_user,
+        description="Oneself, or anyone for ADMIN. Erases the personal data in the log and in both views.",
     )
     rebuild_projection: RebuildPayload = strawberry.mutation(
         resolver=rebuild_projection,

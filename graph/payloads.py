@@ -1,21 +1,22 @@
-"""What mutations take and give. Expected failures are data, so that a form can show them beside its fields."""
+"""Inputs and payloads of mutations. Expected failures are data, so that a form can show them at its fields."""
 
 from datetime import datetime
 from enum import Enum
+from typing import Self
 
 import strawberry
 from strawberry.scalars import JSON
 
 from auth.sign_in import SignedIn
 from events.errors import Problem
-from events.user import User as StoredUser
+from events.user import User
 from graph.scalars import Position, Role
-from graph.types import Projection, User
+from graph.types import Projection, UserType
 
 
 @strawberry.enum(description="Why something was refused.")
 class ErrorCode(Enum):
-    """The contract's codes; `Reason` in events/errors.py are the ones that the log's rules give."""
+    """A superset of `events.errors.Reason`."""
 
     INVALID = strawberry.enum_value("INVALID", description="The value cannot be accepted; message says why.")
     TAKEN = strawberry.enum_value("TAKEN", description="The username or email belongs to someone else.")
@@ -31,15 +32,14 @@ class ErrorCode(Enum):
     )
 
 
-@strawberry.type(description="Something the client can show beside a form field.")
+@strawberry.type(description="Something the client can show at a form field.")
 class UserError:
-    code: ErrorCode = strawberry.field(description="What kind of problem it is.")
+    code: ErrorCode = strawberry.field(description="The kind of problem.")
     message: str = strawberry.field(description="For a person to read.")
     field: list[str] | None = strawberry.field(description='Path into the input, such as ["email"].', default=None)
 
     @classmethod
-    def of(cls, problem: Problem) -> "UserError":
-        """The problem as the graph shows it."""
+    def of(cls, problem: Problem) -> Self:
         return cls(
             code=ErrorCode(problem.reason.value),
             message=problem.message,
@@ -47,20 +47,19 @@ class UserError:
         )
 
 
-@strawberry.type(description="What signing in gives.")
+@strawberry.type(description="The tokens of a session.")
 class Session:
     access_token: str = strawberry.field(
         description="A JWT (EdDSA, header kid), at most 15 minutes; verify it with /.well-known/jwks.json."
     )
-    access_token_expires_at: datetime = strawberry.field(description="From then on the token is refused.")
+    access_token_expires_at: datetime = strawberry.field(description="The token is refused from then on.")
     refresh_token: str = strawberry.field(
         description="Opaque; each use replaces it, and a second use of the same one ends the whole session."
     )
-    refresh_token_expires_at: datetime = strawberry.field(description="From then on one has to sign in again.")
+    refresh_token_expires_at: datetime = strawberry.field(description="From then on the user has to sign in again.")
 
     @classmethod
-    def of(cls, source: SignedIn) -> "Session":
-        """The session as the graph shows it."""
+    def of(cls, source: SignedIn) -> Self:
         return cls(
             access_token=source.token.token,
             access_token_expires_at=source.token.expires_at,
@@ -81,7 +80,7 @@ IDEMPOTENCY_KEY = (
 )
 
 
-@strawberry.input(description="A new user, by itself.")
+@strawberry.input(description="A new user, who signs up.")
 class RegisterInput:
     username: str = strawberry.field(description=USERNAME)
     email: str = strawberry.field(description=EMAIL)
@@ -91,7 +90,7 @@ class RegisterInput:
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
-@strawberry.input(description="A new user of any role, by an ADMIN.")
+@strawberry.input(description="A new user of any role, created by an ADMIN.")
 class CreateUserInput:
     username: str = strawberry.field(description=USERNAME)
     email: str = strawberry.field(description=EMAIL)
@@ -102,7 +101,7 @@ class CreateUserInput:
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
-@strawberry.input(description="Who wants to sign in.")
+@strawberry.input(description="The credentials of a user.")
 class LoginInput:
     login: str = strawberry.field(description="Username or email.")
     password: str = strawberry.field(description="The password.")
@@ -112,43 +111,43 @@ class LoginInput:
     description="Fields left out, or null, stay as they are; attributes is a JSON merge patch (RFC 7396)."
 )
 class UpdateUserInput:
-    id: strawberry.ID = strawberry.field(description="Whom to change.")
+    id: strawberry.ID = strawberry.field(description="The user to change.")
     username: str | None = strawberry.field(default=None, description="The new username.")
     email: str | None = strawberry.field(default=None, description="The new email.")
     name: str | None = strawberry.field(default=None, description="The new name.")
-    attributes: JSON | None = strawberry.field(default=None, description="What to merge into the attributes.")
+    attributes: JSON | None = strawberry.field(default=None, description="Merged into the attributes.")
     expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
-@strawberry.input(description="A new password for oneself.")
+@strawberry.input(description="A new password for the viewer.")
 class ChangePasswordInput:
-    current_password: str = strawberry.field(description="The one that is in force.")
+    current_password: str = strawberry.field(description="The password in force.")
     new_password: str = strawberry.field(description=NEW_PASSWORD)
 
 
 @strawberry.input(description="Another role for a user.")
 class ChangeRoleInput:
-    id: strawberry.ID = strawberry.field(description="Whom to change.")
+    id: strawberry.ID = strawberry.field(description="The user to change.")
     role: Role = strawberry.field(description="The new role.")
     expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
-@strawberry.input(description="Whom to delete.")
+@strawberry.input(description="The user to delete.")
 class DeleteUserInput:
-    id: strawberry.ID = strawberry.field(description="Whom to delete.")
+    id: strawberry.ID = strawberry.field(description="The user to delete.")
     expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
-ERRORS = "What stood in the way; empty if it was done."
+ERRORS = "Why nothing was done; empty on success."
 POSITION = "Of the last event that this caused; a view that has reached it shows the change."
 
 
 @strawberry.type(description="The new user and its session, or errors.")
 class RegisterPayload:
-    user: StoredUser | None = strawberry.field(default=None, graphql_type=User | None, description="The new user.")
+    user: User | None = strawberry.field(default=None, graphql_type=UserType | None, description="The new user.")
     session: Session | None = strawberry.field(default=None, description="The new user is signed in.")
     position: Position | None = strawberry.field(default=None, description=POSITION)
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
@@ -156,8 +155,8 @@ class RegisterPayload:
 
 @strawberry.type(description="The user as it is now, or errors.")
 class UserPayload:
-    user: StoredUser | None = strawberry.field(
-        default=None, graphql_type=User | None, description="The user after the change."
+    user: User | None = strawberry.field(
+        default=None, graphql_type=UserType | None, description="The user after the change."
     )
     position: Position | None = strawberry.field(default=None, description=POSITION)
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
@@ -166,15 +165,15 @@ class UserPayload:
 @strawberry.type(description="The new session, or errors.")
 class SessionPayload:
     session: Session | None = strawberry.field(default=None, description="The new session.")
-    user: StoredUser | None = strawberry.field(
-        default=None, graphql_type=User | None, description="Who is signed in now."
+    user: User | None = strawberry.field(
+        default=None, graphql_type=UserType | None, description="The user who signed in."
     )
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
 
-@strawberry.type(description="Who is gone, or errors.")
+@strawberry.type(description="The deleted user, or errors.")
 class DeleteUserPayload:
-    deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="Who is gone.")
+    deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="The deleted user.")
     position: Position | None = strawberry.field(default=None, description=POSITION)
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
@@ -187,6 +186,6 @@ class LogoutPayload:
 @strawberry.type(description="The projection as it is now, or errors.")
 class RebuildPayload:
     projection: Projection | None = strawberry.field(
-        default=None, description="REBUILDING from now on until it is done; `projectionStatus` tells how far it is."
+        default=None, description="REBUILDING from now on until it is done; `projectionStatus` shows its progress."
     )
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)

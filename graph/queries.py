@@ -1,10 +1,7 @@
-"""Queries. Resolvers are thin: check, ask, shape.
-
-Time travel: one user as it was, folded from the log.
-"""
+"""Queries."""
 
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from itertools import takewhile
 from typing import Annotated
 from uuid import UUID
@@ -12,47 +9,35 @@ from uuid import UUID
 import strawberry
 
 from auth.permissions import Right, may
+from events.audit import AuditLog
 from events.feed import unfold_stream, user_after
 from events.store import EventStore
-from events.user import User as StoredUser
+from events.user import User
 from graph.context import Info
 from graph.errors import bad_input
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
-from graph.history import UserEventConnection, events
-from graph.pages import PageArguments, page_of_hits, page_of_users
-from graph.scalars import Position, user_id_of
-from graph.statistics import UserStatistics, statistics
-from graph.types import Node, Projection, User, UserConnection
+from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE
+from graph.relay import cursor_of_hit, cursor_of_user, page_size, parse_hit_cursor, slice_of
+from graph.scalars import Position, user_id_argument, user_id_of
+from graph.types import (
+    ListedUser,
+    Node,
+    Projection,
+    UserConnection,
+    UserEventConnection,
+    UserEventType,
+    UserStatistics,
+    UserType,
+)
 from projections.filters import Order
 from projections.mongo.search import Search
+from projections.mysql.queries import count_roles
 from projections.status import read_status
 
-
-async def past_user(
-    store: EventStore, user_id: UUID, *, as_of: datetime | None, at_position: int | None
-) -> StoredUser | None:
-    """The user as of an instant or a position; one that lies ahead means now.
-
-    None before the registration. None for all times once the user is deleted: its data is gone.
-
-    Raises:
-        ClientError: both are given.
-    """
-    if as_of is not None and at_position is not None:
-        raise bad_input("asOf, atPosition: give one of them, not both")
-    if at_position is not None:
-        return await unfold_stream(store, user_id, at_position)
-    stream = await store.read_stream(user_id)
-    # Clocks of different servers may differ, so later events may bear earlier instants. None that the log recorded
-    # after an event of later than `as_of` counts: what one sees only ever grows with the instant that is asked for.
-    past = takewhile(lambda recorded: as_of is None or recorded.recorded_at <= as_of, stream.events)
-    return reduce(user_after, past, None)
+Id = Annotated[strawberry.ID, strawberry.argument(description="The user's id.")]
 
 
-Id = Annotated[strawberry.ID, strawberry.argument(description="Whose.")]
-
-
-async def me(info: Info) -> StoredUser | None:
+async def me(info: Info) -> User | None:
     return await info.context.viewer()
 
 
@@ -61,29 +46,44 @@ async def user(
     id: Id,  # noqa: A002 - the contract's name
     as_of: Annotated[
         datetime | None,
-        strawberry.argument(description="As of this instant, folded from the log; one ahead means now."),
+        strawberry.argument(description="As of this instant, folded from the log; one in the future means now."),
     ] = None,
     at_position: Annotated[
         Position | None,
-        strawberry.argument(description="As of this position, folded from the log; one ahead means now."),
+        strawberry.argument(description="As of this position, folded from the log; one in the future means now."),
     ] = None,
-) -> StoredUser | None:
-    user_id = await _readable(info, id)
-    if user_id is None:
+) -> User | None:
+    viewer = await info.context.signed_in()
+    user_id = user_id_of(id)
+    if user_id is None or (user_id != viewer.id and not may(viewer.role, Right.READ_ANY_USER)):
         return None
     if as_of is not None or at_position is not None:
         return await past_user(info.context.services.store, user_id, as_of=as_of, at_position=at_position)
     return await (await info.context.mysql_users()).get(user_id)
 
 
-async def _readable(info: Info, text: str) -> UUID | None:
-    """The id in a text, if the viewer may read that user."""
-    viewer = await info.context.signed_in()
-    user_id = user_id_of(text)
-    return user_id if user_id == viewer.id or may(viewer.role, Right.READ_ANY_USER) else None
+async def past_user(
+    store: EventStore, user_id: UUID, *, as_of: datetime | None, at_position: int | None
+) -> User | None:
+    """The user as of an instant or a position, folded from the log.
+
+    None before the registration, and at all times once the user is deleted, since the data is gone.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; both are given.
+    """
+    if as_of is not None and at_position is not None:
+        raise bad_input("asOf, atPosition: give one of them, not both")
+    if at_position is not None:
+        return await unfold_stream(store, user_id, at_position)
+    stream = await store.read_stream(user_id)
+    # Clocks of servers differ, so a later event may have an earlier time. Everything from the first event after `as_of`
+    # is left out: a later instant never shows less.
+    past = takewhile(lambda recorded: as_of is None or recorded.recorded_at <= as_of, stream.events)
+    return reduce(user_after, past, None)
 
 
-async def node(info: Info, id: Id) -> StoredUser | None:  # noqa: A002
+async def node(info: Info, id: Id) -> User | None:  # noqa: A002
     return await user(info, id)
 
 
@@ -94,28 +94,64 @@ async def users(
         UserOrder | None, strawberry.argument(description="In which order; by default oldest first.")
     ] = None,
     first: Annotated[
-        int | None, strawberry.argument(description="So many from the start; 20 by default, 100 at most.")
+        int | None, strawberry.argument(description="How many from the start; 20 by default, at most 100.")
     ] = None,
-    after: Annotated[str | None, strawberry.argument(description="Go on after this cursor.")] = None,
-    last: Annotated[int | None, strawberry.argument(description="So many from the end, 100 at most.")] = None,
-    before: Annotated[str | None, strawberry.argument(description="Stop before this cursor.")] = None,
+    after: Annotated[str | None, strawberry.argument(description="Only users after this cursor.")] = None,
+    last: Annotated[int | None, strawberry.argument(description="How many from the end, at most 100.")] = None,
+    before: Annotated[str | None, strawberry.argument(description="Only users before this cursor.")] = None,
 ) -> UserConnection:
     await info.context.allowed(Right.READ_ANY_USER)
-    order = order_by.order() if order_by else Order()
-    page = PageArguments(first, after, last, before)
-    return await page_of_users(await info.context.mysql_users(), test_of(filter), order, page)
+    order, view = order_by.order() if order_by else Order(), await info.context.mysql_users()
+    test, page = test_of(filter), slice_of(order, first=first, after=after, last=last, before=before)
+    found, more = await view.list(test, order, page)
+    return UserConnection.of(
+        [ListedUser(user, partial(cursor_of_user, user, order.field)) for user in found],
+        # A cursor is the place of a user, who is on its other side.
+        has_next=page.before is not None or (more and not page.backward),
+        has_previous=page.after is not None or (more and page.backward),
+        count=lambda: view.count(test),
+    )
 
 
 async def search_users(
     info: Info,
     text: Annotated[str | None, strawberry.argument(description="Words that must all occur.")] = None,
     where: Annotated[list[AttributeFilter] | None, strawberry.argument(description="Tests that must all hold.")] = None,
-    first: Annotated[int | None, strawberry.argument(description="So many, 100 at most.")] = 20,
-    after: Annotated[str | None, strawberry.argument(description="Go on after this cursor.")] = None,
+    first: Annotated[int | None, strawberry.argument(description="How many, at most 100.")] = DEFAULT_PAGE,
+    after: Annotated[str | None, strawberry.argument(description="Only users after this cursor.")] = None,
 ) -> UserConnection:
     await info.context.allowed(Right.READ_ANY_USER)
     search = Search(text or "", tuple(test for condition in where or () for test in condition.tests()))
-    return await page_of_hits(await info.context.mongo_users(), search, PageArguments(first, after))
+    view = await info.context.mongo_users()
+    place = parse_hit_cursor(after, "after") if after is not None else None
+    hits, more = await view.search(search, page_size(first, "first"), place)
+    return UserConnection.of(
+        [ListedUser(hit.user, partial(cursor_of_hit, hit)) for hit in hits],
+        has_next=more,
+        has_previous=place is not None,
+        count=lambda: view.count(search),
+    )
+
+
+async def events(
+    info: Info,
+    user_id: Annotated[strawberry.ID | None, strawberry.argument(description="Only events of this user.")] = None,
+    types: Annotated[list[UserEventType] | None, strawberry.argument(description="Only events of these types.")] = None,
+    first: Annotated[int | None, strawberry.argument(description="How many, at most 100.")] = DEFAULT_EVENTS,
+    after: Annotated[Position | None, strawberry.argument(description="Only events after this position.")] = None,
+) -> UserEventConnection:
+    await info.context.allowed(Right.READ_EVENTS)
+    stream_id = None if user_id is None else user_id_argument(user_id)
+    count, start = page_size(first, "first", DEFAULT_EVENTS), after or 0
+    log = AuditLog(info.context.services.database)
+    names = sorted({kind.value for kind in (UserEventType if types is None else types)})
+    if stream_id is not None:
+        entries = await log.of_user(stream_id, names, after=start, limit=count + 1)
+    elif types is None:
+        entries = await log.of_all(after=start, limit=count + 1)
+    else:
+        entries = await log.of_types(names, after=start, limit=count + 1)
+    return UserEventConnection.of(entries, count=count, after=start)
 
 
 async def projections(info: Info) -> list[Projection]:
@@ -123,27 +159,33 @@ async def projections(info: Info) -> list[Projection]:
     return [Projection.of(status) for status in await read_status(info.context.services.database)]
 
 
-@strawberry.type(description="What can be asked.")
+async def statistics(info: Info) -> UserStatistics:
+    await info.context.allowed(Right.READ_STATISTICS)
+    view = await info.context.mysql_users()
+    return UserStatistics(roles=await count_roles(view.database))
+
+
+@strawberry.type(description="Read operations.")
 class Query:
-    me: StoredUser | None = strawberry.field(
-        resolver=me, graphql_type=User | None, description="The signed-in user; null when nobody is."
+    me: User | None = strawberry.field(
+        resolver=me, graphql_type=UserType | None, description="The signed-in user; null without a token."
     )
-    user: StoredUser | None = strawberry.field(
+    user: User | None = strawberry.field(
         resolver=user,
-        graphql_type=User | None,
+        graphql_type=UserType | None,
         description=(
             "One user as of now, or as of an earlier instant or position (time travel, folded from the log).\n"
             "Null if there is none, or none that you may read; a deleted user is null for all times."
         ),
     )
-    node: StoredUser | None = strawberry.field(
+    node: User | None = strawberry.field(
         resolver=node, graphql_type=Node | None, description="Anything by its id; so far, that is a user."
     )
-    users: UserConnection = strawberry.field(resolver=users, description="From the relational view.")
+    users: UserConnection = strawberry.field(resolver=users, description="From the MySQL view.")
     search_users: UserConnection = strawberry.field(
         resolver=search_users,
         description=(
-            "From the document view: full text over username, name, email and attributes, "
+            "From the MongoDB view: full text over username, name, email and attributes, "
             "and tests on any attribute path."
         ),
     )
@@ -151,7 +193,7 @@ class Query:
         resolver=events, description="The audit log, oldest first, for staff."
     )
     projections: list[Projection] = strawberry.field(
-        resolver=projections, description="How the views are doing. For staff."
+        resolver=projections, description="The states of the views. For staff."
     )
     statistics: UserStatistics = strawberry.field(
         resolver=statistics, description="Numbers about all users. For SENIOR_MANAGEMENT and ADMIN."

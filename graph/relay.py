@@ -1,7 +1,7 @@
-"""Cursors: places in lists, as opaque text. They hold values rather than offsets, so they stay where they are while
-rows come and go. A cursor is only good for the list that it came from, and is strictly parsed.
+"""Relay connections: page arguments, `PageInfo` and cursors.
 
-What all pages of lists share (Relay's cursor connections).
+A cursor is a row's place in one list, as opaque text. It holds values instead of an offset, so it stays valid while
+rows come and go, and it is refused by a list in another order. Cursors of events are their positions.
 """
 
 import base64
@@ -16,12 +16,15 @@ import strawberry
 
 from events.user import User
 from graph.errors import ClientError, bad_input
-from graph.scalars import instant_of
-from projections.filters import ListCursor, OrderField
+from graph.limits import DEFAULT_PAGE, LARGEST_PAGE
+from graph.scalars import instant_of, position_of
+from projections.filters import ListCursor, Order, OrderField, Slice
 from projections.mongo.search import Hit, HitCursor
 
-DEFAULT_PAGE: Final = 20
-LARGEST_PAGE: Final = 100
+CURSOR_CHARACTERS: Final = 2_000
+TIMES: Final = frozenset({OrderField.CREATED_AT, OrderField.UPDATED_AT})
+
+Form = TypeVar("Form", bound=msgspec.Struct)
 
 
 @strawberry.type(description="Where a page begins and ends, and whether there is more.")
@@ -33,7 +36,7 @@ class PageInfo:
 
     @classmethod
     def of(cls, cursors: Sequence[str], *, has_next_page: bool, has_previous_page: bool) -> Self:
-        """Of a page whose edges have these cursors, of which only the first and the last count."""
+        """For a page whose edges have these cursors; only the first and the last matter."""
         return cls(
             has_next_page=has_next_page,
             has_previous_page=has_previous_page,
@@ -42,11 +45,11 @@ class PageInfo:
         )
 
 
-def page_size(wanted: int | None, argument: str, default: int) -> int:
-    """How many are wanted.
+def page_size(wanted: int | None, argument: str, default: int = DEFAULT_PAGE) -> int:
+    """The number of edges that an argument asks for.
 
     Raises:
-        ClientError: fewer than none, or more than `LARGEST_PAGE`.
+        ClientError: BAD_USER_INPUT; it is negative or more than `LARGEST_PAGE`.
     """
     if wanted is None:
         return default
@@ -55,12 +58,20 @@ def page_size(wanted: int | None, argument: str, default: int) -> int:
     return wanted
 
 
-CURSOR_CHARACTERS = 2_000
+def slice_of(order: Order, *, first: int | None, after: str | None, last: int | None, before: str | None) -> Slice:
+    """The part of an ordered list that a connection's four arguments ask for.
 
-TIMES = frozenset({OrderField.CREATED_AT, OrderField.UPDATED_AT})
-
-
-Form = TypeVar("Form", bound=msgspec.Struct)
+    Raises:
+        ClientError: BAD_USER_INPUT; the arguments contradict each other, exceed a limit or hold a foreign cursor.
+    """
+    if first is not None and last is not None:
+        raise bad_input("first, last: give one of them, not both")
+    return Slice(
+        count=page_size(first, "first") if last is None else page_size(last, "last"),
+        after=parse_list_cursor(after, "after", order.field) if after is not None else None,
+        before=parse_list_cursor(before, "before", order.field) if before is not None else None,
+        backward=last is not None,
+    )
 
 
 class _EncodedListCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -75,17 +86,17 @@ class _EncodedHitCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unk
 
 
 def cursor_of_user(user: User, field: OrderField) -> str:
-    """The place of a user in the list that is ordered by a field."""
+    """The cursor of a user in a list ordered by a field."""
     value = getattr(user, field.value)
     text = value.isoformat() if isinstance(value, datetime) else value
     return _encode(_EncodedListCursor(field, text, user.id))
 
 
-def place_in_list(cursor: str, argument: str, field: OrderField) -> ListCursor:
-    """The place that a cursor names.
+def parse_list_cursor(cursor: str, argument: str, field: OrderField) -> ListCursor:
+    """The place in a list ordered by a field.
 
     Raises:
-        ClientError: it is none of ours, or of a list in another order.
+        ClientError: BAD_USER_INPUT; it is not a cursor of such a list.
     """
     decoded = _decode(cursor, argument, _EncodedListCursor)
     if decoded.field is not field:
@@ -99,18 +110,30 @@ def place_in_list(cursor: str, argument: str, field: OrderField) -> ListCursor:
 
 
 def cursor_of_hit(hit: Hit) -> str:
-    """The place of a hit in a search."""
+    """The cursor of a hit in a search."""
     return _encode(_EncodedHitCursor(hit.score, hit.user.id))
 
 
-def place_in_hits(cursor: str, argument: str) -> HitCursor:
-    """The place that a cursor names.
+def parse_hit_cursor(cursor: str, argument: str) -> HitCursor:
+    """The place in the hits of a search.
 
     Raises:
-        ClientError: it is none of ours.
+        ClientError: BAD_USER_INPUT; it is not a cursor of a search.
     """
     decoded = _decode(cursor, argument, _EncodedHitCursor)
     return HitCursor(decoded.score, decoded.user_id)
+
+
+def parse_event_cursor(cursor: str, argument: str) -> int:
+    """The position of an event.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; it is not a position.
+    """
+    try:
+        return position_of(cursor)
+    except ValueError:
+        raise not_a_cursor(argument) from None
 
 
 def _encode(cursor: msgspec.Struct) -> str:
@@ -128,5 +151,5 @@ def _decode(cursor: str, argument: str, form: type[Form]) -> Form:
 
 
 def not_a_cursor(argument: str) -> ClientError:
-    """An argument is no place in the list that it is given to."""
+    """An argument is not a cursor of the list that it was given to."""
     return bad_input(f"{argument}: not a cursor of this list; take one from pageInfo or an edge")

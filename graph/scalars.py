@@ -1,9 +1,4 @@
-"""Ids of users, as clients send them.
-
-Enums as the graph shows them, those of the floors below too: they know no GraphQL, so are described from here.
-
-The contract's own scalars.
-"""
+"""Leaf types: the contract's scalars, the enums that lower layers define, and ids of users in arguments."""
 
 import re
 from collections.abc import Mapping
@@ -22,16 +17,16 @@ from events.event_types import Role
 from graph.errors import bad_input
 from projections.status import State
 
-__all__ = ["Role", "State", "describe_enum"]
+__all__ = ["Position", "Role", "State", "describe_enum", "instant_of", "position_of", "user_id_argument", "user_id_of"]
 
-Shown = TypeVar("Shown", bound=Enum)
+Described = TypeVar("Described", bound=Enum)
 
 
-def describe_enum(kind: type[Shown], name: str, description: str, values: Mapping[Shown, str]) -> None:
+def describe_enum(kind: type[Described], name: str, description: str, values: Mapping[Described, str]) -> None:
     """Make an enum a type of the schema, with a description of each value.
 
     Raises:
-        KeyError: a value is not described.
+        KeyError: a value has no description.
     """
     strawberry.enum(kind, name=name, description=description)
     definition: StrawberryEnumDefinition = kind.__strawberry_definition__  # type: ignore[attr-defined]
@@ -45,8 +40,8 @@ describe_enum(
     "What a user may do. Everyone may read, update and delete oneself.",
     {
         Role.CUSTOMER: "Nothing about others.",
-        Role.TECHNICAL_WORKER: "Reads all users and how the projections are doing.",
-        Role.SENIOR_MANAGEMENT: "Reads all users and how the projections are doing.",
+        Role.TECHNICAL_WORKER: "Reads all users, events and projections; may rebuild a projection.",
+        Role.SENIOR_MANAGEMENT: "Reads all users, events, projections and statistics.",
         Role.ADMIN: "All that the others may; creates, updates and deletes users and changes their roles.",
     },
 )
@@ -57,25 +52,23 @@ describe_enum(
     {
         State.STOPPED: "No projector has reported for a while: it was stopped, or it died.",
         State.CATCHING_UP: "Behind the log and working, or waiting for a database.",
-        State.LIVE: "All that the log held when the projector last looked is in the view.",
-        State.REBUILDING: "Another copy is being filled from the log; the view goes on serving.",
-        State.FAULTED: "Something is wrong that waiting does not mend; lastError says what.",
+        State.LIVE: "The view holds everything that the log held when the projector last polled it.",
+        State.REBUILDING: "A staging copy is being filled from the log; the view goes on serving.",
+        State.FAULTED: "Something is wrong that waiting does not repair; lastError says what.",
     },
 )
 
-
 Position = NewType("Position", int)
 
-
 POSITION_FORM = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-"""One text for each position; what is longer is more than the log can hold."""
+"""One text for each position of at most 19 digits."""
 
 
 def position_of(text: Any) -> Position:
-    """The position in a text.
+    """Parse a position.
 
     Raises:
-        ValueError: it is none, such as a number, a sign, a space or a leading zero.
+        ValueError: not such a text; for example a number, a sign, a space or a leading zero.
     """
     if not isinstance(text, str) or not POSITION_FORM.fullmatch(text):
         raise ValueError(f'a position is a decimal string such as "42", found {text!r:.80}')
@@ -83,10 +76,10 @@ def position_of(text: Any) -> Position:
 
 
 def instant_of(text: Any) -> datetime:
-    """The instant in a text, in UTC.
+    """Parse an instant into UTC.
 
     Raises:
-        ValueError: it is none, has no offset, or lies outside the years 1 to 9999.
+        ValueError: not ISO 8601, without an offset, or outside the years 1 to 9999.
     """
     try:
         instant = datetime.fromisoformat(text)
@@ -98,48 +91,48 @@ def instant_of(text: Any) -> datetime:
 
 
 class Instants:
-    """Writes instants of UTC as `isoformat` does, in a fifth of the time: a page has hundreds of them."""
+    """Serialises instants of UTC as `isoformat` does, five times as fast: a page has hundreds of them."""
 
     def __call__(self, instant: datetime) -> str:
-        """One of them.
+        """Serialise one.
 
         Raises:
-            TypeError: it is none.
+            TypeError: not a datetime.
         """
         [text] = self.column([instant])
         return text
 
     def column(self, instants: list[datetime]) -> list[str]:
-        """Many at once: see graph/execution.py."""
+        """Serialise a column of a plan (graph/execution.py)."""
         if not all(isinstance(instant, datetime) for instant in instants):
             raise TypeError(f"expected instants, found {instants!r:.80}")
         texts: list[str] = msgspec.to_builtins(instants)
         return [text.replace("Z", "+00:00") for text in texts]
 
 
-POSITION = strawberry.scalar(
-    name="Position",
-    description=(
-        "A place in the event log, as a decimal string. Positions are dense and commit-ordered: whoever has\n"
-        "seen position N has seen every event up to N. Clients store it and hand it back; they never do sums on it."
+SCALARS: dict[object, ScalarDefinition] = {
+    Position: strawberry.scalar(
+        name="Position",
+        description=(
+            "A place in the event log, as a decimal string. Positions are dense and commit-ordered: a client that has\n"
+            "seen position N has seen every event up to N. Clients store it and hand it back; they never do sums on it."
+        ),
+        serialize=str,
+        parse_value=position_of,
     ),
-    serialize=str,
-    parse_value=position_of,
-)
-DATE_TIME = strawberry.scalar(
-    name="DateTime",
-    description="An instant, ISO 8601 with an offset, microseconds kept.",
-    serialize=Instants(),
-    parse_value=instant_of,
-)
-ANY_JSON = strawberry.scalar(name="JSON", description="Any JSON value.")
-
-SCALARS: dict[object, ScalarDefinition] = {Position: POSITION, datetime: DATE_TIME, JSON: ANY_JSON}
-"""Python types and the scalars that stand for them, for the schema's configuration."""
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="An instant, ISO 8601 with an offset, microseconds kept.",
+        serialize=Instants(),
+        parse_value=instant_of,
+    ),
+    JSON: strawberry.scalar(name="JSON", description="Any JSON value."),
+}
+"""The scalar of each Python type, for the schema's configuration."""
 
 
 def user_id_of(text: str) -> UUID | None:
-    """The id in a text; None if the text cannot be one, which is the same as one that nobody has."""
+    """Parse the id of a user; None for a text that no user has as id."""
     try:
         return UUID(text)
     except ValueError:
@@ -147,10 +140,10 @@ def user_id_of(text: str) -> UUID | None:
 
 
 def user_id_argument(text: str) -> UUID:
-    """The id in the argument `userId`.
+    """Parse the argument `userId`.
 
     Raises:
-        ClientError: it cannot be one.
+        ClientError: BAD_USER_INPUT; not the form of an id.
     """
     user_id = user_id_of(text)
     if user_id is None:

@@ -1,28 +1,25 @@
-"""Subscriptions: changes as they happen."""
+"""Subscriptions."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from functools import cache
 from typing import Annotated, Final
-from uuid import UUID
 
 import strawberry
 
 from auth.permissions import Right, may
 from events.feed import Change, ChangeFilter
-from events.user import User
 from graph.context import Info
 from graph.errors import forbidden
 from graph.fanout import LiveSource, Showing
-from graph.history import UserEventType
 from graph.scalars import Position, user_id_argument
-from graph.types import Projection, UserChange
+from graph.types import Projection, UserChange, UserEventType
 from projections.status import Statuses, StatusFeed
 
 CHANGES: Final = Showing[Change](
     shape=UserChange.of,
     position=lambda change: change.recorded.position,
-    version=lambda change: change.user is None,  # all else at a position is as the log has it, which does not change
+    version=lambda change: change.user is None,  # deletion is all that alters what a position shows
 )
 STATUSES: Final = Showing[Statuses](
     shape=lambda statuses: [Projection.of(status) for status in statuses],
@@ -33,10 +30,9 @@ STATUSES: Final = Showing[Statuses](
 
 @cache
 def of_types(types: frozenset[str] | None) -> ChangeFilter:
-    """Whether an event is of one of these types; of any, if none are named.
+    """A filter for events of these types, or of all types for None.
 
-    The same types give the very same function, by which the feed knows those who want the same. There are few types,
-    and so, few sets of them.
+    Cached, since the feed shares batches among subscribers with the same filter object. There are few sets of types.
     """
     return lambda recorded: types is None or recorded.type in types
 
@@ -49,14 +45,18 @@ async def user_changes(
     ] = None,
     after: Annotated[
         Position | None,
-        strawberry.argument(description="Begin with the first change after this position; by default, from now on."),
+        strawberry.argument(description="Start with the first change after this position; by default, from now on."),
     ] = None,
 ) -> AsyncIterable[UserChange]:
     viewer = await info.context.signed_in()
-    whose = _visible(viewer, user_id)
+    followed = user_id_argument(user_id) if user_id is not None else None
+    if not may(viewer.role, Right.READ_ANY_USER):
+        if followed not in (None, viewer.id):
+            raise forbidden("you may only follow your own record")
+        followed = viewer.id
     wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
-    heard = info.context.last_event  # later than `after`, which the client sends again as it was
-    batches = info.context.services.feed.batches(wanted, whose=whose, after=after if heard is None else heard)
+    seen = info.context.last_event  # a client that reopens a stream sends its first `after` again, too
+    batches = info.context.services.feed.batches(wanted, whose=followed, after=after if seen is None else seen)
     return LiveSource(batches, CHANGES)
 
 
@@ -71,18 +71,7 @@ async def _one_by_one(feed: StatusFeed) -> AsyncGenerator[Sequence[Statuses], No
             yield [statuses]
 
 
-def _visible(viewer: User, asked: str | None) -> UUID | None:
-    """The one user whose changes the viewer is to see; None for everybody's."""
-    everybody = may(viewer.role, Right.READ_ANY_USER)
-    if asked is None:
-        return None if everybody else viewer.id
-    user_id = user_id_argument(asked)
-    if not everybody and user_id != viewer.id:
-        raise forbidden("you may only follow your own record")
-    return user_id
-
-
-@strawberry.type(description="What can be listened to.")
+@strawberry.type(description="Streams of changes.")
 class Subscription:
     user_changes: AsyncIterable[UserChange] = strawberry.subscription(
         resolver=user_changes,

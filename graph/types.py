@@ -1,19 +1,109 @@
-"""What answers are made of. Descriptions are the contract's; they end up in `schema.graphql`."""
+"""Output types of queries and subscriptions. Their descriptions are printed into `schema.graphql`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Self
+from enum import Enum
+from typing import Annotated, ClassVar, Self
 
 import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
-from events import feed
-from events.user import User as StoredUser
-from graph.history import UserEventConnection, UserEventType, history
-from graph.relay import PageInfo
-from graph.scalars import Position, Role, State
+from events import event_types
+from events.audit import AuditEntry
+from events.feed import Change
+from events.user import User
+from graph.context import Info
+from graph.errors import bad_input
+from graph.limits import DEFAULT_DAYS, DEFAULT_PAGE, MOST_DAYS
+from graph.relay import PageInfo, page_size, parse_event_cursor
+from graph.scalars import Position, Role, State, describe_enum
+from projections.mysql.queries import count_registrations
 from projections.status import ProjectionStatus
+
+
+class UserEventType(Enum):
+    """The contract's names of the event types; the values are the log's."""
+
+    USER_REGISTERED = event_types.UserRegistered.__name__
+    USER_UPDATED = event_types.UserUpdated.__name__
+    PASSWORD_CHANGED = event_types.PasswordChanged.__name__
+    ROLE_CHANGED = event_types.RoleChanged.__name__
+    USER_DELETED = event_types.UserDeleted.__name__
+
+
+describe_enum(
+    UserEventType,
+    "UserEventType",
+    "What happened to a user.",
+    {
+        UserEventType.USER_REGISTERED: "The user was registered.",
+        UserEventType.USER_UPDATED: "Username, email, name or attributes were set.",
+        UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
+        UserEventType.ROLE_CHANGED: "The user has another role.",
+        UserEventType.USER_DELETED: "The user was deleted.",
+    },
+)
+
+
+@strawberry.type(description="One event of the log, as an operator or the user reads it.")
+class UserEvent:
+    id: strawberry.ID = strawberry.field(description="A UUIDv7.")
+    position: Position = strawberry.field(description="Its place in the log.")
+    user_id: strawberry.ID = strawberry.field(description="The user it happened to, who may be deleted by now.")
+    version: int = strawberry.field(description="The user's version after it: 1, 2, 3, ...")
+    type: UserEventType = strawberry.field(description="What happened.")
+    changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
+    actor_id: strawberry.ID | None = strawberry.field(
+        description="Who did it: a user id, or null for the system itself."
+    )
+    recorded_at: datetime = strawberry.field(description="When the log recorded it.")
+
+    @classmethod
+    def of(cls, source: AuditEntry) -> Self:
+        return cls(
+            id=strawberry.ID(str(source.event_id)),
+            position=Position(source.position),
+            user_id=strawberry.ID(str(source.user_id)),
+            version=source.version,
+            type=UserEventType(source.type),
+            changed_fields=list(source.fields),
+            actor_id=strawberry.ID(str(source.actor)) if source.actor else None,
+            recorded_at=source.recorded_at,
+        )
+
+
+@strawberry.type(description="An event at its place in a list.")
+class UserEventEdge:
+    cursor: str = strawberry.field(description="The event's position, for `after`.")
+    node: UserEvent = strawberry.field(description="The event.")
+
+
+@strawberry.type(description="One page of a list of events.")
+class UserEventConnection:
+    edges: list[UserEventEdge] = strawberry.field(description="The events of this page, in the order of the log.")
+    page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
+
+    @classmethod
+    def of(cls, entries: Sequence[AuditEntry], *, count: int, after: int) -> Self:
+        """A page of `count` events after a position; one more entry says that another page follows."""
+        edges = [UserEventEdge(cursor=str(entry.position), node=UserEvent.of(entry)) for entry in entries[:count]]
+        cursors = [edge.cursor for edge in edges]
+        return cls(
+            edges=edges,
+            page_info=PageInfo.of(cursors, has_next_page=len(entries) > count, has_previous_page=after > 0),
+        )
+
+
+async def _history(
+    info: Info,
+    root: strawberry.Parent[User],
+    first: Annotated[int | None, strawberry.argument(description="How many events, at most 100.")] = DEFAULT_PAGE,
+    after: Annotated[str | None, strawberry.argument(description="Only events after this cursor.")] = None,
+) -> UserEventConnection:
+    count, start = page_size(first, "first"), 0 if after is None else parse_event_cursor(after, "after")
+    entries = await info.context.history(root.id, start, count + 1)
+    return UserEventConnection.of(entries, count=count, after=start)
 
 
 @strawberry.interface(description="Anything that can be fetched by its id alone.")
@@ -21,11 +111,11 @@ class Node:
     id: strawberry.ID = strawberry.field(description="Globally unique.")
 
 
-@strawberry.type(description="A user, as the view that answered holds it.")
-class User(Node):
-    """Shows the users of the floors below as they are: there is no other object for each of a page's hundred."""
+@strawberry.type(name="User", description="A user, as the view that answered holds it.")
+class UserType(Node):
+    """The schema's `User`. Resolvers return `events.user.User`, which is shown without a copy."""
 
-    shows: ClassVar[type] = StoredUser
+    shows: ClassVar[type] = User
 
     id: strawberry.ID = strawberry.field(
         description="A UUIDv7. Globally unique, so it serves as the Relay node id as it is."
@@ -42,34 +132,31 @@ class User(Node):
     created_at: datetime = strawberry.field(description="When the user was registered.")
     updated_at: datetime = strawberry.field(description="When the last event in this record happened.")
     history: UserEventConnection = strawberry.field(
-        resolver=history, description="The user's own events, oldest first. For the user and for staff."
+        resolver=_history, description="The user's own events, oldest first. For the user and for staff."
     )
 
     @classmethod
     def is_type_of(cls, shown: object, _: object) -> bool:
-        """Whether a `Node` is one."""
         return isinstance(shown, cls.shows)
 
 
-class Placed(msgspec.Struct, frozen=True):
-    """A user, and what makes the cursor of its place in a list: few ask for it."""
+class ListedUser(msgspec.Struct, frozen=True):
+    """What `UserEdge` shows. The cursor is made on demand, since few clients select it."""
 
-    node: StoredUser
-    place: Callable[[], str]
+    node: User
+    make_cursor: Callable[[], str]
 
 
-def _cursor(root: Placed) -> str:
-    return root.place()
+def _cursor(root: ListedUser) -> str:
+    return root.make_cursor()
 
 
 @strawberry.type(description="A user at its place in a list.")
 class UserEdge:
-    shows: ClassVar[type] = Placed
+    shows: ClassVar[type] = ListedUser
 
-    cursor: str = strawberry.field(
-        resolver=_cursor, description="The place, to go on from with `after` or `before`. Opaque."
-    )
-    node: StoredUser = strawberry.field(graphql_type=User, description="The user.")
+    cursor: str = strawberry.field(resolver=_cursor, description="The user's place, for `after` or `before`. Opaque.")
+    node: User = strawberry.field(graphql_type=UserType, description="The user.")
 
 
 async def _total_count(root: "UserConnection") -> int:
@@ -78,16 +165,52 @@ async def _total_count(root: "UserConnection") -> int:
 
 @strawberry.type(description="One page of a list of users.")
 class UserConnection:
-    edges: list[Placed] = strawberry.field(graphql_type=list[UserEdge], description="The users of this page, in order.")
+    edges: list[ListedUser] = strawberry.field(
+        graphql_type=list[UserEdge], description="The users of this page, in order."
+    )
     page_info: PageInfo = strawberry.field(description="Where this page stands in the list.")
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
     total_count: int = strawberry.field(
-        resolver=_total_count, description="How many users the whole list has. Counted only if it is asked for."
+        resolver=_total_count, description="How many users the whole list has. Counted only if it is selected."
     )
 
+    @classmethod
+    def of(
+        cls, edges: list[ListedUser], *, has_next: bool, has_previous: bool, count: Callable[[], Awaitable[int]]
+    ) -> Self:
+        ends = [edge.make_cursor() for edge in (edges[0], edges[-1])] if edges else []
+        page_info = PageInfo.of(ends, has_next_page=has_next, has_previous_page=has_previous)
+        return cls(edges=edges, page_info=page_info, count=count)
 
-@strawberry.type(description="How one view of the users is doing.")
+
+@strawberry.type(description="One change, pushed. Nothing is skipped and nothing is sent twice on one subscription.")
+class UserChange:
+    position: Position = strawberry.field(description="Of the event.")
+    type: UserEventType = strawberry.field(description="What happened.")
+    user_id: strawberry.ID = strawberry.field(description="The user it happened to.")
+    version: int = strawberry.field(description="The user's version after it.")
+    changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
+    recorded_at: datetime = strawberry.field(description="When the log recorded it.")
+    user: User | None = strawberry.field(
+        graphql_type=UserType | None, description="The user right after this change; null once deleted."
+    )
+
+    @classmethod
+    def of(cls, source: Change) -> Self:
+        recorded = source.recorded
+        return cls(
+            position=Position(recorded.position),
+            type=UserEventType(recorded.type),
+            user_id=strawberry.ID(str(recorded.stream_id)),
+            version=recorded.version,
+            changed_fields=list(recorded.fields),
+            recorded_at=recorded.recorded_at,
+            user=source.user,
+        )
+
+
+@strawberry.type(description="The state of one view of the users.")
 class Projection:
     name: str = strawberry.field(description="mysql_users or mongo_users.")
     state: State = strawberry.field(description="What the projection is doing.")
@@ -96,7 +219,7 @@ class Projection:
     lag: int = strawberry.field(description="Events behind the head of the log.")
     lag_seconds: float = strawberry.field(description="Age of the oldest event that the view lacks.")
     events_per_second: float = strawberry.field(description="Events applied a second, over the last seconds.")
-    quarantined: int = strawberry.field(description="Users set aside because of events that cannot be applied.")
+    quarantined: int = strawberry.field(description="Users in quarantine because of events that cannot be applied.")
     rebuild_progress: float | None = strawberry.field(description="Between 0 and 1 while a rebuild runs, else null.")
     last_error: str | None = strawberry.field(
         description="What the projector is waiting for or stopped at, or why a rebuild has failed."
@@ -105,7 +228,6 @@ class Projection:
 
     @classmethod
     def of(cls, source: ProjectionStatus) -> Self:
-        """The status as the graph shows it."""
         return cls(
             name=source.name,
             state=source.state,
@@ -121,28 +243,44 @@ class Projection:
         )
 
 
-@strawberry.type(description="One change, pushed. Nothing is skipped and nothing is sent twice on one subscription.")
-class UserChange:
-    position: Position = strawberry.field(description="Of the event.")
-    type: UserEventType = strawberry.field(description="What happened.")
-    user_id: strawberry.ID = strawberry.field(description="Whom it happened to.")
-    version: int = strawberry.field(description="The user's version after it.")
-    changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
-    recorded_at: datetime = strawberry.field(description="When the log recorded it.")
-    user: StoredUser | None = strawberry.field(
-        graphql_type=User | None, description="The user right after this change; null once deleted."
-    )
+@strawberry.type(description="How many users have a role.")
+class RoleCount:
+    role: Role = strawberry.field(description="The role.")
+    count: int = strawberry.field(description="How many users have it; may be 0.")
 
-    @classmethod
-    def of(cls, source: feed.Change) -> Self:
-        """The change as the graph shows it."""
-        recorded = source.recorded
-        return cls(
-            position=Position(recorded.position),
-            type=UserEventType(recorded.type),
-            user_id=strawberry.ID(str(recorded.stream_id)),
-            version=recorded.version,
-            changed_fields=list(recorded.fields),
-            recorded_at=recorded.recorded_at,
-            user=source.user,
-        )
+
+@strawberry.type(description="How many users were registered on a day.")
+class DayCount:
+    day: str = strawberry.field(description="A day of UTC, such as 2026-01-31.")
+    count: int = strawberry.field(description="How many of them still exist; may be 0.")
+
+
+def _by_role(root: "UserStatistics") -> list[RoleCount]:
+    return [RoleCount(role=role, count=count) for role, count in root.roles.items()]
+
+
+async def _by_day(
+    info: Info,
+    days: Annotated[int | None, strawberry.argument(description="How many days, at most 366; today is the last.")] = (
+        DEFAULT_DAYS
+    ),
+) -> list[DayCount]:
+    wanted = DEFAULT_DAYS if days is None else days
+    if not 1 <= wanted <= MOST_DAYS:
+        raise bad_input(f"days: expected 1 to {MOST_DAYS}, found {wanted}")
+    counted = await count_registrations(info.context.services.mysql_users.database, wanted)
+    return [DayCount(day=day.isoformat(), count=count) for day, count in counted]
+
+
+@strawberry.type(description="Numbers about all users, from the MySQL view.")
+class UserStatistics:
+    roles: strawberry.Private[Mapping[Role, int]]
+
+    total: int = strawberry.field(
+        resolver=lambda root: sum(root.roles.values()), description="How many users there are."
+    )
+    by_role: list[RoleCount] = strawberry.field(resolver=_by_role, description="Every role, with its users counted.")
+    registrations_by_day: list[DayCount] = strawberry.field(
+        resolver=_by_day,
+        description="Of the users that exist, how many were registered on each of the last days, oldest first.",
+    )

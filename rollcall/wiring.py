@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from auth.authentication import Authenticator
 from auth.password_hashing import PROFILES, Passwords
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
@@ -40,7 +41,7 @@ from events.wakeup import HeadPoll
 from graph.context import Services
 from graph.cors import origins_of
 from graph.documents import DocumentCache
-from graph.freshness import ViewPositions
+from graph.freshness import ViewPosition, ViewPositions
 from graph.persisted import BadManifest, Trusted, check_manifest, read_manifest
 from graph.policy import ServingPolicy
 from graph.schema import make_schema
@@ -249,13 +250,16 @@ class House:
     def services(self, passwords: Passwords) -> Services:
         """What the graph needs."""
         commands, tokens, sessions = self.commands, self.tokens, self.sessions
+        accounts = AccountCache(commands.account, time.monotonic)
         return Services(
             database=self.database,
             commands=commands,
-            accounts=AccountCache(commands.account, time.monotonic),
             store=self.store,
             feed=Feed(self.store, self.poll),
-            positions=ViewPositions.of(self.replica, self.mongo.documents),
+            positions=ViewPositions(
+                mysql_users=ViewPosition(MySQLView(self.replica)),
+                mongo_users=ViewPosition(MongoView(self.mongo.documents)),
+            ),
             status=StatusFeed(self.database),
             rebuilds=self.rebuild_requests,
             mysql_users=MySQLUsers(self.replica),
@@ -264,7 +268,7 @@ class House:
             tokens=tokens,
             sessions=sessions,
             watch=SessionWatch(sessions, commands, self.store, now),
-            clock=now,
+            authenticator=Authenticator(tokens, sessions, commands, accounts, now),
             proxies=networks(self.settings.trusted_proxies or ""),
         )
 

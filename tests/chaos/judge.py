@@ -24,7 +24,7 @@ from events.event_types import Forgotten, Recorded, UserRegistered, UserUpdated
 from events.idempotency import Idempotency, Request
 from events.store import EventStore
 from events.vault import Vault
-from graph.history import UserEventType
+from graph.types import UserEventType
 from projections.mongo.client import MongoClient
 from tests.chaos import ledger
 from tests.chaos.listeners import Listener

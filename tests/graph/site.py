@@ -15,6 +15,7 @@ from uuid import uuid4
 from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, web
 from aiohttp.test_utils import TestServer, get_port_socket
 
+from auth.authentication import Authenticator
 from auth.password_hashing import PROFILES, Passwords
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
@@ -31,7 +32,7 @@ from events.wakeup import HeadPoll
 from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
 from graph.context import Opening, Services
-from graph.freshness import ViewPositions
+from graph.freshness import ViewPosition, ViewPositions
 from graph.policy import ServingPolicy
 from projections.errors import ViewMissing
 from projections.mongo.client import MongoClient
@@ -257,13 +258,16 @@ def _services(
     tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
     sessions = Sessions(log.database, Lifetimes(), now, new_id, secrets.token_bytes)
     throttle = Throttle(log.database, log.claims_key.secret, now)
+    accounts = AccountCache(log.commands.account, time.monotonic)
     return Services(
         database=log.database,
         commands=log.commands,
-        accounts=AccountCache(log.commands.account, time.monotonic),
         store=log.store,
         feed=Feed(log.store, poll),
-        positions=ViewPositions.of(log.database, mongo.documents),
+        positions=ViewPositions(
+            mysql_users=ViewPosition(MySQLView(log.database)),
+            mongo_users=ViewPosition(MongoView(mongo.documents)),
+        ),
         status=StatusFeed(log.database),
         rebuilds=RebuildRequests(log.database),
         mysql_users=MySQLUsers(log.database),
@@ -272,7 +276,7 @@ def _services(
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, log.commands, log.store, now),
-        clock=now,
+        authenticator=Authenticator(tokens, sessions, log.commands, accounts, now),
         proxies=(ip_network("127.0.0.0/8"),),
     )
 

@@ -22,11 +22,9 @@ from events.user import User
 from graph import documents, execution
 from graph.documents import DocumentCache
 from graph.execution import PlanExecutor
-from graph.history import UserEventType
 from graph.relay import PageInfo
 from graph.scalars import SCALARS, Position
-from graph.types import Node, Placed, Projection, UserChange, UserConnection
-from graph.types import User as Shown
+from graph.types import ListedUser, Node, Projection, UserChange, UserConnection, UserEventType, UserType
 from projections.status import State
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -56,7 +54,7 @@ def connection(users: list[User]) -> UserConnection:
     """One page of users."""
     page = PageInfo(has_next_page=True, has_previous_page=False, start_cursor="a", end_cursor=None)
     return UserConnection(
-        edges=[Placed(user, partial(str, user.username)) for user in users], page_info=page, count=count
+        edges=[ListedUser(user, partial(str, user.username)) for user in users], page_info=page, count=count
     )
 
 
@@ -140,22 +138,24 @@ class Sub(User, frozen=True):
 class Query:
     """What the two executors are asked: the schema's own types, over values in order and out of it."""
 
-    users: list[Shown] = strawberry.field(resolver=lambda: [shown(number) for number in range(4)])
+    users: list[UserType] = strawberry.field(resolver=lambda: [shown(number) for number in range(4)])
     connection: UserConnection = strawberry.field(resolver=lambda: connection([user_of(1), user_of(2)]))
     changes: list[UserChange] = strawberry.field(
         resolver=lambda: [change(number, user_of(number) if number % 2 else None) for number in range(6)]
     )
     projections: list[Projection | None] = strawberry.field(resolver=projections)
-    one: Shown = strawberry.field(resolver=lambda: shown(3))
-    none: Shown | None = strawberry.field(resolver=lambda: None)
+    one: UserType = strawberry.field(resolver=lambda: shown(3))
+    none: UserType | None = strawberry.field(resolver=lambda: None)
     node: Node = strawberry.field(resolver=lambda: shown(5))
     nodes: list[Node] = strawberry.field(resolver=lambda: [shown(5), shown(6)])
     names: list[str] = strawberry.field(resolver=lambda: ["a", "b"])
-    broken: list[Shown | None] = strawberry.field(resolver=broken_users)
-    broken_strictly: list[Shown] | None = strawberry.field(resolver=broken_users)
+    broken: list[UserType | None] = strawberry.field(resolver=broken_users)
+    broken_strictly: list[UserType] | None = strawberry.field(resolver=broken_users)
     broken_connection: UserConnection | None = strawberry.field(resolver=lambda: connection(broken_users()[:3]))
-    broken_one: Shown | None = strawberry.field(resolver=lambda: broken(email=None))
-    other_ids: list[Shown | None] = strawberry.field(resolver=lambda: [broken(id=one) for one in ("a", 7, None, NOW)])
+    broken_one: UserType | None = strawberry.field(resolver=lambda: broken(email=None))
+    other_ids: list[UserType | None] = strawberry.field(
+        resolver=lambda: [broken(id=one) for one in ("a", 7, None, NOW)]
+    )
 
 
 class Quiet(strawberry.Schema):
