@@ -1,1 +1,1 @@
-"""Who is asking: passwords, access tokens, permissions."""
+"""Authentication: passwords, sessions, access tokens, throttling, permissions."""

@@ -1,8 +1,8 @@
-"""Where a request comes from, as far as that can be believed.
+"""The client's address, from the connection and X-Forwarded-For.
 
-Anybody can write an X-Forwarded-For header. What a proxy of ours has appended to it is true: so the header is read from
-its right end, for as long as the one who wrote the entry is one of our proxies. The first address that is none of them
-is the client's; whatever stands left of it, the client may have made up.
+Only entries that our own proxies have appended are true. So the header is read from its right end, as long as the entry
+was written by one of our proxies. The first address that is not a proxy is the client's; the entries to its left may be
+forged.
 """
 
 import ipaddress
@@ -15,19 +15,19 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 CUSTOMER_BITS: Final = 64
-"""Of an IPv6 address: what a provider gives to one customer, who may use any address in it (RFC 6177)."""
+"""The prefix of an IPv6 address that a provider assigns to one customer (RFC 6177)."""
 
-# Some proxies write the port as well: 203.0.113.7:4711, [2001:db8::7]:4711.
+# Some proxies append the port: 203.0.113.7:4711, [2001:db8::7]:4711.
 _WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]+|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 
 
 def client_address(peer: str | None, forwarded: Sequence[str], proxies: Sequence[Network]) -> str:
-    """The client's network, which stands for the client: an IPv4 address, the first half of an IPv6 one.
+    """The client's network: an IPv4 address, or the /64 of an IPv6 address; empty if unknown.
 
     Args:
         peer: The other end of the connection; None if it has no address.
         forwarded: The X-Forwarded-For headers, in their order.
-        proxies: Our own proxies. Nobody else is believed.
+        proxies: Our own proxies.
     """
     client = _parsed(peer or "")
     entries = [entry for header in forwarded for entry in header.split(",")]
@@ -36,7 +36,9 @@ def client_address(peer: str | None, forwarded: Sequence[str], proxies: Sequence
         if entry is None:
             break
         client = entry
-    return _customer(client)
+    if isinstance(client, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((client, CUSTOMER_BITS), strict=False))
+    return str(client) if client else ""
 
 
 @lru_cache(maxsize=256)
@@ -48,9 +50,3 @@ def _parsed(text: str) -> IPAddress | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def _customer(address: IPAddress | None) -> str:
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, CUSTOMER_BITS), strict=False))
-    return str(address) if address else ""

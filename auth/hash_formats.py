@@ -1,12 +1,12 @@
-"""The forms of password hashes that Rollcall can verify: its own, and those that people bring along.
+"""Formats of password hashes that can be verified: Rollcall's own, and those of imported users.
 
 - argon2 as PHC strings: `$argon2id$v=19$m=65536,t=3,p=4$SALT$HASH`, and the older `$argon2i$`, `$argon2d$`;
 - bcrypt: `$2a$`, `$2b$` and `$2y$`;
 - Django's PBKDF2: `pbkdf2_sha256$ITERATIONS$SALT$HASH`.
 
-A hash says itself how much work its verification is, so one that somebody else made may ask for minutes or
-for gigabytes at every sign-in. Each form is therefore held to a ceiling of about two seconds of one core, above
-what the libraries that make such hashes use for sign-in. (Times here are of a machine with 2 cores.)
+A hash determines the cost of its own verification, so an imported one may demand minutes or gigabytes at every sign-in.
+Each format therefore has a ceiling of about two seconds of one core, above what libraries use for sign-in by default.
+(Times are of a machine with 2 cores.)
 """
 
 import base64
@@ -20,29 +20,28 @@ import argon2
 import bcrypt
 
 MAXIMUM_HASH_LENGTH = 512
-"""Characters. The longest that the libraries make by default are argon2's, with about 100."""
+"""Characters. The longest defaults are argon2's, with about 100."""
 
 MAXIMUM_ARGON2_MEMORY_KIB = 1024 * 1024
-"""1 GiB, for the memory and for the memory times the passes. RFC 9106's low-memory profile is 3 x 64 MiB,
-Django's 2 x 100 MiB, libsodium's MODERATE 3 x 256 MiB. (Its SENSITIVE, meant for keys that encrypt files, is
-4 x 1 GiB and takes 9.5 s.)"""
+"""1 GiB, for memory times passes. RFC 9106's low-memory profile is 3 x 64 MiB, Django's 2 x 100 MiB, libsodium's
+MODERATE 3 x 256 MiB. (Its SENSITIVE, meant for keys that encrypt files, is 4 x 1 GiB and takes 9.5 s.)"""
 
 MAXIMUM_ARGON2_PASSES = 64
 MAXIMUM_ARGON2_LANES = 16
-"""Each pass starts a thread a lane four times over: with little memory that is the cost, 0.8 s for 64 and 16.
-The libraries use 1 to 6 passes and 1 to 8 lanes."""
+"""Each pass starts four threads a lane. With little memory that is the cost: 0.8 s for 64 passes and 16 lanes.
+Libraries use 1 to 6 passes and 1 to 8 lanes."""
 
 BCRYPT_COSTS = range(4, 16)
-"""4 is the least that bcrypt defines, 10 to 12 is usual. Each step doubles the time; 15 takes 1.9 s."""
+"""bcrypt starts at 4; 10 to 12 is usual. Each step doubles the time; 15 takes 1.9 s."""
 
 MAXIMUM_PBKDF2_ITERATIONS = 5_000_000
-"""OWASP asks for 600,000, Django 5.2 uses 1,000,000; 5,000,000 take 1.1 s."""
+"""OWASP recommends 600,000, Django 5.2 uses 1,000,000; 5,000,000 take 1.1 s."""
 
 
 class UnknownHash(ValueError):
-    """A password hash is in no form of this module, or asks for more work than is allowed here.
+    """A password hash has an unknown format or exceeds a ceiling.
 
-    The message lists the known forms and never holds the hash.
+    The message lists the known formats and never holds the hash.
     """
 
     def __init__(self, found: str) -> None:
@@ -54,16 +53,18 @@ class UnknownHash(ValueError):
 
 
 def check_hash_form(encoded: str) -> None:
-    """Return if `verify_hash` can verify against `encoded` at a bearable cost, else raise `UnknownHash`."""
+    """Return if `verify_hash` can verify `encoded`, else raise `UnknownHash`."""
     _read(encoded)
 
 
 def verify_hash(encoded: str, password: str) -> bool:
-    """Tell whether `encoded` was made from `password`, comparing in constant time.
+    """Whether `encoded` was made from `password`, compared in constant time.
 
-    Blocks for as long as the hash asks for, without the GIL: call it on a thread. Raises `UnknownHash` where
-    `check_hash_form` does, and nothing for any password; `argon2.exceptions.VerificationError` when the
-    machine has no memory or thread left for argon2.
+    Blocks without the GIL: call it on a thread.
+
+    Raises:
+        UnknownHash: as `check_hash_form`.
+        argon2.exceptions.VerificationError: the machine has no memory or thread left for argon2.
     """
     form, parts = _read(encoded)
     try:
@@ -75,7 +76,7 @@ def verify_hash(encoded: str, password: str) -> bool:
 
 @dataclass(frozen=True)
 class _Form:
-    """A form: how it is written, what is wrong with its costs (None if nothing), how a secret is verified."""
+    """One format. `fault` names the ceiling that a hash exceeds."""
 
     pattern: re.Pattern[str]
     fault: Callable[[re.Match[str]], str | None]
@@ -93,7 +94,7 @@ def _read(encoded: str) -> tuple[_Form, re.Match[str]]:
     raise UnknownHash("another form")
 
 
-# Base64 without padding. The bits that the last character has to spare are zero, else argon2 refuses it.
+# Base64 without padding. The unused bits of the last character are zero, else argon2 refuses it.
 _BASE64 = "[A-Za-z0-9+/]"
 _UNPADDED = f"(?:{_BASE64}{{4}})*(?:{_BASE64}[AQgw]|{_BASE64}{{2}}[AEIMQUYcgkosw048])?"
 _NUMBER = "[1-9][0-9]{0,9}"
@@ -125,7 +126,7 @@ def _argon2_fault(parts: re.Match[str]) -> str | None:
 
 
 def _argon2_verify(parts: re.Match[str], secret: bytes) -> bool:
-    # Only a mismatch is a "no": argon2 fails when it gets no memory, too, and no password is at fault then.
+    # Only a mismatch is a "no": argon2 also fails when it gets no memory, whatever the password.
     try:
         return argon2.low_level.verify_secret(parts[0].encode(), secret, _ARGON2_VARIANTS[parts["variant"]])
     except argon2.exceptions.VerifyMismatchError:
@@ -144,9 +145,9 @@ def _bcrypt_fault(parts: re.Match[str]) -> str | None:
 
 
 def _bcrypt_verify(parts: re.Match[str], secret: bytes) -> bool:
-    # bcrypt's key is 72 bytes: the systems that hashed a longer password dropped the rest in silence, while
-    # this library refuses it. The key is NUL-terminated and repeated, too, so that "a" and "a\0a" hash alike:
-    # a password that holds a NUL matches nothing, after the same work.
+    # bcrypt's key is 72 bytes: systems that hashed a longer password dropped the rest, while this library refuses it.
+    # The key is NUL-terminated and repeated, so "a" and "a\0a" hash alike: a password with a NUL never matches, after
+    # the same work.
     matches = bcrypt.checkpw(secret[:_BCRYPT_PASSWORD_BYTES], parts[0].encode())
     return matches and b"\0" not in secret
 

@@ -1,4 +1,4 @@
-"""Who may do what: the one table of it."""
+"""Permissions: which roles hold which right."""
 
 from enum import Enum, auto
 
@@ -11,7 +11,7 @@ ADMIN = frozenset({Role.ADMIN})
 
 
 class Right(Enum):
-    """What not everybody may do. Everyone who is signed in may read, update and delete oneself."""
+    """A right that not every role has. Every signed-in user may read, update and delete oneself."""
 
     READ_ANY_USER = auto()
     READ_EVENTS = auto()
@@ -36,5 +36,4 @@ HOLDERS = {
 
 
 def may(role: Role, right: Right) -> bool:
-    """Whether a user of this role has the right."""
     return role in HOLDERS[right]

@@ -1,17 +1,16 @@
-"""Closes what is open for somebody who is no longer signed in: one watcher a process, whatever the number of sockets.
+"""Closes connections whose session has ended. One watch serves all connections of a process.
 
-A request is judged when it comes; a socket stays open for hours. So from the moment that a socket says whose it is,
-it is watched here, until it closes. A few times a second the watcher looks for three things:
+A request is authenticated once, but a WebSocket stays open for hours. Four times a second the watch closes connections
 
-- its access token has expired: by the clock;
-- its session has ended: the row is gone. One statement asks for all the sessions that have a socket here;
-- the log ended the user's sessions, by a new password, another role or the user's end. The watcher follows the log for
-  events of those types, and reads again the users among them that have a socket here.
+- whose access token has expired, by the clock;
+- whose session's row is gone: one statement looks up the sessions of all connections;
+- whose session an event has ended (a new password, another role, deletion): the watch reads the log for events of these
+  types, and the accounts of those users that have a connection here.
 
-Nothing falls between the check at a socket's beginning and the watching: it is watched first and checked then. What was
-committed before the check, the check finds; what comes after it, the next look does.
+A connection joins the watch first and is authenticated afterwards, so nothing is missed: what was committed before the
+authentication is found by it, and what comes later by the next round.
 
-While MySQL is away only expiry can be seen. Who was signed in stays so for that time, as everybody waits for it.
+While MySQL is away, only expiry is noticed.
 """
 
 import asyncio
@@ -34,20 +33,20 @@ from events.store import EventStore
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS: Final = 0.25
+POLL_SECONDS: Final = 0.25
 CONNECTIONS_PER_CALLER: Final = 100
-"""Open at the same time, on one process: of a user, or of an address for those who are nobody."""
+"""Open at the same time on one process, of a user or of the address of anonymous clients."""
 SESSIONS_PER_STATEMENT: Final = 1_000
 ENDED: Final = "the session has ended"
 ENDING: Final = frozenset({PasswordChanged.__name__, RoleChanged.__name__, UserDeleted.__name__})
-"""Types of events that can end a user's sessions."""
+"""Types of events that end a user's sessions."""
 
 Close = Callable[[str], Coroutine[None, None, None]]
-"""Closes a connection for a reason, within a second or so, and never fails."""
+"""Closes a connection for a reason, within a second or so, and never raises."""
 
 
 class TooManyConnections(Exception):
-    """The caller has as many connections to this process as it may."""
+    """The caller has as many connections to this process as it may have."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} connections at once")
@@ -55,16 +54,16 @@ class TooManyConnections(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenConnection:
-    """One open connection."""
+    """A WebSocket or event stream."""
 
     caller: UUID | str
-    """The user, or the address of nobody in particular."""
+    """The user, or the address of an anonymous client."""
     claims: TokenClaims | None
     close: Close
 
 
 class SessionWatch:
-    """The connections that are open on this process."""
+    """The open connections of this process."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class SessionWatch:
         self._closing: set[asyncio.Task[None]] = set()
 
     def join(self, claims: TokenClaims | None, address: str, close: Close) -> OpenConnection:
-        """Watch a connection, before its session is checked.
+        """Watch a connection. Its session is to be checked afterwards.
 
         Raises:
             TooManyConnections: the caller has too many of them already.
@@ -96,7 +95,7 @@ class SessionWatch:
         return watched
 
     def leave(self, watched: OpenConnection) -> None:
-        """The connection is closed. May be said again."""
+        """Stop watching a connection, which is closed. May be called again."""
         others = self._open[watched.caller]
         others.discard(watched)
         if not others:
@@ -106,40 +105,31 @@ class SessionWatch:
         """Watch until cancelled."""
         position: int | None = None
         while True:
-            self._close(self._expired(), "the access token has expired")
+            now = self._clock()
+            expired = [watched for watched, claims in self._signed_in() if now >= claims.expires_at]
+            self._close(expired, "the access token has expired")
             try:
-                position = await self._look(position)
+                position = await self._close_ended(position)
             except EventsError as error:
-                log.warning("watch.waiting", error=str(error), retry_in=LOOK_SECONDS)
-            await asyncio.sleep(LOOK_SECONDS)
+                log.warning("watch.waiting", error=str(error), retry_in=POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
-    async def _look(self, position: int | None) -> int:
-        """Close what has to be closed; how far the log has been looked at."""
+    async def _close_ended(self, position: int | None) -> int:
+        """Close connections whose sessions have ended; return the position that the log was read to."""
         position, ended = await self._store.streams_with(ENDING, after=position)
         for user_id in ended & self._open.keys():
-            await self._check(user_id)
-        self._close(await self._without_session(), ENDED)
-        return position
-
-    async def _check(self, user_id: UUID) -> None:
-        """Close the user's connections whose sessions the log has ended."""
-        account = await self._commands.account(user_id)
-        for watched, claims in self._signed_in():
-            if claims.user_id == user_id:
-                session = await self._sessions.find(claims.session_id)
-                if session is None or not session.counts_for(account, self._clock()):
-                    self._close([watched], ENDED)
-
-    async def _without_session(self) -> list[OpenConnection]:
+            account = await self._commands.account(user_id)
+            for watched, claims in self._signed_in():
+                if claims.user_id == user_id:
+                    session = await self._sessions.find(claims.session_id)
+                    if session is None or not session.counts_for(account, self._clock()):
+                        self._close([watched], ENDED)
         asked = {claims.session_id for _, claims in self._signed_in()}
         ids, gone = iter(asked), set(asked)
         while some := list(islice(ids, SESSIONS_PER_STATEMENT)):
             gone -= await self._sessions.live(some)
-        return [watched for watched, claims in self._signed_in() if claims.session_id in gone]
-
-    def _expired(self) -> list[OpenConnection]:
-        now = self._clock()
-        return [watched for watched, claims in self._signed_in() if now >= claims.expires_at]
+        self._close([watched for watched, claims in self._signed_in() if claims.session_id in gone], ENDED)
+        return position
 
     def _signed_in(self) -> list[tuple[OpenConnection, TokenClaims]]:
         return [(watched, watched.claims) for open_ in self._open.values() for watched in open_ if watched.claims]
@@ -147,6 +137,6 @@ class SessionWatch:
     def _close(self, ended: Iterable[OpenConnection], reason: str) -> None:
         for watched in ended:
             self.leave(watched)
-            closing = asyncio.create_task(watched.close(reason))  # a slow one holds up no other
+            closing = asyncio.create_task(watched.close(reason))  # a slow one delays no other
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

@@ -1,7 +1,7 @@
-"""Signing in, and everything else that passwords have to do with."""
+"""Registering, signing in, refreshing and changing passwords."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from auth.password_hashing import Passwords, PasswordsBusy, PasswordsClosed, WeakPassword, check_password
+from auth.password_hashing import Passwords, PasswordsBusy, PasswordsClosed
+from auth.password_policy import WeakPassword, check_password
 from auth.sessions import Granted, InvalidRefreshToken, RefreshToken, Sessions
 from auth.throttle import LOGIN_CHARACTERS, SignInAttempt, Throttle
 from auth.tokens import AccessToken, AccessTokens
@@ -24,14 +25,14 @@ log = structlog.get_logger(__name__)
 
 
 class WrongCredentials(Exception):
-    """The login or the password is wrong; nobody is told which."""
+    """The login or the password is wrong. The message does not say which."""
 
     def __init__(self) -> None:
         super().__init__("wrong login or password")
 
 
 class PasswordRefused(Exception):
-    """The new password is too weak, beside whatever else is wrong with the command."""
+    """The new password is too weak; `problems` are those of the command's other values."""
 
     def __init__(self, message: str, problems: tuple[Problem, ...]) -> None:
         super().__init__(message)
@@ -49,7 +50,7 @@ class SignedIn:
 
 
 class SignIn:
-    """Turns logins and passwords into sessions. It asks the log, so it works however far the views are behind."""
+    """Turns logins and passwords into sessions. Reads the log instead of a view, so it works however far views lag."""
 
     def __init__(
         self,
@@ -70,13 +71,17 @@ class SignIn:
     async def register(
         self, command: Register, password: str, origin: Origin, idempotency: Idempotency | None
     ) -> CommandResult:
-        """Let a new user in with a password.
+        """Register a user with a password.
 
         Raises:
-            Rejected: a value is not acceptable, or taken.
-            PasswordRefused: the password is too weak; it carries the other problems as well.
+            Rejected: a value is invalid, or taken.
+            PasswordRefused: the password is too weak.
         """
-        problems = _problems(lambda: decide(Account(), command))
+        problems: tuple[Problem, ...] = ()
+        try:
+            decide(Account(), command)
+        except Rejected as rejected:
+            problems = rejected.problems
         _check(password, command.username, command.email, command.name, problems)
         if problems:
             raise Rejected(*problems)
@@ -90,8 +95,8 @@ class SignIn:
         """Start a session.
 
         Raises:
-            WrongCredentials: after the time of a real verification, also if there is no such account.
-            TooManyFailures: at once, also if there is no such account.
+            WrongCredentials: after the time of a verification, whether the account exists or not.
+            TooManyFailures: at once, whether the account exists or not.
         """
         attempt = await self._throttle.begin(login, address)
         account = await self._commands.find(login) if len(login) <= LOGIN_CHARACTERS else None
@@ -99,18 +104,22 @@ class SignIn:
         if not await self._verified(hashed, password, attempt) or account is None or user is None or hashed is None:
             raise WrongCredentials
         await self._throttle.succeeded(attempt)
-        await self._strengthen(user, hashed, password, origin)
+        if self._passwords.needs_rehash(hashed):  # imported, or made with weaker parameters
+            stronger = await self._passwords.hash(password)
+            command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
+            with suppress(Rejected, WrongExpectedVersion):  # changed concurrently: the next sign-in rehashes
+                await self._commands.change(user.id, command, origin)
         return await self.start_session(user, since=account.version)
 
     async def start_session(self, user: User, since: int) -> SignedIn:
-        """A new session of the user, who has proved to be it as of a version."""
+        """Start a session that trusts a version of the user."""
         return self._signed_in(user, await self._sessions.start(user.id, since))
 
     async def refresh(self, text: str) -> SignedIn:
         """The next tokens of a session.
 
         Raises:
-            InvalidRefreshToken: there is no such session, or not any more.
+            InvalidRefreshToken: the token is not valid, or its session has ended.
         """
         granted = await self._sessions.refresh(text)
         session = granted.session
@@ -126,10 +135,10 @@ class SignIn:
         """Set a new password, and end the user's other sessions.
 
         Raises:
-            WrongCredentials: the current password is wrong, or there is none.
+            WrongCredentials: the current password is wrong, or the user has none.
             TooManyFailures: the current password was wrong too often.
-            PasswordRefused: the new one is too weak.
-            Rejected: the password was changed at the same moment.
+            PasswordRefused: the new password is too weak.
+            Rejected: the password was changed concurrently.
         """
         attempt = await self._throttle.begin(str(user_id), address)
         account = await self._commands.account(user_id)
@@ -140,23 +149,23 @@ class SignIn:
         hashed = await self._passwords.hash(new)
         command = ChangePassword(password_hash=hashed, replaces=account.password_hash)
         done = await self._commands.change(user_id, command, origin)
-        if done.user is not None and done.user.version == account.version + 1:  # else something else ended it too
+        if done.user is not None and done.user.version == account.version + 1:  # else another event may have ended it
             with _afterwards("keep the session that the password was changed in"):
                 await self._sessions.keep(session_id, done.user.version)
         await self.forget_ended(user_id)
         return done
 
     async def first_session(self, done: CommandResult) -> SignedIn | None:
-        """The session of somebody who has just registered; None if it could not be begun, and one has to sign in."""
+        """Start the session of a user who has just registered; None if that fails and the user has to sign in."""
         if done.user is None:
             return None
-        with _afterwards("begin the session of a new user"):
+        with _afterwards("start the session of a new user"):
             return await self.start_session(done.user, since=done.user.version)
         return None
 
     async def forget_ended(self, user_id: UUID) -> None:
-        """Remove what is left of the sessions that a change of the user has ended."""
-        with _afterwards("remove sessions that have ended"):
+        """Delete the rows of sessions that an event of the user has ended."""
+        with _afterwards("delete sessions that have ended"):
             await self._sessions.forget(user_id, await self._commands.account(user_id))
 
     def _signed_in(self, user: User, granted: Granted) -> SignedIn:
@@ -171,24 +180,12 @@ class SignIn:
             await self._throttle.take_back(attempt)
             raise
 
-    async def _strengthen(self, user: User, hashed: str, password: str, origin: Origin) -> None:
-        """Hash the password anew if its hash was imported or made with weaker parameters than today's."""
-        if not self._passwords.needs_rehash(hashed):
-            return
-        stronger = await self._passwords.hash(password)
-        command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
-        try:
-            await self._commands.change(user.id, command, origin)
-        except (Rejected, WrongExpectedVersion):
-            return  # somebody changed the user meanwhile; the next sign-in will see to it
-
 
 @contextmanager
 def _afterwards(work: str) -> Iterator[None]:
-    """Do what follows a change that is committed, if it can be done.
+    """Do work that follows a committed change, without failing if MySQL is away by then.
 
-    If MySQL went away since, the change has happened all the same: to pass the error on would tell the client that
-    nothing was written. What is left undone ends by itself, or costs a sign-in.
+    An error would say that nothing was written. Work left undone expires by itself or costs a sign-in.
     """
     try:
         yield
@@ -201,11 +198,3 @@ def _check(password: str, username: str, email: str, name: str, problems: tuple[
         check_password(password, username=username, email=email, name=name)
     except WeakPassword as weak:
         raise PasswordRefused(str(weak), problems) from weak
-
-
-def _problems(attempt: Callable[[], object]) -> tuple[Problem, ...]:
-    try:
-        attempt()
-    except Rejected as rejected:
-        return rejected.problems
-    return ()

@@ -1,22 +1,22 @@
-"""Throttling of sign-ins, per account and per address, for all processes together.
+"""Throttling of sign-ins by account and by address, shared by all processes.
 
-After some failures each further attempt has to wait: a second, two, four, and so on up to a longest pause. Failures are
-forgiven one by one, so that the pause never becomes a lock that somebody could put on another's account for good.
+After a number of free failures each attempt has to wait: one second, two, four, up to a longest pause. Failures are
+forgiven one by one, so that a pause never becomes a lock that an attacker could put on an account for good.
 
-Whom a failure counts against:
+A failure counts against
 
-- the address that it comes from, whatever the account;
-- the account, by the login as it was typed, whether there is such an account or not. So nobody learns from being
-  refused which accounts exist, and an attempt that must wait costs neither a look at the log nor a hash.
+- its address, whatever the account;
+- the login as it was typed, whether there is such an account or not. So a refusal does not reveal which accounts exist,
+  and an attempt that must wait costs neither a read of the log nor a hash.
 
-An attacker can so make the account wait, and its owner with it. Therefore an address from which the account has been
-signed in to before counts by itself: the owner there waits for its own failures only.
+An attacker could so make the owner of an account wait. Therefore the pair of an account and an address that has signed
+in to it before has a counter of its own: the owner waits for its own failures only.
 
-An attempt is counted before its password is looked at, and taken back if the password was right. If it were counted
-after, a thousand attempts at the same moment would all find the way open.
+An attempt is counted before its password is checked, and taken back if the password was right. Counted afterwards, a
+thousand simultaneous attempts would all pass.
 
-A success forgives the account, but of the address only that one attempt: else somebody with an account of his own would
-sign in to it between any two guesses at others'.
+A success clears the account's counter, but takes back only this one attempt of the address. Otherwise an attacker with
+an account could sign in to it between guesses at others.
 """
 
 import hashlib
@@ -27,25 +27,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from events.database import Connection, Database
+from events.database import Database
 from events.rules import same_username
 from events.sql import aware_utc, naive_utc
 
 LOGIN_CHARACTERS: Final = 254
-"""No login is longer: the longest email."""
+"""The longest login is the longest email."""
 KNOWN_DAYS: Final = 90
-"""For how long an address from which one has signed in stays known."""
+"""After which an address that an account has signed in from is forgotten."""
 SWEPT_ROWS: Final = 10_000
 
 KNOWN = "SELECT 1 FROM known_addresses WHERE key_hash = %s"
-# Takes the locks of both rows, in the order of the keys, so that two attempts cannot each wait for the other.
+# Locks both rows in the order of their keys, so that two attempts cannot deadlock.
 LOCK = """
 INSERT INTO sign_in_failures (key_hash, failures, as_of, opens_at, clears_at) VALUES (%s, 0, %s, %s, %s), (%s, 0, %s, %s, %s)
 ON DUPLICATE KEY UPDATE key_hash = sign_in_failures.key_hash
 """  # noqa: E501
 FIND = "SELECT key_hash, failures, as_of, opens_at FROM sign_in_failures WHERE key_hash IN (%s, %s)"
 COUNT = "UPDATE sign_in_failures SET failures = %s, as_of = %s, opens_at = %s, clears_at = %s WHERE key_hash = %s"
-# Less one, and the way is open: the attempt that closed it has turned out to be none.
+# Also ends the pause, which this attempt had begun.
 TAKE_BACK = "UPDATE sign_in_failures SET failures = GREATEST(failures - 1, 0), opens_at = as_of WHERE key_hash = %s"
 FORGIVE = "DELETE FROM sign_in_failures WHERE key_hash = %s"
 REMEMBER = """
@@ -56,7 +56,7 @@ SWEEP_KNOWN = "DELETE FROM known_addresses WHERE seen_at < %s LIMIT %s"
 
 
 class TooManyFailures(Exception):
-    """The attempt was not looked at; the message says when to try again."""
+    """The attempt was refused without a check; the message says when to try again."""
 
     def __init__(self, wait: timedelta) -> None:
         self.seconds = math.ceil(wait.total_seconds())
@@ -65,14 +65,23 @@ class TooManyFailures(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many failures are free, and how soon one is forgiven, which is also the longest pause."""
+    """How many failures cause no pause, and how long it takes to forgive one."""
 
     free: int
     forgiven_in: timedelta
+    """Also the longest pause."""
+
+    def pause(self, count: float) -> timedelta:
+        """None while failures are free; then 1 s, 2 s, 4 s, and so on."""
+        whole = math.ceil(count)  # a failure that is forgiven in part still counts
+        if whole < self.free:
+            return timedelta()
+        seconds = 2.0 ** min(whole - self.free, 64)  # more than any limit, and no overflow
+        return timedelta(seconds=min(seconds, self.forgiven_in.total_seconds()))
 
 
 ACCOUNT: Final = Limit(free=10, forgiven_in=timedelta(minutes=15))
-"""4 guesses an hour in the long run. NIST SP 800-63B, section 5.2.2, asks for at most 100 in a row."""
+"""4 guesses an hour in the long run. NIST SP 800-63B, section 5.2.2, allows at most 100 in a row."""
 OWNER: Final = Limit(free=20, forgiven_in=timedelta(minutes=15))
 ADDRESS: Final = Limit(free=100, forgiven_in=timedelta(seconds=10))
 """An address may be that of a whole company."""
@@ -80,28 +89,28 @@ ADDRESS: Final = Limit(free=100, forgiven_in=timedelta(seconds=10))
 
 @dataclass(frozen=True, slots=True)
 class FailureCounter:
-    """How somebody stands."""
+    """Failure counter of one key."""
 
     count: float
     as_of: datetime
     opens_at: datetime
-    """Until then attempts are refused."""
+    """Attempts are refused until then."""
 
     def plus_one(self, limit: Limit, now: datetime) -> "FailureCounter":
-        """After one more failure."""
+        """The counter after one more failure."""
         elapsed = max(now - self.as_of, timedelta())  # another process's clock may be ahead
         forgiven = elapsed / limit.forgiven_in
         count = max(self.count - forgiven, 0.0) + 1
-        return FailureCounter(count, now, now + _pause(count, limit))
+        return FailureCounter(count, now, now + limit.pause(count))
 
     def clears_at(self, limit: Limit) -> datetime:
-        """When all will be forgiven."""
+        """When all failures are forgiven."""
         return self.as_of + self.count * limit.forgiven_in
 
 
 @dataclass(frozen=True, slots=True)
 class SignInAttempt:
-    """An attempt that may be made, and that counts as failed until `succeeded`."""
+    """Keys of an attempt, which counts as failed until `succeeded` or `take_back`."""
 
     account: bytes
     address: bytes
@@ -109,13 +118,13 @@ class SignInAttempt:
 
 
 class Throttle:
-    """Counts failures in the database."""
+    """Failure counters in the database."""
 
     def __init__(self, database: Database, secret: bytes, clock: Callable[[], datetime]) -> None:
         """
         Args:
             database: The log's.
-            secret: What its keys are hashed with, the same on every process.
+            secret: Keys the hashes of logins and addresses, the same on every process.
             clock: The present time.
         """
         self._database = database
@@ -126,35 +135,33 @@ class Throttle:
         """Count an attempt to sign in.
 
         Raises:
-            TooManyFailures: it has to wait, and is not counted.
+            TooManyFailures: the attempt has to wait; it is not counted.
         """
         login = same_username(login[: LOGIN_CHARACTERS + 1])
         known = self._key("known", login, address)
         if await self._database.fetch_one(KNOWN, (known,)) is None:
-            attempt, limit = SignInAttempt(self._key("account", login), self._key("address", address), known), ACCOUNT
+            account, limit = self._key("account", login), ACCOUNT
         else:
-            attempt, limit = (
-                SignInAttempt(self._key("owner", login, address), self._key("address", address), known),
-                OWNER,
-            )
+            account, limit = self._key("owner", login, address), OWNER
+        attempt = SignInAttempt(account, self._key("address", address), known)
         await self._count({attempt.account: limit, attempt.address: ADDRESS})
         return attempt
 
     async def succeeded(self, attempt: SignInAttempt) -> None:
-        """The password was right."""
+        """Clear the account's counter: the password was right."""
         async with self._database.transaction() as transaction:
             for key, sql in sorted([(attempt.account, FORGIVE), (attempt.address, TAKE_BACK)]):
                 await transaction.execute(sql, (key,))
             await transaction.execute(REMEMBER, (attempt.known, naive_utc(self._clock())))
 
     async def take_back(self, attempt: SignInAttempt) -> None:
-        """Nobody has looked at the password."""
+        """Uncount an attempt whose password was not checked."""
         async with self._database.transaction() as transaction:
             for key in sorted([attempt.account, attempt.address]):
                 await transaction.execute(TAKE_BACK, (key,))
 
     async def sweep(self) -> int:
-        """Remove what says nothing any more; how many rows."""
+        """Delete cleared counters and forgotten addresses; return the number of rows."""
         now, swept = self._clock(), 0
         for sql, before in ((SWEEP_FAILURES, now), (SWEEP_KNOWN, now - timedelta(days=KNOWN_DAYS))):
             while rows := await self._database.execute(sql, (naive_utc(before), SWEPT_ROWS)):
@@ -162,36 +169,20 @@ class Throttle:
         return swept
 
     async def _count(self, limits: dict[bytes, Limit]) -> None:
-        now = self._clock()
+        now, keys = self._clock(), sorted(limits)
         async with self._database.transaction() as transaction:
-            found = await _locked(transaction, sorted(limits), now)
-            wait = max(failures.opens_at for failures in found.values()) - now
+            await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
+            rows = await transaction.fetch_all(FIND, keys)
+            found = {row[0]: FailureCounter(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
+            wait = max(counter.opens_at for counter in found.values()) - now
             if wait <= timedelta():
                 for key, limit in limits.items():
-                    await _write(transaction, key, found[key].plus_one(limit, now), limit)
+                    counter = found[key].plus_one(limit, now)
+                    moments = (counter.as_of, counter.opens_at, counter.clears_at(limit))
+                    await transaction.execute(COUNT, (counter.count, *map(naive_utc, moments), key))
         if wait > timedelta():
             raise TooManyFailures(wait)
 
     def _key(self, kind: str, *parts: str) -> bytes:
         text = "\0".join((f"rollcall {kind}", *parts)).encode(errors="surrogatepass")
         return hmac.digest(self._secret, text, hashlib.sha256)
-
-
-def _pause(count: float, limit: Limit) -> timedelta:
-    """None while failures are free; then 1 s, 2 s, 4 s, and so on. 2 to the 64th is longer than any limit."""
-    whole = math.ceil(count)  # a part of one has been forgiven since; it is still that one
-    if whole < limit.free:
-        return timedelta()
-    seconds = 2.0 ** min(whole - limit.free, 64)
-    return timedelta(seconds=min(seconds, limit.forgiven_in.total_seconds()))
-
-
-async def _locked(transaction: Connection, keys: list[bytes], now: datetime) -> dict[bytes, FailureCounter]:
-    await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
-    rows = await transaction.fetch_all(FIND, keys)
-    return {row[0]: FailureCounter(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
-
-
-async def _write(transaction: Connection, key: bytes, failures: FailureCounter, limit: Limit) -> None:
-    moments = (failures.as_of, failures.opens_at, failures.clears_at(limit))
-    await transaction.execute(COUNT, (failures.count, *map(naive_utc, moments), key))

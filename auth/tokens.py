@@ -1,12 +1,12 @@
-"""Access tokens: JWTs signed with Ed25519 that say who is asking, in which session, and until when.
+"""Access tokens: JWTs signed with Ed25519 that name a user, a session and an expiry.
 
-Their form is that of RFC 9068 (`typ` is `at+jwt`), with `sid` and `role` and without `client_id`, since no clients are
-registered; they are verified by the rules of RFC 8725. PyJWT takes the compact form apart and checks the signature; the
-claims are judged here, because PyJWT requires none by default and compares times with the wall clock.
+Their format is RFC 9068 (`typ` is `at+jwt`) with `sid` and `role` and without `client_id`, since no clients are
+registered; verification follows RFC 8725. PyJWT parses the compact form and checks the signature. The claims are
+checked here, because PyJWT requires none by default and compares times with the wall clock.
 
-One key signs; tokens of others are accepted beside it, so that the signing key can be replaced while everything goes
-on: first every process gets the new key as the other one, then the two change places, and once the last token of the
-old key has expired it is dropped. `jwks` has all of them, for those who verify our tokens elsewhere.
+One key signs; tokens of other keys are accepted, so that the signing key can be replaced without downtime: each process
+gets the new key as another one first, then the two are swapped, and the old key is dropped when its last token has
+expired. `jwks` publishes all of them.
 """
 
 import base64
@@ -29,20 +29,19 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105
 ALGORITHM = "EdDSA"
 
 MAXIMUM_TOKEN_LENGTH = 4096
-"""Characters. Ours have about 500; whatever is longer is not looked at."""
+"""Characters. Issued tokens have about 500; longer texts are not parsed."""
 
 LEEWAY = timedelta(seconds=5)
-"""How far the clocks of two nodes may be apart. Machines that keep time by NTP differ by milliseconds."""
+"""How far clocks of nodes may differ. With NTP they differ by milliseconds."""
 
 REMEMBERED_TOKENS = 10_000
-"""About 15 MB. Verifying takes 290 us, remembering 1 us: this many people may ask in turn before one is verified
-again within the life of a token."""
+"""About 15 MB. A verification takes 290 us, a cache hit 1 us."""
 
 
 class InvalidToken(Exception):
     """A text is not an access token that is valid here and now.
 
-    `reason` says what is wrong, with what was expected and found, and never holds the token.
+    `reason` holds what was expected and found, and never the token.
     """
 
     def __init__(self, reason: str) -> None:
@@ -69,14 +68,14 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class AccessToken:
-    """A token to hand out, and the time from which it is no longer accepted."""
+    """An issued token and its expiry."""
 
     token: str = field(repr=False)
     expires_at: datetime
 
 
 class TokenClaims(msgspec.Struct, frozen=True):
-    """What a valid token says. Times are in UTC, in whole seconds."""
+    """The claims of a valid token. Times are in UTC, in whole seconds."""
 
     user_id: UUID
     role: Role
@@ -88,11 +87,11 @@ class TokenClaims(msgspec.Struct, frozen=True):
 
 
 _NumericDate = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
-"""Whole seconds since 1970 (RFC 7519, section 2), to the end of the year 9999, which is where `datetime` ends."""
+"""Whole seconds since 1970 (RFC 7519, section 2), up to the end of the year 9999, the last of `datetime`."""
 
 
 class _Payload(msgspec.Struct, frozen=True):
-    """The claims as they travel. All are required; others may be added, which older nodes ignore (RFC 7519, 4)."""
+    """The claims on the wire. All are required; unknown ones are ignored (RFC 7519, section 4)."""
 
     iss: str
     aud: str
@@ -119,16 +118,15 @@ class AccessTokens:
         others: Sequence[SigningKey] = (),
         remembered: int = REMEMBERED_TOKENS,
     ) -> None:
-        """Nothing is signed or remembered yet.
-
+        """
         Args:
             key: Signs and verifies.
-            others: Only verify, while keys are being changed.
+            others: Only verify, while the signing key is being replaced.
             issuer: The `iss` of every token, usually the address of the API.
             audience: The `aud` of every token.
             lifetime: From issue to expiry, in whole seconds.
             clock: The present time, with its time zone.
-            remembered: How many valid tokens are remembered, so that their signatures need not be checked again.
+            remembered: How many verified tokens are cached.
         """
         self._key = key
         self._verifying = {one.kid: one.public for one in (key, *others)}
@@ -136,15 +134,15 @@ class AccessTokens:
         self._audience = audience
         self._lifetime = lifetime
         self._clock = clock
-        # Only what never changes about a token is remembered: whose it is and that it is genuine. Time is looked
-        # at again each time, so that nothing outlives its expiry here. The token itself is the key: to keep a
-        # digest instead would hide nothing in a process whose memory holds the signing key.
+        # The cache holds what never changes about a token: its claims and that its signature is genuine. Its times are
+        # checked on each call. The token itself is the cache's key: a digest would hide nothing in a process whose
+        # memory holds the signing key.
         self._read = lru_cache(maxsize=remembered)(self._read_genuine)
 
     def issue(
         self, user_id: UUID, role: Role, session_id: UUID, token_id: UUID, *, until: datetime | None = None
     ) -> AccessToken:
-        """A token for this user and session, valid from now, at most `until`. `token_id` must be new."""
+        """Issue a token for a user and session, valid from now, at most `until`. `token_id` must be new."""
         issued_at = self._clock().astimezone(UTC).replace(microsecond=0)
         expires_at = issued_at + self._lifetime
         if until is not None:
@@ -165,14 +163,18 @@ class AccessTokens:
         return AccessToken(token, expires_at)
 
     def verify(self, token: str) -> TokenClaims:
-        """What the token says, if it is one of ours and in force, give or take `LEEWAY`.
+        """The claims of a token, without a check of its session.
 
-        Whether its session still exists is for the caller to check. Raises `InvalidToken` for anything else.
+        Raises:
+            InvalidToken: not issued here for this audience, or not in force, give or take `LEEWAY`.
         """
         if len(token) > MAXIMUM_TOKEN_LENGTH:
             raise InvalidToken(f"too long: {len(token)} characters, more than {MAXIMUM_TOKEN_LENGTH}")
-        claims = self._read(token)
-        _check_time(claims, self._clock())
+        claims, now = self._read(token), self._clock()
+        if now - LEEWAY >= claims.expires_at:
+            raise InvalidToken(f"expired at {claims.expires_at.isoformat()}, now it is {now.isoformat()}")
+        if now + LEEWAY < claims.not_before:
+            raise InvalidToken(f"not valid before {claims.not_before.isoformat()}, now it is {now.isoformat()}")
         return claims
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -192,7 +194,7 @@ class AccessTokens:
         }
 
     def _read_genuine(self, token: str) -> TokenClaims:
-        """The claims of a token that this issuer signed for this audience, in force or not."""
+        """The claims of a token that was issued here for this audience, in force or not."""
         if not _COMPACT_FORM.fullmatch(token):
             raise InvalidToken("malformed: expected three parts in base64url, the last a signature of 64 bytes")
         try:
@@ -202,11 +204,22 @@ class AccessTokens:
             raise InvalidToken("not signed by this issuer") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidToken(f"wrong claims: {error}") from error
-        self._check_parties(payload)
-        return _claims(payload)
+        if payload.iss != self._issuer:
+            raise InvalidToken(f"wrong iss: expected {self._issuer!r}, found {payload.iss!r}")
+        if payload.aud != self._audience:
+            raise InvalidToken(f"wrong aud: expected {self._audience!r}, found {payload.aud!r}")
+        return TokenClaims(
+            user_id=payload.sub,
+            role=payload.role,
+            session_id=payload.sid,
+            token_id=payload.jti,
+            issued_at=datetime.fromtimestamp(payload.iat, UTC),
+            not_before=datetime.fromtimestamp(payload.nbf, UTC),
+            expires_at=datetime.fromtimestamp(payload.exp, UTC),
+        )
 
     def _key_of(self, header: dict[str, Any]) -> Ed25519PublicKey:
-        """The key that the header names. Looked for among ours only: a header can bring no key along."""
+        """The configured key that the header names; keys in the header itself are ignored."""
         for name, value in {"alg": ALGORITHM, "typ": TOKEN_TYPE}.items():
             if header.get(name) != value:
                 raise InvalidToken(f"wrong {name}: expected {value!r}, found {header.get(name)!r:.80}")
@@ -216,38 +229,13 @@ class AccessTokens:
             raise InvalidToken(f"wrong kid: expected one of {', '.join(self._verifying)}, found {kid!r:.80}")
         return public
 
-    def _check_parties(self, payload: _Payload) -> None:
-        if payload.iss != self._issuer:
-            raise InvalidToken(f"wrong iss: expected {self._issuer!r}, found {payload.iss!r}")
-        if payload.aud != self._audience:
-            raise InvalidToken(f"wrong aud: expected {self._audience!r}, found {payload.aud!r}")
 
-
-# It knows no other algorithm, so there is none that a token's header could talk it into.
+# No other algorithm is registered, so a token's header cannot select one.
 _JWS = jwt.PyJWS(algorithms=[ALGORITHM])
 _PAYLOADS = msgspec.json.Decoder(_Payload)
 
-# 64 bytes are 86 characters, and the 4 bits that the last one has to spare are zero: each token has one spelling.
+# 64 bytes are 86 characters. The 4 unused bits of the last one are zero, so each token has one spelling.
 _COMPACT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
-
-
-def _check_time(claims: TokenClaims, now: datetime) -> None:
-    if now - LEEWAY >= claims.expires_at:
-        raise InvalidToken(f"expired at {claims.expires_at.isoformat()}, now it is {now.isoformat()}")
-    if now + LEEWAY < claims.not_before:
-        raise InvalidToken(f"not valid before {claims.not_before.isoformat()}, now it is {now.isoformat()}")
-
-
-def _claims(payload: _Payload) -> TokenClaims:
-    return TokenClaims(
-        user_id=payload.sub,
-        role=payload.role,
-        session_id=payload.sid,
-        token_id=payload.jti,
-        issued_at=datetime.fromtimestamp(payload.iat, UTC),
-        not_before=datetime.fromtimestamp(payload.nbf, UTC),
-        expires_at=datetime.fromtimestamp(payload.exp, UTC),
-    )
 
 
 def _thumbprint(public: Ed25519PublicKey) -> str:

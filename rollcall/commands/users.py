@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from auth.hash_formats import UnknownHash, check_hash_form
-from auth.password_hashing import Passwords, WeakPassword, check_password
+from auth.password_hashing import Passwords
+from auth.password_policy import WeakPassword, check_password
 from events.claims import has_admin, username_claim
 from events.commands import CommandResult, UserCommands
 from events.errors import Problem, Reason, Rejected

@@ -7,7 +7,6 @@ import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -17,21 +16,9 @@ import pytest
 from auth.sessions import InvalidRefreshToken, Lifetimes, RefreshToken, Sessions
 from events.database import Database
 from events.ids import new_id
+from tests.auth.clock import Time
 
 USER = uuid4()
-
-
-@dataclass(slots=True)
-class Time:
-    """A clock that stands still until it is put forward."""
-
-    present: datetime = field(default_factory=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
-
-    def now(self) -> datetime:
-        return self.present
-
-    def pass_(self, **span: float) -> None:
-        self.present += timedelta(**span)
 
 
 def sessions_of(database: Database, time: Time, **lifetimes: timedelta) -> Sessions:
@@ -160,7 +147,7 @@ async def refresher(database: Database, *arguments: str) -> AsyncIterator[asynci
     """A process that is ready to refresh."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.graph.refresher", url_of(database), *arguments, stdin=pipe, stdout=pipe
+        sys.executable, "-m", "tests.auth.refresher", url_of(database), *arguments, stdin=pipe, stdout=pipe
     )
     try:
         assert process.stdout is not None
@@ -283,9 +270,9 @@ async def test_the_database_cannot_give_a_token_away(database: Database) -> None
 
 def test_a_token_has_one_spelling() -> None:
     """43 characters of base64url; whatever else comes is no token."""
-    token = RefreshToken.new(secrets.token_bytes)
+    token = RefreshToken(secrets.token_bytes(32))
 
-    assert RefreshToken.read(token.text) == token
+    assert RefreshToken.parse(token.text) == token
     zero = RefreshToken(bytes(32)).text
     for text in (
         "",
@@ -297,4 +284,4 @@ def test_a_token_has_one_spelling() -> None:
         zero[:-1] + "B",
         "é" * 43,
     ):
-        assert RefreshToken.read(text) is None
+        assert RefreshToken.parse(text) is None

@@ -1,0 +1,200 @@
+"""Throttling: guesses slow down on all processes together, and the owner of an account is not kept out by others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from auth.throttle import ACCOUNT, ADDRESS, Throttle, TooManyFailures
+from events.database import Database
+from tests.auth.clock import Time
+
+SECRET = b"s" * 32
+HERE, THERE = "203.0.113.7", "198.51.100.9"
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def throttle(database: Database, time: Time) -> Throttle:
+    return Throttle(database, SECRET, time.now)
+
+
+async def wait_of(throttle: Throttle, login: str, address: str) -> int:
+    """Try and fail; 0 if the attempt was let through, else the seconds that it has to wait."""
+    try:
+        await throttle.begin(login, address)
+    except TooManyFailures as error:
+        return error.seconds
+    return 0
+
+
+async def fail(throttle: Throttle, times: int, login: str, address: str) -> list[int]:
+    return [await wait_of(throttle, login, address) for _ in range(times)]
+
+
+async def test_the_pause_grows_with_each_failure(throttle: Throttle, time: Time) -> None:
+    """Ten are free; then 1 s, 2 s, 4 s and so on, up to a quarter of an hour, and never for good."""
+    assert await fail(throttle, 10, "ada", HERE) == [0] * 10
+
+    pauses = []
+    for _ in range(14):
+        pause = await wait_of(throttle, "ada", HERE)
+        pauses.append(pause)
+        time.pass_(seconds=pause)
+        assert await wait_of(throttle, "ada", HERE) == 0
+
+    assert pauses[:6] == [1, 2, 4, 8, 16, 32]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 15 * 60
+
+
+async def test_an_attempt_that_has_to_wait_does_not_prolong_the_wait(throttle: Throttle, time: Time) -> None:
+    """Whoever hammers on waits no longer than whoever waits."""
+    await fail(throttle, 13, "ada", HERE)
+    before = await wait_of(throttle, "ada", HERE)
+
+    await fail(throttle, 50, "ada", HERE)
+
+    assert await wait_of(throttle, "ada", HERE) == before
+
+
+async def test_failures_are_forgiven_little_by_little(throttle: Throttle, time: Time) -> None:
+    """One in a quarter of an hour."""
+    await fail(throttle, 10, "ada", HERE)
+    time.pass_(minutes=30)
+
+    assert await fail(throttle, 3, "ada", HERE) == [0, 0, 1]
+
+
+async def test_the_owner_is_not_kept_out_by_others(throttle: Throttle, time: Time) -> None:
+    """Where the account was signed in to before, only failures from there count."""
+    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await fail(throttle, 60, "ada", THERE)
+
+    assert await wait_of(throttle, "ada", THERE) > 0
+    assert await fail(throttle, 20, "ada", HERE) == [0] * 20
+    assert await wait_of(throttle, "ada", HERE) > 0
+
+
+async def test_a_strange_address_waits_for_all_strange_addresses(throttle: Throttle) -> None:
+    """Guessing from many places is counted together."""
+    waits = [await wait_of(throttle, "ada", f"192.0.2.{number}") for number in range(12)]
+
+    assert waits == [0] * 10 + [1, 1]
+
+
+async def test_a_login_is_one_however_it_is_written(throttle: Throttle) -> None:
+    """As sign-in takes it: without regard to case, and after NFKC."""
+    for login in ("ada", "ADA", "\uff41\uff44\uff41", "Ada") * 3:
+        await wait_of(throttle, login, HERE)
+
+    assert await wait_of(throttle, "aDa", HERE) > 0
+    assert await wait_of(throttle, "adah", HERE) == 0
+
+
+async def test_an_address_that_tries_many_accounts_is_slowed_down(throttle: Throttle, time: Time) -> None:
+    """After a hundred failures at whatever accounts; other addresses are not concerned."""
+    assert {await wait_of(throttle, f"user{number}", HERE) for number in range(100)} == {0}
+
+    assert await wait_of(throttle, "somebody", HERE) == 1
+    assert await wait_of(throttle, "somebody", THERE) == 0
+    time.pass_(minutes=5)
+    assert {await wait_of(throttle, f"user{number}", HERE) for number in range(30)} == {0}
+
+
+async def test_success_at_an_own_account_does_not_clear_the_address(throttle: Throttle) -> None:
+    """Else guesses at others' would be free again after each sign-in to one's own."""
+    for number in range(99):
+        await wait_of(throttle, f"user{number}", HERE)
+        if number % 10 == 0:
+            await throttle.succeeded(await throttle.begin("mallory", HERE))
+
+    assert await fail(throttle, 3, "ada", HERE) == [0, 1, 1]
+
+
+async def test_success_clears_the_account(throttle: Throttle) -> None:
+    """Who knows the password starts anew."""
+    await fail(throttle, 9, "ada", HERE)
+    await throttle.succeeded(await throttle.begin("ada", HERE))
+
+    assert await fail(throttle, 20, "ada", HERE) == [0] * 20
+
+
+async def test_what_was_never_looked_at_does_not_count(throttle: Throttle) -> None:
+    """A server without room for the attempt takes it back."""
+    for _ in range(30):
+        await throttle.take_back(await throttle.begin("ada", HERE))
+
+    assert await fail(throttle, 10, "ada", HERE) == [0] * 10
+
+
+@asynccontextmanager
+async def another_process(database: Database, time: Time) -> AsyncIterator[Throttle]:
+    """What another process, or this one after a restart, has: the same database and the same secret."""
+    other = Database.at(database.address, size=20)
+    try:
+        yield Throttle(other, SECRET, time.now)
+    finally:
+        await other.close()
+
+
+async def test_guesses_at_the_same_moment_on_all_processes_are_counted(
+    database: Database, throttle: Throttle, time: Time
+) -> None:
+    """Sixty at once through two pools: ten are looked at. A count after the look would let all of them through."""
+    async with another_process(database, time) as other:
+        waits = await asyncio.gather(
+            *(wait_of(one, "ada", f"192.0.2.{number}") for number in range(30) for one in (throttle, other))
+        )
+
+        assert waits.count(0) == ACCOUNT.free
+
+
+async def test_a_restart_forgets_nothing(database: Database, throttle: Throttle, time: Time) -> None:
+    """Nor does another process begin at nothing."""
+    await fail(throttle, 13, "ada", HERE)
+    async with another_process(database, time) as other:
+        assert await wait_of(other, "ada", HERE) == await wait_of(throttle, "ada", HERE) > 0
+
+
+async def test_what_is_kept_names_nobody(database: Database, throttle: Throttle) -> None:
+    """Neither a login nor an address, nor anything that could be found without the secret."""
+    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await fail(throttle, 3, "ada", THERE)
+
+    rows = [
+        row
+        for table in ("sign_in_failures", "known_addresses")
+        for row in await database.fetch_all(f"SELECT * FROM {table}")
+    ]
+    assert len(rows) == 4
+    text = repr(rows)
+    assert not any(word in text for word in ("ada", HERE, THERE))
+    assert all(isinstance(row[0], bytes) and len(row[0]) == 32 for row in rows)
+
+
+async def test_sweeping_removes_what_is_forgiven(database: Database, throttle: Throttle, time: Time) -> None:
+    """And addresses that were not seen for three months; nothing else."""
+    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await fail(throttle, 4, "bob", THERE)
+    time.pass_(minutes=59)
+    await throttle.sweep()
+    assert await fail(throttle, 9, "bob", THERE) == [0] * 9  # a fifteenth of a failure was left
+    assert await wait_of(throttle, "bob", THERE) > 0
+
+    time.pass_(days=91)
+    assert await throttle.sweep() > 0
+    for table in ("sign_in_failures", "known_addresses"):
+        assert await database.fetch_all(f"SELECT * FROM {table}") == []
+
+
+def test_the_limits_are_what_the_documents_say() -> None:
+    """docs/security.md speaks of them."""
+    assert (ACCOUNT.free, ACCOUNT.forgiven_in) == (10, timedelta(minutes=15))
+    assert (ADDRESS.free, ADDRESS.forgiven_in) == (100, timedelta(seconds=10))
