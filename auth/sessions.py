@@ -33,7 +33,6 @@ from uuid import UUID
 
 import msgspec
 
-from events.commands import LAST_HASH
 from events.database import Connection, Database, Row
 from events.ids import NewId
 from events.sql import aware_utc, binaries, naive_utc
@@ -81,7 +80,11 @@ SWEPT_ROWS: Final = 1_000
 START = "INSERT INTO sessions (id, user_id, since, expires_at, ends_at) VALUES (%s, %s, %s, %s, %s)"
 ADD_TOKEN = "INSERT INTO refresh_tokens (token_hash, session_id) VALUES (%s, %s)"  # noqa: S105
 FIND = "SELECT id, user_id, since, expires_at, ends_at FROM sessions WHERE id = %s"
-FIND_WITH_HASH = f"SELECT id, user_id, since, expires_at, ends_at, ({LAST_HASH}) FROM sessions WHERE id = %s"  # noqa: S608 - constants
+FIND_WITH_HASH = """
+SELECT id, user_id, since, expires_at, ends_at,
+       (SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1)
+FROM sessions WHERE id = %s
+"""
 FIND_LIVE = "SELECT id FROM sessions WHERE id IN ({ids})"
 OWNER_OF_TOKEN = "SELECT session_id FROM refresh_tokens WHERE token_hash = %s"  # noqa: S105
 LOCK = f"{FIND} FOR UPDATE"

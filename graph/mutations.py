@@ -1,4 +1,4 @@
-"""Mutations."""
+"""Mutations and their inputs."""
 
 import dataclasses
 from typing import Annotated, Final
@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import msgspec
 import strawberry
 import structlog
+from strawberry.scalars import JSON
 
 from auth.permissions import Right
 from auth.sessions import InvalidRefreshToken
@@ -16,31 +17,96 @@ from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, Idempotency
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph.context import Info
-from graph.payloads import (
-    IDEMPOTENCY_KEY,
-    ChangePasswordInput,
-    ChangeRoleInput,
-    CreateUserInput,
-    DeleteUserInput,
+from graph.scalars import Position, Role, user_id_of
+from graph.types import (
     DeleteUserPayload,
     ErrorCode,
-    LoginInput,
     LogoutPayload,
+    Projection,
     RebuildPayload,
-    RegisterInput,
     RegisterPayload,
     Session,
     SessionPayload,
-    UpdateUserInput,
     UserError,
     UserPayload,
 )
-from graph.scalars import Position, user_id_of
-from graph.types import Projection
 from projections.errors import KeyUsed, RebuildRunning
 from projections.status import VIEWS, read_status
 
 log = structlog.get_logger(__name__)
+
+
+USERNAME = "1 to 64 letters, digits and punctuation, without @ and spaces."
+EMAIL = "An email address."
+NAME = "1 to 200 characters of any script."
+NEW_PASSWORD = "At least 8 characters."  # noqa: S105 - a description
+ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
+EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
+IDEMPOTENCY_KEY = (
+    "1 to 255 characters of your choice: for at least 24 hours the same key and caller get the first answer again, "
+    "and nothing is written."
+)
+
+
+@strawberry.input(description="A new user, who signs up.")
+class RegisterInput:
+    username: str = strawberry.field(description=USERNAME)
+    email: str = strawberry.field(description=EMAIL)
+    name: str = strawberry.field(description=NAME)
+    password: str = strawberry.field(description=NEW_PASSWORD)
+    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.input(description="A new user of any role, created by an ADMIN.")
+class CreateUserInput:
+    username: str = strawberry.field(description=USERNAME)
+    email: str = strawberry.field(description=EMAIL)
+    name: str = strawberry.field(description=NAME)
+    password: str = strawberry.field(description=NEW_PASSWORD)
+    role: Role = strawberry.field(description="What the user may do.")
+    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.input(description="The credentials of a user.")
+class LoginInput:
+    login: str = strawberry.field(description="Username or email.")
+    password: str = strawberry.field(description="The password.")
+
+
+@strawberry.input(
+    description="Fields left out, or null, stay as they are; attributes is a JSON merge patch (RFC 7396)."
+)
+class UpdateUserInput:
+    id: strawberry.ID = strawberry.field(description="The user to change.")
+    username: str | None = strawberry.field(default=None, description="The new username.")
+    email: str | None = strawberry.field(default=None, description="The new email.")
+    name: str | None = strawberry.field(default=None, description="The new name.")
+    attributes: JSON | None = strawberry.field(default=None, description="Merged into the attributes.")
+    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.input(description="A new password for the viewer.")
+class ChangePasswordInput:
+    current_password: str = strawberry.field(description="The password in force.")
+    new_password: str = strawberry.field(description=NEW_PASSWORD)
+
+
+@strawberry.input(description="Another role for a user.")
+class ChangeRoleInput:
+    id: strawberry.ID = strawberry.field(description="The user to change.")
+    role: Role = strawberry.field(description="The new role.")
+    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+
+
+@strawberry.input(description="The user to delete.")
+class DeleteUserInput:
+    id: strawberry.ID = strawberry.field(description="The user to delete.")
+    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
+    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 EXPECTED: Final = (

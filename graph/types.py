@@ -1,4 +1,7 @@
-"""Output types of queries and subscriptions. Their descriptions are printed into `schema.graphql`."""
+"""Output types. Their descriptions are printed into `schema.graphql`.
+
+Expected failures of mutations are data in a payload's `errors`, so that a form can show them at its fields.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -9,8 +12,10 @@ import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
+from auth.sign_in import SignedIn
 from events import event_types
 from events.audit import AuditEntry
+from events.errors import Problem
 from events.feed import Change
 from events.user import User
 from graph.context import Info
@@ -284,3 +289,107 @@ class UserStatistics:
         resolver=_by_day,
         description="Of the users that exist, how many were registered on each of the last days, oldest first.",
     )
+
+
+@strawberry.enum(description="Why something was refused.")
+class ErrorCode(Enum):
+    """A superset of `events.errors.Reason`."""
+
+    INVALID = strawberry.enum_value("INVALID", description="The value cannot be accepted; message says why.")
+    TAKEN = strawberry.enum_value("TAKEN", description="The username or email belongs to someone else.")
+    WEAK_PASSWORD = strawberry.enum_value("WEAK_PASSWORD", description="Choose a better password; message says why.")
+    WRONG_CREDENTIALS = strawberry.enum_value(
+        "WRONG_CREDENTIALS", description="The same answer whether the account exists or not."
+    )
+    LOCKED = strawberry.enum_value("LOCKED", description="Too many failures; message says when to try again.")
+    NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="There is no such user.")
+    STALE_VERSION = strawberry.enum_value("STALE_VERSION", description="expectedVersion is not the current version.")
+    INVALID_TOKEN = strawberry.enum_value(
+        "INVALID_TOKEN", description="A refresh token that is unknown, expired, revoked or already used."
+    )
+
+
+@strawberry.type(description="Something the client can show at a form field.")
+class UserError:
+    code: ErrorCode = strawberry.field(description="The kind of problem.")
+    message: str = strawberry.field(description="For a person to read.")
+    field: list[str] | None = strawberry.field(description='Path into the input, such as ["email"].', default=None)
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        return cls(
+            code=ErrorCode(problem.reason.value),
+            message=problem.message,
+            field=list(problem.field) if problem.field else None,
+        )
+
+
+@strawberry.type(description="The tokens of a session.")
+class Session:
+    access_token: str = strawberry.field(
+        description="A JWT (EdDSA, header kid), at most 15 minutes; verify it with /.well-known/jwks.json."
+    )
+    access_token_expires_at: datetime = strawberry.field(description="The token is refused from then on.")
+    refresh_token: str = strawberry.field(
+        description="Opaque; each use replaces it, and a second use of the same one ends the whole session."
+    )
+    refresh_token_expires_at: datetime = strawberry.field(description="From then on the user has to sign in again.")
+
+    @classmethod
+    def of(cls, source: SignedIn) -> Self:
+        return cls(
+            access_token=source.token.token,
+            access_token_expires_at=source.token.expires_at,
+            refresh_token=source.refresh_token.text,
+            refresh_token_expires_at=source.refresh_token_expires_at,
+        )
+
+
+ERRORS = "Why nothing was done; empty on success."
+POSITION = "Of the last event that this caused; a view that has reached it shows the change."
+
+
+@strawberry.type(description="The new user and its session, or errors.")
+class RegisterPayload:
+    user: User | None = strawberry.field(default=None, graphql_type=UserType | None, description="The new user.")
+    session: Session | None = strawberry.field(default=None, description="The new user is signed in.")
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="The user as it is now, or errors.")
+class UserPayload:
+    user: User | None = strawberry.field(
+        default=None, graphql_type=UserType | None, description="The user after the change."
+    )
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="The new session, or errors.")
+class SessionPayload:
+    session: Session | None = strawberry.field(default=None, description="The new session.")
+    user: User | None = strawberry.field(
+        default=None, graphql_type=UserType | None, description="The user who signed in."
+    )
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="The deleted user, or errors.")
+class DeleteUserPayload:
+    deleted_user_id: strawberry.ID | None = strawberry.field(default=None, description="The deleted user.")
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="Whether the session has ended.")
+class LogoutPayload:
+    logged_out: bool = strawberry.field(description="True: its tokens are refused from now on.")
+
+
+@strawberry.type(description="The projection as it is now, or errors.")
+class RebuildPayload:
+    projection: Projection | None = strawberry.field(
+        default=None, description="REBUILDING from now on until it is done; `projectionStatus` shows its progress."
+    )
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)

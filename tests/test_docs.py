@@ -12,7 +12,7 @@ from graphql import build_schema, parse, validate
 from auth.permissions import Right, may
 from benchmarks.flow import DARK, LIGHT, drawn
 from events.event_types import Role
-from graph.payloads import ErrorCode
+from graph.types import ErrorCode
 from projections.status import State
 from rollcall import exits
 from rollcall.cli import app
