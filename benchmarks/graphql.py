@@ -73,7 +73,7 @@ async def _measure(question: Question, ids: list[str], urls: dict[str, str], tok
         Measured(
             f"{question.what} (p99 {middle.percentile(0.99):.0f} ms)",
             statistics.median(one.rate for one in taken["ours"]),
-            {"stock": "Strawberry as it comes", "plain": "plain aiohttp, same JSON"}[rival],
+            {"stock": "stock Strawberry", "plain": "plain aiohttp, same JSON"}[rival],
             statistics.median(one.rate for one in taken[rival]),
             statistics.median(mine.rate / its.rate for mine, its in zip(taken["ours"], taken[rival], strict=True)),
         )

@@ -20,17 +20,19 @@ from benchmarks.measure import Measured
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 DRAWN: Final = PAGE.parent / "benchmarks"
-RATES: Final = ("what", "a second", "beside it", "a second", "ratio", "and")
+RATES: Final = ("what", "a second", "compared with", "a second", "ratio", "notes")
+WIDTH: Final = 120
+"""Characters a line of the page."""
 LABEL: Final = 12
 """Characters a line below a group of bars."""
 INTRODUCTION: Final = """# Benchmarks
 
 *Written by `make bench`; do not edit.* {machine}, {day}.
 
-Everything was measured in one run on one machine, on which the databases, the program, its rivals and whoever asks
-them share the processors. So **take the ratios**: each compares two things that ran in turn, and is the median of the
-ratios of several rounds. Everything is as durable as in production (`innodb_flush_log_at_trx_commit=1`,
-`sync_binlog=1`, `w: majority`), sealed, chained and claimed.
+Everything was measured in one run on one machine. Databases, program, rivals and clients share its processors, so
+**compare the ratios**: each is of two things that ran in turn, and the median of several rounds. Everything is as
+durable as in production (`innodb_flush_log_at_trx_commit=1`, `sync_binlog=1`, `w: majority`), with sealing, hash chain
+and claims.
 """
 
 
@@ -44,14 +46,14 @@ class Section:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     chart: str | None = None
-    """The file name of its chart, which lies beside the page."""
+    """The file name of its chart, in the page's folder of charts."""
 
     def markdown(self) -> str:
         """The section as the page has it."""
         ruler = [" --- "] * len(self.header)
         table = [_line(self.header), f"|{'|'.join(ruler)}|", *map(_line, self.rows)]
         drawn = [f"![{self.title}](benchmarks/{self.chart})", ""] if self.chart else []
-        return "\n".join([f"## {self.title}", "", *drawn, *table, "", self.limits])
+        return "\n".join([f"## {self.title}", "", *drawn, *table, "", fill(self.limits, WIDTH, break_on_hyphens=False)])
 
     def table(self) -> Table:
         """The section as a terminal shows it."""
@@ -86,10 +88,10 @@ def appending(found: list[Measured]) -> Section:
     )
     return Section(
         "Appending",
-        "A registration is four rows in three tables, a change is one. *Raw* is one connection that sends prepared\n"
-        "statements and thinks of nothing. *eventsourcing* is the recorder of that library alone: it seals, chains\n"
-        "and claims nothing. What limits: with few callers the disk's sync; with many the one Python process, which\n"
-        "spends about as long on an append as the server does.",
+        "A registration is four rows in three tables, a change is one. *Raw* is one connection that sends prepared "
+        "statements and does nothing else. *eventsourcing* is the recorder of that library alone, without sealing, "
+        "chain or claims. The limit: with few callers the disk's sync; with many the one Python process, which needs "
+        "about as long for an append as the server.",
         RATES,
         rates(found),
         "append.svg",
@@ -100,8 +102,8 @@ def competing(found: list[Measured]) -> Section:
     """Several processes that append."""
     return Section(
         "Several processes that append",
-        "They take turns at the row that orders the log. What limits: one transaction at a time holds it, from its\n"
-        "reading to its COMMIT; docs/scaling.md says what to do past that.",
+        "The limit: one transaction at a time holds the head row, from its first read to its COMMIT. docs/scaling.md "
+        "says what to do beyond that.",
         RATES,
         rates(found),
     )
@@ -134,10 +136,10 @@ def rebuilding(found: list[Measured]) -> Section:
     )
     return Section(
         "Rebuilding",
-        "The rebuild reads the log, folds it, writes each user once, indexes, compares all of it with the log and\n"
-        "swaps. Its limit is reading and writing the same, one after the other, as if folding and comparing cost\n"
-        "nothing. What limits: writing and indexing in the database; for MongoDB the documents, which are made twice,\n"
-        "to be written and to be compared.",
+        "A rebuild reads the log, folds it, writes each user once, indexes, compares everything with the log and "
+        "swaps. It is compared with reading and writing the same, one after the other, as if folding and comparing "
+        "cost nothing. The limit: writing and indexing in the database; for MongoDB also the documents, which are "
+        "made twice, to be written and to be compared.",
         RATES,
         rates(found),
         "rebuild.svg",
@@ -156,10 +158,10 @@ def growing(found: list[Measured]) -> Section:
     )
     return Section(
         "Against the length of the log",
-        "Each reads through an index whose depth grows with the logarithm; past the buffer pool (256 MB here) a\n"
-        "random read goes to the disk's cache. What makes a random page of a long log dearer is mostly its users'\n"
-        "keys: a process remembers 50,000, and unwraps each of the others anew, which takes about 10 us. Of the\n"
-        "500 events of such a page on a million, that was so for 375, and on ten thousand for none.",
+        "Each reads through an index whose depth grows with the logarithm; beyond the buffer pool (256 MB here) a "
+        "random read goes to the disk's cache. A random page of a long log costs more mostly because of its user "
+        "keys: a process remembers 50,000 and unwraps each other one again, in about 10 us. Of the 500 events of such "
+        "a page, that was so for 375 in a log of a million, and for none in a log of ten thousand.",
         RATES,
         rates(found),
         "growth.svg",
@@ -178,13 +180,13 @@ def asking(found: list[Measured]) -> Section:
         [question.partition(" (p99")[0] for question in questions],
         {
             "Rollcall": [of[one, plain].ratio for one in questions],
-            "Strawberry as it comes": [of[one, plain].ratio / of[one, stock].ratio for one in questions],
+            "stock Strawberry": [of[one, plain].ratio / of[one, stock].ratio for one in questions],
         },
     )
     return Section(
         "GraphQL",
-        "All three servers check the same token and read the same rows. *Strawberry as it comes* has the same\n"
-        "resolvers; *plain aiohttp* has a handler for each question that returns the same JSON.",
+        "All three servers check the same token and read the same rows. *stock Strawberry* has the same "
+        "resolvers and Strawberry's defaults; *plain aiohttp* has one handler per query, which returns the same JSON.",
         RATES,
         rates(found),
         "graphql.svg",
@@ -195,8 +197,8 @@ def hashing(found: list[Measured]) -> Section:
     """Registration and sign-in beside argon2."""
     return Section(
         "Signing in",
-        "What limits is argon2, by intent. The event loop's lag is measured inside the server meanwhile: hashes are\n"
-        "made on threads, of which there are as many as cores.",
+        "The limit is argon2, on purpose. The event loop's lag is measured inside the server meanwhile: passwords are "
+        "hashed on threads, one per core.",
         RATES,
         rates(found),
     )
@@ -214,8 +216,8 @@ def fresh(found: list[Freshness]) -> Section:
     )
     return Section(
         "Freshness",
-        "Idle, a follower polls slowly and pays for that once, with the first event after a rest; under load it polls\n"
-        "quickly. The subscriber of the same process is rung for.",
+        "At rest a follower polls slowly, which delays the first event after the rest; under load it polls quickly. "
+        "An append wakes the change feed of its own process at once.",
         ("seen by", "load", "p50 ms", "p99 ms"),
         [[one.where, one.load, f"{one.p50:.1f}", f"{one.p99:.1f}"] for one in found],
         "freshness.svg",
@@ -226,17 +228,17 @@ def fanning_out(found: list[FanOut]) -> Section:
     """A thousand subscribers."""
     return Section(
         "Fan-out",
-        "Subscribers over WebSockets in processes of their own; the stopped ones read nothing until the last change\n"
-        "is made, and must have heard everything after that. What limits: the one core that the server has beside\n"
-        "its clients, MySQL and whoever makes the changes.",
+        "Subscribers are WebSocket clients in processes of their own. Stopped ones read nothing until the last change "
+        "is made, and must receive everything after that. The limit: the one core that the server has while clients, "
+        "MySQL and the writer use the other.",
         (
             "subscribers",
             "stopped",
-            "heard everything in order",
+            "received everything in order",
             "stopped ones, later",
             "p50 ms",
             "p99 ms",
-            "server's µs for each",
+            "server's µs per message",
             "MB",
             "grown by",
         ),
