@@ -1,4 +1,4 @@
-"""Where a request comes from: believed of the connection and of our own proxies, of nobody else."""
+"""The client's address: from the connection and from entries of our own proxies only."""
 
 from ipaddress import ip_network
 
@@ -36,17 +36,17 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     ],
 )
 def test_the_header_is_read_from_its_right_end(peer: str | None, forwarded: list[str], client: str) -> None:
-    """As long as the writer is a proxy of ours; what stands further left the client may have made up."""
+    """As long as the writer is our proxy; entries further left may be forged."""
     assert client_address(peer, forwarded, PROXIES) == client
 
 
 def test_without_proxies_nobody_is_believed() -> None:
-    """The header is anybody's to write."""
+    """Any client can send the header."""
     assert client_address("10.0.0.1", ["203.0.113.7"], ()) == "10.0.0.1"
 
 
 def test_addresses_of_one_customer_are_one() -> None:
-    """A customer has 2 to the 64th of them."""
+    """A customer has 2 to the 64th addresses."""
     first, second, other = (
         client_address(address, [], ()) for address in ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1")
     )

@@ -24,11 +24,11 @@ from tests.auth.test_hash_formats import BCRYPT, CHEAP_ARGON2, PBKDF2, django_ha
 
 WEAK = PROFILES["weak-for-tests"]
 LIMIT = 20
-"""Seconds after which a test gives up waiting for something that will not come."""
+"""Seconds after which a test stops waiting."""
 
 
 class Gate:
-    """A verifier that says yes, but only once it is opened; it keeps what it was asked."""
+    """A verifier that accepts every password once it is opened; it records its calls."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -49,7 +49,7 @@ class Gate:
 
 
 class Recorder:
-    """A verifier that really verifies and keeps what it was asked."""
+    """A verifier that verifies and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -61,7 +61,7 @@ class Recorder:
 
 @pytest.fixture
 async def make() -> AsyncIterator[Callable[..., Passwords]]:
-    """Makes Passwords, with the weak profile and one thread unless told otherwise, and closes them afterwards."""
+    """Makes Passwords, with the weak profile and one thread by default, and closes them afterwards."""
     made: list[Passwords] = []
 
     def build(
@@ -132,7 +132,7 @@ class TestHashing:
         assert await make().verify(imported, "pässwörd①")
 
     async def test_at_most_two_tries(self, make: Make) -> None:
-        """What is typed is tried besides its normal form only where the two differ, and not after a match."""
+        """The password as typed is tried after its normal form only where the two differ, and not after a match."""
         recorder = Recorder()
         passwords = make(verifier=recorder)
         encoded = await passwords.hash("1 right horse")
@@ -172,10 +172,10 @@ class TestHashing:
 
 
 class TestQueue:
-    """What waits for a thread is bounded."""
+    """The queue for a thread is bounded."""
 
     async def test_one_too_many_is_refused_at_once(self, make: Make) -> None:
-        """Two work and three wait; the sixth is told to come back, and the five are answered."""
+        """Two work and three wait; the sixth is refused, and the five are answered."""
         gate = Gate()
         passwords = make(threads=2, waiting=3, verifier=gate)
         calls = [asyncio.create_task(passwords.verify("hash", f"password {number}")) for number in range(5)]
@@ -210,7 +210,7 @@ class TestQueue:
 
 
 class TestUnknownAccounts:
-    """Whether an account exists does not show in the time that a sign-in takes."""
+    """The time of a sign-in does not reveal whether an account exists."""
 
     @pytest.mark.parametrize("name", PROFILES)
     async def test_no_account_costs_a_real_verification(self, make: Make, name: str) -> None:
@@ -225,7 +225,7 @@ class TestUnknownAccounts:
         assert argon2.extract_parameters(decoy) == argon2.extract_parameters(await passwords.hash("any"))
 
     async def test_the_decoy_never_lets_anybody_in(self, make: Make) -> None:
-        """Even a password that matched the decoy would not sign anybody in."""
+        """Even a password that matched the decoy would not sign in."""
         gate = Gate()
         gate.opened.set()
 
@@ -295,11 +295,11 @@ class TestRehash:
 
 
 class TestBesideTheLoop:
-    """Hashing holds nobody up, survives being cancelled, and stops when told to."""
+    """Hashing does not block the loop, survives cancellation, and stops on close."""
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
     async def test_hashing_leaves_the_processor_to_the_event_loop(self, make: Make) -> None:
-        """The threads that hash step back, and those that argon2 begins with them; this one does not."""
+        """The threads that hash have a lower priority, and so have those that argon2 starts; this one does not."""
         before = os.getpriority(os.PRIO_PROCESS, 0)
         found: list[int] = []
 
@@ -351,7 +351,7 @@ class TestBesideTheLoop:
         assert all(await asyncio.wait_for(asyncio.gather(*verifying), LIMIT))
 
     async def test_a_cancelled_caller_that_waits_is_dropped(self, make: Make) -> None:
-        """A caller that is cancelled before its turn costs no verification, and those around it are served."""
+        """A caller that is cancelled while it waits costs no verification, and those around it are served."""
         gate = Gate()
         passwords = make(verifier=gate)
         first, second, third = (

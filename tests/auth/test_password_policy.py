@@ -72,7 +72,7 @@ def test_length_is_all_that_is_asked(password: str) -> None:
     ],
 )
 def test_what_is_tried_first_is_refused(password: str) -> None:
-    """Common words however they are dressed up, sequences, one character again and again, the service's name."""
+    """Common words in disguise, sequences, one repeated character, the service's name."""
     assert refusal(password).startswith("A password must not be a common one")
 
 
@@ -89,12 +89,12 @@ def test_what_is_tried_first_is_refused(password: str) -> None:
     ],
 )
 def test_a_password_that_holds_a_common_word_may_be_chosen(password: str) -> None:
-    """Only the whole is looked at, with what is put around it."""
+    """Only the whole password is compared, without what stands around its letters."""
     check(password)
 
 
 def test_looking_for_common_ones_takes_no_time() -> None:
-    """Whatever is typed: a thousand characters that are made for it, too."""
+    """For any text, a thousand adversarial characters included."""
     started = time.process_time()
     for password in ("abc" * 341, "1" * 1000 + "a", "qwe" * 13, "!1" * 19 + "a"):
         with contextlib.suppress(WeakPassword):
@@ -105,7 +105,7 @@ def test_looking_for_common_ones_takes_no_time() -> None:
 
 @pytest.mark.parametrize("password", ["", "1234567", "🐎🔋📎🐎🔋📎🐎"])
 def test_short_passwords_are_refused(password: str) -> None:
-    """Seven code points are too few, however many bytes they take, and the message tells both numbers."""
+    """Seven code points are too few, however many bytes they take, and the message has both numbers."""
     assert refusal(password) == f"A password must have at least 8 characters; this one has {len(password)}."
 
 

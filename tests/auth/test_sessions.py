@@ -1,4 +1,4 @@
-"""Refresh tokens: one line of them to a session, however many use them at once, and a thief's use ends it."""
+"""Sessions and refresh tokens: one current token for each session, concurrent uses included; reuse ends it."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def refused(sessions: Sessions, token: str) -> bool:
 
 
 async def in_force(database: Database, session_id: UUID) -> int:
-    """How many tokens of a session could still be used for the first time."""
+    """The number of unused tokens of a session."""
     sql = "SELECT COUNT(*) FROM refresh_tokens WHERE session_id = %s AND used_at IS NULL"
     row = await database.fetch_one(sql, (session_id.bytes,))
     assert row is not None
@@ -42,7 +42,7 @@ async def in_force(database: Database, session_id: UUID) -> int:
 
 
 async def test_each_use_replaces_the_token(database: Database) -> None:
-    """A chain of refreshes, each with what the one before gave, in one session."""
+    """A chain of refreshes, each with the token of the one before, in one session."""
     time = Time()
     sessions = sessions_of(database, time)
     granted = await sessions.start(USER, 1)
@@ -60,7 +60,7 @@ async def test_each_use_replaces_the_token(database: Database) -> None:
 
 
 async def test_a_used_token_ends_the_whole_session(database: Database) -> None:
-    """Two have it, and nobody can tell which is the owner: neither goes on."""
+    """Two clients have it, and the owner cannot be known: neither goes on."""
     time = Time()
     sessions = sessions_of(database, time)
     first = await sessions.start(USER, 1)
@@ -76,7 +76,7 @@ async def test_a_used_token_ends_the_whole_session(database: Database) -> None:
 
 
 async def test_an_old_token_of_a_long_line_ends_it_too(database: Database) -> None:
-    """Not only the last one that was used is remembered."""
+    """Every used token is stored, not only the last."""
     time = Time()
     sessions = sessions_of(database, time)
     first = granted = await sessions.start(USER, 1)
@@ -89,7 +89,7 @@ async def test_an_old_token_of_a_long_line_ends_it_too(database: Database) -> No
 
 
 async def test_a_second_use_within_the_grace_gives_the_same_token(database: Database) -> None:
-    """Two tabs, or an answer that was lost: one line of tokens, and one token in force."""
+    """Two tabs, or a lost answer: both get the same successor."""
     time = Time()
     sessions = sessions_of(database, time)
     first = await sessions.start(USER, 1)
@@ -103,7 +103,7 @@ async def test_a_second_use_within_the_grace_gives_the_same_token(database: Data
 
 
 async def test_the_grace_of_a_hasty_line_has_an_end(database: Database) -> None:
-    """Each step costs a look at the database: a line that moved on often is not followed."""
+    """Each step costs a read of the database: only a limited number of replacements is followed."""
     sessions = sessions_of(database, Time())
     first = granted = await sessions.start(USER, 1)
     for _ in range(12):
@@ -114,7 +114,7 @@ async def test_the_grace_of_a_hasty_line_has_an_end(database: Database) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_session_has_one_token_in_force_whatever_comes(database: Database, seed: int) -> None:
-    """Any order of uses, second uses and pauses: what is answered is what a simple model answers."""
+    """Any order of uses, reuses and pauses is answered as by a simple model."""
     chance, time = random.Random(seed), Time()
     sessions = sessions_of(database, time)
     line = [await sessions.start(USER, 1)]
@@ -165,7 +165,7 @@ async def results(process: asyncio.subprocess.Process) -> list[str | None]:
 
 
 async def both_at_once(database: Database, token: RefreshToken, grace: str) -> list[str | None]:
-    """What two processes get that refresh with one token, each ten times at the same moment."""
+    """The results of two processes that refresh with one token, each ten times at once."""
     arguments = (token.text, "10", grace)
     async with refresher(database, *arguments) as one, refresher(database, *arguments) as two:
         mine, yours = await asyncio.gather(results(one), results(two))
@@ -173,7 +173,7 @@ async def both_at_once(database: Database, token: RefreshToken, grace: str) -> l
 
 
 async def test_two_processes_that_refresh_at_once_get_one_token(database: Database) -> None:
-    """Twenty uses of a token at the same moment, in two processes: twenty answers with the same next token."""
+    """Twenty uses of a token at once, in two processes: twenty answers with the same next token."""
     sessions = Sessions(database, Lifetimes(), lambda: datetime.now(UTC), new_id, secrets.token_bytes)
     granted = await sessions.start(USER, 1)
 
@@ -199,7 +199,7 @@ async def test_without_grace_one_wins_and_the_session_ends(database: Database) -
 
 
 async def test_a_session_that_is_not_refreshed_ends(database: Database) -> None:
-    """After the idle time; each refresh begins it anew."""
+    """After the idle time, which each refresh restarts."""
     time = Time()
     sessions = sessions_of(database, time)
     granted = await sessions.start(USER, 1)
@@ -213,7 +213,7 @@ async def test_a_session_that_is_not_refreshed_ends(database: Database) -> None:
 
 
 async def test_no_refreshing_prolongs_a_session_for_ever(database: Database) -> None:
-    """After the absolute time one signs in again, and the client is told so in advance."""
+    """The absolute lifetime holds, and the expiry that the client gets says so in advance."""
     time = Time()
     sessions = sessions_of(database, time)
     granted = await sessions.start(USER, 1)
@@ -230,7 +230,7 @@ async def test_no_refreshing_prolongs_a_session_for_ever(database: Database) -> 
 
 
 async def test_sweeping_removes_what_has_expired_and_nothing_else(database: Database) -> None:
-    """With the tokens that belong to it."""
+    """With their tokens."""
     time = Time()
     sessions = sessions_of(database, time)
     old = await sessions.start(USER, 1)
@@ -269,7 +269,7 @@ async def test_the_database_cannot_give_a_token_away(database: Database) -> None
 
 
 def test_a_token_has_one_spelling() -> None:
-    """43 characters of base64url; whatever else comes is no token."""
+    """43 characters of base64url; any other text is no token."""
     token = RefreshToken(secrets.token_bytes(32))
 
     assert RefreshToken.parse(token.text) == token

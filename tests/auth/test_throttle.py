@@ -1,4 +1,4 @@
-"""Throttling: guesses slow down on all processes together, and the owner of an account is not kept out by others."""
+"""Throttling: guesses slow down across processes, and the owner of an account is not locked out by others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ def throttle(database: Database, time: Time) -> Throttle:
 
 
 async def wait_of(throttle: Throttle, login: str, address: str) -> int:
-    """Try and fail; 0 if the attempt was let through, else the seconds that it has to wait."""
+    """Fail an attempt; return the seconds that it has to wait, 0 if it was accepted."""
     try:
         await throttle.begin(login, address)
     except TooManyFailures as error:
@@ -55,7 +55,7 @@ async def test_the_pause_grows_with_each_failure(throttle: Throttle, time: Time)
 
 
 async def test_an_attempt_that_has_to_wait_does_not_prolong_the_wait(throttle: Throttle, time: Time) -> None:
-    """Whoever hammers on waits no longer than whoever waits."""
+    """Refused attempts do not prolong the pause."""
     await fail(throttle, 13, "ada", HERE)
     before = await wait_of(throttle, "ada", HERE)
 
@@ -65,7 +65,7 @@ async def test_an_attempt_that_has_to_wait_does_not_prolong_the_wait(throttle: T
 
 
 async def test_failures_are_forgiven_little_by_little(throttle: Throttle, time: Time) -> None:
-    """One in a quarter of an hour."""
+    """One every 15 minutes."""
     await fail(throttle, 10, "ada", HERE)
     time.pass_(minutes=30)
 
@@ -109,7 +109,7 @@ async def test_an_address_that_tries_many_accounts_is_slowed_down(throttle: Thro
 
 
 async def test_success_at_an_own_account_does_not_clear_the_address(throttle: Throttle) -> None:
-    """Else guesses at others' would be free again after each sign-in to one's own."""
+    """Otherwise each sign-in to an own account would allow more guesses at others."""
     for number in range(99):
         await wait_of(throttle, f"user{number}", HERE)
         if number % 10 == 0:
@@ -119,7 +119,7 @@ async def test_success_at_an_own_account_does_not_clear_the_address(throttle: Th
 
 
 async def test_success_clears_the_account(throttle: Throttle) -> None:
-    """Who knows the password starts anew."""
+    """The right password resets the counter."""
     await fail(throttle, 9, "ada", HERE)
     await throttle.succeeded(await throttle.begin("ada", HERE))
 
@@ -147,7 +147,7 @@ async def another_process(database: Database, time: Time) -> AsyncIterator[Throt
 async def test_guesses_at_the_same_moment_on_all_processes_are_counted(
     database: Database, throttle: Throttle, time: Time
 ) -> None:
-    """Sixty at once through two pools: ten are looked at. A count after the look would let all of them through."""
+    """Sixty at once through two pools: ten are checked. Counted after the check, all would pass."""
     async with another_process(database, time) as other:
         waits = await asyncio.gather(
             *(wait_of(one, "ada", f"192.0.2.{number}") for number in range(30) for one in (throttle, other))
@@ -157,14 +157,14 @@ async def test_guesses_at_the_same_moment_on_all_processes_are_counted(
 
 
 async def test_a_restart_forgets_nothing(database: Database, throttle: Throttle, time: Time) -> None:
-    """Nor does another process begin at nothing."""
+    """Another process continues with the same counters."""
     await fail(throttle, 13, "ada", HERE)
     async with another_process(database, time) as other:
         assert await wait_of(other, "ada", HERE) == await wait_of(throttle, "ada", HERE) > 0
 
 
 async def test_what_is_kept_names_nobody(database: Database, throttle: Throttle) -> None:
-    """Neither a login nor an address, nor anything that could be found without the secret."""
+    """Neither a login nor an address, nor a hash that could be reversed without the secret."""
     await throttle.succeeded(await throttle.begin("ada", HERE))
     await fail(throttle, 3, "ada", THERE)
 
@@ -180,7 +180,7 @@ async def test_what_is_kept_names_nobody(database: Database, throttle: Throttle)
 
 
 async def test_sweeping_removes_what_is_forgiven(database: Database, throttle: Throttle, time: Time) -> None:
-    """And addresses that were not seen for three months; nothing else."""
+    """Also addresses not seen for three months; nothing else."""
     await throttle.succeeded(await throttle.begin("ada", HERE))
     await fail(throttle, 4, "bob", THERE)
     time.pass_(minutes=59)
@@ -195,6 +195,6 @@ async def test_sweeping_removes_what_is_forgiven(database: Database, throttle: T
 
 
 def test_the_limits_are_what_the_documents_say() -> None:
-    """docs/security.md speaks of them."""
+    """docs/security.md states them."""
     assert (ACCOUNT.free, ACCOUNT.forgiven_in) == (10, timedelta(minutes=15))
     assert (ADDRESS.free, ADDRESS.forgiven_in) == (100, timedelta(seconds=10))

@@ -1,4 +1,4 @@
-"""Access tokens: what is issued is verified, and nothing else in the world is."""
+"""Access tokens: issued tokens are verified, everything else is refused."""
 
 import base64
 import hashlib
@@ -169,7 +169,7 @@ class TestTampering:
 
     @pytest.mark.parametrize("bit", range(8))
     def test_each_flipped_bit_is_refused(self, bit: int) -> None:
-        """There is no bit in a token that does not count."""
+        """Every bit of a token matters."""
         for position, byte in enumerate(self.token):
             refusal(self.token[:position] + chr(ord(byte) ^ 1 << bit) + self.token[position + 1 :])
 
@@ -211,7 +211,7 @@ class TestTampering:
     @given(st.dictionaries(names, json_values))
     @settings(deadline=None)
     def test_any_header_over_a_wrong_signature_is_refused(self, header: dict[str, Any]) -> None:
-        """Whatever a header says, InvalidToken is all that comes of a signature by another key."""
+        """With a signature by another key any header raises InvalidToken, and nothing else."""
         refusal(signed(HEADER | header, key=OTHER_KEY))
 
     @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
@@ -221,7 +221,7 @@ class TestTampering:
         refusal(signed(payload=payload))
 
     def test_broken_utf_8_is_refused(self) -> None:
-        """TokenClaims that are JSON, but not in UTF-8, are refused like any others."""
+        """Claims that are JSON, but not in UTF-8, are refused like any others."""
         assert "wrong claims" in refusal(signed(payload=json.dumps(PAYLOAD).encode().replace(b"ADMIN", b"\xff")))
 
     def test_nesting_is_refused(self) -> None:
@@ -357,7 +357,7 @@ class TestTime:
         assert "expired at 2001-02-03T12:15:00+00:00" in refusal(token, tokens)
 
     def test_a_remembered_token_expires_all_the_same(self) -> None:
-        """A token that was accepted a moment ago, and is remembered, is refused from its expiry on."""
+        """A token that was accepted a moment ago, and is cached, is refused from its expiry on."""
         clock = Clock()
         tokens = access_tokens(clock)
         token = issued(tokens)
@@ -416,7 +416,7 @@ class TestRemembering:
         assert tokens._read.cache_info().misses == 5
 
     def test_refused_tokens_are_not_remembered(self) -> None:
-        """Junk can neither fill the memory nor push valid tokens out of it."""
+        """Junk neither fills the cache nor evicts valid tokens."""
         tokens = access_tokens(remembered=3)
         token = issued(tokens)
         tokens.verify(token)
@@ -430,27 +430,27 @@ class TestRemembering:
 
 
 class TestRotation:
-    """The signing key is replaced while everything goes on."""
+    """The signing key is replaced without downtime."""
 
     def test_no_token_is_refused_while_keys_change_places(self) -> None:
-        """Old only, old with the new one beside it, new with the old one beside it: neighbours trust each other."""
+        """Old only, old with the new one accepted, new with the old one: neighbours accept all tokens."""
         first, second, third = rotated(KEY), rotated(KEY, OTHER_KEY), rotated(OTHER_KEY, KEY)
 
         for issuer, verifier in ((first, second), (second, first), (second, third), (third, second), (first, third)):
             assert verifier.verify(issued(issuer)).user_id == USER
 
     def test_a_key_that_is_dropped_verifies_nothing(self) -> None:
-        """Its tokens have expired by then; one that somebody made with it since is refused."""
+        """Its tokens have expired by then; a token made with it since is refused."""
         assert "wrong kid" in refusal(issued(rotated(KEY, OTHER_KEY)), rotated(OTHER_KEY))
 
     def test_one_key_does_not_verify_in_the_other_s_name(self) -> None:
-        """The kid chooses the key, and the signature must be that one's."""
+        """The kid selects the key, and the signature must be by that key."""
         for key, other in ((KEY, OTHER_KEY), (OTHER_KEY, KEY)):
             token = signed(HEADER | {"kid": other.kid}, key=key)
             assert refusal(token, rotated(KEY, OTHER_KEY)) == "not signed by this issuer"
 
     def test_the_key_set_verifies_every_token(self) -> None:
-        """A library that knows nothing but the published keys accepts the tokens of both."""
+        """A library that has only the published keys accepts the tokens of both."""
         tokens = rotated(KEY, OTHER_KEY)
         published = jwt.PyJWKSet.from_dict(tokens.jwks())
 

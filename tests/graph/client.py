@@ -11,7 +11,7 @@ from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse, WSMs
 from yarl import URL
 
 Json = Any
-"""What a JSON text holds; each test knows what it asked for."""
+"""Any JSON value."""
 
 ANSWER_SECONDS = 30.0
 SUBPROTOCOL = "graphql-transport-ws"
@@ -19,7 +19,7 @@ SUBPROTOCOL = "graphql-transport-ws"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said to one HTTP request."""
+    """The server's answer to one HTTP request."""
 
     status: int
     headers: dict[str, str]
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody who talks to the server."""
+    """A client of the server."""
 
     session: ClientSession
     base: URL
@@ -54,7 +54,7 @@ class Client:
         return {"Authorization": self.authorization} if self.authorization else {}
 
     async def ask(self, document: str, /, **variables: Json) -> Answer:
-        """Whatever the server says to an operation."""
+        """The server's answer to an operation, whatever it is."""
         body = {"query": document, "variables": variables}
         async with self.session.post(self.url, json=body, headers=self.headers) as response:
             return await answer_of(response)
@@ -89,7 +89,7 @@ class Client:
 
     @asynccontextmanager
     async def raw_socket(self) -> AsyncIterator[ClientWebSocketResponse]:
-        """A WebSocket on which nothing has been said yet."""
+        """A WebSocket without any message yet."""
         async with self.session.ws_connect(self.url, protocols=(SUBPROTOCOL,)) as raw:
             yield raw
 
@@ -135,14 +135,14 @@ class Socket:
 
 
 def problems(payload: Json) -> list[tuple[str, list[str] | None]]:
-    """The code and the field of each error of a mutation's payload, which says nothing else then."""
+    """The code and the field of each error of a mutation's payload, whose other fields must be null."""
     assert all(value is None for name, value in payload.items() if name != "errors"), payload
     assert all(error["message"] for error in payload["errors"]), payload
     return [(error["code"], error["field"]) for error in payload["errors"]]
 
 
 async def close_code(raw: ClientWebSocketResponse) -> int | None:
-    """The code with which the server closes the socket, whatever it says before."""
+    """The code with which the server closes the socket, after any messages."""
     while (await raw.receive(timeout=ANSWER_SECONDS)).type is WSMsgType.TEXT:
         pass
     return raw.close_code

@@ -1,4 +1,4 @@
-"""The API that the tests of this floor talk to: one for all of them, or one of a test's own."""
+"""The API of these tests: one for all of them, or one for a single test."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +16,7 @@ from tests.graph.site import Site, running
 
 @dataclass(frozen=True, slots=True)
 class Complaints:
-    """What the server logged as an error during a test. A test that provokes some says so by taking them."""
+    """Errors that the server logged during a test. A test that provokes some takes them."""
 
     events: list[Any]
     records: list[logging.LogRecord] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Complaints:
 
 @pytest.fixture
 def complaints() -> Iterator[Complaints]:
-    """Nothing that a client does makes the server log an error, unless the test takes it."""
+    """Fails a test during which the server logged an error that the test did not take."""
     handler = _Keeping(logging.ERROR)
     with capture_logs(processors=[merge_contextvars]) as events:
         complaints = Complaints(events, handler.records)

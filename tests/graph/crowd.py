@@ -1,4 +1,4 @@
-"""Users whom one file of tests searches among, and nobody else finds."""
+"""Users that one test file searches among, invisible to the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.graph.site import Person, Site
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Users who all have one word among their attributes that nobody else has, and somebody who may search."""
+    """Users that share a unique word in their attributes, and a viewer who may search."""
 
     mark: str
     people: dict[str, Person]
@@ -20,11 +20,11 @@ class Crowd:
 
     @property
     def marked(self) -> Json:
-        """The test on attributes that all of them pass, and nobody else."""
+        """The test on attributes that only they pass."""
         return {"path": "mark", "eq": self.mark}
 
     async def found(self, **search: Json) -> str:
-        """Who of the crowd is found, by initials in alphabetical order; everybody that is found must be of it."""
+        """The initials of the users found, in alphabetical order; all of them must be of the crowd."""
         page = await self.staff.field(SEARCH, **search, first=100)
         assert page["totalCount"] == len(page["edges"])
         names = {person.id: name for name, person in self.people.items()}
@@ -32,7 +32,7 @@ class Crowd:
 
 
 async def gather(site: Site, people: Mapping[str, Json]) -> Crowd:
-    """Register them, each with what it has beside a username and an email."""
+    """Register them, each with its own fields."""
     mark = f"mark{uuid4().hex[:12]}"
     there = {
         name: await site.person(**given | {"attributes": given["attributes"] | {"mark": mark}})

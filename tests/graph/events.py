@@ -1,4 +1,4 @@
-"""A client of GraphQL over server-sent events, as other teams write one: what the stream says, event by event."""
+"""A client of GraphQL over server-sent events: reads a stream event by event."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What nobody sends who means well: values, texts and bodies, for Hypothesis to choose from."""
+"""Hostile values, texts and bodies, as Hypothesis strategies."""
 
 import gzip
 import json
@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-"""How many examples of each kind, random ones; 0 for the few that are the same every time."""
+"""How many random examples of each kind; 0 for a few fixed ones."""
 
 
 def bounded(examples: int) -> settings:
-    """Run so many examples, the same ones every time; or as many others as FUZZ_EXAMPLES says."""
+    """Run this number of fixed examples, or as many random ones as FUZZ_EXAMPLES says."""
     return settings(
         max_examples=EXAMPLES or examples,
         derandomize=not EXAMPLES,

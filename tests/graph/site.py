@@ -1,4 +1,4 @@
-"""A whole API of one test's own: the application on a loopback port, both projectors and the feed, on real servers."""
+"""A running API for tests: the application on a loopback port, both projectors and the feed, on real servers."""
 
 import asyncio
 import secrets
@@ -57,7 +57,7 @@ DEVELOPMENT = ServingPolicy(introspection=True)
 
 @dataclass(slots=True)
 class Clock:
-    """The server's clock, which a test may put forward or stop."""
+    """The server's clock, which a test may advance or stop."""
 
     ahead: timedelta = timedelta()
     stopped: datetime | None = None
@@ -66,19 +66,19 @@ class Clock:
         return (self.stopped or datetime.now(UTC)) + self.ahead
 
     def stop(self) -> None:
-        """Let no time pass any more, however slow the machine is."""
+        """Stop the time, however slow the machine is."""
         self.stopped = datetime.now(UTC)
 
 
 def somebody(**fields: Json) -> Json:
-    """The input of a registration that is in order, with a username of its own."""
+    """A valid input of `register`, with a unique username."""
     username = f"somebody.{uuid4().hex[:12]}"
     values = {"username": username, "email": f"{username}@example.com", "name": "Some Body", "password": PASSWORD}
     return values | fields
 
 
 class WatchedPoll(HeadPoll):
-    """The feed's source, which tells how far the feed has come."""
+    """The feed's source, which records the feed's position."""
 
     position = 0
 
@@ -88,8 +88,8 @@ class WatchedPoll(HeadPoll):
 
 
 SYSTEM_KEEPS: Final = 64 * 1024
-"""Bytes on their way that the system keeps at either end. By itself it keeps megabytes, how many is its own affair, and
-the server would take a client that reads nothing for one that does."""
+"""Size of the socket buffers at either end. The system's default is megabytes, which would hide from the server that a
+client reads nothing."""
 
 
 def _listening(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
@@ -106,7 +106,7 @@ def _connecting(address: AddrInfoType) -> socket.socket:
 
 
 class Server(TestServer):
-    """Runs the application as the program does, but on a port that it chooses."""
+    """Runs the application as the program does, on a free port."""
 
     def __init__(self, app: web.Application) -> None:
         super().__init__(app, socket_factory=_listening)
@@ -117,7 +117,7 @@ class Server(TestServer):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who is signed in."""
+    """A signed-in user and its client."""
 
     user: User
     client: Client
@@ -133,7 +133,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The running API, and ways to look behind it."""
+    """The running API and its parts."""
 
     server: TestServer
     session: ClientSession
@@ -142,7 +142,7 @@ class Site:
     passwords: Passwords
     views: tuple[View, ...]
     checks: dict[str, Check]
-    """What `/readyz` asks, for a test to replace."""
+    """The checks of `/readyz`, for a test to replace."""
     clock: Clock
     poll: WatchedPoll
 
@@ -152,7 +152,7 @@ class Site:
         return Client(self.session, self.server.make_url("/"))
 
     def bearing(self, token: str) -> Client:
-        """A client with a token, whatever it is."""
+        """A client with any token."""
         return replace(self.anyone, authorization=f"Bearer {token}")
 
     async def signed_in(self, user: User) -> Client:
@@ -161,7 +161,7 @@ class Site:
         return self.bearing(session.token.token)
 
     async def person(self, role: Role = Role.CUSTOMER, **fields: object) -> Person:
-        """Somebody of a role, whose password is `PASSWORD`, signed in."""
+        """A signed-in user of a role, with the password `PASSWORD`."""
         hashed = await self.passwords.hash(PASSWORD)
         username = fields.pop("username", f"{role.value.lower()}.{uuid4().hex[:12]}")
         command = registration(str(username), role=role, password_hash=hashed, **fields)
@@ -182,9 +182,9 @@ class Site:
         await eventually(reached)
 
     async def listen(self, socket: Socket, document: str, /, **variables: Json) -> str:
-        """Start a subscription that hears of what happens from here on, and wait until it does; its id.
+        """Start a subscription and wait until it receives changes; its id.
 
-        A client cannot see from when on it does, so this looks behind the door.
+        A client cannot see when it does, so this reads the state of the feed.
         """
         head = await self.log.store.head()
 
@@ -205,7 +205,7 @@ class Site:
 
 @asynccontextmanager
 async def running(addresses: Addresses, policy: ServingPolicy = DEVELOPMENT) -> AsyncIterator[Site]:
-    """A site with an empty log of its own, from its start to its stop."""
+    """Run a site with an empty log of its own."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(databases.schema(addresses, size=32))
         mongo = await stack.enter_async_context(databases.mongo(addresses))
@@ -221,12 +221,12 @@ async def running(addresses: Addresses, policy: ServingPolicy = DEVELOPMENT) -> 
             ends = await asyncio.gather(*workers, return_exceptions=True)
         faults = [end for end in ends if isinstance(end, Exception)]
         if faults:
-            raise ExceptionGroup("what ran beside the API did not last", faults)
+            raise ExceptionGroup("background work of the API has failed", faults)
 
 
 @asynccontextmanager
 async def served(site: Site, policy: ServingPolicy) -> AsyncIterator[Site]:
-    """The same API, served by another policy at another port."""
+    """Serve the same API with another policy, on another port."""
     server = Server(make_app(Opening(site.services), site.checks, new_id, policy))
     await server.start_server()
     try:
@@ -282,7 +282,7 @@ def _services(
 
 
 def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
-    """What runs beside the API: in production a process for each view, and the API's own follower of the log."""
+    """The background work: a projector for each view, the feed and the session watch."""
     projectors = [
         Projector(
             view=view,

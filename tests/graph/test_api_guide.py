@@ -50,7 +50,7 @@ def snippets() -> Iterator[Snippet]:
 
 @dataclass(slots=True)
 class Reader:
-    """Somebody who follows the guide: knows which of its values are others here."""
+    """A reader of the guide, who replaces its example values with those of this site."""
 
     here: dict[str, str] = field(default_factory=dict)
 
@@ -157,7 +157,7 @@ def tools() -> None:
 
 @pytest.mark.usefixtures("tools")
 async def test_the_shell_snippets_of_the_guide_work_in_their_order(own_site: Site) -> None:
-    """Sign in, refresh, page, filter, search, change with a version and with a key, look at the past: as is shown."""
+    """Sign in, refresh, page, filter, search, change with a version and with a key, read the past, as shown."""
     site, reader, compared = own_site, Reader(), 0
     await administrator(site)
     base = str(site.server.make_url("")).rstrip("/")

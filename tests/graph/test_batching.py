@@ -35,7 +35,7 @@ async def messages(site: Site, document: str) -> list[str]:
 
 @pytest.mark.parametrize("document", MANY.values(), ids=MANY)
 async def test_a_document_with_several_sign_ins_is_refused(site: Site, document: str) -> None:
-    """Before any of them is looked at, on whatever way they are written."""
+    """Before any of them runs, however they are written."""
     found = await messages(site, document)
 
     assert any(message.startswith("a document may sign in once") for message in found)
@@ -48,7 +48,7 @@ async def test_a_document_with_one_sign_in_is_not(site: Site, document: str) -> 
 
 
 async def test_fragments_in_a_circle_are_refused_as_such(site: Site) -> None:
-    """Looking for sign-ins comes to an end."""
+    """The search for sign-ins terminates."""
     document = f"mutation {{ ...F }} fragment F on Mutation {{ {LOGIN} ...G }} fragment G on Mutation {{ ...F }}"
 
     assert any("within itself" in message for message in await messages(site, document))

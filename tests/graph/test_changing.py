@@ -97,7 +97,7 @@ async def test_attributes_cannot_be_made_too_large_piece_by_piece(site: Site) ->
 
 
 async def test_of_updates_that_expect_the_same_version_one_is_carried_out(site: Site) -> None:
-    """Ten forms opened at version 1 and saved at once: one wins, nine are told STALE_VERSION."""
+    """Ten forms opened at version 1 and saved at once: one wins, nine get STALE_VERSION."""
     person = await site.person()
 
     payloads = await asyncio.gather(
@@ -112,7 +112,7 @@ async def test_of_updates_that_expect_the_same_version_one_is_carried_out(site: 
 
 
 async def test_a_username_and_an_email_that_were_given_up_are_free_at_once(site: Site) -> None:
-    """They can be taken by somebody else, who signs in with them; while they are held they are TAKEN."""
+    """Another user can take them and sign in with them; while they are held they are TAKEN."""
     first, second = await site.person(), await site.person()
     wanted = {"username": first.username.upper(), "email": first.user.email.upper()}
     assert sorted(problems(await second.client.field(UPDATE, input={"id": second.id, **wanted})), key=str) == [
@@ -155,7 +155,7 @@ async def test_a_role_is_changed_with_an_expected_version_or_without(site: Site)
 
 
 async def test_a_deleted_user_is_gone_from_both_views_and_everything_is_free(site: Site) -> None:
-    """Nobody finds it, nobody can change it, and its username and email can be registered again."""
+    """It cannot be found or changed, and its username and email can be registered again."""
     admin, person = await site.person(Role.ADMIN), await site.person(attributes={"word": uuid4().hex})
     await site.caught_up()
     word = person.user.attributes["word"]

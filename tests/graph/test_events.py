@@ -40,7 +40,7 @@ def nodes(page: Json) -> list[Json]:
 
 
 async def some_life(site: Site, changes: int) -> tuple[Person, Person]:
-    """An administrator, and somebody whose record it changes."""
+    """An administrator, and a user that it changes."""
     admin, person = await site.person(Role.ADMIN), await site.person()
     for number in range(changes):
         await admin.client.field(UPDATE, input={"id": person.id, "name": f"Name {number}"})
@@ -160,7 +160,7 @@ async def test_histories_of_a_list_of_users_cost_one_statement(own_site: Site, m
 
 
 async def test_the_history_of_somebody_who_is_not_signed_in_is_not_told(site: Site) -> None:
-    """The user of a registration is the caller's own, but nobody has said so with a token."""
+    """The actor of a registration is null: the caller had no token."""
     document = REGISTER.replace("createdAt", "createdAt history { edges { cursor } }")
     answer = await site.anyone.ask(document, input=somebody())
 
@@ -170,7 +170,7 @@ async def test_the_history_of_somebody_who_is_not_signed_in_is_not_told(site: Si
 
 @pytest.mark.parametrize("first", [-1, 101, 2**31 - 1])
 async def test_a_page_has_0_to_100_events(site: Site, first: int) -> None:
-    """More, or fewer than none, is refused and the bounds are told."""
+    """More, or fewer than none, is refused with the bounds."""
     admin = await site.person(Role.ADMIN)
     await site.caught_up()
 

@@ -93,7 +93,7 @@ OPERATIONS: Final = {
 
 
 async def send(client: Client, document: str, variables: Json) -> None:
-    """Send an operation from an address of its own, whose failed sign-ins are nobody else's."""
+    """Send an operation from an address of its own, so that its failed sign-ins count for it alone."""
     headers = client.headers | {"X-Forwarded-For": "203.0.113.77"}
     body = {"query": document, "variables": variables}
     async with client.session.post(client.url, json=body, headers=headers) as response:
@@ -103,12 +103,12 @@ async def send(client: Client, document: str, variables: Json) -> None:
 
 @pytest.fixture
 async def whom(site: Site) -> tuple[Person, Person]:
-    """An administrator, and somebody to do things to."""
+    """An administrator, and a user to change."""
     return await site.person(Role.ADMIN), await site.person()
 
 
 def aimed(variables: Json, person: Person) -> Json:
-    """The same values, about somebody who is there."""
+    """The same values, with the id of a user."""
     said = {**variables}
     if "id" in said:
         said["id"] = person.id
@@ -126,7 +126,7 @@ def test_every_operation_has_values(name: str) -> None:
 @bounded(250)
 @given(name=st.sampled_from(sorted(OPERATIONS)), data=st.data(), hit=st.booleans())
 async def test_any_values(site: Site, whom: tuple[Person, Person], name: str, data: st.DataObject, hit: bool) -> None:
-    """As an administrator, who may do everything, about somebody who is there and somebody who is not."""
+    """As an administrator, with the id of a user and with unused ids."""
     admin, other = whom
     variables = data.draw(variables_of(OPERATIONS[name]))
 

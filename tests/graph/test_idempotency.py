@@ -38,7 +38,7 @@ async def test_a_registration_that_is_sent_many_times_makes_one_user(site: Site)
 
 
 async def test_the_same_key_for_another_registration_is_refused(site: Site) -> None:
-    """Another password is another command: whoever guesses a key gets no session of somebody else."""
+    """Another password is another command: a guessed key gives no session of another user."""
     given = somebody(idempotencyKey=str(uuid4()))
     await site.anyone.field(REGISTER, input=given)
 
@@ -72,7 +72,7 @@ async def test_keys_of_different_people_have_nothing_to_do_with_each_other(site:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Two who may do everything, two to whom things are done, and somebody's client that is not signed in."""
+    """Two administrators, two users that they change, and a client that is not signed in."""
 
     admin: Person
     second: Person
@@ -174,7 +174,7 @@ async def test_the_same_key_with_another_input_is_an_error(site: Site, cast: Cas
 
 @pytest.mark.parametrize("name", KEYED)
 async def test_a_key_of_somebody_else_is_another_key(site: Site, cast: Cast, name: str) -> None:
-    """Also one that somebody has used for a command that is not the same."""
+    """Also one that another caller has used for another command."""
     keyed, key = KEYED[name], {"idempotencyKey": str(uuid4())}
     await cast.second.client.field(documents.CREATE, input=somebody(role="CUSTOMER") | key)
     client = cast.anyone if keyed.for_anyone else cast.admin.client

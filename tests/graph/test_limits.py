@@ -20,7 +20,7 @@ def faults(document: str) -> list[str]:
 
 
 def nested(levels: int) -> str:
-    """Introspection of the type of a type of a type, with so many levels of fields."""
+    """Introspection of the type of a type of a type, with this number of levels of fields."""
     return "{ __schema { types { fields { type { " + "ofType { " * (levels - 5) + "name" + " }" * levels
 
 
@@ -121,7 +121,7 @@ async def test_the_same_limits_hold_on_a_socket(site: Site, document: str, messa
 
 
 def merging(users: int, edges: int, nodes: int) -> str:
-    """So many times the same field, on three levels."""
+    """The same field this number of times, on three levels."""
     inner = "users { " + ("edges { " + "node { id } " * nodes + "} ") * edges + "} "
     return "{ " + inner * users + "}"
 
@@ -147,14 +147,14 @@ def test_many_operations_that_spread_one_fragment_are_measured_together() -> Non
 
 
 def test_fragments_that_double_are_measured_at_once() -> None:
-    """Sixty fragments, each spread twice in the one before it: 2^60 fields, told in no time."""
+    """Sixty fragments, each spread twice in the one before it: 2^60 fields, measured at once."""
     chain = " ".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(60))
 
     assert "fields at its root" in faults(f"{{ ...F0 }} {chain} fragment F60 on Query {{ me {{ id }} }}")[0]
 
 
 def test_documents_that_take_long_to_check_are_refused_before_that() -> None:
-    """Fields of one name are compared pair by pair; the limits are looked at first, and alone."""
+    """Fields of one name are compared pair by pair; the limits are checked first, and alone."""
     found = faults("{ " + "me { id nothing } " * 250 + "}")
 
     assert found[0] == "this document has 250 fields at its root and may have 20"
@@ -253,7 +253,7 @@ def test_short_documents_are_bounded_too() -> None:
     ["{ usrs { totalCount } }", "{ users(frst: 1) { totalCount } }", "{ me { ...A } } fragment A on Usr { id }"],
 )
 def test_nobody_is_told_of_names_that_would_be_right(document: str) -> None:
-    """A schema is not told by guessing."""
+    """A schema is not revealed by guessing."""
     assert "Did you mean" not in " ".join(faults(document))
 
 

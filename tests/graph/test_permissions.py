@@ -1,4 +1,4 @@
-"""Who may do what: the design's table, cell by cell, through the door, with every field that an answer can have."""
+"""Permissions: the table of docs/security.md, cell by cell, over HTTP, with every field of the answers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ VIEWERS = (None, Role.CUSTOMER, Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, R
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Whom an operation is about."""
+    """The user that an operation is about."""
 
     viewer: Person | None
     other: Person
@@ -63,7 +63,7 @@ class Cast:
 
     @property
     def own_id(self) -> str:
-        """The viewer's id; anyone has none, and tries with somebody else's."""
+        """The viewer's id; without a viewer, another user's."""
         return (self.viewer or self.other).id
 
 
@@ -188,7 +188,7 @@ FIELDS = {
     "UserPayload": "user position errors",
     "UserStatistics": "total byRole registrationsByDay",
 }
-"""What is open to whoever may have the object. A field that is not here needs rows of its own, as `history` has."""
+"""Fields open to every viewer that may read the object. Any other field needs rows of its own, as `history` has."""
 HISTORY_OF = "id history { edges { cursor node { id position userId version type changedFields actorId recordedAt } } }"
 SOMEBODY_ELSES = ("sign in", "no", "yes", "yes", "yes")
 HISTORIES = [
@@ -287,7 +287,7 @@ def cells(rows: list[Row]) -> pytest.MarkDecorator:
 
 @pytest_asyncio.fixture(scope="module")
 async def readers(shared_site: Site) -> dict[Role | None, Cast]:
-    """Somebody of each role, and somebody else to read, whom the views know."""
+    """A user of each role and another user to read, all of them in the views."""
     other = await shared_site.person()
     people = {role: await shared_site.person(role) if role else None for role in VIEWERS}
     await shared_site.caught_up()
@@ -308,7 +308,7 @@ def client_of(site: Site, cast: Cast) -> Client:
 
 @cells(QUERIES)
 async def test_queries(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
-    """Each reader gets what the table says; a user whom one may not read is null, as one that does not exist."""
+    """Each viewer gets what the table says; a user that it may not read is null, like one that does not exist."""
     cast = readers[role]
 
     answer = await client_of(site, cast).ask(full(row.document), **row.variables(cast))
@@ -320,7 +320,7 @@ async def test_queries(site: Site, readers: dict[Role | None, Cast], row: Row, r
 
 @cells(MUTATIONS)
 async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) -> None:
-    """Each command is carried out for those whom the table names, and for nobody else writes an event."""
+    """Each command is executed for the roles in the table, and writes no event for others."""
     cast = await newcomers(site, role)
     head = await site.log.store.head()
 
@@ -335,7 +335,7 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
 
 @cells(REBUILDS)
 async def test_rebuild(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
-    """A rebuild is begun for those whom the table names, and for nobody else."""
+    """A rebuild starts for the roles in the table, and for no others."""
     answer = await client_of(site, readers[role]).ask(row.document, **row.variables(readers[role]))
 
     assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
@@ -375,7 +375,7 @@ async def test_status(site: Site, readers: dict[Role | None, Cast], row: Row, ro
 
 @cells(HISTORIES)
 async def test_histories(site: Site, row: Row, role: Role | None, outcome: str) -> None:
-    """The user itself and staff may read it, whichever way they came by the user; nobody else, not even who is about to
+    """Only the user itself and staff may read it, wherever the user is selected; not even a client that is about to
     be signed in by the same mutation.
     """
     cast = await newcomers(site, role)

@@ -20,7 +20,7 @@ from tests.log import NOBODY, eventually
 
 
 async def until_caught_up(socket: Socket, id_: str, head: int) -> list[Json]:
-    """What is told until both projections are told to have reached a position."""
+    """The messages until both projections have reached a position."""
     told: list[Json] = []
     while not told or any(int(one["position"]) < head for one in told[-1]):
         told.append((await socket.next(id_))["projectionStatus"])
@@ -28,7 +28,7 @@ async def until_caught_up(socket: Socket, id_: str, head: int) -> list[Json]:
 
 
 async def test_a_listener_is_told_at_once_and_whenever_a_projection_moves(own_site: Site) -> None:
-    """All of them each time, as `projections` has them; when nothing moves, nothing is told."""
+    """All of them each time, as `projections` has them; when nothing moves, nothing is sent."""
     staff = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
     async with staff.client.socket() as socket:
@@ -44,7 +44,7 @@ async def test_a_listener_is_told_at_once_and_whenever_a_projection_moves(own_si
 
 
 async def further(socket: Socket) -> AsyncIterator[Json]:
-    """What is told until nothing is, for longer than between two heartbeats; less what only settles the end."""
+    """The messages until none comes for longer than a heartbeat, without those of the last settling."""
     with suppress(TimeoutError):
         while True:
             message = json.loads((await socket.raw.receive(timeout=1.5)).data)
@@ -98,14 +98,14 @@ async def test_the_status_is_read_once_for_all_and_not_at_all_for_nobody(
     """Ten listeners cost what one costs, and the last to leave ends it; a database that is away is waited for."""
     staff = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
-    readings = 0
+    readings, read = 0, status.read_status
 
     async def counted(database: Json) -> Json:
         nonlocal readings
         readings += 1
         if readings == 1:
             raise DatabaseUnavailable("gone for a moment")
-        return await status.read_status(database)
+        return await read(database)
 
     monkeypatch.setattr(status, "read_status", counted)
     async with staff.client.socket() as socket:

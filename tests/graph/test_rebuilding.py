@@ -1,4 +1,4 @@
-"""`rebuildProjection`: what is written down when somebody asks for it. tests/system has the rebuild itself."""
+"""`rebuildProjection`: the recorded request. tests/system has the rebuild itself."""
 
 import asyncio
 from uuid import UUID
@@ -38,7 +38,7 @@ async def test_it_is_written_down_with_who_asked_and_shows_at_once(own_site: Sit
 
 
 async def test_twice_asked_is_once_begun(own_site: Site) -> None:
-    """Of eight who ask at the same moment one is told that it begins, and the others that it is being rebuilt."""
+    """Of eight requests at once one is accepted, the others hear that a rebuild is running."""
     people = [await own_site.person(Role.ADMIN) for _ in range(8)]
 
     answers = await asyncio.gather(*(ask(person, MONGO_USERS) for person in people))
@@ -97,7 +97,7 @@ async def test_a_rebuild_that_failed_is_told_until_the_view_is_rebuilt(own_site:
 
 
 async def test_a_rebuild_that_has_ended_is_not_told_as_one_that_begins(own_site: Site) -> None:
-    """Its request ends a moment later; but one whose rebuild gave up is REBUILDING until it is tried again."""
+    """Its request ends a moment later; but a view whose rebuild gave up is REBUILDING until the next attempt."""
     person, rebuilds = await own_site.person(Role.ADMIN), own_site.services.rebuilds
     await ask(person, MYSQL_USERS)
     assert await rebuilds.attend(MYSQL_USERS, "a:1")

@@ -44,7 +44,7 @@ async def test_attributes_are_an_empty_object_unless_they_are_given(site: Site) 
 
 @pytest.mark.parametrize("role", Role)
 async def test_an_admin_creates_users_of_any_role_who_can_sign_in(site: Site, role: Role) -> None:
-    """`createUser` lets in somebody of the role that it names, with a password that works, and signs nobody in."""
+    """`createUser` registers a user of the given role with a working password, and starts no session."""
     admin = await site.person(Role.ADMIN)
     given = somebody()
 
@@ -58,7 +58,7 @@ async def test_an_admin_creates_users_of_any_role_who_can_sign_in(site: Site, ro
 
 @pytest.mark.parametrize("document", [REGISTER, CREATE])
 async def test_what_belongs_to_someone_else_in_whatever_case_is_taken(site: Site, document: str) -> None:
-    """A username and an email that differ from another's in case alone are TAKEN, each beside its own field."""
+    """A username and an email that differ from another's in case alone are TAKEN, each at its own field."""
     admin = await site.person(Role.ADMIN)
     owner = await site.person(username=f"Owner.{uuid4().hex[:12]}")
     role = {"role": "CUSTOMER"} if document is CREATE else {}
@@ -73,7 +73,7 @@ async def test_what_belongs_to_someone_else_in_whatever_case_is_taken(site: Site
 
 
 async def test_of_two_that_register_one_email_at_the_same_moment_exactly_one_wins(site: Site) -> None:
-    """Promise 4, through the door: ten at once, each writing the email in another case; nine are told TAKEN."""
+    """Promise 4, over HTTP: of ten registrations at once, each with the email in another case, nine get TAKEN."""
     email = f"Contested.{uuid4().hex}@Example.com"
     spellings = ["".join(c.upper() if i % (n + 2) else c.lower() for i, c in enumerate(email)) for n in range(10)]
 
@@ -102,14 +102,14 @@ async def test_every_problem_is_told_at_once(site: Site) -> None:
 
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 1025, "Some Body", "somebody@example.org"])
 async def test_a_weak_password_is_refused_by_name(site: Site, password: str) -> None:
-    """Too short, too long, or one's own name or email: WEAK_PASSWORD, and nobody is let in."""
+    """Too short, too long, or one's own name or email: WEAK_PASSWORD, and no user is registered."""
     given = somebody(password=password, email="somebody@example.org")
 
     assert problems(await site.anyone.field(REGISTER, input=given)) == [("WEAK_PASSWORD", ["password"])]
 
 
 def nested(levels: int) -> Json:
-    """An object so many levels deep."""
+    """An object of this depth."""
     value: Json = "leaf"
     for _ in range(levels):
         value = {"a": value}

@@ -60,7 +60,7 @@ async def test_all_words_must_occur_without_regard_to_case_and_accents(
     "text", ["-kuala", '-"kuala"', '"kuala', 'kuala"', '"kuala lumpur" -penang', "\\kuala", "$kuala"]
 )
 async def test_quotes_and_signs_are_no_operators(site: Site, crowd: Crowd, text: str) -> None:
-    """A minus does not turn the search round, and a quote that is never closed is no error."""
+    """A minus does not negate the search, and an unclosed quote is no error."""
     assert set(await crowd.found(text=f"{crowd.mark} {text}")) <= set("ab")
 
 

@@ -130,7 +130,7 @@ async def test_logout_ends_this_session(site: Site) -> None:
 
 
 async def test_logout_everywhere_ends_all_sessions_of_the_user(site: Site) -> None:
-    """And nobody else's."""
+    """And no other user's."""
     person, other = await site.person(), await site.person()
     devices = [await sign_in(site, person) for _ in range(3)]
 
@@ -147,7 +147,7 @@ async def test_nobody_cannot_log_out(site: Site) -> None:
 
 
 async def test_a_new_password_ends_the_other_sessions(site: Site) -> None:
-    """Whoever had come in with the old one is out; the one who changed it goes on, and its refresh token too."""
+    """Sessions started with the old one end; the session that changed it goes on, with its refresh token."""
     person = await site.person()
     here, elsewhere = await sign_in(site, person), await sign_in(site, person)
     passwords = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
@@ -219,7 +219,7 @@ async def test_the_log_alone_ends_sessions(site: Site, command: Command) -> None
 
 
 async def test_a_hash_that_is_made_anew_ends_no_session(site: Site) -> None:
-    """The password is the same, so nobody has to sign in again."""
+    """The password is the same, so no session ends."""
     imported = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     username = f"imported.{UUID(int=0).hex[:4]}.{id(imported)}"
     done = await site.log.commands.register(registration(username, password_hash=imported), NOBODY)
@@ -234,7 +234,7 @@ async def test_a_hash_that_is_made_anew_ends_no_session(site: Site) -> None:
 
 
 async def test_a_sign_in_that_a_new_password_overtakes_begins_no_session(site: Site) -> None:
-    """The old password was right when it was looked at; what it gives is worth nothing by the time it is given."""
+    """The old password was right when it was checked; the session is invalid by the time it starts."""
     person = await site.person()
     stale = person.user
     account = await site.log.commands.account(stale.id)

@@ -1,4 +1,4 @@
-"""Signing in: who may, what a stranger learns (nothing), and how long a token counts."""
+"""Signing in: right and wrong credentials, what a refusal reveals (nothing), and how long a token is valid."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ async def test_one_signs_in_with_the_username_or_the_email_in_any_case(site: Sit
 
 
 async def test_every_wrong_sign_in_gets_the_same_answer(site: Site) -> None:
-    """Nobody learns which accounts exist: unknown, wrong password, deleted and without password look alike."""
+    """The answer does not reveal which accounts exist: unknown, wrong password, deleted, without password."""
     person, gone = await site.person(), await site.person()
     await gone.client.field(DELETE, input={"id": gone.id})
     imported = (await site.log.register(f"imported.{uuid4().hex[:12]}")).user
@@ -113,7 +113,7 @@ async def refused_to(client: Client) -> list[str | None]:
     ],
 )
 async def test_an_authorization_that_is_no_token_of_ours_is_unauthenticated(site: Site, authorization: str) -> None:
-    """Whoever sends a token wants to be somebody, so a bad one is an error and never passes for nobody."""
+    """A bad token is an error; it never counts as no token."""
     async with site.session.post(
         site.anyone.url, json={"query": ME}, headers={"Authorization": authorization}
     ) as response:
@@ -124,7 +124,7 @@ async def test_an_authorization_that_is_no_token_of_ours_is_unauthenticated(site
 
 
 async def test_a_token_of_another_issuer_is_refused(site: Site) -> None:
-    """The same claims under another key are nobody's."""
+    """The same claims signed by another key are refused."""
     person = await site.person()
     foreign = AccessTokens(SigningKey.from_seed(b"x" * 32), "rollcall", "rollcall", TOKEN_LIFETIME, site.clock.now)
     token = foreign.issue(person.user.id, Role.ADMIN, new_id(), new_id()).token
@@ -168,7 +168,7 @@ async def test_a_promoted_customer_signs_in_again(site: Site) -> None:
 
 
 async def test_the_token_of_a_deleted_user_is_unauthenticated(site: Site) -> None:
-    """Deleted, one is nobody at once, for queries and for commands."""
+    """The token of a deleted user is refused at once, for queries and for commands."""
     person = await site.person()
     await person.client.field(DELETE, input={"id": person.id})
 
@@ -193,7 +193,7 @@ async def test_a_changed_password_is_the_only_one_that_counts(site: Site) -> Non
 
 
 async def test_a_password_that_cannot_be_changed_says_at_which_field(site: Site) -> None:
-    """A wrong current password, and a weak new one, beside the field that they are in; nothing has changed."""
+    """A wrong current password and a weak new one are reported at their fields; nothing has changed."""
     person = await site.person()
 
     wrong = await change_password(person, "not the password", NEW_PASSWORD)

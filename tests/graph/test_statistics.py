@@ -57,7 +57,7 @@ async def test_so_many_days_as_are_asked_for_are_there(site: Site) -> None:
 
 @pytest.mark.parametrize("days", [0, -1, 367, 2**31 - 1])
 async def test_other_numbers_of_days_are_refused(site: Site, days: int) -> None:
-    """And the bounds are told."""
+    """The error names the bounds."""
     admin = await site.person(Role.ADMIN)
     answer = await admin.client.ask(STATISTICS, days=days)
 

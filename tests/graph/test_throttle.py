@@ -25,7 +25,7 @@ def payload(answer: Answer) -> Json:
 
 
 async def test_a_stranger_who_guesses_is_locked_out_and_the_owner_is_not(own_site: Site) -> None:
-    """As data, with the seconds to wait; the right password is refused to the stranger too, unseen."""
+    """As data, with the seconds to wait; from the guesser's address the right password is refused unchecked, too."""
     own_site.clock.stop()
     person = await own_site.person()
     assert codes(await log_in(own_site, person.username, PASSWORD, HERE)) == []
@@ -43,7 +43,7 @@ async def test_a_stranger_who_guesses_is_locked_out_and_the_owner_is_not(own_sit
 
 
 async def test_an_account_that_does_not_exist_is_locked_just_the_same(own_site: Site) -> None:
-    """Else being locked would tell that there is one."""
+    """Otherwise the lock would reveal that the account exists."""
     own_site.clock.stop()
     person = await own_site.person()
 
@@ -57,7 +57,7 @@ async def test_an_account_that_does_not_exist_is_locked_just_the_same(own_site: 
 
 
 async def test_guessing_the_current_password_in_a_stolen_session_is_slowed_down_too(own_site: Site) -> None:
-    """Whoever has a token cannot try passwords through `changePassword`."""
+    """A client with a token cannot try passwords through `changePassword`."""
     own_site.clock.stop()
     person = await own_site.person()
     passwords = {"currentPassword": "wrong password", "newPassword": "a password that is new"}
@@ -70,7 +70,7 @@ async def test_guessing_the_current_password_in_a_stolen_session_is_slowed_down_
 
 
 async def test_too_many_passwords_at_once_are_told_to_come_back(own_site: Site) -> None:
-    """503 with Retry-After, instead of a queue that grows; what was not looked at is no failure."""
+    """503 with Retry-After, instead of a growing queue; a password that was not checked is no failure."""
     person = await own_site.person()
     room = own_site.passwords._room
     taken = 0

@@ -15,7 +15,7 @@ from tests.log import NOBODY, Log
 
 
 async def test_a_user_is_told_as_it_was_right_after_each_of_its_changes(site: Site) -> None:
-    """At the position of each change, and at its instant, until the next one; before the first there is nobody."""
+    """At the position of each change, and at its instant, until the next one; null before the first."""
     admin, person = await site.person(Role.ADMIN), await site.person()
     states = [{**(await admin.client.field(THEN, id=person.id, atPosition=str(person.user.position)))}]
     for number in range(3):
@@ -40,7 +40,7 @@ async def test_a_user_is_told_as_it_was_right_after_each_of_its_changes(site: Si
 
 
 async def then(site: Site, viewer: str, user_id: str, **when: Json) -> Json:
-    """What somebody of staff is told of a user as of then; the user itself is told the same."""
+    """A user as of then, as staff reads it; the user itself reads the same."""
     clients = [await site.signed_in(user) for user in [await known(site, viewer), await known(site, user_id)]]
     one, other = [await client.field(THEN, id=user_id, **when) for client in clients]
     assert one == other

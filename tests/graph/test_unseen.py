@@ -1,4 +1,4 @@
-"""A user whom one may not see is the same as one who does not exist: byte for byte, whichever way one asks."""
+"""A user that the viewer may not read is answered like one that does not exist: byte for byte, by every field."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ QUESTIONS: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who asks, and about whom."""
+    """The viewers, and the users that they ask for."""
 
     customer: Person
     admin: Person
@@ -91,7 +91,7 @@ async def said(client: Client, document: str, variables: Json) -> tuple[int, str
 @pytest.mark.parametrize("signed_in", [True, False], ids=["customer", "nobody"])
 @pytest.mark.parametrize("question", QUESTIONS)
 async def test_one_may_not_learn_who_exists(site: Site, cast: Cast, question: str, signed_in: bool) -> None:
-    """Somebody who is there, who was, who never was, and what is no id at all: one answer."""
+    """A user, a deleted user, an unused id and no id at all: one answer."""
     document, variables = QUESTIONS[question]
     client = cast.customer.client if signed_in else site.anyone
 
@@ -115,7 +115,7 @@ async def test_one_may_not_learn_it_from_the_time_it_takes(site: Site, cast: Cas
 
 @pytest.mark.parametrize("signed_in", [True, False], ids=["customer", "nobody"])
 async def test_one_may_not_learn_it_by_listening(site: Site, cast: Cast, signed_in: bool) -> None:
-    """`userChanges` of somebody who is there, who was, and who never was, from now on and from the beginning."""
+    """`userChanges` of a user, a deleted user and an unused id, from now on and from the beginning."""
     client = cast.customer.client if signed_in else site.anyone
     heard = []
     async with client.socket() as socket:

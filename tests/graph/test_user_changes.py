@@ -18,7 +18,7 @@ CHANGES_EACH: Final = 10
 
 
 async def changes(socket: Socket, id_: str, count: int) -> list[Json]:
-    """The next so many changes."""
+    """The next changes."""
     return [(await socket.next(id_))["userChanges"] for _ in range(count)]
 
 
@@ -27,7 +27,7 @@ async def rename(person: Person, name: str) -> Json:
 
 
 async def test_a_listener_hears_of_each_change_once_in_order_with_the_user_after_it(site: Site) -> None:
-    """The whole life of a user: each change as its mutation told it, and null for the user once it is deleted."""
+    """The whole life of a user: each change as its mutation returned it, and null for the user once it is deleted."""
     admin = await site.person(Role.ADMIN)
     given = somebody(role="CUSTOMER", attributes={"a": 1})
     async with admin.client.socket() as socket:
@@ -172,7 +172,7 @@ async def test_types_and_user_narrow_down_what_is_heard(site: Site) -> None:
 
 
 async def test_a_customer_hears_only_of_itself(site: Site) -> None:
-    """Whatever happens to others in between, and whether it names itself or nobody."""
+    """Whatever happens to others in between, with or without its own `userId`."""
     customer, other = await site.person(), await site.person()
     async with customer.client.socket() as socket:
         everybody = await site.listen(socket, CHANGES)
@@ -189,7 +189,7 @@ async def test_a_customer_hears_only_of_itself(site: Site) -> None:
 
 @pytest.mark.parametrize("user_id", ["nobody", "", "x" * 10_000])
 async def test_what_is_no_id_is_refused(site: Site, user_id: str) -> None:
-    """To wait for ever for the changes of nobody is surely not what was meant."""
+    """A subscription to a text that is no id would wait for ever."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     async with staff.client.socket() as socket:
         id_ = await socket.subscribe(CHANGES, userId=user_id)
@@ -238,7 +238,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(site: Site) -> None:
 
 
 async def listeners(site: Site, count: int) -> None:
-    """Wait until so many subscriptions are left."""
+    """Wait until this number of subscriptions is left."""
 
     async def reached() -> bool:
         return len(site.services.feed._listeners) == count

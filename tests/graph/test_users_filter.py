@@ -15,7 +15,7 @@ from tests.graph.site import Person, Site
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Six users that no other test knows, and somebody who may list them."""
+    """Six users of this test only, and a viewer who may list them."""
 
     mark: str
     """Every username of the crowd begins with it."""
@@ -122,7 +122,7 @@ async def test_time_filters_take_the_start_and_leave_the_end_out(site: Site, cro
 
 
 async def test_and_or_and_not_nest(site: Site, crowd: Crowd) -> None:
-    """They mean what they say at every depth; an empty `or` holds for nobody, an empty `and` for everybody."""
+    """They hold at every depth; an empty `or` holds for no user, an empty `and` for all."""
     bobs = {"name": {"contains": "bob"}}
     customers = {"role": {"eq": "CUSTOMER"}}
 

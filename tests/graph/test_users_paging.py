@@ -40,7 +40,7 @@ ORDERS = st.fixed_dictionaries({"field": st.sampled_from(sorted(FIELDS)), "direc
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Users that no other test knows, and somebody who may list them."""
+    """Users of this test only, and a viewer who may list them."""
 
     mark: str
     people: list[Person]
@@ -167,7 +167,7 @@ async def test_a_walk_meets_users_that_stay_as_they_are_once_while_others_come_c
 
 
 async def disturb(site: Site, crowd: Crowd, what: str, number: int) -> None:
-    """Change the list while somebody walks through it, and wait until the view shows it."""
+    """Change the list while a client pages through it, and wait until the view shows it."""
     user_id = crowd.people[number].user.id
     gone = (await site.log.commands.account(user_id)).user is None
     if what == "insert":
@@ -199,7 +199,7 @@ async def test_a_page_lies_between_two_cursors(site: Site, crowd: Crowd) -> None
 
 
 async def test_a_page_of_none_tells_whether_there_is_something(site: Site, crowd: Crowd) -> None:
-    """`first: 0` costs nothing and says whether more follows; the list of nobody has no more."""
+    """`first: 0` costs nothing and says whether more follows; an empty list has no more."""
     page = await crowd.page(first=0)
     empty = await crowd.staff.field(LIST, filter={"or": []})
 
@@ -212,7 +212,7 @@ async def test_a_page_of_none_tells_whether_there_is_something(site: Site, crowd
 
 
 def encoded(value: Json) -> str:
-    """A cursor of somebody who has looked into ours."""
+    """A cursor made by a client that has decoded ours."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 

@@ -18,7 +18,7 @@ from tests.graph.test_sockets import stalled
 from tests.log import eventually
 
 SECONDS = 4.0
-"""One is promised; the machine that tests runs other things besides."""
+"""One is promised; the test machine runs other things, too."""
 
 
 async def expire(site: Site, person: Person) -> None:
@@ -112,7 +112,7 @@ async def test_the_socket_of_the_session_that_changed_the_password_stays_open(si
 async def test_a_session_that_ends_while_its_socket_begins_is_noticed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is watched before it is checked: what ends it right after the check is found at the next look."""
+    """It is watched before it is checked: what ends it right after the check is found in the next round."""
     person = await site.person()
     claims = site.services.tokens.verify((person.client.authorization or "").removeprefix("Bearer "))
     find = type(site.services.sessions).find_with_hash
@@ -129,7 +129,7 @@ async def test_a_session_that_ends_while_its_socket_begins_is_noticed(
 
 
 async def test_a_client_that_does_not_read_is_cut_off_too(own_site: Site) -> None:
-    """It cannot be told, but it gets nothing any more, and it keeps no other socket from being closed."""
+    """It cannot be notified, but it gets nothing any more, and delays the close of no other socket."""
     person = await own_site.person(attributes={"note": "x" * 60_000})
     large = "{" + " ".join(f"m{number}: me {{ attributes }}" for number in range(20)) + "}"
     async with person.client.socket() as deaf, person.client.socket() as reading:
@@ -154,7 +154,7 @@ async def test_a_client_that_does_not_read_is_cut_off_too(own_site: Site) -> Non
 
 
 async def test_one_has_so_many_sockets_and_no_more(own_site: Site) -> None:
-    """One more is closed with 1013; when another one closes there is room again, and nobody else is concerned."""
+    """One more is closed with 1013; when another one closes there is room again; other callers are not affected."""
     person, other = await own_site.person(), await own_site.person()
     own_site.services.watch._connections = 3
     async with AsyncExitStack() as stack:
@@ -176,7 +176,7 @@ async def test_one_has_so_many_sockets_and_no_more(own_site: Site) -> None:
 
 
 async def test_a_socket_that_closes_is_watched_no_more(own_site: Site) -> None:
-    """Whoever comes and goes leaves nothing behind."""
+    """Closed connections leave nothing behind."""
     person = await own_site.person()
     for _ in range(5):
         async with person.client.socket():

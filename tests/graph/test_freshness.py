@@ -1,4 +1,4 @@
-"""`Min-Position`: a client reads its own writes, or is told that it cannot yet."""
+"""`Min-Position`: a client reads its own writes, or gets PROJECTION_BEHIND."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def ask(client: Client, document: str, min_position: object, /, **variable
 
 @asynccontextmanager
 async def held_projector(site: Site) -> AsyncIterator[None]:
-    """Somebody else keeps the checkpoint's row locked, so the MySQL view can be read but not moved."""
+    """The checkpoint's row is locked, so the MySQL view can be read but does not advance."""
     async with site.log.database.transaction() as connection:
         await connection.execute("SELECT position FROM users_checkpoint WHERE id = 1 FOR UPDATE")
         yield
@@ -70,7 +70,7 @@ async def test_own_writes_are_read_while_others_write(site: Site, monkeypatch: p
 
 
 async def test_a_view_that_is_behind_is_waited_for_two_seconds(own_site: Site) -> None:
-    """Then the client is told where the view is; without the header it is answered at once, with what there is."""
+    """Then the error names the view's position; without the header the view answers at once, as it is."""
     person = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
     before = await own_site.log.store.head()
@@ -95,7 +95,7 @@ async def test_a_view_that_is_behind_is_waited_for_two_seconds(own_site: Site) -
 
 
 async def test_only_what_is_read_from_a_view_waits(own_site: Site) -> None:
-    """`me`, a mutation and the log are as of now whatever the views do; and then there is no `Position` to tell."""
+    """`me`, a mutation and the log are as of now whatever the views do, so there is no `Position` header."""
     person = await own_site.person()
     await own_site.caught_up()
     async with held_projector(own_site):
@@ -109,7 +109,7 @@ async def test_only_what_is_read_from_a_view_waits(own_site: Site) -> None:
 
 
 async def test_the_position_is_the_least_of_the_views_that_were_read(own_site: Site) -> None:
-    """With one view held, an answer from both tells the held one's, and one from the other tells the other's."""
+    """With one view held, an answer from both has its position, and an answer from the other has the other's."""
     person = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
     before = await own_site.log.store.head()
@@ -160,7 +160,7 @@ async def test_a_reading_of_the_checkpoint_serves_all_who_ask_at_once(
 async def test_a_view_that_is_away_is_unavailable_and_not_behind(
     own_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long its database takes to say so; who asked for a position is told after two seconds all the same."""
+    """However long its database takes to fail; a client that requires a position gets its answer after two seconds."""
     person = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
 
