@@ -15,7 +15,7 @@ MAXIMUM_PASSWORD_LENGTH: Final = 1024
 """Code points. The standard requires at least 64. There is a limit because NFKC takes quadratic time on some texts."""
 
 SHORTEST_OWN_WORD: Final = 4
-"""Letters and digits. A shorter name of the user's own may be the whole password; it is too common to tell."""
+"""Letters and digits. Shorter names of the user are not compared."""
 
 
 class WeakPassword(ValueError):
