@@ -1,33 +1,30 @@
-"""The loop that keeps one view in step with the log.
+"""The projector: the loop that keeps one view up to date with the log, exactly once.
 
     standing by ──▶ catching up ◀──▶ live
          ▲               │             │
-         ├── the turn is lost ─────────┤
-         └── MySQL is away, wait ──────┤
+         ├── the lease is lost ────────┤
+         └── MySQL is away, retry ─────┤
                                        └──▶ faulted (ends)
 
-Each round asks the view itself where it is, reads the log from there, and applies what it read together with the new
-checkpoint. Nothing is remembered between rounds, so a crash, a lost connection, or a rebuild that puts another table in
-place are all met in the same way: by asking again.
+Each round asks the view for its checkpoint, reads the log from there, and applies what it read together with the new
+checkpoint. Nothing is remembered between rounds. So a crash, a lost connection and a rebuild that swaps in another
+table are all handled in the same way: by asking again.
 
-Several processes may run a projector of one view. One has the turn, the others stand by. One that lost its turn without
-learning it, as when it was stopped and woken up, is kept from writing three times over: it begins no round when it has
-not been heard for as long as the turn lasts, what it still does is refused by the view's compare-and-set, and the
-session that would tell the others of it is gone.
+How a view applies a batch exactly once is its own matter: `mysql/view.py` uses a transaction, `mongo/view.py` guarded
+writes that may be repeated. What both need from here is that an outdated writer cannot move the checkpoint. Several
+processes may run a projector of one view; one holds the lease, the others stand by. A process that lost the lease
+without noticing, for instance because it was suspended, is stopped three times over: it begins no round once its
+reports have not been accepted for as long as the lease lasts, the view's compare-and-set rejects what it still does,
+and the session through which it would report is gone.
 
-Events a second, over the last seconds.
+A batch that fails does not say which of its events is to blame, or whether any is. So it is halved until one event
+stands alone; everything before that event has been applied by then. The event is retried a few times. If the database
+still rejects it, `probe` writes something harmless: if that is rejected too, the database is at fault and is waited
+for. Otherwise the event is to blame, and its user is quarantined, in this view only.
 
-Apply what can be applied, and set aside the user of an event that cannot.
-
-A batch that fails tells neither which of its events is to blame nor whether any is. So the next page is half as long,
-and half of that, until one event stands alone; everything before it has been applied by then. It is tried again a few
-times. If it still fails for what the database does not take, the database is asked to take something harmless: if it
-refuses that too, it is the database that is broken, which is waited for as if it were away. Only then the event is to
-blame, and its user is set aside, alone and in this view only.
-
-What concerns every user is not one user's poison and stops the projector: an event of a newer release, a hole in the
-log, a database that does not let this program in. So does one user too many in quarantine, because then it is no
-accident of single users. And so does a deletion that cannot be applied: nobody may be kept against it.
+What concerns every user stops the projector: an event of a newer release, a gap in the log, a database that refuses
+access. So does one user too many in quarantine, because then single users are not the cause, and a deletion that cannot
+be applied, because a deleted user must not stay.
 """
 
 import asyncio
@@ -59,116 +56,29 @@ from projections.errors import (
 from projections.folding import LEAVING
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
 from projections.quarantine import Quarantined, troubled
-from projections.status import Report, State, remove_standby, save_last_word, save_standby
+from projections.status import Report, State, remove_standby, save_last_report, save_standby
 from projections.view import View
-
-WINDOW_SECONDS: Final = 5.0
-
-
-class Meter:
-    """Counts events and tells their rate over a sliding window."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._counts: deque[tuple[float, int]] = deque()
-
-    def count(self, events: int) -> None:
-        """So many events were done just now."""
-        self._counts.append((self._clock(), events))
-
-    def rate(self) -> float:
-        """Events a second over the window."""
-        oldest = self._clock() - WINDOW_SECONDS
-        while self._counts and self._counts[0][0] < oldest:
-            self._counts.popleft()
-        return sum(events for _, events in self._counts) / WINDOW_SECONDS
-
 
 log = structlog.get_logger(__name__)
 
 BATCH_EVENTS: Final = 500
-TRIES: Final = 3
-"""How often an event that stands alone is tried again."""
+RETRIES: Final = 3
+"""Of an event that fails alone."""
+LAST_REPORT_SECONDS: Final = 2.0
+RATE_WINDOW_SECONDS: Final = 5.0
+
 POISON: Final = (OutOfStep, DamagedEvent, RefusedValue)
-"""What one event, or one user in the view, can be to blame for."""
-
-
-class EventApplier:
-    """Applies pages of events to a view, whichever of them are broken."""
-
-    def __init__(self, view: View, quarantine_limit: int) -> None:
-        self._view = view
-        self._quarantine_limit = quarantine_limit
-        self.page = BATCH_EVENTS
-        """How many events the next page should have at most."""
-
-    async def apply(self, events: Sequence[Recorded], after: int) -> int:
-        """Apply the page; how many of its events were: none if the next page is to be smaller.
-
-        Raises:
-            QuarantineFull: an event is broken, and too many users are set aside already.
-            ViewUnavailable: the view's database is away, or takes nothing at all.
-            CheckpointMoved, ViewMissing, DatabaseUnavailable: as `View.apply`.
-        """
-        try:
-            await self._view.apply(events, after=after)
-        except POISON as error:
-            self.page = max(1, len(events) // 2)
-            if len(events) > 1:
-                return 0
-            await self._apply_alone(events[0], error)
-        else:
-            self.page = min(BATCH_EVENTS, self.page * 2)
-        return len(events)
-
-    async def _apply_alone(self, event: Recorded, error: Exception) -> None:
-        for pause in islice(backoff(first=0.05), TRIES):
-            await asyncio.sleep(pause)
-            try:
-                return await self._view.apply([event], after=event.position - 1)
-            except POISON as again:
-                error = again
-        if isinstance(error, RefusedValue):
-            await self._probe(error)
-        await self._set_aside(event, error)
-        return None
-
-    async def _probe(self, error: RefusedValue) -> None:
-        try:
-            await self._view.probe()
-        except RefusedValue as refused:
-            raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
-
-    async def _set_aside(self, event: Recorded, error: Exception) -> None:
-        """The quarantine is asked for anew: operators change it too."""
-        if isinstance(event.event, LEAVING):
-            raise error
-        reason = str(error)
-        if troubled(await self._view.quarantine()) >= self._quarantine_limit:
-            raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
-        user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)
-        await self._view.quarantine_user(user)
-        log.error(
-            "projector.quarantined",
-            view=self._view.name,
-            user=str(user.user_id),
-            position=user.position,
-            reason=reason,
-        )
-
-
-FAREWELL_SECONDS: Final = 2.0
-
-WAITABLE = (ViewUnavailable, ViewMissing, CheckpointMoved)
-"""What passes by itself while the turn is kept."""
-TURN_ENDS = (DatabaseUnavailable, LeaseLost)
-"""What takes the turn away, or leaves nobody to tell whose it is."""
+"""Errors for which one event, or one user's record, can be to blame."""
+RETRIED: Final = (ViewUnavailable, ViewMissing, CheckpointMoved)
+"""Errors that pass while the lease is kept."""
+LEASE_ENDS: Final = (DatabaseUnavailable, LeaseLost)
 
 
 class Projector:
-    """Keeps one view in step, in its turn. `applied` is called after each batch: how many events, in how many seconds.
+    """Keeps one view up to date while it holds the view's lease.
 
-    At most `quarantine_limit` users are set aside for events that cannot be applied.
+    At most `quarantine_limit` users are quarantined. `applied` is called after each batch with the number of events and
+    the seconds taken.
     """
 
     def __init__(
@@ -189,43 +99,43 @@ class Projector:
         self._database = database
         self._process = process
         self._clock = clock
+        self._quarantine_limit = quarantine_limit
         self._applied = applied
-        self._meter = Meter(clock)
-        self._applying = EventApplier(view, quarantine_limit)
+        self._rate = EventRate(clock)
         self._state = State.CATCHING_UP
         self._position: int | None = None
         self._quarantined = 0
-        self._counted_at = float("-inf")
+        self._quarantine_read_at = float("-inf")
         self._last_error: str | None = None
-        self.leads = False
-        """Whether it has its turn now, as far as it knows."""
+        self.active = False
+        """Whether it holds the lease, as far as it knows."""
 
     async def run(self) -> None:
-        """Work until cancelled. Databases that are away are waited for.
+        """Work until cancelled; retry while a database is away.
 
         Raises:
-            Exception: something that waiting does not mend; the view is reported as FAULTED first.
+            Exception: an error that a retry does not fix; the view is reported as FAULTED first.
         """
         pauses = backoff()
         while True:
             try:
-                async with self._my_turn() as session:
+                async with self._lease() as session:
                     pauses = backoff()
-                    await self._lead(session)
-            except TURN_ENDS as error:
-                await asyncio.sleep(self._wait(error, pauses))
+                    await self._run_active(session)
+            except LEASE_ENDS as error:
+                await asyncio.sleep(self._next_pause(error, pauses))
 
     @asynccontextmanager
-    async def _my_turn(self) -> AsyncIterator[Connection]:
-        """Wait until no other process works on this view. Log it once, and report it about once a second."""
-        told = False
+    async def _lease(self) -> AsyncIterator[Connection]:
+        """Hold the view's lease; until then report about once a second as a standby, and log it once."""
+        standing_by = False
 
         async def stand_by(session: Connection) -> None:
-            nonlocal told
+            nonlocal standing_by
             await save_standby(session, self._view.name, self._process)
-            if not told:
+            if not standing_by:
                 log.info("projector.standby", view=self._view.name, reason="another process works on this view")
-                told = True
+                standing_by = True
 
         try:
             async with lease(self._database, self._view.name, standing_by=stand_by) as session:
@@ -233,80 +143,123 @@ class Projector:
                 await remove_standby(session, self._view.name, self._process)
                 yield session
         except asyncio.CancelledError:
-            if told:
-                await self._if_anyone_hears(remove_standby(self._database, self._view.name, self._process))
+            if standing_by:
+                await self._report_at_exit(remove_standby(self._database, self._view.name, self._process))
             raise
 
-    async def _lead(self, session: Connection) -> None:
-        """Keep the view in step for as long as the turn lasts."""
+    async def _run_active(self, session: Connection) -> None:
         self._state = State.CATCHING_UP
         heartbeat = Heartbeat(self._view.name, session, self._report, self._clock)
-        self.leads = True
+        self.active = True
         try:
             await heartbeat.beat()
-            await _first_to_fail(heartbeat.run(), self._work(heartbeat))
-        except TURN_ENDS:
-            raise  # the others can tell by the silence
+            await _until_first_error(heartbeat.run(), self._work(heartbeat))
+        except LEASE_ENDS:
+            raise  # without a last report: the missing heartbeat says it
         except asyncio.CancelledError:
-            await self._farewell(State.STOPPED)
+            await self._save_last_report(State.STOPPED)
             raise
         except Exception as error:
             self._last_error = f"{type(error).__name__}: {error}"
             log.exception("projector.faulted", view=self._view.name, position=self._position)
-            await self._farewell(State.FAULTED)
+            await self._save_last_report(State.FAULTED)
             raise
         finally:
-            self.leads = False
+            self.active = False
 
     async def _work(self, heartbeat: Heartbeat) -> None:
-        """Round after round, until the view is away; then wait for it."""
         pauses = backoff(longest=HEARTBEAT_SECONDS)
         while True:
             try:
                 await self._view.prepare()
                 while True:
-                    heartbeat.check()
                     await self._round(heartbeat)
                     pauses = backoff(longest=HEARTBEAT_SECONDS)
-            except WAITABLE as error:
-                pause = self._wait(error, pauses)
+            except RETRIED as error:
+                pause = self._next_pause(error, pauses)
                 self._state = State.CATCHING_UP
-                heartbeat.tell()
+                heartbeat.beat_soon()
                 await asyncio.sleep(pause)
 
     async def _round(self, heartbeat: Heartbeat) -> None:
+        heartbeat.check()
         position = await self._view.checkpoint()
-        await self._count_quarantined()
-        page = self._applying.page
-        events = await self._store.read_past_damage(after=position, limit=page)
-        applied = 0
-        if events:
-            began = self._clock()
-            applied = await self._applying.apply(events, position)
-            self._meter.count(applied)
-            self._applied(applied, self._clock() - began)
-            log.debug("projector.applied", view=self._view.name, after=position, events=applied)
-        behind = len(events) == page or applied < len(events)
-        position += applied
-        self._now_at(position, State.CATCHING_UP if behind else State.LIVE, heartbeat)
-        if not behind:
-            head = await self._wakeup.beyond(position, at_most=HEARTBEAT_SECONDS)
-            if head < position:
-                raise CheckpointAheadOfLog(self._view.name, position, head)
-
-    async def _count_quarantined(self) -> None:
-        """Once a second, since operators change it, and while a page is divided to find who is broken."""
-        if self._clock() - self._counted_at >= HEARTBEAT_SECONDS or self._applying.page < BATCH_EVENTS:
+        if self._clock() - self._quarantine_read_at >= HEARTBEAT_SECONDS:  # operators change it too
             self._quarantined = troubled(await self._view.quarantine())
-            self._counted_at = self._clock()
+            self._quarantine_read_at = self._clock()
+        events = await self._store.read_past_damage(after=position, limit=BATCH_EVENTS)
+        await self._apply(events, heartbeat)
+        if len(events) == BATCH_EVENTS:
+            return
+        position += len(events)
+        self._reached(position, State.LIVE, heartbeat)
+        head = await self._wakeup.beyond(position, at_most=HEARTBEAT_SECONDS)
+        if head < position:
+            raise CheckpointAheadOfLog(self._view.name, position, head)
 
-    def _now_at(self, position: int, state: State, heartbeat: Heartbeat) -> None:
+    async def _apply(self, events: Sequence[Recorded], heartbeat: Heartbeat) -> None:
+        """Apply the events, halving a batch that fails; quarantine the user of an event that fails alone."""
+        batches = [events] if events else []
+        while batches:
+            heartbeat.check()
+            batch, began = batches.pop(), self._clock()
+            after = batch[0].position - 1
+            try:
+                await self._view.apply(batch, after=after)
+            except POISON as error:
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    batches += [batch[middle:], batch[:middle]]
+                    continue
+                await self._retry_alone(batch[0], error)
+            self._rate.count(len(batch))
+            self._applied(len(batch), self._clock() - began)
+            log.debug("projector.applied", view=self._view.name, after=after, events=len(batch))
+            if batches or len(events) == BATCH_EVENTS:
+                self._reached(batch[-1].position, State.CATCHING_UP, heartbeat)
+
+    async def _retry_alone(self, event: Recorded, error: Exception) -> None:
+        """Retry an event that failed alone, then quarantine its user.
+
+        Raises:
+            QuarantineFull: too many users are in quarantine already.
+            ViewUnavailable: the view's database rejects every write.
+        """
+        for pause in islice(backoff(first=0.05), RETRIES):
+            await asyncio.sleep(pause)
+            try:
+                return await self._view.apply([event], after=event.position - 1)
+            except POISON as again:
+                error = again
+        if isinstance(error, RefusedValue):
+            try:
+                await self._view.probe()
+            except RefusedValue as refused:
+                raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
+        if isinstance(event.event, LEAVING):
+            raise error
+        reason, quarantined = str(error), troubled(await self._view.quarantine())
+        if quarantined >= self._quarantine_limit:
+            raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
+        user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)
+        await self._view.quarantine_user(user)
+        self._quarantined = quarantined + 1
+        log.error(
+            "projector.quarantined",
+            view=self._view.name,
+            user=str(user.user_id),
+            position=user.position,
+            reason=reason,
+        )
+        return None
+
+    def _reached(self, position: int, state: State, heartbeat: Heartbeat) -> None:
         if (position, state) != (self._position, self._state) or self._last_error:
-            heartbeat.tell()
+            heartbeat.beat_soon()
         self._position, self._state, self._last_error = position, state, None
 
-    def _wait(self, error: Exception, pauses: Iterator[float]) -> float:
-        """Say what is waited for; for how long."""
+    def _next_pause(self, error: Exception, pauses: Iterator[float]) -> float:
+        """The seconds until the retry. Logs the error unless it is the last one again."""
         pause = next(pauses)
         if str(error) != self._last_error:
             log.warning("projector.waiting", view=self._view.name, error=str(error), retry_in=pause)
@@ -318,27 +271,46 @@ class Projector:
             view=self._view.name,
             state=self._state,
             position=self._position,
-            events_per_second=self._meter.rate(),
+            events_per_second=self._rate.per_second(),
             quarantined=self._quarantined,
             last_error=self._last_error,
             process=self._process,
         )
 
-    async def _farewell(self, state: State) -> None:
-        """Say what became of it, through the pool: the session may have been cut off in the middle of a report."""
+    async def _save_last_report(self, state: State) -> None:
+        """Through the pool: the session may have been cut off in the middle of a report."""
         self._state = state
-        await self._if_anyone_hears(save_last_word(self._database, self._report()))
+        await self._report_at_exit(save_last_report(self._database, self._report()))
 
-    async def _if_anyone_hears(self, last_word: Coroutine[None, None, None]) -> None:
+    async def _report_at_exit(self, saving: Coroutine[None, None, None]) -> None:
         try:
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await last_word
+            async with asyncio.timeout(LAST_REPORT_SECONDS):
+                await saving
         except (DatabaseUnavailable, MySQLError, TimeoutError) as error:
             log.warning("projector.report_lost", view=self._view.name, error=str(error))
 
 
-async def _first_to_fail(*works: Coroutine[None, None, None]) -> None:
-    """Do all of it, none of which ends by itself, until one fails; then end the others and raise what it raised."""
+class EventRate:
+    """Events per second over the last few seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: deque[tuple[float, int]] = deque()
+
+    def count(self, events: int) -> None:
+        """Count events that were applied now."""
+        self._counts.append((self._clock(), events))
+
+    def per_second(self) -> float:
+        """The rate over the window."""
+        oldest = self._clock() - RATE_WINDOW_SECONDS
+        while self._counts and self._counts[0][0] < oldest:
+            self._counts.popleft()
+        return sum(events for _, events in self._counts) / RATE_WINDOW_SECONDS
+
+
+async def _until_first_error(*works: Coroutine[None, None, None]) -> None:
+    """Run endless coroutines until one fails; cancel the others and raise its error."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -39,7 +39,7 @@ from projections.errors import (
     ViewMissing,
 )
 from projections.folding import LogFold, past_of
-from projections.lease import named_lock, rebuild_of
+from projections.lease import named_lock, rebuild_lock
 from projections.status import save_rebuild_progress
 from projections.view import Copies, FillState, Records
 
@@ -141,7 +141,7 @@ class Rebuilder:
 
     @asynccontextmanager
     async def _turn(self, progress: Progress = _silently) -> AsyncIterator["_Report"]:
-        async with named_lock(self.database, rebuild_of(self.copies.live.name), wait_seconds=TURN_SECONDS) as session:
+        async with named_lock(self.database, rebuild_lock(self.copies.live.name), wait_seconds=TURN_SECONDS) as session:
             if session is None:
                 raise RebuildRunning(self.copies.live.name)
             async with _Report(self.copies.live.name, progress).saved(session) as report:

@@ -15,7 +15,7 @@ from asyncmy.errors import IntegrityError
 from events.database import Database
 from events.errors import OutcomeUnknown
 from projections.errors import KeyUsed, RebuildRunning
-from projections.lease import is_locked, rebuild_of
+from projections.lease import is_locked, rebuild_lock
 from projections.status import save_rebuild_progress
 
 SILENT_SECONDS: Final = 5.0
@@ -65,7 +65,7 @@ class RebuildRequests:
         sent = (asked_by.bytes, hashlib.sha256(key.encode(errors="surrogatepass")).digest() if key else None)
         if await self._was_sent(view, sent):
             return
-        if await is_locked(self._database, rebuild_of(view)):
+        if await is_locked(self._database, rebuild_lock(view)):
             raise RebuildRunning(view)
         try:
             async with self._database.transaction() as transaction:

@@ -68,7 +68,7 @@ ON DUPLICATE KEY UPDATE
     quarantined = new.quarantined, last_error = new.last_error, process = new.process, heartbeat_at = new.heartbeat_at
 """
 # Not of a process that another one has replaced: that one's word counts.
-SAVE_LAST_WORD = """
+SAVE_LAST_REPORT = """
 UPDATE projectors SET state = %s, last_error = %s, heartbeat_at = UTC_TIMESTAMP(6) WHERE view = %s AND process = %s
 """
 SAVE_QUARANTINED = "UPDATE projectors SET quarantined = %s WHERE view = %s"
@@ -112,9 +112,9 @@ async def save_report(connection: Connection, report: Report) -> None:
     )
 
 
-async def save_last_word(source: Source, report: Report) -> None:
+async def save_last_report(source: Source, report: Report) -> None:
     """Say what has become of a projector that ends, unless another one has taken its place."""
-    await source.execute(SAVE_LAST_WORD, (report.state.value, report.last_error, report.view, report.process))
+    await source.execute(SAVE_LAST_REPORT, (report.state.value, report.last_error, report.view, report.process))
 
 
 async def save_quarantined(source: Source, view: str, quarantined: int) -> None:

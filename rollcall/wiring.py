@@ -234,7 +234,7 @@ class House:
     def audit(self, name: str, projector: Projector) -> ContinuousCheck:
         """The audit of a view, while this projector has its turn."""
         chance = random.Random()  # noqa: S311 - a sample
-        return ContinuousCheck(self.log_access, self.records[name], chance, lambda: projector.leads)
+        return ContinuousCheck(self.log_access, self.records[name], chance, lambda: projector.active)
 
     @asynccontextmanager
     async def passwords(self) -> AsyncIterator[Passwords]:

@@ -348,7 +348,7 @@ async def test_the_last_word_of_one_that_was_replaced_does_not_count(bench: Benc
 
         await eventually(works)
         former = projector(bench.view, log, "test:former")
-        await former._farewell(State.STOPPED)
+        await former._save_last_report(State.STOPPED)
 
         assert (await status_of(log, bench.view)).state is State.LIVE
 
