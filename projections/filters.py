@@ -1,4 +1,4 @@
-"""What can be asked of users: of the list of them, without any SQL, and of their `attributes` in a search."""
+"""Filters and orders of user queries: on the list of users, and on `attributes` in a search."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from events.event_types import JSON, Role
 
 
 class TextField(StrEnum):
-    """Fields that a text test can look at."""
+    """Fields of text tests."""
 
     USERNAME = "username"
     EMAIL = "email"
@@ -17,7 +17,7 @@ class TextField(StrEnum):
 
 
 class TimeField(StrEnum):
-    """Fields that a time test can look at."""
+    """Fields of time tests."""
 
     CREATED_AT = "created_at"
     UPDATED_AT = "updated_at"
@@ -25,7 +25,7 @@ class TimeField(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextIs:
-    """The field is one of these, without regard to case."""
+    """The field equals one of the values, ignoring case."""
 
     field: TextField
     values: tuple[str, ...]
@@ -33,7 +33,7 @@ class TextIs:
 
 @dataclass(frozen=True, slots=True)
 class TextContains:
-    """The text occurs in the field, without regard to case."""
+    """The field contains the text, ignoring case."""
 
     field: TextField
     text: str
@@ -41,7 +41,7 @@ class TextContains:
 
 @dataclass(frozen=True, slots=True)
 class TextStartsWith:
-    """The field begins with the text, without regard to case."""
+    """The field starts with the text, ignoring case."""
 
     field: TextField
     text: str
@@ -72,14 +72,14 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Every one of the tests holds; true when there is none."""
+    """All tests hold; true without tests."""
 
     tests: tuple["Test", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of the tests holds; false when there is none."""
+    """At least one test holds; false without tests."""
 
     tests: tuple["Test", ...]
 
@@ -95,7 +95,7 @@ Test = TextIs | TextContains | TextStartsWith | RoleIs | NotBefore | Before | Al
 
 
 class OrderField(StrEnum):
-    """Fields that the list can be ordered by; the id decides between equals."""
+    """Fields to order the list by; the id breaks ties."""
 
     CREATED_AT = "created_at"
     UPDATED_AT = "updated_at"
@@ -106,7 +106,7 @@ class OrderField(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order of the whole list."""
+    """Order of the list."""
 
     field: OrderField = OrderField.CREATED_AT
     descending: bool = False
@@ -114,7 +114,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ListCursor:
-    """A place in an ordered list: the value of the field and the id of the user that stands there."""
+    """A position in an ordered list: the user's value of the order's field, and its id."""
 
     value: str | datetime
     user_id: UUID
@@ -122,9 +122,9 @@ class ListCursor:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The part of an ordered list that is wanted: `count` users after one place or before another.
+    """A slice of an ordered list: `count` users after one cursor and before another.
 
-    `backward` takes them from the end of what is left; they still come in the list's order.
+    `backward` takes them from the end; they are still returned in the list's order.
     """
 
     count: int
@@ -134,7 +134,7 @@ class Slice:
 
 
 class Operator(StrEnum):
-    """Tests on a value inside `attributes`, in the words of the document view's query language."""
+    """Tests on a value inside `attributes`, by their names in MongoDB's query language."""
 
     EQ = "$eq"
     NE = "$ne"

@@ -29,9 +29,8 @@ be applied, because a deleted user must not stay.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
 from typing import Final
 
 import structlog
@@ -40,7 +39,7 @@ from asyncmy.errors import MySQLError
 from events.database import Connection, Database
 from events.errors import DamagedEvent, DatabaseUnavailable
 from events.event_types import Recorded
-from events.retry import backoff
+from events.retry import Backoff, retry
 from events.store import EventStore
 from events.wakeup import Wakeup
 from projections.errors import (
@@ -53,7 +52,7 @@ from projections.errors import (
     ViewMissing,
     ViewUnavailable,
 )
-from projections.folding import LEAVING
+from projections.folding import DELETIONS
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
 from projections.quarantine import Quarantined, troubled
 from projections.status import Report, State, remove_standby, save_last_report, save_standby
@@ -62,8 +61,8 @@ from projections.view import View
 log = structlog.get_logger(__name__)
 
 BATCH_EVENTS: Final = 500
-RETRIES: Final = 3
-"""Of an event that fails alone."""
+ALONE_ATTEMPTS: Final = 4
+"""To apply an event that failed alone, before its user is quarantined."""
 LAST_REPORT_SECONDS: Final = 2.0
 RATE_WINDOW_SECONDS: Final = 5.0
 
@@ -116,14 +115,14 @@ class Projector:
         Raises:
             Exception: an error that a retry does not fix; the view is reported as FAULTED first.
         """
-        pauses = backoff()
-        while True:
-            try:
-                async with self._lease() as session:
-                    pauses = backoff()
-                    await self._run_active(session)
-            except LEASE_ENDS as error:
-                await asyncio.sleep(self._next_pause(error, pauses))
+        backoff = Backoff()
+
+        async def hold_lease() -> None:
+            async with self._lease() as session:
+                backoff.reset()
+                await self._run_active(session)
+
+        await retry(hold_lease, LEASE_ENDS, backoff=backoff, waiting=self._waiting)
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[Connection]:
@@ -168,18 +167,20 @@ class Projector:
             self.active = False
 
     async def _work(self, heartbeat: Heartbeat) -> None:
-        pauses = backoff(longest=HEARTBEAT_SECONDS)
-        while True:
-            try:
-                await self._view.prepare()
-                while True:
-                    await self._round(heartbeat)
-                    pauses = backoff(longest=HEARTBEAT_SECONDS)
-            except RETRIED as error:
-                pause = self._next_pause(error, pauses)
-                self._state = State.CATCHING_UP
-                heartbeat.beat_soon()
-                await asyncio.sleep(pause)
+        backoff = Backoff(longest=HEARTBEAT_SECONDS)
+
+        async def rounds() -> None:
+            await self._view.prepare()
+            while True:
+                await self._round(heartbeat)
+                backoff.reset()
+
+        def waiting(error: Exception, pause: float) -> None:
+            self._waiting(error, pause)
+            self._state = State.CATCHING_UP
+            heartbeat.beat_soon()
+
+        await retry(rounds, RETRIED, backoff=backoff, waiting=waiting)
 
     async def _round(self, heartbeat: Heartbeat) -> None:
         heartbeat.check()
@@ -206,37 +207,45 @@ class Projector:
             after = batch[0].position - 1
             try:
                 await self._view.apply(batch, after=after)
-            except POISON as error:
+            except POISON:
                 if len(batch) > 1:
                     middle = len(batch) // 2
                     batches += [batch[middle:], batch[:middle]]
                     continue
-                await self._retry_alone(batch[0], error)
+                await self._retry_alone(batch[0])
             self._rate.count(len(batch))
             self._applied(len(batch), self._clock() - began)
             log.debug("projector.applied", view=self._view.name, after=after, events=len(batch))
             if batches or len(events) == BATCH_EVENTS:
                 self._reached(batch[-1].position, State.CATCHING_UP, heartbeat)
 
-    async def _retry_alone(self, event: Recorded, error: Exception) -> None:
+    async def _retry_alone(self, event: Recorded) -> None:
         """Retry an event that failed alone, then quarantine its user.
 
         Raises:
             QuarantineFull: too many users are in quarantine already.
             ViewUnavailable: the view's database rejects every write.
         """
-        for pause in islice(backoff(first=0.05), RETRIES):
-            await asyncio.sleep(pause)
-            try:
-                return await self._view.apply([event], after=event.position - 1)
-            except POISON as again:
-                error = again
-        if isinstance(error, RefusedValue):
-            try:
-                await self._view.probe()
-            except RefusedValue as refused:
-                raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
-        if isinstance(event.event, LEAVING):
+        try:
+            await retry(
+                lambda: self._view.apply([event], after=event.position - 1),
+                POISON,
+                backoff=Backoff(first=0.05),
+                attempts=ALONE_ATTEMPTS,
+            )
+        except POISON as error:
+            if isinstance(error, RefusedValue):
+                await self._probe(error)
+            await self._quarantine_user(event, error)
+
+    async def _probe(self, error: RefusedValue) -> None:
+        try:
+            await self._view.probe()
+        except RefusedValue as refused:
+            raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
+
+    async def _quarantine_user(self, event: Recorded, error: Exception) -> None:
+        if isinstance(event.event, DELETIONS):
             raise error
         reason, quarantined = str(error), troubled(await self._view.quarantine())
         if quarantined >= self._quarantine_limit:
@@ -251,20 +260,17 @@ class Projector:
             position=user.position,
             reason=reason,
         )
-        return None
 
     def _reached(self, position: int, state: State, heartbeat: Heartbeat) -> None:
         if (position, state) != (self._position, self._state) or self._last_error:
             heartbeat.beat_soon()
         self._position, self._state, self._last_error = position, state, None
 
-    def _next_pause(self, error: Exception, pauses: Iterator[float]) -> float:
-        """The seconds until the retry. Logs the error unless it is the last one again."""
-        pause = next(pauses)
+    def _waiting(self, error: Exception, pause: float) -> None:
+        """Log the error before the retry, unless it is the last one again."""
         if str(error) != self._last_error:
             log.warning("projector.waiting", view=self._view.name, error=str(error), retry_in=pause)
         self._last_error = str(error)
-        return pause
 
     def _report(self) -> Report:
         return Report(

@@ -1,11 +1,10 @@
-"""Users that a view has set aside, because one of their events cannot be applied to it.
+"""The quarantine of a view: users with an event that cannot be applied to it.
 
-Everybody else's events flow on. Those of a user in quarantine are passed over, and are not lost: they stay in the log,
-from which the user is brought to the present when it is released. A deletion is never held: whoever is deleted is
-forgotten by the view, and leaves the quarantine with that.
+The view skips the later events of a quarantined user and applies all others. The skipped events stay in the log, from
+which the user is brought up to date when released. A deletion is never skipped: it also ends the quarantine.
 
-The record says nothing about the person. It is kept in the view's checkpoint and moves with it, in one statement, so
-what was passed over and why it was cannot part, and a rebuilt view begins with an empty quarantine.
+The quarantine has nothing personal in it. It is stored with the view's checkpoint and changes with it in one statement,
+so a rebuilt view begins with an empty quarantine.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,21 +13,21 @@ from uuid import UUID
 import msgspec
 
 from events.event_types import Recorded
-from projections.folding import LEAVING
+from projections.folding import DELETIONS
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One user that a view has set aside."""
+    """One quarantined user."""
 
     user_id: UUID
     position: int
-    """Of the event that could not be applied; those of the user after it are held as well."""
+    """Position of the event that could not be applied."""
     type: str
-    """Of that event."""
+    """Type of that event."""
     reason: str
-    """Why; nothing personal."""
+    """The error, without personal data."""
     dropped: bool = False
-    """An operator has accepted that the view does not follow this user: it counts as trouble no more."""
+    """An operator has accepted that the view does not follow this user; it does not count as a problem."""
 
 
 Quarantine = tuple[Quarantined, ...]
@@ -38,37 +37,37 @@ ReadStream = Callable[[UUID, int], Awaitable[Sequence[Recorded]]]
 
 
 def held_by(quarantine: Quarantine) -> frozenset[UUID]:
-    """The users in it."""
+    """The users in quarantine."""
     return frozenset(one.user_id for one in quarantine)
 
 
 def flowing(events: Iterable[Recorded], quarantine: Quarantine) -> list[Recorded]:
-    """The events that a view with this quarantine applies: all but those that are held."""
+    """The events that a view with this quarantine applies."""
     held = held_by(quarantine)
-    return [recorded for recorded in events if recorded.stream_id not in held or isinstance(recorded.event, LEAVING)]
+    return [recorded for recorded in events if recorded.stream_id not in held or isinstance(recorded.event, DELETIONS)]
 
 
 def left_after(events: Iterable[Recorded], quarantine: Quarantine) -> Quarantine:
-    """The quarantine once the events are applied: who was deleted is not in it any more."""
-    gone = {recorded.stream_id for recorded in events if isinstance(recorded.event, LEAVING)}
-    return tuple(one for one in quarantine if one.user_id not in gone)
+    """The quarantine after the events: without deleted users."""
+    deleted = {recorded.stream_id for recorded in events if isinstance(recorded.event, DELETIONS)}
+    return tuple(one for one in quarantine if one.user_id not in deleted)
 
 
 def found_in(quarantine: Quarantine, user_id: UUID) -> Quarantined | None:
-    """The user's record, if it is set aside."""
+    """The user's entry, if it is in quarantine."""
     return next((one for one in quarantine if one.user_id == user_id), None)
 
 
 def without(quarantine: Quarantine, user_id: UUID) -> Quarantine:
-    """The quarantine once the user is released."""
+    """The quarantine after the user is released."""
     return tuple(one for one in quarantine if one.user_id != user_id)
 
 
 def with_dropped(quarantine: Quarantine, user_id: UUID) -> Quarantine:
-    """The quarantine once the user is given up."""
+    """The quarantine after the user is dropped."""
     return tuple(msgspec.structs.replace(one, dropped=True) if one.user_id == user_id else one for one in quarantine)
 
 
 def troubled(quarantine: Quarantine) -> int:
-    """How many users wait for somebody to do something about them."""
+    """The number of users that need an operator."""
     return sum(not one.dropped for one in quarantine)

@@ -1,9 +1,8 @@
-"""Rebuilds that somebody asks for and does not wait for: written down, so that they outlive whoever was asked.
+"""Requests for rebuilds, stored so that they outlive the process that accepted them.
 
-A request is a row. One process at a time sees to it, by a lease: it says every second that it is there, and when it has
-not for `SILENT_SECONDS` another one takes over. Who does the work is not decided here, and not by the lease either: a
-rebuild has its own turn. Until it has ended, done or failed, the view has no second request; the unique key on
-`waiting_view` refuses it, whichever processes are asked at the same moment.
+A request is a row. One process at a time attends to it and renews that every second; after `SILENT_SECONDS` without a
+renewal another process takes over. The rebuild itself is kept single by its own lock. A view has one request that has
+not ended: the unique key on `waiting_view` rejects a second one, in whichever processes they arrive together.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from projections.status import save_rebuild_progress
 
 SILENT_SECONDS: Final = 5.0
 ENDING_SECONDS: Final = 2.0
-"""A rebuild that ends says so first, and then its request is done: in between, nobody is told that it begins anew."""
+"""A rebuild saves its end before its request is settled: in between, no new progress is shown."""
 DUPLICATE: Final = 1062
-"""MySQL's error number: a unique key has that value already."""
+"""MySQL's error number for a duplicate value of a unique key."""
 
 ADD = """
 INSERT INTO rebuild_requests (view, asked_by, correlation, key_hash, asked_at)
@@ -35,7 +34,7 @@ UPDATE rebuild_requests SET process = %s, attended_at = UTC_TIMESTAMP(6)
 WHERE waiting_view = %s
   AND (process IS NULL OR process = %s OR attended_at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND)
 """
-# Until the rebuild itself tells how far it is, and while it begins again; not between its end and its request's.
+# Until the rebuild saves its own progress, and while it starts again; not between its end and its request's end.
 STILL_THERE = """
 UPDATE projectors SET rebuild_progress = COALESCE(rebuild_progress, 0), rebuild_heartbeat_at = UTC_TIMESTAMP(6)
 WHERE view = %s AND EXISTS (SELECT 1 FROM rebuild_requests WHERE waiting_view = %s)
@@ -50,17 +49,17 @@ FAIL = "UPDATE rebuild_requests SET ended_at = UTC_TIMESTAMP(6), failure = %s WH
 
 
 class RebuildRequests:
-    """The rebuilds that were asked for."""
+    """The requested rebuilds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def ask(self, view: str, asked_by: UUID, correlation: UUID, key: str | None) -> None:
-        """Write down that a view shall be rebuilt; with the key of an earlier request, nothing.
+        """Request a rebuild of a view; do nothing if the key was used for this view before.
 
         Raises:
-            RebuildRunning: it is being rebuilt, or is about to be.
-            KeyUsed: the caller has asked for something else with this key.
+            RebuildRunning: it is being rebuilt, or a rebuild is requested.
+            KeyUsed: the caller has used this key for another view.
         """
         sent = (asked_by.bytes, hashlib.sha256(key.encode(errors="surrogatepass")).digest() if key else None)
         if await self._was_sent(view, sent):
@@ -81,28 +80,28 @@ class RebuildRequests:
                 raise
 
     async def is_waiting(self, view: str) -> bool:
-        """Whether there is a request that has not ended."""
+        """Whether a request has not ended."""
         return await self._database.fetch_one(FIND_WAITING, (view,)) is not None
 
     async def attend(self, view: str, process: str) -> bool:
-        """Whether there is a request that this process sees to. Call it every second, to go on seeing to it."""
+        """Whether there is a request that this process attends to. Call it every second to keep attending."""
         if not await self._database.execute(ATTEND, (process, view, process, SILENT_SECONDS)):
             return False
         await self._database.execute(STILL_THERE, (view, view, ENDING_SECONDS))
         return True
 
     async def leave(self, view: str, process: str) -> None:
-        """Let another process see to it at once."""
+        """Let another process attend at once."""
         await self._database.execute(LEAVE, (view, process))
 
     async def settle(self, view: str) -> None:
-        """The view was rebuilt: that is what was asked for, and what failed before is of no interest any more."""
+        """End all requests of a view that was rebuilt; earlier failures are no longer shown."""
         async with self._database.transaction() as transaction:
             await transaction.execute(SETTLE, (view,))
             await save_rebuild_progress(transaction, view, None)
 
     async def fail(self, view: str, failure: str) -> None:
-        """It will not be done: somebody has to look."""
+        """End the request with a failure, which the status shows."""
         async with self._database.transaction() as transaction:
             await transaction.execute(FAIL, (failure, view))
             await save_rebuild_progress(transaction, view, None)

@@ -1,14 +1,8 @@
-"""How the projections are doing, as it changes: asked for once, however many want to know.
+"""The state of the projections: reported by projectors, rebuilds and checks, read by operators, API and metrics.
 
-What projectors, rebuilds and audits report, in one row per view of the log's database.
-
-Times are those of the MySQL server, so that the clocks of different machines do not matter. Reports are for people and
-for metrics: where a view stands is in its own checkpoint.
-
-How the projections are doing. One source for the command line, the GraphQL field, the metrics and the checks.
-
-A projection that is idle looks like one that is dead if only lag is looked at, and one that hangs looks alive if only
-its heartbeat is. So both count: LIVE is who reports and lacks nothing, or nothing older than a moment.
+There is one row per view in the log's database; times are those of the MySQL server, so clocks of different machines do
+not matter. Lag alone does not tell an idle projection from a dead one, nor a heartbeat a working one from one that
+hangs. So both count: a projection is LIVE if it reports and lacks nothing, or nothing older than a moment.
 """
 
 import asyncio
@@ -22,37 +16,47 @@ import structlog
 
 from events.database import Connection, Database, Row, Source
 from events.errors import DatabaseUnavailable
-from events.retry import backoff
+from events.retry import Backoff, retry
 from events.sql import aware_utc
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 
+log = structlog.get_logger(__name__)
+
+VIEWS: Final = (MYSQL_USERS, MONGO_USERS)
+SILENT_SECONDS: Final = 5.0
+"""A projector reports at least once a second; after this long without a report it counts as stopped."""
+BEHIND_SECONDS: Final = 2.0
+"""A view that lacks an event older than this is behind, whatever its projector reports."""
+INTERVAL_SECONDS: Final = 0.2
+"""Between two readings of the status feed."""
+
 
 class State(StrEnum):
-    """What a projection is doing, in the words of the contract."""
+    """State of a projection, by its name in the GraphQL API."""
 
     STOPPED = "STOPPED"
-    """No projector has reported for a while: it was stopped, or it died."""
+    """No projector has reported for a while."""
     CATCHING_UP = "CATCHING_UP"
-    """Behind the log and working, or waiting for the view's database."""
+    """Behind the log, or waiting for the view's database."""
     LIVE = "LIVE"
-    """All that the log held when it last looked is in the view."""
+    """The view had every event when the projector last read the log."""
     REBUILDING = "REBUILDING"
-    """A rebuild is filling another copy; the view goes on serving."""
+    """A rebuild fills another copy; the view still answers queries."""
     FAULTED = "FAULTED"
-    """Something is wrong that waiting does not mend; `last_error` says what."""
+    """The projector ended with an error that a retry does not fix: `last_error`."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a projector says of itself."""
+    """Report of a projector."""
 
     view: str
     state: State
     position: int | None
-    """None until the view has told it: what was reported last stays."""
+    """None until the view was read; the position reported before is kept then."""
     events_per_second: float
     quarantined: int
-    """Users that are set aside and not dropped."""
+    """Users in quarantine that were not dropped."""
     last_error: str | None
     process: str
 
@@ -67,7 +71,7 @@ ON DUPLICATE KEY UPDATE
     position = COALESCE(%s, projectors.position), state = new.state, events_per_second = new.events_per_second,
     quarantined = new.quarantined, last_error = new.last_error, process = new.process, heartbeat_at = new.heartbeat_at
 """
-# Not of a process that another one has replaced: that one's word counts.
+# Only if no other process has reported since.
 SAVE_LAST_REPORT = """
 UPDATE projectors SET state = %s, last_error = %s, heartbeat_at = UTC_TIMESTAMP(6) WHERE view = %s AND process = %s
 """
@@ -76,7 +80,7 @@ SAVE_STANDBY = """
 INSERT INTO projector_standbys (view, process, heartbeat_at) VALUES (%s, %s, UTC_TIMESTAMP(6)) AS new
 ON DUPLICATE KEY UPDATE heartbeat_at = new.heartbeat_at
 """
-# With those that never said that they would go.
+# Together with standbys that ended without a word.
 REMOVE_STANDBY = """
 DELETE FROM projector_standbys
 WHERE view = %s AND (process = %s OR heartbeat_at < UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE)
@@ -95,7 +99,7 @@ ON DUPLICATE KEY UPDATE audit_differences = new.audit_differences, audited_at = 
 
 
 async def save_report(connection: Connection, report: Report) -> None:
-    """Make the report the newest of its view, and the projector's heartbeat."""
+    """Save the report, which is the projector's heartbeat."""
     await connection.execute(
         SAVE_REPORT,
         (
@@ -113,43 +117,37 @@ async def save_report(connection: Connection, report: Report) -> None:
 
 
 async def save_last_report(source: Source, report: Report) -> None:
-    """Say what has become of a projector that ends, unless another one has taken its place."""
+    """Save the report of a projector that ends, unless another process has reported since."""
     await source.execute(SAVE_LAST_REPORT, (report.state.value, report.last_error, report.view, report.process))
 
 
 async def save_quarantined(source: Source, view: str, quarantined: int) -> None:
-    """How many users wait in quarantine, after an operator has changed that; a projector may not be there to tell."""
+    """Save the number of quarantined users after an operator's command; a projector may not run."""
     await source.execute(SAVE_QUARANTINED, (quarantined, view))
 
 
 async def save_standby(source: Source, view: str, process: str) -> None:
-    """The heartbeat of a projector that waits for its turn."""
+    """Save the heartbeat of a projector that stands by."""
     await source.execute(SAVE_STANDBY, (view, process))
 
 
 async def remove_standby(source: Source, view: str, process: str) -> None:
-    """The projector does not wait any more."""
+    """Remove a projector that stands by no longer."""
     await source.execute(REMOVE_STANDBY, (view, process))
 
 
 async def save_rebuild_progress(connection: Connection, view: str, progress: float | None) -> None:
-    """How far a rebuild is, between 0 and 1; None when it has ended."""
+    """Save the progress of a rebuild, from 0 to 1; None when it has ended."""
     await connection.execute(SAVE_PROGRESS, (view, progress))
 
 
 async def save_audit(source: Source, view: str, differences: int) -> None:
-    """How many users an audit of the view has found to differ from the log; it becomes a metric."""
+    """Save how many users of the view differ from the log, for metrics and the status."""
     await source.execute(SAVE_AUDIT, (view, differences))
 
 
-VIEWS: Final = (MYSQL_USERS, MONGO_USERS)
-SILENT_SECONDS: Final = 5.0
-"""A projector reports at least once a second; one that has not for this long counts as stopped."""
-BEHIND_SECONDS: Final = 2.0
-"""A view that lacks an event older than this is behind, whatever its projector says."""
-
-# The first event that a view lacks tells how long it has been behind: positions are dense, so it is the one at
-# position + 1. All ages are taken by the clock of the MySQL server.
+# A view is behind since the first event that it lacks: positions are dense, so that is the one at position + 1.
+# All ages are by the clock of the MySQL server.
 READ_STATUS = """
 SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quarantined,
        COALESCE(p.last_error, CONCAT('the rebuild that was asked for failed: ', r.failure)), p.process,
@@ -174,7 +172,7 @@ ORDER BY view, process
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One view, as an operator wants to see it."""
+    """Status of one view."""
 
     name: str
     state: State
@@ -184,23 +182,23 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the oldest event that the view lacks; 0 when it lacks none."""
     events_per_second: float
     quarantined: int
-    """Users that are set aside because of events that cannot be applied, and not dropped."""
+    """Users in quarantine that were not dropped."""
     rebuild_progress: float | None
     last_error: str | None
     process: str
     """Host and process id of the projector that reported last."""
     standbys: tuple[str, ...]
-    """Those of the projectors that wait for their turn."""
+    """Host and process id of each projector that stands by."""
     updated_at: datetime | None
     """Last heartbeat, UTC."""
     silent_seconds: float | None
-    """How long ago that was."""
+    """Seconds since then."""
     progressed_at: datetime | None
     """When the position last moved, UTC."""
     died: bool
-    """STOPPED without having said so."""
+    """STOPPED without a last report."""
     audit_differences: int | None
-    """Users that differ from the log, as the last audit found; None while there was none."""
+    """Users that differ from the log by the last check; None if there was none."""
     audited_at: datetime | None
 
     @property
@@ -210,12 +208,12 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def healthy(self) -> bool:
-        """Whether nobody need look at it."""
+        """Whether no operator needs to act."""
         return self.state is State.LIVE and not self.quarantined and not self.audit_differences
 
 
 async def read_status(database: Database) -> list[ProjectionStatus]:
-    """Every view, also those that no projector has ever run for."""
+    """The status of every view, even if no projector has run for it."""
     rows = await database.fetch_all(READ_STATUS, (SILENT_SECONDS,))
     standbys = await database.fetch_all(READ_STANDBYS, (SILENT_SECONDS,))
     head = await database.fetch_one("SELECT position FROM log_head WHERE id = 1")
@@ -251,7 +249,7 @@ def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
 
 
 def _state(reported: State, *, alive: bool, rebuilding: bool, behind: bool) -> State:
-    """A fault outlives its process, everything else a projector said counts only while it is heard of."""
+    """A fault outlives its process; any other report counts only while the projector is alive."""
     if reported is State.FAULTED:
         return State.FAULTED
     if rebuilding:
@@ -287,71 +285,62 @@ def _aware(moment: datetime | None) -> datetime | None:
     return aware_utc(moment) if moment else None
 
 
-log = structlog.get_logger(__name__)
-
-INTERVAL_SECONDS: Final = 0.2
-"""Between two readings, and at least between two tellings."""
-
 Statuses = Sequence[ProjectionStatus]
 
 
 class StatusFeed:
-    """Reads the status five times a second while anybody listens, and not at all while nobody does.
+    """Reads the status five times a second while there are subscribers.
 
-    A listener that is slow is told what is so when it listens again: of a state only the latest counts.
+    A slow subscriber skips what it missed: of a status only the latest counts.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listeners = 0
+        self._subscribers = 0
         self._polling: asyncio.Task[None] | None = None
         self._latest: Statuses = ()
         self._changed = asyncio.Event()
 
     async def changes(self) -> AsyncGenerator[Statuses, None]:
-        """All projections, at once and then whenever one moves, changes state, or falls behind; five times a second
-        at most."""
-        self._listeners += 1
+        """All projections, at once and after each change of position, state or lag; five times a second at most."""
+        self._subscribers += 1
         self._polling = self._polling or asyncio.create_task(self._poll())
-        told: Statuses = ()
+        sent: Statuses = ()
         try:
             while True:
-                while _moving(self._latest) == _moving(told):
+                while _changing(self._latest) == _changing(sent):
                     await self._changed.wait()
-                told = self._latest
-                yield told
+                sent = self._latest
+                yield sent
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._listeners -= 1
-        if self._listeners == 0 and self._polling is not None:
-            self._polling.cancel()
-            self._polling, self._latest = None, ()
+            self._subscribers -= 1
+            if self._subscribers == 0 and self._polling is not None:
+                self._polling.cancel()
+                self._polling, self._latest = None, ()
 
     async def _poll(self) -> None:
-        pauses = backoff()
-        while True:
-            try:
-                self._tell(await read_status(self._database))
-                pauses = backoff()
+        backoff = Backoff()
+
+        async def poll() -> None:
+            while True:
+                statuses = await read_status(self._database)
+                backoff.reset()
+                changed = _changing(statuses) != _changing(self._latest)
+                self._latest = statuses
+                if changed:
+                    self._changed.set()
+                    self._changed = asyncio.Event()
                 await asyncio.sleep(INTERVAL_SECONDS)
-            except DatabaseUnavailable as error:
-                pause = next(pauses)
-                log.warning("status.waiting", error=str(error), retry_in=pause)
-                await asyncio.sleep(pause)
 
-    def _tell(self, statuses: Statuses) -> None:
-        moved = _moving(statuses) != _moving(self._latest)
-        self._latest = statuses
-        if moved:
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+        def waiting(error: Exception, pause: float) -> None:
+            log.warning("status.waiting", error=str(error), retry_in=pause)
+
+        await retry(poll, DatabaseUnavailable, backoff=backoff, waiting=waiting)
 
 
-def _moving(statuses: Statuses) -> list[tuple[object, ...]]:
-    """What makes a status another one. A heartbeat and a rate that fades are no news."""
+def _changing(statuses: Statuses) -> list[tuple[object, ...]]:
+    """What makes a status new. A heartbeat and a falling rate do not."""
     return [
         (status.name, status.state, status.position, status.head, status.rebuild_progress, status.last_error)
         for status in statuses

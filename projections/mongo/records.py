@@ -19,7 +19,7 @@ from pymongo.errors import BulkWriteError
 from events.event_types import JSON
 from events.ids import following
 from events.store import ALL_USERS, EventStore, UserRange
-from projections.comparison import due, is_undecided, read_streams
+from projections.comparison import deleted_after, expected_user, read_streams
 from projections.errors import ViewMissing
 from projections.folding import HISTORY_EVENTS, Advance, FoldedUser
 from projections.mongo.client import Collection, Document, is_in_the_way, translated
@@ -100,11 +100,11 @@ class MongoRecords(MongoView):
     async def repair(self, user_ids: Those[UUID], store: EventStore) -> None:
         """See `Records.repair`. Each write is guarded by the version that was read, as the projector's are."""
         state = await self.read(user_ids)
-        writes = [
-            _write(user_id, state.records.get(user_id), due(stream, state.records.get(user_id), state.checkpoint))
-            for user_id, stream in (await read_streams(store, set(user_ids) - state.held)).items()
-            if not is_undecided(stream, state.checkpoint)
-        ]
+        writes: list[Write] = []
+        for user_id, stream in (await read_streams(store, set(user_ids) - state.held)).items():
+            if not deleted_after(stream, state.checkpoint):
+                record = state.records.get(user_id)
+                writes.append(_write(user_id, record, expected_user(stream, record, state.checkpoint)))
         if writes:
             with translated():
                 await self._repair(writes)

@@ -17,7 +17,7 @@ from events.event_types import JSON
 from events.ids import following, uuid_of
 from events.store import EventStore, UserRange, forgotten_users
 from events.user import User
-from projections.comparison import due, is_undecided, read_streams
+from projections.comparison import deleted_after, expected_user, read_streams
 from projections.errors import ViewMissing
 from projections.folding import Advance, FoldedUser
 from projections.mysql import NAME
@@ -110,8 +110,8 @@ class MySQLRecords(MySQLView):
                 position, quarantine = await read_quarantine(connection, self._tables, READ_LOCKED)
                 mended = set(user_ids) - held_by(quarantine)
                 for user_id, stream in (await read_streams(store, mended)).items():
-                    if not is_undecided(stream, position):
-                        user = due(stream, None, position)
+                    if not deleted_after(stream, position):
+                        user = expected_user(stream, None, position)
                         await self._put(connection, user_id, user.held.user if user else None)
 
     async def fill_state(self) -> FillState | None:

@@ -162,7 +162,7 @@ async def _verify(house: House, wanted: VerifyOptions, stages: "_Stages") -> Col
     elif wanted.share is not None:
         await run.sample(wanted.share, wanted.seed)
     else:
-        await run.everybody(house.settings.rebuild_memory_bytes)
+        await run.all_users(house.settings.rebuild_memory_bytes)
     return run.tallies.values()
 
 

@@ -15,10 +15,10 @@ from tests.projections.drifts import STRANGER, Drifts
 from tests.projections.views import Bench
 
 
-def audit_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_its_turn: bool = True) -> ContinuousCheck:
+def audit_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_active: bool = True) -> ContinuousCheck:
     """An audit that always draws the same users."""
     access = LogAccess(log.store, log.database, log.vault)
-    return ContinuousCheck(access, bench.records, random.Random(1), lambda: is_its_turn, pause_seconds)
+    return ContinuousCheck(access, bench.records, random.Random(1), lambda: is_active, pause_seconds)
 
 
 async def told_to_metrics(bench: Bench, log: Log) -> int | None:
@@ -88,7 +88,7 @@ async def test_who_stands_by_audits_nothing(bench: Bench, log: Log) -> None:
     """Two processes would overwrite each other's count, each having drawn other users."""
     await log.register("alice")
     await bench.view.apply(await log.all(), after=0)
-    standby, leader = audit_of(log, bench, is_its_turn=False), audit_of(log, bench)
+    standby, leader = audit_of(log, bench, is_active=False), audit_of(log, bench)
     running = [asyncio.create_task(audit.run()) for audit in (standby, leader)]
 
     async def some_rounds() -> bool:

@@ -11,7 +11,7 @@ from events.event_types import JSON
 from events.store import ALL_USERS
 from events.user import Delete, Update
 from projections.comparison import Difference, DifferenceKind, compare, examine, same
-from projections.folding import LogFold, past_of
+from projections.folding import LogFold, fold_log
 from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
 from projections.view import Records, RecordState
@@ -30,7 +30,7 @@ async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PL
     """The differences of all users, part by part."""
     return [
         difference
-        async for past in past_of(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
+        async for past in fold_log(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, advance=silently)
         async for differences in compare(records, past, past.users, log.store)
         for difference in differences
     ]
@@ -43,7 +43,7 @@ async def test_a_view_that_a_projector_made_is_what_the_log_says(
 ) -> None:
     """As of where the view is and as of earlier positions, in parts and pages of any size: nothing differs."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
-    monkeypatch.setattr("projections.comparison.SUSPECTS", page)
+    monkeypatch.setattr("projections.comparison.EXAMINED_USERS", page)
     events = await some_history(log, 1)
     await bench.view.apply(events[:40], after=0)
 
@@ -57,7 +57,7 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
 ) -> None:
     """Each with the user's id, the field and both values, whatever the size of the pages, and nothing else."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
-    monkeypatch.setattr("projections.comparison.SUSPECTS", page)
+    monkeypatch.setattr("projections.comparison.EXAMINED_USERS", page)
     ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(6)]
     for user_id in ids:
         await log.commands.change(user_id, Update(name="Changed"), NOBODY)
@@ -84,7 +84,7 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
 ) -> None:
     """Users come, change and go; compared over and over as of where the view was, no user is called different."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", 7)
-    monkeypatch.setattr("projections.comparison.SUSPECTS", 5)
+    monkeypatch.setattr("projections.comparison.EXAMINED_USERS", 5)
     await bench.view.prepare()
     rounds = 0
 

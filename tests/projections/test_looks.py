@@ -104,11 +104,11 @@ async def test_a_look_is_not_overwritten(bench: Bench, log: Log) -> None:
     await some_history(log, 4)
     await rebuilder(bench, log).take_snapshot("users_at_x", 10, silently)
     for position in (10, 11):
-        with pytest.raises(SnapshotExists, match="a look at position 10"):
+        with pytest.raises(SnapshotExists, match="a snapshot at position 10"):
             await rebuilder(bench, log).take_snapshot("users_at_x", position, silently)
     await bench.copies.snapshot("users_at_y").begin(12)
 
-    with pytest.raises(SnapshotExists, match="a look at position 12"):
+    with pytest.raises(SnapshotExists, match="a snapshot at position 12"):
         await rebuilder(bench, log).take_snapshot("users_at_y", 13, silently)
     await rebuilder(bench, log).take_snapshot("users_at_y", 12, silently)
 

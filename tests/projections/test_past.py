@@ -10,7 +10,7 @@ from events.errors import PositionGap
 from events.event_types import Recorded
 from events.store import ALL_USERS, UserRange
 from events.user import Delete, Update, User, evolve
-from projections.folding import HISTORY_EVENTS, PAGE_EVENTS, FoldedUser, HeldUser, HistoryEntry, LogFold, past_of
+from projections.folding import HISTORY_EVENTS, PAGE_EVENTS, FoldedUser, HeldUser, HistoryEntry, LogFold, fold_log
 from tests.log import NOBODY, Log
 from tests.projections.test_view_contract import some_history
 
@@ -41,7 +41,7 @@ async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange,
     """Each part of the past: whose it is, and the users."""
     return [
         (past.users, list(past))
-        async for past in past_of(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, progress=silently)
+        async for past in fold_log(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, advance=silently)
     ]
 
 
@@ -75,9 +75,9 @@ async def test_no_part_keeps_more_than_the_limit(log: Log) -> None:
         await log.commands.change(user_id, Update(attributes={f"note{random.randrange(10**9)}": "x" * 2_000}), NOBODY)
     head = await log.store.head()
 
-    async for past in past_of(ALL_USERS, log.database, log.vault, head, limit_bytes=20_000, progress=silently):
-        assert past._size == sum(len(packed) for packed in past._packed.values()) + 480 * len(past)
-        assert past._size <= 20_000
+    async for past in fold_log(ALL_USERS, log.database, log.vault, head, limit_bytes=20_000, advance=silently):
+        assert past._bytes == sum(len(packed) for packed in past._packed.values()) + 480 * len(past)
+        assert past._bytes <= 20_000
 
 
 async def test_a_past_that_is_advanced_is_the_past_of_then(log: Log) -> None:

@@ -174,7 +174,7 @@ async def test_a_second_rebuild_of_the_same_view_is_refused(
     bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process works on the copies at a time, told by name."""
-    monkeypatch.setattr("projections.rebuild.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("projections.rebuild.LOCK_SECONDS", 0.05)
     async with named_lock(log.database, f"rebuild.{bench.view.name}", wait_seconds=0) as session:
         assert session is not None
 

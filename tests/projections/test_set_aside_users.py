@@ -38,7 +38,7 @@ async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, log
     before = await bench.users()
     run, audit = Run(log, bench.records, repair=True), audit_of(log, bench)
 
-    assert await run.everybody() == []
+    assert await run.all_users() == []
     await run.verification.user(bob)
     await audit.round()
 
@@ -46,7 +46,7 @@ async def test_who_is_set_aside_is_neither_compared_nor_mended(bench: Bench, log
     await bench.records.repair([bob], log.store)
     assert await bench.users() == before
     await bench.view.release_user(bob, log.store.read_user)
-    assert await Run(log, bench.records).everybody() == []
+    assert await Run(log, bench.records).all_users() == []
     assert (await bench.users())[bob].name == "Bobby"
 
 
@@ -62,14 +62,14 @@ async def test_a_damaged_event_is_not_compared_in_a_view_that_has_set_its_user_a
     run, audit = Run(log, bench.records), audit_of(log, bench)
 
     await run.verification.user(bob)
-    told = await run.everybody()
+    told = await run.all_users()
     for _ in range(10):
         await audit.round()
 
     assert [(one.user_id, one.field) for one in told] == [(alice, "email")]
     assert (run.tally.quarantined, audit.result.differing) == (1, frozenset({alice}))
     await drifts.set(bob, name="Forged")
-    assert len(await Run(log, bench.records).everybody()) == 1
+    assert len(await Run(log, bench.records).all_users()) == 1
 
 
 async def test_a_damaged_event_that_a_view_has_not_come_to_is_told(bench: Bench, log: Log) -> None:

@@ -12,7 +12,7 @@ from projections.comparison import Difference, DifferenceKind
 from projections.mongo.client import MongoDatabase
 from projections.mongo.records import MongoRecords
 from projections.mongo.view import LivePlace, MongoView
-from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_one_another
+from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_each_other
 from projections.view import Records
 from tests.log import NOBODY, Log, eventually
 from tests.projections.drifts import STRANGER, Drifts
@@ -38,9 +38,9 @@ class Run:
             access, views, self.told.append, no_stage, Repair(log.store) if repair else None
         )
 
-    async def everybody(self, limit_bytes: int = PLENTY) -> list[Difference]:
+    async def all_users(self, limit_bytes: int = PLENTY) -> list[Difference]:
         """What differs, of all users."""
-        await self.verification.everybody(limit_bytes)
+        await self.verification.all_users(limit_bytes)
         return self.told
 
     @property
@@ -102,15 +102,15 @@ async def test_each_drift_is_found_told_mended_and_found_clean_afterwards(
     before = await bench.users()
     await plant(drifts, ids)
 
-    told = await Run(log, bench.records).everybody(limit_bytes)
+    told = await Run(log, bench.records).all_users(limit_bytes)
     assert {(one.kind, ids.index(one.user_id) if one.user_id in ids else None, one.field) for one in told} == expected
-    assert await Run(log, bench.records).everybody(limit_bytes) == told
+    assert await Run(log, bench.records).all_users(limit_bytes) == told
 
     repairing = Run(log, bench.records, repair=True)
-    assert await repairing.everybody(limit_bytes) == told
+    assert await repairing.all_users(limit_bytes) == told
     assert (repairing.tally.differences, repairing.tally.left) == (len(told), 0)
     clean = Run(log, bench.records)
-    assert await clean.everybody(limit_bytes) == []
+    assert await clean.all_users(limit_bytes) == []
     assert clean.tally.looked_at == USERS
     assert await bench.users() == before
     assert await bench.view.checkpoint() == 2 * USERS + 1
@@ -123,10 +123,10 @@ async def test_a_deleted_user_that_came_back_is_removed_again(bench: Bench, drif
     await drifts.copy(ids[0], ids[-1])
     assert ids[-1] in await bench.users()
 
-    told = await Run(log, bench.records, repair=True).everybody()
+    told = await Run(log, bench.records, repair=True).all_users()
 
     assert {one.user_id for one in told} == {ids[-1]}
-    assert await Run(log, bench.records).everybody() == []
+    assert await Run(log, bench.records).all_users() == []
     assert set(await bench.users()) == set(ids[:-1])
 
 
@@ -134,7 +134,7 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
     bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More users than are looked at together."""
-    monkeypatch.setattr("projections.comparison.SUSPECTS", 7)
+    monkeypatch.setattr("projections.comparison.EXAMINED_USERS", 7)
     monkeypatch.setattr("projections.comparison.PAGE_USERS", 10)
     ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(60)]
     await bench.view.apply(await log.all(), after=0)
@@ -146,7 +146,7 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
             await drifts.set(user_id, name="Broken")
 
     repairing = Run(log, bench.records, repair=True)
-    told = await repairing.everybody()
+    told = await repairing.all_users()
 
     assert [one.user_id for one in told] == [user_id for number, user_id in enumerate(ids) if number % 3 < 2]
     assert (repairing.tally.differing_users, repairing.tally.left) == (40, 0)
@@ -160,10 +160,10 @@ async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
     await filled(mongo_bench, log)
     await documents["users"].insert_many([{"_id": 1}, {"_id": "x"}, {"_id": b"0123456789abcdef"}, {"version": 1}])
 
-    told = await Run(log, mongo_bench.records, repair=True).everybody()
+    told = await Run(log, mongo_bench.records, repair=True).all_users()
 
     assert [one.kind for one in told] == [DifferenceKind.UNKNOWN_ROW] * 4
-    assert await Run(log, mongo_bench.records).everybody() == []
+    assert await Run(log, mongo_bench.records).all_users() == []
 
 
 async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench, log: Log) -> None:
@@ -171,11 +171,11 @@ async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench
     await filled(bench, log)
     await log.database.execute("UPDATE log_head SET position = 7")
     repairing = Run(log, bench.records, repair=True)
-    [told] = [one for one in await repairing.everybody() if one.kind is DifferenceKind.CHECKPOINT]
+    [told] = [one for one in await repairing.all_users() if one.kind is DifferenceKind.CHECKPOINT]
     assert (told.expected, told.found, repairing.tally.left > 0) == (7, 13, True)
 
     await bench.drop()
-    assert [one.kind for one in await Run(log, bench.records).everybody()] == [DifferenceKind.VIEW]
+    assert [one.kind for one in await Run(log, bench.records).all_users()] == [DifferenceKind.VIEW]
 
 
 async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, drifts: Drifts, log: Log) -> None:
@@ -218,7 +218,7 @@ async def test_repairs_while_writers_and_the_projector_are_at_work_leave_the_vie
     bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Users who are changed all the while are broken and mended, over and over; no projector stops for it."""
-    monkeypatch.setattr("projections.comparison.SUSPECTS", 5)
+    monkeypatch.setattr("projections.comparison.EXAMINED_USERS", 5)
     await bench.view.prepare()
     ids = [(await log.register(f"user{n}")).user_id for n in range(20)]
     stopped, chance = False, random.Random(1)
@@ -238,13 +238,13 @@ async def test_repairs_while_writers_and_the_projector_are_at_work_leave_the_vie
         try:
             while await log.store.head() < 300:
                 await drifts.set(chance.choice(ids), email=f"broken{chance.random()}@example.com")
-                await Run(log, bench.records, repair=True).everybody()
+                await Run(log, bench.records, repair=True).all_users()
         finally:
             stopped = True
             await asyncio.gather(*writing)
         assert not task.done()
-        await Run(log, bench.records, repair=True).everybody()
-        assert await Run(log, bench.records).everybody() == []
+        await Run(log, bench.records, repair=True).all_users()
+        assert await Run(log, bench.records).all_users() == []
 
 
 async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
@@ -323,7 +323,7 @@ async def test_a_repair_in_mysql_keeps_the_projector_out_until_it_is_done(
     assert (await log.database.fetch_one("SELECT name, version FROM users")) == ("Later", 2)
 
 
-def test_views_that_are_near_one_another_share_a_fold() -> None:
+def test_views_that_are_near_each_other_share_a_fold() -> None:
     """A view that is far behind gets its own."""
-    assert near_one_another({"a": 0, "b": 10_000}) == [{"a", "b"}]
-    assert near_one_another({"a": 10_001, "b": 0}) == [{"b"}, {"a"}]
+    assert near_each_other({"a": 0, "b": 10_000}) == [{"a", "b"}]
+    assert near_each_other({"a": 10_001, "b": 0}) == [{"b"}, {"a"}]
