@@ -26,6 +26,7 @@ event stands at its position. It does not guess, and nobody is told anything bef
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,13 +86,22 @@ class Appender:
     """Writes to the log, for all callers of this process. Other processes may append at the same time."""
 
     def __init__(
-        self, database: Database, claims_key: ClaimsKey, vault: Vault, clock: Callable[[], datetime], new_id: NewId
+        self,
+        database: Database,
+        claims_key: ClaimsKey,
+        vault: Vault,
+        clock: Callable[[], datetime],
+        new_id: NewId,
+        *,
+        on_outcome: Callable[[Outcome, float], None] | None = None,
     ) -> None:
+        """`on_outcome` is called with the outcome of each append and the seconds from its call; see `_observe`."""
         self._database = database
         self._claims_key = claims_key
         self._vault = vault
         self._clock = clock
         self._new_id = new_id
+        self._on_outcome = on_outcome
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
         self._writer: asyncio.Task[None] | None = None
 
@@ -108,11 +118,26 @@ class Appender:
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
             DatabaseUnavailable: MySQL is away; nothing was written.
         """
-        waiting = Waiting(PreparedAppend.of(append, self._claims_key, self._vault, self._new_id))
-        await self._queue.put(waiting)
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_all())
-        return await waiting.outcome
+        began = time.perf_counter()
+        try:
+            waiting = Waiting(PreparedAppend.of(append, self._claims_key, self._vault, self._new_id))
+            await self._queue.put(waiting)
+            if self._writer is None or self._writer.done():
+                self._writer = asyncio.create_task(self._write_all())
+            outcome = await waiting.outcome
+        except EventsError as error:
+            self._observe(error, began)
+            raise
+        self._observe(outcome, began)
+        return outcome
+
+    def _observe(self, outcome: Outcome, began: float) -> None:
+        """Report an outcome. The log has it already, so an error of the observer must not reach the caller."""
+        if self._on_outcome is not None:
+            try:
+                self._on_outcome(outcome, time.perf_counter() - began)
+            except Exception:
+                log.exception("append.unobserved")
 
     async def _write_all(self) -> None:
         """Write batches until nothing waits."""

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Final, Self
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -18,11 +18,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from events.appender import Appender
-from events.batch import Append, Appended
+from events.batch import Outcome
 from events.database import Database
-from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError
-from events.idempotency import EarlierResult
+from events.errors import DatabaseRefused, DatabaseUnavailable
 from projections.status import ProjectionStatus, State, read_status
 
 STATUS_SECONDS: Final = 2.0
@@ -69,6 +67,13 @@ class Metrics:
             registry=self.registry,
         )
 
+    def appended(self, outcome: Outcome, seconds: float) -> None:
+        """Count one append, which took so many seconds if it succeeded."""
+        if isinstance(outcome, Exception):
+            self.append_failures.labels(type(outcome).__name__).inc()
+        else:
+            self.append_seconds.observe(seconds)
+
     def applied(self, view: str) -> Callable[[int, float], None]:
         """What counts the batches of a view's projector."""
         events, seconds = self.applied_events.labels(view), self.batch_seconds.labels(view)
@@ -106,28 +111,6 @@ class Metrics:
             return response
 
         return timed
-
-
-class WatchedAppender(Appender):
-    """An appender that tells how long its appends took and why some failed, and rings when one is there to be read."""
-
-    def watched_by(self, metrics: Metrics, ring: Callable[[], None]) -> Self:
-        """Tell these metrics, and ring this bell."""
-        self._metrics = metrics
-        self._ring = ring
-        return self
-
-    async def append(self, append: Append) -> Appended | EarlierResult:
-        """See `Appender.append`."""
-        began = time.perf_counter()
-        try:
-            done = await super().append(append)
-        except EventsError as error:
-            self._metrics.append_failures.labels(type(error).__name__).inc()
-            raise
-        self._metrics.append_seconds.observe(time.perf_counter() - began)
-        self._ring()
-        return done
 
 
 class ViewsCollector(Collector):

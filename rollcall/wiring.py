@@ -27,6 +27,8 @@ from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
+from events.appender import Appender
+from events.batch import Outcome
 from events.claims import ClaimsKey, open_claims_key
 from events.commands import AccountCache, UserCommands
 from events.database import Address, Database
@@ -65,7 +67,7 @@ from projections.view import Copies, Records, View
 from rollcall.console import note
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
-from rollcall.metrics import Metrics, WatchedAppender
+from rollcall.metrics import Metrics
 from rollcall.settings import BadSettings, Settings, networks
 
 log = structlog.get_logger(__name__)
@@ -290,15 +292,19 @@ class House:
         for applied in await self.make_tables():
             log.info("migration.applied", name=applied)
         self._claims_key = claims_key = await open_claims_key(self.database, self.vault)
-        appender = WatchedAppender(self.database, claims_key, self.vault, now, new_id)
         self._commands = UserCommands(
             database=self.database,
             store=self.store,
-            appender=appender.watched_by(self.metrics, self.poll.ring),
+            appender=Appender(self.database, claims_key, self.vault, now, new_id, on_outcome=self._append_done),
             claims_key=claims_key,
             vault=self.vault,
             new_id=new_id,
         )
+
+    def _append_done(self, outcome: Outcome, seconds: float) -> None:
+        self.metrics.appended(outcome, seconds)
+        if not isinstance(outcome, Exception):
+            self.poll.ring()  # what follows the log in this process reads it at once
 
     async def prepare_views(self) -> None:
         """Make what is missing of the views, empty; one whose database is away does not hold up the other."""

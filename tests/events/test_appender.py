@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from events import appender as appender_module
-from events.batch import LOCK_HEAD, Append, Appended
+from events.appender import Appender
+from events.batch import LOCK_HEAD, Append, Appended, Outcome
 from events.database import Connection, Database, Row
 from events.errors import ClaimTaken, DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, WrongExpectedVersion
 from events.user import Account, Register, decide
-from tests.log import NOBODY, Log, eventually, registration, wire
+from tests.log import NOBODY, Log, eventually, present, registration, wire
 from tests.system.proxy import proxied
 
 
@@ -56,6 +57,25 @@ async def test_refused_ones_in_a_batch_touch_no_neighbour(log: Log) -> None:
     assert refused == {3: ClaimTaken, 7: WrongExpectedVersion, 11: WrongExpectedVersion, 15: ClaimTaken}
     positions = [outcome.position for outcome in outcomes if isinstance(outcome, Appended)]
     assert positions == list(range(2, 18))
+
+
+async def test_each_outcome_is_reported_and_a_report_that_fails_harms_no_append(log: Log) -> None:
+    """Successes and refusals are reported with their seconds; callers get their answers although the report fails."""
+    reported = list[tuple[type, float]]()
+
+    def on_outcome(outcome: Outcome, seconds: float) -> None:
+        reported.append((type(outcome), seconds))
+        raise RuntimeError("the metrics are broken")
+
+    appender = Appender(log.database, log.claims_key, log.vault, present, log.commands._new_id, on_outcome=on_outcome)
+
+    appended = await appender.append(append_of(log, "ada"))
+    with pytest.raises(ClaimTaken):
+        await appender.append(append_of(log, "ada"))
+
+    assert isinstance(appended, Appended)
+    assert [kind for kind, _ in reported] == [Appended, ClaimTaken]
+    assert all(0 < seconds < 60 for _, seconds in reported)
 
 
 async def test_a_row_that_the_server_refuses_fails_alone(log: Log) -> None:
