@@ -1,28 +1,28 @@
-"""Appending to the log: dense positions, in the order of the commits.
+"""Append to the log: dense positions, in the order of the commits.
 
-The problem. Readers follow the log with `position > last`. If positions come from AUTO_INCREMENT they are handed
-out before the commit, so 7 can become visible before 6; a reader that has seen 7 never asks for 6 again, and
-has lost an event without a sign. Measured on MySQL with 64 writers, 12 % are lost that way.
+The problem. Readers follow the log with `position > last`. If AUTO_INCREMENT gave the positions, it would give them
+before the commit, so 7 could become visible before 6. A reader that has seen 7 never asks for 6 again: it has lost an
+event without a sign. Measured on MySQL with 64 writers, 12 % of the events are lost that way.
 
-The answer. One row, `log_head`, holds the newest position. Every append locks it, numbers its events from it,
-inserts them, moves it, and keeps the lock until its COMMIT. So positions are handed out one transaction at a time,
-a rollback hands its positions back, and N is visible only when everything up to N is. A hole can then only mean
-that the log is damaged, which readers check.
+The answer. One row, `log_head`, holds the newest position. Every append locks it, numbers its events from it, inserts
+them, moves it, and keeps the lock until its COMMIT. One transaction at a time gets positions, a rollback returns
+them, and N is visible only when everything up to N is. A hole can then only mean that the log is damaged, and readers
+check for that.
 
-What others do, and why not here. A gap time-out ("wait a little, then skip") guesses. A lock that is let go before
+What others do, and why not here. A gap time-out ("wait a little, then skip") guesses. A lock that is released before
 COMMIT protects nothing. A table lock does the same as the row lock and stops readers too. Reading MAX(position)
 instead of the head row needs the same lock on something else.
 
-Group append. One commit at a time is the price, so a process commits for all its callers at once: whatever appends
-wait are written in one transaction while the next ones gather. Each is judged by itself under the lock, so one that
-is refused touches no other. A lone caller pays nothing for it: its batch has one entry.
+Group append. The price is one commit at a time, so a process commits for all its callers at once: the appends that
+wait are written in one transaction while the next ones gather. Each is decided by itself under the lock, so a refusal
+affects no other append. A lone caller pays nothing for it: its batch has one append.
 
-Callers and the writer are different tasks. A caller that is cancelled takes itself out of the queue, or if it is
-too late for that, leaves its outcome unread; no connection is ever in a caller's hands.
+Callers and the writer are different tasks. A caller that is cancelled takes itself out of the queue or, if it is too
+late for that, leaves its outcome unread; no caller ever holds a connection.
 
-A connection that breaks during COMMIT leaves the outcome unknown. The writer then takes the lock of the head again,
-which waits until the server has ended the lost transaction one way or the other, and looks whether the batch's first
-event stands at its position. It does not guess, and nobody is told anything before it knows.
+A connection that breaks during COMMIT leaves the outcome unknown. The writer then locks the head again, which waits
+until the server has ended the lost transaction one way or the other, and reads whether the batch's first event is at
+its position. It does not guess, and no caller gets an answer before it knows.
 """
 
 import asyncio
@@ -35,9 +35,18 @@ from typing import Final
 import structlog
 from asyncmy.errors import MySQLError
 
-from events.batch import LOCK_HEAD, Append, Appended, Judged, Outcome, PreparedAppend, judge, questions
+from events.batch import (
+    LOCK_HEAD,
+    Append,
+    Appended,
+    DecidedBatch,
+    Outcome,
+    PreparedAppend,
+    decide_batch,
+    read_statements,
+)
 from events.claims import ClaimsKey
-from events.database import Connection, Database
+from events.database import Database
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
 from events.idempotency import EarlierResult
 from events.ids import NewId
@@ -46,34 +55,31 @@ from events.vault import Vault
 
 log = structlog.get_logger(__name__)
 
-QUEUE_ENTRIES: Final = 4_096
+QUEUED_APPENDS: Final = 4_096
 """Appends that may wait; further callers wait for a place, so the queue's memory is bounded."""
-BATCH_ENTRIES: Final = 512
+BATCH_APPENDS: Final = 512
 BATCH_BYTES: Final = 4 * 1024 * 1024
-"""Of data; as hexadecimal literals twice that, far below the server's max_allowed_packet of 64 MiB."""
-TOLD_AT_ONCE: Final = 16
-LOOKING_SECONDS: Final = 20.0
-"""How long the outcome of a lost COMMIT is looked for before the callers are told that it is unknown."""
+"""Bytes of data; as hexadecimal literals twice that, far below the server's max_allowed_packet of 64 MiB."""
+SETTLED_AT_ONCE: Final = 16
+RECOVERY_SECONDS: Final = 20.0
+"""How long the writer tries to find the outcome of a lost COMMIT before it reports `OutcomeUnknown`."""
 WRITES: Final = 3
-"""How often a batch is written whose COMMIT was lost and found not to have happened."""
-
-CUT_OFF: Final = "the program is stopping and was cut off while it wrote; look before you repeat"
-STOPPING: Final = "the program is stopping; nothing was written"
+"""How often a batch is written whose COMMIT was lost and did not happen."""
 
 EVENT_AT = "SELECT event_id FROM events WHERE position = %s"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An entry, and the caller that waits for its outcome."""
+    """A prepared append, and the future that its caller awaits."""
 
-    entry: PreparedAppend
+    prepared: PreparedAppend
     outcome: asyncio.Future[Appended | EarlierResult] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
     def settle(self, outcome: Outcome) -> None:
-        """Tell the caller, if it still waits."""
+        """Give the caller its outcome, if it still waits."""
         if self.outcome.done():
             return
         if isinstance(outcome, Exception):
@@ -83,7 +89,7 @@ class Waiting:
 
 
 class Appender:
-    """Writes to the log, for all callers of this process. Other processes may append at the same time."""
+    """Writes to the log for all callers of this process. Other processes may append at the same time."""
 
     def __init__(
         self,
@@ -95,26 +101,26 @@ class Appender:
         *,
         on_outcome: Callable[[Outcome, float], None] | None = None,
     ) -> None:
-        """`on_outcome` is called with the outcome of each append and the seconds from its call; see `_observe`."""
+        """`on_outcome` is called with each outcome and the seconds since `append` was called."""
         self._database = database
         self._claims_key = claims_key
         self._vault = vault
         self._clock = clock
         self._new_id = new_id
         self._on_outcome = on_outcome
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUE_ENTRIES)
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUED_APPENDS)
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, append: Append) -> Appended | EarlierResult:
         """Add the events to their stream and move the claims that go with them: all of it, or nothing.
 
-        If its request was here before, nothing is written and what it led to then is returned.
+        If the idempotency key was used for the same command before, write nothing and return the earlier result.
 
         Raises:
-            KeyReused: its idempotency key was here before with another command.
-            WrongExpectedVersion: the stream has moved on.
+            KeyReused: the idempotency key was used for another command.
+            WrongExpectedVersion: the stream is at another version.
             ClaimTaken: a username or email belongs to another user.
-            LastAdmin: nobody would be left to administer.
+            LastAdmin: it would leave no administrator.
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
             DatabaseUnavailable: MySQL is away; nothing was written.
         """
@@ -132,7 +138,7 @@ class Appender:
         return outcome
 
     def _observe(self, outcome: Outcome, began: float) -> None:
-        """Report an outcome. The log has it already, so an error of the observer must not reach the caller."""
+        """Report an outcome. The append is decided, so an error in the callback must not reach the caller."""
         if self._on_outcome is not None:
             try:
                 self._on_outcome(outcome, time.perf_counter() - began)
@@ -140,88 +146,87 @@ class Appender:
                 log.exception("append.unobserved")
 
     async def _write_all(self) -> None:
-        """Write batches until nothing waits."""
+        """Write batches until no append waits."""
         while batch := self._next_batch():
             try:
-                outcomes = await self._write([waiting.entry for waiting in batch])
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers' answer
-                self._tell(batch, [error] * len(batch))
+                outcomes = await self._write([waiting.prepared for waiting in batch])
+            except Exception as error:  # noqa: BLE001 - any error is the callers' outcome
+                self._settle(batch, [error] * len(batch))
             except asyncio.CancelledError:
-                self._tell(batch, [OutcomeUnknown(CUT_OFF) for _ in batch])
+                cut_off = "the program is stopping and was cut off while it wrote; look before you repeat"
+                self._settle(batch, [OutcomeUnknown(cut_off) for _ in batch])
                 while left := self._next_batch():
-                    self._tell(left, [DatabaseUnavailable(STOPPING) for _ in left])
+                    stopping = "the program is stopping; nothing was written"
+                    self._settle(left, [DatabaseUnavailable(stopping) for _ in left])
                 raise
             else:
-                self._tell(batch, outcomes)
+                self._settle(batch, outcomes)
 
-    def _tell(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
-        """Tell the callers, a few in each round of the event loop.
+    def _settle(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
+        """Give the callers their outcomes, a few in each round of the event loop.
 
-        Each caller that is told prepares its next append, which takes the processor. Told all at once they would keep
-        the loop from the server's answer for as long as that takes, and the server would have nothing to do meanwhile.
+        Each caller then prepares its next append, which takes the processor. If all did so at once, the loop would
+        read the server's next answer that much later, and the server would be idle meanwhile.
         """
-        for waiting, outcome in zip(batch[:TOLD_AT_ONCE], outcomes, strict=False):
+        for waiting, outcome in zip(batch[:SETTLED_AT_ONCE], outcomes, strict=False):
             waiting.settle(outcome)
-        if len(batch) > TOLD_AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._tell, batch[TOLD_AT_ONCE:], outcomes[TOLD_AT_ONCE:])
+        if len(batch) > SETTLED_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._settle, batch[SETTLED_AT_ONCE:], outcomes[SETTLED_AT_ONCE:])
 
     def _next_batch(self) -> list[Waiting]:
-        """What waits and whose caller still does, up to the bounds of a batch."""
+        """The appends that wait and whose callers do too, up to the limits of a batch."""
         batch: list[Waiting] = []
         size = 0
-        while len(batch) < BATCH_ENTRIES and size < BATCH_BYTES and not self._queue.empty():
+        while len(batch) < BATCH_APPENDS and size < BATCH_BYTES and not self._queue.empty():
             waiting = self._queue.get_nowait()
             if not waiting.outcome.done():
                 batch.append(waiting)
-                size += waiting.entry.size
+                size += waiting.prepared.size
         return batch
 
-    async def _write(self, entries: Sequence[PreparedAppend]) -> list[Outcome]:
-        """Write a batch; entry by entry if the server refuses the whole, so that only the guilty one fails."""
+    async def _write(self, batch: Sequence[PreparedAppend]) -> list[Outcome]:
+        """Write a batch; one by one if the server refuses the whole, so that only the append at fault fails."""
         try:
-            return await self._write_once(entries)
+            return await self._write_once(batch)
         except MySQLError as error:
-            if len(entries) == 1:
+            if len(batch) == 1:
                 raise
-            log.warning("append.divided", entries=len(entries), error=str(error))
+            log.warning("append.divided", entries=len(batch), error=str(error))
         outcomes: list[Outcome] = []
-        for entry in entries:
+        for prepared in batch:
             try:
-                outcomes += await self._write_once([entry])
+                outcomes += await self._write_once([prepared])
             except (MySQLError, EventsError) as error:
                 outcomes.append(error)
         return outcomes
 
-    async def _write_once(self, entries: Sequence[PreparedAppend]) -> list[Outcome]:
+    async def _write_once(self, batch: Sequence[PreparedAppend]) -> list[Outcome]:
+        reads = read_statements(batch)
         for _ in range(WRITES):
-            judged = Judged()
+            decided = DecidedBatch()
             try:
                 async with self._database.connection() as connection:
-                    judged = await self._judge(connection, entries)
-                    await connection.finish(judged.writes)
+                    found = await connection.run(list(reads.values()))
+                    decided = decide_batch(batch, dict(zip(reads, found, strict=True)), self._clock())
+                    await connection.finish(decided.writes)
             except OutcomeUnknown as lost:
-                if not await self._is_there(judged.outcomes, lost):
+                if not await self._is_committed(decided.outcomes, lost):
                     continue
-            return judged.outcomes
+            return decided.outcomes
         raise DatabaseUnavailable(f"MySQL lost {WRITES} COMMITs in a row; nothing was written")
 
-    async def _judge(self, connection: Connection, entries: Sequence[PreparedAppend]) -> Judged:
-        asked = questions(entries)
-        found = await connection.run(list(asked.values()))
-        return judge(entries, dict(zip(asked, found, strict=True)), self._clock())
-
-    async def _is_there(self, outcomes: Sequence[Outcome], lost: OutcomeUnknown) -> bool:
+    async def _is_committed(self, outcomes: Sequence[Outcome], lost: OutcomeUnknown) -> bool:
         """Whether a transaction whose COMMIT was lost has happened.
 
         Raises:
-            OutcomeUnknown: MySQL did not come back in time to tell.
+            OutcomeUnknown: MySQL did not come back within `RECOVERY_SECONDS`.
         """
         written = [outcome for outcome in outcomes if isinstance(outcome, Appended)]
         if not written:
             return True
         position, event_id = written[0].after + 1, written[0].event_ids[0]
         try:
-            async with asyncio.timeout(LOOKING_SECONDS):
+            async with asyncio.timeout(RECOVERY_SECONDS):
                 found = await retry(lambda: self._event_at(position), DatabaseUnavailable)
         except TimeoutError:
             raise lost from None
@@ -232,5 +237,5 @@ class Appender:
         """The event at a position, once the lost transaction has released the head."""
         async with self._database.transaction() as connection:
             await connection.fetch_one(LOCK_HEAD)
-            row = await connection.fetch_one(EVENT_AT, (position,))
+            row = await connection.fetch_one("SELECT event_id FROM events WHERE position = %s", (position,))
         return row[0] if row else None

@@ -1,27 +1,20 @@
-"""A batch of appends: what to ask the log about them, each judged by itself, and what to write of those that pass.
+"""A batch of appends: prepare each, read what the log says, decide each, make the statements.
 
-Pure: the appender sends what is made here, in two packets. The first takes the lock of the head and reads, the second
-writes and commits; what is judged in between is judged on what nobody else can change meanwhile. One packet a
-statement would do the same and cost a round trip each, in which the event loop prepares other appends first.
-
-Rows of the log's tables, and the statements that write them: one for many rows, their values as literals.
-
-What the log says about the streams and claims of a batch, moved on in memory by what is admitted.
-
-Pure: it is read under the lock of the head, so nobody else can change what it holds, and each append is judged on
-what those before it in the same batch have made of it.
+Pure: the appender sends what is made here, in two packets. The first locks the head and reads, the second writes and
+commits; nobody else can change in between what the appends are decided on. Statements sent one by one would do the
+same and cost a round trip each, in which the event loop prepares other appends first.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Self
+from typing import Self
 from uuid import UUID
 
 import msgspec
 
 from events import sql
-from events.chain import Head, Link, StoredRow, next_hash
+from events.chain import EVENT_COLUMNS, Head, Link, StoredRow, next_hash
 from events.claims import ADMIN_SEAT, ClaimsKey, HashedClaim, claims_of
 from events.database import Row
 from events.errors import ClaimTaken, EventsError, KeyReused, LastAdmin, WrongExpectedVersion
@@ -31,189 +24,9 @@ from events.ids import NewId
 from events.user import User, evolve
 from events.vault import UserKey, Vault, place_of
 
-INSERT_EVENTS = """
-INSERT INTO events (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash)
-VALUES {rows}
-"""
-MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash} WHERE id = 1"
-TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
-RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
-KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
-REWRAP_KEYS = """
-INSERT INTO user_keys (user_id, wrapped, master_key_id)
-VALUES {rows} AS new
-ON DUPLICATE KEY UPDATE wrapped = new.wrapped, master_key_id = new.master_key_id
-"""
-DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
-KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
-
-
-def insert_events(links: Iterable[Link]) -> str:
-    """Add events."""
-    return INSERT_EVENTS.format(rows=",\n    ".join(map(_event, links)))
-
-
-def move_head(end: Head) -> str:
-    """Move the head to where the log ends now."""
-    return MOVE_HEAD.format(position=sql.integer(end.position), hash=sql.binary(end.hash))
-
-
-def take_claims(owners: Iterable[tuple[HashedClaim, UUID]]) -> str:
-    """Give claims to their owners."""
-    rows = (f"({_claim(claim)}, {sql.binary(owner.bytes)})" for claim, owner in owners)
-    return TAKE_CLAIMS.format(rows=", ".join(rows))
-
-
-def release_claims(claims: Iterable[HashedClaim]) -> str:
-    """Free claims."""
-    return RELEASE_CLAIMS.format(claims=pairs(claims))
-
-
-def keep_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
-    """Keep the keys of users: the user, the wrapped key, the id of the master key; None where it was destroyed."""
-    return KEEP_KEYS.format(rows=_keys(keys))
-
-
-def rewrap_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
-    """Keep keys in another form: as `keep_keys`, of users who have one."""
-    return REWRAP_KEYS.format(rows=_keys(keys))
-
-
-def destroy_keys(owners: Iterable[UUID]) -> str:
-    """Destroy the keys of users, for ever."""
-    return DESTROY_KEYS.format(ids=sql.binaries(owner.bytes for owner in owners))
-
-
-def keep_requests(requests: Mapping[bytes, EarlierResult], made_at: datetime) -> str:
-    """Keep what idempotency keys have led to; `made_at` is UTC."""
-    rows = (
-        f"({sql.binary(key)}, {sql.binary(earlier.fingerprint)}, {sql.binary(earlier.user_id.bytes)}, "
-        f"{sql.integer(earlier.position)}, {sql.instant(made_at)})"
-        for key, earlier in requests.items()
-    )
-    return KEEP_REQUESTS.format(rows=", ".join(rows))
-
-
-def pairs(claims: Iterable[HashedClaim]) -> str:
-    """The inside of an IN list of (kind, value_hash)."""
-    return ", ".join(f"({_claim(claim)})" for claim in claims)
-
-
-def _keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
-    return ", ".join(f"({sql.binaries((owner.bytes, wrapped, by))})" for owner, wrapped, by in keys)
-
-
-def _claim(claim: HashedClaim) -> str:
-    return f"{sql.text(claim.kind)}, {sql.binary(claim.digest)}"
-
-
-def _event(link: Link) -> str:
-    row = link.row
-    return (
-        f"({sql.integer(row.position)}, {sql.binary(row.stream_id)}, {sql.integer(row.version)}, "
-        f"{sql.binary(row.event_id)}, {sql.text(row.type)}, {sql.text(row.data)}, "
-        f"{sql.binary(row.personal)}, {sql.text(row.metadata)}, {sql.instant(row.recorded_at)}, "
-        f"{sql.binary(link.hash)})"
-    )
-
-
-@dataclass(slots=True)
-class BatchState:
-    """Versions of streams, owners of claims, and how many administrators there are."""
-
-    versions: dict[UUID, int]
-    """Streams that are not here have no event yet."""
-    owners: dict[HashedClaim, UUID]
-    """Claims that are not here are free."""
-    admins: int
-    requests: dict[bytes, EarlierResult]
-    """What idempotency keys have led to before."""
-    kept: dict[bytes, EarlierResult] = field(default_factory=dict)
-    """Keys that this batch adds."""
-    taken: dict[HashedClaim, UUID] = field(default_factory=dict)
-    """What this batch takes that was not its user's before."""
-    released: set[HashedClaim] = field(default_factory=set)
-    """What this batch releases that was somebody's before."""
-
-    def earlier(self, request: Request) -> EarlierResult | None:
-        """What the same request has led to before, if it has been here.
-
-        Raises:
-            KeyReused: its key has been here with another command.
-        """
-        found = self.requests.get(request.key_hash)
-        if found is not None and found.fingerprint != request.fingerprint:
-            raise KeyReused
-        return found
-
-    def keep(self, request: Request, user_id: UUID, position: int) -> None:
-        """Remember what a request has led to."""
-        earlier = EarlierResult(request.fingerprint, user_id, position)
-        self.requests[request.key_hash] = self.kept[request.key_hash] = earlier
-
-    def check_version(self, stream_id: UUID, expected: int) -> None:
-        """Check that a stream is where a writer has read it.
-
-        Raises:
-            WrongExpectedVersion: it is not.
-        """
-        found = self.versions.get(stream_id, 0)
-        if found != expected:
-            raise WrongExpectedVersion(stream_id, expected, found)
-
-    def admit(
-        self, stream_id: UUID, version: int, releases: frozenset[HashedClaim], takes: frozenset[HashedClaim]
-    ) -> None:
-        """Give a user the claims that it takes and free those that it releases: wholly, or not at all.
-
-        Raises:
-            ClaimTaken: another user has a username or email that it takes.
-            LastAdmin: nobody would be left to administer.
-        """
-        self._check_free(takes)
-        self._check_admin_left(stream_id, releases, takes)
-        for claim in releases:
-            self._release(claim)
-        for claim in takes:
-            self._take(claim, stream_id)
-        self.versions[stream_id] = version
-
-    def _check_free(self, takes: frozenset[HashedClaim]) -> None:
-        kinds = sorted(claim.kind for claim in takes if claim in self.owners)
-        if kinds:
-            raise ClaimTaken(tuple(kinds))
-
-    def _check_admin_left(self, user_id: UUID, releases: frozenset[HashedClaim], takes: frozenset[HashedClaim]) -> None:
-        loses, gains = _seats(releases), _seats(takes)
-        if loses and self.admins - loses + gains < 1:
-            raise LastAdmin(user_id)
-        self.admins += gains - loses
-
-    def _take(self, claim: HashedClaim, user_id: UUID) -> None:
-        self.owners[claim] = user_id
-        self.taken[claim] = user_id
-
-    def _release(self, claim: HashedClaim) -> None:
-        del self.owners[claim]
-        if self.taken.pop(claim, None) is None:
-            self.released.add(claim)
-
-
-def _seats(claims: frozenset[HashedClaim]) -> int:
-    return sum(claim.kind == ADMIN_SEAT for claim in claims)
-
-
-LOCK_HEAD = "SELECT position, hash FROM log_head WHERE id = 1 FOR UPDATE"
-STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
-CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({claims})"
-COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = 'admin'"
-FIND_REQUESTS = "SELECT key_hash, fingerprint, user_id, position FROM requests WHERE key_hash IN ({keys})"
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 class Append(msgspec.Struct, frozen=True):
-    """What is to be added to one stream, and what it was decided on."""
+    """Events to add to one stream, and the state that they were decided on."""
 
     stream_id: UUID
     expected_version: int
@@ -221,15 +34,15 @@ class Append(msgspec.Struct, frozen=True):
     user: User | None
     """The user at that version."""
     key: UserKey
-    """The key of the user: a fresh one with the first events, else the one that the log keeps."""
+    """The user's key: a fresh one with the first events, else the one that the log keeps."""
     events: tuple[Event, ...]
     origin: Origin
     request: Request | None = None
-    """Makes the append happen once, however often it is asked for."""
+    """Makes the append happen once, however often it is sent."""
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """The outcome: where the log holds the events now."""
+    """An append that the log holds, and where."""
 
     append: Append
     event_ids: tuple[UUID, ...]
@@ -244,7 +57,7 @@ class Appended(msgspec.Struct, frozen=True):
 
     @property
     def version(self) -> int:
-        """Of the stream, with these events."""
+        """Version of the stream after the last event."""
         return self.append.expected_version + len(self.event_ids)
 
     def recorded(self) -> list[Recorded]:
@@ -265,189 +78,294 @@ class Appended(msgspec.Struct, frozen=True):
         ]
 
     def user(self) -> User | None:
-        """The user with these events; None once deleted."""
+        """The user after these events; None once deleted."""
         user = self.append.user
         for recorded in self.recorded():
             user = evolve(user, recorded)
         return user
 
 
+Outcome = Appended | EarlierResult | Exception
+"""The end of an append: appended, done earlier under the same idempotency key, or refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedAppend:
-    """An append and all that can be made of it before the lock is taken."""
+    """An append, and everything about it that can be computed before the head is locked."""
 
     append: Append
     event_ids: tuple[UUID, ...]
     stored: tuple[Stored, ...]
     """The stored form of its events, sealed."""
     releases: frozenset[HashedClaim]
-    """What the user has and will not have any more."""
+    """Claims that the user has before it and not after it."""
     takes: frozenset[HashedClaim]
-    """What the user has not yet."""
+    """Claims that the user has after it and not before it."""
 
     @classmethod
     def of(cls, append: Append, claims_key: ClaimsKey, vault: Vault, new_id: NewId) -> Self:
-        """The entry of an append."""
-        stored = tuple(
-            _sealed(append, version, event, vault.nonce)
-            for version, event in enumerate(append.events, start=append.expected_version + 1)
-        )
+        """Encode and seal the events, and hash the claims."""
+        stored = []
+        for version, event in enumerate(append.events, start=append.expected_version + 1):
+            encoded = encode(event, append.origin)
+            if encoded.personal is not None:
+                place = place_of(append.stream_id, version, encoded.type)
+                sealed = append.key.seal(encoded.personal, place, vault.nonce())
+                encoded = msgspec.structs.replace(encoded, personal=sealed)
+            stored.append(encoded)
         event_ids = tuple(new_id() for _ in append.events)
-        had, needs = claims_of(append.user), claims_of(Appended(append, event_ids, 0, EPOCH).user())
-        releases, takes = frozenset(map(claims_key.hashed, had - needs)), frozenset(map(claims_key.hashed, needs - had))
-        return cls(append, event_ids, stored, releases, takes)
+        before, after = claims_of(append.user), claims_of(Appended(append, event_ids, 0, sql.EPOCH).user())
+        return cls(
+            append,
+            event_ids,
+            tuple(stored),
+            releases=frozenset(map(claims_key.hashed, before - after)),
+            takes=frozenset(map(claims_key.hashed, after - before)),
+        )
 
     @property
     def size(self) -> int:
-        """Bytes of personal and open data, about half of what the entry adds to a statement."""
+        """Bytes of personal and open data, about half of what the append adds to a statement."""
         return sum(len(one.data) + len(one.personal or b"") + len(one.metadata) for one in self.stored)
 
+    def links(self, appended: Appended, before: bytes) -> list[Link]:
+        """The rows of its events, chained to the event with the hash `before`."""
+        links = []
+        for number, (event_id, stored) in enumerate(zip(self.event_ids, self.stored, strict=True), start=1):
+            row = StoredRow(
+                appended.after + number,
+                self.append.stream_id.bytes,
+                self.append.expected_version + number,
+                event_id.bytes,
+                stored.type,
+                stored.data,
+                stored.personal,
+                stored.metadata,
+                appended.recorded_at,
+            )
+            before = next_hash(before, row)
+            links.append(Link(row, before))
+        return links
 
-Outcome = Appended | EarlierResult | Exception
-"""What became of an entry: where it stands now, what it led to when it was here before, or why it was refused."""
+
+LOCK_HEAD = "SELECT position, hash FROM log_head WHERE id = 1 FOR UPDATE"
+STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
+CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({claims})"
+COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = 'admin'"
+FIND_REQUESTS = "SELECT key_hash, fingerprint, user_id, position FROM requests WHERE key_hash IN ({keys})"
+
+
+def read_statements(batch: Sequence[PreparedAppend]) -> dict[str, str]:
+    """The statements that begin the transaction, lock the head and read what the batch is decided on, by name."""
+    statements = {
+        "begin": "BEGIN",
+        "head": LOCK_HEAD,
+        "versions": STREAM_VERSIONS.format(ids=sql.binaries(one.append.stream_id.bytes for one in batch)),
+    }
+    claims = {claim for one in batch for claim in one.releases | one.takes}
+    if claims:
+        statements["owners"] = CLAIM_OWNERS.format(claims=_claims(claims))
+    if any(claim.kind == ADMIN_SEAT for claim in claims):
+        statements["admins"] = COUNT_ADMINS
+    requests = {one.append.request.key_hash for one in batch if one.append.request}
+    if requests:
+        statements["requests"] = FIND_REQUESTS.format(keys=sql.binaries(requests))
+    return statements
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A batch that was judged. It holds only if what it writes is committed."""
+class DecidedBatch:
+    """The decisions on a batch. They hold only if its statements are committed."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    """One for each entry, in order."""
+    """One for each append, in order."""
     writes: list[str] = field(default_factory=list)
-    """Statements."""
+    """The statements that write the appends which passed; none if none passed."""
 
 
-Found = Mapping[str, Sequence[Row]]
-"""What the log says of a batch, by the names that `questions` has."""
-
-
-def questions(entries: Sequence[PreparedAppend]) -> dict[str, str]:
-    """The statements that begin the transaction, lock the head, and read all that the entries are judged by."""
-    asked = {
-        "begin": "BEGIN",
-        "head": LOCK_HEAD,
-        "versions": STREAM_VERSIONS.format(ids=sql.binaries(entry.append.stream_id.bytes for entry in entries)),
-    }
-    claims = {claim for entry in entries for claim in entry.releases | entry.takes}
-    if claims:
-        asked["owners"] = CLAIM_OWNERS.format(claims=pairs(claims))
-    if any(claim.kind == ADMIN_SEAT for claim in claims):
-        asked["admins"] = COUNT_ADMINS
-    requests = {entry.append.request.key_hash for entry in entries if entry.append.request}
-    if requests:
-        asked["requests"] = FIND_REQUESTS.format(keys=sql.binaries(requests))
-    return asked
-
-
-def judge(entries: Sequence[PreparedAppend], found: Found, now: datetime) -> Judged:
-    """Judge each entry on what was found and on those before it: one entry's refusal touches no other."""
-    now = now.astimezone(UTC)
-    head, ledger = _head(found), _ledger(found)
-    position, passed, outcomes = head.position, list[tuple[PreparedAppend, Appended]](), list[Outcome]()
-    for entry in entries:
+def decide_batch(batch: Sequence[PreparedAppend], found: Mapping[str, Sequence[Row]], now: datetime) -> DecidedBatch:
+    """Decide each append on the rows of `read_statements` and on the appends before it. A refusal affects no other."""
+    state, now = BatchState.of(found), now.astimezone(UTC)
+    before, links, passed, outcomes = state.head.hash, list[Link](), list[Append](), list[Outcome]()
+    for prepared in batch:
         try:
-            outcome = _judge_one(entry, ledger, position, now)
+            outcome = state.admit(prepared, now)
         except EventsError as refusal:
             outcomes.append(refusal)
             continue
         outcomes.append(outcome)
         if isinstance(outcome, Appended):
-            passed.append((entry, outcome))
-            position = outcome.position
-    return Judged(outcomes, _writes(head, passed, ledger, now) if passed else [])
-
-
-def _judge_one(entry: PreparedAppend, ledger: BatchState, after: int, now: datetime) -> Appended | EarlierResult:
-    append = entry.append
-    earlier = ledger.earlier(append.request) if append.request else None
-    if earlier is not None:
-        return earlier
-    appended = Appended(append, entry.event_ids, after, now)
-    ledger.check_version(append.stream_id, append.expected_version)
-    ledger.admit(append.stream_id, appended.version, entry.releases, entry.takes)
-    if append.request is not None:
-        ledger.keep(append.request, append.stream_id, appended.position)
-    return appended
-
-
-def _head(found: Found) -> Head:
-    if not found["head"]:
-        raise RuntimeError("log_head has lost its row; restore the log from a backup")
-    position, digest = found["head"][0]
-    return Head(int(position), digest)
-
-
-def _ledger(found: Found) -> BatchState:
-    return BatchState(
-        versions={UUID(bytes=stream_id): int(version) for stream_id, version in found["versions"]},
-        owners={HashedClaim(kind, digest): UUID(bytes=owner) for kind, digest, owner in found.get("owners", ())},
-        admins=next((int(count) for (count,) in found.get("admins", ())), 0),
-        requests={
-            key: EarlierResult(fingerprint, UUID(bytes=owner), int(position))
-            for key, fingerprint, owner, position in found.get("requests", ())
-        },
-    )
-
-
-def _writes(
-    head: Head, passed: Sequence[tuple[PreparedAppend, Appended]], ledger: BatchState, now: datetime
-) -> list[str]:
-    """The statements that write what passed, and all that goes with it."""
-    links = _links(head, passed)
+            passed.append(prepared.append)
+            links += prepared.links(outcome, before)
+            before = links[-1].hash
+    if not passed:
+        return DecidedBatch(outcomes)
     writes = [insert_events(links), move_head(links[-1].mark)]
-    if ledger.kept:
-        writes.append(keep_requests(ledger.kept, now))
-    if ledger.released:
-        writes.append(release_claims(ledger.released))
-    if ledger.taken:
-        writes.append(take_claims(ledger.taken.items()))
-    return writes + _key_writes([entry.append for entry, _ in passed])
+    if state.kept:
+        writes.append(_keep_requests(state.kept, now))
+    if state.released:
+        writes.append(RELEASE_CLAIMS.format(claims=_claims(state.released)))
+    if state.taken:
+        writes.append(take_claims(state.taken.items()))
+    # The keys of new users are kept, and those of deleted users destroyed, in the transaction of the event.
+    if new := [(one.stream_id, one.key.wrapped, one.key.master_key_id) for one in passed if one.expected_version == 0]:
+        writes.append(keep_keys(new))
+    if deleted := [one.stream_id for one in passed if isinstance(one.events[-1], UserDeleted)]:
+        writes.append(destroy_keys(deleted))
+    return DecidedBatch(outcomes, writes)
 
 
-def _key_writes(appends: Sequence[Append]) -> list[str]:
-    """Keep the keys of new users, and destroy those of deleted ones, in the transaction that says so."""
-    writes = []
-    fresh = [
-        (append.stream_id, append.key.wrapped, append.key.master_key_id)
-        for append in appends
-        if append.expected_version == 0
-    ]
-    if fresh:
-        writes.append(keep_keys(fresh))
-    gone = [append.stream_id for append in appends if isinstance(append.events[-1], UserDeleted)]
-    if gone:
-        writes.append(destroy_keys(gone))
-    return writes
+@dataclass(slots=True)
+class BatchState:
+    """The log's state of the streams, claims and requests in a batch, moved on in memory by each append that passes."""
+
+    head: Head
+    position: int
+    """Of the last event that passed."""
+    versions: dict[UUID, int]
+    """A stream that is missing here has no events yet."""
+    owners: dict[HashedClaim, UUID]
+    """A claim that is missing here is free."""
+    admins: int
+    """The number of administrators, if the batch takes or releases a seat."""
+    requests: dict[bytes, EarlierResult]
+    """Results by idempotency key."""
+    kept: dict[bytes, EarlierResult] = field(default_factory=dict)
+    """The results that this batch adds."""
+    taken: dict[HashedClaim, UUID] = field(default_factory=dict)
+    """Claims that this batch takes and that the table does not have."""
+    released: set[HashedClaim] = field(default_factory=set)
+    """Claims that this batch releases and that the table has."""
+
+    @classmethod
+    def of(cls, found: Mapping[str, Sequence[Row]]) -> Self:
+        """The state that the rows of `read_statements` describe."""
+        if not found["head"]:
+            raise RuntimeError("log_head has lost its row; restore the log from a backup")
+        position, digest = found["head"][0]
+        return cls(
+            head=Head(int(position), digest),
+            position=int(position),
+            versions={UUID(bytes=stream_id): int(version) for stream_id, version in found["versions"]},
+            owners={HashedClaim(kind, digest): UUID(bytes=owner) for kind, digest, owner in found.get("owners", ())},
+            admins=next((int(count) for (count,) in found.get("admins", ())), 0),
+            requests={
+                key: EarlierResult(fingerprint, UUID(bytes=owner), int(position))
+                for key, fingerprint, owner, position in found.get("requests", ())
+            },
+        )
+
+    def admit(self, prepared: PreparedAppend, now: datetime) -> Appended | EarlierResult:
+        """Decide one append and move the state on by it; an append that is refused leaves the state as it was.
+
+        Raises:
+            KeyReused: its idempotency key was used for another command.
+            WrongExpectedVersion: the stream is at another version.
+            ClaimTaken: another user has a username or email that it takes.
+            LastAdmin: it would leave no administrator.
+        """
+        append = prepared.append
+        if append.request is not None and (earlier := self.requests.get(append.request.key_hash)) is not None:
+            if earlier.fingerprint != append.request.fingerprint:
+                raise KeyReused
+            return earlier
+        version = self.versions.get(append.stream_id, 0)
+        if version != append.expected_version:
+            raise WrongExpectedVersion(append.stream_id, append.expected_version, version)
+        if kinds := sorted(claim.kind for claim in prepared.takes if claim in self.owners):
+            raise ClaimTaken(tuple(kinds))
+        loses = sum(claim.kind == ADMIN_SEAT for claim in prepared.releases)
+        gains = sum(claim.kind == ADMIN_SEAT for claim in prepared.takes)
+        if loses and self.admins - loses + gains < 1:
+            raise LastAdmin(append.stream_id)
+        appended = Appended(append, prepared.event_ids, self.position, now)
+        self.position, self.versions[append.stream_id] = appended.position, appended.version
+        self.admins += gains - loses
+        for claim in prepared.releases:
+            del self.owners[claim]
+            if self.taken.pop(claim, None) is None:
+                self.released.add(claim)
+        for claim in prepared.takes:
+            self.owners[claim] = self.taken[claim] = append.stream_id
+        if append.request is not None:
+            result = EarlierResult(append.request.fingerprint, append.stream_id, appended.position)
+            self.requests[append.request.key_hash] = self.kept[append.request.key_hash] = result
+        return appended
 
 
-def _links(head: Head, passed: Sequence[tuple[PreparedAppend, Appended]]) -> list[Link]:
-    """The rows of what passed, each chained to the one before it."""
-    before, links = head.hash, list[Link]()
-    for entry, appended in passed:
-        for number, (event_id, stored) in enumerate(zip(entry.event_ids, entry.stored, strict=True), start=1):
-            row = _row(appended, number, event_id, stored)
-            before = next_hash(before, row)
-            links.append(Link(row, before))
-    return links
+# One statement for many rows, their values as literals.
+INSERT_EVENTS = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {{rows}}"  # noqa: S608 - constants
+MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash} WHERE id = 1"
+TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
+RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
+KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
+REWRAP_KEYS = """
+INSERT INTO user_keys (user_id, wrapped, master_key_id)
+VALUES {rows} AS new
+ON DUPLICATE KEY UPDATE wrapped = new.wrapped, master_key_id = new.master_key_id
+"""
+DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
+KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 
 
-def _row(appended: Appended, number: int, event_id: UUID, stored: Stored) -> StoredRow:
-    return StoredRow(
-        appended.after + number,
-        appended.append.stream_id.bytes,
-        appended.append.expected_version + number,
-        event_id.bytes,
-        stored.type,
-        stored.data,
-        stored.personal,
-        stored.metadata,
-        appended.recorded_at,
+def insert_events(links: Iterable[Link]) -> str:
+    """Add events."""
+    return INSERT_EVENTS.format(rows=",\n    ".join(map(_event, links)))
+
+
+def move_head(end: Head) -> str:
+    """Move the head to the log's new end."""
+    return MOVE_HEAD.format(position=sql.integer(end.position), hash=sql.binary(end.hash))
+
+
+def take_claims(owners: Iterable[tuple[HashedClaim, UUID]]) -> str:
+    """Give claims to their owners."""
+    rows = (f"({_claim(claim)}, {sql.binary(owner.bytes)})" for claim, owner in owners)
+    return TAKE_CLAIMS.format(rows=", ".join(rows))
+
+
+def keep_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
+    """Keep the keys of new users: the user, the wrapped key and the id of its master key; None once destroyed."""
+    return KEEP_KEYS.format(rows=_keys(keys))
+
+
+def rewrap_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
+    """Replace the wrapped keys of users who have one."""
+    return REWRAP_KEYS.format(rows=_keys(keys))
+
+
+def destroy_keys(owners: Iterable[UUID]) -> str:
+    """Destroy the keys of users, for ever."""
+    return DESTROY_KEYS.format(ids=sql.binaries(owner.bytes for owner in owners))
+
+
+def _keep_requests(requests: Mapping[bytes, EarlierResult], made_at: datetime) -> str:
+    rows = (
+        f"({sql.binary(key)}, {sql.binary(earlier.fingerprint)}, {sql.binary(earlier.user_id.bytes)}, "
+        f"{sql.integer(earlier.position)}, {sql.instant(made_at)})"
+        for key, earlier in requests.items()
+    )
+    return KEEP_REQUESTS.format(rows=", ".join(rows))
+
+
+def _event(link: Link) -> str:
+    """The values of `EVENT_COLUMNS`."""
+    row = link.row
+    return (
+        f"({sql.integer(row.position)}, {sql.binary(row.stream_id)}, {sql.integer(row.version)}, "
+        f"{sql.binary(row.event_id)}, {sql.text(row.type)}, {sql.text(row.data)}, "
+        f"{sql.binary(row.personal)}, {sql.text(row.metadata)}, {sql.instant(row.recorded_at)}, "
+        f"{sql.binary(link.hash)})"
     )
 
 
-def _sealed(append: Append, version: int, event: Event, nonce: Callable[[], bytes]) -> Stored:
-    stored = encode(event, append.origin)
-    if stored.personal is None:
-        return stored
-    place = place_of(append.stream_id, version, stored.type)
-    return msgspec.structs.replace(stored, personal=append.key.seal(stored.personal, place, nonce()))
+def _keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
+    return ", ".join(f"({sql.binaries((owner.bytes, wrapped, by))})" for owner, wrapped, by in keys)
+
+
+def _claims(claims: Iterable[HashedClaim]) -> str:
+    return ", ".join(f"({_claim(claim)})" for claim in claims)
+
+
+def _claim(claim: HashedClaim) -> str:
+    return f"{sql.text(claim.kind)}, {sql.binary(claim.digest)}"

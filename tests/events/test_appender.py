@@ -110,8 +110,8 @@ async def test_cancelled_callers_leave_the_others_their_outcome(log: Log) -> Non
 
 async def test_the_queue_is_bounded_and_callers_wait_for_a_place(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """More callers than places: all are served, and never more wait than the queue holds."""
-    monkeypatch.setattr(appender_module, "QUEUE_ENTRIES", 8)
-    monkeypatch.setattr(appender_module, "BATCH_ENTRIES", 4)
+    monkeypatch.setattr(appender_module, "QUEUED_APPENDS", 8)
+    monkeypatch.setattr(appender_module, "BATCH_APPENDS", 4)
     small = wire(log.database)
 
     await asyncio.gather(*(small.register(f"user{number}") for number in range(60)))
@@ -169,7 +169,7 @@ async def test_a_commit_that_was_lost_before_it_arrived_is_written_again(
 
 async def test_a_database_that_stays_away_is_told_as_what_it_is(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """Away before the COMMIT: nothing was written. Away during it and for good: unknown, and never a lie."""
-    monkeypatch.setattr(appender_module, "LOOKING_SECONDS", 0.3)
+    monkeypatch.setattr(appender_module, "RECOVERY_SECONDS", 0.3)
     address = log.database.address
     url = f"mysql://{address.user}:x@{address.host}:{address.port}/{address.database}"
     async with proxied(url) as proxy:
