@@ -10,7 +10,7 @@ import strawberry
 
 from auth.permissions import Right, may
 from events.audit import AuditLog
-from events.feed import unfold_stream, user_after
+from events.feed import evolve_if_registered, user_at
 from events.store import EventStore
 from events.user import User
 from graph.context import Info
@@ -75,12 +75,12 @@ async def past_user(
     if as_of is not None and at_position is not None:
         raise bad_input("asOf, atPosition: give one of them, not both")
     if at_position is not None:
-        return await unfold_stream(store, user_id, at_position)
+        return await user_at(store, user_id, at_position)
     stream = await store.read_stream(user_id)
     # Clocks of servers differ, so a later event may have an earlier time. Everything from the first event after `as_of`
     # is left out: a later instant never shows less.
     past = takewhile(lambda recorded: as_of is None or recorded.recorded_at <= as_of, stream.events)
-    return reduce(user_after, past, None)
+    return reduce(evolve_if_registered, past, None)
 
 
 async def node(info: Info, id: Id) -> User | None:  # noqa: A002

@@ -56,7 +56,7 @@ async def user_changes(
         followed = viewer.id
     wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
     seen = info.context.last_event  # a client that reopens a stream sends its first `after` again, too
-    batches = info.context.services.feed.batches(wanted, whose=followed, after=after if seen is None else seen)
+    batches = info.context.services.feed.batches(wanted, user_id=followed, after=after if seen is None else seen)
     return LiveSource(batches, CHANGES)
 
 

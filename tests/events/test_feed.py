@@ -48,12 +48,12 @@ class Listening:
 
 async def listen(feed: Feed, wanted: ChangeFilter = lambda _: True, whose: UUID | None = None) -> Listening:
     """Begin to listen, and return once every change is heard."""
-    known = len(feed._listeners)
-    changes = feed.changes(wanted, whose=whose)
+    known = len(feed._subscribers)
+    changes = feed.changes(wanted, user_id=whose)
     first = asyncio.ensure_future(anext(changes))
 
     async def listening() -> bool:
-        return len(feed._listeners) > known
+        return len(feed._subscribers) > known
 
     await eventually(listening)
     return Listening(changes, first)
@@ -173,7 +173,7 @@ async def test_more_changes_than_a_page_are_all_heard(
     log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many came while the feed was not looking."""
-    monkeypatch.setattr(feed_module, "PAGE_EVENTS", 5)
+    monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 5)
     listening = await listen(following.feed)
     following.source.open.clear()
     for number in range(23):
@@ -224,8 +224,8 @@ async def test_who_leaves_is_forgotten(log: Log, following: Following) -> None:
     await waiting.leave()
     await served.leave()
 
-    assert following.feed._listeners == set()
-    assert not following.feed._sleepers
+    assert following.feed._subscribers == set()
+    assert not following.feed._sleeping
 
 
 async def test_a_stop_ends_every_listener_with_a_reason(following: Following) -> None:

@@ -15,7 +15,6 @@ import pytest
 import pytest_asyncio
 
 from events import feed as feed_module
-from events import feed as replay_module
 from events.database import Database, Row
 from events.errors import DatabaseUnavailable
 from events.event_types import Recorded, Role, UserUpdated
@@ -43,8 +42,8 @@ def everything(_: Recorded) -> bool:
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that listeners go from one to the other all the time."""
     monkeypatch.setattr(feed_module, "RECENT_CHANGES", 15)
-    monkeypatch.setattr(feed_module, "PAGE_EVENTS", 7)
-    monkeypatch.setattr(replay_module, "PAGE_EVENTS", 5)
+    monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 7)
+    monkeypatch.setattr(feed_module, "REPLAY_PAGE", 5)
 
 
 @pytest_asyncio.fixture
@@ -79,7 +78,7 @@ class Client:
 
     async def _listen(self, count: int) -> None:
         """For so many changes, or until it is cut in the middle of waiting."""
-        source = self.feed.changes(self.wanted, whose=self.whose, after=self.position)
+        source = self.feed.changes(self.wanted, user_id=self.whose, after=self.position)
         with suppress(TimeoutError):
             async with aclosing(source), asyncio.timeout(self.chance.choice([0.005, 1, 1, 1])):
                 for _ in range(count):
@@ -194,7 +193,7 @@ async def test_a_position_that_this_process_has_not_seen_yet_is_waited_for(
     log: Log, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process told it to the client: it is in the log, and what follows it is heard, without what precedes."""
-    monkeypatch.setattr(feed_module, "PAGE_EVENTS", 2)
+    monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 2)
     held = Held(log.store)
     late = Feed(log.store, held)
     running = asyncio.create_task(late.run())
@@ -213,7 +212,7 @@ async def test_a_position_that_this_process_has_not_seen_yet_is_waited_for(
 
 
 async def _listening(feed: Feed) -> bool:
-    return bool(feed._listeners)
+    return bool(feed._subscribers)
 
 
 class Held(HeadPoll):
@@ -262,7 +261,7 @@ async def test_the_past_is_heard_whole_although_the_database_goes_away(log: Log,
     feed._store = Away(log.database, log.vault)
 
     for whose, count in [(None, 14), (done.user_id, 13)]:
-        source = feed.changes(everything, whose=whose, after=0)
+        source = feed.changes(everything, user_id=whose, after=0)
         async with asyncio.timeout(WITHIN_SECONDS), aclosing(source):
             assert [(await anext(source)).recorded.version for _ in range(count)][:13] == list(range(1, 14))
 
@@ -283,7 +282,7 @@ async def test_the_past_of_a_user_that_is_deleted_meanwhile_tells_nothing_more(l
         await log.commands.change(done.user_id, Update(name=f"Name {number}"), NOBODY)
     await reached(feed, 13)
     for whose in (None, done.user_id):
-        source = feed.changes(everything, whose=whose, after=0)
+        source = feed.changes(everything, user_id=whose, after=0)
         first = await anext(source)
         if first.user:
             await log.commands.change(done.user_id, Delete(), NOBODY)

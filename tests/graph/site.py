@@ -192,7 +192,7 @@ class Site:
             return self.poll.position >= head
 
         await eventually(passed)
-        listeners = self.services.feed._listeners
+        listeners = self.services.feed._subscribers
         before = set(listeners)
         id_ = await socket.subscribe(document, **variables)
 

@@ -94,7 +94,7 @@ async def test_who_does_not_read_costs_little_disturbs_nobody_and_misses_nothing
         await stalled(large_site)
         held = unwritten(large_site)
         assert max(held) <= MARK + 2 * LARGE, held
-        oldest = min(listener.position for listener in large_site.services.feed._listeners)
+        oldest = min(listener.position for listener in large_site.services.feed._subscribers)
         assert oldest + 1 not in large_site.services.feed._recent  # it must be read from the log
 
         assert [await names(take, MANY) for take in stopped] == [told] * 3
@@ -112,7 +112,7 @@ async def test_who_ends_one_operation_does_not_end_the_others_that_wait(large_si
             await socket.send({"type": "complete", "id": id_})
 
         async def two_are_gone() -> bool:
-            return len(large_site.services.feed._listeners) == 3
+            return len(large_site.services.feed._subscribers) == 3
 
         await eventually(two_are_gone)
         heard: dict[str, list[str]] = {id_: [] for id_ in ids}
@@ -140,7 +140,7 @@ async def test_who_does_not_answer_pings_is_cut_off(large_site: Site, monkeypatc
         told = await change(large_site, person, MANY)
 
         async def cut() -> bool:
-            return not large_site.services.feed._listeners
+            return not large_site.services.feed._subscribers
 
         await eventually(cut)
         heard = await _what_came(raw)

@@ -43,7 +43,7 @@ async def opened(site: Site, before: int) -> None:
     """Wait until there is one listener more than before."""
 
     async def is_there() -> bool:
-        return len(site.services.feed._listeners) > before
+        return len(site.services.feed._subscribers) > before
 
     await eventually(is_there)
 
@@ -240,7 +240,7 @@ async def test_a_stream_with_nothing_to_tell_shows_that_it_lives(site: Site, mon
     """And notices by that when its client is gone."""
     monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
     person = await site.person()
-    before = len(site.services.feed._listeners)
+    before = len(site.services.feed._subscribers)
     async with AsyncExitStack() as stack:
         events = await listening(site, stack, person)
         assert [await events.any(), await events.any()] == [Event("comment")] * 2
@@ -250,7 +250,7 @@ async def test_a_stream_with_nothing_to_tell_shows_that_it_lives(site: Site, mon
         connection.transport.abort()
 
         async def gone() -> bool:
-            return len(site.services.feed._listeners) == before
+            return len(site.services.feed._subscribers) == before
 
         await eventually(gone)
 
@@ -278,7 +278,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(own_site: Site, monkeypatc
         async def cut() -> bool:
             # How much the system takes for a client that reads nothing is its own affair: more until it is full.
             await rename(own_site, person, *islice(names, 20))
-            return not own_site.services.feed._listeners
+            return not own_site.services.feed._subscribers
 
         await eventually(cut)
         with pytest.raises(ClientPayloadError):

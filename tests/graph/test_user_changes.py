@@ -208,7 +208,7 @@ async def test_who_is_not_signed_in_hears_nothing(site: Site) -> None:
 async def test_a_subscription_that_is_completed_ends_and_its_id_is_free(site: Site) -> None:
     """The others on the same socket go on."""
     person = await site.person()
-    before = len(site.services.feed._listeners)
+    before = len(site.services.feed._subscribers)
     async with person.client.socket() as socket:
         ended, going = await site.listen(socket, CHANGES), await site.listen(socket, CHANGES)
         await socket.send({"type": "complete", "id": ended})
@@ -227,7 +227,7 @@ async def test_a_subscription_that_is_completed_ends_and_its_id_is_free(site: Si
 async def test_a_client_that_vanishes_leaves_nothing_behind(site: Site) -> None:
     """Its connection is cut without a word while changes are on their way; the server forgets it quietly."""
     person = await site.person()
-    before = len(site.services.feed._listeners)
+    before = len(site.services.feed._subscribers)
     async with person.client.socket() as socket:
         await site.listen(socket, CHANGES)
         socket.raw._response.connection.transport.abort()  # type: ignore[union-attr]
@@ -241,6 +241,6 @@ async def listeners(site: Site, count: int) -> None:
     """Wait until this number of subscriptions is left."""
 
     async def reached() -> bool:
-        return len(site.services.feed._listeners) == count
+        return len(site.services.feed._subscribers) == count
 
     await eventually(reached)

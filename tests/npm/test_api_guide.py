@@ -97,7 +97,7 @@ async def test_the_typescript_of_the_guide_subscribes_and_resumes(
     site = own_site
     admin, person = await site.person(Role.ADMIN), await site.person()
     program = await asyncio.to_thread(compiled, npm_packages, tmp_path, f"ws://{site.anyone.url.authority}/graphql")
-    listeners = site.services.feed._listeners
+    listeners = site.services.feed._subscribers
 
     async def both_listen() -> bool:
         return len(listeners) == 2
