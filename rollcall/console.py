@@ -8,11 +8,12 @@ What several commands take, and how each begins.
 """
 
 import asyncio
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -47,6 +48,7 @@ from rollcall import exits
 from rollcall.embedded import ServersUnavailable
 from rollcall.logs import configure_logging
 from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.stopping import LEFTOVER_SECONDS, STOP_SECONDS, Watchdog, end_tasks
 from rollcall.userfile import UserFileError
 
 
@@ -186,30 +188,54 @@ def settings_for(process: str) -> Settings:
 
 log = structlog.get_logger(__name__)
 
+AGAIN_SECONDS = 1.0
+"""A second signal that comes sooner is the same stop: a supervisor and its service manager may both send one."""
+
 
 def run(work: Coroutine[Any, Any, int], *, when_stopped: int = exits.INTERRUPTED) -> NoReturn:
     """Run the work and exit with the code that it returns, or with the one that its failure stands for.
 
-    SIGINT and SIGTERM cancel the work once, so that it can clean up; `when_stopped` is the code for that: a server
-    that was told to stop has done well.
+    SIGINT and SIGTERM cancel the work, so that it can clean up; `when_stopped` is the code for that. What has not ended
+    `STOP_SECONDS` later is logged and abandoned. A second signal ends the process at once.
     """
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    watchdog = Watchdog(runner.get_loop())
     try:
-        code = asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_cancellable(work))
+        code = runner.run(_cancellable(work, watchdog, when_stopped))
     except asyncio.CancelledError:
         code = when_stopped
     except BaseExceptionGroup as group:
         code = _told(_first(group))
     except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, it is told and becomes a code
         code = _told(error)
+    with suppress(OSError):
+        sys.stdout.flush()
+    watchdog.arm(LEFTOVER_SECONDS, code)  # a thread that waits for a hung server would keep the interpreter
     sys.exit(code)
 
 
-async def _cancellable(work: Coroutine[Any, Any, int]) -> int:
-    task = asyncio.ensure_future(work)
+async def _cancellable(work: Coroutine[Any, Any, int], watchdog: Watchdog, when_stopped: int) -> int:
+    task = asyncio.create_task(work, name="main")
     loop = asyncio.get_running_loop()
+    stopped_at: float | None = None
+
+    def stop() -> None:
+        nonlocal stopped_at
+        if stopped_at is None:
+            stopped_at = loop.time()
+            watchdog.arm(STOP_SECONDS, when_stopped)
+            task.cancel()
+        elif loop.time() - stopped_at >= AGAIN_SECONDS:
+            log.warning("stop.cut_short")
+            os._exit(exits.INTERRUPTED)
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, task.cancel)
-    return await task
+        loop.add_signal_handler(name, stop)
+    try:
+        return await task
+    finally:
+        left = asyncio.all_tasks() - {task, asyncio.current_task()}
+        await end_tasks("leftovers", left, LEFTOVER_SECONDS)
 
 
 def _told(error: BaseException) -> int:

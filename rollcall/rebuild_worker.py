@@ -33,6 +33,9 @@ FIRST_PAUSE_SECONDS: Final = 3.0
 """Longer than it takes to see that the request has ended."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
 """Between two tries of a rebuild whose process has ended without a word."""
+CHILD_SECONDS: Final = 1.5
+"""How long the rebuilding process may take to stop before it is killed. Another one goes on where it was."""
+LEAVE_SECONDS: Final = 1.0
 POLITENESS: Final = 10
 """What is added to the niceness of the rebuilding process: requests go first."""
 
@@ -41,7 +44,10 @@ async def see_to_requests(house: House) -> None:
     """See that every rebuild that is asked for is done, until cancelled."""
     async with asyncio.TaskGroup() as attending:
         for name, view in house.views.items():
-            attending.create_task(_Attending(house.rebuild_requests, name, view.name, house.process).run())
+            attending.create_task(
+                _Attending(house.rebuild_requests, name, view.name, house.process).run(),
+                name=f"rebuilds of {view.name}",
+            )
 
 
 class _Attending:
@@ -81,15 +87,16 @@ class _Attending:
     async def _work(self) -> None:
         """Run the rebuild, and again until the request is seen to have ended."""
         for pause in backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS):
-            status = await run_child(("rebuild", self._name, "--requested"))
+            status = await run_child(("rebuild", self._name, "--requested"), stop_seconds=CHILD_SECONDS)
             if status not in (exits.OK, exits.FAULT):
                 log.warning("rebuild.cut_short", view=self._view, status=status, retry_in=pause)
             await asyncio.sleep(pause)
 
     async def _leave(self) -> None:
         try:
-            await self._requests.leave(self._view, self._process)
-        except DatabaseUnavailable as error:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._requests.leave(self._view, self._process)
+        except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("rebuild.waiting", view=self._view, error=str(error), retry_in=None)
 
 

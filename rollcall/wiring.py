@@ -12,11 +12,11 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -69,6 +69,7 @@ from rollcall.embedded import Addresses, servers
 from rollcall.keys import Keys, keys_of
 from rollcall.metrics import Metrics
 from rollcall.settings import BadSettings, Settings, networks
+from rollcall.stopping import step
 
 log = structlog.get_logger(__name__)
 
@@ -311,6 +312,13 @@ class House:
         await asyncio.gather(*(when_possible(view.prepare) for view in self.views.values()))
 
 
+CLOSE_SECONDS: Final = 1.0
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*works)
+
+
 @asynccontextmanager
 async def open_house(
     settings: Settings, report: Callable[[str], None], *, idle_seconds: int | None = None
@@ -331,9 +339,8 @@ async def open_house(
         try:
             yield House(settings, keys, database, replica, mongo)
         finally:
-            mongo.close()
-            for pool in {replica, database}:
-                await pool.close()
+            closing = [pool.close() for pool in {replica, database}]
+            await step("databases", _all([*closing, asyncio.to_thread(mongo.close)]), CLOSE_SECONDS)
 
 
 @asynccontextmanager

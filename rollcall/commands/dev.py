@@ -54,7 +54,7 @@ async def dev(settings: Settings, say: Callable[[str], None]) -> None:
         running: dict[str, int] = {}
         async with asyncio.TaskGroup() as parts:
             for number, part in enumerate(PARTS):
-                parts.create_task(_keep_running(part, _own_variables(settings, number), running))
+                parts.create_task(_keep_running(part, _own_variables(settings, number), running), name=part.name)
             await _until_ready(house, running)
             say(f"ready  {_address(settings)}/graphql  sign in as {FIRST_ADMIN} with {password}")
 

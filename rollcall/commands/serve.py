@@ -27,7 +27,6 @@ from events.ids import new_id
 from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
 from graph.context import Opening
-from projections.continuous_check import ContinuousCheck
 from projections.lease import LEASE_SECONDS
 from rollcall import exits
 from rollcall.children import keep_running, own_metrics_port
@@ -36,6 +35,7 @@ from rollcall.keys import keys_of
 from rollcall.metrics import metrics_app
 from rollcall.rebuild_worker import see_to_requests
 from rollcall.settings import BadSettings, Settings
+from rollcall.stopping import Background, end_tasks, step
 from rollcall.wiring import House, addresses_of, open_house, policy_of, when_possible
 
 log = structlog.get_logger(__name__)
@@ -58,13 +58,14 @@ async def serve_by_workers(settings: Settings, workers: int) -> int:
     with _reserved(settings.host, settings.port) as port:
         async with addresses_of(settings, lambda line: log.info("servers", step=line)):
             own = [_own_variables(settings, number, workers, port) for number in range(workers)]
-            keeping = [asyncio.create_task(_keep(number, variables)) for number, variables in enumerate(own)]
+            keeping = [
+                asyncio.create_task(_keep(number, variables), name=f"api-{number}")
+                for number, variables in enumerate(own)
+            ]
             try:
                 ended, _ = await asyncio.wait(keeping, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for worker in keeping:
-                    worker.cancel()
-                await asyncio.wait(keeping)
+                await end_tasks("workers", keeping, DRAIN_SECONDS + 0.5)
             return ended.pop().result()
 
 
@@ -116,6 +117,8 @@ COLLECT_AFTER = (10_000, 10, 3)
 more than 5,000 of them, 70 MB, wait for a look at everything that clients have left."""
 SHUTDOWN_SECONDS = 3.0
 """How long requests that are being answered may take at a stop."""
+REQUESTS_SECONDS = 4.5
+"""And clients that are told to go, with those requests."""
 
 
 async def serve(settings: Settings, *, sharing: bool = False) -> None:
@@ -131,7 +134,8 @@ async def serve(settings: Settings, *, sharing: bool = False) -> None:
     async with (
         open_house(settings, lambda line: log.info("servers", step=line), idle_seconds=SILENT_SECONDS) as house,
         house.passwords() as passwords,
-        asyncio.TaskGroup() as beside,
+        Background("feed", 1.0) as feeds,
+        Background("rebuilds and sweeps", 2.75) as errands,
     ):
         opening = Opening()
         # At a stop this block ends first, so sockets are closed with the code that makes clients come back; only then
@@ -140,17 +144,25 @@ async def serve(settings: Settings, *, sharing: bool = False) -> None:
         app.middlewares.insert(0, house.metrics.requests())
         _spare_the_collector()
         async with _measured(house), _listening(app, settings.host, settings.port, "PORT", sharing=sharing):
-            await when_possible(house.prepare_log)
-            if settings.admin_password is not None:
-                password = settings.admin_password.get_secret_value()
-                await when_possible(lambda: ensure_first_admin(house, passwords, password))
-            opening.services = services = house.services(passwords)
-            beside.create_task(services.feed.run())
-            beside.create_task(services.watch.run())
-            beside.create_task(_sweeping(house))
-            beside.create_task(see_to_requests(house))
-            await house.prepare_views()
-            await asyncio.Event().wait()
+
+            async def begin() -> None:
+                await when_possible(house.prepare_log)
+                if settings.admin_password is not None:
+                    password = settings.admin_password.get_secret_value()
+                    await when_possible(lambda: ensure_first_admin(house, passwords, password))
+                opening.services = services = house.services(passwords)
+                feeds.start("feed", services.feed.run())
+                feeds.start("session watch", services.watch.run())
+                errands.start("sweeps", _sweeping(house))
+                errands.start("rebuild requests", see_to_requests(house))
+                await house.prepare_views()
+                await asyncio.Event().wait()
+
+            feeds.start("start", begin())
+            try:
+                await asyncio.gather(feeds.ended(), errands.ended())
+            finally:
+                errands.cancel()  # meanwhile requests are given their time
 
 
 def _spare_the_collector() -> None:
@@ -178,19 +190,10 @@ async def project(settings: Settings, view: str) -> None:
     ):
         await when_possible(house.prepare_log)
         projector = house.projector(view)
-        async with _audited(house.audit(view, projector)):
-            await projector.run()
-
-
-@asynccontextmanager
-async def _audited(audit: ContinuousCheck) -> AsyncIterator[None]:
-    """With an audit of the view beside."""
-    auditing = asyncio.create_task(audit.run())
-    try:
-        yield
-    finally:
-        auditing.cancel()
-        await asyncio.wait({auditing})
+        async with Background("projector", 4.0) as working:
+            working.start("audit", house.audit(view, projector).run())
+            working.start("projector", projector.run())
+            await working.ended()
 
 
 @asynccontextmanager
@@ -213,12 +216,13 @@ async def _listening(
     app: web.Application, host: str, port: int, setting: str, *, sharing: bool = False
 ) -> AsyncIterator[None]:
     runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    seconds = REQUESTS_SECONDS if setting == "PORT" else 1.0
     try:
         await runner.setup()
         await _bind(runner, host, port, setting, sharing=sharing)
         yield
     finally:
-        await runner.cleanup()
+        await step(f"requests at {setting}", runner.cleanup(), seconds)
 
 
 async def _bind(runner: web.AppRunner, host: str, port: int, setting: str, *, sharing: bool) -> None:
