@@ -34,8 +34,8 @@ from benchmarks.bench import Bench, open_bench
 from benchmarks.registrations import registration
 from events.event_types import Origin, Role
 from events.user import Update
+from rollcall.api import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 from rollcall.embedded.process import free_port
-from rollcall.wiring import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 
 LISTENERS: Final = 1_000
 STOPPED: Final = 50

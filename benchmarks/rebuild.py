@@ -39,7 +39,7 @@ from projections.mysql.copies import MySQLCopies
 from projections.mysql.records import INSERT_USERS, literal_of, statements
 from projections.mysql.tables import BESIDE
 from projections.view import Copies, Records
-from rollcall.wiring import THRESHOLDS
+from rollcall.wiring import COLLECT_SELDOM
 
 EVENTS: Final = int(os.environ.get("EVENTS", "200000"))
 """Five for each user."""
@@ -64,7 +64,7 @@ async def rebuilds(bench: Bench) -> list[Measured]:
         await past.advance(EVENTS)
         users = list(past)
         gc.freeze()  # nor does the limit pay for looking through all of these again and again
-        gc.set_threshold(*THRESHOLDS)
+        gc.set_threshold(*COLLECT_SELDOM)
         copies: dict[str, Copies] = {
             "mysql": MySQLCopies(database),
             "mongo": MongoCopies(bench.mongo.documents),

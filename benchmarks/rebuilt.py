@@ -21,7 +21,7 @@ from projections.mongo.copies import MongoCopies
 from projections.mysql.copies import MySQLCopies
 from projections.rebuild import Rebuilder
 from projections.view import Copies
-from rollcall.wiring import THRESHOLDS
+from rollcall.wiring import COLLECT_SELDOM
 
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 """The default of ROLLCALL_REBUILD_MEMORY."""
@@ -51,7 +51,7 @@ def most_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(*THRESHOLDS)
+    gc.set_threshold(*COLLECT_SELDOM)
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
     taken = asyncio.run(rebuilt(sys.argv[1], *json.load(sys.stdin)))
     print(json.dumps([taken, most_megabytes()]))

@@ -17,6 +17,7 @@ from aiohttp import web
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.schema.config import StrawberryConfig
 
+from auth.throttle import Throttle
 from events.event_types import Origin
 from events.user import Update, User
 from graph.context import Context, Services
@@ -25,8 +26,11 @@ from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
 from projections.filters import Order, Slice
+from rollcall.administrators import password_threads
+from rollcall.api import services_of
+from rollcall.keys import signing_keys
 from rollcall.settings import load_settings
-from rollcall.wiring import open_house
+from rollcall.wiring import now, open_installation, open_writer
 
 
 class StockView(GraphQLView[Context, None]):
@@ -92,9 +96,14 @@ def shown(user: User) -> dict[str, Any]:
 
 async def serve(kind: str, port: int) -> None:
     """Answer until the process is stopped."""
-    async with open_house(load_settings(), lambda _: None) as house, house.passwords() as passwords:
-        await house.prepare_log()
-        services = house.services(passwords)
+    settings = load_settings()
+    async with (
+        open_installation(settings, lambda _: None) as installation,
+        password_threads(settings) as passwords,
+    ):
+        writer = await open_writer(installation)
+        throttle = Throttle(installation.database, writer.claims_key.secret, now)
+        services = services_of(installation, writer, signing_keys(settings), passwords, throttle)
         app = web.Application()
         app.router.add_post("/graphql", StockView(services) if kind == "stock" else Plain(services).__call__)
         runner = web.AppRunner(app, access_log=None)

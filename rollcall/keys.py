@@ -1,4 +1,4 @@
-"""The two secrets of an installation: from the settings, or beside the private servers' data."""
+"""The secrets of an installation: from the settings, or beside the data of private servers."""
 
 import base64
 import os
@@ -14,67 +14,59 @@ from rollcall.settings import KEY_BYTES, BadSettings, Settings, decoded_key
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """32 bytes each."""
+class KeyRing:
+    """A key of 32 bytes, and others that only unwrap or verify while the key is being rotated."""
 
-    master: bytes = field(repr=False)
-    signing: bytes = field(repr=False)
-    other_masters: tuple[bytes, ...] = field(default=(), repr=False)
-    """Master keys that only unwrap, while the master key is being rotated."""
-    other_signing: tuple[bytes, ...] = field(default=(), repr=False)
-    """Signing keys that only verify, while the signing key is being changed."""
+    current: bytes = field(repr=False)
+    others: tuple[bytes, ...] = field(default=(), repr=False)
 
 
-def keys_of(settings: Settings) -> Keys:
-    """The keys to work with.
+def master_keys(settings: Settings) -> KeyRing:
+    """The master keys.
 
-    With private servers they are made at the first start and kept under the data directory, for this user's eyes
-    only. With an operator's own servers they must be given: a fresh key beside an old log would let every username
-    be taken a second time.
+    Private servers get a key at their first start, kept under the data directory and readable by this user only. With
+    an operator's own servers it must be given: a new key beside an old log would let every username be taken again.
 
     Raises:
-        BadSettings: a key is needed and not set, or a key file is damaged.
+        BadSettings: the key is needed and not set, or a key file is damaged.
     """
-    return Keys(
-        master=_key(settings, "master_key"),
-        signing=_key(settings, "signing_key"),
-        other_masters=_others(settings.other_master_key),
-        other_signing=_others(settings.other_signing_key),
-    )
+    return _ring(settings, "master_key", settings.master_key, settings.other_master_key)
 
 
-def _others(given: SecretStr | None) -> tuple[bytes, ...]:
-    return (decoded_key(given.get_secret_value()),) if given else ()
+def signing_keys(settings: Settings) -> KeyRing:
+    """The keys of access tokens, found like the master keys.
+
+    Raises:
+        BadSettings: the key is needed and not set, or a key file is damaged.
+    """
+    return _ring(settings, "signing_key", settings.signing_key, settings.other_signing_key)
 
 
-def _key(settings: Settings, name: str) -> bytes:
-    given = getattr(settings, name)
+def _ring(settings: Settings, name: str, given: SecretStr | None, other: SecretStr | None) -> KeyRing:
+    others = (decoded_key(other.get_secret_value()),) if other else ()
     if given is not None:
-        return decoded_key(given.get_secret_value())
+        return KeyRing(decoded_key(given.get_secret_value()), others)
     if settings.own_servers:
         raise BadSettings(
             f"ROLLCALL_{name.upper()}: needed beside ROLLCALL_MYSQL_URL; make one with "
             f"`openssl rand -base64 {KEY_BYTES}`, keep it safe, and give the same one to every process"
         )
-    return _kept_key(settings.data_dir / "keys" / name.replace("_", "-"))
-
-
-def _kept_key(path: Path) -> bytes:
+    path = settings.data_dir / "keys" / name.replace("_", "-")
     text = kept_secret(path, lambda: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
     try:
-        return decoded_key(text)
+        return KeyRing(decoded_key(text), others)
     except ValueError as error:
         raise BadSettings(f"{path}: {error}") from None
 
 
 def kept_secret(path: Path, make: Callable[[], str]) -> str:
-    """The secret in a file; made and written, for this user's eyes only, if there is no such file.
+    """The secret in a file, which is made if it is missing and readable by this user only.
 
-    It is written beside its place and then linked into it, which fails if another process was quicker: so whoever
-    comes first decides, and nobody reads half a file.
+    It is written to a draft and then linked to its path, which fails if another process was quicker: the first one
+    decides, and no process reads half a file.
 
     Raises:
-        BadSettings: there is no place for it.
+        BadSettings: the directory cannot be made.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

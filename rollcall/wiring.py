@@ -1,8 +1,7 @@
-"""Wire the floors together: the one place that knows how everything is made from the settings.
+"""Wiring: what the processes of an installation work with, made from the settings in one place.
 
-Waiting for databases that are away.
-
-How clients are served, from the settings.
+Each process gets only what it uses. All have an `Installation`; those that write to the log have a `Writer`; the API
+alone has a signing key and what answers clients (`rollcall/api.py`).
 """
 
 import asyncio
@@ -12,112 +11,54 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 import structlog
 
-from auth.authentication import Authenticator
-from auth.password_hashing import PROFILES, Passwords
-from auth.session_watch import SessionWatch
-from auth.sessions import Lifetimes, Sessions
-from auth.sign_in import SignIn
-from auth.throttle import Throttle
-from auth.tokens import AccessTokens, SigningKey
 from events.appender import Appender
 from events.batch import Outcome
 from events.claims import ClaimsKey, open_claims_key
-from events.commands import AccountCache, UserCommands
+from events.commands import UserCommands
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable
-from events.feed import Feed
 from events.ids import new_id
 from events.migrations import migrate
-from events.retry import backoff
+from events.retry import retry
 from events.store import EventStore
 from events.vault import Vault
 from events.wakeup import HeadPoll
-from graph.context import Services
-from graph.cors import origins_of
-from graph.documents import DocumentCache
-from graph.freshness import ViewPosition, ViewPositions
-from graph.persisted import BadManifest, Trusted, check_manifest, read_manifest
-from graph.policy import ServingPolicy
-from graph.schema import make_schema
 from projections.continuous_check import ContinuousCheck
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.mongo.client import MongoClient
 from projections.mongo.copies import MongoCopies
 from projections.mongo.records import MongoRecords
-from projections.mongo.search import MongoUsers
 from projections.mongo.view import MongoView
 from projections.mysql.copies import MySQLCopies
-from projections.mysql.queries import MySQLUsers
 from projections.mysql.records import MySQLRecords
 from projections.mysql.view import MySQLView
 from projections.projector import Projector
 from projections.rebuild import Rebuilder
-from projections.rebuild_requests import RebuildRequests
-from projections.status import StatusFeed
 from projections.verification import LogAccess
-from projections.view import Copies, Records, View
-from rollcall.console import note
+from projections.view import Records, View
 from rollcall.embedded import Addresses, servers
-from rollcall.keys import Keys, keys_of
-from rollcall.metrics import Metrics
-from rollcall.settings import BadSettings, Settings, networks
+from rollcall.keys import master_keys
+from rollcall.settings import Settings
 from rollcall.stopping import step
 
 log = structlog.get_logger(__name__)
 
+COLLECT_SELDOM: Final = (100_000, 50, 50)
+"""Folding makes millions of objects and no reference cycles, so nearly all are freed without the collector. With its
+default thresholds the search for cycles takes a fifth of the time of a rebuild."""
 
-async def when_possible(work: Callable[[], Awaitable[object]]) -> None:
-    """Do it, waiting for a database that is away and saying so."""
-    pauses = backoff()
-    while True:
-        try:
-            await work()
-        except (DatabaseUnavailable, ViewUnavailable, ViewMissing) as error:
-            pause = next(pauses)
-            log.warning("start.waiting", error=str(error), retry_in=pause)
-            await asyncio.sleep(pause)
-        else:
-            return
+CLOSE_SECONDS: Final = 1.0
+"""How long closing the connections may take at a stop."""
 
-
-def policy_of(settings: Settings) -> ServingPolicy:
-    """What the operator has decided.
-
-    Raises:
-        BadSettings: the manifest of trusted documents cannot be used; names the entry.
-    """
-    return ServingPolicy(
-        introspection=settings.introspection,
-        origins=origins_of(settings.allowed_origins or ""),
-        trusted=_trusted(settings) if settings.trusted_documents else Trusted(),
-        deadline_seconds=settings.deadline_seconds,
-    )
-
-
-def _trusted(settings: Settings) -> Trusted:
-    path = settings.trusted_documents or Path()
-    try:
-        documents = read_manifest(path.read_bytes())
-        check_manifest(documents, DocumentCache(introspection=settings.introspection), make_schema().graphql)
-    except OSError as error:
-        raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error.strerror}") from error
-    except BadManifest as error:
-        raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error}") from error
-    return Trusted(documents, only=settings.trusted_documents_mode == "only")
-
-
-THRESHOLDS: Final = (100_000, 50, 50)
-TOKEN_LIFETIME = timedelta(minutes=15)
-TOKEN_ISSUER = "rollcall"  # noqa: S105
-TOKEN_AUDIENCE = "rollcall"  # noqa: S105
+Result = TypeVar("Result")
 
 
 def now() -> datetime:
@@ -125,251 +66,194 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class House:
-    """What a process of this installation works with. `prepare_log` must have been run before anything is written."""
+def process_name() -> str:
+    """Host and process id of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
-    def __init__(
-        self, settings: Settings, keys: Keys, database: Database, replica: Database, mongo: MongoClient
-    ) -> None:
-        self.settings = settings
-        self.keys = keys
-        self.database = database
-        self.replica = replica
-        """Where queries read the MySQL view: a replica of the database, if there is one; else the same."""
-        self.mongo = mongo
-        self.vault = Vault(keys.master, secrets.token_bytes, others=keys.other_masters)
-        self.metrics = Metrics()
-        self.poll = HeadPoll(self.store)
-        self._commands: UserCommands | None = None
-        self._claims_key: ClaimsKey | None = None
 
-    @property
-    def store(self) -> EventStore:
-        """The log, to read."""
-        return EventStore(self.database, self.vault)
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The databases of an installation: its log, to read, and its views by the names of the command line."""
 
-    @property
-    def commands(self) -> UserCommands:
-        """The log, to write. All callers of a process share it, since they commit together."""
-        if self._commands is None:
-            raise RuntimeError("prepare_log comes first: it finds the key of the claims")
-        return self._commands
-
-    @property
-    def claims_key(self) -> ClaimsKey:
-        """The secret of this log that values are hashed with."""
-        if self._claims_key is None:
-            raise RuntimeError("prepare_log comes first: it finds the key of the claims")
-        return self._claims_key
-
-    @property
-    def tokens(self) -> AccessTokens:
-        """Access tokens, issued and verified."""
-        signing, *others = map(SigningKey.from_seed, (self.keys.signing, *self.keys.other_signing))
-        return AccessTokens(signing, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now, others=others)
-
-    @property
-    def sessions(self) -> Sessions:
-        """Who is signed in."""
-        settings = self.settings
-        lifetimes = Lifetimes(
-            idle=timedelta(days=settings.session_idle_days),
-            absolute=timedelta(days=settings.session_days),
-            grace=timedelta(seconds=settings.refresh_grace_seconds),
-        )
-        return Sessions(self.database, lifetimes, now, new_id, secrets.token_bytes)
-
-    @property
-    def throttle(self) -> Throttle:
-        """Who has failed to sign in."""
-        return Throttle(self.database, self.claims_key.secret, now)
-
-    @property
-    def views(self) -> dict[str, View]:
-        """The live views by the short names that the command line has for them."""
-        return {"mysql": MySQLView(self.database), "mongo": MongoView(self.mongo.documents)}
-
-    def rebuilder(self, name: str) -> Rebuilder:
-        """What works on the copies of a view."""
-        copies: dict[str, Copies] = {
-            "mysql": MySQLCopies(self.database),
-            "mongo": MongoCopies(self.mongo.documents),
-        }
-        return Rebuilder(copies[name], self.store, self.database, self.vault, self.settings.rebuild_memory_bytes)
-
-    @property
-    def rebuild_requests(self) -> RebuildRequests:
-        """The rebuilds that were asked for."""
-        return RebuildRequests(self.database)
-
-    @property
-    def process(self) -> str:
-        """Host and process id of this process."""
-        return f"{socket.gethostname()}:{os.getpid()}"
-
-    def projector(self, name: str) -> Projector:
-        """The projector of a view."""
-        view = self.views[name]
-        return Projector(
-            view=view,
-            store=self.store,
-            wakeup=HeadPoll(self.store),
-            database=self.database,
-            process=self.process,
-            clock=time.monotonic,
-            quarantine_limit=self.settings.quarantine_limit,
-            applied=self.metrics.applied(view.name),
-        )
-
-    @property
-    def records(self) -> dict[str, Records]:
-        """What the live views hold, to be compared with the log, by the same names."""
-        return {
-            "mysql": MySQLRecords(self.database),
-            "mongo": MongoRecords(self.mongo.documents),
-        }
+    settings: Settings
+    database: Database
+    replica: Database
+    """Where queries read the MySQL view: a read replica if one is set, else `database`."""
+    mongo: MongoClient
+    vault: Vault
+    store: EventStore
+    views: Mapping[str, View]
+    records: Mapping[str, Records]
+    """The records of the views, for comparison with the log."""
+    rebuilders: Mapping[str, Rebuilder]
 
     @property
     def log_access(self) -> LogAccess:
-        """The log, to read one stream and to read all of it."""
+        """The log, to read one stream or all of it."""
         return LogAccess(self.store, self.database, self.vault)
 
-    def audit(self, name: str, projector: Projector) -> ContinuousCheck:
-        """The audit of a view, while this projector has its turn."""
-        chance = random.Random()  # noqa: S311 - a sample
-        return ContinuousCheck(self.log_access, self.records[name], chance, lambda: projector.active)
-
-    @asynccontextmanager
-    async def passwords(self) -> AsyncIterator[Passwords]:
-        """The threads that hash passwords."""
-        if self.settings.password_profile == "weak-for-tests":  # noqa: S105
-            log.warning("passwords.weak", hint="ROLLCALL_PASSWORD_PROFILE is weak-for-tests: never with real users")
-        passwords = Passwords(PROFILES[self.settings.password_profile], self.settings.password_threads)
-        try:
-            yield passwords
-        finally:
-            passwords.close()
-
-    def services(self, passwords: Passwords) -> Services:
-        """What the graph needs."""
-        commands, tokens, sessions = self.commands, self.tokens, self.sessions
-        accounts = AccountCache(commands.account, time.monotonic)
-        return Services(
-            database=self.database,
-            commands=commands,
-            store=self.store,
-            feed=Feed(self.store, self.poll),
-            positions=ViewPositions(
-                mysql_users=ViewPosition(MySQLView(self.replica)),
-                mongo_users=ViewPosition(MongoView(self.mongo.documents)),
-            ),
-            status=StatusFeed(self.database),
-            rebuilds=self.rebuild_requests,
-            mysql_users=MySQLUsers(self.replica),
-            mongo_users=MongoUsers(self.mongo.documents),
-            sign_in=SignIn(commands, passwords, tokens, sessions, self.throttle, new_id),
-            tokens=tokens,
-            sessions=sessions,
-            watch=SessionWatch(sessions, commands, self.store, now),
-            authenticator=Authenticator(tokens, sessions, commands, accounts, now),
-            proxies=networks(self.settings.trusted_proxies or ""),
-        )
-
-    async def make_tables(self) -> list[str]:
-        """Make the log's tables if they are missing, without looking for any key; the migrations that were applied.
-
-        Raises:
-            DatabaseUnavailable, MigrationError: as for `prepare_log`.
-        """
-        return await migrate(self.database, "events", "projections", "auth")
-
-    async def prepare_log(self) -> None:
-        """Make the log's tables if they are missing, and find out whether the keys fit the log.
-
-        Raises:
-            DatabaseUnavailable: MySQL is away.
-            WrongMasterKey, MigrationError: this program must not work on this log.
-        """
-        for applied in await self.make_tables():
-            log.info("migration.applied", name=applied)
-        self._claims_key = claims_key = await open_claims_key(self.database, self.vault)
-        self._commands = UserCommands(
-            database=self.database,
-            store=self.store,
-            appender=Appender(self.database, claims_key, self.vault, now, new_id, on_outcome=self._append_done),
-            claims_key=claims_key,
-            vault=self.vault,
-            new_id=new_id,
-        )
-
-    def _append_done(self, outcome: Outcome, seconds: float) -> None:
-        self.metrics.appended(outcome, seconds)
-        if not isinstance(outcome, Exception):
-            self.poll.ring()  # what follows the log in this process reads it at once
-
-    async def prepare_views(self) -> None:
-        """Make what is missing of the views, empty; one whose database is away does not hold up the other."""
-        await asyncio.gather(*(when_possible(view.prepare) for view in self.views.values()))
-
-
-CLOSE_SECONDS: Final = 1.0
-
-
-async def _all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    await asyncio.gather(*works)
-
 
 @asynccontextmanager
-async def open_house(
+async def open_installation(
     settings: Settings, report: Callable[[str], None], *, idle_seconds: int | None = None
-) -> AsyncIterator[House]:
-    """The house that the settings describe, with its private servers if it has no others.
+) -> AsyncIterator[Installation]:
+    """Connect to the databases of the settings, or to private servers, which are started if they do not run.
 
-    `idle_seconds` is what MySQL grants to each of its sessions: see `Database.at`.
+    Args:
+        settings: Of this process.
+        report: Is called with each step of starting a private server.
+        idle_seconds: MySQL ends a session of this process that is silent for longer.
 
     Raises:
-        BadSettings: a key is missing.
-        ServersUnavailable: private servers cannot be had on this machine.
+        BadSettings: the master key is missing.
+        ServersUnavailable: this machine cannot run private servers.
     """
-    keys = keys_of(settings)
-    async with addresses_of(settings, report) as addresses:
+    keys = master_keys(settings)
+    async with database_addresses(settings, report) as addresses:
         database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
-        replica = _replica(settings) or database
+        replica_url = settings.mysql_read_url
+        replica = Database.at(Address.parse(replica_url.get_secret_value()), size=32) if replica_url else database
         mongo = MongoClient(addresses.mongo_url)
+        vault = Vault(keys.current, secrets.token_bytes, others=keys.others)
+        store = EventStore(database, vault)
+        memory = settings.rebuild_memory_bytes
         try:
-            yield House(settings, keys, database, replica, mongo)
+            yield Installation(
+                settings=settings,
+                database=database,
+                replica=replica,
+                mongo=mongo,
+                vault=vault,
+                store=store,
+                views={"mysql": MySQLView(database), "mongo": MongoView(mongo.documents)},
+                records={"mysql": MySQLRecords(database), "mongo": MongoRecords(mongo.documents)},
+                rebuilders={
+                    "mysql": Rebuilder(MySQLCopies(database), store, database, vault, memory),
+                    "mongo": Rebuilder(MongoCopies(mongo.documents), store, database, vault, memory),
+                },
+            )
         finally:
-            closing = [pool.close() for pool in {replica, database}]
-            await step("databases", _all([*closing, asyncio.to_thread(mongo.close)]), CLOSE_SECONDS)
+            await step("databases", _close(database, replica, mongo), CLOSE_SECONDS)
+
+
+async def _close(database: Database, replica: Database, mongo: MongoClient) -> None:
+    pools = {database, replica}
+    await asyncio.gather(*(pool.close() for pool in pools), asyncio.to_thread(mongo.close))
 
 
 @asynccontextmanager
-async def rebuilding_house(settings: Settings) -> AsyncIterator[House]:
-    """The house, in a process that looks for garbage seldom.
-
-    Folding makes millions of objects and no cycles, so nearly all are freed as soon as they are not needed. With
-    Python's thresholds the search for cycles takes a fifth of the time.
-    """
-    gc.set_threshold(*THRESHOLDS)
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        yield house
-
-
-def _replica(settings: Settings) -> Database | None:
-    url = settings.mysql_read_url
-    return Database.at(Address.parse(url.get_secret_value()), size=32) if url is not None else None
-
-
-@asynccontextmanager
-async def addresses_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
-    """Where the databases are: the operator's own, or private ones that run for as long as this block.
+async def database_addresses(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
+    """The addresses of the operator's databases, or of private servers that run as long as this block.
 
     Raises:
-        ServersUnavailable: private servers cannot be had on this machine.
+        ServersUnavailable: this machine cannot run private servers.
     """
     if settings.mysql_url is not None and settings.mongo_url is not None:
         yield Addresses(settings.mysql_url.get_secret_value(), settings.mongo_url.get_secret_value())
     else:
         async with servers(settings.data_dir, report) as addresses:
             yield addresses
+
+
+async def create_tables(database: Database) -> None:
+    """Create the tables of the log that are missing. Needs no key.
+
+    Raises:
+        DatabaseUnavailable: MySQL is away.
+        MigrationError: the tables were made by another version of a migration.
+    """
+    for applied in await migrate(database, "events", "projections", "auth"):
+        log.info("migration.applied", name=applied)
+
+
+async def prepare_log(installation: Installation) -> ClaimsKey:
+    """Create the tables of the log that are missing, and check that the master key is the log's; the key of its claims.
+
+    Raises:
+        DatabaseUnavailable: MySQL is away.
+        WrongMasterKey, MigrationError: this program must not work on this log.
+    """
+    await create_tables(installation.database)
+    return await open_claims_key(installation.database, installation.vault)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Commands on the log. All callers of a process share one, since they commit together."""
+
+    commands: UserCommands
+    claims_key: ClaimsKey
+    wakeup: HeadPoll
+    """Is rung by each append, so that what follows the log in this process reads it at once."""
+
+
+async def open_writer(
+    installation: Installation, appended: Callable[[Outcome, float], None] = lambda _outcome, _seconds: None
+) -> Writer:
+    """Prepare the log and what writes to it. `appended` is called with each outcome and its seconds.
+
+    Raises:
+        DatabaseUnavailable: MySQL is away.
+        WrongMasterKey, MigrationError: this program must not work on this log.
+    """
+    claims_key = await prepare_log(installation)
+    database, vault, store = installation.database, installation.vault, installation.store
+    wakeup = HeadPoll(store)
+
+    def on_outcome(outcome: Outcome, seconds: float) -> None:
+        appended(outcome, seconds)
+        if not isinstance(outcome, Exception):
+            wakeup.ring()
+
+    commands = UserCommands(
+        database=database,
+        store=store,
+        appender=Appender(database, claims_key, vault, now, new_id, on_outcome=on_outcome),
+        claims_key=claims_key,
+        vault=vault,
+        new_id=new_id,
+    )
+    return Writer(commands, claims_key, wakeup)
+
+
+def projector_of(installation: Installation, name: str, applied: Callable[[int, float], None]) -> Projector:
+    """The projector of a view. `applied` is called with the events and the seconds of each batch."""
+    return Projector(
+        view=installation.views[name],
+        store=installation.store,
+        wakeup=HeadPoll(installation.store),
+        database=installation.database,
+        process=process_name(),
+        clock=time.monotonic,
+        quarantine_limit=installation.settings.quarantine_limit,
+        applied=applied,
+    )
+
+
+def continuous_check_of(installation: Installation, name: str, projector: Projector) -> ContinuousCheck:
+    """The continuous check of a view, which works while this projector is the active one."""
+    chance = random.Random()  # noqa: S311 - a sample
+    return ContinuousCheck(installation.log_access, installation.records[name], chance, lambda: projector.active)
+
+
+async def when_available(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do the work, and again while a database that it needs is away."""
+    return await retry(
+        work,
+        (DatabaseUnavailable, ViewUnavailable, ViewMissing),
+        waiting=lambda error, pause: log.warning("start.waiting", error=str(error), retry_in=pause),
+    )
+
+
+async def prepare_views(installation: Installation) -> None:
+    """Create what the views lack, empty. One whose database is away does not delay the other."""
+    await asyncio.gather(*(when_available(view.prepare) for view in installation.views.values()))
+
+
+@asynccontextmanager
+async def rebuilding(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Installation]:
+    """An installation whose log is prepared, in a process that folds events by the million."""
+    gc.set_threshold(*COLLECT_SELDOM)
+    async with open_installation(settings, report) as installation:
+        await prepare_log(installation)
+        yield installation

@@ -1,80 +1,145 @@
-"""What operators do with the log itself: note where it ends, verify, export and restore it.
-
-No key is needed to handle a log, so none is looked for, as `House.prepare_log` does.
-"""
+"""`rollcall head`, `export`, `restore` and `rotate-master-key`: the log itself."""
 
 import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
+
+import typer
 
 from events.chain import Head, mark_at, read_head, verify_log
 from events.errors import BadExport, BrokenChain, LogNotEmpty
 from events.export import ExportPart, export_log
 from events.restore import restore_log
+from events.rotation import rotate_master_key
 from rollcall import exits
-from rollcall.console import Advance, note, progress, say, say_json
+from rollcall.console import Advance, Json, note, progress, run, say, say_json, settings_for
 from rollcall.settings import Settings
-from rollcall.wiring import House, open_house
+from rollcall.wiring import Installation, create_tables, open_installation, prepare_log
 
 LINE_BYTES: Final = 32 * 1024 * 1024
-"""The longest line of an export: an event whose personal data fills its column, in base64, and some."""
+"""The longest line of an export: an event whose personal data fills its column, in base64, and the rest."""
+STANDARD: Final = Path("-")
+"""Standard input or output."""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def head(as_json: Json = False) -> None:
+    """Print where the log ends, as POSITION:HASH.
+
+    Keep it outside this machine: `rollcall verify --log --expect POSITION:HASH` can tell later whether the log up to
+    there is still the same.
+    """
+    run(show_head(settings_for("head"), as_json=as_json))
 
 
 async def show_head(settings: Settings, *, as_json: bool) -> int:
-    """`rollcall head`."""
-    async with open_house(settings, note) as house:
-        await house.make_tables()
-        head = await read_head(house.database)
+    async with _opened(settings) as installation:
+        head = await read_head(installation.database)
     _print(head, as_json=as_json)
     return exits.OK
 
 
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Installation]:
+    """An installation whose tables are made and whose keys are not looked for: these commands need none."""
+    async with open_installation(settings, note) as installation:
+        await create_tables(installation.database)
+        yield installation
+
+
 async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bool) -> int:
     """`rollcall verify --log`."""
-    async with open_house(settings, note) as house:
-        await house.make_tables()
+    async with _opened(settings) as installation:
         try:
             with progress("verifying the log", "events") as advance:
-                head = await verify_log(house.database, advance, expected=expected)
+                head = await verify_log(installation.database, advance, expected=expected)
         except BrokenChain as broken:
-            return _tell_broken(broken, as_json=as_json)
+            if as_json:
+                say_json({"whole": False, "position": broken.position, "reason": broken.reason})
+            else:
+                note(f"error: {broken}")
+            return exits.FAULT
     _print(head, as_json=as_json, whole=True)
     return exits.OK
 
 
+@app.command("export")
+def export_(
+    file: Annotated[Path, typer.Argument(help="A new file; - is standard output.")] = STANDARD,
+    after: Annotated[int, typer.Option(min=0, metavar="POSITION", help="Begin after this position.")] = 0,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Add the users' keys, wrapped by the master key.")
+    ] = False,
+) -> None:
+    """Write the log as JSON lines, up to its present end. Everything may run meanwhile.
+
+    Without keys the personal data in it stays sealed. With them, the file and the master key together give access to
+    it, also to that of users who are deleted later: keep such files no longer than you may.
+
+    Exports that follow one another are restored as one: `cat first second | rollcall restore -`. Only the last one
+    needs keys.
+    """
+    run(export_to(settings_for("export"), None if file == STANDARD else file, after, with_keys=with_keys))
+
+
 async def export_to(settings: Settings, target: Path | None, after: int, *, with_keys: bool) -> int:
-    """`rollcall export`; without a target to standard output."""
-    async with open_house(settings, note) as house:
-        await house.make_tables()
-        begin = await mark_at(house.database, after)
+    async with _opened(settings) as installation:
+        begin = await mark_at(installation.database, after)
         if begin is None:
-            return _unusable(f"--after {after}: the log ends at position {await house.store.head()}")
+            return _unusable(f"--after {after}: the log ends at position {await installation.store.head()}")
         part = ExportPart(begin)
         try:
-            with closing(_opened_to_write(target)) as file:
-                await _export(house, part, file, with_keys=with_keys)
+            with closing(_opened_to_write(target)) as file, progress("exporting", "events") as advance:
+                async for lines in export_log(installation.database, part, advance, with_keys=with_keys):
+                    left = memoryview(lines)
+                    while left:
+                        left = left[file.write(left) :]
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    os.fsync(file.fileno())
         except OSError as error:
             return _unusable(f"{target or 'standard output'} cannot be written: {error.strerror}")
     note(f"exported {part.trailer.events} events, up to {part.mark}")
     return exits.OK
 
 
+def _opened_to_write(target: Path | None) -> BinaryIO:
+    """Unbuffered, so that nothing is left to write when the reader has gone. A file is new and its owner's only."""
+    if target is None:
+        return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+    return open(target, "xb", buffering=0, opener=lambda path, flags: os.open(path, flags, mode=0o600))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `rollcall export --with-keys` has written; - is standard input.")],
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Restore a log that cannot be read, to keep and verify it.")
+    ] = False,
+) -> None:
+    """Fill an empty log from an export, completely or not at all; a file that was altered or cut off is refused.
+
+    Restore before any API is started, with the master key that the keys were wrapped with, here or in
+    ROLLCALL_OTHER_MASTER_KEY. Empty views follow by themselves; `rollcall rebuild` the others.
+    """
+    run(restore_from(settings_for("restore"), None if file == STANDARD else file, with_keys=not without_keys))
+
+
 async def restore_from(settings: Settings, source: Path | None, *, with_keys: bool) -> int:
-    """`rollcall restore`; without a source from standard input."""
     try:
         file = source.open("rb") if source else sys.stdin.buffer
     except OSError as error:
         return _unusable(f"{source} cannot be read: {error.strerror}")
-    async with open_house(settings, note) as house:
-        await house.make_tables()
+    async with _opened(settings) as installation:
         try:
             with file:
-                head = await _restore(house, file, with_keys=with_keys)
+                head = await _restore_lines(installation, file, with_keys=with_keys)
         except OSError as error:
             return _unusable(f"{source or 'standard input'} cannot be read: {error.strerror}")
         except (BadExport, LogNotEmpty) as error:
@@ -85,34 +150,17 @@ async def restore_from(settings: Settings, source: Path | None, *, with_keys: bo
     return exits.OK
 
 
-async def _export(house: House, part: ExportPart, file: BinaryIO, *, with_keys: bool) -> None:
-    with progress("exporting", "events") as advance:
-        async for lines in export_log(house.database, part, advance, with_keys=with_keys):
-            left = memoryview(lines)
-            while left:
-                left = left[file.write(left) :]
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        os.fsync(file.fileno())
-
-
-def _opened_to_write(target: Path | None) -> BinaryIO:
-    """Unbuffered, so that nothing is left to be written when a reader has gone; a file is new, and its owner's only."""
-    if target is None:
-        return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
-    return open(target, "xb", buffering=0, opener=lambda path, flags: os.open(path, flags, mode=0o600))
-
-
-async def _restore(house: House, file: BinaryIO, *, with_keys: bool) -> Head:
+async def _restore_lines(installation: Installation, file: BinaryIO, *, with_keys: bool) -> Head:
     with ExitStack() as stack:
         claims: Advance | None = None
 
         def take_claims(done: int, total: int) -> None:
             nonlocal claims
-            claims = claims or stack.enter_context(progress("taking claims", "users"))  # the lines' bar has ended
+            claims = claims or stack.enter_context(progress("taking claims", "users"))  # the bar of the lines has ended
             claims(done, total)
 
         async with aclosing(_lines(file)) as lines:
-            return await restore_log(house.database, house.vault, lines, take_claims, with_keys=with_keys)
+            return await restore_log(installation.database, installation.vault, lines, take_claims, with_keys=with_keys)
 
 
 async def _lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
@@ -132,22 +180,47 @@ async def _lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
 
 
 async def _piped_lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
-    """A pipe is waited for without blocking, so that a signal is heard while nothing comes."""
+    """The lines of a pipe, read without blocking, so that a signal counts while nothing comes."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(LINE_BYTES, loop)
+
+    async def next_line() -> bytes:
+        try:
+            return await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError as end:
+            return end.partial
+        except asyncio.LimitOverrunError:
+            return await reader.read(LINE_BYTES)
+
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader, loop=loop), file)
     with closing(transport):
-        while line := await _line(reader):
+        while line := await next_line():
             yield line
 
 
-async def _line(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as end:
-        return end.partial
-    except asyncio.LimitOverrunError:
-        return await reader.read(LINE_BYTES)
+@app.command("rotate-master-key")
+def rotate_master_key_() -> None:
+    """Wrap the keys of all users with a new master key, while everything runs.
+
+    First restart every process with the new key in ROLLCALL_OTHER_MASTER_KEY, then with the two exchanged. Then run
+    this, with the new key in ROLLCALL_MASTER_KEY and the old one in ROLLCALL_OTHER_MASTER_KEY. When it is done, restart
+    without the old one. It may be interrupted and run again.
+    """
+    run(_rotate_master_key(settings_for("rotate-master-key")))
+
+
+async def _rotate_master_key(settings: Settings) -> int:
+    if settings.other_master_key is None:
+        return _unusable(
+            "ROLLCALL_OTHER_MASTER_KEY: set it to the old master key, and ROLLCALL_MASTER_KEY to the new one"
+        )
+    async with open_installation(settings, note) as installation:
+        await prepare_log(installation)
+        with progress("rewrapping", "keys") as advance:
+            done = await rotate_master_key(installation.database, installation.vault, advance)
+    key_id = installation.vault.master_key_id.hex()
+    say(f"{done} keys were rewrapped; all are wrapped with the master key {key_id} now")
+    return exits.OK
 
 
 def _unusable(message: str) -> int:
@@ -155,16 +228,8 @@ def _unusable(message: str) -> int:
     return exits.BAD_INPUT
 
 
-def _tell_broken(broken: BrokenChain, *, as_json: bool) -> int:
+def _print(head: Head, *, as_json: bool, **more: object) -> None:
     if as_json:
-        say_json({"whole": False, "position": broken.position, "reason": broken.reason})
+        say_json({**more, "position": head.position, "hash": head.hash.hex()})
     else:
-        note(f"error: {broken}")
-    return exits.FAULT
-
-
-def _print(mark: Head, *, as_json: bool, **more: object) -> None:
-    if as_json:
-        say_json({**more, "position": mark.position, "hash": mark.hash.hex()})
-    else:
-        say(str(mark))
+        say(str(head))

@@ -1,7 +1,4 @@
-"""`rollcall quarantine` on the command line.
-
-`rollcall quarantine`: what operators do about users whose events a view cannot apply.
-"""
+"""`rollcall quarantine`: users whose events a view cannot apply."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,53 +16,72 @@ from projections.view import View
 from rollcall import exits
 from rollcall.console import Json, ViewArgument, note, result_console, run, say, say_json, settings_for
 from rollcall.settings import Settings
-from rollcall.wiring import House, open_house
+from rollcall.wiring import Installation, open_installation, prepare_log
 
 STILL_BROKEN = (DamagedEvent, DamagedKey, OutOfStep, RefusedValue)
 
 
-async def list_quarantine(settings: Settings, *, as_json: bool) -> int:
-    """Show who is set aside in which view, and why."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        found = {view.name: await _quarantine(view) for view in house.views.values()}
+app = typer.Typer(
+    help="Users whose events a view cannot apply.\n\n"
+    "The later events of such a user are held; those of all other users are applied. Nothing is lost: all of it is in "
+    "the log. A user that is deleted leaves the view and the quarantine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show the quarantined users of each view, with the position and the reason. Shows no personal data."""
+    run(_list(settings_for("quarantine"), as_json=as_json))
+
+
+async def _list(settings: Settings, *, as_json: bool) -> int:
+    async with open_installation(settings, note) as installation:
+        await prepare_log(installation)
+        found = {view.name: await _quarantine(view) for view in installation.views.values()}
     if as_json:
-        rows = [{"view": view, **msgspec.structs.asdict(one)} for view, ones in found.items() for one in ones]
-        say_json(rows)
+        say_json([{"view": view, **msgspec.structs.asdict(one)} for view, ones in found.items() for one in ones])
+        return exits.OK
+    table = Table("projection", "user", "position", "event", "dropped", "reason", box=None)
+    for view, ones in found.items():
+        for one in ones:
+            dropped = "yes" if one.dropped else "no"
+            table.add_row(view, str(one.user_id), str(one.position), one.type, dropped, one.reason)
+    if table.row_count:
+        result_console().print(table, soft_wrap=True)
     else:
-        _print(found)
+        note("no user is in quarantine")
     return exits.OK
 
 
-async def retry_quarantined(settings: Settings, name: str, user_ids: Sequence[UUID]) -> int:
-    """Bring users to the present from the log; all of them if none is named."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        view = house.views[name]
+@app.command()
+def retry(
+    view: ViewArgument,
+    users: Annotated[list[UUID] | None, typer.Argument(metavar="USER", help="Ids; all users if not given.")] = None,
+) -> None:
+    """Read the whole stream of a user from the log again, and bring the view up to date with it.
+
+    Do so when the cause is repaired: the log, a key, the view's database, or the program. The projector may run
+    meanwhile. Exit code 1: a user still cannot be applied and stays in quarantine.
+    """
+    run(_retry(settings_for("quarantine"), view, users or ()))
+
+
+async def _retry(settings: Settings, name: str, user_ids: Sequence[UUID]) -> int:
+    async with open_installation(settings, note) as installation:
+        await prepare_log(installation)
+        view = installation.views[name]
         wanted = user_ids or [one.user_id for one in await _quarantine(view)]
-        outcomes = [await _retry(house, view, user_id) for user_id in wanted]
-        await _report(house, view)
+        outcomes = [await _retry_user(installation, view, user_id) for user_id in wanted]
+        await _save_count(installation, view)
     return max(outcomes, default=exits.OK)
 
 
-async def drop_quarantined(settings: Settings, name: str, user_id: UUID) -> int:
-    """Leave a user in the view as it is, until the next rebuild."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
-        view = house.views[name]
-        try:
-            await view.drop_user(user_id)
-        except NotQuarantined as error:
-            note(f"error: {error}; nothing was done")
-            return exits.BAD_INPUT
-        await _report(house, view)
-    say(f"{user_id} stays in {view.name} as it is until the next rebuild, and counts as trouble no more")
-    return exits.OK
-
-
-async def _retry(house: House, view: View, user_id: UUID) -> int:
+async def _retry_user(installation: Installation, view: View, user_id: UUID) -> int:
     try:
-        await view.release_user(user_id, house.store.read_user)
+        await view.release_user(user_id, installation.store.read_user)
     except NotQuarantined as error:
         note(f"error: {error}")
         return exits.BAD_INPUT
@@ -76,6 +92,30 @@ async def _retry(house: House, view: View, user_id: UUID) -> int:
     return exits.OK
 
 
+@app.command()
+def drop(view: ViewArgument, user: Annotated[UUID, typer.Argument(help="Id of the user.")]) -> None:
+    """Accept that the view does not follow a user, until the next rebuild.
+
+    The view keeps what it has of the user, or lacks it if it has nothing. Its events are still held, and its deletion
+    is still applied; but `rollcall status` and the limit no longer count it. It can be retried later.
+    """
+    run(_drop(settings_for("quarantine"), view, user))
+
+
+async def _drop(settings: Settings, name: str, user_id: UUID) -> int:
+    async with open_installation(settings, note) as installation:
+        await prepare_log(installation)
+        view = installation.views[name]
+        try:
+            await view.drop_user(user_id)
+        except NotQuarantined as error:
+            note(f"error: {error}; nothing was done")
+            return exits.BAD_INPUT
+        await _save_count(installation, view)
+    say(f"{user_id} stays in {view.name} as it is until the next rebuild, and counts as trouble no more")
+    return exits.OK
+
+
 async def _quarantine(view: View) -> Quarantine:
     try:
         return await view.quarantine()
@@ -83,56 +123,5 @@ async def _quarantine(view: View) -> Quarantine:
         return ()
 
 
-async def _report(house: House, view: View) -> None:
-    await save_quarantined(house.database, view.name, troubled(await _quarantine(view)))
-
-
-def _print(found: dict[str, Quarantine]) -> None:
-    table = Table("projection", "user", "position", "event", "dropped", "reason", box=None)
-    for view, ones in found.items():
-        for one in ones:
-            table.add_row(
-                view, str(one.user_id), str(one.position), one.type, "yes" if one.dropped else "no", one.reason
-            )
-    if table.row_count:
-        result_console().print(table, soft_wrap=True)
-    else:
-        note("nobody is in quarantine")
-
-
-quarantine = typer.Typer(
-    help="Users that a view has set aside, because one of their events cannot be applied to it.\n\n"
-    "Their later events are held, everybody else's flow on. Nothing is lost: it is all in the log. Whoever is deleted "
-    "is forgotten by the view all the same, and leaves the quarantine.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-
-@quarantine.command("list")
-def list_(as_json: Json = False) -> None:
-    """Show who is set aside in which view, at which position, and why. Nothing personal is shown."""
-    run(list_quarantine(settings_for("quarantine"), as_json=as_json))
-
-
-@quarantine.command()
-def retry(
-    view: ViewArgument,
-    users: Annotated[list[UUID] | None, typer.Argument(metavar="USER", help="Ids; everyone if not given.")] = None,
-) -> None:
-    """Read the whole stream of a user from the log again, and bring the view's user to the present.
-
-    Do so when what was broken has been mended: the log, a key, the view's database, or the program. The projector may
-    go on meanwhile. Exit code 1: somebody still cannot be applied, and stays in quarantine.
-    """
-    run(retry_quarantined(settings_for("quarantine"), view, users or ()))
-
-
-@quarantine.command()
-def drop(view: ViewArgument, user: Annotated[UUID, typer.Argument(help="Id of the user.")]) -> None:
-    """Accept that the view does not follow a user, until the next rebuild.
-
-    The view keeps what it has of the user, or lacks it if it has nothing. Its events are still held, and its deletion
-    is still applied; but `rollcall status` counts it no more, nor does the limit. It can be retried later.
-    """
-    run(drop_quarantined(settings_for("quarantine"), view, user))
+async def _save_count(installation: Installation, view: View) -> None:
+    await save_quarantined(installation.database, view.name, troubled(await _quarantine(view)))

@@ -1,66 +1,191 @@
-"""The API process and the projector processes.
+"""`rollcall serve`: the API process, alone or as several workers on one port.
 
-`rollcall serve --workers N`: several API processes on one port of this machine.
+Each of several workers is `rollcall serve` in a process of its own, and listens for itself: with SO_REUSEPORT the
+kernel distributes new connections over all processes that listen. With one inherited socket the worker that wakes first
+takes a whole burst of connections and keeps them. A worker that dies loses the few connections that it had not
+accepted; the next ones go to other workers at once.
 
-Each worker is `rollcall serve` in a process of its own, and listens for itself: with SO_REUSEPORT the kernel deals new
-connections out among all who listen at that moment. One socket that all inherit would let whoever wakes first take a
-whole burst of connections, which then stay with it. A worker that dies takes with it the few connections that it had
-not accepted yet; the next one goes to another worker at once.
-
-This process does nothing but look after them. A worker that ends is started again, with growing pauses. If this process
-ends, however it does, the workers are told to stop by the kernel: see `rollcall/embedded/tether.py`.
+The supervisor only restarts workers that end, with growing pauses. If the supervisor ends, however it does, the kernel
+stops the workers (`rollcall/embedded/tether.py`).
 """
 
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Final
 
-import structlog
-from aiohttp import web
+import typer
 
+from auth.sessions import Sessions
+from auth.throttle import Throttle
+from events.database import Database
 from events.errors import DatabaseUnavailable
 from events.idempotency import sweep_requests
 from events.ids import new_id
-from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
 from graph.context import Opening
-from projections.lease import LEASE_SECONDS
 from rollcall import exits
+from rollcall.administrators import ensure_first_admin, password_threads
+from rollcall.api import services_of, serving_policy
 from rollcall.children import keep_running, own_metrics_port
-from rollcall.commands.users import ensure_first_admin
-from rollcall.keys import keys_of
-from rollcall.metrics import metrics_app
-from rollcall.rebuild_worker import see_to_requests
+from rollcall.console import run, settings_for
+from rollcall.keys import master_keys, signing_keys
+from rollcall.metrics import Metrics
+from rollcall.rebuild_worker import run_requested_rebuilds
+from rollcall.serving import listening, measured, report
 from rollcall.settings import BadSettings, Settings
-from rollcall.stopping import Background, end_tasks, step
-from rollcall.wiring import House, addresses_of, open_house, policy_of, when_possible
+from rollcall.stopping import Background, end_tasks
+from rollcall.wiring import (
+    Installation,
+    database_addresses,
+    now,
+    open_installation,
+    open_writer,
+    prepare_views,
+    when_available,
+)
 
-log = structlog.get_logger(__name__)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 MOST_WORKERS: Final = 256
 STEADY_SECONDS: Final = 30.0
-"""A worker that says so soon that trying again is of no use will say so again."""
+"""A worker that fails for good within this time will fail again."""
 DRAIN_SECONDS: Final = 8.0
-"""How long a worker may take to stop: the process that looks after it has 10 s itself."""
+"""How long a worker may take to stop: its supervisor has 10 s itself."""
+SWEEP_SECONDS: Final = 600.0
+SILENT_SECONDS: Final = 30
+"""MySQL ends a session of this process after this long without a statement. A process that was paused in the middle of
+an append, or whose machine vanished, would otherwise keep the head of the log locked as long as its session lasts."""
+COLLECT_AFTER: Final = (10_000, 10, 3)
+"""Thresholds of the garbage collector. A closed socket leaves 60 objects in a cycle, 14 kB: at most 5,000 of them, 70
+MB, wait for a full collection."""
 
 
-async def serve_by_workers(settings: Settings, workers: int) -> int:
-    """Keep so many API processes running until cancelled; the exit code of a worker that can never be one.
+@app.command()
+def serve(
+    workers: Annotated[
+        int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="How many API processes share the port.")
+    ] = 1,
+    worker: Annotated[int | None, typer.Option(min=0, hidden=True, help="Be one of those.")] = None,
+) -> None:
+    """Run the API: GraphQL over HTTP and WebSocket at /graphql, /healthz, /readyz.
+
+    It listens at once on ROLLCALL_HOST and ROLLCALL_PORT, and waits for databases that are away.
+
+    With --workers, one for each core is a good number. Each has metrics on a port of its own, from
+    ROLLCALL_METRICS_PORT on; ROLLCALL_PASSWORD_THREADS is for all of them together. One that dies is started again.
+    """
+    if worker is not None:
+        run(serve_api(settings_for(f"api-{worker}"), sharing=True), when_stopped=exits.OK)
+    settings = settings_for("api")
+    if workers > 1:
+        run(serve_by_workers(settings, workers), when_stopped=exits.OK)
+    run(serve_api(settings), when_stopped=exits.OK)
+
+
+async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
+    """Answer requests until cancelled. It listens at once, and is ready when its databases are.
+
+    With `sharing`, other processes of this machine may listen on its port.
 
     Raises:
         BadSettings: the port is taken, or a variable cannot be used.
-        ServersUnavailable: private servers cannot be had on this machine.
+        WrongMasterKey, MigrationError: this program must not work on this log.
     """
-    keys_of(settings)
-    with _reserved(settings.host, settings.port) as port:
-        async with addresses_of(settings, lambda line: log.info("servers", step=line)):
-            own = [_own_variables(settings, number, workers, port) for number in range(workers)]
+    policy, signing, metrics, opening = serving_policy(settings), signing_keys(settings), Metrics(), Opening()
+    async with (
+        open_installation(settings, report, idle_seconds=SILENT_SECONDS) as installation,
+        password_threads(settings) as passwords,
+        Background("feed", 1.0) as feeds,
+        Background("rebuilds and sweeps", 2.75) as errands,
+    ):
+        # At a stop the innermost block ends first, so sockets are closed with the code that makes clients reconnect;
+        # only then does the feed end, which is an error to its subscribers.
+        application = make_app(opening, _checks(installation, opening), new_id, policy)
+        application.middlewares.insert(0, metrics.requests())
+        _spare_the_collector()
+        async with (
+            measured(installation, metrics),
+            listening(application, settings.host, settings.port, "PORT", sharing=sharing),
+        ):
+
+            async def begin() -> None:
+                writer = await when_available(lambda: open_writer(installation, metrics.appended))
+                if settings.admin_password is not None:
+                    password = settings.admin_password.get_secret_value()
+                    await when_available(
+                        lambda: ensure_first_admin(installation.database, writer.commands, passwords, password)
+                    )
+                throttle = Throttle(installation.database, writer.claims_key.secret, now)
+                opening.services = services = services_of(installation, writer, signing, passwords, throttle)
+                feeds.start("feed", services.feed.run())
+                feeds.start("session watch", services.watch.run())
+                errands.start("sweeps", _sweep(installation.database, services.sessions, throttle))
+                errands.start("rebuild requests", run_requested_rebuilds(installation))
+                await prepare_views(installation)
+                await asyncio.Event().wait()
+
+            feeds.start("start", begin())
+            try:
+                await asyncio.gather(feeds.ended(), errands.ended())
+            finally:
+                errands.cancel()  # in parallel with the requests that are given time to end
+    return exits.OK
+
+
+def _spare_the_collector() -> None:
+    """Collect reference cycles less often, and only among objects made from now on.
+
+    By default a collection starts after 700 new objects, which is one page of users, and now and then covers
+    everything, the schema and all modules too: together a quarter of the time of a page. Objects that exist now are
+    never examined again, so no client may be connected yet.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
+
+async def _sweep(database: Database, sessions: Sessions, throttle: Throttle) -> None:
+    """Remove idempotency keys, sessions and failed sign-ins that have expired, every `SWEEP_SECONDS`."""
+    while True:
+        for sweep in (lambda: sweep_requests(database), sessions.sweep, throttle.sweep):
+            await when_available(sweep)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _checks(installation: Installation, opening: Opening) -> Mapping[str, Check]:
+    """What /readyz asks."""
+
+    async def tables() -> None:
+        if opening.services is None:
+            raise DatabaseUnavailable("the log's tables are not there yet")
+
+    checks: dict[str, Check] = {
+        "mysql": lambda: installation.database.fetch_one("SELECT 1"),
+        "mongodb": installation.mongo.ping,
+        "tables": tables,
+    }
+    if installation.replica is not installation.database:
+        checks["mysql_replica"] = lambda: installation.replica.fetch_one("SELECT 1")
+    return checks
+
+
+async def serve_by_workers(settings: Settings, workers: int) -> int:
+    """Keep API processes running until cancelled; the exit code of one that fails for good.
+
+    Raises:
+        BadSettings: the port is taken, or a variable cannot be used.
+        ServersUnavailable: this machine cannot run private servers.
+    """
+    master_keys(settings)
+    signing_keys(settings)
+    with _reserved_port(settings.host, settings.port) as port:
+        async with database_addresses(settings, report):
             keeping = [
-                asyncio.create_task(_keep(number, variables), name=f"api-{number}")
-                for number, variables in enumerate(own)
+                asyncio.create_task(_keep(settings, number, workers, port), name=f"api-{number}")
+                for number in range(workers)
             ]
             try:
                 ended, _ = await asyncio.wait(keeping, return_when=asyncio.FIRST_COMPLETED)
@@ -69,26 +194,25 @@ async def serve_by_workers(settings: Settings, workers: int) -> int:
             return ended.pop().result()
 
 
-async def _keep(number: int, variables: dict[str, str]) -> int:
-    arguments = ("serve", "--worker", str(number))
-    return await keep_running(f"api-{number}", arguments, variables, given_up=_is_of_no_use, stop_seconds=DRAIN_SECONDS)
-
-
-def _is_of_no_use(status: int, ran_seconds: float) -> bool:
-    return status in (exits.BAD_INPUT, exits.FAULT) and ran_seconds < STEADY_SECONDS
-
-
-def _own_variables(settings: Settings, number: int, workers: int, port: int) -> dict[str, str]:
-    """What one worker has of its own: its port for metrics, and its share of the threads that hash."""
-    return own_metrics_port(settings, number) | {
+async def _keep(settings: Settings, number: int, workers: int, port: int) -> int:
+    """Keep one worker running, with its own port for metrics and its share of the threads that hash."""
+    variables = own_metrics_port(settings, number) | {
         "ROLLCALL_PORT": str(port),
         "ROLLCALL_PASSWORD_THREADS": str(max(1, settings.password_threads // workers)),
     }
 
+    def fails_for_good(status: int, ran_seconds: float) -> bool:
+        return status in (exits.BAD_INPUT, exits.FAULT) and ran_seconds < STEADY_SECONDS
+
+    arguments = ("serve", "--worker", str(number))
+    return await keep_running(
+        f"api-{number}", arguments, variables, given_up=fails_for_good, stop_seconds=DRAIN_SECONDS
+    )
+
 
 @contextmanager
-def _reserved(host: str, port: int) -> Iterator[int]:
-    """Keep the port for those who share it; which one it is, if any would do.
+def _reserved_port(host: str, port: int) -> Iterator[int]:
+    """Reserve a port for the processes that share it: its number, also if the system chooses it.
 
     Raises:
         BadSettings: it is taken.
@@ -105,155 +229,3 @@ def _reserved(host: str, port: int) -> Iterator[int]:
             yield shared.getsockname()[1]
     except OSError as error:
         raise BadSettings(f"ROLLCALL_HOST, ROLLCALL_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-SWEEP_SECONDS = 600.0
-"""Between two sweeps of what is old."""
-SILENT_SECONDS = 30
-"""After so long without a word from this process MySQL ends its sessions. One that was stopped, or whose machine
-vanished, in the middle of an append would keep the head of the log locked for as long as its session lasts."""
-COLLECT_AFTER = (10_000, 10, 3)
-"""So many new objects, so many times, so many times. A socket that is closed leaves 60 objects in a cycle, 14 kB: no
-more than 5,000 of them, 70 MB, wait for a look at everything that clients have left."""
-SHUTDOWN_SECONDS = 3.0
-"""How long requests that are being answered may take at a stop."""
-REQUESTS_SECONDS = 4.5
-"""And clients that are told to go, with those requests."""
-
-
-async def serve(settings: Settings, *, sharing: bool = False) -> None:
-    """Answer requests until cancelled. It listens at once, and is ready when its databases are.
-
-    `sharing` its port with other processes of this machine that do so as well: see `rollcall/commands/serve.py`.
-
-    Raises:
-        BadSettings: the port is taken, or a variable cannot be used.
-        WrongMasterKey, MigrationError: this program must not work on this log.
-    """
-    policy = policy_of(settings)
-    async with (
-        open_house(settings, lambda line: log.info("servers", step=line), idle_seconds=SILENT_SECONDS) as house,
-        house.passwords() as passwords,
-        Background("feed", 1.0) as feeds,
-        Background("rebuilds and sweeps", 2.75) as errands,
-    ):
-        opening = Opening()
-        # At a stop this block ends first, so sockets are closed with the code that makes clients come back; only then
-        # does the feed end, whose end is an error to those who listen.
-        app = make_app(opening, _checks(house, opening), new_id, policy)
-        app.middlewares.insert(0, house.metrics.requests())
-        _spare_the_collector()
-        async with _measured(house), _listening(app, settings.host, settings.port, "PORT", sharing=sharing):
-
-            async def begin() -> None:
-                await when_possible(house.prepare_log)
-                if settings.admin_password is not None:
-                    password = settings.admin_password.get_secret_value()
-                    await when_possible(lambda: ensure_first_admin(house, passwords, password))
-                opening.services = services = house.services(passwords)
-                feeds.start("feed", services.feed.run())
-                feeds.start("session watch", services.watch.run())
-                errands.start("sweeps", _sweeping(house))
-                errands.start("rebuild requests", see_to_requests(house))
-                await house.prepare_views()
-                await asyncio.Event().wait()
-
-            feeds.start("start", begin())
-            try:
-                await asyncio.gather(feeds.ended(), errands.ended())
-            finally:
-                errands.cancel()  # meanwhile requests are given their time
-
-
-def _spare_the_collector() -> None:
-    """Let the collector of reference cycles look for what clients leave, less often, and only there.
-
-    By default it looks at what is new after 700 objects, which is one page of users, and now and then at everything,
-    the schema and all modules too: together a quarter of the time that a page takes. What is there when this is called
-    is never looked at again, so nobody may be connected yet.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-
-
-async def project(settings: Settings, view: str) -> None:
-    """Keep one view in step, and audit it, until cancelled.
-
-    Raises:
-        BadSettings: a variable cannot be used.
-        Exception: what waiting does not mend; the view is FAULTED.
-    """
-    async with (
-        open_house(settings, lambda line: log.info("servers", step=line), idle_seconds=LEASE_SECONDS) as house,
-        _measured(house),
-    ):
-        await when_possible(house.prepare_log)
-        projector = house.projector(view)
-        async with Background("projector", 4.0) as working:
-            working.start("audit", house.audit(view, projector).run())
-            working.start("projector", projector.run())
-            await working.ended()
-
-
-@asynccontextmanager
-async def _measured(house: House) -> AsyncIterator[None]:
-    """With the page of metrics, if it is wanted: on a port of its own, since clients must not read it."""
-    if house.settings.metrics_port is None:
-        yield
-        return
-    app = metrics_app(house.metrics, house.database)
-    async with _listening(app, house.settings.host, house.settings.metrics_port, "METRICS_PORT"):
-        watching = asyncio.create_task(house.metrics.watch_loop())
-        try:
-            yield
-        finally:
-            watching.cancel()
-
-
-@asynccontextmanager
-async def _listening(
-    app: web.Application, host: str, port: int, setting: str, *, sharing: bool = False
-) -> AsyncIterator[None]:
-    runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    seconds = REQUESTS_SECONDS if setting == "PORT" else 1.0
-    try:
-        await runner.setup()
-        await _bind(runner, host, port, setting, sharing=sharing)
-        yield
-    finally:
-        await step(f"requests at {setting}", runner.cleanup(), seconds)
-
-
-async def _bind(runner: web.AppRunner, host: str, port: int, setting: str, *, sharing: bool) -> None:
-    try:
-        await web.TCPSite(runner, host, port, reuse_address=True, reuse_port=sharing).start()
-    except OSError as error:
-        raise BadSettings(
-            f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {host}:{port}: {error.strerror}"
-        ) from error
-    log.info("serving", setting=setting, addresses=[f"http://{one[0]}:{one[1]}" for one in runner.addresses])
-
-
-async def _sweeping(house: House) -> None:
-    """Remove what has been kept for long enough, from time to time: idempotency keys, sessions, failed sign-ins."""
-    sweeps = (lambda: sweep_requests(house.database), house.sessions.sweep, house.throttle.sweep)
-    while True:
-        for sweep in sweeps:
-            await when_possible(sweep)
-        await asyncio.sleep(SWEEP_SECONDS)
-
-
-def _checks(house: House, opening: Opening) -> Mapping[str, Check]:
-    async def tables() -> None:
-        if opening.services is None:
-            raise DatabaseUnavailable("the log's tables are not there yet")
-
-    checks: dict[str, Check] = {
-        "mysql": lambda: house.database.fetch_one("SELECT 1"),
-        "mongodb": house.mongo.ping,
-        "tables": tables,
-    }
-    if house.replica is not house.database:
-        checks["mysql_replica"] = lambda: house.replica.fetch_one("SELECT 1")
-    return checks

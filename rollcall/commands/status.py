@@ -1,12 +1,13 @@
-"""`rollcall status`: once or again and again, for people and for scripts."""
+"""`rollcall status`: once or repeatedly, for people and for scripts."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -15,34 +16,46 @@ from rich.text import Text
 from events.errors import DatabaseUnavailable
 from projections.status import ProjectionStatus, read_status
 from rollcall import exits
-from rollcall.console import note, result_console, say_json
+from rollcall.console import Json, note, result_console, run, say_json, settings_for
 from rollcall.settings import Settings
-from rollcall.wiring import House, now, open_house
+from rollcall.wiring import now, open_installation, prepare_log
 
 WATCH_SECONDS: Final = 1.0
 
 Show = Callable[[list[ProjectionStatus]], None]
 
 
-async def show_status(settings: Settings, *, watch: bool, as_json: bool) -> int:
-    """Show it; whether all is well, as the exit code. Watching never ends by itself."""
-    async with open_house(settings, note) as house:
-        await house.prepare_log()
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the state of the projections.
+
+    For each: its state, its position and that of the log, its lag, when its position last moved and when its projector
+    last reported, which processes are active and standing by, how many users are in quarantine, and the last error.
+    Exit code 1 unless all are LIVE and no user is in quarantine.
+    """
+    settings = settings_for("status")
+    run(_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
+
+
+async def _status(settings: Settings, *, watch: bool, as_json: bool) -> int:
+    async with open_installation(settings, note) as installation:
+        await prepare_log(installation)
         with _showing(as_json=as_json, watch=watch) as show:
-            if watch:
-                await _watch(house, show)
-            statuses = await read_status(house.database)
+            while watch:
+                try:
+                    show(await read_status(installation.database))
+                except DatabaseUnavailable as error:
+                    note(f"waiting: {error}")
+                await asyncio.sleep(WATCH_SECONDS)
+            statuses = await read_status(installation.database)
             show(statuses)
     return exits.OK if all(status.healthy for status in statuses) else exits.NOT_ALL
-
-
-async def _watch(house: House, show: Show) -> None:
-    while True:
-        try:
-            show(await read_status(house.database))
-        except DatabaseUnavailable as error:
-            note(f"waiting: {error}")
-        await asyncio.sleep(WATCH_SECONDS)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from events.event_types import Role
-from rollcall.commands.users import Importer, ImportResult
+from rollcall.importer import Importer, ImportResult
 from rollcall.userfile import FieldMap, parse_mapping, read_users
 from tests.log import Log
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rollcall.commands.dev import _own_variables
+from rollcall.api import serving_policy
+from rollcall.commands.dev import own_variables
 from rollcall.settings import BadSettings, Settings, load_settings
-from rollcall.wiring import policy_of
 
 ME = "query Me { me { id } }"
 SHA256 = hashlib.sha256(ME.encode()).hexdigest()
@@ -22,7 +22,7 @@ def written(path: Path, manifest: object) -> Path:
 
 def test_what_is_not_set_is_secure() -> None:
     """No introspection, no other origins, ten seconds for a query, and nobody is asked for trusted documents."""
-    policy = policy_of(Settings())
+    policy = serving_policy(Settings())
 
     assert not policy.introspection
     assert policy.origins == frozenset()
@@ -34,10 +34,10 @@ def test_a_manifest_means_that_only_its_documents_are_trusted(tmp_path: Path) ->
     """Unless they are said to be preferred only. Ids are known with `sha256:` and without."""
     path = written(tmp_path, {f"sha256:{SHA256}": ME, "abc": "{ __typename }"})
 
-    trusted = policy_of(Settings(trusted_documents=path)).trusted
+    trusted = serving_policy(Settings(trusted_documents=path)).trusted
 
     assert (trusted.documents, trusted.only) == ({SHA256: ME, "abc": "{ __typename }"}, True)
-    assert not policy_of(Settings(trusted_documents=path, trusted_documents_mode="preferred")).trusted.only
+    assert not serving_policy(Settings(trusted_documents=path, trusted_documents_mode="preferred")).trusted.only
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_manifest_that_cannot_be_used_is_refused_by_its_entry(tmp_path: Path, 
     path = written(tmp_path, manifest)
 
     with pytest.raises(BadSettings) as refused:
-        policy_of(Settings(trusted_documents=path))
+        serving_policy(Settings(trusted_documents=path))
 
     assert str(refused.value).startswith(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {message}")
 
@@ -71,7 +71,7 @@ def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nothing.json"
 
     with pytest.raises(BadSettings, match=r"ROLLCALL_TRUSTED_DOCUMENTS: .*nothing\.json: No such file"):
-        policy_of(Settings(trusted_documents=path))
+        serving_policy(Settings(trusted_documents=path))
 
 
 @pytest.mark.parametrize("origins", ["*", "https://app.example.com, null", "app.example.com"])
@@ -87,8 +87,8 @@ def test_introspection_is_on_in_development_unless_it_is_said_to_be_off(monkeypa
     """`rollcall dev` says so to the API that it starts; `rollcall serve` by itself does not."""
     monkeypatch.delenv("ROLLCALL_INTROSPECTION", raising=False)
     assert not load_settings().introspection
-    assert _own_variables(load_settings(), 0) == {"ROLLCALL_INTROSPECTION": "true"}
+    assert own_variables(load_settings(), 0) == {"ROLLCALL_INTROSPECTION": "true"}
 
     monkeypatch.setenv("ROLLCALL_INTROSPECTION", "off")
     assert not load_settings().introspection
-    assert _own_variables(load_settings(), 0) == {}
+    assert own_variables(load_settings(), 0) == {}

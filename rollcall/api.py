@@ -1,0 +1,99 @@
+"""Wires what the API process has beside an `Installation`: the services behind the graph, and the serving policy."""
+
+import secrets
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from auth.authentication import Authenticator
+from auth.password_hashing import Passwords
+from auth.session_watch import SessionWatch
+from auth.sessions import Lifetimes, Sessions
+from auth.sign_in import SignIn
+from auth.throttle import Throttle
+from auth.tokens import AccessTokens, SigningKey
+from events.commands import AccountCache
+from events.feed import Feed
+from events.ids import new_id
+from graph.context import Services
+from graph.cors import origins_of
+from graph.documents import DocumentCache
+from graph.freshness import ViewPosition, ViewPositions
+from graph.persisted import BadManifest, Trusted, check_manifest, read_manifest
+from graph.policy import ServingPolicy
+from graph.schema import make_schema
+from projections.mongo.search import MongoUsers
+from projections.mongo.view import MongoView
+from projections.mysql.queries import MySQLUsers
+from projections.mysql.view import MySQLView
+from projections.rebuild_requests import RebuildRequests
+from projections.status import StatusFeed
+from rollcall.keys import KeyRing
+from rollcall.settings import BadSettings, Settings, networks
+from rollcall.wiring import Installation, Writer, now
+
+TOKEN_LIFETIME: Final = timedelta(minutes=15)
+TOKEN_ISSUER: Final = "rollcall"  # noqa: S105
+TOKEN_AUDIENCE: Final = "rollcall"  # noqa: S105
+
+
+def services_of(
+    installation: Installation, writer: Writer, signing: KeyRing, passwords: Passwords, throttle: Throttle
+) -> Services:
+    """What the graph answers with."""
+    database, replica, store = installation.database, installation.replica, installation.store
+    settings, mongo, commands = installation.settings, installation.mongo.documents, writer.commands
+    signing_key, *others = map(SigningKey.from_seed, (signing.current, *signing.others))
+    tokens = AccessTokens(signing_key, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now, others=others)
+    lifetimes = Lifetimes(
+        idle=timedelta(days=settings.session_idle_days),
+        absolute=timedelta(days=settings.session_days),
+        grace=timedelta(seconds=settings.refresh_grace_seconds),
+    )
+    sessions = Sessions(database, lifetimes, now, new_id, secrets.token_bytes)
+    accounts = AccountCache(commands.account, time.monotonic)
+    return Services(
+        database=database,
+        commands=commands,
+        store=store,
+        feed=Feed(store, writer.wakeup),
+        positions=ViewPositions(
+            mysql_users=ViewPosition(MySQLView(replica)), mongo_users=ViewPosition(MongoView(mongo))
+        ),
+        status=StatusFeed(database),
+        rebuilds=RebuildRequests(database),
+        mysql_users=MySQLUsers(replica),
+        mongo_users=MongoUsers(mongo),
+        sign_in=SignIn(commands, passwords, tokens, sessions, throttle, new_id),
+        tokens=tokens,
+        sessions=sessions,
+        watch=SessionWatch(sessions, commands, store, now),
+        authenticator=Authenticator(tokens, sessions, commands, accounts, now),
+        proxies=networks(settings.trusted_proxies or ""),
+    )
+
+
+def serving_policy(settings: Settings) -> ServingPolicy:
+    """How clients are served.
+
+    Raises:
+        BadSettings: the manifest of trusted documents cannot be used; names the entry.
+    """
+    return ServingPolicy(
+        introspection=settings.introspection,
+        origins=origins_of(settings.allowed_origins or ""),
+        trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else Trusted(),
+        deadline_seconds=settings.deadline_seconds,
+    )
+
+
+def _trusted(settings: Settings, path: Path) -> Trusted:
+    try:
+        documents = read_manifest(path.read_bytes())
+        check_manifest(documents, DocumentCache(introspection=settings.introspection), make_schema().graphql)
+    except OSError as error:
+        raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error.strerror}") from error
+    except BadManifest as error:
+        raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error}") from error
+    return Trusted(documents, only=settings.trusted_documents_mode == "only")

@@ -1,0 +1,48 @@
+"""`rollcall projector`: a process that keeps one view in step with the log."""
+
+import structlog
+import typer
+
+from projections.lease import LEASE_SECONDS
+from rollcall import exits
+from rollcall.console import ViewArgument, run, settings_for
+from rollcall.metrics import Metrics
+from rollcall.serving import measured, report
+from rollcall.settings import Settings
+from rollcall.stopping import Background
+from rollcall.wiring import continuous_check_of, open_installation, prepare_log, projector_of, when_available
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+log = structlog.get_logger(__name__)
+
+
+@app.command()
+def projector(view: ViewArgument) -> None:
+    """Keep one view in step with the log, until it is told to stop.
+
+    Of several projectors of one view, one is active and the others stand by; one of them takes over within 5 s when
+    the active one ends, is killed, hangs, or loses MySQL. Exit code 3: the view is FAULTED.
+    """
+    run(project(settings_for(f"projector-{view}"), view), when_stopped=exits.OK)
+
+
+async def project(settings: Settings, view: str) -> int:
+    """Keep one view in step, and check a few of its users all the time, until cancelled.
+
+    Raises:
+        BadSettings: a variable cannot be used.
+        Exception: a fault that waiting does not end; the view is FAULTED.
+    """
+    metrics = Metrics()
+    async with (
+        open_installation(settings, report, idle_seconds=LEASE_SECONDS) as installation,
+        measured(installation, metrics),
+    ):
+        await when_available(lambda: prepare_log(installation))
+        projector = projector_of(installation, view, metrics.applied(installation.views[view].name))
+        check = continuous_check_of(installation, view, projector)
+        async with Background("projector", 4.0) as working:
+            working.start("continuous check", check.run())
+            working.start("projector", projector.run())
+            await working.ended()
+    return exits.OK

@@ -1,0 +1,14 @@
+"""`rollcall schema`."""
+
+import typer
+
+from graph.schema import make_schema
+from rollcall.console import say
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the GraphQL schema, for generated types."""
+    say(make_schema().as_str())

@@ -1,0 +1,82 @@
+"""How a difference between a view and the log is printed: a line for people or JSON, with personal values masked."""
+
+from typing import Any, Final
+
+import msgspec
+
+from events.event_types import JSON
+from projections.comparison import Difference, DifferenceKind
+
+OPEN: Final = frozenset(
+    {"role", "version", "position", "created_at", "updated_at", "createdAt", "updatedAt", "deleted"}
+)
+"""Fields that say nothing about a person. Every other one is masked, also one that the program does not know."""
+OPEN_IN_HISTORY: Final = frozenset({"position", "version", "type", "fields", "actor", "recordedAt"})
+
+
+def masked(difference: Difference) -> Difference:
+    """The difference with its personal values replaced by what kind of value they are."""
+    if difference.kind in (DifferenceKind.INDEX, DifferenceKind.CHECKPOINT) or difference.field in OPEN:
+        return difference
+    mask = _masked_entry if (difference.field or "").startswith("history[") else _mask
+    return msgspec.structs.replace(difference, expected=mask(difference.expected), found=mask(difference.found))
+
+
+def as_json(difference: Difference) -> bytes:
+    """One line of JSON."""
+    return msgspec.json.encode(difference, enc_hook=_plain)
+
+
+def as_text(difference: Difference) -> str:
+    """One line for people."""
+    return f"{difference.view}: {_what(difference)}"
+
+
+def _what(difference: Difference) -> str:
+    match difference.kind:
+        case DifferenceKind.MISSING | DifferenceKind.EXTRA:
+            return str(difference)
+        case DifferenceKind.VIEW:
+            return "the view does not exist; start its projector, or rebuild it"
+        case DifferenceKind.UNKNOWN_ROW:
+            return f"something with the id {_shown(difference.found)} is among the users"
+        case DifferenceKind.CHECKPOINT:
+            return f"the checkpoint is {difference.found}, past the log's head {difference.expected}; rebuild the view"
+        case DifferenceKind.INDEX:
+            return f"index {difference.field}: {_both(difference)}"
+        case DifferenceKind.CHANGED:
+            return f"user {difference.user_id}: {difference.field}: {_both(difference)}"
+
+
+def _both(difference: Difference) -> str:
+    return f"expected {_shown(difference.expected)}, found {_shown(difference.found)}"
+
+
+def _shown(value: JSON) -> str:
+    return "nothing" if value is None else msgspec.json.encode(value, enc_hook=_plain).decode()
+
+
+def _masked_entry(entry: JSON) -> JSON:
+    """Of an entry of a history, what the program writes there itself."""
+    if not isinstance(entry, dict):
+        return _mask(entry)
+    return {name: value if name in OPEN_IN_HISTORY else _mask(value) for name, value in entry.items()}
+
+
+def _mask(value: JSON) -> JSON:
+    match value:
+        case None:
+            return None
+        case str():
+            return f"<{len(value)} characters>"
+        case dict():
+            return f"<object of {len(value)}>"
+        case list():
+            return f"<list of {len(value)}>"
+        case _:
+            return f"<{type(value).__name__}>"
+
+
+def _plain(value: Any) -> str:
+    """Whatever a document can hold besides JSON."""
+    return str(value)

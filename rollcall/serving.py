@@ -1,0 +1,69 @@
+"""What the API and the projectors share: listening on a port, and a page of metrics on one of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from graph.aiohttp_internals import Runner
+from rollcall.metrics import Metrics, metrics_app
+from rollcall.settings import BadSettings
+from rollcall.stopping import step
+from rollcall.wiring import Installation
+
+log = structlog.get_logger(__name__)
+
+SHUTDOWN_SECONDS: Final = 3.0
+"""How long requests that are being answered may take at a stop."""
+REQUESTS_SECONDS: Final = 4.5
+"""How long requests and open sockets may take together."""
+METRICS_SECONDS: Final = 1.0
+
+
+def report(line: str) -> None:
+    """Log a step of starting a private server."""
+    log.info("servers", step=line)
+
+
+@asynccontextmanager
+async def listening(
+    app: web.Application, host: str, port: int, setting: str, *, sharing: bool = False
+) -> AsyncIterator[None]:
+    """Serve the application while the block runs.
+
+    Raises:
+        BadSettings: the port of this setting is taken.
+    """
+    runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    seconds = REQUESTS_SECONDS if setting == "PORT" else METRICS_SECONDS
+    try:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, reuse_address=True, reuse_port=sharing).start()
+        except OSError as error:
+            raise BadSettings(
+                f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {host}:{port}: {error.strerror}"
+            ) from error
+        log.info("serving", setting=setting, addresses=[f"http://{one[0]}:{one[1]}" for one in runner.addresses])
+        yield
+    finally:
+        await step(f"requests at {setting}", runner.cleanup(), seconds)
+
+
+@asynccontextmanager
+async def measured(installation: Installation, metrics: Metrics) -> AsyncIterator[None]:
+    """Serve the metrics while the block runs, if a port is set: one of its own, which clients must not reach."""
+    settings = installation.settings
+    if settings.metrics_port is None:
+        yield
+        return
+    app = metrics_app(metrics, installation.database)
+    async with listening(app, settings.host, settings.metrics_port, "METRICS_PORT"):
+        watching = asyncio.create_task(metrics.watch_loop(), name="metrics")
+        try:
+            yield
+        finally:
+            watching.cancel()
