@@ -15,7 +15,7 @@ import msgspec
 
 from events.event_types import JSON, Recorded, UserDeleted
 from events.store import EventStore, UserRange
-from projections.folding import HISTORY_EVENTS, Advance, FoldedUser, HistoryEntry, fold
+from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, fold
 from projections.view import Record, Records
 
 PAGE_USERS: Final = 500
@@ -74,7 +74,7 @@ async def compare(
     folded: Iterable[FoldedUser],
     users: UserRange,
     store: EventStore,
-    advance: Advance = lambda _: None,
+    advance: ItemsDone = lambda _: None,
 ) -> AsyncIterator[list[Difference]]:
     """Yield all differences of a range of users, some users at a time, each user's together.
 

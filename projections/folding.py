@@ -113,7 +113,7 @@ attributes; so a user takes 1.2 kB, and 256 MiB hold 220,000 of them."""
 DROP_SHARE: Final = 0.1
 """The share of the limit that is dropped at a time."""
 
-Advance = Callable[[int], None]
+ItemsDone = Callable[[int], None]
 """Called with how many more items are done; negative when work is discarded."""
 
 
@@ -178,7 +178,7 @@ class LogFold:
         """The number of users, tombstones included."""
         return len(self._packed)
 
-    async def advance(self, up_to: int, advance: Advance = lambda _: None) -> None:
+    async def advance(self, up_to: int, advance: ItemsDone = lambda _: None) -> None:
         """Fold the log up to a position that it has reached. May be called again after a cancellation.
 
         Raises:
@@ -258,7 +258,7 @@ async def fold_log(
     *,
     limit_bytes: int,
     history_events: int = HISTORY_EVENTS,
-    advance: Advance,
+    advance: ItemsDone,
 ) -> AsyncGenerator[LogFold, None]:
     """The users of a range as of a position, part by part, in the order of their ids.
 

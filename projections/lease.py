@@ -24,7 +24,7 @@ from typing import Final
 from events.database import Connection, Database, translated
 from events.errors import DatabaseUnavailable
 from projections.errors import LeaseLost
-from projections.status import Report, save_report
+from projections.status import ProjectorReport, save_report
 
 LEASE_SECONDS: Final = 3
 """Long enough for a busy machine to miss two reports, and short enough to take over within 5 s."""
@@ -90,7 +90,7 @@ class Heartbeat:
     """Renews a lease: reports through its session at least once a second, sooner when something changed."""
 
     def __init__(
-        self, view: str, session: Connection, report: Callable[[], Report], clock: Callable[[], float]
+        self, view: str, session: Connection, report: Callable[[], ProjectorReport], clock: Callable[[], float]
     ) -> None:
         self._view = view
         self._session = session
@@ -110,11 +110,11 @@ class Heartbeat:
             raise LeaseLost(self._view, silent)
 
     def beat_soon(self) -> None:
-        """Report without waiting for the next second: something changed."""
+        """ProjectorReport without waiting for the next second: something changed."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Report until cancelled.
+        """ProjectorReport until cancelled.
 
         Raises:
             LeaseLost: a report was not accepted in time.
@@ -128,7 +128,7 @@ class Heartbeat:
             await self.beat()
 
     async def beat(self) -> None:
-        """Report once.
+        """ProjectorReport once.
 
         Raises:
             LeaseLost, DatabaseUnavailable: as `run`.

@@ -55,7 +55,7 @@ from projections.errors import (
 from projections.folding import DELETIONS
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
 from projections.quarantine import Quarantined, troubled
-from projections.status import Report, State, remove_standby, save_last_report, save_standby
+from projections.status import ProjectorReport, State, remove_standby, save_last_report, save_standby
 from projections.view import View
 
 log = structlog.get_logger(__name__)
@@ -272,8 +272,8 @@ class Projector:
             log.warning("projector.waiting", view=self._view.name, error=str(error), retry_in=pause)
         self._last_error = str(error)
 
-    def _report(self) -> Report:
-        return Report(
+    def _report(self) -> ProjectorReport:
+        return ProjectorReport(
             view=self._view.name,
             state=self._state,
             position=self._position,

@@ -43,7 +43,7 @@ from projections.errors import (
     SnapshotExists,
     ViewMissing,
 )
-from projections.folding import Advance, LogFold, fold_log
+from projections.folding import ItemsDone, LogFold, fold_log
 from projections.lease import named_lock, rebuild_lock
 from projections.status import save_rebuild_progress
 from projections.view import Copies, FillState, Records
@@ -169,7 +169,7 @@ class Rebuilder:
         await copy.complete()
         return complete
 
-    def _fold(self, users: UserRange, copy: Records, up_to: int, advance: Advance) -> AsyncGenerator[LogFold, None]:
+    def _fold(self, users: UserRange, copy: Records, up_to: int, advance: ItemsDone) -> AsyncGenerator[LogFold, None]:
         return fold_log(
             users,
             self.database,
@@ -251,7 +251,7 @@ class _Steps:
         self._share = begin + width * min(1.0, done / max(1, total))
         self._progress(step, unit, done, total)
 
-    def counter(self, step: str, unit: str, total: int, begin: float, width: float) -> Advance:
+    def counter(self, step: str, unit: str, total: int, begin: float, width: float) -> ItemsDone:
         """Like `report`, called with the number of additional items."""
         done = 0
 

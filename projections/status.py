@@ -47,8 +47,8 @@ class State(StrEnum):
     """The projector ended with an error that a retry does not fix: `last_error`."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Report of a projector."""
+class ProjectorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an active projector reports."""
 
     view: str
     state: State
@@ -98,7 +98,7 @@ ON DUPLICATE KEY UPDATE audit_differences = new.audit_differences, audited_at = 
 """
 
 
-async def save_report(connection: Connection, report: Report) -> None:
+async def save_report(connection: Connection, report: ProjectorReport) -> None:
     """Save the report, which is the projector's heartbeat."""
     await connection.execute(
         SAVE_REPORT,
@@ -116,7 +116,7 @@ async def save_report(connection: Connection, report: Report) -> None:
     )
 
 
-async def save_last_report(source: Source, report: Report) -> None:
+async def save_last_report(source: Source, report: ProjectorReport) -> None:
     """Save the report of a projector that ends, unless another process has reported since."""
     await source.execute(SAVE_LAST_REPORT, (report.state.value, report.last_error, report.view, report.process))
 
@@ -176,30 +176,30 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: State
-    position: int
+    position: int = 0
     head: int
-    lag_seconds: float
+    lag_seconds: float = 0.0
     """Age of the oldest event that the view lacks; 0 when it lacks none."""
-    events_per_second: float
-    quarantined: int
+    events_per_second: float = 0.0
+    quarantined: int = 0
     """Users in quarantine that were not dropped."""
-    rebuild_progress: float | None
-    last_error: str | None
-    process: str
+    rebuild_progress: float | None = None
+    last_error: str | None = None
+    process: str = ""
     """Host and process id of the projector that reported last."""
     standbys: tuple[str, ...]
     """Host and process id of each projector that stands by."""
-    updated_at: datetime | None
+    updated_at: datetime | None = None
     """Last heartbeat, UTC."""
-    silent_seconds: float | None
+    silent_seconds: float | None = None
     """Seconds since then."""
-    progressed_at: datetime | None
+    progressed_at: datetime | None = None
     """When the position last moved, UTC."""
-    died: bool
+    died: bool = False
     """STOPPED without a last report."""
-    audit_differences: int | None
+    audit_differences: int | None = None
     """Users that differ from the log by the last check; None if there was none."""
-    audited_at: datetime | None
+    audited_at: datetime | None = None
 
     @property
     def lag(self) -> int:
@@ -219,7 +219,11 @@ async def read_status(database: Database) -> list[ProjectionStatus]:
     head = await database.fetch_one("SELECT position FROM log_head WHERE id = 1")
     waiting = {view: tuple(process for name, process in standbys if name == view) for view in VIEWS}
     known = {row[0]: _status(row, waiting.get(row[0], ())) for row in rows}
-    return [known.get(view) or _never_ran(view, head[0] if head else 0, waiting[view]) for view in VIEWS]
+    return [
+        known.get(view)
+        or ProjectionStatus(name=view, state=State.STOPPED, head=head[0] if head else 0, standbys=waiting[view])
+        for view in VIEWS
+    ]
 
 
 def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
@@ -257,28 +261,6 @@ def _state(reported: State, *, alive: bool, rebuilding: bool, behind: bool) -> S
     if not alive:
         return State.STOPPED
     return State.CATCHING_UP if behind and reported is State.LIVE else reported
-
-
-def _never_ran(view: str, head: int, standbys: tuple[str, ...]) -> ProjectionStatus:
-    return ProjectionStatus(
-        name=view,
-        state=State.STOPPED,
-        position=0,
-        head=head,
-        lag_seconds=0.0,
-        events_per_second=0.0,
-        quarantined=0,
-        rebuild_progress=None,
-        last_error=None,
-        process="",
-        standbys=standbys,
-        updated_at=None,
-        silent_seconds=None,
-        progressed_at=None,
-        died=False,
-        audit_differences=None,
-        audited_at=None,
-    )
 
 
 def _aware(moment: datetime | None) -> datetime | None:

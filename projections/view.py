@@ -17,7 +17,7 @@ import msgspec
 from events.event_types import JSON, Recorded
 from events.store import Deletion, EventStore, UserRange
 from projections.errors import InvalidSnapshotName
-from projections.folding import Advance, FoldedUser
+from projections.folding import FoldedUser, ItemsDone
 from projections.quarantine import Quarantine, Quarantined, ReadStream
 
 
@@ -184,7 +184,7 @@ class Records(View, Protocol):
         """Create the copy anew without users and indexes, to be filled as of a position."""
         ...
 
-    async def fill(self, users: Iterable[FoldedUser], advance: Advance) -> None:
+    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
         """Write users in the order of their ids, and with each page how far the copy is filled.
 
         `users` are all users from `next_id` on, up to the last of them. After a crash, what was written past the
@@ -266,14 +266,14 @@ PAGE_USERS: Final = 2_000
 YIELD_USERS: Final = 50
 """Rows made before the event loop runs, so that the page before is sent on time."""
 
-Made = TypeVar("Made")
+Stored = TypeVar("Stored")
 
 
 async def fill_pages(
     users: Iterable[FoldedUser],
-    make: Callable[[FoldedUser], Made],
-    write: Callable[[Sequence[FoldedUser], list[Made]], Awaitable[None]],
-    advance: Advance,
+    make: Callable[[FoldedUser], Stored],
+    write: Callable[[Sequence[FoldedUser], list[Stored]], Awaitable[None]],
+    advance: ItemsDone,
 ) -> None:
     """Make a row of each user and write them page by page; the first error ends all of it.
 
@@ -281,7 +281,7 @@ async def fill_pages(
     the time, so the two overlap.
     """
 
-    async def written(page: Sequence[FoldedUser], rows: list[Made]) -> None:
+    async def written(page: Sequence[FoldedUser], rows: list[Stored]) -> None:
         await write(page, rows)
         advance(len(page))
 
@@ -289,7 +289,7 @@ async def fill_pages(
     writing: asyncio.Task[None] | None = None
     try:
         while page := list(islice(remaining, PAGE_USERS)):
-            rows: list[Made] = []
+            rows: list[Stored] = []
             for number, user in enumerate(page):
                 rows.append(make(user))
                 if number % YIELD_USERS == 0:

@@ -21,7 +21,7 @@ from events.ids import following
 from events.store import ALL_USERS, EventStore, UserRange
 from projections.comparison import deleted_after, expected_user, read_streams
 from projections.errors import ViewMissing
-from projections.folding import HISTORY_EVENTS, Advance, FoldedUser
+from projections.folding import HISTORY_EVENTS, FoldedUser, ItemsDone
 from projections.mongo.client import Collection, Document, is_in_the_way, translated
 from projections.mongo.collections import DIRECTORY
 from projections.mongo.documents import document_of_past
@@ -124,7 +124,7 @@ class MongoRecords(MongoView):
             await self._documents.create_collection((await self._collection()).name, check_exists=False)
             await self._save(CopyEntry(up_to, UUID(int=0), FORM))
 
-    async def fill(self, users: Iterable[FoldedUser], advance: Advance) -> None:
+    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
         """See `Records.fill`."""
         with translated():
             entry = await self._entry()

@@ -19,7 +19,7 @@ from events.store import EventStore, UserRange, forgotten_users
 from events.user import User
 from projections.comparison import deleted_after, expected_user, read_streams
 from projections.errors import ViewMissing
-from projections.folding import Advance, FoldedUser
+from projections.folding import FoldedUser, ItemsDone
 from projections.mysql import NAME
 from projections.mysql.tables import (
     ADD_KEYS,
@@ -133,7 +133,7 @@ class MySQLRecords(MySQLView):
         await self._database.execute(self._tables.sql(START_FILLING), (up_to, bytes(16)))
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
-    async def fill(self, users: Iterable[FoldedUser], advance: Advance) -> None:
+    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
         """See `Records.fill`."""
         with missing_is_told():
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))

@@ -1,4 +1,4 @@
-"""Ways to hurt a view that go past the program's own code, behind one face for both views."""
+"""Ways to damage a view directly in its database, with one interface for both views."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,13 @@ from uuid import UUID
 from events.database import Database
 from projections.mongo.client import MongoDatabase
 
-STRANGER = UUID("00000000-0000-7000-8000-000000000001")
-"""Nobody's id, less than any that is given out."""
+UNKNOWN_USER = UUID("00000000-0000-7000-8000-000000000001")
+"""Less than any id that is given out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drifts:
-    """How to put a view's records out of order."""
+    """Ways to damage a view's records."""
 
     remove: Callable[[UUID], Awaitable[object]]
     copy: Callable[[UUID, UUID], Awaitable[object]]

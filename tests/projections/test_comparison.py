@@ -16,8 +16,8 @@ from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
 from projections.view import Records, RecordState
 from tests.log import NOBODY, Log
-from tests.projections.drifts import STRANGER, Drifts
-from tests.projections.test_past import PLENTY, silently
+from tests.projections.drifts import UNKNOWN_USER, Drifts
+from tests.projections.test_folding import PLENTY, silently
 from tests.projections.test_projector import projector, running
 from tests.projections.test_view_contract import some_history
 from tests.projections.views import Bench
@@ -64,13 +64,13 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
     await bench.view.apply(await log.all(), after=0)
 
     await drifts.remove(ids[1])
-    await drifts.copy(ids[0], STRANGER)
+    await drifts.copy(ids[0], UNKNOWN_USER)
     await drifts.set(ids[2], email="other@example.com", version=7)
     await drifts.set(ids[4], version=1)
 
     found = await compared(bench.records, log, 12)
     assert [(one.user_id, one.kind, one.field, one.expected, one.found) for one in found] == [
-        (STRANGER, DifferenceKind.EXTRA, None, None, None),
+        (UNKNOWN_USER, DifferenceKind.EXTRA, None, None, None),
         (ids[1], DifferenceKind.MISSING, None, None, None),
         (ids[2], DifferenceKind.CHANGED, "email", "user2@example.com", "other@example.com"),
         (ids[2], DifferenceKind.CHANGED, "version", 2, 7),
@@ -120,7 +120,7 @@ async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench,
     assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
     await bench.view.apply((await log.all())[3:], after=3)
-    await drifts.copy(carol, STRANGER)
+    await drifts.copy(carol, UNKNOWN_USER)
     assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
 

@@ -15,8 +15,8 @@ from projections.mongo.view import LivePlace, MongoView
 from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_each_other
 from projections.view import Records
 from tests.log import NOBODY, Log, eventually
-from tests.projections.drifts import STRANGER, Drifts
-from tests.projections.test_past import PLENTY
+from tests.projections.drifts import UNKNOWN_USER, Drifts
+from tests.projections.test_folding import PLENTY
 from tests.projections.test_projector import projector, running
 from tests.projections.views import Bench
 
@@ -72,7 +72,7 @@ Plant = Callable[[Drifts, list[UUID]], Awaitable[object]]
 
 DRIFTS: dict[str, tuple[Plant, set[tuple[DifferenceKind, int | None, str | None]]]] = {
     "a missing row": (lambda drifts, ids: drifts.remove(ids[1]), {(DifferenceKind.MISSING, 1, None)}),
-    "an extra row": (lambda drifts, ids: drifts.copy(ids[1], STRANGER), {(DifferenceKind.EXTRA, None, None)}),
+    "an extra row": (lambda drifts, ids: drifts.copy(ids[1], UNKNOWN_USER), {(DifferenceKind.EXTRA, None, None)}),
     "a changed field": (
         lambda drifts, ids: drifts.set(ids[2], email="other@example.com"),
         {(DifferenceKind.CHANGED, 2, "email")},
@@ -186,7 +186,7 @@ async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, d
     assert 8 <= len(chosen) <= 34
     for user_id in ids:
         await drifts.set(user_id, name="Broken")
-    extra = next(user_id for n in range(100) if is_chosen(user_id := UUID(int=STRANGER.int + n), 7, 0.2))
+    extra = next(user_id for n in range(100) if is_chosen(user_id := UUID(int=UNKNOWN_USER.int + n), 7, 0.2))
     await drifts.copy(ids[0], extra)
 
     for _ in range(2):

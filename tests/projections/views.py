@@ -1,4 +1,4 @@
-"""The two views behind one face, for the tests that both must pass."""
+"""The two views behind one interface, for the tests that both must pass."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Users = dict[UUID, User]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One view, and ways to look at it and to hurt it that go past its own code."""
+    """One view, and ways to read and to damage it directly in its database."""
 
     view: View
     records: Records
@@ -32,13 +32,13 @@ class Bench:
     lose: Callable[[UUID], Awaitable[object]]
     """Remove one user's row or document, as by hand."""
     refuse: Callable[[bool], Awaitable[object]]
-    """Make the database refuse every write of users, or take them again."""
+    """Make the database reject every write of users, or accept them again."""
     names: Callable[[], Awaitable[set[str]]]
-    """The tables or collections that are there and belong to the view."""
+    """The existing tables or collections of the view."""
     plant: Callable[[UUID], Awaitable[object]]
-    """Put somebody who is not in the log into the copy that a rebuild fills."""
+    """Insert a user that is not in the log into the staging copy."""
     needles: Callable[[str], Awaitable[set[str]]]
-    """Those in which a text occurs, in whatever field."""
+    """Tables or collections in which a text occurs."""
 
 
 def relational(database: Database) -> Bench:

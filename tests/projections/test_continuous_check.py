@@ -1,4 +1,4 @@
-"""The audit finds by itself what was done to a view, says so as long as it is so, and is never in the way."""
+"""The continuous check finds differences by itself, reports them while they last, and disturbs nothing."""
 
 import asyncio
 import random
@@ -11,85 +11,85 @@ from projections.continuous_check import ContinuousCheck
 from projections.status import read_status
 from projections.verification import LogAccess
 from tests.log import Log, eventually
-from tests.projections.drifts import STRANGER, Drifts
+from tests.projections.drifts import UNKNOWN_USER, Drifts
 from tests.projections.views import Bench
 
 
-def audit_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_active: bool = True) -> ContinuousCheck:
-    """An audit that always draws the same users."""
+def check_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_active: bool = True) -> ContinuousCheck:
+    """A check that always chooses the same users."""
     access = LogAccess(log.store, log.database, log.vault)
     return ContinuousCheck(access, bench.records, random.Random(1), lambda: is_active, pause_seconds)
 
 
-async def told_to_metrics(bench: Bench, log: Log) -> int | None:
-    """What Prometheus would see."""
+async def reported_differences(bench: Bench, log: Log) -> int | None:
+    """The number that becomes a metric."""
     statuses = {status.name: status for status in await read_status(log.database)}
     status = statuses[bench.view.name]
     assert (status.audit_differences is None) == (status.audited_at is None)
     return status.audit_differences
 
 
-async def test_what_differs_is_found_within_some_rounds_and_told_until_it_is_mended(
+async def test_a_difference_is_found_within_some_rounds_and_reported_until_it_is_repaired(
     bench: Bench, drifts: Drifts, log: Log
 ) -> None:
-    """A changed user and one whom the log does not know: one line each, without values, and a gauge."""
+    """A changed user and one that the log does not have: one line each, without values, and a gauge."""
     ids = [(await log.register(f"user{n}")).user_id for n in range(100)]
     await bench.view.apply(await log.all(), after=0)
-    audit = audit_of(log, bench)
-    await audit.round()
-    assert (audit.result.differing, await told_to_metrics(bench, log)) == (frozenset(), 0)
+    check = check_of(log, bench)
+    await check.round()
+    assert (check.result.differing, await reported_differences(bench, log)) == (frozenset(), 0)
 
     await drifts.set(ids[50], email="forged@example.com")
-    await drifts.copy(ids[0], STRANGER)
+    await drifts.copy(ids[0], UNKNOWN_USER)
     with capture_logs() as lines:
         for _ in range(40):
-            await audit.round()
-    assert audit.result.differing == {STRANGER, ids[50]}
-    assert await told_to_metrics(bench, log) == 2
+            await check.round()
+    assert check.result.differing == {UNKNOWN_USER, ids[50]}
+    assert await reported_differences(bench, log) == 2
     assert sorted((line["event"], line["user"], *line["fields"]) for line in lines) == [
-        ("audit.difference", str(STRANGER), "extra"),
+        ("audit.difference", str(UNKNOWN_USER), "extra"),
         ("audit.difference", str(ids[50]), "email"),
     ]
 
     await drifts.set(ids[50], email="user50@example.com")
-    await drifts.remove(STRANGER)
-    await audit.round()
-    assert (audit.result.differing, await told_to_metrics(bench, log)) == (frozenset(), 0)
+    await drifts.remove(UNKNOWN_USER)
+    await check.round()
+    assert (check.result.differing, await reported_differences(bench, log)) == (frozenset(), 0)
 
 
-async def test_an_audit_survives_what_happens_to_the_view_and_goes_on(bench: Bench, log: Log) -> None:
-    """The view is dropped and made anew; a log that cannot be folded is told, and is no reason to stop either."""
+async def test_a_check_survives_a_dropped_view_and_a_broken_log(bench: Bench, log: Log) -> None:
+    """It goes on when the view is dropped and made anew, and logs a log that cannot be folded."""
     await log.register("alice")
     await bench.view.apply(await log.all(), after=0)
-    audit = audit_of(log, bench)
+    check = check_of(log, bench)
 
     async def another_round() -> bool:
-        return audit.result.looked_at > before
+        return check.result.looked_at > before
 
     with capture_logs() as lines:
-        running = asyncio.create_task(audit.run())
+        running = asyncio.create_task(check.run())
         try:
             before = 0
             await eventually(another_round)
             await bench.drop()
-            await eventually(lambda: told(lines, "audit.waiting"))
+            await eventually(lambda: logged(lines, "audit.waiting"))
             await bench.view.prepare()
-            before = audit.result.looked_at
+            before = check.result.looked_at
             await eventually(another_round)
             await log.database.execute("DELETE FROM user_keys")
-            await eventually(lambda: told(lines, "audit.failed"))
+            await eventually(lambda: logged(lines, "audit.failed"))
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
 
 
-async def test_who_stands_by_audits_nothing(bench: Bench, log: Log) -> None:
-    """Two processes would overwrite each other's count, each having drawn other users."""
+async def test_a_standby_checks_nothing(bench: Bench, log: Log) -> None:
+    """Two processes would overwrite each other's count, since they choose other users."""
     await log.register("alice")
     await bench.view.apply(await log.all(), after=0)
-    standby, leader = audit_of(log, bench, is_active=False), audit_of(log, bench)
-    running = [asyncio.create_task(audit.run()) for audit in (standby, leader)]
+    standby, leader = check_of(log, bench, is_active=False), check_of(log, bench)
+    running = [asyncio.create_task(check.run()) for check in (standby, leader)]
 
     async def some_rounds() -> bool:
         return leader.result.looked_at > 3
@@ -103,6 +103,6 @@ async def test_who_stands_by_audits_nothing(bench: Bench, log: Log) -> None:
         await asyncio.wait(running)
 
 
-async def told(lines: Sequence[Mapping[str, object]], event: str) -> bool:
+async def logged(lines: Sequence[Mapping[str, object]], event: str) -> bool:
     """Whether such a line was logged."""
     return any(line["event"] == event for line in lines)

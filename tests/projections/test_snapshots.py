@@ -1,4 +1,4 @@
-"""Looks at the past: second views of the users as they were, beside the live one, and what may be removed."""
+"""Snapshots: copies of the users as of a position, and what may be dropped."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ import pytest
 from events.user import Delete, Update
 from projections.errors import InvalidSnapshotName, NoSuchSnapshot, SnapshotExists
 from tests.log import NOBODY, Log
-from tests.projections.test_past import plainly
+from tests.projections.test_folding import plainly
 from tests.projections.test_rebuild import rebuild, rebuilder, silently
 from tests.projections.test_view_contract import some_history
 from tests.projections.views import Bench, living
@@ -15,7 +15,9 @@ from tests.projections.views import Bench, living
 
 @pytest.mark.parametrize("memory_bytes", [2**28, 8_000])
 @pytest.mark.parametrize("position", [0, 1, 20, 45])
-async def test_a_look_holds_the_users_as_they_were(bench: Bench, log: Log, position: int, memory_bytes: int) -> None:
+async def test_a_snapshot_holds_the_users_as_they_were(
+    bench: Bench, log: Log, position: int, memory_bytes: int
+) -> None:
     """Every field of every user, at any position; the live view is not touched."""
     events = await some_history(log, 1)
     await bench.view.apply(events, after=0)
@@ -23,15 +25,15 @@ async def test_a_look_holds_the_users_as_they_were(bench: Bench, log: Log, posit
 
     await rebuilder(bench, log, memory_bytes).take_snapshot("users_at_then", position, silently)
 
-    look = bench.copies.snapshot("users_at_then")
+    snapshot = bench.copies.snapshot("users_at_then")
     expected = {one.id: bench.records.expected(one) for one in plainly(events[:position]).values() if one.held.user}
-    assert await living(look, {recorded.stream_id for recorded in events}) == expected
+    assert await living(snapshot, {recorded.stream_id for recorded in events}) == expected
     assert await bench.users() == before
     assert await bench.copies.snapshots() == ["users_at_then"]
 
 
-async def test_who_is_deleted_is_in_no_look_whichever_came_first(bench: Bench, log: Log) -> None:
-    """A look at the time before the deletion does not bring the user back, and one that is there loses it."""
+async def test_a_deleted_user_is_in_no_snapshot_whichever_came_first(bench: Bench, log: Log) -> None:
+    """A snapshot of a time before the deletion does not restore the user, and an existing one loses it."""
     gone = (await log.register("needleuser")).user_id
     await bench.view.apply(await log.all(), after=0)
     await rebuilder(bench, log).take_snapshot("users_at_early", 1, silently)
@@ -70,7 +72,7 @@ async def test_who_is_deleted_is_in_no_look_whichever_came_first(bench: Bench, l
         "$users_at_1",
     ],
 )
-async def test_a_look_cannot_be_called_what_is_ours_or_what_is_no_name(bench: Bench, log: Log, name: str) -> None:
+async def test_reserved_and_malformed_names_are_refused(bench: Bench, log: Log, name: str) -> None:
     """Neither made nor dropped: the name is checked before anything else."""
     await bench.view.apply(await some_history(log, 2, users=4, commands=0), after=0)
     before = await bench.users(), await bench.names()
@@ -83,8 +85,8 @@ async def test_a_look_cannot_be_called_what_is_ours_or_what_is_no_name(bench: Be
     assert (await bench.users(), await bench.names()) == before
 
 
-async def test_a_look_is_dropped_and_nothing_else(bench: Bench, log: Log) -> None:
-    """With all that belongs to it; a second time there is none."""
+async def test_a_snapshot_is_dropped_and_nothing_else(bench: Bench, log: Log) -> None:
+    """With its companion tables; a second drop finds none."""
     await bench.view.apply(await some_history(log, 3), after=0)
     names = await bench.names()
     await rebuilder(bench, log).take_snapshot("users_at_1", 10, silently)
@@ -99,8 +101,8 @@ async def test_a_look_is_dropped_and_nothing_else(bench: Bench, log: Log) -> Non
     assert await bench.names() == names
 
 
-async def test_a_look_is_not_overwritten(bench: Bench, log: Log) -> None:
-    """The name of one that is whole, or at another position, is refused; one that was interrupted is gone on with."""
+async def test_a_snapshot_is_not_overwritten(bench: Bench, log: Log) -> None:
+    """A complete snapshot, or one at another position, is refused; an interrupted one is continued."""
     await some_history(log, 4)
     await rebuilder(bench, log).take_snapshot("users_at_x", 10, silently)
     for position in (10, 11):
@@ -115,7 +117,7 @@ async def test_a_look_is_not_overwritten(bench: Bench, log: Log) -> None:
     assert await bench.copies.snapshot("users_at_y").checkpoint() == 12
 
 
-async def test_looks_survive_rebuilds_and_the_removal_of_what_is_beside(bench: Bench, log: Log) -> None:
+async def test_snapshots_survive_rebuilds_and_the_removal_of_what_is_beside(bench: Bench, log: Log) -> None:
     """They are removed by `drop` and by nothing else."""
     await bench.view.apply(await some_history(log, 5), after=0)
     await rebuilder(bench, log).take_snapshot("users_at_7", 7, silently)
