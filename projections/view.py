@@ -266,13 +266,13 @@ PAGE_USERS: Final = 2_000
 YIELD_USERS: Final = 50
 """Rows made before the event loop runs, so that the page before is sent on time."""
 
-Stored = TypeVar("Stored")
+Prepared = TypeVar("Prepared")
 
 
 async def fill_pages(
     users: Iterable[FoldedUser],
-    make: Callable[[FoldedUser], Stored],
-    write: Callable[[Sequence[FoldedUser], list[Stored]], Awaitable[None]],
+    make: Callable[[FoldedUser], Prepared],
+    write: Callable[[Sequence[FoldedUser], list[Prepared]], Awaitable[None]],
     advance: ItemsDone,
 ) -> None:
     """Make a row of each user and write them page by page; the first error ends all of it.
@@ -281,7 +281,7 @@ async def fill_pages(
     the time, so the two overlap.
     """
 
-    async def written(page: Sequence[FoldedUser], rows: list[Stored]) -> None:
+    async def written(page: Sequence[FoldedUser], rows: list[Prepared]) -> None:
         await write(page, rows)
         advance(len(page))
 
@@ -289,7 +289,7 @@ async def fill_pages(
     writing: asyncio.Task[None] | None = None
     try:
         while page := list(islice(remaining, PAGE_USERS)):
-            rows: list[Stored] = []
+            rows: list[Prepared] = []
             for number, user in enumerate(page):
                 rows.append(make(user))
                 if number % YIELD_USERS == 0:

@@ -1,4 +1,4 @@
-"""A view compared with the log: every difference is found, and nothing that merely moves is taken for one."""
+"""A view compared with the log: every difference is found, and no record that merely moves is reported."""
 
 import asyncio
 import random
@@ -38,10 +38,10 @@ async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PL
 
 @pytest.mark.parametrize("page", [1, 3, 500])
 @pytest.mark.parametrize("limit_bytes", [PLENTY, 8_000])
-async def test_a_view_that_a_projector_made_is_what_the_log_says(
+async def test_a_view_made_by_a_projector_equals_the_log(
     bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch, page: int, limit_bytes: int
 ) -> None:
-    """As of where the view is and as of earlier positions, in parts and pages of any size: nothing differs."""
+    """As of the checkpoint and of earlier positions, in parts and pages of any size: nothing differs."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
     monkeypatch.setattr("projections.comparison.EXAMINED_USERS", page)
     events = await some_history(log, 1)
@@ -82,7 +82,7 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
 async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
     bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Users come, change and go; compared over and over as of where the view was, no user is called different."""
+    """Users come, change and go; compared repeatedly as of the checkpoint, no user is reported."""
     monkeypatch.setattr("projections.comparison.PAGE_USERS", 7)
     monkeypatch.setattr("projections.comparison.EXAMINED_USERS", 5)
     await bench.view.prepare()
@@ -110,7 +110,7 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
 
 
 async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench, drifts: Drifts, log: Log) -> None:
-    """What the log has beyond the checkpoint is no difference; whoever is deleted there is judged once the view is."""
+    """Events after the checkpoint are no difference; a user deleted there is compared once the view is there."""
     alice, bob, carol = [(await log.register(name)).user_id for name in ("alice", "bob", "carol")]
     await bench.view.apply(await log.all(), after=0)
     await log.commands.change(alice, Update(name="Later"), NOBODY)
@@ -124,10 +124,10 @@ async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench,
     assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
 
-async def test_an_event_that_comes_between_the_two_looks_is_no_difference(
+async def test_an_event_between_the_two_steps_is_no_difference(
     bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Appended and applied after the first look: the stream is read after the record and has it."""
+    """Appended and applied after the first step: the stream is read after the record and has it."""
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
 
@@ -167,7 +167,7 @@ async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_differen
 async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_one(
     mongo_bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkpoint of the old one and the documents of one that is behind it: nothing follows from such a pair."""
+    """The checkpoint of the old one with documents of one that is behind it would prove nothing."""
     alice = (await log.register("alice")).user_id
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     events = await log.all()
@@ -212,7 +212,7 @@ async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drif
 async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
     mongo_bench: Bench, log: Log, documents: MongoDatabase
 ) -> None:
-    """What only the MongoDB view has; of a history the first entry that differs is shown."""
+    """The MongoDB view's own fields; of a history the first entry that differs is shown."""
     ids = [(await log.register(f"user{n}", attributes={"town": "Paris"})).user_id for n in range(4)]
     await log.commands.change(ids[0], Update(name="Other"), NOBODY)
     await log.commands.change(ids[3], Delete(), NOBODY)

@@ -1,4 +1,4 @@
-"""The past of all users, part by part: what the log adds up to at any position, in memory that is bounded."""
+"""The log folded part by part: all users as of any position, in bounded memory."""
 
 import random
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ PLENTY = 2**30
 
 
 def silently(events: int) -> None:
-    """No progress is shown."""
+    """Progress is not shown."""
 
 
 def plainly(events: Sequence[Recorded]) -> dict[UUID, FoldedUser]:
-    """What events add up to, with nothing but `evolve`."""
+    """The users that events make, with nothing but `evolve`."""
     streams: dict[UUID, list[Recorded]] = {}
     for recorded in events:
         streams.setdefault(recorded.stream_id, []).append(recorded)
@@ -38,7 +38,7 @@ def _plain_user(stream: list[Recorded]) -> FoldedUser:
 
 
 async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange, list[FoldedUser]]]:
-    """Each part of the past: whose it is, and the users."""
+    """Each part: its range and its users."""
     return [
         (past.users, list(past))
         async for past in fold_log(ALL_USERS, log.database, log.vault, up_to, limit_bytes=limit_bytes, advance=silently)
@@ -46,8 +46,8 @@ async def parts(log: Log, up_to: int, limit_bytes: int) -> list[tuple[UserRange,
 
 
 @pytest.mark.parametrize("limit_bytes", [PLENTY, 8_000, 1])
-async def test_the_past_is_what_the_log_adds_up_to_however_little_memory_there_is(log: Log, limit_bytes: int) -> None:
-    """At several positions, with deleted users, and divided into one part, some, or one for each user."""
+async def test_a_fold_equals_the_log_in_any_amount_of_memory(log: Log, limit_bytes: int) -> None:
+    """At several positions, with deleted users, in one part, some parts, or one for each user."""
     events = await some_history(log, 1)
     for up_to in (0, 1, 7, 20, len(events)):
         found = await parts(log, up_to, limit_bytes)
@@ -58,7 +58,7 @@ async def test_the_past_is_what_the_log_adds_up_to_however_little_memory_there_i
 
 
 async def test_the_parts_are_all_users_and_none_twice(log: Log) -> None:
-    """One part begins where the one before it ends; the first and the last are open."""
+    """Each part begins where the one before it ends; the first and the last are open."""
     events = await some_history(log, 2)
 
     ranges = [users for users, _ in await parts(log, len(events), 8_000)]
@@ -69,7 +69,7 @@ async def test_the_parts_are_all_users_and_none_twice(log: Log) -> None:
 
 
 async def test_no_part_keeps_more_than_the_limit(log: Log) -> None:
-    """What is kept is let go as soon as it is too much, also when it grows by changes alone."""
+    """Users are dropped as soon as they exceed the limit, also when only changes make them grow."""
     ids = [(await log.register(f"user{n}")).user_id for n in range(10)]
     for user_id in ids * 2:
         await log.commands.change(user_id, Update(attributes={f"note{random.randrange(10**9)}": "x" * 2_000}), NOBODY)
@@ -80,8 +80,8 @@ async def test_no_part_keeps_more_than_the_limit(log: Log) -> None:
         assert past._bytes <= 20_000
 
 
-async def test_a_past_that_is_advanced_is_the_past_of_then(log: Log) -> None:
-    """Folding on from a position is the same as folding from the start."""
+async def test_a_fold_can_be_advanced(log: Log) -> None:
+    """Folding on from a position equals folding from the start."""
     events = await some_history(log, 3)
     past = LogFold(log.database, log.vault, limit_bytes=PLENTY)
 
@@ -91,8 +91,8 @@ async def test_a_past_that_is_advanced_is_the_past_of_then(log: Log) -> None:
         assert list(past) == list(plainly(events[:up_to]).values())
 
 
-async def test_a_user_who_is_deleted_is_forgotten_also_in_the_past(log: Log) -> None:
-    """Before the deletion the user was there; nobody can tell any more who it was."""
+async def test_a_deleted_user_is_a_tombstone_at_earlier_positions_too(log: Log) -> None:
+    """Before the deletion the user existed; its key is destroyed, so its state then cannot be known."""
     gone = (await log.register("gone")).user_id
     await log.register("stays")
     await log.commands.change(gone, Delete(), NOBODY)
@@ -106,10 +106,10 @@ async def test_a_user_who_is_deleted_is_forgotten_also_in_the_past(log: Log) -> 
 
 @pytest.mark.parametrize("limit_bytes", [PLENTY, 1])
 @pytest.mark.parametrize("lost", [1, 5, 12])
-async def test_a_hole_in_the_log_is_found_whoevers_event_it_was(
+async def test_a_gap_in_the_log_is_found_in_any_part(
     log: Log, monkeypatch: pytest.MonkeyPatch, limit_bytes: int, lost: int
 ) -> None:
-    """The first, one in the middle and the last: also by a part that has no users there."""
+    """The first event, one in the middle and the last: also by a part that has no users there."""
     monkeypatch.setattr("projections.folding.PAGE_EVENTS", 2)
     for number in range(12):
         await log.register(f"user{number}")
@@ -121,7 +121,7 @@ async def test_a_hole_in_the_log_is_found_whoevers_event_it_was(
 
 
 async def test_pages_join_without_a_seam(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However the log is cut into pages, users come out the same."""
+    """In pages of any size the users are the same."""
     events = await some_history(log, 4)
     assert len(events) < PAGE_EVENTS
     for size in (1, 3, 7):

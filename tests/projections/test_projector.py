@@ -1,4 +1,4 @@
-"""The loop: it follows the log, survives its databases, waits its turn, and stops at what it cannot read."""
+"""The projector follows the log, survives its databases, holds one lease, and stops at what it cannot read."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ from tests.projections.views import Bench
 
 
 def projector(view: View, log: Log, process: str = "test:1", quarantine_limit: int = 10) -> Projector:
-    """A projector as the program makes it."""
+    """A projector with the settings of the program."""
     return Projector(
         view=view,
         store=log.store,
@@ -56,12 +56,12 @@ async def running(work: Projector) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def status_of(log: Log, view: View) -> ProjectionStatus:
-    """What an operator would see of the view."""
+    """The view's status for operators."""
     return next(status for status in await read_status(log.database) if status.name == view.name)
 
 
 async def test_a_projector_keeps_its_view_equal_to_the_log(bench: Bench, log: Log) -> None:
-    """What is in the log before it starts and what comes while it runs all ends in the view; status says LIVE."""
+    """Events from before its start and events that come meanwhile end in the view; the status is LIVE."""
     await log.register("before")
     async with running(projector(bench.view, log)):
         ids = [(await log.register(f"during{n}")).user_id for n in range(20)]
@@ -79,7 +79,7 @@ async def test_a_projector_keeps_its_view_equal_to_the_log(bench: Bench, log: Lo
 
 
 async def test_a_projector_that_loses_its_session_is_no_fault(bench: Bench, log: Log) -> None:
-    """It waits, takes the turn anew and goes on; nobody is told that something is wrong which waiting does not mend."""
+    """It retries, takes the lease anew and goes on; no fault is reported."""
     name = f"rollcall.{bench.view.name}.{log.database.address.database}"[:64]
 
     async def live() -> bool:
@@ -121,7 +121,7 @@ async def test_a_second_projector_stands_by_and_takes_over(bench: Bench, log: Lo
 
 
 class Flaky:
-    """A view whose database is away every other time."""
+    """A view whose database fails every other time."""
 
     def __init__(self, view: View, errors: Sequence[Exception]) -> None:
         self._view = view
@@ -167,7 +167,7 @@ class Away(Flaky):
 
 
 async def test_trouble_that_passes_is_waited_for_and_nothing_is_applied_twice(bench: Bench, log: Log) -> None:
-    """Each error comes after a part of the batch was applied; the view comes out right all the same."""
+    """Each error comes after a part of the batch was applied; the view is right in the end."""
     for number in range(10):
         await log.register(f"user{number}")
     trouble = [ViewUnavailable("away"), DatabaseUnavailable("away"), CheckpointMoved(bench.view.name, 0)]
@@ -183,7 +183,7 @@ async def test_trouble_that_passes_is_waited_for_and_nothing_is_applied_twice(be
 
 
 async def test_a_dropped_view_is_made_anew_while_the_projector_runs(bench: Bench, log: Log) -> None:
-    """Somebody drops the table or collection: the projector notices by itself and fills a new one."""
+    """The table or collection is dropped: the projector notices it and fills a new one."""
     await log.register("alice")
     async with running(projector(bench.view, log)):
 
@@ -198,7 +198,7 @@ async def test_a_dropped_view_is_made_anew_while_the_projector_runs(bench: Bench
 
 
 async def test_an_event_that_cannot_be_read_stops_the_projector_as_faulted(bench: Bench, log: Log) -> None:
-    """An unknown event type is never skipped: the view stays before it, and status says where and why."""
+    """An unknown event type is never skipped: the view stays before it, and the status has position and reason."""
     await log.register("alice")
     await log.database.execute(
         """
@@ -219,7 +219,7 @@ async def test_an_event_that_cannot_be_read_stops_the_projector_as_faulted(bench
 
 
 async def test_a_view_that_is_ahead_of_the_log_is_a_fault(bench: Bench, log: Log) -> None:
-    """After the log was put back from a backup, the view would skip what comes next: it says so instead."""
+    """After the log was restored from a backup, the view would skip the next events: it faults instead."""
     for number in range(3):
         await log.register(f"user{number}")
     await bench.view.apply(await log.all(), after=0)
@@ -234,7 +234,7 @@ async def test_a_view_that_is_ahead_of_the_log_is_a_fault(bench: Bench, log: Log
 
 
 async def test_a_projector_that_waits_for_its_view_goes_on_reporting(bench: Bench, log: Log) -> None:
-    """It is alive and says what it waits for; it is not STOPPED."""
+    """It reports what it waits for; it is not STOPPED."""
     async with running(projector(Away(bench.view, []), log)):
 
         async def told() -> bool:
@@ -245,7 +245,7 @@ async def test_a_projector_that_waits_for_its_view_goes_on_reporting(bench: Benc
 
 
 async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, log: Log) -> None:
-    """Without a heartbeat a view counts as STOPPED, also if it was caught up; lag goes on counting."""
+    """Without a heartbeat a view is STOPPED, even if it was caught up; its lag still grows."""
     async with running(projector(bench.view, log)):
 
         async def live() -> bool:
@@ -265,14 +265,14 @@ async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, l
 
 
 class Stuck(Flaky):
-    """A view whose database takes a batch and never answers."""
+    """A view whose database accepts a batch and never answers."""
 
     async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
         await asyncio.Event().wait()
 
 
 async def test_a_projector_that_hangs_does_not_look_caught_up(bench: Bench, log: Log) -> None:
-    """Its heart beats, and it was LIVE when it last looked: a view that lacks what is no longer new is behind."""
+    """Its heartbeat runs and it was LIVE: a view that lacks an older event is behind all the same."""
     async with running(projector(Stuck(bench.view, []), log)):
 
         async def is_(state: State) -> bool:
@@ -284,8 +284,8 @@ async def test_a_projector_that_hangs_does_not_look_caught_up(bench: Bench, log:
         assert (await status_of(log, bench.view)).died is False
 
 
-async def test_a_projector_that_was_not_heard_for_its_whole_turn_begins_no_round(bench: Bench, log: Log) -> None:
-    """As after SIGSTOP and SIGCONT: the turn may be another's by now, so nothing is written before that is known."""
+async def test_a_projector_without_an_accepted_report_for_a_whole_lease_begins_no_round(bench: Bench, log: Log) -> None:
+    """As after SIGSTOP and SIGCONT: another process may hold the lease, so nothing is written."""
     await log.register("alice")
     seconds, work = [0.0], projector(bench.view, log)
     async with log.database.connection() as session:
@@ -299,7 +299,7 @@ async def test_a_projector_that_was_not_heard_for_its_whole_turn_begins_no_round
 
 
 async def test_a_projector_that_begins_does_not_report_a_position_that_it_does_not_know(bench: Bench, log: Log) -> None:
-    """Its view is away: what was reported last stays, rather than a view at position 0, far behind."""
+    """Its view is away: the position reported before stays, instead of 0."""
     for number in range(3):
         await log.register(f"user{number}")
 
@@ -313,8 +313,8 @@ async def test_a_projector_that_begins_does_not_report_a_position_that_it_does_n
         await eventually(lambda: at(3, "test:second"))
 
 
-async def test_a_busy_projector_keeps_its_turn(bench: Bench, log: Log) -> None:
-    """One batch takes longer than a turn lasts in silence: the heart beats meanwhile, and nobody takes over."""
+async def test_a_busy_projector_keeps_its_lease(bench: Bench, log: Log) -> None:
+    """One batch takes longer than the lease lasts in silence: the heartbeat renews it, and no standby takes over."""
 
     class Slow(Flaky):
         async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
@@ -338,8 +338,8 @@ async def test_a_busy_projector_keeps_its_turn(bench: Bench, log: Log) -> None:
             assert (status.process, status.standbys) == ("test:slow", ("test:other",))
 
 
-async def test_the_last_word_of_one_that_was_replaced_does_not_count(bench: Bench, log: Log) -> None:
-    """It says STOPPED when another one works already: the view is not stopped."""
+async def test_the_last_report_of_a_replaced_projector_does_not_count(bench: Bench, log: Log) -> None:
+    """Its STOPPED comes when another process works already: the view is not stopped."""
     async with running(projector(bench.view, log, "test:new")):
 
         async def works() -> bool:
@@ -355,7 +355,7 @@ async def test_the_last_word_of_one_that_was_replaced_does_not_count(bench: Benc
 
 @dataclass
 class Paused:
-    """A projector of the MongoDB view that stops between reading and writing, as SIGSTOP would stop it."""
+    """A projector's MongoDB view that pauses between reading and writing, as with SIGSTOP."""
 
     documents: MongoDatabase
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -375,10 +375,10 @@ class Paused:
         return asyncio.create_task(view.apply(events, after=after))
 
 
-async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(
+async def test_a_projector_that_lost_its_lease_cannot_restore_a_deleted_user(
     documents: MongoDatabase, log: Log
 ) -> None:
-    """Paused between reading and writing while another one registers and deletes the user: nothing comes back."""
+    """Paused between reading and writing while another one registers and deletes the user."""
     view, former = MongoView(documents), Paused(documents)
     await view.prepare()
     alice = await log.register("alice")
@@ -397,7 +397,7 @@ async def test_a_projector_that_lost_its_turn_cannot_bring_a_deleted_user_back(
     assert left == [{"_id": alice.user_id, "version": 2, "position": 2, "deleted": True}]
 
 
-async def test_a_projector_that_lost_its_turn_cannot_undo_later_changes(documents: MongoDatabase, log: Log) -> None:
+async def test_a_projector_that_lost_its_lease_cannot_undo_later_changes(documents: MongoDatabase, log: Log) -> None:
     """Paused between reading and writing while another one goes on: its old version of the user is refused."""
     view, former = MongoView(documents), Paused(documents)
     await view.prepare()

@@ -1,4 +1,4 @@
-"""An event that cannot be applied stops its own user in its own view, and nobody else; and nothing of it is lost."""
+"""An event that cannot be applied holds its own user in its own view only, and no event is lost."""
 
 import asyncio
 import traceback
@@ -30,12 +30,12 @@ Poison = Callable[[Bench, Log, UUID], Awaitable[object]]
 
 
 async def rename(log: Log, user_id: UUID, name: str) -> None:
-    """One more event of the user."""
+    """Append one more event of the user."""
     await log.commands.change(user_id, Update(name=name), NOBODY)
 
 
 async def refused_value(bench: Bench, log: Log, user_id: UUID) -> None:
-    """What no command would let in: a name too long for the row, and a key that no document may have."""
+    """Values that no command accepts: a name too long for the row, and a key that no document may have."""
     stream = await log.store.read_stream(user_id)
     account = await log.commands.account(user_id)
     assert stream.key
@@ -60,7 +60,7 @@ async def damaged_key(bench: Bench, log: Log, user_id: UUID) -> None:
 
 
 async def lost_row(bench: Bench, log: Log, user_id: UUID) -> None:
-    """The view has lost the user, so its next event follows on nothing."""
+    """The view has lost the user, so the user's next event is out of step."""
     await bench.lose(user_id)
     await rename(log, user_id, SECRET)
 
@@ -87,7 +87,7 @@ async def reach(bench: Bench, position: int) -> None:
 
 @pytest.mark.parametrize("poison", [refused_value, damaged_data, damaged_key, lost_row])
 async def test_a_broken_event_holds_its_user_alone(bench: Bench, log: Log, poison: Poison) -> None:
-    """In the middle of a batch: Bob stays as he was, his later events are held, everybody else is up to date."""
+    """In the middle of a batch: Bob stays as he was, his later events are held, all others are up to date."""
     alice, bob, carol = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     before = (await bench.users()).get(bob)
@@ -119,7 +119,7 @@ async def test_a_broken_event_holds_its_user_alone(bench: Bench, log: Log, poiso
 
 
 async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Bench, log: Log) -> None:
-    """What was held while the user was set aside is applied, while the projector works on; then its events flow."""
+    """Held events are applied while the projector works on; then the user's events flow again."""
     alice, bob, _ = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     async with running(projector(bench.view, log)):
@@ -138,7 +138,7 @@ async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Ben
 
 
 async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench: Bench, log: Log) -> None:
-    """A projector comes by with the user's next event right after the release has read the log: it is applied once."""
+    """A projector applies the user's next event right after the release has read the log: it takes effect once."""
     _, bob, _ = await three_users(log)
     await bench.view.apply((await log.all())[:1], after=0)
     await bench.view.quarantine_user(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
@@ -163,7 +163,7 @@ async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench:
 async def test_a_user_that_is_still_broken_stays_where_it_is(
     bench: Bench, log: Log, poison: Poison, error: type[Exception]
 ) -> None:
-    """A retry that fails says why, and changes nothing."""
+    """A retry that fails raises the reason and changes nothing."""
     _, bob, _ = await three_users(log)
     await poison(bench, log, bob)
     async with running(projector(bench.view, log)):
@@ -177,8 +177,8 @@ async def test_a_user_that_is_still_broken_stays_where_it_is(
     assert (await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()) == before
 
 
-async def test_a_mended_event_is_applied_by_a_retry(bench: Bench, log: Log) -> None:
-    """The log is put right, such as from a backup: the user's whole stream is read again."""
+async def test_a_repaired_event_is_applied_by_a_retry(bench: Bench, log: Log) -> None:
+    """The log is repaired, for instance from a backup: the user's whole stream is read again."""
     _, bob, _ = await three_users(log)
     await damaged_data(bench, log, bob)
     async with running(projector(bench.view, log)):
@@ -194,8 +194,8 @@ async def test_a_mended_event_is_applied_by_a_retry(bench: Bench, log: Log) -> N
     assert await bench.users() == folded(await log.all())
 
 
-async def test_a_dropped_user_is_left_as_it_is_and_is_no_trouble(bench: Bench, log: Log) -> None:
-    """It counts no more, its events are still held, and it can be released later."""
+async def test_a_dropped_user_is_left_as_it_is_and_not_counted(bench: Bench, log: Log) -> None:
+    """It is not counted, its events are still held, and it can be released later."""
     alice, bob, _ = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     await lost_row(bench, log, bob)
@@ -219,7 +219,7 @@ async def test_a_dropped_user_is_left_as_it_is_and_is_no_trouble(bench: Bench, l
 
 @pytest.mark.parametrize("poison", [refused_value, damaged_data, damaged_key])
 async def test_a_deleted_user_in_quarantine_is_forgotten(bench: Bench, log: Log, poison: Poison) -> None:
-    """Erasure wins: the view keeps nothing of who is deleted, and the quarantine neither."""
+    """The view keeps nothing of a deleted user, and neither does the quarantine."""
     alice, bob, _ = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     await poison(bench, log, bob)
@@ -257,7 +257,7 @@ async def delete(log: Log, user_id: UUID) -> None:
 
 
 async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: Log) -> None:
-    """Past the limit it is no accident of single users: FAULTED, with the position and the reason."""
+    """Past the limit single users are not the cause: FAULTED, with the position and the reason."""
     users = await three_users(log)
     await bench.view.apply(await log.all(), after=0)
     for user_id in users:
@@ -273,7 +273,7 @@ async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: L
 
 
 async def test_a_database_that_takes_nothing_is_waited_for_and_no_user_is_blamed(bench: Bench, log: Log) -> None:
-    """Every write is refused: that is not the events' fault. When writes are taken again all goes on by itself."""
+    """Every write is rejected, so no event is at fault. When writes are accepted again the projector goes on."""
     await three_users(log)
     await bench.refuse(True)
     async with running(projector(bench.view, log)):
@@ -290,8 +290,8 @@ async def test_a_database_that_takes_nothing_is_waited_for_and_no_user_is_blamed
     assert await bench.users() == folded(await log.all())
 
 
-async def test_setting_aside_happens_once_and_only_where_the_view_is(bench: Bench, log: Log) -> None:
-    """Compare-and-set: repeated, or by a projector that lost its turn, it is refused and changes nothing."""
+async def test_a_user_is_quarantined_once_and_only_at_the_checkpoint(bench: Bench, log: Log) -> None:
+    """Compare-and-set: repeated, or by a projector that lost its lease, it is refused and changes nothing."""
     _, bob, _ = await three_users(log)
     await bench.view.apply((await log.all())[:1], after=0)
     one = Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none")
@@ -305,10 +305,10 @@ async def test_setting_aside_happens_once_and_only_where_the_view_is(bench: Benc
     assert await bench.view.checkpoint() == 2
 
 
-async def test_a_projector_that_read_an_older_quarantine_cannot_pass_over_a_released_user(
+async def test_a_projector_with_an_older_quarantine_cannot_skip_a_released_user(
     documents: MongoDatabase, log: Log
 ) -> None:
-    """Paused after it had read who is held, while the user is released: its checkpoint is refused, nothing is lost."""
+    """Paused after it has read the quarantine while the user is released: its checkpoint is refused."""
     _, bob, _ = await three_users(log)
     view = MongoView(documents)
     await view.prepare()

@@ -1,4 +1,4 @@
-"""A rebuild makes the same view again, while the old one serves and the projector goes on."""
+"""A rebuild makes the same view again while the live one answers queries and its projector goes on."""
 
 import asyncio
 from contextlib import suppress
@@ -20,11 +20,11 @@ PLENTY = 2**28
 
 
 def silently(what: str, unit: str, done: int, total: int) -> None:
-    """No progress is shown."""
+    """Progress is not shown."""
 
 
 def rebuilder(bench: Bench, log: Log, memory_bytes: int = PLENTY) -> Rebuilder:
-    """What works on the copies of the view."""
+    """A rebuilder of the view."""
     return Rebuilder(bench.copies, log.store, log.database, log.vault, memory_bytes)
 
 
@@ -34,7 +34,7 @@ async def rebuild(bench: Bench, log: Log, memory_bytes: int = PLENTY) -> int:
 
 
 async def same(bench: Bench, log: Log) -> bool:
-    """Whether the view holds what the log adds up to."""
+    """Whether the view equals the fold of the log."""
     return bool(await bench.users() == folded(await log.all()))
 
 
@@ -52,8 +52,8 @@ async def test_a_dropped_view_comes_back_from_the_log_as_it_was(bench: Bench, lo
 
 
 @pytest.mark.parametrize("memory_bytes", [PLENTY, 8_000, 1])
-async def test_a_rebuild_mends_whatever_was_done_to_the_view(bench: Bench, log: Log, memory_bytes: int) -> None:
-    """What is in the live view does not matter, nor in how many parts the users are folded; later events go on it."""
+async def test_a_rebuild_repairs_any_damage_of_the_view(bench: Bench, log: Log, memory_bytes: int) -> None:
+    """Neither the live view's content nor the number of parts matters; later events are applied after it."""
     events = await some_history(log, 2)
     await bench.view.apply(events[:15], after=0)
 
@@ -66,7 +66,7 @@ async def test_a_rebuild_mends_whatever_was_done_to_the_view(bench: Bench, log: 
 
 
 async def test_a_view_that_was_rebuilt_is_in_every_field_what_a_projector_makes(bench: Bench, log: Log) -> None:
-    """Also in those that only a search looks at: the history, the words, the tokens."""
+    """Search fields included: history, words and tokens."""
     busy = (await log.register("busy")).user_id
     for number in range(25):
         await log.commands.change(busy, Update(name=f"Busy {number}", attributes={"words": [f"a{number} b"]}), NOBODY)
@@ -110,13 +110,13 @@ async def caught_up(bench: Bench, log: Log) -> None:
 
 
 async def nothing_runs(log: Log) -> bool:
-    """Whether MySQL works on no statement: what was cancelled may be at work there for some milliseconds more."""
+    """Whether MySQL runs no statement: a cancelled one may run for some milliseconds more."""
     others = "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Query' AND id <> CONNECTION_ID()"
     return await log.database.fetch_one(others + " AND db = DATABASE()") == (0,)
 
 
-async def test_an_interrupted_rebuild_leaves_the_live_view_and_is_gone_on_with(bench: Bench, log: Log) -> None:
-    """Cancelled again and again at any moment, what was filled is kept, and in the end the view is right."""
+async def test_an_interrupted_rebuild_leaves_the_live_view_and_is_continued(bench: Bench, log: Log) -> None:
+    """Cancelled repeatedly at any moment, it keeps what is filled, and the view is right in the end."""
     events = await some_history(log, 3)
     await bench.view.apply(events, after=0)
     before = await bench.users()
@@ -139,7 +139,7 @@ async def test_an_interrupted_rebuild_leaves_the_live_view_and_is_gone_on_with(b
 async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
     bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process was killed after it had written users and before it had said so: they are written again."""
+    """A process was killed after it wrote users and before it recorded that: they are written again."""
     events = await some_history(log, 4)
     await bench.view.apply(events, after=0)
     monkeypatch.setattr("projections.view.PAGE_USERS", 3)
@@ -173,7 +173,7 @@ async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
 async def test_a_second_rebuild_of_the_same_view_is_refused(
     bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process works on the copies at a time, told by name."""
+    """One process at a time works on the copies of a view."""
     monkeypatch.setattr("projections.rebuild.LOCK_SECONDS", 0.05)
     async with named_lock(log.database, f"rebuild.{bench.view.name}", wait_seconds=0) as session:
         assert session is not None
@@ -190,7 +190,7 @@ async def test_a_second_rebuild_of_the_same_view_is_refused(
 
 
 async def test_progress_is_seen_while_a_rebuild_runs_and_not_after_it(bench: Bench, log: Log) -> None:
-    """Each step is told to its end, and the status has no share afterwards."""
+    """Each step is reported to its end, and the status has no progress afterwards."""
     await some_history(log, 4)
     seen: list[tuple[str, int, int]] = []
 
@@ -203,7 +203,7 @@ async def test_progress_is_seen_while_a_rebuild_runs_and_not_after_it(bench: Ben
 
 
 class Meddling:
-    """Copies of which the one that a rebuild has filled is changed by hand before it is compared."""
+    """Copies whose staging copy is changed by hand before it is compared."""
 
     def __init__(self, bench: Bench, log: Log) -> None:
         self.bench = bench
@@ -218,10 +218,8 @@ class Meddling:
 
 
 @pytest.mark.parametrize("memory_bytes", [PLENTY, 8_000])
-async def test_a_copy_that_differs_from_the_log_does_not_take_the_live_ones_place(
-    bench: Bench, log: Log, memory_bytes: int
-) -> None:
-    """Compared in every user; the live view stays, the copy is removed, and the next rebuild succeeds."""
+async def test_a_copy_that_differs_from_the_log_is_not_swapped_in(bench: Bench, log: Log, memory_bytes: int) -> None:
+    """Every user is compared; the live view stays, the copy is removed, and the next rebuild succeeds."""
     events = await some_history(log, 6)
     await bench.view.apply(events, after=0)
     before, names = await bench.users(), await bench.names()
@@ -246,8 +244,8 @@ async def test_a_copy_that_differs_from_the_log_does_not_take_the_live_ones_plac
     assert await same(bench, log)
 
 
-async def test_the_former_view_catches_up_and_takes_the_live_ones_place(bench: Bench, log: Log) -> None:
-    """Back and forth: whichever is live holds all that the log does at the swap."""
+async def test_the_previous_copy_catches_up_and_is_swapped_back(bench: Bench, log: Log) -> None:
+    """Back and forth: at each swap the new live view has the whole log."""
     events = await some_history(log, 7)
     await bench.view.apply(events, after=0)
     await rebuild(bench, log)
@@ -262,8 +260,8 @@ async def test_the_former_view_catches_up_and_takes_the_live_ones_place(bench: B
         assert await same(bench, log)
 
 
-async def test_finishing_removes_all_that_is_beside_the_live_view(bench: Bench, log: Log) -> None:
-    """The former view and an unfinished copy; afterwards there is nothing to go back to."""
+async def test_finishing_removes_the_previous_and_the_staging_copy(bench: Bench, log: Log) -> None:
+    """The previous copy and an unfinished one are removed; a rollback is not possible then."""
     events = await some_history(log, 8)
     await bench.view.apply(events, after=0)
     names = len(await bench.names())
@@ -279,8 +277,8 @@ async def test_finishing_removes_all_that_is_beside_the_live_view(bench: Bench, 
         await rebuilder(bench, log).roll_back(silently)
 
 
-async def test_one_former_view_is_kept_and_no_more(bench: Bench, log: Log) -> None:
-    """However many rebuilds there are, and whatever was left by those that were interrupted."""
+async def test_one_previous_copy_is_kept_and_no_more(bench: Bench, log: Log) -> None:
+    """After any number of rebuilds and interrupted ones."""
     await bench.view.apply(await some_history(log, 9), after=0)
     await rebuild(bench, log)
     names = len(await bench.names())
@@ -291,8 +289,8 @@ async def test_one_former_view_is_kept_and_no_more(bench: Bench, log: Log) -> No
         assert len(await bench.names()) == names
 
 
-async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Bench, log: Log) -> None:
-    """Former, half-made and past: when the projector has come to the deletion, no copy holds the user."""
+async def test_a_deleted_user_is_in_no_copy(bench: Bench, log: Log) -> None:
+    """Previous copy, staging copy, snapshot: when the projector has applied the deletion, none has the user."""
     gone = (await log.register("needleuser")).user_id
     await log.register("stays")
     async with running(projector(bench.view, log)):
@@ -320,8 +318,8 @@ async def test_who_is_deleted_is_nowhere_however_many_copies_there_are(bench: Be
         assert await same(bench, log)
 
 
-async def test_who_is_deleted_while_the_view_is_behind_is_not_in_the_former_one(bench: Bench, log: Log) -> None:
-    """The copy has seen the deletion and the live view has not: after a swap nobody would bring it there any more."""
+async def test_a_user_deleted_while_the_view_is_behind_is_not_in_the_previous_copy(bench: Bench, log: Log) -> None:
+    """The copy has applied the deletion and the live view has not: after the swap no projector would."""
     gone, other = [(await log.register(name)).user_id for name in ("needleuser", "needleother")]
     await log.register("stays")
     await bench.view.apply(await log.all(), after=0)
@@ -337,8 +335,10 @@ async def test_who_is_deleted_while_the_view_is_behind_is_not_in_the_former_one(
     assert await same(bench, log)
 
 
-async def test_a_batch_that_was_cut_off_and_repeated_takes_the_deleted_from_every_copy(bench: Bench, log: Log) -> None:
-    """Cut off after the users are written and before the checkpoint: the live view passes the deletion over then."""
+async def test_a_batch_that_was_cut_off_and_repeated_removes_deleted_users_from_every_copy(
+    bench: Bench, log: Log
+) -> None:
+    """Cut off between the users and the checkpoint: the repeated batch skips the deletion in the live view."""
     gone = (await log.register("needleuser")).user_id
     await bench.view.apply(await log.all(), after=0)
     await rebuild(bench, log)
@@ -359,8 +359,8 @@ async def test_a_batch_that_was_cut_off_and_repeated_takes_the_deleted_from_ever
     assert await bench.needles("needleuser") == set()
 
 
-async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: Bench, log: Log) -> None:
-    """The copy is filled with what was folded before the deletion; the projector has passed over it already."""
+async def test_a_user_deleted_while_a_copy_is_filled_does_not_come_back(bench: Bench, log: Log) -> None:
+    """The copy is filled with users folded before the deletion, which the projector has applied already."""
     gone = (await log.register("needleuser")).user_id
     await log.register("stays")
     async with running(projector(bench.view, log)):
@@ -392,7 +392,7 @@ async def test_who_is_deleted_while_a_copy_is_filled_does_not_come_back(bench: B
 
 
 async def test_a_lost_event_of_a_user_is_found_by_a_rebuild(bench: Bench, log: Log) -> None:
-    """Whoever takes an event out of the log and closes the hole: the user's versions show it."""
+    """If an event is removed and the gap in positions closed, the user's versions still show it."""
     user_id = (await log.register("alice")).user_id
     await log.commands.change(user_id, Update(name="Al"), NOBODY)
     await log.commands.change(user_id, Update(name="Ali"), NOBODY)

@@ -1,4 +1,4 @@
-"""Views verified and repaired: each kind of drift, planted past the program's own code, is found, told and mended."""
+"""Views verified and repaired: each kind of damage, made directly in the database, is found, reported and repaired."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ def no_stage(title: str, unit: str) -> Callable[[int, int], None]:
 
 
 class Run:
-    """A verification, and what it has told."""
+    """A verification and the differences that it has found."""
 
     def __init__(self, log: Log, *views: Records, repair: bool = False) -> None:
         self.told: list[Difference] = []
@@ -39,7 +39,7 @@ class Run:
         )
 
     async def all_users(self, limit_bytes: int = PLENTY) -> list[Difference]:
-        """What differs, of all users."""
+        """The differences of all users."""
         await self.verification.all_users(limit_bytes)
         return self.told
 
@@ -51,7 +51,7 @@ class Run:
 
 
 async def filled(bench: Bench, log: Log) -> list[UUID]:
-    """Six users with two events each, then the last one is deleted; all of it is in the view."""
+    """Six users with two events each, then the last one is deleted; the view has applied all."""
     ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(USERS)]
     for user_id in ids:
         await log.commands.change(user_id, Update(name="Changed", attributes={"more": "words"}), NOBODY)
@@ -61,7 +61,7 @@ async def filled(bench: Bench, log: Log) -> list[UUID]:
 
 
 async def alice_broken(bench: Bench, log: Log, documents: MongoDatabase) -> UUID:
-    """A user whose document has another email than the log says."""
+    """A user whose document has another email than the log."""
     alice = (await log.register("alice")).user_id
     await bench.view.apply(await log.all(), after=0)
     await documents["users"].update_one({"_id": alice}, {"$set": {"email": "broken@example.com"}})
@@ -93,7 +93,7 @@ DRIFTS: dict[str, tuple[Plant, set[tuple[DifferenceKind, int | None, str | None]
 
 @pytest.mark.parametrize("limit_bytes", [PLENTY, 1])
 @pytest.mark.parametrize("drift", DRIFTS)
-async def test_each_drift_is_found_told_mended_and_found_clean_afterwards(
+async def test_each_kind_of_damage_is_found_repaired_and_then_gone(
     bench: Bench, drifts: Drifts, log: Log, drift: str, limit_bytes: int
 ) -> None:
     """With all users in memory at once, and with a part for each."""
@@ -117,7 +117,7 @@ async def test_each_drift_is_found_told_mended_and_found_clean_afterwards(
 
 
 async def test_a_deleted_user_that_came_back_is_removed_again(bench: Bench, drifts: Drifts, log: Log) -> None:
-    """In MySQL the row goes; in MongoDB the tombstone is back."""
+    """In MySQL the row is removed; in MongoDB the tombstone is restored."""
     ids = await filled(bench, log)
     await drifts.remove(ids[-1])
     await drifts.copy(ids[0], ids[-1])
@@ -130,10 +130,10 @@ async def test_a_deleted_user_that_came_back_is_removed_again(bench: Bench, drif
     assert set(await bench.users()) == set(ids[:-1])
 
 
-async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touched(
+async def test_damage_of_many_users_is_repaired_and_no_other_user_is_changed(
     bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More users than are looked at together."""
+    """More users than are examined together."""
     monkeypatch.setattr("projections.comparison.EXAMINED_USERS", 7)
     monkeypatch.setattr("projections.comparison.PAGE_USERS", 10)
     ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(60)]
@@ -153,9 +153,7 @@ async def test_whatever_was_done_to_many_users_is_mended_and_nobody_else_is_touc
     assert await bench.users() == before
 
 
-async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
-    mongo_bench: Bench, log: Log, documents: MongoDatabase
-) -> None:
+async def test_unknown_documents_are_found_and_removed(mongo_bench: Bench, log: Log, documents: MongoDatabase) -> None:
     """Ids of every type that sorts before or after UUIDs, and UUIDs of another form."""
     await filled(mongo_bench, log)
     await documents["users"].insert_many([{"_id": 1}, {"_id": "x"}, {"_id": b"0123456789abcdef"}, {"version": 1}])
@@ -166,8 +164,8 @@ async def test_what_is_no_user_at_all_is_found_among_documents_and_removed(
     assert await Run(log, mongo_bench.records).all_users() == []
 
 
-async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench, log: Log) -> None:
-    """Neither can be mended user by user."""
+async def test_a_view_that_is_missing_or_ahead_of_the_log_is_reported(bench: Bench, log: Log) -> None:
+    """Neither can be repaired user by user."""
     await filled(bench, log)
     await log.database.execute("UPDATE log_head SET position = 7")
     repairing = Run(log, bench.records, repair=True)
@@ -178,8 +176,8 @@ async def test_a_view_that_is_not_there_or_ahead_of_the_log_is_told(bench: Bench
     assert [one.kind for one in await Run(log, bench.records).all_users()] == [DifferenceKind.VIEW]
 
 
-async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, drifts: Drifts, log: Log) -> None:
-    """The same ones whenever it is asked, extra ones among them; and it says how many."""
+async def test_a_sample_has_the_users_that_its_seed_chooses(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """The same users in every run, extra ones among them; their number is reported."""
     ids = [(await log.register(f"user{n}")).user_id for n in range(100)]
     await bench.view.apply(await log.all(), after=0)
     chosen = [user_id for user_id in ids if is_chosen(user_id, 7, 0.2)]
@@ -199,8 +197,8 @@ async def test_a_sample_looks_at_the_users_that_its_seed_chooses(bench: Bench, d
     assert {one.user_id for one in other.told} != {*chosen, extra}
 
 
-async def test_one_user_is_verified_and_mended_by_itself(bench: Bench, drifts: Drifts, log: Log) -> None:
-    """Others that differ are neither told nor touched."""
+async def test_one_user_is_verified_and_repaired_by_itself(bench: Bench, drifts: Drifts, log: Log) -> None:
+    """Other users that differ are neither reported nor changed."""
     ids = await filled(bench, log)
     for user_id in ids[:2]:
         await drifts.set(user_id, name="Broken")
@@ -217,7 +215,7 @@ async def test_one_user_is_verified_and_mended_by_itself(bench: Bench, drifts: D
 async def test_repairs_while_writers_and_the_projector_are_at_work_leave_the_view_right(
     bench: Bench, drifts: Drifts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Users who are changed all the while are broken and mended, over and over; no projector stops for it."""
+    """Users that change all the time are damaged and repaired repeatedly; the projector never stops."""
     monkeypatch.setattr("projections.comparison.EXAMINED_USERS", 5)
     await bench.view.prepare()
     ids = [(await log.register(f"user{n}")).user_id for n in range(20)]
@@ -274,7 +272,7 @@ async def test_a_repair_does_not_put_back_what_the_projector_has_moved_on(
 async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
     mongo_bench: Bench, log: Log, documents: MongoDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The projector holds the broken document while it is mended, and writes what it makes of it: mended again."""
+    """The projector writes what it made of the broken document after the repair: it is repaired again."""
     alice = await alice_broken(mongo_bench, log, documents)
     await log.commands.change(alice, Update(name="Later"), NOBODY)
     has_read, go_on, read = asyncio.Event(), asyncio.Event(), MongoView._read
@@ -300,7 +298,7 @@ async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
 async def test_a_repair_in_mysql_keeps_the_projector_out_until_it_is_done(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkpoint's row is locked before the streams are read: what was folded is not overtaken."""
+    """The checkpoint's row is locked before the streams are read, so no event overtakes the fold."""
     from projections.mysql.records import MySQLRecords  # noqa: PLC0415
     from projections.mysql.view import MySQLView  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What every view promises: each event takes effect exactly once and in order, together with the checkpoint."""
+"""What every view guarantees: each event takes effect exactly once and in order, together with the checkpoint."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from tests.projections.views import Bench, Users
 
 
 def folded(events: list[Recorded]) -> Users:
-    """The users that the log adds up to: what a view must hold."""
+    """The users that the log makes: what a view must hold."""
     users: dict[object, User | None] = {}
     for recorded in events:
         users[recorded.stream_id] = evolve(users.get(recorded.stream_id), recorded)
@@ -24,7 +24,7 @@ def folded(events: list[Recorded]) -> Users:
 
 
 async def some_history(log: Log, seed: int, users: int = 12, commands: int = 40) -> list[Recorded]:
-    """A log in which all that can happen to users happens, in an order that the seed decides."""
+    """A log with every kind of change, in an order that the seed decides."""
     chance = random.Random(seed)
     ids = [
         (await log.register(f"user{n}", attributes={"n": n, "tags": ["a", {"b": [1.5, None]}]})).user_id
@@ -56,7 +56,7 @@ async def apply_in_batches(bench: Bench, events: list[Recorded], seed: int) -> N
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_a_view_is_the_fold_of_the_log_whatever_the_batches(bench: Bench, log: Log, seed: int) -> None:
-    """However the log is cut into batches, the view holds exactly what the log adds up to, field by field."""
+    """In batches of any size, the view equals the fold of the log, field by field."""
     events = await some_history(log, seed)
 
     await apply_in_batches(bench, events, seed)
@@ -66,7 +66,7 @@ async def test_a_view_is_the_fold_of_the_log_whatever_the_batches(bench: Bench, 
 
 
 async def test_a_batch_from_another_position_is_refused_and_changes_nothing(bench: Bench, log: Log) -> None:
-    """Compare-and-set: a projector that lost its turn without noticing cannot write."""
+    """Compare-and-set: a projector that lost its lease without noticing cannot write."""
     events = await some_history(log, 4)
     await bench.view.apply(events[:20], after=0)
     before = await bench.users()
@@ -82,7 +82,7 @@ async def test_a_batch_from_another_position_is_refused_and_changes_nothing(benc
 
 
 async def test_of_projectors_that_race_each_event_takes_effect_once(bench: Bench, log: Log) -> None:
-    """Four writers at once, none knowing of the others: refused ones ask again, and the view comes out right."""
+    """Four concurrent writers: a refused one reads the checkpoint again, and the view is right in the end."""
     events = await some_history(log, 5)
 
     async def project() -> None:
@@ -99,7 +99,7 @@ async def test_of_projectors_that_race_each_event_takes_effect_once(bench: Bench
 
 
 async def test_cancelled_batches_are_repeated_without_harm(bench: Bench, log: Log) -> None:
-    """Cut short at any moment and begun again from the checkpoint, a batch takes effect exactly once."""
+    """Cancelled at any moment and repeated from the checkpoint, a batch takes effect exactly once."""
     events = await some_history(log, 6)
     delays = random.Random(6)
     while (position := await bench.view.checkpoint()) < len(events):
@@ -113,7 +113,7 @@ async def test_cancelled_batches_are_repeated_without_harm(bench: Bench, log: Lo
 
 
 async def test_an_event_whose_predecessor_the_view_lacks_is_refused(bench: Bench, log: Log) -> None:
-    """A view that would skip an event of a user says so, with both versions, and stays as it was."""
+    """A view that would skip an event raises both versions and stays as it was."""
     done = await log.register("alice")
     await log.commands.change(done.user_id, Update(name="Al"), NOBODY)
     await log.commands.change(done.user_id, Update(name="Ali"), NOBODY)
@@ -128,7 +128,7 @@ async def test_an_event_whose_predecessor_the_view_lacks_is_refused(bench: Bench
 
 
 async def test_a_view_that_was_dropped_says_so_and_is_made_anew(bench: Bench, log: Log) -> None:
-    """A missing table or collection is an error with a name, and `prepare` starts it from position 0."""
+    """A missing table or collection is an error of its own, and `prepare` starts again at position 0."""
     events = await some_history(log, 7)
     await bench.view.apply(events, after=0)
     await bench.drop()
@@ -154,7 +154,7 @@ async def test_preparing_a_view_that_is_there_changes_nothing(bench: Bench, log:
 
 
 async def test_processes_that_prepare_a_new_view_at_the_same_moment_all_succeed(bench: Bench, log: Log) -> None:
-    """The server process and the projector start together on an empty database: neither fails, one view is made."""
+    """The API and the projector start together on an empty database: neither fails, one view is made."""
     await log.register("ada")
     for _ in range(3):
         await bench.drop()
@@ -166,7 +166,7 @@ async def test_processes_that_prepare_a_new_view_at_the_same_moment_all_succeed(
 
 
 async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(bench: Bench, log: Log) -> None:
-    """After the swap the view stands where the replacement stood, not where the old one did."""
+    """After the swap the checkpoint is the staging copy's, not the old view's."""
     events = await some_history(log, 9)
     await bench.view.apply(events[:10], after=0)
     replacement = await bench.copies.staging()
@@ -186,7 +186,7 @@ async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_every_value_comes_back_as_it_went_in(bench: Bench, data: st.DataObject) -> None:
-    """Any attributes, of any depth, script and number, any name: what a view returns is what the event said."""
+    """Attributes of any depth, script and number, any name: a view returns what the event has."""
     await bench.drop()
     await bench.view.prepare()
     registration = data.draw(registrations)
@@ -198,8 +198,8 @@ async def test_every_value_comes_back_as_it_went_in(bench: Bench, data: st.DataO
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-async def test_a_view_that_comes_late_never_learns_of_a_deleted_user(bench: Bench, log: Log, size: int) -> None:
-    """The user's events cannot be opened any more when the view gets to them: it passes over them, however cut."""
+async def test_a_view_that_is_behind_never_has_a_deleted_user(bench: Bench, log: Log, size: int) -> None:
+    """The user's events cannot be opened when the view reads them: it skips them, in any batches."""
     await log.register("first")
     gone = await log.register("gone", attributes={"a": 1})
     await log.commands.change(gone.user_id, Update(name="Going"), NOBODY)
@@ -216,7 +216,7 @@ async def test_a_view_that_comes_late_never_learns_of_a_deleted_user(bench: Benc
 
 
 async def test_a_view_that_had_seen_a_user_forgets_it_when_its_events_are_forgotten(bench: Bench, log: Log) -> None:
-    """It holds the user from before the deletion; the events in between cannot be opened: the user goes at once."""
+    """It has the user from before the deletion; the events between cannot be opened: the user is removed."""
     gone = await log.register("gone")
     await bench.view.apply(await log.all(), after=0)
     await log.commands.change(gone.user_id, Update(name="Going"), NOBODY)
