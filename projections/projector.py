@@ -54,7 +54,7 @@ from projections.errors import (
 )
 from projections.folding import DELETIONS
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
-from projections.quarantine import Quarantined, troubled
+from projections.quarantine import Quarantined, unresolved
 from projections.status import ProjectorReport, State, remove_standby, save_last_report, save_standby
 from projections.view import View
 
@@ -186,7 +186,7 @@ class Projector:
         heartbeat.check()
         position = await self._view.checkpoint()
         if self._clock() - self._quarantine_read_at >= HEARTBEAT_SECONDS:  # operators change it too
-            self._quarantined = troubled(await self._view.quarantine())
+            self._quarantined = unresolved(await self._view.quarantine())
             self._quarantine_read_at = self._clock()
         events = await self._store.read_past_damage(after=position, limit=BATCH_EVENTS)
         await self._apply(events, heartbeat)
@@ -247,7 +247,7 @@ class Projector:
     async def _quarantine_user(self, event: Recorded, error: Exception) -> None:
         if isinstance(event.event, DELETIONS):
             raise error
-        reason, quarantined = str(error), troubled(await self._view.quarantine())
+        reason, quarantined = str(error), unresolved(await self._view.quarantine())
         if quarantined >= self._quarantine_limit:
             raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
         user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)

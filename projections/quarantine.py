@@ -41,21 +41,16 @@ def held_by(quarantine: Quarantine) -> frozenset[UUID]:
     return frozenset(one.user_id for one in quarantine)
 
 
-def flowing(events: Iterable[Recorded], quarantine: Quarantine) -> list[Recorded]:
+def applicable(events: Iterable[Recorded], quarantine: Quarantine) -> list[Recorded]:
     """The events that a view with this quarantine applies."""
     held = held_by(quarantine)
     return [recorded for recorded in events if recorded.stream_id not in held or isinstance(recorded.event, DELETIONS)]
 
 
-def left_after(events: Iterable[Recorded], quarantine: Quarantine) -> Quarantine:
+def without_deleted(events: Iterable[Recorded], quarantine: Quarantine) -> Quarantine:
     """The quarantine after the events: without deleted users."""
     deleted = {recorded.stream_id for recorded in events if isinstance(recorded.event, DELETIONS)}
     return tuple(one for one in quarantine if one.user_id not in deleted)
-
-
-def found_in(quarantine: Quarantine, user_id: UUID) -> Quarantined | None:
-    """The user's entry, if it is in quarantine."""
-    return next((one for one in quarantine if one.user_id == user_id), None)
 
 
 def without(quarantine: Quarantine, user_id: UUID) -> Quarantine:
@@ -68,6 +63,6 @@ def with_dropped(quarantine: Quarantine, user_id: UUID) -> Quarantine:
     return tuple(msgspec.structs.replace(one, dropped=True) if one.user_id == user_id else one for one in quarantine)
 
 
-def troubled(quarantine: Quarantine) -> int:
+def unresolved(quarantine: Quarantine) -> int:
     """The number of users that need an operator."""
     return sum(not one.dropped for one in quarantine)

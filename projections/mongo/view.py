@@ -46,11 +46,11 @@ from projections.quarantine import (
     Quarantine,
     Quarantined,
     ReadStream,
-    flowing,
-    found_in,
-    left_after,
+    applicable,
+    held_by,
     with_dropped,
     without,
+    without_deleted,
 )
 
 PROBE: Final[Document] = {"_id": UUID(int=0)}
@@ -151,14 +151,14 @@ class MongoView:
             if standing["position"] != after:
                 raise CheckpointMoved(NAME, after)
             quarantine = quarantine_of(standing)
-            applied = flowing(events, quarantine)
+            applied = applicable(events, quarantine)
             found = await self._read(place, {recorded.stream_id for recorded in applied})
             changes = fold({user_id: held(document) for user_id, document in found.items()}, applied)
             # The copies first. Once the tombstone is in the live view, a repeated batch passes the user over.
             await self._forget_in_copies(place, [change for change in changes if change.after.user is None])
             with refusals_told():
                 await self._write(place, changes, found, after)
-            await self._move_checkpoint(standing, events[-1].position, left_after(applied, quarantine))
+            await self._move_checkpoint(standing, events[-1].position, without_deleted(applied, quarantine))
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
         """See `View.forget`. A batch that is at work meanwhile fails its guard, or finds the tombstone in the way."""
@@ -259,7 +259,7 @@ class MongoView:
 
     async def _standing_with(self, place: LivePlace, user_id: UUID) -> Document:
         standing = await self._standing(place)
-        if found_in(quarantine_of(standing), user_id) is None:
+        if user_id not in held_by(quarantine_of(standing)):
             raise NotQuarantined(NAME, user_id)
         return standing
 

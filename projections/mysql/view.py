@@ -51,11 +51,11 @@ from projections.quarantine import (
     Quarantine,
     Quarantined,
     ReadStream,
-    flowing,
-    found_in,
-    left_after,
+    applicable,
+    held_by,
     with_dropped,
     without,
+    without_deleted,
 )
 from projections.view import SNAPSHOT_NAME
 
@@ -201,12 +201,12 @@ class MySQLView:
                 if moved != 1:
                     raise CheckpointMoved(NAME, after)
                 _, quarantine = await read_quarantine(connection, self._tables)
-                applied = flowing(events, quarantine)
+                applied = applicable(events, quarantine)
                 held = await self._held(connection, {recorded.stream_id for recorded in applied})
                 changes = fold(held, applied)
                 await self._write(connection, changes)
                 await self._forget(connection, changes)
-                if (left := left_after(applied, quarantine)) != quarantine:
+                if (left := without_deleted(applied, quarantine)) != quarantine:
                     await save_quarantine(connection, self._tables, left)
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
@@ -270,7 +270,7 @@ class MySQLView:
     async def _locked(self, connection: Connection, user_id: UUID) -> tuple[int, Quarantine]:
         """The checkpoint and its quarantine, which must have the user, locked until the transaction ends."""
         position, quarantine = await read_quarantine(connection, self._tables, READ_LOCKED)
-        if found_in(quarantine, user_id) is None:
+        if user_id not in held_by(quarantine):
             raise NotQuarantined(NAME, user_id)
         return position, quarantine
 

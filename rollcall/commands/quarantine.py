@@ -10,7 +10,7 @@ from rich.table import Table
 
 from events.errors import DamagedEvent, DamagedKey
 from projections.errors import NotQuarantined, OutOfStep, RefusedValue, ViewMissing
-from projections.quarantine import Quarantine, troubled
+from projections.quarantine import Quarantine, unresolved
 from projections.status import save_quarantined
 from projections.view import View
 from rollcall import exits
@@ -124,4 +124,4 @@ async def _quarantine(view: View) -> Quarantine:
 
 
 async def _save_count(installation: Installation, view: View) -> None:
-    await save_quarantined(installation.database, view.name, troubled(await _quarantine(view)))
+    await save_quarantined(installation.database, view.name, unresolved(await _quarantine(view)))

@@ -6,7 +6,7 @@ import pytest
 
 from events.errors import DamagedEvent
 from events.user import Delete
-from projections.quarantine import Quarantined, found_in
+from projections.quarantine import Quarantined, held_by
 from tests.log import NOBODY, Log
 from tests.projections.drifts import Drifts
 from tests.projections.test_continuous_check import check_of
@@ -94,7 +94,7 @@ async def test_a_rebuild_stops_at_a_damaged_event_and_names_it(bench: Bench, log
         await rebuild(bench, log)
 
     assert await bench.users() == before
-    assert found_in(await bench.view.quarantine(), bob)
+    assert bob in held_by(await bench.view.quarantine())
 
 
 async def test_a_rebuilt_view_has_all_users_and_can_quarantine_and_release(bench: Bench, log: Log) -> None:
