@@ -60,7 +60,8 @@ class StoredRow(msgspec.Struct, frozen=True):
     recorded_at: datetime
 
 
-EVENT_COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash"
+ROW_COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
+EVENT_COLUMNS = f"{ROW_COLUMNS}, hash"
 
 
 class Link(msgspec.Struct, frozen=True):

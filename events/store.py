@@ -1,15 +1,9 @@
-"""Reading very many events at once: all users, or a range of them, in the order of the log.
+"""Read the log: one stream, everything after a position, or the log of very many users in bulk.
 
-`EventStore.read_all` joins each event to its user's key and remembers ciphers, which take 2.7 kB each: right for a
-follower, which reads few events once. Who reads the whole log meets each user several times and would find few ciphers
-remembered. So a sweep asks for each user's key once, keeps its 32 bytes and makes the cipher anew for each page.
-Measured on 1,000,000 events of 200,000 users: the join reads 104,000 events a second, without it it is 266,000.
-
-A range is filtered out of the log in the order of positions, by the server. The index on (stream_id, version) would
-have to fetch each event from its own place: when the log is larger than the server's memory that made 12,000 events a
-second, and a pass over the whole log 98,000 of a quarter of the users.
-
-Reading the log: one stream, everything after a position, the head.
+`EventStore` joins each event to its user's key and keeps ciphers, which take 2.7 kB each: right for a follower, which
+reads few events once. `BulkReader` meets each user several times and would find few ciphers kept. So it reads each
+user's key once, keeps its 32 bytes and makes the cipher again for each page. Measured on 1,000,000 events of 200,000
+users: 104,000 events a second with the join, 266,000 without it.
 """
 
 from collections.abc import Iterable
@@ -22,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
+from events.chain import ROW_COLUMNS
 from events.database import Row, Source, placeholders
 from events.errors import DamagedEvent, DamagedKey, PositionGap
 from events.event_types import Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
@@ -29,13 +24,13 @@ from events.ids import following, uuid_of
 from events.sql import aware_utc
 from events.vault import UserKey, Vault, opened, place_of
 
-COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
-# The key comes with the event, in one statement and so from one moment: between two, the user could be deleted.
+# The key comes with the event in one statement: between two, the user could be deleted.
 READ = f"""
-SELECT {COLUMNS}, user_id IS NOT NULL, wrapped, master_key_id
+SELECT {ROW_COLUMNS}, user_id IS NOT NULL, wrapped, master_key_id
 FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """  # noqa: S608 - constants
+READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
@@ -46,10 +41,9 @@ WHERE position > %s AND position <= %s AND type = 'UserDeleted' ORDER BY positio
 """
 READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
 READ_FORGOTTEN = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL"
-READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 
-KEY_LOST = "the key of its user is lost; restore user_keys from a backup"
-KEY_ALTERED = "the key of its user was altered"
+KEY_LOST: Final = "the key of its user is lost; restore user_keys from a backup"
+KEY_ALTERED: Final = "the key of its user was altered"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -57,7 +51,7 @@ class Stream(msgspec.Struct, frozen=True):
 
     events: list[Recorded]
     key: UserKey | None
-    """None if there is no such user, or none any more."""
+    """None if the user never existed or is deleted."""
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -69,7 +63,7 @@ class Deletion(msgspec.Struct, frozen=True):
 
 
 class EventStore:
-    """The log, to read. Appending is `events/appender.py`."""
+    """Reads the log in small parts."""
 
     def __init__(self, source: Source, vault: Vault) -> None:
         self._source = source
@@ -83,8 +77,8 @@ class EventStore:
     async def position_at(self, instant: datetime) -> int:
         """The position up to which the log was written at an instant; 0 before the first event.
 
-        Instants are those of the processes that wrote, whose clocks may differ: where events were recorded in another
-        order than that of their positions, it is one of the positions around the instant.
+        Instants come from the clocks of the processes that wrote, which may differ. Where they are not in the order of
+        the positions, the answer is one of the positions around the instant.
         """
         before, after = 0, await self.head() + 1
         while after - before > 1:
@@ -106,11 +100,7 @@ class EventStore:
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
 
     async def read_user(self, stream_id: UUID, up_to: int) -> list[Recorded]:
-        """One user's events up to and including a position.
-
-        Raises:
-            UnreadableEvent, DamagedKey: as `read_stream`.
-        """
+        """One user's events up to and including a position."""
         return await self.read_streams([stream_id], up_to=up_to)
 
     async def read_stream_page(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Recorded]:
@@ -127,7 +117,7 @@ class EventStore:
         return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
 
     async def streams_with(self, types: Iterable[str], *, after: int | None) -> tuple[int, set[UUID]]:
-        """The head, and the streams with events of these types after a position; none at all after None."""
+        """The head, and the streams with events of these types after a position; no streams if it is None."""
         head = await self.head()
         if after is None or head <= after:
             return head, set()
@@ -137,47 +127,49 @@ class EventStore:
         return head, {UUID(bytes=row[0]) for row in rows}
 
     async def deletions(self, *, after: int, up_to: int) -> list[Deletion]:
-        """Who was deleted after a position, up to and including another; not what else there was."""
+        """The deletions after a position, up to and including another."""
         rows = await self._source.fetch_all(FIND_DELETIONS, (after, up_to))
         return [Deletion(uuid_of(user_id), int(version), int(position)) for user_id, version, position in rows]
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.
 
-        Positions are dense, so the answer is complete: it begins at `after + 1`, has no hole, and when it is
-        shorter than `limit` there was nothing more.
+        Positions are dense, so the answer is complete: it begins at `after + 1`, has no hole, and if it is shorter than
+        `limit` it reaches the head.
 
         Raises:
-            PositionGap: the log has lost an event; whoever went on reading would lose it too.
+            PositionGap: the log has lost an event; to read on would lose it too.
             UnreadableEvent: this program cannot read one of them.
         """
-        rows = await self._source.fetch_all(READ_ALL, (after, limit))
-        check_dense(after, (row[0] for row in rows))
-        return [self._recorded(row) for row in rows]
+        return [self._recorded(row) for row in await self._rows(after, limit)]
 
     async def read_past_damage(self, *, after: int, limit: int) -> list[Recorded]:
-        """As `read_all`, for who tells the trouble of one user from that of all: what is damaged is there as `Damaged`.
+        """Like `read_all`, but yields damaged events as `Damaged`, so that one user's damage stops no other user.
 
-        A deletion is one however damaged it is, and what a deleted user's event said is forgotten, damaged or not.
+        A deletion stays one however damaged it is, and a deleted user's event is `Forgotten`, damaged or not.
 
         Raises:
             PositionGap: as `read_all`.
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
+        recorded = []
+        for row in await self._rows(after, limit):
+            try:
+                key = self._key(row)
+            except (DamagedEvent, DamagedKey) as error:
+                recorded.append(damaged_of(row, KEY_ALTERED if isinstance(error, DamagedKey) else error.reason))
+            else:
+                recorded.append(recorded_past_damage(row, key.cipher if key else None))
+        return recorded
+
+    async def _rows(self, after: int, limit: int) -> list[Row]:
         rows = await self._source.fetch_all(READ_ALL, (after, limit))
         check_dense(after, (row[0] for row in rows))
-        return [self._recorded_or_damaged(row) for row in rows]
-
-    def _recorded_or_damaged(self, row: Row) -> Recorded:
-        try:
-            key = self._key(row)
-        except (DamagedEvent, DamagedKey) as error:
-            return damaged_of(row[:9], KEY_ALTERED if isinstance(error, DamagedKey) else error.reason)
-        return recorded_past_damage(row[:9], key.cipher if key else None)
+        return rows
 
     def _recorded(self, row: Row) -> Recorded:
         key = self._key(row)
-        return recorded_of(row[:9], key.cipher if key else None)
+        return recorded_of(row, key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
         """The key of the row's user; None if it was destroyed.
@@ -193,7 +185,7 @@ class EventStore:
 
 
 async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:
-    """Those of the users who were deleted: whoever keeps a copy of them must not."""
+    """Those of the users who are deleted, and of whom no copy may be kept."""
     ids = sql.binaries(user_id.bytes for user_id in user_ids)
     if not ids:
         return []
@@ -201,19 +193,22 @@ async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID
 
 
 def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
-    """The event in a row of `COLUMNS`. Without its user's key, which was destroyed, what it said is `Forgotten`.
+    """The event in a row that begins with `ROW_COLUMNS`. Without a cipher, its user's key was destroyed: `Forgotten`.
 
     Raises:
         DamagedEvent, UnreadableEvent: this program cannot read it.
     """
-    position, stream_id, version, _, type_, data, personal, metadata, _ = row
+    position, stream_id, version, _, type_, data, personal, metadata, *_ = row
     if personal is not None and cipher is not None:
-        personal = _opened(cipher, personal, place_of(uuid_of(stream_id), version, type_), position)
+        try:
+            personal = opened(cipher, personal, place_of(uuid_of(stream_id), version, type_))
+        except InvalidTag:
+            raise DamagedEvent(position, "its personal data was altered or moved") from None
     return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=cipher is None))
 
 
 def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
-    """As `recorded_of`, but what is damaged is there as what is left of it.
+    """Like `recorded_of`, but a damaged event is returned as `Damaged`.
 
     Raises:
         UnreadableEvent: it comes from a newer release, which concerns every user.
@@ -225,10 +220,13 @@ def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
 
 
 def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
-    """What can still be said of a damaged event in a row of `COLUMNS`: the columns beside what it says are."""
+    """A damaged event: the columns that say where it is, without what it says. A deletion needs no more than that."""
+    event: Event = Damaged(reason)
     if row[4] == UserDeleted.__name__:
-        return _as_recorded(row, UserDeleted(), (), Origin())
-    return _as_recorded(row, Forgotten() if forgotten else Damaged(reason), (), Origin())
+        event = UserDeleted()
+    elif forgotten:
+        event = Forgotten()
+    return _as_recorded(row, event, (), Origin())
 
 
 def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
@@ -257,41 +255,29 @@ def check_dense(after: int, positions: Iterable[int]) -> None:
             raise PositionGap(expected, found)
 
 
-def _opened(cipher: AESGCM, sealed: bytes, place: bytes, position: int) -> bytes:
-    try:
-        return opened(cipher, sealed, place)
-    except InvalidTag:
-        raise DamagedEvent(position, "its personal data was altered or moved") from None
-
-
 LAST: Final = b"\xff" * 16
 KEYS_PER_STATEMENT: Final = 1_000
 
-SWEEP_READ_ALL = f"""
-SELECT {COLUMNS}
-FROM events
-WHERE position > %s AND position <= %s
-ORDER BY position
+# A range of users is filtered in the order of positions. The index on (stream_id, version) would fetch each event from
+# its own place: with a log larger than the server's memory that read 12,000 events a second, and a pass over the whole
+# log 98,000 of a quarter of the users. FORCE INDEX, because the optimizer may think that the other index is cheaper.
+READ_BETWEEN = f"""
+SELECT {ROW_COLUMNS} FROM events FORCE INDEX (PRIMARY) WHERE position > %s AND position <= %s
 """  # noqa: S608 - constants
-# FORCE INDEX: the optimizer may think that the other index is cheaper; see above.
-READ_RANGE = f"""
-SELECT {COLUMNS}
-FROM events FORCE INDEX (PRIMARY)
-WHERE position > %s AND position <= %s AND stream_id >= %s AND stream_id < %s
-ORDER BY position
-"""  # noqa: S608 - constants
+BULK_READ = READ_BETWEEN + "ORDER BY position"
+BULK_READ_RANGE = READ_BETWEEN + "AND stream_id >= %s AND stream_id < %s ORDER BY position"
 COUNT = "SELECT COUNT(*) FROM events WHERE position > %s AND position <= %s"
 READ_POSITIONS = "SELECT position FROM events WHERE position > %s AND position <= %s ORDER BY position"
 READ_KEYS = "SELECT user_id, wrapped, master_key_id FROM user_keys WHERE user_id IN ({ids})"
 
 
 class UserRange(msgspec.Struct, frozen=True):
-    """Users whose ids lie next to one another. Ids sort by time, so these are users of one age."""
+    """A range of user ids. Ids sort by time, so these users registered one after another."""
 
     lower: UUID = UUID(int=0)
     """The least id of the range."""
     upper: UUID | None = None
-    """The least id that lies beyond it; None if none does."""
+    """The least id beyond the range; None if it is open."""
 
     @property
     def last(self) -> UUID:
@@ -299,11 +285,11 @@ class UserRange(msgspec.Struct, frozen=True):
         return UUID(int=self.upper.int - 1) if self.upper else UUID(bytes=LAST)
 
     def after(self, user_id: UUID) -> "UserRange | None":
-        """What of this range comes after one of its users; None if nothing can."""
+        """The rest of this range after one of its users; None if nothing is left."""
         return UserRange(following(user_id), self.upper) if user_id < self.last else None
 
     def beyond(self, part: "UserRange") -> "UserRange | None":
-        """What of this range comes after a part of it; None if nothing does."""
+        """The rest of this range after a part of it; None if nothing is left."""
         return None if part.upper == self.upper or part.upper is None else UserRange(part.upper, self.upper)
 
     def __contains__(self, user_id: UUID) -> bool:
@@ -314,7 +300,7 @@ ALL_USERS: Final = UserRange()
 
 
 class BulkReader:
-    """Reads the log of a range of users, from the start on."""
+    """Reads the log of a range of users page by page, in the order of positions."""
 
     def __init__(self, source: Source, vault: Vault, users: UserRange = ALL_USERS) -> None:
         self.users = users
@@ -325,13 +311,13 @@ class BulkReader:
         """Why the key of a user cannot be used."""
 
     async def read(self, after: int, up_to: int) -> dict[bytes, list[Recorded]]:
-        """The range's events after a position and up to another, which the log has reached: those of each user.
+        """The range's events after a position and up to another, which the log has reached, by user.
 
-        By the bytes of the user's id, of which a UUID would be made and hashed anew for each event. What is damaged is
-        there as `Damaged`, as in `EventStore.read_past_damage`.
+        The keys are the bytes of the ids: to make and hash a UUID for each event takes longer. Damaged events are
+        `Damaged`, as in `EventStore.read_past_damage`.
 
         Raises:
-            PositionGap: the log has lost an event, of whichever user.
+            PositionGap: the log has lost an event, of any user.
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
         rows = await self._rows(after, up_to)
@@ -347,58 +333,48 @@ class BulkReader:
         self._secrets = {user_id: secret for user_id, secret in self._secrets.items() if user_id < upper.bytes}
 
     def forget(self) -> None:
-        """Forget the keys, and give their memory back."""
+        """Forget the keys, and free their memory."""
         self._secrets.clear()
         self._damaged.clear()
 
     async def _rows(self, after: int, up_to: int) -> list[Row]:
+        """The range's rows, once it is certain that no position is missing: a hole is a lost event of any user."""
         if self.users == ALL_USERS:
-            rows = await self._source.fetch_all(SWEEP_READ_ALL, (after, up_to))
+            rows = await self._source.fetch_all(BULK_READ, (after, up_to))
             check_dense(after, [*(row[0] for row in rows), up_to + 1])
             return rows
-        await self._check_whole(after, up_to)
+        if await self._source.fetch_one(COUNT, (after, up_to)) != (up_to - after,):
+            positions = await self._source.fetch_all(READ_POSITIONS, (after, up_to))
+            check_dense(after, [*(row[0] for row in positions), up_to + 1])
         upper = self.users.upper.bytes if self.users.upper else LAST
-        return await self._source.fetch_all(READ_RANGE, (after, up_to, self.users.lower.bytes, upper))
-
-    async def _check_whole(self, after: int, up_to: int) -> None:
-        """A hole anywhere in these positions is an event lost, whoever's it was."""
-        counted = await self._source.fetch_one(COUNT, (after, up_to))
-        if counted != (up_to - after,):
-            rows = await self._source.fetch_all(READ_POSITIONS, (after, up_to))
-            check_dense(after, [*(row[0] for row in rows), up_to + 1])
+        return await self._source.fetch_all(BULK_READ_RANGE, (after, up_to, self.users.lower.bytes, upper))
 
     async def _fetch_secrets(self, rows: list[Row]) -> None:
         """Fetch the keys of users that were not met before.
 
-        After the events, so each has its row. A user who is deleted from now on is read as it was; whoever reads on to
-        the deletion learns of it there.
+        After the events, so each user has its row. A user deleted from now on is read as it was; its deletion follows
+        later in the log.
         """
         unmet = sorted({row[1] for row in rows} - self._secrets.keys() - self._damaged.keys())
         for start in range(0, len(unmet), KEYS_PER_STATEMENT):
-            await self._fetch(unmet[start : start + KEYS_PER_STATEMENT])
-
-    async def _fetch(self, users: list[bytes]) -> None:
-        sql = READ_KEYS.format(ids=placeholders(len(users)))
-        found = {row[0]: row for row in await self._source.fetch_all(sql, users)}
-        for user_id in users:  # the dictionary keeps the id that the events have brought, not a second one
-            if user_id not in found:
-                self._damaged[user_id] = KEY_LOST
-                continue
-            try:
-                self._secrets[user_id] = self._secret(found[user_id])
-            except DamagedKey:
-                self._damaged[user_id] = KEY_ALTERED
-
-    def _secret(self, row: Row) -> bytes | None:
-        user_id, wrapped, master_key_id = row
-        return None if wrapped is None else self._vault.unwrapped(uuid_of(user_id), wrapped, master_key_id)
+            user_ids = unmet[start : start + KEYS_PER_STATEMENT]
+            keys = await self._source.fetch_all(READ_KEYS.format(ids=placeholders(len(user_ids))), user_ids)
+            found = {row[0]: row for row in keys}
+            for user_id in user_ids:  # the dictionaries keep the bytes that came with the events, not a second copy
+                if user_id not in found:
+                    self._damaged[user_id] = KEY_LOST
+                    continue
+                _, wrapped, master_key_id = found[user_id]
+                try:
+                    self._secrets[user_id] = (
+                        None if wrapped is None else self._vault.unwrapped(uuid_of(user_id), wrapped, master_key_id)
+                    )
+                except DamagedKey:
+                    self._damaged[user_id] = KEY_ALTERED
 
     def _recorded(self, user_id: bytes, rows: list[Row]) -> list[Recorded]:
         if user_id in self._damaged:
             return [damaged_of(row, self._damaged[user_id]) for row in rows]
-        cipher = self._cipher(user_id)
-        return [recorded_past_damage(row, cipher) for row in rows]
-
-    def _cipher(self, user_id: bytes) -> AESGCM | None:
         secret = self._secrets[user_id]
-        return None if secret is None else AESGCM(secret)
+        cipher = None if secret is None else AESGCM(secret)
+        return [recorded_past_damage(row, cipher) for row in rows]
