@@ -1,31 +1,15 @@
-"""Verify the log: walk its hash chain, and name the first position from which on it is not what was written.
+"""The hash chain of the log, and its verification.
 
-What is checked: positions are 1, 2, 3, ... with nothing before, between or after them; each row's hash is that of its
-columns and of the hash before it; the versions of a stream are 1, 2, 3, ... in the order of their positions; `log_head`
-says the same as the newest event.
+Each event's hash covers every column of its row and the hash before it. Whoever changes, removes, inserts or swaps
+events must compute all later hashes again; then the head has another hash, which an operator who noted an earlier head
+(`rollcall head`) can see. The chain is evidence, not prevention.
 
-The versions are looked at because hashes and positions can be made anew by anybody: whoever takes one event of a user
-out, say a new role, and closes up what comes after it, leaves a chain that holds, but a version that is missing. To
-close up the versions too takes the user's key, since what is sealed is bound to its version.
-
-What cannot be seen from within: a log that was cut off, or an event that was made into another or taken from the end
-of its stream, by someone who also recomputed every hash and moved `log_head`. For that an operator keeps a mark of the
-log elsewhere (`rollcall head`), and the log must still hold it.
-
-Appends go on meanwhile. `log_head` and the newest event are read in one statement, so they are of one moment; the
-walk ends at that event. Each page is a statement of its own, so no transaction stays open: what is committed never
-changes, and if it does that is just what is looked for.
-
-One process walks alone. Rows keep their hashes, so ranges could be walked side by side, but half of the work is
-MySQL's and the driver's: on two cores, two processes were 1.0 to 1.6 times as quick, from run to run.
-
-The hash chain: each event's hash covers every column of its row and the hash before it.
-
-Whoever changes, removes, inserts or swaps events must recompute all hashes from there to the head; then the head's
-hash is another one, which an operator who has noted an earlier one can see. It is evidence, not prevention.
-
-The bytes that are hashed are the values that MySQL gives back, each with its length before it so that no two rows
-share a form: numbers in 8 bytes, text as UTF-8, a NULL told from an empty value, the instant as microseconds.
+Verification checks that positions are 1, 2, 3, ... without a hole; that each hash follows from its row and the hash
+before; that the versions of each stream are 1, 2, 3, ... in the order of positions; and that `log_head` agrees with the
+newest event. Versions are checked because hashes and positions can be computed again by anybody, but versions only with
+the user's key, since the personal data is bound to its version. Without a head that was noted elsewhere, verification
+cannot see a log that was cut off, or an event altered or removed at the end of its stream, if every later hash and
+`log_head` were computed again.
 """
 
 import hashlib
@@ -65,23 +49,22 @@ EVENT_COLUMNS = f"{ROW_COLUMNS}, hash"
 
 
 class Link(msgspec.Struct, frozen=True):
-    """One row of `events`, whole."""
+    """One row of `events`, with its hash."""
 
     row: StoredRow
     hash: bytes
 
     @property
     def mark(self) -> "Head":
-        """Where it stands."""
+        """The head of a log that ends with it."""
         return Head(self.row.position, self.hash)
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A place in the chain. Whoever has noted one can tell later whether the log up to there is still the same."""
+    """A position and the hash of its event: the end of the log, or a place that the log must still hold later."""
 
     position: int
     hash: bytes
-    """Of the event at the position."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -100,14 +83,14 @@ class Head(msgspec.Struct, frozen=True):
 
 
 START: Final = Head(0, GENESIS)
-"""Where the chain begins."""
+"""The head of an empty log."""
 
 
 def link_of(row: Row) -> Link:
-    """A row that was read as `EVENT_COLUMNS`.
+    """The link in a row of `EVENT_COLUMNS`.
 
     Raises:
-        BrokenChain: it holds what no program has written.
+        BrokenChain: it holds a value that no program has written.
     """
     *columns, digest = row
     link = Link(StoredRow(*columns), digest)
@@ -117,10 +100,10 @@ def link_of(row: Row) -> Link:
 
 
 def follow(before: Head, link: Link) -> Head:
-    """The place of a link that follows `before`.
+    """The head after one more link.
 
     Raises:
-        BrokenChain: it does not.
+        BrokenChain: the link does not follow `before`.
     """
     expected, row = before.position + 1, link.row
     if row.position != expected:
@@ -134,7 +117,11 @@ def follow(before: Head, link: Link) -> Head:
 
 
 def next_hash(before: bytes, row: StoredRow) -> bytes:
-    """The hash of a row that follows one with the hash `before`: 32 bytes."""
+    """The hash of a row that follows one with the hash `before`: 32 bytes.
+
+    It is made from the values that MySQL returns, each with its length before it so that no two rows give the same
+    bytes: numbers in 8 bytes, text as UTF-8, NULL unlike an empty value, the instant in microseconds.
+    """
     instant = (row.recorded_at.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
     parts = (
         row.position.to_bytes(8),
@@ -178,11 +165,11 @@ LIMIT %s
 """  # noqa: S608 - constants
 
 ChainProgress = Callable[[int, int], None]
-"""Called with how many events are done and how many there are to do."""
+"""Called with the events that are done and the events to do."""
 
 
 async def read_head(database: Database) -> Head:
-    """Where the log ends now.
+    """The head of the log now.
 
     Raises:
         BrokenChain: `log_head` has lost its row.
@@ -192,10 +179,10 @@ async def read_head(database: Database) -> Head:
 
 
 async def read_end(database: Database) -> tuple[Head, int]:
-    """What `log_head` says, and the position of the newest event, as of one moment.
+    """The head, and the position of the newest event, as of one moment.
 
     Raises:
-        BrokenChain: there is something before the first event, or `log_head` has lost its row.
+        BrokenChain: an event is at position 0, or `log_head` has lost its row.
     """
     row = await database.fetch_one(READ_END)
     position, digest, newest, oldest = row or (None,) * 4
@@ -205,9 +192,11 @@ async def read_end(database: Database) -> tuple[Head, int]:
 
 
 async def verify_log(database: Database, progress: ChainProgress, *, expected: Head | None = None) -> Head:
-    """Walk the whole log; where it ends.
+    """Verify the whole log up to its head as of now, and return that head.
 
-    With a mark that was noted earlier, the log must still hold it.
+    Appends go on meanwhile. Each page is a statement of its own, so no transaction stays open. One process verifies
+    alone: half of the work is MySQL's and the driver's, and on two cores two processes were 1.0 to 1.6 times as fast.
+    The log must still hold an `expected` head that was noted earlier.
 
     Raises:
         BrokenChain: with the first position from which on the log is not what was written.
@@ -224,10 +213,10 @@ async def verify_log(database: Database, progress: ChainProgress, *, expected: H
 
 
 async def walk(database: Database, after: Head, up_to: int) -> AsyncIterator[list[Link]]:
-    """The log after a mark and up to a position, in pages, each event checked to follow those before it.
+    """The log after a head and up to a position, in pages. Each event is checked to follow the one before it.
 
     Raises:
-        BrokenChain: one does not, or is missing.
+        BrokenChain: an event does not follow, or is missing.
     """
     mark = after
     while mark.position < up_to:
@@ -244,7 +233,7 @@ async def walk(database: Database, after: Head, up_to: int) -> AsyncIterator[lis
 
 
 async def mark_at(database: Database, position: int) -> Head | None:
-    """The mark of a position; None if the log does not hold it."""
+    """The head as it was at a position; None if the log does not hold it."""
     if position == 0:
         return START
     row = await database.fetch_one(READ_HASH, (position,))
@@ -252,7 +241,7 @@ async def mark_at(database: Database, position: int) -> Head | None:
 
 
 def check_end(head: Head, newest: Head) -> None:
-    """Check that `log_head` says what the newest event says.
+    """Check that `log_head` agrees with the newest event.
 
     Raises:
         BrokenChain: it does not.
@@ -266,7 +255,7 @@ def check_end(head: Head, newest: Head) -> None:
 
 
 def _check_version(row: StoredRow, earlier: int | None) -> None:
-    """Check that the version before this one is there, at a position before this one's."""
+    """Check that the version before this one is there, at an earlier position."""
     if row.version != 1 and (earlier is None or earlier >= row.position):
         raise BrokenChain(
             row.position, f"version {row.version} of stream {UUID(bytes=row.stream_id)}, the one before it is missing"

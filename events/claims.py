@@ -1,9 +1,8 @@
-"""Claims: what only one user may have, decided in the append's own transaction and never by looking at a view.
+"""Claims: values that only one user may have, decided in the append's own transaction and never by reading a view.
 
-A claim is a kind and a value: a username, an email, or one of the seats of the administrators (a claim on the
-user's own id, so it is never taken; it is there to be counted). The table keeps the HMAC of the normalised value
-under a key of its own, which the master key wraps: equal values collide, and nobody can read or guess them without
-the key.
+A claim is a kind and a value: a username, an email, or an administrator's seat (a claim on the user's own id: it is
+never taken, but counted). The table keeps the HMAC of the normalised value under a key of its own, which the master key
+wraps: equal values collide, and without the key nobody can read or guess them.
 """
 
 import hashlib
@@ -20,18 +19,18 @@ from events.vault import Vault
 
 ADMIN_SEAT = "admin"
 OWNER = UUID(int=0)
-"""Whom the vault takes for the owner of the claims' key: nobody's id."""
+"""The owner of the claims' key in the vault; no user has this id."""
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """One value that one user has."""
+    """A value that one user has."""
 
     kind: str
     value: str
 
 
 class HashedClaim(msgspec.Struct, frozen=True):
-    """What the table keeps of a claim; tells nothing of the value."""
+    """A claim as the table keeps it; it does not reveal the value."""
 
     kind: str
     digest: bytes
@@ -39,7 +38,7 @@ class HashedClaim(msgspec.Struct, frozen=True):
 
 
 def claims_of(user: User | None) -> frozenset[Claim]:
-    """Everything that a user in this state has to itself."""
+    """The claims that a user in this state has."""
     if user is None:
         return frozenset()
     seat = {Claim(ADMIN_SEAT, str(user.id))} if user.role is Role.ADMIN else set()
@@ -47,12 +46,12 @@ def claims_of(user: User | None) -> frozenset[Claim]:
 
 
 def username_claim(username: str) -> Claim:
-    """The claim on a username, however it is written."""
+    """The claim on a username, the same for every spelling of it."""
     return Claim("username", rules.same_username(username))
 
 
 def email_claim(email: str) -> Claim:
-    """The claim on an email, however it is written."""
+    """The claim on an email, the same for every spelling of it."""
     return Claim("email", rules.same_email(email))
 
 
@@ -69,7 +68,7 @@ class ClaimsKey:
 
 
 async def open_claims_key(source: Source, vault: Vault) -> ClaimsKey:
-    """The key of this log's claims; made at the first start. Whoever comes first decides.
+    """The key of this log's claims. The first process to start makes it.
 
     Raises:
         WrongMasterKey, DamagedKey: it cannot be unwrapped, so this program must not write to this log.

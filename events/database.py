@@ -1,12 +1,8 @@
-"""Connections to MySQL: a pool whose users cannot leave a connection dirty.
+"""Connections to MySQL: where the schema is, a pool of sessions, and the errors of a lost server.
 
-What the driver does not do, this does: taking a connection has a time limit; a connection is handed back only
-after its work has ended in order, and is closed (so the server rolls back) when its user failed or was
-cancelled, wherever that was; every way of losing the server is one error, `DatabaseUnavailable`.
-
-Where a MySQL schema is, as a URL says it.
-
-What the driver raises when MySQL is away, told apart from every other fault.
+What the pool adds to the driver's: taking a connection has a time limit; a connection returns to the pool only after
+its work has ended in order, and is closed, so that the server rolls back, if its user failed or was cancelled; every
+way of losing the server is `DatabaseUnavailable`.
 """
 
 import asyncio
@@ -66,8 +62,8 @@ class Address:
         )
 
 
-# Errors of the server that mean "not now", beside the driver's own 2xxx: too many connections, shutting down,
-# out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
+# Errors of the server after which a retry may succeed, besides the client's own 2xxx: too many connections, shutting
+# down, out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
 TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
 
 # Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
@@ -76,9 +72,9 @@ REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
 
 
 class translated:  # noqa: N801 - it reads as the verb that it is
-    """Turn every way of losing MySQL into `DatabaseUnavailable`, and of being kept out into `DatabaseRefused`.
+    """Raise `DatabaseUnavailable` for every way of losing MySQL, and `DatabaseRefused` if it refuses access.
 
-    A `Database` does so where a session is handed back. Who keeps one, and acts on its loss before, does it there.
+    A `Database` does so when a session is returned. Code that keeps a session and acts on its loss earlier uses this.
     """
 
     def __enter__(self) -> None: ...
@@ -88,33 +84,29 @@ class translated:  # noqa: N801 - it reads as the verb that it is
 
 
 def translate(error: BaseException | None) -> None:
-    """Raise what an error means to us, if it means something.
+    """Raise the error of the log that a driver's error means, if there is one.
 
     Raises:
         DatabaseUnavailable: MySQL was lost.
-        DatabaseRefused: it keeps us out.
+        DatabaseRefused: MySQL refuses access.
     """
     if isinstance(error, errors.MySQLError):
-        if _is_outage(error):
+        code = error.args[0] if error.args else None
+        client_side = isinstance(code, int) and 2000 <= code < 3000
+        if client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError):
             raise DatabaseUnavailable(f"MySQL: {error}") from error
-        if error.args and error.args[0] in REFUSED:
+        if code in REFUSED:
             raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
     if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
         raise DatabaseUnavailable(f"MySQL: {error!r}") from error
 
 
-def _is_outage(error: errors.MySQLError) -> bool:
-    code = error.args[0] if error.args else None
-    client_side = isinstance(code, int) and 2000 <= code < 3000
-    return client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError)
-
-
 Row = tuple[Any, ...]
 Arguments = Sequence[object]
 
-# READ COMMITTED: the readers of the log want what is committed now, and without gap locks the claims of
-# different users never wait for each other. The SQL mode is fixed because the driver's quoting is only right
-# without NO_BACKSLASH_ESCAPES.
+# READ COMMITTED: readers of the log need what is committed now, and without gap locks the claims of different users
+# never wait for each other. The SQL mode is fixed because the driver escapes parameters on the client, which is only
+# right without NO_BACKSLASH_ESCAPES.
 SESSION = """
 SET time_zone = '+00:00',
     sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO',
@@ -124,21 +116,20 @@ SET time_zone = '+00:00',
 """
 
 ANSWER_SECONDS: Final = 40.0
-"""How long a statement that reads, or a packet of several, may take. The server cuts queries off after 30 s by itself
-and waits for a lock for 10 s, so one that takes longer is at a server that answers nothing, and its connection is as
-good as lost."""
+"""How long a statement that reads, or a packet of several, may take. The server ends queries after 30 s itself and
+waits 10 s for a lock, so a longer wait is for a server that answers nothing, and the connection counts as lost."""
 
 # Between two statements, in the middle of one, and in the middle of its answer.
 PATIENCE = ", wait_timeout = {seconds}, net_read_timeout = {seconds}, net_write_timeout = {seconds}"
 
 
 def placeholders(count: int) -> str:
-    """So many parameters of a statement, one after the other: the inside of an IN list, or of a row."""
+    """The `%s` of several parameters, for an IN list or a row."""
     return ", ".join(["%s"] * count)
 
 
 class Source(Protocol):
-    """What takes statements: a `Database`, each by itself, or a `Connection` inside its transaction."""
+    """Runs statements: a `Database`, each by itself, or a `Connection`, in its transaction."""
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]: ...
 
@@ -148,7 +139,7 @@ class Source(Protocol):
 
 
 class Connection:
-    """One session. Statements and their parameters travel apart; nothing is ever formatted into SQL."""
+    """One session. The driver escapes a statement's parameters and formats them into it, on the client."""
 
     def __init__(self, driver: DriverConnection) -> None:
         self._driver = driver
@@ -165,15 +156,16 @@ class Connection:
         return rows[0] if rows else None
 
     async def execute(self, sql: str, arguments: Arguments = ()) -> int:
-        """Run a statement; how many rows it changed."""
+        """Run a statement; return how many rows it changed."""
         async with self._driver.cursor() as cursor:
             await cursor.execute(sql, arguments or None)
             return cast("int", cursor.rowcount)
 
     async def run(self, statements: Sequence[str]) -> list[list[Row]]:
-        """Several statements in one packet, so in one round trip; the rows of each.
+        """Run several statements in one packet, so in one round trip; return the rows of each.
 
-        What follows one that fails is not run. They take no parameters: their values must be `literals`.
+        The statements after one that fails are not run. They take no parameters: values are literals of
+        `events/sql.py`.
 
         Raises:
             DatabaseUnavailable: there was no answer within `ANSWER_SECONDS`.
@@ -186,7 +178,7 @@ class Connection:
             return found
 
     async def finish(self, statements: Sequence[str]) -> None:
-        """The last statements of a transaction and its COMMIT, in one packet.
+        """Run the last statements of a transaction and its COMMIT, in one packet.
 
         Raises:
             OutcomeUnknown: the connection broke, before the COMMIT or after it.
@@ -212,9 +204,9 @@ class Database:
     ) -> Self:
         """A pool of up to `size` connections, made as they are needed; waiting for one is limited, in seconds.
 
-        With `idle_seconds` the server ends a session, and rolls back what it has open, once it has heard nothing from
-        it for so long, as from a process that was stopped or a machine that vanished. Without, its own hours hold. The
-        pool hands out no session that has rested for so long that the server might be ending it.
+        With `idle_seconds` the server ends a session, and rolls its transaction back, after that long without a word
+        from it, as from a process that was stopped or a machine that vanished. Without, the server's own limit of hours
+        applies. The pool gives out no session that has been idle for so long that the server might be ending it.
         """
         recycle = 600 if idle_seconds is None else idle_seconds - 1
         pool = Pool(minsize=0, maxsize=size, pool_recycle=recycle, **_driver_arguments(address, idle_seconds))
@@ -230,7 +222,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A session inside BEGIN ... COMMIT; whatever leaves the block otherwise rolls it back.
+        """A session inside BEGIN ... COMMIT; an error or a cancellation rolls it back.
 
         Raises:
             OutcomeUnknown: it was the COMMIT that broke.
@@ -256,13 +248,13 @@ class Database:
             return await connection.fetch_one(sql, arguments)
 
     async def execute(self, sql: str, arguments: Arguments = ()) -> int:
-        """Run one statement by itself; how many rows it changed."""
+        """Run one statement by itself; return how many rows it changed."""
         async with self.connection() as connection:
             return await connection.execute(sql, arguments)
 
     @asynccontextmanager
     async def dedicated(self, *, idle_seconds: int | None = None) -> AsyncIterator[Connection]:
-        """A session outside the pool, for what belongs to a session: a named lock. `idle_seconds` is as in `at`."""
+        """A session outside the pool, for a named lock, which belongs to a session. `idle_seconds` is as in `at`."""
         with translated():
             cancelled = _cancellations()
             driver = await self._connecting(connect(**_driver_arguments(self.address, idle_seconds)))
@@ -302,7 +294,7 @@ class Database:
 
 
 class _Borrowed:
-    """A session of the pool, which it gets back in order or closed. A class for the reason that `_answered` is one."""
+    """A session of the pool, returned in order or closed. A class, because a generator takes several times as long."""
 
     def __init__(self, pool: Pool, acquire: Callable[[], Awaitable[DriverConnection]]) -> None:
         self._pool = pool
@@ -322,8 +314,8 @@ class _Borrowed:
     async def __aexit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        # Ours are raised between two statements, so the session is in order. After a failed or cancelled statement it
-        # is not: an answer may still be on its way.
+        # The log's own errors are raised between two statements, so the session is in order. After a failed or
+        # cancelled statement it is not: an answer may still be on its way.
         if isinstance(error, DatabaseUnavailable) or not isinstance(error, EventsError | None):
             self._driver.close()
         await self._pool.release(self._driver)
@@ -331,7 +323,7 @@ class _Borrowed:
 
 
 def _cancellations() -> int:
-    """How often the task has been told to end."""
+    """How many cancellations of the task are pending."""
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
 
@@ -339,18 +331,18 @@ def _cancellations() -> int:
 def _heed(cancelled: int) -> None:
     """Raise `CancelledError` if the task was cancelled since.
 
-    The driver connects with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes in the round of
-    the event loop in which the connection is there. The task would go on, with a session or with the error of a
-    handshake that failed, and a loop that tries again after an error would never end.
+    The driver connects with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that arrives in the same
+    round of the event loop as the connection. The task would go on, with a session or with the error of a handshake
+    that failed, and a loop that retries after an error would never end.
     """
     if _cancellations() > cancelled:
         raise asyncio.CancelledError
 
 
 class _answered:  # noqa: N801 - it reads as the verb that it is
-    """Give an answer up that does not come within `ANSWER_SECONDS`.
+    """Raise `DatabaseUnavailable` if the answer does not come within `ANSWER_SECONDS`.
 
-    Each statement passes here, so this and `translated` are classes: as generators they take several times as long.
+    Each statement passes here, so this and `translated` are classes: generators take several times as long.
     """
 
     async def __aenter__(self) -> None:
@@ -362,7 +354,7 @@ class _answered:  # noqa: N801 - it reads as the verb that it is
     ) -> None:
         try:
             await self._limit.__aexit__(kind, error, trace)
-            if isinstance(error, TimeoutError):  # the system's, of a connection that nobody answers on
+            if isinstance(error, TimeoutError):  # of the system, for a connection without an answer
                 raise error
         except TimeoutError as expired:
             raise DatabaseUnavailable(f"MySQL has not answered within {ANSWER_SECONDS:g} s") from expired

@@ -1,23 +1,25 @@
-"""What can go wrong in the log, as types.
+"""The errors of the log. All are raised on purpose, and none is raised for a fault of this program.
 
 EventsError
  ├─ DatabaseUnavailable    MySQL cannot be reached, or the connection broke
  │   └─ OutcomeUnknown     it broke during a COMMIT, which may or may not have happened
- ├─ DatabaseRefused        MySQL does not let this program in, or not do what it must
- ├─ MigrationError         the tables are not those that this program knows
+ ├─ DatabaseRefused        MySQL refuses this program's sign-in, or a right that it needs
+ ├─ MigrationError         a migration was changed after it was applied
  ├─ WrongMasterKey         a key was wrapped with a master key that is not at hand
  ├─ DamagedKey             a wrapped key was altered
  ├─ WrongExpectedVersion   the stream has moved since it was read
  ├─ ClaimTaken             a username or email belongs to another user
  ├─ KeyReused              an idempotency key was used for another command before
- ├─ LastAdmin              the change would leave nobody who may administer
- ├─ PositionGap            the log has a hole, which can never be right
- ├─ BrokenChain            the log, or a copy of it, is not what was written
- ├─ BadExport              a file to restore from is not what was exported; says which line
- ├─ LogNotEmpty            a log can be restored into an empty one only
+ ├─ LastAdmin              the change would leave no administrator
+ ├─ PositionGap            the log has a hole
+ ├─ BrokenChain            the log, or an export of it, is not what was written
+ ├─ BadExport              a file to restore from is not what was exported
+ ├─ LogNotEmpty            a log can only be restored into an empty one
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
- │   └─ DamagedEvent       what one event says, or the key of its user, was altered or lost
- └─ Rejected               the user aggregate refused a command; says why, field by field
+ │   └─ DamagedEvent       an event, or the key of its user, was altered or lost
+ ├─ PositionAhead          a subscriber names a position that the log has not reached (`events/feed.py`)
+ ├─ FeedClosed             the program stops while changes are awaited (`events/feed.py`)
+ └─ Rejected               the user aggregate refuses a command, with the problem of each field
 """
 
 from collections.abc import Sequence
@@ -27,27 +29,27 @@ from uuid import UUID
 
 
 class EventsError(Exception):
-    """Base of every error that this floor raises on purpose."""
+    """Base of all errors of the log."""
 
 
 class DatabaseUnavailable(EventsError):
-    """MySQL cannot be reached, or the connection broke. What was to be written was not."""
+    """Raised when MySQL cannot be reached or the connection breaks. Nothing was written."""
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection broke during a COMMIT: the transaction may or may not have happened."""
+    """Raised when the connection breaks during a COMMIT: the transaction may or may not have happened."""
 
 
 class DatabaseRefused(EventsError):
-    """A wrong password, an unknown schema or a missing right: waiting does not mend it."""
+    """Raised for a wrong password, an unknown schema or a missing right: a retry does not help."""
 
 
 class MigrationError(EventsError):
-    """A migration that was applied is not the one that this program carries."""
+    """Raised when an applied migration differs from the one in this program."""
 
 
 class WrongMasterKey(EventsError):
-    """A key of this log was wrapped with another master key; without that one it cannot be used."""
+    """Raised when a key of this log is wrapped with a master key that the program does not have."""
 
     def __init__(self, expected: bytes, found: Sequence[bytes]) -> None:
         super().__init__(
@@ -57,14 +59,14 @@ class WrongMasterKey(EventsError):
 
 
 class DamagedKey(EventsError):
-    """A wrapped key is not what was written."""
+    """Raised when a wrapped key is not what was written, or belongs to another user."""
 
     def __init__(self, owner: UUID) -> None:
         super().__init__(f"the wrapped key of {owner} was altered or is another's; restore it from a backup")
 
 
 class WrongExpectedVersion(EventsError):
-    """The stream is not at the version that the writer had read."""
+    """Raised by an append when the stream is not at the version that its events were decided on."""
 
     def __init__(self, stream_id: UUID, expected: int, found: int) -> None:
         super().__init__(f"wrong expected version: {expected} (stream {stream_id}, stream version {found})")
@@ -74,7 +76,7 @@ class WrongExpectedVersion(EventsError):
 
 
 class ClaimTaken(EventsError):
-    """The values of these kinds (`username`, `email`) belong to another user."""
+    """Raised by an append when values of these kinds (`username`, `email`) belong to another user."""
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         super().__init__(f"taken: {', '.join(kinds)}")
@@ -82,21 +84,21 @@ class ClaimTaken(EventsError):
 
 
 class KeyReused(EventsError):
-    """The same idempotency key came with a different command."""
+    """Raised when an idempotency key was used for a different command before."""
 
     def __init__(self) -> None:
         super().__init__("this idempotencyKey was used for another command: use a new one for each command")
 
 
 class LastAdmin(EventsError):
-    """Without this user there would be no ADMIN left."""
+    """Raised by an append that would demote or delete the last ADMIN."""
 
     def __init__(self, user_id: UUID) -> None:
         super().__init__(f"user {user_id} is the last ADMIN and can be neither demoted nor deleted")
 
 
 class PositionGap(EventsError):
-    """The log holds a position without the one before it; a reader that went on would lose an event."""
+    """Raised by a reader that finds a position without the one before it: to read on would lose an event."""
 
     def __init__(self, expected: int, found: int) -> None:
         super().__init__(f"the log has a hole: expected position {expected}, found {found}")
@@ -105,7 +107,7 @@ class PositionGap(EventsError):
 
 
 class BrokenChain(EventsError):
-    """From this position on the log is not what was written."""
+    """Raised when the log is not what was written, from this position on."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"the log is broken at position {position}: {reason}")
@@ -114,7 +116,7 @@ class BrokenChain(EventsError):
 
 
 class BadExport(EventsError):
-    """A file to restore from is not what was exported."""
+    """Raised for a file to restore from that is not what was exported, with the number of the line."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -123,14 +125,14 @@ class BadExport(EventsError):
 
 
 class LogNotEmpty(EventsError):
-    """There is something in the log that was to be filled."""
+    """Raised by a restore when the log holds anything."""
 
     def __init__(self, found: str) -> None:
         super().__init__(f"expected an empty log, found {found}; restore into a schema of its own")
 
 
 class UnreadableEvent(EventsError):
-    """This program cannot read an event; skipping it would lose it, so the reader stops."""
+    """Raised when this program cannot read an event. To skip it would lose it, so the reader stops."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"event at position {position} cannot be read: {reason}")
@@ -139,11 +141,11 @@ class UnreadableEvent(EventsError):
 
 
 class DamagedEvent(UnreadableEvent):
-    """This event was altered, or the key of its user is lost or altered: the trouble of one user, in any release."""
+    """Raised when an event was altered, or its user's key is lost or altered. It concerns this user only."""
 
 
 class Reason(StrEnum):
-    """Why a command was refused, in the words of the contract's `ErrorCode`."""
+    """The reason of a problem, as the API's `ErrorCode` names it."""
 
     INVALID = "INVALID"
     TAKEN = "TAKEN"
@@ -153,7 +155,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a command; `field` is the path of the value in it."""
+    """One problem of a command; `field` is the path of the value in it."""
 
     reason: Reason
     message: str
@@ -161,7 +163,7 @@ class Problem:
 
 
 class Rejected(EventsError):
-    """The command cannot be carried out, for all of these problems; nothing was written."""
+    """Raised when a command is refused, with all its problems. Nothing was written."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(problem.message for problem in problems))

@@ -1,13 +1,9 @@
 """Idempotent commands: a command that is sent again with the same key happens once.
 
 Keys are kept in the transaction that writes the command's events, so a key is there if and only if the command took
-effect, whatever crashes in between. They are looked at under the lock of the head like everything else: of two that
-arrive at the same moment in two processes, the second one finds the first.
-
-What is kept says nothing about anybody: the caller and the key, and the command itself, only as keyed hashes. The
-answer is not kept but made again, from the user's events up to the position that the command had led to.
-
-A command that changes nothing writes nothing, and keeps no key: sent again it finds the same, or does its work.
+effect. They are read under the lock of the head: of two that arrive in two processes at the same moment, the second
+finds the first. Caller, key and command are kept as keyed hashes only. The answer is not kept but made again from the
+user's events. A command that changes nothing keeps no key: sent again it changes nothing again, or takes effect.
 """
 
 import hashlib
@@ -21,28 +17,28 @@ import msgspec
 from events.database import Database
 
 KEPT: Final = timedelta(hours=24)
-"""Keys are kept at least so long; a client that repeats a command later must look first."""
+"""Keys are kept at least this long; a client that repeats a command later must read first."""
 KEY_CHARACTERS: Final = 255
 SWEPT_ROWS: Final = 10_000
-"""At a time, so that a sweep holds its locks for a moment only."""
+"""Rows deleted by one statement, so that a sweep holds its locks briefly."""
 
 FIND_REQUEST = "SELECT fingerprint, user_id, position FROM requests WHERE key_hash = %s"
 SWEEP = "DELETE FROM requests WHERE made_at < UTC_TIMESTAMP(6) - INTERVAL %s SECOND LIMIT %s"
 
 
 class Idempotency(msgspec.Struct, frozen=True):
-    """What makes two requests the same one."""
+    """Two requests with equal values here are the same request."""
 
     caller: UUID | None
-    """Whose key it is: keys of different callers have nothing to do with each other."""
+    """The caller whose key it is; keys of different callers are independent."""
     key: str
-    """As the client chose it."""
+    """Chosen by the client."""
     command: bytes
-    """What was asked for, in any form that is the same for the same command."""
+    """The command, in any form that is the same for the same command."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the log keeps of an idempotent request."""
+    """An idempotent request as the log keeps it."""
 
     key_hash: bytes
     fingerprint: bytes
@@ -59,7 +55,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class EarlierResult(msgspec.Struct, frozen=True):
-    """What a request with this key has led to before."""
+    """The result of the earlier request with this key."""
 
     fingerprint: bytes
     user_id: UUID
@@ -67,13 +63,13 @@ class EarlierResult(msgspec.Struct, frozen=True):
 
 
 async def find_request(database: Database, request: Request) -> EarlierResult | None:
-    """What the key has led to before, as of the last commit."""
+    """The earlier result of the key, as of the last commit."""
     row = await database.fetch_one(FIND_REQUEST, (request.key_hash,))
     return EarlierResult(row[0], UUID(bytes=row[1]), int(row[2])) if row else None
 
 
 async def sweep_requests(database: Database) -> int:
-    """Remove all keys that have been kept for long enough; how many there were."""
+    """Delete the keys that are older than `KEPT`; return how many."""
     swept = 0
     while rows := await database.execute(SWEEP, (KEPT.total_seconds(), SWEPT_ROWS)):
         swept += rows

@@ -1,4 +1,4 @@
-"""UUIDv7 (RFC 9562, section 5.7): ids that sort by the time of their making, so indexes stay dense at one end."""
+"""UUIDv7 (RFC 9562, section 5.7): ids that sort by the time they were made, so indexes grow at one end only."""
 
 import secrets
 import time
@@ -29,7 +29,7 @@ def uuid_of(value: bytes) -> UUID:
     """The UUID of 16 bytes, made in C: reading the log makes millions, and `UUID(bytes=...)` takes nine times as long.
 
     Raises:
-        msgspec.ValidationError: they are not 16.
+        msgspec.ValidationError: there are not 16.
     """
     return _DECODER.decode(b"\xc4\x10" + value)
 

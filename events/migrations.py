@@ -1,4 +1,4 @@
-"""Numbered SQL files, applied once each.
+"""Migrations: numbered SQL files, each applied once.
 
 MySQL commits at every DDL statement, so a file can be cut in the middle by a crash. Every statement in them is
 therefore written so that repeating it changes nothing (IF NOT EXISTS, INSERT IGNORE), and a file counts as applied
@@ -18,7 +18,7 @@ LOCK = "rollcall.migrations"
 LOCK_SECONDS = 60
 
 RECORDED_AS = {"auth": "graph.auth"}
-"""Packages that moved: their migrations stay recorded under the first name, or they would be applied again."""
+"""Packages that were renamed: their migrations stay recorded under the old name, or they would be applied again."""
 
 RECORD = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of the `schema` folder of a floor, or of a room in it such as `graph.auth`."""
+    """One SQL file of a package's `schema` folder."""
 
     floor: str
     name: str
@@ -44,7 +44,7 @@ class Migration:
         return hashlib.sha256(self.text.encode()).digest()
 
     def statements(self) -> list[str]:
-        """The file's statements. A semicolon at the end of a line ends one; ours hold none elsewhere."""
+        """The file's statements. A semicolon at the end of a line ends one; the files hold none elsewhere."""
         lines = [line for line in self.text.splitlines() if not line.startswith("--")]
         return [part.strip() for part in "\n".join(lines).split(";\n") if part.strip(" ;\n")]
 
@@ -58,10 +58,11 @@ def migrations_of(floor: str) -> list[Migration]:
 
 
 async def migrate(database: Database, *floors: str) -> list[str]:
-    """Apply what is missing, floor by floor; several processes may do so at once. Names of what was applied.
+    """Apply the missing migrations, floor by floor, and return their names. Several processes may do so at once.
 
     Raises:
-        MigrationError: a file that was applied has been changed since, or the lock was held for too long.
+        MigrationError: an applied file was changed since.
+        DatabaseUnavailable: another process holds the lock for too long.
     """
     wanted = [migration for floor in floors for migration in migrations_of(floor)]
     async with _lock(database) as connection:
@@ -74,7 +75,12 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
         "SELECT checksum FROM migrations WHERE floor = %s AND name = %s", (migration.floor, migration.name)
     )
     if recorded is not None:
-        _check_unchanged(migration, recorded[0])
+        if recorded[0] != migration.checksum:
+            raise MigrationError(
+                f"{migration.floor.replace('.', '/')}/schema/{migration.name} was applied in another form: "
+                f"expected SHA-256 {migration.checksum.hex()}, found {recorded[0].hex()}. "
+                "Changes to the tables belong in a new file."
+            )
         return False
     for statement in migration.statements():
         await connection.execute(statement)
@@ -85,18 +91,9 @@ async def _apply(connection: Connection, migration: Migration) -> bool:
     return True
 
 
-def _check_unchanged(migration: Migration, recorded: bytes) -> None:
-    if recorded != migration.checksum:
-        raise MigrationError(
-            f"{migration.floor.replace('.', '/')}/schema/{migration.name} was applied in another form: "
-            f"expected SHA-256 {migration.checksum.hex()}, found {recorded.hex()}. "
-            "Changes to the tables belong in a new file."
-        )
-
-
 @asynccontextmanager
 async def _lock(database: Database) -> AsyncIterator[Connection]:
-    """A session that holds the migrations' lock; the lock ends with the session, whatever happens to it."""
+    """A session that holds the migrations' lock, which the server releases when the session ends."""
     name = f"{LOCK}.{database.address.database}"[:64]
     async with database.dedicated() as connection:
         row = await connection.fetch_one("SELECT GET_LOCK(%s, %s)", (name, LOCK_SECONDS))

@@ -1,12 +1,11 @@
-"""Instants as MySQL keeps them: a DATETIME has no offset, and those of this program are UTC.
+"""Values as SQL literals, and instants as DATETIME columns hold them.
 
-Values as SQL literals that cannot be anything else: for statements whose parameters are many.
-
-The driver's own formatting makes 28,000 rows a second, ten times less than the server takes. A number is written as
-digits and everything else as a hexadecimal literal, so whatever a value holds, what reaches the server is made of
-digits and the letters A to F: there is nothing to escape and no character set or SQL mode to get wrong.
-
-In a text column a hexadecimal literal is taken byte for byte as the column's own UTF-8; MySQL refuses what is not.
+Values get into statements in two ways. Most statements have `%s` parameters, which the driver escapes and formats into
+the text on the client; `events/database.py` fixes the SQL mode and the character set that its escaping needs.
+Statements with very many values are made from the literals of this module, because the driver formats only 28,000 rows
+a second, a tenth of what the server takes. Numbers are written in digits and all other values as hexadecimal literals,
+so a literal consists of digits and the letters A to F whatever the value holds: nothing needs escaping. A text column
+takes the bytes of such a literal as its own UTF-8, and MySQL refuses bytes that are not.
 """
 
 from collections.abc import Iterable
@@ -15,10 +14,10 @@ from typing import Final
 
 
 def integer(value: int) -> str:
-    """A whole number.
+    """An integer.
 
     Raises:
-        TypeError: it is none; a bool is not.
+        TypeError: the value is of another type, such as bool.
     """
     if type(value) is not int:
         raise TypeError(f"expected an int, found {type(value).__name__}")
@@ -31,12 +30,12 @@ def binary(value: bytes | None) -> str:
 
 
 def binaries(values: Iterable[bytes | None]) -> str:
-    """Several, one after the other: the inside of an IN list, or of a row."""
+    """Several values, for an IN list or a row."""
     return ", ".join(map(binary, values))
 
 
 def text(value: str) -> str:
-    """Text, as the UTF-8 of its column.
+    """Text, for a column in UTF-8.
 
     Raises:
         UnicodeEncodeError: it holds half of a surrogate pair.
@@ -45,19 +44,19 @@ def text(value: str) -> str:
 
 
 def instant(value: datetime) -> str:
-    """A DATETIME(6), which has no offset: `value` is UTC."""
+    """A DATETIME(6). It has no offset, so `value` must be UTC."""
     return text(value.strftime("%Y-%m-%d %H:%M:%S.%f"))
 
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - as a column has it
+NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a DATETIME column has no offset
 
 
 def naive_utc(moment: datetime) -> datetime:
-    """As a column takes it: the driver would drop an offset without converting."""
+    """The instant for a DATETIME parameter. The driver would drop an offset without converting."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def aware_utc(moment: datetime) -> datetime:
-    """What a column gives, as the instant that it is. `replace(tzinfo=UTC)` says the same in eight times the time."""
+    """The instant in a DATETIME column. `replace(tzinfo=UTC)` does the same and takes eight times as long."""
     return EPOCH + (moment - NAIVE_EPOCH)
