@@ -1,6 +1,6 @@
-"""The audit log: which events there were, whose and by whom, without anything that they said about a person.
+"""The audit log: the type, user, actor and fields of each event, without personal data.
 
-Only the open columns are read, so it costs no decryption, and tells as much of a deleted user as of any other.
+Only open columns are read, so it needs no decryption, and shows as much of a deleted user as of any other.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from events.sql import aware_utc
 
 COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
 
-# A page of each kind is found by an index: what lies before it, or between its events, is not read.
+# Each page is found by an index: rows before it, or between its events, are not read.
 READ_ALL: Final = f"""
 SELECT {COLUMNS} FROM events WHERE position > %s ORDER BY position LIMIT %s
 """  # noqa: S608 - constants
 READ_TYPE: Final = f"""
 SELECT {COLUMNS} FROM events FORCE INDEX (by_type) WHERE type = %s AND position > %s ORDER BY position LIMIT %s
 """  # noqa: S608 - constants
-# Both indexes end in the position, so of the user's earlier events no more than the index entry is looked at.
+# Both indexes end in the position, so of the user's earlier events only the index entries are read.
 READ_USER: Final = f"""
 SELECT {COLUMNS} FROM events FORCE INDEX (one_event_per_version)
 WHERE stream_id = %s AND position > %s AND type IN ({{types}}) ORDER BY version LIMIT %s
@@ -35,7 +35,7 @@ WHERE stream_id = %s AND position > %s ORDER BY version LIMIT %s
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, as an operator or its user reads it."""
+    """One event, as an operator or its user sees it."""
 
     position: int
     user_id: UUID
@@ -45,13 +45,13 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
     """Names of the user's fields that the event set."""
     actor: UUID | None
-    """Who did it; None for the system itself."""
+    """The user who caused it; None for the system itself."""
     recorded_at: datetime
     """UTC."""
 
 
 class AuditLog:
-    """The log, to read without its contents. Every answer is in the log's order, and at most `limit` long."""
+    """Reads the log without personal data. Every page is in the log's order and has at most `limit` entries."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -76,7 +76,7 @@ class AuditLog:
         return _entries(await self._source.fetch_all(sql, [user_id.bytes, after, *types, limit]))
 
     async def of_each(self, user_ids: Sequence[UUID], *, after: int, limit: int) -> dict[UUID, list[AuditEntry]]:
-        """The next events after a position of each of these users: one statement, however many they are."""
+        """The next events after a position of each of these users, in one statement."""
         values = [value for user_id in user_ids for value in (user_id.bytes, after, limit)]
         found: dict[UUID, list[AuditEntry]] = {user_id: [] for user_id in user_ids}
         for entry in _entries(await self._source.fetch_all(_union(READ_HISTORY, len(user_ids)), values)):
@@ -85,7 +85,8 @@ class AuditLog:
 
 
 def _union(statement: str, times: int) -> str:
-    """The same for several values: each part ends at its limit. With IN, or LATERAL, MySQL would sort all first."""
+    """A statement for several values. Each part ends at its limit; with IN or LATERAL MySQL would sort all rows
+    first."""
     return " UNION ALL ".join([f"({statement})"] * times)
 
 

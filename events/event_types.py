@@ -1,16 +1,11 @@
 """The event types, and the form in which the log stores them.
 
-An event is stored in two parts. The open part says what happened without saying anything about a person:
-the role, and the names of the fields that were set. The personal part holds what deletion must be able to
-destroy. Both are JSON; the personal part is sealed with the user's own key, the open part stays readable
-for ever.
+An event is stored in two JSON parts. The open part holds the role and the names of the fields that were set, and stays
+readable for ever. The personal part holds what deletion must destroy; it is sealed with the user's own key.
 
-From the forms in which events were stored once to the form of today.
-
-The log is never rewritten, so an event stays in the form of the release that wrote it. When a type's form changes, the
-catalogue's SCHEMA goes up by one, and if the old form cannot be read as the new one, a function is added here that
-makes the next form of it. An old event goes through all of them, one form at a time, each time it is read; samples of
-every form that was ever written are in `tests/events/samples/`.
+The log is never rewritten, so an event keeps the form of the release that wrote it. When a type's form changes, SCHEMA
+goes up by one, and if the old form cannot be read as the new one, an upcaster that makes the next form is added to
+UPCASTERS. `tests/events/samples/` has samples of every form that was ever written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,21 +21,21 @@ from events.errors import DamagedEvent, UnreadableEvent
 Values = dict[str, Any]
 """An event's open and personal data together, and `fields`, the names of the user's fields that it set.
 
-Of an event whose user was deleted the personal data is gone: an upcaster must not need it.
+The personal data of a deleted user is gone: an upcaster must not need it.
 """
 
 Upcaster = Callable[[Values], Values]
-"""Makes the next form of an event's values. It is pure: an event is read the same way each time."""
+"""Makes the next form of an event's values; pure, so that an event always reads the same."""
 
 Upcasters = Mapping[tuple[str, int], Upcaster]
-"""By the event's type and the form that they take."""
+"""By the event's type and the form that they read."""
 
 UPCASTERS: Final[Upcasters] = {}
-"""There has been one form only."""
+"""None: there has been one form only."""
 
 
 def upcast(type_: str, values: Values, form: int, newest: int, upcasters: Upcasters = UPCASTERS) -> Values:
-    """The values of an event in its newest form. A form without an upcaster is also the next one's."""
+    """The values of an event in the newest form. A form without an upcaster reads as the next one."""
     for step in range(form, newest):
         upcaster = upcasters.get((type_, step))
         values = upcaster(values) if upcaster else values
@@ -48,14 +43,14 @@ def upcast(type_: str, values: Values, form: int, newest: int, upcasters: Upcast
 
 
 JSON = Any
-"""What a JSON text can hold. It has no useful static type: whoever reads it checks it."""
+"""A JSON value. It has no useful static type: readers check it."""
 
 SCHEMA = 1
 """Version of the stored form that this program writes, and the newest that it can read."""
 
 
 class Role(StrEnum):
-    """What a user may do; the permissions themselves are in `auth/permissions.py`."""
+    """A user's role; `auth/permissions.py` says what each may do."""
 
     CUSTOMER = "CUSTOMER"
     TECHNICAL_WORKER = "TECHNICAL_WORKER"
@@ -64,7 +59,7 @@ class Role(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that happened to one user. `PERSONAL` names the fields that tell about the person."""
+    """An event of one user. `PERSONAL` names the fields that hold personal data."""
 
     PERSONAL: ClassVar[frozenset[str]] = frozenset()
 
@@ -93,8 +88,7 @@ class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
 class UserUpdated(Event, frozen=True, omit_defaults=True, kw_only=True):
     """New values of the fields that changed; None where a field did not.
 
-    `attributes` is the merge patch (RFC 7396) rather than its result, so that an event stays as small as
-    the change.
+    `attributes` is the merge patch (RFC 7396) rather than its result, so an event is as small as the change.
     """
 
     PERSONAL = frozenset({"username", "email", "name", "attributes"})
@@ -115,14 +109,14 @@ class PasswordChanged(Event, frozen=True, omit_defaults=True):
 
     password_hash: str
     rehashed: bool = False
-    """The password is the same one as before, so nobody who knows it has to sign in again."""
+    """The password is the same as before, so sessions stay valid."""
 
     def changed_fields(self) -> tuple[str, ...]:
         return ("password",)
 
 
 class RoleChanged(Event, frozen=True, omit_defaults=True):
-    """The user may do other things from now on."""
+    """A new role."""
 
     role: Role
 
@@ -135,35 +129,35 @@ class UserDeleted(Event, frozen=True, omit_defaults=True):
 
 
 class Forgotten(Event, frozen=True, omit_defaults=True):
-    """What is left of an event whose user was deleted: it happened, and nobody can say what it said.
+    """An event of a deleted user, whose key was destroyed: its type is known and its contents are not.
 
-    Never stored: readers find it in the place of events that are sealed with a key that was destroyed.
+    Never stored: the store returns it in place of the event.
     """
 
 
 class Damaged(Event, frozen=True):
-    """What a reader that goes on past damage finds in place of an event of which it cannot tell what it said.
+    """An event whose contents cannot be read, for readers that go on past damage.
 
-    Never stored, and never taken for nothing: `evolve` raises on it.
+    Never stored, and never ignored: `evolve` raises on it.
     """
 
     reason: str
-    """Of the damage; nothing personal."""
+    """Why it cannot be read; nothing personal."""
 
 
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__: cls for cls in (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
 }
-"""Every type that the log may hold, by the name that is stored."""
+"""Every type that the log may hold, by its stored name."""
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Who caused an event, and in which request: the stored metadata."""
+    """The actor and the request of an event: the stored metadata."""
 
     actor: UUID | None = None
-    """The user who did it; None for the system itself."""
+    """The user who caused it; None for the system itself."""
     correlation: UUID | None = None
-    """The request that it belongs to, as in the server's log lines."""
+    """The id of the request, as in the server's log lines."""
     schema: int = 0
     """Stored form of the event; `encode` sets it."""
 
@@ -181,16 +175,16 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the user's fields that the event set."""
     origin: Origin
     recorded_at: datetime
-    """UTC, to the microsecond. For people: order is the position's."""
+    """UTC, to the microsecond. For display only: the order is that of positions."""
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """The columns of `events` that hold what happened."""
+    """The columns of `events` that hold an event's contents."""
 
     type: str
     data: str
     personal: bytes | None
-    """Sealed in the log; in the clear between `encode` and sealing, and between opening and `decode`."""
+    """Sealed in the log; plain between `encode` and sealing, and between opening and `decode`."""
     metadata: str
 
 

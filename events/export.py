@@ -1,39 +1,17 @@
-"""Export the log: as JSON lines, in the form of `events/export.py`.
-
-What is read when. Appends and deletions go on meanwhile, and no transaction stays open, so not everything is read at
-one moment. The end is fixed first: the head as it stands at the start. Then come the events up to it, which can never
-change; and the keys only after them. A deletion destroys the key in the transaction of its event, and positions are
-commit-ordered: so a key that is still there when keys are read belongs to a user whose deletion, if there is one, is
-not in the export. The other way round, keys first, an export could hold a deleted user's event and key.
-
-A user who is deleted after the end was fixed may already be without a key. Restored from such an export, the user is
-forgotten although the event that says so is missing: what was asked for, a little early.
-
-Without keys the personal data in an export stays sealed. With keys it is as good as open for whoever has the master
-key, and an export does not forget: users who are deleted later can be read in it for as long as it exists. The keys
-are therefore left out unless asked for, and each part that has keys has all of them, so that of a row of parts only
-the newest needs any.
-
-The claims and their key are not exported. They say nothing that the events do not, and are made anew from them.
-
-Each event is checked to follow the one before it while it is read: what was exported can be restored.
-
-The form in which a log leaves one database and enters another: JSON lines.
+"""Export the log as JSON lines, the form in which a log leaves one database and enters another.
 
     {"line":"header","format":"rollcall log","version":1,"after":"0:0000...","keys":true}
     {"line":"event","position":1,"stream_id":"0198...",...,"hash":"bKc..."}        every column; bytes in base64
     {"line":"key","user_id":"0198...","wrapped":"3q2...","master_key_id":"A1b..."} null once destroyed
     {"line":"trailer","events":1,"keys":1,"head":"1:6ca7...","sha256":"..."}
 
-An event's text columns are strings here, not objects, for it is their bytes that were hashed.
+Text columns are strings, since it is their bytes that are hashed. The chain covers the event lines, the trailer's
+SHA-256 all lines of the part. A part may follow another in the same file: its header names the head that it continues.
 
-Each event line is checked by the chain, so an altered one is found at its own line. The trailer's SHA-256 is of all
-lines before it, which also covers those that the chain does not; whoever alters a file on purpose can make that anew,
-so what guards keys is that they are wrapped. Without a trailer a file was cut off.
-
-Parts. An export that begins after a position goes on where another has ended, or was broken off: its header names the
-mark that it follows. So a file may hold several parts, each of which must follow the last event before it, and the
-last of which must have its trailer. Keys change while the log only grows, so those of the last part are the valid ones.
+Appends and deletions go on during an export. The end is fixed first, then the events are read, then the keys: a
+deletion destroys its key in its own transaction, so no export holds a deleted user's event and key. Keys are left out
+unless asked for, since with the master key they open all personal data for as long as the file exists. If a part has
+keys it has all of them. Claims are not exported: a restore makes them from the events.
 """
 
 import hashlib
@@ -44,9 +22,10 @@ from uuid import UUID
 
 import msgspec
 
-from events.chain import START, ChainProgress, Head, Link, StoredRow, check_end, follow, read_end, walk
+from events.chain import ChainProgress, Head, Link, StoredRow, check_end, read_end, walk
 from events.database import Database
-from events.errors import BadExport, BrokenChain, UnreadableEvent
+from events.errors import UnreadableEvent
+from events.store import KEY_LOST
 
 FORMAT: Final = "rollcall log"
 VERSION: Final = 1
@@ -56,7 +35,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """Begins a part."""
 
     after: str
-    """The mark of the event before the part's first."""
+    """The head before the part's first event."""
     keys: bool
     """Whether the part has the users' keys."""
     format: Literal["rollcall log"] = FORMAT
@@ -125,7 +104,7 @@ class Trailer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     events: int
     keys: int
     head: str
-    """The mark of the last event."""
+    """The head after the part's last event."""
     sha256: str
     """Of all lines of the part before this one, in hexadecimal."""
 
@@ -133,11 +112,10 @@ class Trailer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 Line = Header | EventLine | KeyLine | Trailer
 
 ENCODER: Final = msgspec.json.Encoder()
-DECODER: Final = msgspec.json.Decoder(Line)
 
 
 class ExportPart:
-    """What a part of a file adds up to, line by line."""
+    """Counts and hashes the lines of a part, for its trailer."""
 
     def __init__(self, after: Head) -> None:
         self.mark = after
@@ -146,7 +124,7 @@ class ExportPart:
         self._keys = 0
 
     def count(self, line: Line, text: bytes) -> None:
-        """One more line, and its text with the line break."""
+        """Add a line; `text` includes the line break."""
         if isinstance(line, EventLine):
             self.mark = Head(line.position, line.hash)
         self._events += isinstance(line, EventLine)
@@ -155,76 +133,8 @@ class ExportPart:
 
     @property
     def trailer(self) -> Trailer:
-        """The trailer that these lines call for."""
+        """The trailer of the lines so far."""
         return Trailer(self._events, self._keys, str(self.mark), self._digest.hexdigest())
-
-
-class ExportReader:
-    """Reads the lines of a file, each checked against those before it. Pure: it is given the lines."""
-
-    def __init__(self) -> None:
-        self.mark = START
-        """Of the last event that was read."""
-        self.number = 0
-        """Of the last line that was read."""
-        self.keys = False
-        """Whether the part that was read last has keys."""
-        self._part: ExportPart | None = None
-
-    def read(self, text: bytes) -> Line:
-        """One more line.
-
-        Raises:
-            BadExport: it is not what was exported.
-        """
-        self.number += 1
-        try:
-            line: Line = DECODER.decode(text)
-            if isinstance(line, Header):
-                self._begin(line)
-            part = self._open_part()
-            if isinstance(line, EventLine):
-                self.mark = follow(self.mark, line.link)
-            if isinstance(line, Trailer):
-                self._end(part, line)
-            else:
-                part.count(line, text)
-        except BrokenChain as broken:
-            raise BadExport(self.number, broken.reason) from broken
-        except ValueError as error:
-            raise BadExport(self.number, f"not a line of an export: {error}") from error
-        return line
-
-    def finish(self) -> None:
-        """There are no more lines.
-
-        Raises:
-            BadExport: there should be.
-        """
-        if self.number == 0:
-            raise BadExport(0, "the file is empty: expected a header and the lines of an export")
-        if self._part is not None:
-            raise BadExport(
-                self.number, f"the file was cut off here: expected a trailer, found the end, after {self.mark}"
-            )
-
-    def _begin(self, header: Header) -> None:
-        if Head.parse(header.after) != self.mark:
-            raise BadExport(self.number, f"expected a part that goes on after {self.mark}, found {header.after}")
-        self.keys = header.keys
-        self._part = ExportPart(self.mark)
-
-    def _open_part(self) -> ExportPart:
-        if self._part is None:
-            raise BadExport(self.number, "expected a header")
-        return self._part
-
-    def _end(self, part: ExportPart, found: Trailer) -> None:
-        if found != part.trailer:
-            raise BadExport(
-                self.number, f"lines before this one were altered or lost: expected {part.trailer}, found {found}"
-            )
-        self._part = None
 
 
 PAGE_KEYS: Final = 1_000
@@ -242,11 +152,11 @@ LIMIT %s
 async def export_log(
     database: Database, part: ExportPart, progress: ChainProgress, *, with_keys: bool
 ) -> AsyncIterator[bytes]:
-    """The log from where the part begins up to where it ends now: the lines of the part, many at a time.
+    """The lines of a part, many at a time: the log from where the part begins up to the head as of now.
 
     Raises:
-        BrokenChain: the log is not what was written; what has been exported by then has no trailer.
-        UnreadableEvent: a key was asked for that is lost.
+        BrokenChain: the log is not what was written; the lines before have no trailer.
+        UnreadableEvent: keys are exported and one is lost.
     """
     after = part.mark.position
     head, end = await read_end(database)
@@ -267,7 +177,7 @@ async def _keys(database: Database, up_to: int) -> AsyncIterator[list[KeyLine]]:
     while rows := await database.fetch_all(READ_KEYS, (last, up_to, PAGE_KEYS)):
         for _, position, is_there, *_ in rows:
             if not is_there:
-                raise UnreadableEvent(position, "the key of its user is lost; restore user_keys from a backup")
+                raise UnreadableEvent(position, KEY_LOST)
         yield [KeyLine(UUID(bytes=user_id), wrapped, master_key_id) for user_id, _, _, wrapped, master_key_id in rows]
         last = rows[-1][0]
 

@@ -1,19 +1,13 @@
-"""Restore a log from an export, into an empty one.
+"""Restore a log from an export, into an empty one, in one transaction.
 
-All of it is one transaction, from the look whether the log is empty to the last claim. So whatever goes wrong in the
-middle, a line that was altered or the end of this process, MySQL leaves the log as empty as it was; nobody ever reads
-half of it; and the file is read once, so it can come from a pipe. The alternative, to commit batch by batch, leaves a
-log behind that looks whole and lacks its end, on which users would register. What one transaction costs: MySQL keeps
-it in a temporary file until COMMIT, smaller than the export, for its binary log; and servers in group replication
-limit the size of a transaction.
+Whatever goes wrong, an altered line or the end of this process, MySQL leaves the log empty; nobody reads half of it;
+and the file is read once, so it can come from a pipe. Batches committed one by one would leave a log that seems whole
+and lacks its end. The price: MySQL keeps the transaction in a temporary file until COMMIT, and servers in group
+replication limit its size. The head is locked meanwhile, so an append waits and then finds the restored log.
 
-The head's row is locked meanwhile, so an append that comes waits, and then finds the restored log.
-
-Claims are made anew from the restored users, under the claims' key that this log has or gets here: otherwise every
-username would be free. This opens every event, so a restored log is one that can be read.
-
-Without keys a log can be kept and verified, and nothing else: nobody can tell what is in it, nor which usernames are
-taken. Whoever wants that must say so.
+Claims are made from the restored users under the claims' key that this log has or gets here. That opens every event, so
+a restored log is readable. Without keys a log can only be kept and verified: nobody can read it, or tell which
+usernames are taken. The caller must ask for that.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,16 +15,17 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from asyncmy.errors import DataError, IntegrityError
 
 from events import batch
 from events.batch import LOCK_HEAD
-from events.chain import START, ChainProgress, Head, Link
+from events.chain import START, ChainProgress, Head, Link, follow
 from events.claims import claims_of, open_claims_key
 from events.database import Connection, Database
-from events.errors import BadExport, DamagedKey, LogNotEmpty, UnreadableEvent
+from events.errors import BadExport, BrokenChain, DamagedKey, LogNotEmpty, UnreadableEvent
 from events.event_types import Forgotten, Recorded, UserDeleted
-from events.export import EventLine, ExportReader, Header, KeyLine
+from events.export import EventLine, ExportPart, Header, KeyLine, Line, Trailer
 from events.store import EventStore
 from events.user import User, evolve
 from events.vault import Vault
@@ -40,49 +35,110 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 """Of lines; a statement is at most twice that and one line, far below the server's max_allowed_packet of 64 MiB."""
 PAGE_USERS: Final = 500
 
-ANYTHING = "SELECT EXISTS(SELECT 1 FROM events), EXISTS(SELECT 1 FROM user_keys), EXISTS(SELECT 1 FROM claims)"
+NOT_EMPTY = "SELECT EXISTS(SELECT 1 FROM events), EXISTS(SELECT 1 FROM user_keys), EXISTS(SELECT 1 FROM claims)"
 FORGET_KEYS = "DELETE FROM user_keys"
 COUNT_USERS = "SELECT COUNT(*) FROM user_keys"
 NEXT_USERS = "SELECT DISTINCT stream_id FROM events WHERE stream_id > %s ORDER BY stream_id LIMIT %s"
 
 
+DECODER: Final = msgspec.json.Decoder(Line)
+
+
 async def restore_log(
     database: Database, vault: Vault, lines: AsyncIterator[bytes], progress: ChainProgress, *, with_keys: bool
 ) -> Head:
-    """Fill the empty log with the lines of an export; where it ends now.
+    """Fill the empty log with the lines of an export; return its head.
 
-    After the last line, `progress` is called with the users whose claims are taken.
+    After the last line, `progress` is called with the users whose claims are made and the users in the log.
 
     Raises:
         LogNotEmpty: it is not empty.
-        BadExport: a line is not what was exported, or there are no keys, or one was altered; nothing was written.
+        BadExport: a line is not what was exported, or keys are missing or altered; nothing was written.
         WrongMasterKey: the keys are wrapped with a master key that is not at hand; nothing was written.
     """
     reader = ExportReader()
     async with database.transaction() as connection:
         await _check_empty(connection)
-        with _told_with_the_line(reader):
+        with _blaming_the_file(reader):
             await _write(connection, reader, lines, with_keys=with_keys)
             if with_keys:
-                await _take_claims(connection, vault, reader.mark, progress)
-        await connection.execute(batch.move_head(reader.mark))
-    return reader.mark
+                await _take_claims(connection, vault, reader.head, progress)
+        await connection.execute(batch.move_head(reader.head))
+    return reader.head
+
+
+class ExportReader:
+    """Reads the lines of a file and checks each against those before it. Pure: the caller provides the lines."""
+
+    def __init__(self) -> None:
+        self.head = START
+        """After the last event that was read."""
+        self.number = 0
+        """Number of the last line that was read."""
+        self.keys = False
+        """Whether the last part has keys."""
+        self._part: ExportPart | None = None
+
+    def read(self, text: bytes) -> Line:
+        """Read one more line.
+
+        Raises:
+            BadExport: the line is not what was exported.
+        """
+        self.number += 1
+        try:
+            line: Line = DECODER.decode(text)
+            if isinstance(line, Header):
+                if Head.parse(line.after) != self.head:
+                    raise BadExport(self.number, f"expected a part that goes on after {self.head}, found {line.after}")
+                self.keys, self._part = line.keys, ExportPart(self.head)
+            if self._part is None:
+                raise BadExport(self.number, "expected a header")
+            if isinstance(line, EventLine):
+                self.head = follow(self.head, line.link)
+            if isinstance(line, Trailer):
+                if line != self._part.trailer:
+                    raise BadExport(
+                        self.number,
+                        f"lines before this one were altered or lost: expected {self._part.trailer}, found {line}",
+                    )
+                self._part = None
+            else:
+                self._part.count(line, text)
+        except BrokenChain as broken:
+            raise BadExport(self.number, broken.reason) from broken
+        except ValueError as error:
+            raise BadExport(self.number, f"not a line of an export: {error}") from error
+        return line
+
+    def finish(self) -> None:
+        """Check that the file may end here.
+
+        Raises:
+            BadExport: it may not.
+        """
+        if self.number == 0:
+            raise BadExport(0, "the file is empty: expected a header and the lines of an export")
+        if self._part is not None:
+            raise BadExport(
+                self.number, f"the file was cut off here: expected a trailer, found the end, after {self.head}"
+            )
 
 
 async def _check_empty(connection: Connection) -> None:
-    """Lock the head, so that the log stays empty, and look."""
+    """Lock the head, so that the log stays empty, and check that it is."""
     head = await connection.fetch_one(LOCK_HEAD)
     if head is None or Head(*head) != START:
         raise LogNotEmpty(f"a head at position {head[0]}" if head else "no head")
-    found = await connection.fetch_one(ANYTHING)
+    found = await connection.fetch_one(NOT_EMPTY)
     tables = [name for name, there in zip(("events", "user_keys", "claims"), found or (), strict=True) if there]
     if tables:
         raise LogNotEmpty(f"rows in {', '.join(tables)}")
 
 
 @contextmanager
-def _told_with_the_line(reader: ExportReader) -> Iterator[None]:
-    """What only MySQL or opening an event finds is as much the file's fault as what the reader finds."""
+def _blaming_the_file(reader: ExportReader) -> Iterator[None]:
+    """Report as `BadExport` what only MySQL, or opening an event, finds wrong with the file."""
     try:
         yield
     except (DataError, IntegrityError) as error:
@@ -122,7 +178,7 @@ async def _write_batch(connection: Connection, events: Sequence[Link], keys: Seq
 
 
 async def _take_claims(connection: Connection, vault: Vault, head: Head, progress: ChainProgress) -> None:
-    """Take for every user what it has to itself."""
+    """Take the claims of every user."""
     claims_key = await open_claims_key(connection, vault)
     store = EventStore(connection, vault)
     counted = await connection.fetch_one(COUNT_USERS)
@@ -138,19 +194,20 @@ async def _take_claims(connection: Connection, vault: Vault, head: Head, progres
 
 
 def _users(events: Sequence[Recorded]) -> dict[UUID, User | None]:
-    """What the events add up to, by user."""
+    """The users after these events, by id.
+
+    Raises:
+        UnreadableEvent: a deleted user's events can still be read, so its key is in the file; no export has such a key.
+    """
     users: dict[UUID, User | None] = {}
     readable: set[UUID] = set()
     for recorded in events:
         if isinstance(recorded.event, UserDeleted):
-            _check_forgotten(recorded, readable)
+            if recorded.stream_id in readable:
+                raise UnreadableEvent(
+                    recorded.position, f"user {recorded.stream_id} was deleted here, yet its key is there"
+                )
         elif not isinstance(recorded.event, Forgotten):
             readable.add(recorded.stream_id)
         users[recorded.stream_id] = evolve(users.get(recorded.stream_id), recorded)
     return users
-
-
-def _check_forgotten(deletion: Recorded, readable: set[UUID]) -> None:
-    """Check that what a deleted user's events said can no longer be read; no export has such a key."""
-    if deletion.stream_id in readable:
-        raise UnreadableEvent(deletion.position, f"user {deletion.stream_id} was deleted here, yet its key is there")

@@ -1,7 +1,6 @@
-"""Rotate the master key: wrap every key of the log anew, while everything goes on.
+"""Rotate the master key: wrap every key of the log again, while all processes go on.
 
-All processes must know both master keys meanwhile, whichever of them they wrap with. Users' own keys do not change, so
-no event is touched.
+Meanwhile all processes must know both master keys. Users' own keys do not change, so no event is touched.
 """
 
 from collections.abc import Callable
@@ -20,12 +19,12 @@ PAGE = "SELECT user_id, wrapped, master_key_id FROM user_keys WHERE master_key_i
 CLAIMS_KEY = "SELECT wrapped, master_key_id FROM claims_key WHERE id = 1 FOR UPDATE"
 REWRAP_CLAIMS_KEY = "UPDATE claims_key SET wrapped = %s, master_key_id = %s WHERE id = 1"
 
-Progress = Callable[[int, int], None]
-"""Called with how many keys are done and how many there are to do."""
+RotationProgress = Callable[[int, int], None]
+"""Called with the keys that are done and the keys to do."""
 
 
-async def rotate_master_key(database: Database, vault: Vault, progress: Progress) -> int:
-    """Wrap every key that is wrapped with another master key with the vault's own; how many there were.
+async def rotate_master_key(database: Database, vault: Vault, progress: RotationProgress) -> int:
+    """Wrap with the vault's master key every key that is wrapped with another one; return how many.
 
     May be interrupted and run again. A deletion meanwhile is not undone: each page is locked while it is done, and a
     key that was destroyed is in no page.

@@ -1,39 +1,38 @@
-"""What a value must be to enter the log, and the form in which two values are the same.
+"""Rules for the values of a user, and the forms in which two values are the same.
 
-Each function returns the cleaned value or raises `Rejected` with the name of the field and what to do.
+Each `clean_` function returns the cleaned value or raises `Rejected` with the field and what to do.
 """
 
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from precis_i18n import get_profile
 
 from events.errors import Problem, Reason, Rejected
-from events.event_types import JSON
 
 USERNAME_CHARACTERS = 64
 EMAIL_CHARACTERS = 254
 """RFC 5321, section 4.5.3.1.3, less the angle brackets (erratum 1690 of RFC 3696)."""
 NAME_CHARACTERS = 200
 ATTRIBUTES_BYTES = 65_536
-"""As compact JSON. The largest of the real records that this was tried with has 900 bytes."""
+"""As compact JSON. The largest real record that this was tried with has 900 bytes."""
 ATTRIBUTES_DEPTH = 32
 """MongoDB stores 100 levels and MySQL reads 100; the views add a few of their own."""
 INTEGERS = range(-(2**63), 2**63)
-"""What a BSON document can hold."""
+"""The integers that a BSON document can hold."""
 
-# The library refuses names such as corp.local and example.test. Whether mail can reach an address is not what a
-# user store decides, and intranets use them; emptying this list is the library's documented way.
+# The library refuses names such as corp.local and example.test, which intranets use. A user store does not decide
+# whether mail can reach an address; emptying this list is the library's documented way to accept them.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 USERNAMES = get_profile("UsernameCasePreserved")
 
-# Most values are of these forms, which the libraries return as they are: a test compares. Asking them took a third
-# of the time of a whole registration, so the libraries are asked for the rest only.
+# Most values have these forms, which the libraries return unchanged, as a test checks. The libraries took a third of
+# the time of a whole registration, so they get the other values only.
 PLAIN_USERNAME = re.compile(r"[!-~]+")
 PLAIN_EMAIL = re.compile(r"(?=[^@]{1,64}@)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9](-?[a-z0-9]){0,30}\.)+[a-z]{2,24}")
 
@@ -59,7 +58,7 @@ def clean_username(value: str) -> str:
 def clean_email(value: str) -> str:
     """An address after RFC 5321 and 6531, its domain in lower case.
 
-    Whether mail can reach it is not looked at: an intranet's domain is as good as any.
+    Whether mail can reach it is not checked, so that domains of intranets are valid.
     """
     if len(value) > EMAIL_CHARACTERS:
         _refuse("email", f"an email has at most {EMAIL_CHARACTERS} characters, this one has {len(value)}")
@@ -73,7 +72,7 @@ def clean_email(value: str) -> str:
 
 
 def clean_name(value: str) -> str:
-    """A person's name as it is written, in any script, emoji included, without the white space around it."""
+    """A name in any script, emoji included, without white space at its ends."""
     cleaned = unicodedata.normalize("NFC", _encodable(("name",), value)).strip()
     if not cleaned or len(cleaned) > NAME_CHARACTERS:
         _refuse("name", f"a name has 1 to {NAME_CHARACTERS} characters, this one has {len(cleaned)}")
@@ -82,8 +81,8 @@ def clean_name(value: str) -> str:
     return cleaned
 
 
-def clean_attributes(value: JSON) -> dict[str, JSON]:
-    """A JSON object that both views can hold and that a path such as `address.city` can address."""
+def clean_attributes(value: Any) -> dict[str, Any]:
+    """A JSON object that both views can hold, and whose values a path such as `address.city` can address."""
     if not isinstance(value, Mapping):
         _refuse("attributes", f"attributes must be a JSON object, found {_json_type(value)}")
     _check_json(value, ("attributes",))
@@ -94,16 +93,16 @@ def clean_attributes(value: JSON) -> dict[str, JSON]:
 
 
 def same_username(value: str) -> str:
-    """The form in which two usernames are the same: NFKC and without case."""
+    """The form in which equal usernames are equal: NFKC, without case."""
     return _without_case(value)
 
 
 def same_email(value: str) -> str:
-    """The form in which two emails are the same. Few mail systems tell cases apart, and no person does."""
+    """The form in which equal emails are equal: NFKC, without case. Few mail systems distinguish case."""
     return _without_case(value)
 
 
-def merge_patch(target: JSON, patch: JSON) -> JSON:
+def merge_patch(target: Any, patch: Any) -> Any:
     """The result of a JSON merge patch, RFC 7396, section 2; neither argument is changed."""
     if not isinstance(patch, dict):
         return patch
@@ -121,7 +120,7 @@ def _without_case(value: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-def _check_json(value: JSON, path: tuple[str, ...]) -> None:
+def _check_json(value: Any, path: tuple[str, ...]) -> None:
     if len(path) - 1 > ATTRIBUTES_DEPTH:
         _refuse("attributes", f"attributes are nested at most {ATTRIBUTES_DEPTH} deep, these go deeper")
     match value:
@@ -166,7 +165,7 @@ def _forbidden(error: UnicodeEncodeError) -> str:
     }.get(kind, f"the character {error.object[error.start : error.start + 1]!r} ({kind})")
 
 
-def _json_type(value: JSON) -> str:
+def _json_type(value: Any) -> str:
     return {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(value), "a number")
 
 

@@ -1,7 +1,6 @@
-"""The User aggregate in decider style: pure functions of a state and a command, or of a state and an event.
+"""The User aggregate as a decider: `decide` returns the events of a command, `evolve` the user after an event.
 
-`decide` says which events a command causes, `evolve` what a user is after an event. Neither knows a database,
-a clock or a password; both are the only place where the rules of a user's life are written.
+Both are pure, and all rules of a user's life are here and in `events/rules.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,7 +29,7 @@ from events.event_types import (
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A user as the world sees it, in the views and in answers: without the password's hash."""
+    """A user as views and answers show it, without the password's hash."""
 
     id: UUID
     username: str
@@ -41,24 +40,24 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     """How many events the user has had."""
     position: int
-    """Of the last of them."""
+    """Position of the last of them."""
     created_at: datetime
     updated_at: datetime
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What commands are decided on: the user, and what only sign-in may see."""
+    """The state that commands are decided on: the user, and what only sign-in may see."""
 
     version: int = 0
     user: User | None = None
     """None before the registration and after the deletion."""
     password_hash: str | None = None
     signed_out_at: int = 0
-    """Version of the last event that ended the user's sessions: those that began before it count no more."""
+    """Version of the last event that ended the user's sessions: those that began before it are invalid."""
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
-    """Let a new user in. Without a password hash it cannot sign in until one is set."""
+    """Register a user. Without a password hash it cannot sign in until one is set."""
 
     username: str
     email: str
@@ -69,7 +68,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """Set what is not None. `attributes` is a merge patch (RFC 7396)."""
+    """Set the fields that are not None. `attributes` is a merge patch (RFC 7396)."""
 
     username: str | None = None
     email: str | None = None
@@ -78,13 +77,13 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
-    """Set the password's hash, provided that the one which was checked before is still in force."""
+    """Set the password's hash, if the hash that was checked is still the current one."""
 
     password_hash: str
     replaces: str | None
-    """The hash that the old password was checked against; None if there was none."""
+    """The hash that the old password was checked against; None if the user had none."""
     rehashed: bool = False
-    """Whether it is the same password, hashed with better parameters."""
+    """The password is the same, hashed with better parameters."""
 
 
 class ChangeRole(msgspec.Struct, frozen=True):
@@ -94,7 +93,7 @@ class ChangeRole(msgspec.Struct, frozen=True):
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """End the user."""
+    """Delete the user."""
 
 
 NO_SUCH_USER: Final = Problem(Reason.NOT_FOUND, "there is no such user", ("id",))
@@ -106,7 +105,7 @@ def decide(account: Account, command: Command) -> tuple[Event, ...]:
     """The events that the command causes; none if it would change nothing.
 
     Raises:
-        Rejected: with every problem that the command has.
+        Rejected: the command is refused; with all its problems.
     """
     if isinstance(command, Register):
         return (_registration(command),)
@@ -126,7 +125,7 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
     """The user after one more of its events; None once deleted.
 
     Raises:
-        DamagedEvent: what the event said is not known, or it is not the stream's first and there is no user before it.
+        DamagedEvent: the event cannot be read, or its user is not registered.
     """
     if isinstance(recorded.event, Damaged):
         raise DamagedEvent(recorded.position, recorded.event.reason)
@@ -167,7 +166,7 @@ def evolve_account(account: Account, recorded: Recorded) -> Account:
 
 
 def account_of(stream: Iterable[Recorded]) -> Account:
-    """The account that a whole stream adds up to."""
+    """The account after a whole stream."""
     return reduce(evolve_account, stream, Account())
 
 
@@ -175,7 +174,7 @@ def existing(account: Account) -> User:
     """The account's user.
 
     Raises:
-        Rejected: there is none, or none any more.
+        Rejected: it never existed or is deleted.
     """
     if account.user is None:
         raise Rejected(NO_SUCH_USER)
@@ -231,12 +230,16 @@ def _changing_patch(current: dict[str, JSON], patch: JSON) -> dict[str, JSON] | 
 
 
 def _canonical(value: JSON) -> bytes:
-    """Equal for equal JSON only: Python also takes 1, 1.0 and True for the same."""
+    """Equal for equal JSON only: in Python 1, 1.0 and True are equal too."""
     return msgspec.json.encode(value, order="deterministic")
 
 
 def _all_of(*checks: Callable[[], Any]) -> list[Any]:
-    """The results of all checks, or one refusal with the problems of all of them."""
+    """The results of all checks.
+
+    Raises:
+        Rejected: with the problems of all checks that failed.
+    """
     results: list[Any] = []
     problems: list[Problem] = []
     for check in checks:

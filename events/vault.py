@@ -1,13 +1,10 @@
 """The vault: each user's personal data sealed with a key of that user's own, which deletion destroys.
 
-The log is append-only, so what it says about a person can never be taken out of it. Instead it is unreadable without
-the user's key. Keys live in `user_keys`, wrapped by the master key. Deletion destroys the wrapped key in its own
-transaction: what is left in the log, in its backups and in every export of it is noise, and a rebuild brings nothing
-back. The row itself stays, empty, so that a key that was destroyed can be told from one that was lost.
-
-AES-256-GCM throughout (NIST SP 800-38D) with random 96-bit nonces: one key seals a few events, far from the 2^32 that
-the standard allows. What is sealed is bound to its stream, version and type, so it cannot be moved to another event;
-a wrapped key is bound to its user and to the master key's id.
+The log is append-only, so personal data cannot be removed from it; without the user's key it cannot be read. Keys are
+in `user_keys`, wrapped by the master key. A deletion destroys the wrapped key in its own transaction, and its row
+stays, empty, so that a destroyed key differs from a lost one. AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces:
+one key seals a few events, far from the 2^32 that the standard allows. Sealed data is bound to its stream, version and
+type, and a wrapped key to its user and its master key's id, so neither can be moved.
 """
 
 import hashlib
@@ -25,21 +22,21 @@ from events.errors import DamagedKey, WrongMasterKey
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 REMEMBERED_KEYS: Final = 50_000
-"""Unwrapped keys that a process keeps at hand: about 2.7 kB each, so 130 MB at most."""
+"""Unwrapped keys that a process keeps: about 2.7 kB each, so 130 MB at most."""
 
 RandomBytes = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class UserKey:
-    """A user's key, ready to use, and the form in which the log keeps it."""
+    """A user's key: the cipher, and its wrapped form in the log."""
 
     wrapped: bytes = field(repr=False)
     master_key_id: bytes
     cipher: AESGCM = field(repr=False)
 
     def seal(self, personal: bytes, place: bytes, nonce: bytes) -> bytes:
-        """What the log keeps of an event's personal data; `place` says where the event stands."""
+        """The sealed form of an event's personal data, bound to its place (`place_of`)."""
         return nonce + self.cipher.encrypt(nonce, personal, place)
 
 
@@ -53,7 +50,7 @@ def opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
 
 
 def place_of(stream_id: UUID, version: int, type_: str) -> bytes:
-    """Where an event stands, as what its personal data is bound to."""
+    """The place of an event, which its personal data is bound to."""
     return b"rollcall event v1" + stream_id.bytes + version.to_bytes(8) + type_.encode()
 
 
@@ -61,12 +58,12 @@ class Vault:
     """Makes, wraps and unwraps the keys of users."""
 
     def __init__(self, master_key: bytes, random_bytes: RandomBytes, *, others: Sequence[bytes] = ()) -> None:
-        """`master_key` wraps; `others` are only there to unwrap, while the master key is being rotated."""
+        """`master_key` wraps and unwraps; `others` only unwrap, during a rotation of the master key."""
         self._random_bytes = random_bytes
         self._ciphers = {_id_of(secret): AESGCM(secret) for secret in (*others, master_key)}
         self.master_key_id = _id_of(master_key)
-        """Tells the master key from any other, and nothing else about it: 8 bytes."""
-        # The wrapped form is what the cache goes by, so a key that was destroyed is not found any more.
+        """8 bytes that identify the master key and reveal nothing else about it."""
+        # The wrapped form is part of the cache's key, so a key that was destroyed in the log is never found here.
         self._remembered = lru_cache(maxsize=REMEMBERED_KEYS)(self._unwrap)
 
     def new_key(self, owner: UUID) -> UserKey:
@@ -83,7 +80,7 @@ class Vault:
         return self._remembered(owner, wrapped, master_key_id)
 
     def rewrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
-        """The same key, wrapped by the master key of today.
+        """The same key, wrapped by `master_key`.
 
         Raises:
             WrongMasterKey, DamagedKey: as for `key_of`.
@@ -91,7 +88,7 @@ class Vault:
         return self._wrap(owner, self.unwrapped(owner, wrapped, master_key_id))
 
     def secret(self, owner: UUID, key: UserKey) -> bytes:
-        """The key itself, for those that are not ciphers.
+        """The bytes of a key that is not used as a cipher.
 
         Raises:
             WrongMasterKey, DamagedKey: as for `key_of`.
@@ -99,7 +96,7 @@ class Vault:
         return self.unwrapped(owner, key.wrapped, key.master_key_id)
 
     def unwrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> bytes:
-        """The key itself, for readers of very many, which keep nothing else and are not remembered.
+        """The bytes of a key, past the cache: bulk readers keep only these.
 
         Raises:
             WrongMasterKey, DamagedKey: as for `key_of`.
@@ -113,7 +110,7 @@ class Vault:
             raise DamagedKey(owner) from None
 
     def nonce(self) -> bytes:
-        """A number that is used once."""
+        """A random nonce."""
         return self._random_bytes(NONCE_BYTES)
 
     def _wrap(self, owner: UUID, secret: bytes) -> UserKey:

@@ -1,12 +1,10 @@
-"""When to read the log again. One small interface, so that a push source can take the place of polling.
+"""When to read the log again: a small interface, so that a push source can replace polling.
 
-MySQL's binary log as a doorbell was tried (`asyncmy.replication`, MySQL 9.7, commits only): it rings 0 to 18 ms after a
-commit, where polling takes 3 to 50, and costs next to nothing when nothing happens. It is not used. A process that may
-read the binary log (REPLICATION SLAVE, a right on the whole server) can read every schema's and, until it expires, the
-very keys that deletions destroyed; and the processes that would need it include the ones that face the internet. Each
-follower would also be sent all of it: 0.85 kB for an event in the log and 0.4 kB more for its row in the view. And the
-driver's stream begins at the start of the file, with every commit in it, unless told to resume; it reconnects without a
-pause and needs a server id of its own for each process. What polling leaves to be gained is not worth these.
+MySQL's binary log was tried as a push source (`asyncmy.replication`, MySQL 9.7, commits only). It signals 0 to 18 ms
+after a commit, where polling takes 3 to 50, and costs little when nothing happens. It is not used: a process that may
+read the binary log (REPLICATION SLAVE, a right on the whole server) can read every schema and, until it expires, the
+keys that deletions destroyed, and the processes that face the internet would need that right. Each follower would also
+be sent all of it, 1.25 kB for each event, and the driver's stream begins at the start of the file.
 """
 
 import asyncio
@@ -20,18 +18,18 @@ LONGEST_SECONDS: Final = 0.05
 
 
 class Wakeup(Protocol):
-    """Tells a follower of the log that there is more."""
+    """Wakes a follower of the log."""
 
     async def beyond(self, position: int, at_most: float) -> int:
-        """Return the head as soon as it is past `position`, or whatever it is after `at_most` seconds."""
+        """Return the position of the head once it is past `position`, or after `at_most` seconds."""
         ...
 
 
 class HeadPoll:
-    """Asks for the head: at once again while events flow, more seldom while none come, and at once when it is rung for.
+    """Polls the head: without a pause while events come, with growing pauses while none do, at once after `ring`.
 
-    The pause grows from 5 to 50 ms. The first event after a rest waits for the long pause once, unless the process
-    that appended it is this one, and rings.
+    The pause grows from 5 to 50 ms. The first event after a quiet time waits for the long pause once, unless this
+    process appended it and calls `ring`.
     """
 
     def __init__(
@@ -44,13 +42,13 @@ class HeadPoll:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """There is more: whoever waits asks now."""
+        """Poll now: this process appended."""
         self._rung.set()
 
     async def beyond(self, position: int, at_most: float) -> int:
         deadline = asyncio.get_running_loop().time() + at_most
         while True:
-            self._rung.clear()  # before the question: what rings while it is asked is heard
+            self._rung.clear()  # before the read: a ring during the read counts
             head = await self._store.head()
             if head > position:
                 self._pause = self._shortest

@@ -7,8 +7,8 @@ from typing import Any
 from events.chain import GENESIS, START, Head
 from events.claims import open_claims_key
 from events.database import Database
-from events.export import DECODER, ENCODER, ExportPart, Header, Line, Trailer, export_log
-from events.restore import restore_log
+from events.export import ENCODER, ExportPart, Header, Line, Trailer, export_log
+from events.restore import DECODER, restore_log
 from events.vault import Vault
 from tests.log import MASTER_KEY, Log, wire_with
 

@@ -14,7 +14,8 @@ from events import restore
 from events.chain import START, next_hash
 from events.database import Database
 from events.errors import BadExport
-from events.export import EventLine, ExportReader, Header, KeyLine, Trailer
+from events.export import EventLine, Header, KeyLine, Trailer
+from events.restore import ExportReader
 from events.user import Delete
 from tests.events.exports import exported, is_empty, read, restored, written
 from tests.log import NOBODY, Log
