@@ -91,19 +91,19 @@ def _union(statement: str, times: int) -> str:
 
 
 def _entries(rows: Sequence[Row]) -> list[AuditEntry]:
-    return [_entry(row) for row in rows]
-
-
-def _entry(row: Row) -> AuditEntry:
-    position, stream_id, version, event_id, type_, data, metadata, recorded_at = row
-    _, fields, origin = decode(Stored(type_, data, None, metadata), position, forgotten=True)
-    return AuditEntry(
-        position=position,
-        user_id=UUID(bytes=stream_id),
-        version=version,
-        event_id=UUID(bytes=event_id),
-        type=type_,
-        fields=fields,
-        actor=origin.actor,
-        recorded_at=aware_utc(recorded_at),
-    )
+    entries = []
+    for position, stream_id, version, event_id, type_, data, metadata, recorded_at in rows:
+        _, fields, origin = decode(Stored(type_, data, None, metadata), position, forgotten=True)
+        entries.append(
+            AuditEntry(
+                position=position,
+                user_id=UUID(bytes=stream_id),
+                version=version,
+                event_id=UUID(bytes=event_id),
+                type=type_,
+                fields=fields,
+                actor=origin.actor,
+                recorded_at=aware_utc(recorded_at),
+            )
+        )
+    return entries

@@ -1,4 +1,4 @@
-"""Connections: nobody leaves one dirty, and every way of losing the server is one error."""
+"""Connections: none returns to the pool dirty, and every way of losing the server is one error. URLs of a schema."""
 
 import asyncio
 import re
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from asyncmy.errors import MySQLError
 
-from events.database import Database
+from events.database import Address, Database
 from events.errors import DatabaseUnavailable, EventsError
 from tests.log import Log, eventually
 from tests.system.proxy import proxied
@@ -184,3 +184,29 @@ async def test_hostile_text_stays_text(log: Log, hostile: str) -> None:
     assert row is not None
     assert row[0] == hostile
     assert row[1] in {hostile, hostile.encode()}
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgres://u:p@h/d", "the scheme mysql://"),
+        ("mysql://u:p@h", "a schema name"),
+        ("mysql://h/d", "a user"),
+        ("mysql://u:p@/d", "a host"),
+        ("mysql://u:secret@h/d?x=1", "nothing after it"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_told_what_is_missing(url: str, message: str) -> None:
+    """Without the password in the message."""
+    with pytest.raises(ValueError, match=message) as refused:
+        Address.parse(url)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_password_in_a_url_is_decoded_and_never_printed() -> None:
+    """Signs that a URL cannot hold are written with %."""
+    address = Address.parse("mysql://root:p%40ss%2Fword@db:3307/users")
+
+    assert address == Address("db", 3307, "root", "p@ss/word", "users")
+    assert "p@ss" not in repr(address)

@@ -1,4 +1,4 @@
-"""The feed: a listener hears of every change once and in order, or is ended and told so, never skipped in silence."""
+"""The feed: a subscriber receives every change once and in order, or ends with an error; nothing is skipped."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -24,8 +24,8 @@ Changes = AsyncGenerator[Change, None]
 
 
 @dataclass(slots=True)
-class Listening:
-    """A listener that waits for its first change."""
+class Subscription:
+    """A subscriber that waits for its first change."""
 
     changes: Changes
     first: "asyncio.Task[Change] | None"
@@ -46,17 +46,17 @@ class Listening:
         await self.changes.aclose()
 
 
-async def listen(feed: Feed, wanted: ChangeFilter = lambda _: True, whose: UUID | None = None) -> Listening:
-    """Begin to listen, and return once every change is heard."""
+async def subscribe(feed: Feed, wanted: ChangeFilter = lambda _: True, whose: UUID | None = None) -> Subscription:
+    """Subscribe, and return once every change is received."""
     known = len(feed._subscribers)
     changes = feed.changes(wanted, user_id=whose)
     first = asyncio.ensure_future(anext(changes))
 
-    async def listening() -> bool:
+    async def subscribed() -> bool:
         return len(feed._subscribers) > known
 
-    await eventually(listening)
-    return Listening(changes, first)
+    await eventually(subscribed)
+    return Subscription(changes, first)
 
 
 class Source(HeadPoll):
@@ -120,48 +120,48 @@ async def some_life(log: Log, users: int, changes: int) -> None:
     await asyncio.gather(*map(live, range(users)))
 
 
-async def test_each_change_is_heard_once_in_log_order(log: Log, following: Following) -> None:
-    """Whatever many writers do at once, two listeners hear the log, event by event."""
-    first, second = await listen(following.feed), await listen(following.feed)
+async def test_each_change_is_received_once_in_log_order(log: Log, following: Following) -> None:
+    """Whatever many writers do at once, two subscribers receive the log, event by event."""
+    first, second = await subscribe(following.feed), await subscribe(following.feed)
 
     await some_life(log, users=8, changes=5)
 
     expected = [(recorded.position, recorded.event_id) for recorded in await log.all()]
-    for listening in (first, second):
-        heard = [change.recorded for change in await listening.take(len(expected))]
-        assert [(recorded.position, recorded.event_id) for recorded in heard] == expected
+    for subscription in (first, second):
+        received = [change.recorded for change in await subscription.take(len(expected))]
+        assert [(recorded.position, recorded.event_id) for recorded in received] == expected
 
 
 async def test_a_change_carries_the_user_as_it_was_right_after_it(log: Log, following: Following) -> None:
     """Also when many changes of one user are read together: none shows what came later."""
     done = await log.register("alice")
     await following.source.idle()
-    listening = await listen(following.feed)
+    subscription = await subscribe(following.feed)
     following.source.open.clear()
     for number in range(5):
         await log.commands.change(done.user_id, Update(name=f"Name {number}"), NOBODY)
     following.source.open.set()
 
-    users = [change.user for change in await listening.take(5)]
+    users = [change.user for change in await subscription.take(5)]
 
     assert [user and (user.name, user.version) for user in users] == [
         (f"Name {number}", number + 2) for number in range(5)
     ]
 
 
-async def test_a_change_that_is_heard_after_the_deletion_tells_nothing_of_the_user(
+async def test_a_change_that_is_received_after_the_deletion_tells_nothing_of_the_user(
     log: Log, following: Following
 ) -> None:
-    """Its key is gone by then: what happened is heard, and nobody learns what it said."""
+    """Its key is gone by then: what happened is received, and its contents are gone."""
     done = await log.register("alice")
     await following.source.idle()
-    listening = await listen(following.feed)
+    subscription = await subscribe(following.feed)
     following.source.open.clear()
     await log.commands.change(done.user_id, Update(name="Al"), NOBODY)
     await log.commands.change(done.user_id, Delete(), NOBODY)
     following.source.open.set()
 
-    changes = await listening.take(2)
+    changes = await subscription.take(2)
 
     assert [(change.recorded.type, change.recorded.fields, change.user) for change in changes] == [
         ("UserUpdated", ("name",), None),
@@ -169,55 +169,57 @@ async def test_a_change_that_is_heard_after_the_deletion_tells_nothing_of_the_us
     ]
 
 
-async def test_more_changes_than_a_page_are_all_heard(
+async def test_more_changes_than_a_page_are_all_received(
     log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many came while the feed was not looking."""
     monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 5)
-    listening = await listen(following.feed)
+    subscription = await subscribe(following.feed)
     following.source.open.clear()
     for number in range(23):
         await log.register(f"user{number}")
     following.source.open.set()
 
-    assert [change.recorded.position for change in await listening.take(23)] == list(range(1, 24))
+    assert [change.recorded.position for change in await subscription.take(23)] == list(range(1, 24))
 
 
-async def test_a_listener_hears_only_what_it_wants(log: Log, following: Following) -> None:
+async def test_a_subscriber_receives_only_what_it_wants(log: Log, following: Following) -> None:
     """And others are not disturbed by that."""
 
     def is_role(recorded: Recorded) -> bool:
         return recorded.type == "RoleChanged"
 
-    everything, roles = await listen(following.feed), await listen(following.feed, is_role)
+    everything, roles = await subscribe(following.feed), await subscribe(following.feed, is_role)
     await some_life(log, users=3, changes=1)
 
     assert {change.recorded.type for change in await roles.take(3)} == {"RoleChanged"}
     assert len(await everything.take(12)) == 12
 
 
-async def test_a_slow_listener_is_moved_back_to_the_log_and_skips_nothing(
+async def test_a_slow_subscriber_is_moved_back_to_the_log_and_skips_nothing(
     log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it is further behind than the window reaches it costs no memory, and hears everything when it listens."""
+    """When it is further behind than the window reaches it costs no memory; later it receives everything."""
     monkeypatch.setattr(feed_module, "RECENT_CHANGES", 10)
-    slow, quick = await listen(following.feed), await listen(following.feed)
-    heard = [await _registered(log, quick, number) for number in range(35)]
+    slow, quick = await subscribe(following.feed), await subscribe(following.feed)
+    received = [await _registered(log, quick, number) for number in range(35)]
 
-    assert [change.recorded.position for change in heard] == list(range(1, 36))
+    assert [change.recorded.position for change in received] == list(range(1, 36))
     assert list(following.feed._recent) == list(range(26, 36))
     late = await slow.take(35)
-    assert [(change.recorded, change.user) for change in late] == [(change.recorded, change.user) for change in heard]
+    assert [(change.recorded, change.user) for change in late] == [
+        (change.recorded, change.user) for change in received
+    ]
 
 
-async def _registered(log: Log, listening: Listening, number: int) -> Change:
+async def _registered(log: Log, subscription: Subscription, number: int) -> Change:
     await log.register(f"user{number}")
-    return await listening.next()
+    return await subscription.next()
 
 
 async def test_who_leaves_is_forgotten(log: Log, following: Following) -> None:
-    """Also in the middle of waiting: no queue is filled for somebody who is gone."""
-    waiting, served = await listen(following.feed), await listen(following.feed)
+    """Also in the middle of waiting: no queue is filled for a subscriber that is gone."""
+    waiting, served = await subscribe(following.feed), await subscribe(following.feed)
     await log.register("alice")
     await served.next()
 
@@ -228,14 +230,14 @@ async def test_who_leaves_is_forgotten(log: Log, following: Following) -> None:
     assert not following.feed._sleeping
 
 
-async def test_a_stop_ends_every_listener_with_a_reason(following: Following) -> None:
+async def test_a_stop_ends_every_subscriber_with_a_reason(following: Following) -> None:
     """FeedClosed, so that a client knows to come back."""
-    listening = await listen(following.feed)
+    subscription = await subscribe(following.feed)
 
     following.task.cancel()
 
     with pytest.raises(FeedClosed, match="subscribe again"):
-        await listening.next()
+        await subscription.next()
 
 
 class Away(EventStore):
@@ -253,11 +255,11 @@ class Away(EventStore):
 async def test_nothing_is_skipped_when_the_database_goes_away(log: Log) -> None:
     """The feed waits and reads again from where it was."""
     following = follow(Away(log.database, log.vault))
-    listening = await listen(following.feed)
+    subscription = await subscribe(following.feed)
     for number in range(5):
         await log.register(f"user{number}")
 
-    assert [change.recorded.position for change in await listening.take(5)] == [1, 2, 3, 4, 5]
+    assert [change.recorded.position for change in await subscription.take(5)] == [1, 2, 3, 4, 5]
 
     following.task.cancel()
     await asyncio.gather(following.task, return_exceptions=True)

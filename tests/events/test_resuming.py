@@ -1,4 +1,4 @@
-"""Resuming: who comes back with the last position that it heard misses nothing and hears nothing twice.
+"""Resuming: a subscriber that returns with the last position it received misses nothing and receives nothing twice.
 
 Whatever it was cut off from: the window of the last changes, the log, or the very step from one to the other.
 """
@@ -30,7 +30,7 @@ CHANGES_EACH: Final = 15
 LISTENERS: Final = 9
 WITHIN_SECONDS: Final = 30.0
 SLOW: Final = 0.1
-"""How often a listener dawdles over a change."""
+"""How often a subscriber dawdles over a change."""
 ROLES: Final = (Role.TECHNICAL_WORKER, Role.CUSTOMER)
 
 
@@ -40,7 +40,7 @@ def everything(_: Recorded) -> bool:
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that listeners go from one to the other all the time."""
+    """So that subscribers go from one to the other all the time."""
     monkeypatch.setattr(feed_module, "RECENT_CHANGES", 15)
     monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 7)
     monkeypatch.setattr(feed_module, "REPLAY_PAGE", 5)
@@ -58,39 +58,39 @@ async def feed(log: Log) -> AsyncIterator[Feed]:
 
 @dataclass(slots=True)
 class Client:
-    """Somebody who listens, is cut off at random, and comes back with the last position that it heard."""
+    """A subscriber that is cut off at random, and comes back with the last position that it received."""
 
     feed: Feed
     chance: random.Random
     whose: UUID | None = None
     wanted: ChangeFilter = everything
     position: int = 0
-    heard: list[Change] = field(default_factory=list)
+    received: list[Change] = field(default_factory=list)
     cuts: int = 0
 
-    async def hear(self, count: int) -> None:
-        """Listen, in as many turns as it takes, until so many changes were heard."""
+    async def receive(self, count: int) -> None:
+        """Subscribe again and again until `count` changes were received."""
         async with asyncio.timeout(WITHIN_SECONDS):
-            while len(self.heard) < count:
-                await self._listen(min(self.chance.randint(0, 25), count - len(self.heard)))
+            while len(self.received) < count:
+                await self._subscribe(min(self.chance.randint(0, 25), count - len(self.received)))
                 await asyncio.sleep(self.chance.choice([0, 0, 0.002, 0.02]))
                 self.cuts += 1
 
-    async def _listen(self, count: int) -> None:
-        """For so many changes, or until it is cut in the middle of waiting."""
+    async def _subscribe(self, count: int) -> None:
+        """Receive `count` changes, or until it is cut in the middle of waiting."""
         source = self.feed.changes(self.wanted, user_id=self.whose, after=self.position)
         with suppress(TimeoutError):
             async with aclosing(source), asyncio.timeout(self.chance.choice([0.005, 1, 1, 1])):
                 for _ in range(count):
                     change = await anext(source)
-                    self.heard.append(change)
+                    self.received.append(change)
                     self.position = change.recorded.position
                     if self.chance.random() < SLOW:
                         await asyncio.sleep(0.005)  # so that the window passes it
 
 
 def expected(client: Client, events: list[Recorded]) -> list[tuple[int, UUID]]:
-    """What the client must have heard, in order: position, and user as of it."""
+    """What the client must have received, in order: position, and user as of it."""
     return [
         (recorded.position, recorded.stream_id)
         for recorded in events
@@ -98,19 +98,21 @@ def expected(client: Client, events: list[Recorded]) -> list[tuple[int, UUID]]:
     ]
 
 
-def heard(client: Client) -> list[tuple[int, UUID]]:
-    """What it heard; each change must come with the user right after it."""
-    for change in client.heard:
+def received(client: Client) -> list[tuple[int, UUID]]:
+    """What it received; each change must come with the user right after it."""
+    for change in client.received:
         assert change.user is not None
         assert (change.user.id, change.user.version) == (change.recorded.stream_id, change.recorded.version)
         if isinstance(change.recorded.event, UserUpdated):
             assert change.user.name == change.recorded.event.name
-    return [(change.recorded.position, change.recorded.stream_id) for change in client.heard]
+    return [(change.recorded.position, change.recorded.stream_id) for change in client.received]
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_who_is_cut_off_and_resumes_hears_every_change_once_and_in_order(log: Log, feed: Feed, seed: int) -> None:
-    """Nine listeners, cut a hundred times while eight writers write: each hears the log, or its user's part."""
+async def test_who_is_cut_off_and_resumes_receives_every_change_once_and_in_order(
+    log: Log, feed: Feed, seed: int
+) -> None:
+    """Nine subscribers, cut a hundred times while eight writers write: each receives the log, or its user's part."""
     people = [(await log.register(f"user{number}")).user_id for number in range(WRITERS)]
     chances = [random.Random(f"{seed} {number}") for number in range(LISTENERS)]
     clients = [Client(feed, chance, people[at % WRITERS] if at % 3 == 2 else None) for at, chance in enumerate(chances)]
@@ -121,12 +123,12 @@ async def test_who_is_cut_off_and_resumes_hears_every_change_once_and_in_order(l
 
     own, all_of_them = 1 + CHANGES_EACH, WRITERS * (1 + CHANGES_EACH)
     await asyncio.gather(
-        *map(write, people), *(client.hear(own if client.whose else all_of_them) for client in clients)
+        *map(write, people), *(client.receive(own if client.whose else all_of_them) for client in clients)
     )
 
     events = await log.all()
     for client in clients:
-        assert heard(client) == expected(client, events)
+        assert received(client) == expected(client, events)
     assert sum(client.cuts for client in clients) > LISTENERS * 3
 
 
@@ -142,11 +144,11 @@ async def test_types_that_are_not_wanted_are_passed_over_wherever_they_are_read(
         await log.commands.change(done.user_id, ChangeRole(ROLES[number % 2]), NOBODY)
     clients = [Client(feed, random.Random(7), whose, is_role) for whose in (None, done.user_id)]
 
-    await asyncio.gather(*(client.hear(20) for client in clients))
+    await asyncio.gather(*(client.receive(20) for client in clients))
 
     for client in clients:
-        assert heard(client) == expected(client, await log.all())
-        assert [change.user and change.user.name for change in client.heard] == [
+        assert received(client) == expected(client, await log.all())
+        assert [change.user and change.user.name for change in client.received] == [
             f"Name {number}" for number in range(20)
         ]
 
@@ -162,9 +164,9 @@ async def test_one_s_own_past_is_read_without_anybody_else_s(log: Log, feed: Fee
     feed._store = store
 
     client = Client(feed, random.Random(7), done.user_id, position=1)
-    await client.hear(1)
+    await client.receive(1)
 
-    assert heard(client) == [(32, done.user_id)]
+    assert received(client) == [(32, done.user_id)]
     assert set(store.read) == {done.user_id}
 
 
@@ -192,7 +194,7 @@ async def test_a_position_that_the_log_has_not_come_to_is_refused(log: Log, feed
 async def test_a_position_that_this_process_has_not_seen_yet_is_waited_for(
     log: Log, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process told it to the client: it is in the log, and what follows it is heard, without what precedes."""
+    """The client got it from another process: it is in the log, and only later changes are received."""
     monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 2)
     held = Held(log.store)
     late = Feed(log.store, held)
@@ -201,7 +203,7 @@ async def test_a_position_that_this_process_has_not_seen_yet_is_waited_for(
     for number in range(3):
         await log.register(f"user{number}")
     hearing = asyncio.ensure_future(anext(late.changes(everything, after=3)))
-    await eventually(lambda: _listening(late))
+    await eventually(lambda: _subscribed(late))
     held.open.set()
     await log.register("next")
 
@@ -211,7 +213,7 @@ async def test_a_position_that_this_process_has_not_seen_yet_is_waited_for(
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def _listening(feed: Feed) -> bool:
+async def _subscribed(feed: Feed) -> bool:
     return bool(feed._subscribers)
 
 
@@ -251,7 +253,7 @@ class Away(EventStore):
             raise DatabaseUnavailable("gone for a moment")
 
 
-async def test_the_past_is_heard_whole_although_the_database_goes_away(log: Log, feed: Feed) -> None:
+async def test_the_past_is_received_whole_although_the_database_goes_away(log: Log, feed: Feed) -> None:
     """Reading goes on from where it was, for one user and for all."""
     done = await log.register("alice")
     for number in range(12):
@@ -276,7 +278,7 @@ async def reached(feed: Feed, position: int) -> None:
 
 
 async def test_the_past_of_a_user_that_is_deleted_meanwhile_tells_nothing_more(log: Log, feed: Feed) -> None:
-    """Between two pages its key is destroyed: what happened is heard all the same, without the user."""
+    """Between two pages its key is destroyed: what happened is received all the same, without the user."""
     done = await log.register("alice")
     for number in range(12):
         await log.commands.change(done.user_id, Update(name=f"Name {number}"), NOBODY)
