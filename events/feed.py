@@ -19,11 +19,12 @@ A subscriber to one user is woken for that user alone, with the position before 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Final
+from itertools import count
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -79,14 +80,17 @@ class Change(msgspec.Struct, frozen=True):
     user: User | None
 
 
+_BATCH_NUMBERS: Final = count()
+
+
 class ChangeBatch(tuple[Change, ...]):
     """Changes that several subscribers receive."""
 
-    made: dict[Hashable, Any]
-    """What is made of them once for all their subscribers. Emptied with the next change."""
+    number: int
+    """Unique in this process: a key for what is made of the batch once for all its subscribers."""
 
     def __init__(self, _: Iterable[Change]) -> None:
-        self.made = {}
+        self.number = next(_BATCH_NUMBERS)
 
 
 ChangeFilter = Callable[[Recorded], bool]
@@ -283,15 +287,9 @@ class Feed:
         key = (begin, subscriber.wanted)
         if key not in self._shared:
             if len(self._shared) == SHARED_BATCHES:
-                self._forget_shared()
+                self._shared.clear()
             self._shared[key] = ChangeBatch([change for change in window if subscriber.wants(change)])
         return self._shared[key]
-
-    def _forget_shared(self) -> None:
-        """Forget the shared batches. A subscriber that still holds one holds its changes, and nothing made of them."""
-        for batch in self._shared.values():
-            batch.made.clear()
-        self._shared.clear()
 
     async def _replay(self, subscriber: Subscriber) -> AsyncGenerator[list[Change], None]:
         """The past from the log, up to where the window ends now. An outage ends it early, after a pause."""
@@ -354,13 +352,13 @@ class Feed:
         """Continue from a position; no subscriber wants what lies before it."""
         self._position = position
         self._recent.clear()
-        self._forget_shared()
+        self._shared.clear()
         self._reader = ChangeReader(self._store, REMEMBERED_USERS)
 
     def _publish(self, changes: list[Change]) -> None:
         """Move the window on, and wake the subscribers for whom there is something in it."""
         before, self._position = self._position, changes[-1].recorded.position
-        self._forget_shared()
+        self._shared.clear()
         self._recent.update((change.recorded.position, change) for change in changes)
         for position in range(next(iter(self._recent)), self._position - RECENT_CHANGES + 1):
             del self._recent[position]

@@ -1,65 +1,52 @@
-"""The HTTP server under the application: what it says to bytes that never become a request.
+"""The places where Rollcall relies on more of aiohttp than it documents. Everything else uses its public interface.
 
-aiohttp answers those by itself, before any middleware: with its own version, a plain text that repeats what came in,
-and a traceback in the log. Whoever can reach the port could fill the log with it.
+`Runner` answers bytes that never become a request. aiohttp answers them itself, before any middleware: with its own
+version, a plain text that repeats what came in, and a traceback in the log, which a client could fill that way.
+
+`FrameWriter` writes WebSocket frames that are made already. aiohttp's writer frames each message of each socket again.
+
+`tests/graph/test_aiohttp_internals.py` fails if one of the private names is gone or means something else.
 """
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
+import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from graph.http import refusal
 
-CLIENTS_FAULTS: Final = (HttpProcessingError, RequestPayloadError)
+WRITTEN_FOR: Final = (3, 14)
+"""aiohttp's major and minor version. Bug fixes of it are trusted to keep private names."""
+
+
+def check_version(version: str) -> None:
+    """Refuse a version of aiohttp that this file was not written for.
+
+    Raises:
+        ImportError: says what to install, or what to do to support the version.
+    """
+    major, minor = WRITTEN_FOR
+    if re.match(rf"{major}\.{minor}(?!\d)", version) is None:
+        raise ImportError(
+            f"graph/aiohttp_internals.py was written for aiohttp {major}.{minor}, found {version}: install "
+            f"'aiohttp>={major}.{minor},<{major}.{minor + 1}'; or, to support the version found, make "
+            "tests/graph/test_aiohttp_internals.py pass with it and raise WRITTEN_FOR"
+        )
+
+
+check_version(aiohttp.__version__)
+
+CLIENT_FAULTS: Final = (HttpProcessingError, RequestPayloadError)
 """What aiohttp raises when a client breaks the rules of HTTP."""
-MALFORMED: Final = (
-    "this is no HTTP request: its first line, a header, or the framing or encoding of its body is malformed"
-)
-
-
-class _Protocol(RequestHandler):
-    """One connection."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to what could not be read, in the form of all others."""
-        if not isinstance(exc, CLIENTS_FAULTS) or request.writer.output_size > 0:
-            return super().handle_error(request, status, exc, message)
-        self.log_debug("malformed request from %s", request.remote, exc_info=exc)
-        response = refusal(HTTPStatus.BAD_REQUEST, MALFORMED)
-        response.headers["Server"] = "rollcall"  # there is one in any case here, else it names aiohttp and Python
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.force_close()
-        return response
-
-    def log_exception(self, *arguments: Any, **options: Any) -> None:
-        """Log what went wrong. What is a client's fault, such as a body that cannot be unpacked, is for debugging."""
-        if isinstance(options.get("exc_info"), CLIENTS_FAULTS):
-            self.log_debug(*arguments, **options)
-        else:
-            super().log_exception(*arguments, **options)
-
-
-class _Server(web.Server):
-    """Makes a protocol for each connection."""
-
-    def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
-    """Runs an application like aiohttp's own runner."""
+    """aiohttp's runner, except that malformed requests are answered as all others are."""
 
     __slots__ = ()
 
@@ -70,5 +57,82 @@ class Runner(web.AppRunner):
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
             loop=asyncio.get_running_loop(),
-            **made._kwargs,  # noqa: SLF001 - what aiohttp would have given its own
+            **made._kwargs,  # noqa: SLF001
         )
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be read."""
+        if not isinstance(exc, CLIENT_FAULTS) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        self.log_debug("malformed request from %s", request.remote, exc_info=exc)
+        response = refusal(
+            HTTPStatus.BAD_REQUEST,
+            "this is no HTTP request: its first line, a header, or the framing or encoding of its body is malformed",
+        )
+        response.headers["Server"] = "rollcall"  # without it aiohttp names itself and Python
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.force_close()
+        return response
+
+    def log_exception(self, *arguments: Any, **options: Any) -> None:
+        """Log a fault of the server; one of the client, such as a body that cannot be unpacked, only for debugging."""
+        if isinstance(options.get("exc_info"), CLIENT_FAULTS):
+            self.log_debug(*arguments, **options)
+        else:
+            super().log_exception(*arguments, **options)
+
+
+class FrameWriter:
+    """Writes frames of one WebSocket, all in one piece. By aiohttp's own writer they cost three times as much."""
+
+    def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
+        self._request = request
+        self._socket = socket
+        self._draining: asyncio.Future[None] | None = None
+
+    async def write(self, frames: bytes) -> None:
+        """Write frames, once the client has read most of what was written before.
+
+        Raises:
+            ConnectionError: the socket is closed.
+        """
+        while self._request.protocol.writing_paused:
+            await self._drained()
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or self._socket.closed:
+            raise ConnectionResetError("the socket is closed")
+        transport.write(frames)
+
+    async def _drained(self) -> None:
+        # All who wait for a connection of aiohttp share one future, and the first one that is cancelled cancels it for
+        # the others. A client that completes one of its operations would end the others silently.
+        if self._draining is None or self._draining.done():
+            self._draining = asyncio.ensure_future(self._request.writer.drain())
+            self._draining.add_done_callback(_retrieve)
+        await asyncio.shield(self._draining)
+
+
+def is_writing_paused(request: web.BaseRequest) -> bool:
+    """Whether the client has more to read than the transport's high-water mark (64 KiB)."""
+    return request.protocol.writing_paused
+
+
+def _retrieve(draining: asyncio.Future[None]) -> None:
+    """Take a failure that all who waited for it were cancelled before; asyncio would log it."""
+    if not draining.cancelled():
+        draining.exception()

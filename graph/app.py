@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -15,8 +16,7 @@ from graph.context import Opening
 from graph.documents import DocumentCache
 from graph.endpoint import CORRELATION, GraphQLEndpoint
 from graph.http import refusal
-from graph.persisted import Persisted
-from graph.policy import ServingPolicy
+from graph.persisted import PersistedDocuments, TrustedDocuments
 from graph.schema import make_schema
 from projections.errors import ProjectionError
 
@@ -25,35 +25,54 @@ log = structlog.get_logger(__name__)
 BODY_BYTES = 2 * 1024 * 1024
 CHECK_SECONDS = 2.0
 JWKS_SECONDS = 300
-"""How long others may keep our public keys: a new one is published for that long before it signs."""
-
-DEFAULT_POLICY: Final = ServingPolicy()
+"""How long clients may cache the public keys. A new key is published for that long before it signs."""
 GRAPHQL: Final = "/graphql"
 
 Check = Callable[[], Awaitable[object]]
-"""Raises an EventsError or ProjectionError while something that is needed is away."""
+"""Raises an EventsError or a ProjectionError while a dependency is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingPolicy:
+    """What an operator decides about how clients are served. Defaults are the secure choice."""
+
+    introspection: bool = False
+    """Whether clients may read the schema, and browsers get GraphiQL, which is of little use without."""
+    origins: frozenset[str] = frozenset()
+    """Other origins whose pages may use this server."""
+    trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
+    deadline_seconds: float = 10.0
+    """How long a query may take."""
+
+
+DEFAULT_POLICY: Final = ServingPolicy()
 
 
 def make_app(
     opening: Opening, checks: Mapping[str, Check], new_id: NewId, policy: ServingPolicy = DEFAULT_POLICY
 ) -> web.Application:
-    """The application. Until the opening has its services, operations are refused with 503.
-
-    Whoever runs it also runs the services' feed.
-    """
-    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlating(new_id), _refusing])
+    """The application. Until the opening has its services, operations get 503. The caller runs the services' feed."""
+    app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlate(new_id), _refuse])
     documents = DocumentCache(introspection=policy.introspection)
     schema = make_schema(documents, policy.deadline_seconds)
-    persisted = Persisted(policy.trusted, lambda text: not documents.faults(schema.graphql, text))
-    view = GraphQLEndpoint(schema, opening, policy, persisted)
+    persisted = PersistedDocuments(policy.trusted, lambda text: not documents.faults(schema.graphql, text))
+    endpoint = GraphQLEndpoint(schema, opening, persisted, policy.origins, introspection=policy.introspection)
 
-    async def closing(_: web.Application) -> None:
-        await view.close_connections()
+    async def close(_: web.Application) -> None:
+        await endpoint.close_connections()
 
-    app.on_shutdown.append(closing)
-    app.on_response_prepare.append(_harden)
-    app.on_response_prepare.append(_to_pages_of(policy.origins))
-    app.router.add_route("*", GRAPHQL, view)
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.pop("Server", None)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if CORRELATION in request:
+            response.headers["X-Request-Id"] = str(request[CORRELATION])
+        response.headers.setdefault("Cache-Control", "no-store")
+        if request.path == GRAPHQL:
+            cors.add_headers(policy.origins, request, response)
+
+    app.on_shutdown.append(close)
+    app.on_response_prepare.append(add_headers)
+    app.router.add_route("*", GRAPHQL, endpoint)
     app.router.add_get("/", _to_graphql)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(checks))
@@ -68,13 +87,13 @@ async def _to_graphql(_: web.Request) -> web.Response:
 
 
 async def _healthz(_: web.Request) -> web.Response:
-    """The process runs. Says nothing of databases: restarting it would not bring one back."""
+    """The process runs. Databases are not checked: restarting this process would not bring one back."""
     return web.json_response({"status": "alive"})
 
 
 def _jwks(opening: Opening) -> Handler:
     async def jwks(_: web.Request) -> web.Response:
-        """The keys that our access tokens are verified with."""
+        """The public keys that verify access tokens."""
         if opening.services is None:
             return refusal(503, "the server is starting; try again")
         headers = {"Cache-Control": f"public, max-age={JWKS_SECONDS}", "Access-Control-Allow-Origin": "*"}
@@ -86,29 +105,27 @@ def _jwks(opening: Opening) -> Handler:
 
 
 def _readyz(checks: Mapping[str, Check]) -> Handler:
+    async def outcome(check: Check) -> str:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await check()
+        except (EventsError, ProjectionError) as error:
+            return type(error).__name__
+        except TimeoutError:
+            return f"no answer within {CHECK_SECONDS:g} s"
+        return "ok"
+
     async def readyz(_: web.Request) -> web.Response:
         """Whether requests can be answered now, and what is missing if not."""
-        outcomes = await asyncio.gather(*map(_outcome, checks.values()))
-        found = dict(zip(checks, outcomes, strict=True))
-        ready = all(outcome == "ok" for outcome in outcomes)
-        body = {"status": "ready" if ready else "not ready", "checks": found}
+        outcomes = await asyncio.gather(*map(outcome, checks.values()))
+        ready = all(found == "ok" for found in outcomes)
+        body = {"status": "ready" if ready else "not ready", "checks": dict(zip(checks, outcomes, strict=True))}
         return web.json_response(body, status=200 if ready else 503)
 
     return readyz
 
 
-async def _outcome(check: Check) -> str:
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await check()
-    except (EventsError, ProjectionError) as error:
-        return type(error).__name__
-    except TimeoutError:
-        return f"no answer within {CHECK_SECONDS:g} s"
-    return "ok"
-
-
-def _correlating(new_id: NewId) -> Middleware:
+def _correlate(new_id: NewId) -> Middleware:
     @web.middleware
     async def correlate(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give each request an id that its answer, its log lines and its events carry."""
@@ -120,8 +137,8 @@ def _correlating(new_id: NewId) -> Middleware:
 
 
 @web.middleware
-async def _refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Say in GraphQL's form what went wrong before or around an operation."""
+async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what fails outside an operation as a GraphQL error too."""
     try:
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
@@ -131,32 +148,9 @@ async def _refusing(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPException:
         raise
     except ClientConnectionResetError:
-        return refusal(400, "the client has gone")  # which nobody reads
+        return refusal(400, "the client has gone")  # aiohttp needs an answer; none is sent
     except Exception:
         log.exception("http.internal", path=request.path)
-        body = {
-            "errors": [
-                {
-                    "message": "something went wrong on the server",
-                    "extensions": {"code": "INTERNAL", "correlationId": str(request[CORRELATION])},
-                }
-            ]
-        }
-        return web.json_response(body, status=500)
-
-
-async def _harden(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.pop("Server", None)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    if CORRELATION in request:
-        response.headers["X-Request-Id"] = str(request[CORRELATION])
-    response.headers.setdefault("Cache-Control", "no-store")
-
-
-def _to_pages_of(origins: frozenset[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    async def tell(request: web.Request, response: web.StreamResponse) -> None:
-        """On every answer of /graphql, streams and refusals included."""
-        if request.path == GRAPHQL:
-            cors.tell(origins, request, response)
-
-    return tell
+        extensions = {"code": "INTERNAL", "correlationId": str(request[CORRELATION])}
+        error = {"message": "something went wrong on the server", "extensions": extensions}
+        return web.json_response({"errors": [error]}, status=500)

@@ -1,11 +1,11 @@
-"""Pages of other origins: which may talk to this server (the Fetch standard, section 3.3), and which may not.
+"""Cross-origin requests: which pages of other origins may use this server (the Fetch standard, section 3.3).
 
-A browser lets a page read answers from elsewhere only if they say so, and asks first for anything but the plainest
-requests: JSON, a token and `Min-Position` all make it ask. So a page of an origin that is not on the list can have
-nothing done. Sockets are no part of that: a browser opens them for any page, and says whose it is; those are refused by
-Strawberry's view, by the same list. There are no cookies, so nothing of a user's travels by itself.
+A browser lets a page read an answer from another origin only if the answer allows it, and asks first (a preflight) for
+anything but the simplest requests; JSON, a token and `Min-Position` each make it ask. So a page whose origin is not on
+the list can cause nothing. WebSockets are not covered, for a browser opens them for any page; Strawberry's view refuses
+them by the same list. There are no cookies, so no page acts as a user by itself.
 
-Not on the list is not the same as refused: other clients may send an `Origin` too, and are answered.
+Other clients may send an `Origin` too. They are answered, whether it is on the list or not.
 """
 
 from http import HTTPStatus
@@ -17,15 +17,15 @@ from strawberry.http.websocket_origin import normalize_allowed_origins
 METHODS: Final = "GET, POST"
 REQUEST_HEADERS: Final = "Authorization, Content-Type, Min-Position"
 ANSWER_HEADERS: Final = "Position, Retry-After, X-Request-Id"
-REMEMBERED_SECONDS: Final = 7200
-"""How long a browser need not ask again; the most that Chromium takes."""
+PREFLIGHT_SECONDS: Final = 7200
+"""How long a browser may keep the answer to a preflight; Chromium's maximum."""
 
 
 def origins_of(text: str) -> frozenset[str]:
     """The origins of a comma-separated list, such as `https://app.example.com`.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is not an origin.
     """
     given = [part.strip() for part in text.split(",") if part.strip()]
     if "*" in given or "null" in given:
@@ -43,17 +43,17 @@ def is_preflight(request: web.Request) -> bool:
 
 
 def preflight() -> web.Response:
-    """What it may send; `tell` says whether it may."""
+    """The answer to a preflight: what a page may send. `add_headers` says which pages may."""
     headers = {
         hdrs.ACCESS_CONTROL_ALLOW_METHODS: METHODS,
         hdrs.ACCESS_CONTROL_ALLOW_HEADERS: REQUEST_HEADERS,
-        hdrs.ACCESS_CONTROL_MAX_AGE: str(REMEMBERED_SECONDS),
+        hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
     }
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
 
-def tell(origins: frozenset[str], request: web.Request, response: web.StreamResponse) -> None:
-    """Tell a browser that the page which asks may read this answer, if it may."""
+def add_headers(origins: frozenset[str], request: web.Request, response: web.StreamResponse) -> None:
+    """Allow the page that sent a request to read the answer, if its origin is on the list."""
     if not origins:
         return
     response.headers[hdrs.VARY] = ", ".join(filter(None, [response.headers.get(hdrs.VARY), hdrs.ORIGIN]))

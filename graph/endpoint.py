@@ -1,4 +1,4 @@
-"""/graphql: operations by HTTP and as server-sent events, sockets by Strawberry's view, GraphiQL for browsers."""
+"""/graphql: single answers and server-sent events over HTTP, WebSockets by Strawberry's view, GraphiQL for browsers."""
 
 import asyncio
 import sys
@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import WSCloseCode, hdrs, web
 from strawberry.aiohttp.views import GraphQLView
 from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
+from strawberry.schema import BaseSchema
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
@@ -20,72 +21,76 @@ from auth.addresses import client_address
 from graph import cors, graphiql, http, media_types, strict_json
 from graph.context import Context, Opening, Services
 from graph.errors import ClientError
+from graph.fanout import SharedOperations
 from graph.freshness import require_position
-from graph.http import HttpRefused, OperationRequest, answer, not_begun, refusal
+from graph.http import HttpRefused, OperationRequest, answer, not_executed, refusal
 from graph.media_types import MediaType
-from graph.persisted import Persisted, named
-from graph.policy import ServingPolicy
-from graph.schema import Schema
+from graph.persisted import DocumentReference, PersistedDocuments
 from graph.sockets import Socket, TransportHandler, close_or_cut
 from graph.sse import EventStreams
 
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
 GOODBYE_SECONDS = 1.0
-"""How long a client that does not read may hold up the stop."""
+"""How long a stop waits for a client that does not read."""
 
 CORRELATION: Final = web.RequestKey("correlation", UUID)
-"""The id of a request, in its answer, its log lines and its events."""
+"""The id of a request in its answer, its log lines and its events."""
 
 DOCUMENTS: Final = frozenset({"query", "documentId", "extensions"})
-"""Parameters that send a document, or name it."""
+"""Parameters that send or name a document."""
 
 OTHER_ORIGIN: Final = "pages of this origin may not use this server"
-
 BY_METHOD: Final = {
     hdrs.METH_GET: (OperationType.QUERY,),
     hdrs.METH_POST: (OperationType.QUERY, OperationType.MUTATION),
 }
-"""A link or an image on somebody's page makes a GET, so it must not be able to change anything."""
+"""A link or an image on any page makes a GET, so a GET must not change anything."""
 
 
 class GraphQLEndpoint(GraphQLView[Context, None]):
-    """Answers queries and mutations by HTTP, everything by WebSocket, and shows GraphiQL to a browser."""
+    """Answers each request of /graphql by its transport."""
 
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = TransportHandler
 
-    def __init__(self, schema: Schema, opening: Opening, policy: ServingPolicy, persisted: Persisted) -> None:
+    def __init__(
+        self,
+        schema: BaseSchema,
+        opening: Opening,
+        persisted: PersistedDocuments,
+        origins: frozenset[str],
+        *,
+        introspection: bool,
+    ) -> None:
         protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL,)
-        super().__init__(schema, subscription_protocols=protocols, allowed_origins=tuple(policy.origins))
-        self._opening = opening
-        self._streams = EventStreams(schema)
-        self._policy = policy
+        super().__init__(schema, subscription_protocols=protocols, allowed_origins=tuple(origins))
         self.persisted = persisted
+        self.operations = SharedOperations()
+        self._opening = opening
+        self._origins = origins
+        self._introspection = introspection
+        self._streams = EventStreams(schema, self.operations)
         self._sockets: WeakKeyDictionary[web.WebSocketResponse, web.Request] = WeakKeyDictionary()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request. Whatever is wrong with it is said in GraphQL's own form."""
+        """Answer a request; a malformed one with a GraphQL error."""
         try:
             if hdrs.UPGRADE in request.headers and self.is_websocket_request(request):
-                self._services()  # refuse while it is still a request, not yet a socket
+                self._services()  # refuses it while it is still a request
                 return await self.run(request=request)
             if cors.is_preflight(request):
-                return self._preflight(request)
-            if self._policy.introspection and _is_a_browsers(request):
+                if request.headers[hdrs.ORIGIN] not in self._origins:
+                    raise HttpRefused(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)  # noqa: TRY301
+                return cors.preflight()
+            if self._introspection and _is_page_view(request):
                 return graphiql.page()
             return await self._answer(request)
         except HttpRefused as refused:
             media_type = media_types.accepted(request.headers) or MediaType.JSON
             return refusal(refused.status, refused.message, media_type, refused.headers)
 
-    def _preflight(self, request: web.Request) -> web.Response:
-        if request.headers[hdrs.ORIGIN] not in self._policy.origins:
-            raise HttpRefused(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
-        return cors.preflight()
-
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        """One answer to one operation, or a stream of them."""
         asked = await http.read(request)
         media_type = media_types.accepted(request.headers, media_types.ANY)
         if media_type is None:
@@ -93,23 +98,22 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         with require_position(http.min_position(request)) as freshness:
             if media_type is MediaType.EVENTS:
                 return await self._stream(asked, request)
-            result = await self._carry_out(asked, request)
+            result = await self._execute(asked, request)
         response = answer(result, media_type)
         if freshness.position is not None:
             response.headers["Position"] = str(freshness.position)
         return response
 
     async def _stream(self, asked: OperationRequest, request: web.Request) -> web.StreamResponse:
-        """Answer with server-sent events."""
         try:
             document = self._document(asked)
         except ClientError as error:
-            return answer(not_begun(error), MediaType.GRAPHQL)
+            return answer(not_executed(error), MediaType.GRAPHQL)
         context = self._context(request)
         context.last_event = http.last_event(request)
         return await self._streams.answer(request, context, asked, document)
 
-    async def _carry_out(self, asked: OperationRequest, request: web.Request) -> ExecutionResult:
+    async def _execute(self, asked: OperationRequest, request: web.Request) -> ExecutionResult:
         try:
             return await self.schema.execute(
                 self._document(asked),
@@ -120,22 +124,26 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
                 operation_extensions=asked.extensions,
             )
         except InvalidOperationTypeError as error:
-            raise _elsewhere(error.operation_type) from error
+            if error.operation_type is OperationType.MUTATION:
+                message = "mutations are sent with POST"
+                raise HttpRefused(HTTPStatus.METHOD_NOT_ALLOWED, message, {"Allow": "POST"}) from error
+            message = "subscriptions go by WebSocket, with the protocol graphql-transport-ws, or as text/event-stream"
+            raise HttpRefused(HTTPStatus.BAD_REQUEST, message) from error
         except CannotGetOperationTypeError as error:
-            return not_begun(ClientError("BAD_REQUEST", error.as_http_error_reason()))
+            return not_executed(ClientError("BAD_REQUEST", error.as_http_error_reason()))
         except MissingQueryError:
-            return not_begun(ClientError("BAD_REQUEST", "the query is empty"))
+            return not_executed(ClientError("BAD_REQUEST", "the query is empty"))
         except ClientError as error:
-            return not_begun(error)
+            return not_executed(error)
 
     def _document(self, asked: OperationRequest) -> str:
         """The document that a request sends or names.
 
         Raises:
-            ClientError: nobody knows it by its name, or it is not trusted.
-            HttpRefused: there is none.
+            ClientError: no document has this name, or it is not trusted.
+            HttpRefused: the request has none.
         """
-        document = self.persisted.document(named(asked.query, asked.document_id, asked.extensions))
+        document = self.persisted.document(DocumentReference.of(asked.query, asked.document_id, asked.extensions))
         if document is None:
             raise HttpRefused(HTTPStatus.BAD_REQUEST, "expected a query, or the id of a document that is known here")
         return document
@@ -160,15 +168,15 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         request: web.Request,
         response: web.Response | web.WebSocketResponse,  # noqa: ARG002 - Strawberry's signature
     ) -> Context:
-        """The context of a socket with all its operations."""
+        """The context of a socket, shared by its operations."""
         return self._context(request)
 
     async def reject_websocket(self, request: web.Request) -> web.Response:  # noqa: ARG002 - Strawberry's signature
-        """Refuse a page of an origin that is neither ours nor on the list, while it is still a request."""
+        """Refuse a page whose origin is neither ours nor on the list, while it is still a request."""
         return refusal(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
-        """Take the token from `connection_init`; a socket with a bad one is closed with 4403."""
+        """Take the token from `connection_init`; Strawberry closes a socket with a bad one with 4403."""
         given = context.connection_params.get("authorization", context.authorization)
         if not isinstance(given, str | None):
             raise ConnectionRejectionError
@@ -182,20 +190,20 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         return UnsetType()
 
     async def create_websocket_response(self, request: web.Request, subprotocol: str | None) -> web.WebSocketResponse:
-        """A socket that notices when its client is gone."""
+        """Open a socket that notices when its client is gone."""
         socket = web.WebSocketResponse(
             protocols=[subprotocol] if subprotocol else [],
             heartbeat=HEARTBEAT_SECONDS,
             max_msg_size=FRAME_BYTES,
-            compress=False,  # each socket would compress by itself what is made once for all of them
-            writer_limit=sys.maxsize,  # `Socket` waits for clients by itself
+            compress=False,  # each socket would compress again what is framed once for all of them
+            writer_limit=sys.maxsize,  # `FrameWriter` does the waiting
         )
         await socket.prepare(request)
         self._sockets[socket] = request
         return socket
 
     async def close_connections(self) -> None:
-        """Tell every client that the server is going; they come back to another one."""
+        """Close every socket and stream; their clients reconnect to another server."""
         code, reason = WSCloseCode.GOING_AWAY, "the server is stopping"
         sockets = list(self._sockets.items())
         await asyncio.gather(
@@ -204,27 +212,18 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         )
 
     def decode_json(self, data: str | bytes) -> object:
-        """The value of a frame."""
+        """Decode a message of a socket."""
         return strict_json.decode(data)
 
     def encode_json(self, data: object) -> str:
-        """The text of a frame."""
+        """Encode a message of a socket."""
         return strict_json.encode(data).decode()
 
 
-def _is_a_browsers(request: web.Request) -> bool:
-    """Whether somebody has pointed a browser here: it wants a page, and has no query."""
+def _is_page_view(request: web.Request) -> bool:
+    """Whether a browser wants a page: a GET for HTML without a document."""
     return (
         request.method == hdrs.METH_GET
         and "text/html" in request.headers.get(hdrs.ACCEPT, "")
         and request.query.keys().isdisjoint(DOCUMENTS)
-    )
-
-
-def _elsewhere(kind: OperationType) -> HttpRefused:
-    if kind is OperationType.MUTATION:
-        return HttpRefused(HTTPStatus.METHOD_NOT_ALLOWED, "mutations are sent with POST", {"Allow": "POST"})
-    return HttpRefused(
-        HTTPStatus.BAD_REQUEST,
-        "subscriptions go by WebSocket, with the protocol graphql-transport-ws, or as text/event-stream",
     )

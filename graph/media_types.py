@@ -1,4 +1,4 @@
-"""Media types: which one an answer has, and which one a body has (RFC 9110, sections 8.3 and 12.5.1)."""
+"""Media types of answers and bodies: `Accept` and `Content-Type` (RFC 9110, sections 12.5.1 and 8.3)."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,33 +13,33 @@ QUALITY: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
 class MediaType(StrEnum):
-    """What an answer to an operation may be."""
+    """The media type of an answer to an operation."""
 
     JSON = "application/json"
-    """For clients that know nothing of the other one. Every well-formed request is answered 200, whatever is wrong."""
+    """For older clients. Every well-formed request gets 200, whatever is wrong with its operation."""
     GRAPHQL = "application/graphql-response+json"
-    """The status says whether the operation was carried out."""
+    """The status says whether the operation was executed."""
     EVENTS = "text/event-stream"
-    """Answers one after the other: see graph/sse.py."""
+    """A stream of answers."""
 
 
 ANSWERS: Final = (MediaType.JSON, MediaType.GRAPHQL)
-"""What an ordinary operation may be answered with. To clients that leave it open, the first one."""
+"""Of a single answer; the first one for clients that do not say."""
 ANY: Final = (*ANSWERS, MediaType.EVENTS)
-"""Clients that take both name JSON first for queries and mutations, and get that."""
+"""Clients that accept both name JSON first for queries and mutations."""
 
 
-class Range(NamedTuple):
-    """A media type, or several: one element of `Accept`, or the whole of `Content-Type`."""
+class MediaRange(NamedTuple):
+    """One element of `Accept`, or the whole of `Content-Type`."""
 
     name: str
-    """Such as `application/json`, `application/*`, `*/*`; in lower case."""
+    """Such as `application/json`, `application/*` or `*/*`, in lower case."""
     charset: str = "utf-8"
     quality: float = 1.0
 
     @classmethod
-    def of(cls, text: str) -> "Range | None":
-        """The range in a text; None if it is malformed."""
+    def of(cls, text: str) -> "MediaRange | None":
+        """Parse a text; None if it is malformed."""
         name, *rest = (part.strip() for part in _split(text, ";"))
         parameters = dict(_parameters(rest))
         quality = parameters.get("q", "1")
@@ -49,11 +49,11 @@ class Range(NamedTuple):
 
     @property
     def is_utf8(self) -> bool:
-        """Whether it leaves the text in UTF-8, which is all that we read and write."""
+        """Whether the text is in UTF-8, the only encoding that is read and written."""
         return self.charset in {"utf-8", "utf8"}
 
     def closeness(self, media_type: str) -> int:
-        """How closely it names a media type: 3 by its name, down to 1 for `*/*`; 0 if it does not mean it."""
+        """How closely it matches a media type: 3 by name, 2 by kind, 1 for `*/*`, 0 if it does not."""
         if not self.is_utf8:
             return 0
         kind = media_type.partition("/")[0]
@@ -61,10 +61,9 @@ class Range(NamedTuple):
 
 
 def accepted(headers: CIMultiDictProxy[str], offered: Sequence[MediaType] = ANSWERS) -> MediaType | None:
-    """Which of the offered media types a client likes best; None if it takes none of them.
+    """The offered media type that a client prefers; None if it accepts none of them.
 
-    The closest element of `Accept` decides how much a type is liked. Of those liked equally, the client's own order
-    decides, and then ours.
+    The closest element of `Accept` decides the quality of a type. Among equals the client's order decides, then ours.
     """
     given = headers.getall("Accept", None)
     return _accepted(", ".join(given), tuple(offered)) if given else offered[0]
@@ -74,27 +73,27 @@ def accepted(headers: CIMultiDictProxy[str], offered: Sequence[MediaType] = ANSW
 def _accepted(accept: str, offered: Sequence[MediaType]) -> MediaType | None:
     if not accept.strip():
         return offered[0]
-    ranges = [found for part in _split(accept, ",") if (found := Range.of(part))]
-    best = max(offered, key=lambda one: _liking(one, ranges))
-    return best if _liking(best, ranges)[0] else None
+    ranges = [found for part in _split(accept, ",") if (found := MediaRange.of(part))]
+    best = max(offered, key=lambda one: _preference(one, ranges))
+    return best if _preference(best, ranges)[0] else None
 
 
-def _liking(media_type: MediaType, ranges: Sequence[Range]) -> tuple[float, int]:
-    """How much a type is liked, 0 if it is not taken, and how early that is said."""
+def _preference(media_type: MediaType, ranges: Sequence[MediaRange]) -> tuple[float, int]:
+    """The quality of a type, 0 if it is not accepted, and how early in `Accept` it is."""
     place, closest = max(enumerate(ranges), key=lambda one: one[1].closeness(media_type), default=(0, None))
     if closest is None or not closest.closeness(media_type):
         return 0.0, 0
     return closest.quality, -place
 
 
-def content_type(headers: CIMultiDictProxy[str]) -> Range | None:
-    """The media type of a body; None if there is none, or none that can be understood."""
+def content_type(headers: CIMultiDictProxy[str]) -> MediaRange | None:
+    """The media type of a body; None if it is missing or malformed."""
     return _content_type(", ".join(headers.getall("Content-Type", ())))
 
 
 @lru_cache(maxsize=256)
-def _content_type(given: str) -> Range | None:
-    return Range.of(given)
+def _content_type(given: str) -> MediaRange | None:
+    return MediaRange.of(given)
 
 
 def _parameters(parts: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -106,7 +105,7 @@ def _parameters(parts: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """The parts of a header's value, whose quoted texts may hold the separator."""
+    """Split a header's value, except inside quoted strings."""
     if '"' not in text:
         return text.split(separator)
     parts, start, quoted, escaped = [], 0, False, False

@@ -1,21 +1,7 @@
-"""The schema, from its parts.
+"""The schema, and how its queries and mutations are executed.
 
-How long an operation may take.
-
-A **query** is cut off at its deadline: whatever it waits for is cancelled, and its answer is one error, without data.
-
-A **mutation** is never cut off once it has begun. Its fields are carried out one after the other, and each hands its
-change to the appender, which commits it together with others' whether anybody still waits or not. So a mutation that
-is cut off at its deadline has had its effect, or has not, or will have it in a moment: what could be answered then is
-OUTCOME_UNKNOWN, which sends the client to look or to repeat, and all of it while the answer was on its way. Nor can
-the fields be refused that have not begun yet: fields of mutations are not nullable, so the refusal would take the
-answers of those that are done with it.
-
-It needs none either, since no step of it waits for ever: 5 s for a connection, 10 s for a lock, 40 s for a statement,
-45 s for an append, and then the client is told what is known, OUTCOME_UNKNOWN if that is nothing; passwords are turned
-away while too many wait. A client that gives up before has its idempotency key.
-
-**Subscriptions** last for as long as somebody listens.
+A query is cancelled at its deadline. A mutation is not: see `with_deadline`. A subscription lasts as long as its
+client.
 """
 
 import asyncio
@@ -26,7 +12,6 @@ from uuid import UUID
 
 import strawberry
 from graphql import (
-    DocumentNode,
     GraphQLArgument,
     GraphQLError,
     GraphQLInputField,
@@ -49,17 +34,31 @@ from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 from strawberry.utils.operation import get_operation_type
 
-from graph.documents import DocumentCache, checking, unnamed
+from graph.documents import CheckedDocuments, DocumentCache, unnamed_faults
 from graph.errors import ClientError, ErrorsForClient, errors_for_client
-from graph.fanout import LiveExecutor, SharedOperations
+from graph.fanout import SubscriptionExecutor
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
 from graph.subscriptions import Subscription
 
+SINGLE_RESULT: Final = (OperationType.QUERY, OperationType.MUTATION)
+NO_CORRELATION: Final = UUID(int=0)
+"""The correlation id of an operation without a context, as tools and tests execute."""
 
-async def in_time(seconds: float, kind: OperationType, work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of an operation, or that of one which takes too long."""
+
+async def with_deadline(seconds: float, kind: OperationType, work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of an operation; for a query that is too slow, one error without data.
+
+    A mutation is never cancelled. The appender commits its change together with others', whether it still waits or not,
+    so at a deadline the change may be made, not made, or about to be made. The client would get OUTCOME_UNKNOWN and
+    have to read or repeat, while its answer was on the way. Its other fields could not be refused either: fields of
+    mutations are not nullable, so an error would discard the results of those that are done.
+
+    No mutation waits for ever: 5 s for a connection, 10 s for a lock, 40 s for a statement, 45 s for an append, and
+    then OUTCOME_UNKNOWN; passwords are refused while too many wait. A client that gives up earlier has its idempotency
+    key.
+    """
     if kind is not OperationType.QUERY:
         return await work
     limit = asyncio.timeout(seconds)
@@ -73,36 +72,30 @@ async def in_time(seconds: float, kind: OperationType, work: Coroutine[Any, Any,
         return ExecutionResult(data=None, errors=[ClientError("DEADLINE_EXCEEDED", message)])
 
 
-SINGLE_ANSWERS: Final = (OperationType.QUERY, OperationType.MUTATION)
-NOBODYS: Final = UUID(int=0)
-"""The correlation id of an operation without a context, as tools and tests carry out."""
-
-
 class SchemaNames(NameConverter):
-    """Strawberry's names, each made once: it would make those of a resolver's arguments again for each call."""
+    """Strawberry's names, each made once: Strawberry makes those of a resolver's arguments for each call."""
 
     def apply_naming_config(self, name: str) -> str:
         """The name in the graph, for one in Python."""
-        return _in_the_graph(name)
+        return _graph_name(name)
 
 
-_in_the_graph = cache(NameConverter().apply_naming_config)
+_graph_name = cache(NameConverter().apply_naming_config)
 
 
 class Schema(strawberry.Schema):
-    """Strawberry's schema, less its habit of logging every client's mistake; `ErrorsForClient` logs what matters."""
+    """Strawberry's schema with checked documents, plans and deadlines. `ErrorsForClient` logs what Strawberry would."""
 
     def __init__(self, documents: DocumentCache, *, deadline_seconds: float, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.shared = SharedOperations()
         self._documents = documents
         self._deadline_seconds = deadline_seconds
         for kind in self._schema.type_map.values():
-            _say_nothing_of_null(kind)
+            _remove_null_defaults(kind)
 
     @property
     def graphql(self) -> GraphQLSchema:
-        """The schema as graphql-core knows it."""
+        """The schema of graphql-core."""
         return self._schema
 
     async def execute(
@@ -115,24 +108,29 @@ class Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] | None = None,
         operation_extensions: dict[str, Any] | None = None,
     ) -> ExecutionResult:
-        """One answer to one operation, so none to a subscription: those go by WebSocket, through `stream`.
+        """Execute a query or a mutation. Subscriptions go through `stream`.
 
-        It does what Strawberry and the extensions of this schema do, in the same order, without the machinery that
-        lets extensions see each step: that takes a tenth of the time of a small query.
+        Does what Strawberry and the extensions of this schema do, in the same order, without the machinery that shows
+        each step to extensions: it takes a tenth of the time of a small query.
 
         Raises:
-            MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError: there is no operation that could
-                be carried out here.
+            MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError: the document has no operation
+                that can be executed here.
         """
         if not query:
             raise MissingQueryError
-        correlation = context_value.correlation if context_value else NOBODYS
+        correlation = context_value.correlation if context_value else NO_CORRELATION
         try:
             document, faults, plans, _ = self._documents.checked(self._schema, query)
-        except Exception as error:  # noqa: BLE001 - the client sees what `errors_for_client` makes of it
+        except Exception as error:  # noqa: BLE001 - `errors_for_client` decides what the client sees
             return _failed(error, correlation)
-        kind = _kind(document, operation_name, allowed_operation_types or SINGLE_ANSWERS)
-        if wrong := [*faults, *unnamed(document, operation_name)]:
+        try:
+            kind = get_operation_type(document, operation_name)
+        except RuntimeError as error:
+            raise CannotGetOperationTypeError(operation_name) from error
+        if kind is OperationType.SUBSCRIPTION or kind not in (allowed_operation_types or SINGLE_RESULT):
+            raise InvalidOperationTypeError(kind)
+        if wrong := [*faults, *unnamed_faults(document, operation_name)]:
             return PreExecutionError(data=None, errors=errors_for_client(wrong, correlation))
         planned = plans.fields if plans is not None else 0
         work = execute(
@@ -147,25 +145,24 @@ class Schema(strawberry.Schema):
             operation_extensions=operation_extensions,
             plans=plans,
         )
-        answer: ExecutionResult = await in_time(self._deadline_seconds, kind, _answered(work, correlation))
+        result: ExecutionResult = await with_deadline(self._deadline_seconds, kind, _result(work, correlation))
         if plans is not None and plans.fields > planned:
             self._documents.weigh(query)
-        return answer
+        return result
 
     async def _execute_operation(self, execution_context: ExecutionContext, *rest: Any) -> Any:
-        """Where queries and mutations pass that come by WebSocket or as streams, when they have been checked."""
+        """Execute a query or a mutation that came by WebSocket or as events, after its checks."""
         work = super()._execute_operation(execution_context, *rest)
-        return await in_time(self._deadline_seconds, execution_context.operation_type, work)
+        return await with_deadline(self._deadline_seconds, execution_context.operation_type, work)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Errors are dealt with in `ErrorsForClient`."""
+        """Log nothing: `ErrorsForClient` does."""
 
 
-async def _answered(work: Any, correlation: UUID) -> ExecutionResult:
-    """The answer that the work leads to. Whatever it raises reaches the client as `errors_for_client` shows it."""
+async def _result(work: Any, correlation: UUID) -> ExecutionResult:
     try:
         result = await await_maybe(work)
-    except Exception as error:  # noqa: BLE001 - as said
+    except Exception as error:  # noqa: BLE001 - `errors_for_client` decides what the client sees
         return _failed(error, correlation)
     return ExecutionResult(data=result.data, errors=errors_for_client(result.errors, correlation))
 
@@ -175,18 +172,8 @@ def _failed(error: Exception, correlation: UUID) -> PreExecutionError:
     return PreExecutionError(data=None, errors=errors_for_client([known], correlation))
 
 
-def _kind(document: DocumentNode, name: str | None, allowed: Iterable[OperationType]) -> OperationType:
-    try:
-        kind = get_operation_type(document, name)
-    except RuntimeError as error:
-        raise CannotGetOperationTypeError(name) from error
-    if kind is OperationType.SUBSCRIPTION or kind not in allowed:
-        raise InvalidOperationTypeError(kind)
-    return kind
-
-
-def _say_nothing_of_null(kind: GraphQLNamedType) -> None:
-    """A default of null says no more than leaving it out; without it the schema reads as the contract does."""
+def _remove_null_defaults(kind: GraphQLNamedType) -> None:
+    """Remove defaults of null. They say no more than none, and the published schema has none."""
     inputs: list[GraphQLArgument | GraphQLInputField] = []
     if isinstance(kind, GraphQLInputObjectType):
         inputs.extend(kind.fields.values())
@@ -206,7 +193,7 @@ def make_schema(documents: DocumentCache | None = None, deadline_seconds: float 
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=[ErrorsForClient, checking(documents)],
-        execution_context_class=LiveExecutor,
+        extensions=[ErrorsForClient, lambda: CheckedDocuments(documents)],
+        execution_context_class=SubscriptionExecutor,
         config=StrawberryConfig(scalar_map=SCALARS, name_converter=SchemaNames()),
     )

@@ -1,22 +1,48 @@
-"""The WebSocket side of the server: graphql-transport-ws, by Strawberry, with its doors closed to malformed frames.
+"""The life of a WebSocket: graphql-transport-ws, spoken by Strawberry's handler behind checks of our own.
 
 The protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 
-Why a socket is closed, beside the protocol's own 44xx codes:
+**Opening.** While it is still an HTTP request, `graph/endpoint.py` refuses it if the database has not been reached yet
+(503) or if it comes from a page of another origin (403). As a socket it can then be closed only with a code.
 
-4400   a message has another form than the protocol's
-4403   the token is not valid, or not any more: see auth/session_watch.py
-1001   this server is stopping; another one will take the client
-1009   a message is larger than the server takes
-1011   something unexpected; logged with the correlation id that the reason names
-1013   a database is away, or the caller has too many sockets; clients try again by themselves
+**Signing in.** The client sends `connection_init`, with its access token in the payload if it could not set a header,
+as no browser can. The socket joins the session watch first and is checked after that: a session that ends in between is
+noticed. From here on the watch closes the socket as soon as the session ends, the token expires or the user is deleted.
+
+**Operations.** Each `subscribe` runs in a task of its own until it is done, fails, or the client sends `complete`. A
+wrong document ends its own operation with an `error`; Strawberry would close the socket and end all the others too.
+What an operation sends is made by `graph/fanout.py`: frames that lack only the operation's id, the same for all
+subscribers whose ids are equally long. Clients choose an id for each operation, so whole frames could not be shared.
+
+**Sending.** A subscriber that reads slowly must cost little, delay no one, and miss nothing. A queue for each socket
+either grows without bound or drops messages when it is full. So nothing is queued: an operation makes its next frames
+when the client has read most of the last ones, and its place in the log is a position, from which the feed serves it
+whenever it comes back for more. However many operations a socket has, each holds one batch (64 KiB, or a larger single
+answer) beside the transport's own buffer.
+
+**Faults of the client.** Strawberry's types promise the form of a message and nothing checks it, so `_fault` does,
+before the handler. A malformed message closes the socket and is never logged as an error.
+
+**Closing.** A close frame waits behind everything that was written before, and a client that does not read never takes
+it. So each close has a time limit, after which the connection is cut (`close_or_cut`). A client that has vanished
+answers no pings and is cut by aiohttp's heartbeat. The operations are cancelled and the socket leaves the session
+watch. A client that comes back resumes with `after`.
+
+The codes of a close, beside the protocol's own (4401, 4406, 4408, 4409, 4429):
+
+4400   a message does not have the protocol's form
+4403   the token is not valid or the session has ended
+1001   this server is stopping; clients reconnect to another one
+1009   a message is larger than the server accepts
+1011   an unexpected failure; the reason has the correlation id under which it is logged
+1013   a database is away, or the user has too many connections; clients try again by themselves
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from aiohttp import WSCloseCode, web
@@ -28,75 +54,54 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import Messag
 
 from auth.session_watch import TooManyConnections
 from graph import strict_json
+from graph.aiohttp_internals import FrameWriter
 from graph.context import Context
 from graph.errors import UNAVAILABLE, ClientError
-from graph.fanout import OperationRefused, SharedAnswer, answers
+from graph.fanout import EncodedAnswer, Frames, Framing, OperationRefused, response_frames
 from graph.freshness import require_position
-from graph.persisted import Named, Persisted, named
+from graph.http import PARAMETERS
+from graph.persisted import DocumentReference
 from graph.scalars import position_of
-from graph.schema import Schema
 
 log = structlog.get_logger(__name__)
 
 REASON_BYTES = 123
-"""What a close frame can hold beside its code (RFC 6455, section 5.5)."""
-
-
+"""Size of a close frame's reason (RFC 6455, section 5.5)."""
 FORBIDDEN = 4403
-"""After which a client of the protocol connects again, with a new token."""
+"""Clients of the protocol connect again after it, with a new token."""
 FORBIDDEN_SECONDS = 3.0
-"""How long a client whose session has ended may take to hear of it. It gets nothing else meanwhile."""
+"""How long the close of a session that has ended may wait for the client to read. It gets nothing else meanwhile."""
+
+BEFORE_ID, AFTER_ID = b'{"id":', b',"type":"next","payload":'
 
 
 async def close_or_cut(
-    socket: web.WebSocketResponse, request: web.Request, code: int, reason: str, patience: float
+    socket: web.WebSocketResponse, request: web.Request, code: int, reason: str, seconds: float
 ) -> None:
-    """Close a socket, whether its client reads or not: after so many seconds it is cut off."""
+    """Close a socket; cut the connection if its client has not read the close frame after some seconds."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(seconds):
             await socket.close(code=code, message=reason.encode())
     except TimeoutError:
         if request.transport is not None:
-            request.transport.abort()  # close() would still wait for the client to take what was written
-
-
-def _look_at(draining: asyncio.Future[None]) -> None:
-    """Whoever waited may be gone by now, so how it ended may be nobody's."""
-    if not draining.cancelled():
-        draining.exception()
+            request.transport.abort()  # its close() would wait for the client too
 
 
 class Socket(AiohttpWebSocketAdapter):
-    """Reads and writes frames."""
+    """Reads and writes messages."""
 
-    _draining: asyncio.Future[None] | None = None
+    def __init__(self, view: Any, request: web.Request, ws: web.WebSocketResponse) -> None:
+        super().__init__(view, request, ws)
+        self._writer = FrameWriter(request, ws)
 
     async def close(self, code: int, reason: str) -> None:
         """Close with as much of the reason as fits."""
         await super().close(code, reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore"))
 
     async def send_frames(self, frames: bytes) -> None:
-        """Send frames, once the client has taken most of what was sent before.
-
-        However many operations the socket has, what waits for the client is what one of them sends at a time more than
-        the transport's own mark (64 KiB); everybody else waits here. All go to the transport in one piece: message by
-        message, by aiohttp's writer, costs three times as much.
-        """
-        while self.request.protocol.writing_paused:
-            await self._drained()
-        transport = self.request.transport
-        if transport is None or transport.is_closing() or self.ws.closed:
-            raise WebSocketDisconnected
-        transport.write(frames)
-
-    async def _drained(self) -> None:
-        # In aiohttp all who wait for a connection share one future, and the first that is cancelled cancels it for the
-        # others. A client that completes one of its operations would end the others, without a word.
-        if self._draining is None or self._draining.done():
-            self._draining = asyncio.ensure_future(self.request.writer.drain())
-            self._draining.add_done_callback(_look_at)
+        """Send frames, once the client has read most of what was sent before."""
         try:
-            await asyncio.shield(self._draining)
+            await self._writer.write(frames)
         except ConnectionError as error:
             raise WebSocketDisconnected from error
 
@@ -107,16 +112,16 @@ class Socket(AiohttpWebSocketAdapter):
 
 
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One connection. Whatever a client sends, and whatever fails here, the socket is closed in order."""
+    """One socket, from its opening to its close."""
 
-    at_least = 0
-    """The position that operations want views at unless they say otherwise: `minPosition` of `connection_init`."""
+    min_position = 0
+    """`minPosition` of `connection_init`: how fresh the views must be for operations that do not say."""
 
     websocket: Socket
-    schema: Schema
+    view: Any  # a GraphQLEndpoint; graph/endpoint.py imports this module
 
     async def handle(self) -> None:
-        """Serve the connection to its end, watched from when it has said whose it is."""
+        """Serve the socket until it is closed."""
         self.context.close = self._forbid
         try:
             await super().handle()
@@ -128,15 +133,19 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await close_or_cut(self.websocket.ws, self.websocket.request, FORBIDDEN, reason, FORBIDDEN_SECONDS)
 
     async def handle_message(self, message: Message) -> None:
-        """Check the form, which the types only promise, then handle it."""
+        """Check the form of a message and handle it. A failure closes the socket with the code that says why."""
         fault = _fault(message)
         if fault is not None:
             await self.handle_invalid_message(fault)
             return
+        wanted = self.min_position
         if message["type"] == "connection_init":
-            self.at_least = _min_position(message.get("payload")) or 0
+            self.min_position = _min_position(message.get("payload")) or 0
+        elif message["type"] == "subscribe":
+            own = _min_position(message["payload"].get("extensions"))
+            wanted = wanted if own is None else own
         try:
-            with require_position(self._wanted_by(message)):  # the operation's own task is begun in here
+            with require_position(wanted):  # the operation's task starts in here and inherits it
                 await super().handle_message(message)
         except WebSocketDisconnected:
             raise
@@ -151,105 +160,82 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
                 WSCloseCode.INTERNAL_ERROR, f"something went wrong on the server: {self.context.correlation}"
             )
 
-    def _wanted_by(self, message: Message) -> int:
-        own = _min_position(message["payload"].get("extensions")) if message["type"] == "subscribe" else None
-        return self.at_least if own is None else own
-
     async def handle_subscribe(self, message: Any) -> None:
-        """Begin an operation, whose document may be named instead of sent, or may have to be a trusted one."""
+        """Start an operation. Its document may be sent or named, and may have to be a trusted one."""
         if self.connection_acknowledged:
             payload = message["payload"]
             try:
-                payload["query"] = self.persisted.trusted_document(_named(payload))
+                reference = DocumentReference.of(
+                    payload.get("query"), payload.get("documentId"), payload.get("extensions")
+                )
+                payload["query"] = self.view.persisted.trusted_document(reference)
             except ClientError as error:
                 await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
                 return
         await super().handle_subscribe(message)
 
-    @property
-    def persisted(self) -> Persisted:
-        """The documents that clients may name."""
-        return cast("Persisted", self.view.persisted)  # type: ignore[attr-defined]
-
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: AsyncIterator[Any]) -> None:
         id_ = strict_json.encode(operation.id)
+        framing = Framing(len(id_), partial(_frame_around_id, len(id_)))
+        stream = response_frames(result_source, self.view.operations, self.context.correlation, framing)
         try:
-            async with aclosing(answers(result_source, self.schema.shared, self.context.correlation)) as batches:
-                async for ready in batches:
-                    await self.websocket.send_frames(id_.join(ready.made(len(id_), partial(_around_ids, len(id_)))))
+            async with aclosing(stream) as batches:
+                async for frames in batches:
+                    await self.websocket.send_frames(id_.join(frames))
         except OperationRefused as refused:
             await operation.send_initial_errors(refused.errors)
 
     async def handle_task_exception(self, error: Exception) -> None:
-        """A client that went away while it was being answered is no fault of ours."""
+        """Log the failure of an operation's task, unless the client has gone."""
         if not isinstance(error, WebSocketDisconnected):
             log.error("socket.internal", exc_info=error)
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004
-        """Nothing: a wrong document ends its own operation, with an error, and no other one of the socket."""
+        """None: a wrong document ends its own operation only."""
         return None
 
 
-BEFORE_ID, AFTER_ID = b'{"id":', b',"type":"next","payload":'
-
-
-def _around_ids(size: int, answers: Sequence[SharedAnswer]) -> list[bytes]:
-    """The frames of some answers without the operation's id, of which no more than its size makes a difference to them.
-
-    Clients take a new id for each operation, so the frames themselves are the same for no two of them.
-    """
+def _frame_around_id(id_bytes: int, answers: Sequence[EncodedAnswer]) -> Frames:
+    """Frames of answers without the operation's id; its size is in each frame's head, so it must be known."""
     parts = [b""]
     for answer in answers:
-        length = len(BEFORE_ID) + size + len(AFTER_ID) + len(answer.payload) + 1
+        length = len(BEFORE_ID) + id_bytes + len(AFTER_ID) + len(answer.payload) + 1
         parts[-1] += _frame_head(length) + BEFORE_ID
         parts.append(AFTER_ID + answer.payload + b"}")
     return parts
 
 
-def _frame_head(size: int) -> bytes:
-    """What goes before a text of so many bytes (RFC 6455, section 5.2): the only frame of its message, unmasked."""
-    if size < 126:
-        return bytes((0x81, size))
-    if size < 1 << 16:
-        return b"\x81\x7e" + size.to_bytes(2, "big")
-    return b"\x81\x7f" + size.to_bytes(8, "big")
+def _frame_head(length: int) -> bytes:
+    """The head of a text frame (RFC 6455, section 5.2): the only one of its message, unmasked."""
+    if length < 126:
+        return bytes((0x81, length))
+    if length < 1 << 16:
+        return b"\x81\x7e" + length.to_bytes(2, "big")
+    return b"\x81\x7f" + length.to_bytes(8, "big")
 
 
 def _fault(message: object) -> str | None:
-    """What is wrong with the form of a message, if anything."""
+    """What is wrong with the form of a message; None if nothing is."""
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         return "a message is a JSON object with a type"
-    if message["type"] in {"subscribe", "complete"} and not isinstance(message.get("id"), str):
-        return f"{message['type']}: id must be a string"
-    if message["type"] == "connection_init":
-        return _min_position_fault("connection_init: payload", message.get("payload"))
-    return _subscribe_fault(message.get("payload")) if message["type"] == "subscribe" else None
-
-
-def _subscribe_fault(payload: Any) -> str | None:
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str | None):
-        return "subscribe: payload.query must be a string"
-    if not isinstance(payload.get("documentId"), str | None):
-        return "subscribe: payload.documentId must be a string"
-    if not isinstance(payload.get("variables"), dict | None):
-        return "subscribe: payload.variables must be an object"
-    if not isinstance(payload.get("operationName"), str | None):
-        return "subscribe: payload.operationName must be a string"
-    if not isinstance(payload.get("extensions"), dict | None):
-        return "subscribe: payload.extensions must be an object"
-    if payload.get("query") is None and not _is_named(payload):
-        return "subscribe: payload.query or payload.documentId is needed"
-    return _min_position_fault("subscribe: payload.extensions", payload.get("extensions"))
-
-
-def _is_named(payload: Mapping[str, Any]) -> bool:
+    kind, payload = message["type"], message.get("payload")
+    if kind in {"subscribe", "complete"} and not isinstance(message.get("id"), str):
+        return f"{kind}: id must be a string"
+    if kind == "connection_init":
+        return _min_position_fault("connection_init: payload", payload)
+    if kind != "subscribe":
+        return None
+    if not isinstance(payload, dict):
+        return "subscribe: payload must be an object"
+    for name, cls, expected in PARAMETERS:
+        if not isinstance(payload.get(name), cls | None):
+            return f"subscribe: payload.{name} must be {expected}"
     extensions = payload.get("extensions") or {}
-    return payload.get("documentId") is not None or extensions.get("persistedQuery") is not None
-
-
-def _named(payload: Mapping[str, Any]) -> Named:
-    return named(payload.get("query"), payload.get("documentId"), payload.get("extensions"))
+    documents = (payload.get("query"), payload.get("documentId"), extensions.get("persistedQuery"))
+    if all(document is None for document in documents):
+        return "subscribe: payload.query or payload.documentId is needed"
+    return _min_position_fault("subscribe: payload.extensions", extensions)
 
 
 def _min_position_fault(where: str, given: object) -> str | None:
@@ -261,7 +247,7 @@ def _min_position_fault(where: str, given: object) -> str | None:
 
 
 def _min_position(given: object) -> int | None:
-    """The `minPosition` in an object, if there is one.
+    """`minPosition` of an object; None if it has none.
 
     Raises:
         ValueError: it is no position.

@@ -1,6 +1,4 @@
-"""JSON from outside and to outside, by the standard. Python's own takes and makes more than that: NaN, infinity, half a
-surrogate pair; what it took would fail further in.
-"""
+"""JSON by RFC 8259, in and out. Python's own `json` accepts and writes more: NaN, infinity, half a surrogate pair."""
 
 import json
 
@@ -8,7 +6,7 @@ import msgspec
 
 
 class NotJson(json.JSONDecodeError):
-    """A text is not JSON. A `JSONDecodeError`, since that is what Strawberry's sockets look for."""
+    """A text is not JSON. A `JSONDecodeError`, which Strawberry's sockets expect."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "", 0)
@@ -18,8 +16,8 @@ def decode(text: str | bytes) -> object:
     """The value of a JSON text.
 
     Raises:
-        NotJson: it is not JSON (RFC 8259), or JSON that nobody could pass on: half of a surrogate pair, a number out of
-            all bounds, nesting deeper than Python can follow.
+        NotJson: it is not JSON (RFC 8259), or has half of a surrogate pair, a number out of all bounds, or nesting
+            deeper than Python can follow.
     """
     try:
         return msgspec.json.decode(text)
@@ -37,11 +35,8 @@ def encode(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """A value as what it is a special kind of: MongoDB's driver gives large integers as `Int64`, which is an `int`."""
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, float):
-        return float(value)
+    """A value of a subclass as its JSON type: MongoDB's driver returns large integers as `Int64`, an `int`."""
+    for cls in (int, str, float):
+        if isinstance(value, cls):
+            return cls(value)
     raise TypeError(f"not a JSON value: {type(value).__name__}")

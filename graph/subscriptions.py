@@ -11,17 +11,17 @@ from auth.permissions import Right, may
 from events.feed import Change, ChangeFilter
 from graph.context import Info
 from graph.errors import forbidden
-from graph.fanout import LiveSource, Showing
+from graph.fanout import SourceStream, Topic
 from graph.scalars import Position, user_id_argument
 from graph.types import Projection, UserChange, UserEventType
 from projections.status import Statuses, StatusFeed
 
-CHANGES: Final = Showing[Change](
+CHANGES: Final = Topic[Change](
     shape=UserChange.of,
     position=lambda change: change.recorded.position,
     version=lambda change: change.user is None,  # deletion is all that alters what a position shows
 )
-STATUSES: Final = Showing[Statuses](
+STATUSES: Final = Topic[Statuses](
     shape=lambda statuses: [Projection.of(status) for status in statuses],
     position=lambda _: None,
     version=tuple,
@@ -57,12 +57,12 @@ async def user_changes(
     wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
     seen = info.context.last_event  # a client that reopens a stream sends its first `after` again, too
     batches = info.context.services.feed.batches(wanted, user_id=followed, after=after if seen is None else seen)
-    return LiveSource(batches, CHANGES)
+    return SourceStream(batches, CHANGES)
 
 
 async def projection_status(info: Info) -> AsyncIterable[list[Projection]]:
     await info.context.allowed(Right.READ_PROJECTIONS)
-    return LiveSource(_one_by_one(info.context.services.status), STATUSES)
+    return SourceStream(_one_by_one(info.context.services.status), STATUSES)
 
 
 async def _one_by_one(feed: StatusFeed) -> AsyncGenerator[Sequence[Statuses], None]:

@@ -21,7 +21,7 @@ from graph.cors import origins_of
 from graph.documents import DocumentCache
 from graph.freshness import ViewPosition, ViewPositions
 from graph.persisted import BadManifest, Trusted, check_manifest, read_manifest
-from graph.policy import ServingPolicy
+from graph.app import ServingPolicy
 from graph.schema import make_schema
 from projections.mongo.search import MongoUsers
 from projections.mongo.view import MongoView

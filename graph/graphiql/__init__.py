@@ -1,4 +1,4 @@
-"""GraphiQL, the browser's face of /graphql, served from this package so that it works without the Internet."""
+"""GraphiQL, the page that browsers get at /graphql. Its assets are in this package: it needs no CDN."""
 
 import functools
 import hashlib
@@ -9,8 +9,8 @@ from aiohttp import web
 
 _DIRECTORY = Path(__file__).parent / "assets"
 
-# 'self' covers the WebSocket to the same host too. GraphiQL's dialogs and menus insert style elements at run
-# time, hence 'unsafe-inline' for styles; scripts need no such thing. The fonts are data: URLs in the style sheet.
+# 'self' covers the WebSocket to the same host too. GraphiQL's dialogs and menus insert style elements at run time,
+# hence 'unsafe-inline' for styles. The fonts are data: URLs in the style sheet.
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
     "img-src data:; font-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -40,17 +40,17 @@ class _Asset:
     path: Path
     media_type: str
     href: str
-    """Relative to the page; it holds a hash of the content, so what it names never changes."""
+    """Relative to the page, with a hash of the content, so browsers may keep it for ever."""
 
 
 def add_routes(app: web.Application) -> None:
-    """Serve what the page is made of below /graphql/assets/, for browsers to keep for ever."""
+    """Serve the assets below /graphql/assets/."""
     for asset in _assets().values():
         app.router.add_get(f"/{asset.href}", functools.partial(_serve, asset))
 
 
 def page() -> web.Response:
-    """The HTML page, for GET /graphql with `Accept: text/html`; it sends its operations to its own address."""
+    """The HTML page. It sends its operations to its own address."""
     assets = _assets()
     html = _PAGE.format(style_sheet=assets["graphiql.css"].href, script=assets["graphiql.js"].href)
     headers = {
@@ -67,12 +67,12 @@ def page() -> web.Response:
 def _assets() -> dict[str, _Asset]:
     # Media types are written out because Python's guesses depend on the machine's tables.
     media_types = {"graphiql.css": "text/css; charset=utf-8", "graphiql.js": "text/javascript; charset=utf-8"}
-    return {name: _asset(_DIRECTORY / name, media_type) for name, media_type in media_types.items()}
-
-
-def _asset(path: Path, media_type: str) -> _Asset:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return _Asset(path, media_type, f"graphql/assets/{digest[:16]}/{path.name}")
+    assets = {}
+    for name, media_type in media_types.items():
+        path = _DIRECTORY / name
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assets[name] = _Asset(path, media_type, f"graphql/assets/{digest[:16]}/{name}")
+    return assets
 
 
 async def _serve(asset: _Asset, _request: web.Request) -> web.FileResponse:

@@ -30,10 +30,9 @@ from events.ids import new_id
 from events.user import User
 from events.wakeup import HeadPoll
 from graph.aiohttp_internals import Runner
-from graph.app import Check, make_app
+from graph.app import Check, ServingPolicy, make_app
 from graph.context import Opening, Services
 from graph.freshness import ViewPosition, ViewPositions
-from graph.policy import ServingPolicy
 from projections.errors import ViewMissing
 from projections.mongo.client import MongoClient
 from projections.mongo.search import MongoUsers

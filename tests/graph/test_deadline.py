@@ -10,8 +10,8 @@ import pytest_asyncio
 from events.batch import LOCK_HEAD
 from events.database import Database
 from events.event_types import Role
+from graph.app import ServingPolicy
 from graph.media_types import MediaType
-from graph.policy import ServingPolicy
 from tests.graph.client import Json, answer_of
 from tests.graph.documents import LIST, ME, UPDATE
 from tests.graph.site import Person, Site, served

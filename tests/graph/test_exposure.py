@@ -7,8 +7,8 @@ import pytest_asyncio
 from aiohttp import ClientResponse, WSServerHandshakeError
 from graphql import get_introspection_query
 
+from graph.app import ServingPolicy
 from graph.cors import origins_of
-from graph.policy import ServingPolicy
 from tests.graph.client import SUBPROTOCOL, Answer, Socket, answer_of
 from tests.graph.documents import ME
 from tests.graph.site import Site, served

@@ -6,7 +6,7 @@ import pytest
 from graphql import DocumentNode, get_introspection_query, parse
 
 from graph import documents as documents_module
-from graph.documents import REMEMBERED_CHARACTERS, DocumentCache
+from graph.documents import CACHE_CHARACTERS, DocumentCache
 from graph.schema import make_schema
 from tests.graph import documents as sent
 from tests.graph.site import Site
@@ -223,7 +223,7 @@ def test_a_document_is_parsed_and_checked_once(parsed: list[str]) -> None:
     assert len(parsed) == 2
 
 
-def test_remembered_documents_are_bounded(parsed: list[str]) -> None:
+def test_cached_documents_are_bounded(parsed: list[str]) -> None:
     """The least recently used are forgotten first, and huge ones are never remembered."""
     documents = DocumentCache()
     documents.checked(SCHEMA, "{ me { id } }")
@@ -233,8 +233,8 @@ def test_remembered_documents_are_bounded(parsed: list[str]) -> None:
     documents.checked(SCHEMA, f"{{ me {{ id }} }} # {'x' * 12_000}")
 
     assert parsed.count("{ me { id } }") == 1
-    assert sum(map(len, documents._remembered)) < documents._remembered.currsize <= REMEMBERED_CHARACTERS
-    assert max(map(len, documents._remembered)) <= 10_000
+    assert sum(map(len, documents._cached)) < documents._cached.currsize <= CACHE_CHARACTERS
+    assert max(map(len, documents._cached)) <= 10_000
 
 
 def test_short_documents_are_bounded_too() -> None:
@@ -243,9 +243,9 @@ def test_short_documents_are_bounded_too() -> None:
     checked = documents.checked(SCHEMA, "{ me { id } }")
 
     for number in range(20_000):
-        documents._remembered[str(number)] = checked
+        documents._cached[str(number)] = checked
 
-    assert len(documents._remembered) <= REMEMBERED_CHARACTERS // 25
+    assert len(documents._cached) <= CACHE_CHARACTERS // 25
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,15 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
+from graph.app import ServingPolicy
 from graph.media_types import MediaType
-from graph.persisted import KEPT_CHARACTERS, Persisted, Trusted, named, read_manifest
-from graph.policy import ServingPolicy
+from graph.persisted import (
+    PERSISTED_CHARACTERS,
+    DocumentReference,
+    PersistedDocuments,
+    TrustedDocuments,
+    read_manifest,
+)
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.documents import LIST, LOGIN, ME
 from tests.graph.site import Site, served
@@ -81,7 +87,7 @@ async def test_nobody_gives_a_document_another_ones_hash(site: Site) -> None:
     ["{ me {", "{ nothing }", "{ " + "__typename " * 21 + "}", "#" * 60_000, "{" * 300, ""],
     ids=["syntax", "validation", "limits", "length", "nesting", "empty"],
 )
-async def test_only_documents_that_can_be_carried_out_are_kept(site: Site, document: str) -> None:
+async def test_only_documents_that_can_be_carried_out_are_persisted(site: Site, document: str) -> None:
     """The limits are looked at before anything is kept; what is wrong is told as ever."""
     refused = await ask(site, "POST", **by_hash(sha256(document), query=document))
 
@@ -92,11 +98,11 @@ async def test_only_documents_that_can_be_carried_out_are_kept(site: Site, docum
 
 def test_what_clients_send_cannot_fill_the_memory() -> None:
     """The least recently used is forgotten first, by characters, and short ones count for more than theirs."""
-    persisted = Persisted(Trusted(), lambda _: True)
+    persisted = PersistedDocuments(TrustedDocuments(), lambda _: True)
     used = "{ used }"
 
     def send(document: str | None, hashed: str) -> str | None:
-        return persisted.document(named(document, None, by_hash(hashed)["extensions"]))
+        return persisted.document(DocumentReference.of(document, None, by_hash(hashed)["extensions"]))
 
     send(used, sha256(used))
     for number in range(100):
@@ -105,11 +111,11 @@ def test_what_clients_send_cannot_fill_the_memory() -> None:
         send(document, sha256(document))
         assert send(None, sha256(used)) == used
 
-    assert sum(map(len, persisted._kept.values())) < persisted._kept.currsize <= KEPT_CHARACTERS
-    assert len(persisted._kept) == KEPT_CHARACTERS // 50_400 + 1  # and the one in use
+    assert sum(map(len, persisted._persisted.values())) < persisted._persisted.currsize <= PERSISTED_CHARACTERS
+    assert len(persisted._persisted) == PERSISTED_CHARACTERS // 50_400 + 1  # and the one in use
     for number in range(5_000):
         send(str(number), sha256(str(number)))
-    assert len(persisted._kept) < KEPT_CHARACTERS // 400
+    assert len(persisted._persisted) < PERSISTED_CHARACTERS // 400
 
 
 @pytest.mark.parametrize(
@@ -172,14 +178,14 @@ DOCUMENTS = read_manifest(json.dumps(MANIFEST).encode())
 @pytest_asyncio.fixture
 async def strict(site: Site) -> AsyncIterator[Site]:
     """The API, carrying out trusted documents only."""
-    async with served(site, ServingPolicy(trusted=Trusted(DOCUMENTS, only=True))) as found:
+    async with served(site, ServingPolicy(trusted=TrustedDocuments(DOCUMENTS, only=True))) as found:
         yield found
 
 
 @pytest_asyncio.fixture
 async def lenient(site: Site) -> AsyncIterator[Site]:
     """The API, which knows trusted documents, and carries out others too."""
-    async with served(site, ServingPolicy(trusted=Trusted(DOCUMENTS))) as found:
+    async with served(site, ServingPolicy(trusted=TrustedDocuments(DOCUMENTS))) as found:
         yield found
 
 

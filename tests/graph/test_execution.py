@@ -19,9 +19,10 @@ from strawberry.utils.await_maybe import await_maybe
 
 from events.event_types import Role
 from events.user import User
-from graph import documents, execution
+from graph import documents
 from graph.documents import DocumentCache
 from graph.execution import PlanExecutor
+from graph.execution.columns import FieldPlan, Uncovered, object_plan, unchanged_plan
 from graph.relay import PageInfo
 from graph.scalars import SCALARS, Position
 from graph.types import ListedUser, Node, Projection, UserChange, UserConnection, UserEventType, UserType
@@ -215,7 +216,7 @@ async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: boo
 
 @settings(max_examples=100, deadline=None)
 @given(document=selections("Query"), choices=st.lists(st.booleans(), min_size=2, max_size=3))
-async def test_a_document_that_is_remembered_answers_anew_each_time(document: str, choices: list[bool]) -> None:
+async def test_a_document_that_is_cached_answers_anew_each_time(document: str, choices: list[bool]) -> None:
     """With the plans of earlier executions, whatever its variables were then."""
     schema = PLANNED._schema
     parsed, _, plans, _ = DocumentCache().checked(schema, f"query ($yes: Boolean!) {document} ")
@@ -242,13 +243,13 @@ async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables
     text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} used: __typename @skip(if: false) }}"
     parsed, _, plans, _ = DocumentCache().checked(PLANNED._schema, text)
     made: list[object] = []
-    make = PlanExecutor._make_plan
+    make = PlanExecutor._make_object_plan
 
     def watched(self: PlanExecutor, kind: Any, details: Any) -> Any:
         made.append(kind)
         return make(self, kind, details)
 
-    monkeypatch.setattr(PlanExecutor, "_make_plan", watched)
+    monkeypatch.setattr(PlanExecutor, "_make_object_plan", watched)
     for _ in range(3):
         variables = {"yes": True}
         await await_maybe(
@@ -258,23 +259,23 @@ async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables
     assert len(made) == times
 
 
-async def test_plans_count_towards_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_plans_count_towards_what_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small documents can have large ones: not counted, they would take several times what is meant for documents."""
-    monkeypatch.setattr(documents, "REMEMBERED_CHARACTERS", 5_000)
+    monkeypatch.setattr(documents, "CACHE_CHARACTERS", 5_000)
     remembered, schema = DocumentCache(), PLANNED._schema
     weights = []
     for number in range(100):
         places = " ".join(f"m{one}: users {{ ...F }}" for one in range(20))
         text = f"query q{number} {{ {places} }} fragment F on User {{ id username email name role version }}"
         parsed, _, plans, _ = remembered.checked(schema, text)
-        weights.append(remembered._remembered.currsize)
+        weights.append(remembered._cached.currsize)
         await await_maybe(execute(schema, parsed, executor_class=PlanExecutor, plans=plans))
         remembered.weigh(text)
-        weights.append(remembered._remembered.currsize)
+        weights.append(remembered._cached.currsize)
 
-    assert weights[1] - weights[0] == 20 * 6 * documents.PLANNED_CHARACTERS
+    assert weights[1] - weights[0] == 20 * 6 * documents.PLAN_CHARACTERS
     assert max(weights) <= 5_000
-    assert weights[-1] == sum(checked.weight for checked in remembered._remembered.values())
+    assert weights[-1] == sum(checked.weight for checked in remembered._cached.values())
 
 
 async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
@@ -289,10 +290,10 @@ async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
 
 async def test_an_object_of_a_subclass_is_left_to_the_stock_executor() -> None:
     """It might have properties of its own."""
-    plan = execution._object_of(User, [execution.Part("name", attrgetter("name"), list)])
+    plan = object_plan(User, [FieldPlan("name", attrgetter("name"), unchanged_plan)])
     assert plan([user_of(1)]) == [{"name": "Ünï ☃"}]
 
-    with pytest.raises(execution.Uncovered):
+    with pytest.raises(Uncovered):
         plan([user_of(1), Sub(**msgspec.structs.asdict(user_of(1)))])
 
 

@@ -1,4 +1,4 @@
-"""What a change looks like is found out once, however many listen, and is what each would have found out by itself."""
+"""A change is executed, encoded and framed once for all subscribers, and each gets what it would get alone."""
 
 import asyncio
 import json
@@ -19,29 +19,30 @@ from events.event_types import Origin, Recorded, Role, UserUpdated
 from events.feed import Change, ChangeBatch
 from events.user import Delete, Update, User
 from graph import fanout, sockets
-from graph.documents import DocumentCache, checking
+from graph.documents import CheckedDocuments, DocumentCache
 from graph.execution import PlanExecutor
 from graph.fanout import (
-    FORMS,
-    OPERATIONS,
-    READY_BYTES,
-    Kept,
-    LiveExecutor,
-    LiveSource,
-    ReadyAnswer,
-    SharedAnswer,
+    BATCH_BYTES,
+    ENTRY_BYTES,
+    CacheEntry,
+    EncodedAnswer,
+    Frames,
+    Framing,
+    SharedOperation,
     SharedOperations,
-    answers,
+    SourceStream,
+    SubscriptionExecutor,
+    response_frames,
 )
 from graph.scalars import SCALARS
-from graph.sockets import _around_ids
-from graph.subscriptions import CHANGES as SHOWING
+from graph.sockets import _frame_around_id
+from graph.subscriptions import CHANGES as TOPIC
 from graph.subscriptions import of_types
 from graph.types import UserChange
 from tests.graph.client import Json, Socket
 from tests.graph.documents import CHANGES, STATUS
 from tests.graph.site import Person, Site
-from tests.graph.test_completion import NOW, selections
+from tests.graph.test_execution import NOW, selections
 from tests.log import NOBODY, eventually
 
 NUMBER: Final = UUID(int=7)
@@ -83,7 +84,7 @@ class Query:
 
 
 async def _user_changes(info: strawberry.Info) -> AsyncIterable[UserChange]:
-    return LiveSource(_batches(info.context), SHOWING)
+    return SourceStream(_batches(info.context), TOPIC)
 
 
 async def _batches(changes: Sequence[Change]) -> AsyncGenerator[Sequence[Change], None]:
@@ -103,35 +104,40 @@ OPTIONS: dict[str, Any] = {
     "config": StrawberryConfig(scalar_map=SCALARS),
 }
 STOCK = strawberry.Schema(**OPTIONS)
-LIVE = strawberry.Schema(**OPTIONS, execution_context_class=LiveExecutor, extensions=[checking(DocumentCache())])
+SHARING = strawberry.Schema(
+    **OPTIONS,
+    execution_context_class=SubscriptionExecutor,
+    extensions=[partial(CheckedDocuments, DocumentCache())],
+)
+PAYLOADS: Final = Framing("payloads", lambda answers: [answer.payload for answer in answers])
+"""Frames that are the payloads themselves."""
 
 
-async def told(
+async def answers(
     schema: strawberry.Schema, operations: SharedOperations, document: str, changes: list[Change], *, yes: bool
 ) -> list[Json]:
-    """What a listener is told of the changes."""
+    """The answers that a subscriber gets to some changes."""
     results: Any = await schema.stream(document, {"yes": yes}, context_value=changes)
-    return [
-        json.loads(answer.payload) async for ready in answers(results, operations, NUMBER) for answer in ready.answers
-    ]
+    batches = response_frames(results, operations, NUMBER, PAYLOADS)
+    return [json.loads(payload) async for frames in batches for payload in frames]
 
 
 @settings(max_examples=50, deadline=None)
 @given(selection=selections("UserChange"), before=st.booleans(), yes=st.booleans(), limit=st.sampled_from([0, 10_000]))
-async def test_what_is_shared_is_what_strawberry_tells_each_by_itself(
+async def test_shared_answers_are_those_of_the_stock_executor(
     selection: str, before: bool, yes: bool, limit: int
 ) -> None:
-    """Whatever is asked for, after another listener asked the same with other variables and of other versions."""
+    """For any selection, after another subscriber had the same with other variables and of other versions."""
     document = f"subscription ($yes: Boolean!) {{ userChanges {selection[:-1]} used: __typename @skip(if: $yes) }} }}"
     operations = SharedOperations(limit)
     earlier, later = [change(1), change(2)], [change(2, deleted=True), change(1), change(3)]
 
-    results: Any = await LIVE.stream(document, {"yes": before}, context_value=earlier)
-    async with aclosing(results), aclosing(answers(results, operations, NUMBER)) as other:
-        assert len((await anext(other)).answers) == 2  # and goes on listening
-        shared = await told(LIVE, operations, document, later, yes=yes)
+    results: Any = await SHARING.stream(document, {"yes": before}, context_value=earlier)
+    async with aclosing(results), aclosing(response_frames(results, operations, NUMBER, PAYLOADS)) as other:
+        assert len(await anext(other)) == 2  # and goes on
+        shared = await answers(SHARING, operations, document, later, yes=yes)
 
-    assert shared == await told(STOCK, operations, document, later, yes=yes)
+    assert shared == await answers(STOCK, operations, document, later, yes=yes)
 
 
 FIELDS: Final = "position type userId version changedFields recordedAt"
@@ -144,7 +150,7 @@ DOCUMENTS: Final = {
         fragment Two on User { name attributes }
     """,
     "an alias": "subscription Changes($after: Position) { it: userChanges(after: $after) { position user { id } } }",
-    "choices": """
+    "directive variables": """
         subscription Changes($after: Position, $yes: Boolean = true, $no: Boolean = false) {
           userChanges(after: $after) { position version @include(if: $no) user @include(if: $yes) { id } }
         }
@@ -159,14 +165,14 @@ DOCUMENTS: Final = {
 
 @contextmanager
 def nothing_shared(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every listener finds out by itself."""
+    """Each subscriber's operation is executed for it alone."""
     with patch.context() as patched:
         patched.setattr(SharedOperations, "find", lambda *_: None)
         yield
 
 
-async def heard(person: Person, document: str, after: int, count: int) -> list[Json]:
-    """The payloads of a listener that comes back."""
+async def resumed(person: Person, document: str, after: int, count: int) -> list[Json]:
+    """The payloads of a subscriber that resumes from a position."""
     async with person.client.socket() as socket:
         await socket.subscribe(document, after=str(after))
         return [(await socket.receive())["payload"] for _ in range(count)]
@@ -174,10 +180,10 @@ async def heard(person: Person, document: str, after: int, count: int) -> list[J
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("role", list(Role), ids=str)
-async def test_every_role_is_told_what_it_would_be_told_alone(
+async def test_every_role_gets_what_it_would_get_alone(
     site: Site, monkeypatch: pytest.MonkeyPatch, role: Role, name: str
 ) -> None:
-    """On the real schema, after somebody of each other role has listened with the same document."""
+    """On the real schema, while users of all roles subscribe with the same document."""
     document = DOCUMENTS[name]
     start = await site.log.store.head()
     others = [await site.person(other) for other in Role]
@@ -189,17 +195,17 @@ async def test_every_role_is_told_what_it_would_be_told_alone(
         for other in others:
             socket = await stack.enter_async_context(other.client.socket())
             await socket.subscribe(document, after=str(start))
-            await socket.receive()  # and goes on listening
-        shared = await heard(person, document, start, count)
+            await socket.receive()  # and goes on
+        shared = await resumed(person, document, start, count)
 
     with nothing_shared(monkeypatch):
-        assert shared == await heard(person, document, start, count)
+        assert shared == await resumed(person, document, start, count)
     assert all("errors" not in payload for payload in shared)
 
 
 @pytest.fixture
-def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What operations were carried out for."""
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Positions of the changes that operations were executed for."""
     found: list[object] = []
     execute = PlanExecutor.execute_operation
 
@@ -214,45 +220,47 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.fixture
 def encodings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What was encoded to be shared."""
+    """Data that was encoded to be shared."""
     found: list[object] = []
-    encode = fanout.encoded
+    encode = fanout.encode_result
 
     def watched(data: object) -> bytes:
         found.append(data)
         return encode(data)
 
-    monkeypatch.setattr(fanout, "encoded", watched)
+    monkeypatch.setattr(fanout, "encode_result", watched)
     return found
 
 
-async def listening(site: Site, stack: AsyncExitStack, person: Person, **variables: Json) -> tuple[Socket, str]:
+async def subscribed(site: Site, stack: AsyncExitStack, person: Person, **variables: Json) -> tuple[Socket, str]:
     socket = await stack.enter_async_context(person.client.socket())
     return socket, await site.listen(socket, CHANGES, **variables)
 
 
-async def test_a_change_is_carried_out_and_encoded_once_however_many_listen(
-    site: Site, encodings: list[object], carried_out: list[object]
+async def test_a_change_is_executed_and_encoded_once_for_all_subscribers(
+    site: Site, encodings: list[object], executed: list[object]
 ) -> None:
-    """Twenty of three roles, to everybody, to one user, to some types: five changes are carried out five times."""
+    """Twenty of three roles, of all users, of one user, of some types: five changes are executed five times."""
     people = [await site.person(role) for role in (Role.ADMIN, Role.TECHNICAL_WORKER, Role.CUSTOMER)]
     customer = people[2].id
     async with AsyncExitStack() as stack:
         ways: list[Json] = [{}, {"userId": customer}, {"types": ["USER_UPDATED"], "after": None}]
-        listeners = [await listening(site, stack, people[number % 3], **ways[number // 3 % 3]) for number in range(20)]
+        subscribers = [
+            await subscribed(site, stack, people[number % 3], **ways[number // 3 % 3]) for number in range(20)
+        ]
         for number in range(5):
             await site.log.commands.change(people[2].user.id, Update(name=f"Name {number}"), NOBODY)
         names = [
-            [(await socket.next(id_))["userChanges"]["user"]["name"] for _ in range(5)] for socket, id_ in listeners
+            [(await socket.next(id_))["userChanges"]["user"]["name"] for _ in range(5)] for socket, id_ in subscribers
         ]
 
     assert names == [[f"Name {number}" for number in range(5)]] * 20
-    assert len(carried_out) == len(set(carried_out)) == 5
+    assert len(executed) == len(set(executed)) == 5
     assert len(encodings) == 5
 
 
-async def test_what_asks_who_is_asking_is_carried_out_for_each(site: Site, carried_out: list[object]) -> None:
-    """`history` reads, and looks at the viewer: three listeners, three times."""
+async def test_an_operation_that_depends_on_the_viewer_is_executed_for_each(site: Site, executed: list[object]) -> None:
+    """`history` reads, and looks at the viewer: three subscribers, three times."""
     people = [await site.person(role) for role in (Role.ADMIN, Role.TECHNICAL_WORKER, Role.CUSTOMER)]
     document = DOCUMENTS["history"]
     async with AsyncExitStack() as stack:
@@ -262,11 +270,11 @@ async def test_what_asks_who_is_asking_is_carried_out_for_each(site: Site, carri
         for socket, id_ in zip(sockets, ids, strict=True):
             assert len((await socket.next(id_))["userChanges"]["user"]["history"]["edges"]) == 2
 
-    assert len(carried_out) == 3
+    assert len(executed) == 3
 
 
-async def test_what_a_deleted_user_was_is_not_told_to_those_who_come_later(site: Site) -> None:
-    """Although those who were there were told, a moment before, by the same document."""
+async def test_a_deleted_user_is_not_shown_to_later_subscribers(site: Site) -> None:
+    """Although the same document showed it to others a moment before."""
     staff, person = await site.person(Role.ADMIN), await site.person()
     async with staff.client.socket() as socket:
         id_ = await site.listen(socket, CHANGES)
@@ -276,14 +284,14 @@ async def test_what_a_deleted_user_was_is_not_told_to_those_who_come_later(site:
         await socket.next(id_)
         site.services.feed._recent.clear()  # as after a thousand changes more
 
-        again = await heard(staff, CHANGES, done.position - 1, 1)
+        again = await resumed(staff, CHANGES, done.position - 1, 1)
 
     assert again[0]["data"]["userChanges"]["position"] == str(done.position)
     assert again[0]["data"]["userChanges"]["user"] is None
 
 
-async def test_the_status_is_shown_once_however_many_listen(site: Site, encodings: list[object]) -> None:
-    """A change of another kind, without a position."""
+async def test_the_projections_status_is_encoded_once_for_all_subscribers(site: Site, encodings: list[object]) -> None:
+    """A topic without positions."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(staff.client.socket()) for _ in range(10)]
@@ -293,37 +301,37 @@ async def test_the_status_is_shown_once_however_many_listen(site: Site, encoding
     assert 1 <= len(encodings) < 10
 
 
-def test_answers_are_kept_within_a_bound() -> None:
-    """The oldest go first; replacing one counts once."""
-    answers = SharedOperations(limit=10 * (100 + fanout.ENTRY_BYTES))._answers
+def test_the_cache_is_bounded() -> None:
+    """The least recently used entries go first; a replaced one counts once."""
+    cache = SharedOperations(cache_bytes=10 * (100 + ENTRY_BYTES))._cache
     for position in range(100):
-        answers[0, position] = answers[0, position] = Kept(False, SharedAnswer(bytes(100)))
+        cache[0, position] = cache[0, position] = CacheEntry(False, [bytes(60), bytes(40)])
 
-    assert answers.currsize == 10 * (100 + fanout.ENTRY_BYTES)
-    assert [position for position in range(100) if (0, position) in answers] == list(range(90, 100))
+    assert cache.currsize == 10 * (100 + ENTRY_BYTES)
+    assert [position for position in range(100) if (0, position) in cache] == list(range(90, 100))
 
 
-async def test_little_is_made_ahead_of_what_a_client_has_taken() -> None:
+async def test_little_is_made_ahead_of_what_a_client_has_read() -> None:
     """Of forty large answers that are due at once, not more than 64 KiB and one answer at a time."""
     user = change(1).user
     assert user is not None
     large = msgspec.structs.replace(user, attributes={"note": "x" * 10_000})
     changes = [Change(change(number).recorded, large) for number in range(1, 41)]
 
-    results: Any = await LIVE.stream("subscription { userChanges { user { attributes } } }", context_value=changes)
-    batches = answers(results, SharedOperations(), NUMBER)
-    sizes = [sum(len(answer.payload) for answer in ready.answers) async for ready in batches]
+    results: Any = await SHARING.stream("subscription { userChanges { user { attributes } } }", context_value=changes)
+    batches = response_frames(results, SharedOperations(), NUMBER, PAYLOADS)
+    sizes = [sum(map(len, frames)) async for frames in batches]
 
     assert sum(sizes) > 400_000
-    assert max(sizes) < READY_BYTES + 11_000
+    assert max(sizes) < BATCH_BYTES + 11_000
 
 
-async def test_operations_that_nobody_listens_to_are_forgotten() -> None:
+async def test_operations_without_subscribers_are_forgotten() -> None:
     """However many different documents were sent."""
     operations = SharedOperations()
     for number in range(50):
         document = f"subscription S{number} {{ userChanges {{ position }} }}"
-        assert await told(LIVE, operations, document, [change(1)], yes=True)
+        assert await answers(SHARING, operations, document, [change(1)], yes=True)
 
     assert len(operations._operations) <= 1
 
@@ -342,20 +350,20 @@ def frames(data: bytes) -> Iterator[bytes]:
     ids=st.lists(st.text(min_size=1), min_size=1, max_size=3),
     notes=st.lists(st.sampled_from([0, 1, 60, 90, 65_400, 65_480, 65_536]), min_size=1, max_size=3),
 )
-def test_what_is_sent_under_one_id_is_what_is_sent_under_another(ids: list[str], notes: list[int]) -> None:
+def test_frames_are_the_same_under_each_id(ids: list[str], notes: list[int]) -> None:
     """Of all lengths, in frames of all three sizes."""
-    ready = ReadyAnswer([SharedAnswer(json.dumps({"data": "x" * size}).encode()) for size in notes])
+    answers = [EncodedAnswer(json.dumps({"data": "x" * size}).encode()) for size in notes]
     for id_ in ids:
         text = json.dumps(id_).encode()
 
-        sent = text.join(ready.made(len(text), partial(_around_ids, len(text))))
+        sent = text.join(_frame_around_id(len(text), answers))
 
         messages = [json.loads(frame) for frame in frames(sent)]
         assert messages == [{"id": id_, "type": "next", "payload": {"data": "x" * size}} for size in notes]
 
 
-async def test_listeners_of_all_ids_are_told_the_same_together(site: Site) -> None:
-    """Short ids, long ones, and such as are escaped: each hears of five changes, under its own."""
+async def test_operations_of_all_ids_get_the_same_together(site: Site) -> None:
+    """Short ids, long ones and escaped ones: each gets five changes under its own."""
     staff, person = await site.person(Role.ADMIN), await site.person()
     after = {"after": str(await site.log.store.head())}
     heard: dict[str, list[str]] = {id_: [] for id_ in ("a", "b", "c" * 36, '"☃"', "d" * 200)}
@@ -371,50 +379,64 @@ async def test_listeners_of_all_ids_are_told_the_same_together(site: Site) -> No
     assert heard == {id_: [f"Name {number}" for number in range(5)] for id_ in heard}
 
 
-async def test_what_is_made_of_a_batch_is_kept_within_a_bound_and_forgotten_with_the_next_change(site: Site) -> None:
-    """Of so many operations, in so many forms; whoever still holds the batch then holds no more than the batch."""
-    operations, showing, batch = SharedOperations(), SHOWING, ChangeBatch([change(1)])
-    found = []
-    for number in range(OPERATIONS + 1):
-        document = f"subscription S{number} {{ userChanges {{ position }} }}"
-        results: Any = await LIVE.stream(document, {}, context_value=[])
-        found.append(operations.find((await anext(results)).data._executor))
-    ready = [one.ready(batch, showing) for one in found if one is not None]
-
-    assert [one is again for one, again in zip(ready, (s.ready(batch, showing) for s in found if s), strict=True)] == [
-        *[True] * OPERATIONS,
-        False,
-    ]
-    assert ready[0] is not None
-    made = [ready[0].made(form, lambda _: object()) for form in range(FORMS + 1)]
-    assert ready[0].made(FORMS, lambda _: object()) is made[-1]
-    assert ready[0].made(0, lambda _: object()) is not made[0]
+async def shared_operation(operations: SharedOperations, number: int) -> SharedOperation:
+    """The shared operation of one of many documents."""
+    document = f"subscription S{number} {{ userChanges {{ position }} }}"
+    results: Any = await SHARING.stream(document, {}, context_value=[])
+    async with aclosing(results):
+        found = operations.find((await anext(results)).data.executor)
+    assert found is not None
+    return found
 
 
-async def test_frames_are_made_once_however_many_listen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten sockets of staff hear of a change at a time: three changes are framed three times."""
+async def test_a_batch_is_framed_once_for_each_operation_and_form() -> None:
+    """Another batch is framed by itself, even one of the same changes."""
+    operations, batch, form = SharedOperations(), ChangeBatch([change(1)]), Framing("other", PAYLOADS.frame)
+    shared = [await shared_operation(operations, number) for number in range(2)]
+
+    made = [one.frames(batch, TOPIC, framing) for one in shared for framing in (PAYLOADS, form)]
+    again = [one.frames(batch, TOPIC, framing) for one in shared for framing in (PAYLOADS, form)]
+
+    assert [one is two for one, two in zip(made, again, strict=True)] == [True] * 4
+    assert len({id(frames) for frames in made}) == 4
+    assert shared[0].frames(ChangeBatch([change(1)]), TOPIC, PAYLOADS) is not made[0]
+
+
+async def test_frames_count_towards_the_bound_of_the_cache() -> None:
+    """Frames of past batches are evicted like any other entry."""
+    operations = SharedOperations(cache_bytes=10_000)
+    shared = await shared_operation(operations, 0)
+    for number in range(200):
+        assert shared.frames(ChangeBatch([change(number)]), TOPIC, PAYLOADS)
+        assert operations._cache.currsize <= 10_000
+
+    assert operations._cache.currsize > 9_000
+
+
+async def test_frames_are_made_once_for_all_subscribers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten sockets of staff get a change at a time: three changes are framed three times."""
     framed: list[int] = []
-    around_ids = sockets._around_ids
+    frame = sockets._frame_around_id
 
-    def watched(size: int, answers: Sequence[SharedAnswer]) -> list[bytes]:
+    def watched(id_bytes: int, answers: Sequence[EncodedAnswer]) -> Frames:
         framed.append(len(answers))
-        return around_ids(size, answers)
+        return frame(id_bytes, answers)
 
-    monkeypatch.setattr(sockets, "_around_ids", watched)
+    monkeypatch.setattr(sockets, "_frame_around_id", watched)
     staff, person = await site.person(Role.ADMIN), await site.person()
     async with AsyncExitStack() as stack:
-        listeners = [await listening(site, stack, staff) for _ in range(10)]
+        subscribers = [await subscribed(site, stack, staff) for _ in range(10)]
         framed.clear()
         for number in range(3):
             await site.log.commands.change(person.user.id, Update(name=f"Name {number}"), NOBODY)
-            for socket, id_ in listeners:
+            for socket, id_ in subscribers:
                 assert (await socket.next(id_))["userChanges"]["user"]["name"] == f"Name {number}"
 
     assert framed == [1, 1, 1]
 
 
-async def test_listeners_who_want_the_same_are_given_the_same_batch(site: Site) -> None:
-    """And those who want less are given less."""
+async def test_subscribers_that_want_the_same_get_the_same_batch(site: Site) -> None:
+    """And those that want less get less. The feed forgets a batch with the next change."""
     person = await site.person()
     start = await site.log.store.head()
     wants = [of_types(None), of_types(None), of_types(frozenset({"UserUpdated"}))]
@@ -427,11 +449,10 @@ async def test_listeners_who_want_the_same_are_given_the_same_batch(site: Site) 
 
     assert first is second
     assert isinstance(first, ChangeBatch)
-    first.made["something"] = 1
     await site.log.commands.change(person.user.id, Update(name="One more"), NOBODY)
 
     async def forgotten() -> bool:
-        return not first.made
+        return all(batch is not first for batch in feed._shared.values())
 
     await eventually(forgotten)
     assert [one.recorded.position for one in first] == [one.recorded.position for one in updates] == [start + 1]
