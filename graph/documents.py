@@ -69,7 +69,8 @@ class DocumentCache:
             return found
         document = parse(text, **PARSER)
         faults = _validate(schema, document, (*self._limits, specified_rules))
-        checked = CheckedDocument(document, faults, PlanCache.of(document), len(text))
+        plans = None if faults else PlanCache.of(document)
+        checked = CheckedDocument(document, faults, plans, len(text))
         if len(text) <= LONGEST_CACHED:
             self._cached[text] = checked
         return checked

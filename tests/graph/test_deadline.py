@@ -1,4 +1,4 @@
-"""An operation has its time, and a change of which nobody knows whether it was made is not made by the clock."""
+"""A query ends at its deadline; a mutation reports its outcome however long it takes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,23 +15,23 @@ from graph.media_types import MediaType
 from tests.graph.client import Json, answer_of
 from tests.graph.documents import LIST, ME, UPDATE
 from tests.graph.site import Person, Site, served
-from tests.log import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 WAITING = "SELECT 1 FROM information_schema.processlist WHERE info = %s"
 SECONDS = 1.0
-"""Enough for what a busy machine is asked beside."""
+"""Enough for the other operations of a test on a slow machine."""
 
 
 @pytest_asyncio.fixture
 async def hasty(own_site: Site) -> AsyncIterator[Site]:
-    """An API whose queries have little time."""
+    """An API whose queries have a short deadline."""
     async with served(own_site, ServingPolicy(deadline_seconds=SECONDS)) as found:
         yield found
 
 
 @asynccontextmanager
 async def locked(site: Site, table: str) -> AsyncIterator[None]:
-    """Nobody can read a table for as long as this block."""
+    """No one else can read a table within this block."""
     administrator = Database.at(site.log.database.address, size=1)
     try:
         async with administrator.transaction() as session:
@@ -50,13 +50,13 @@ async def staff(site: Site) -> Person:
 
 @pytest.mark.parametrize(("media_type", "status"), [(MediaType.JSON, 200), (MediaType.GRAPHQL, 503)])
 async def test_a_query_that_takes_too_long_is_cut_off(hasty: Site, media_type: MediaType, status: int) -> None:
-    """MySQL does not answer; the client is told so in time, and the server serves others meanwhile and afterwards."""
+    """MySQL does not answer: the client gets an error, and the server serves others meanwhile and afterwards."""
     person = await staff(hasty)
     headers = {**person.client.headers, "Accept": media_type}
 
     async with locked(hasty, "users"):
         async with (
-            asyncio.timeout(5),
+            asyncio.timeout(PATIENCE_SECONDS),
             hasty.session.post(hasty.anyone.url, json={"query": LIST}, headers=headers) as response,
         ):
             answer = await answer_of(response)
@@ -79,9 +79,9 @@ async def test_a_query_over_a_socket_is_cut_off_and_the_socket_goes_on(hasty: Si
 
 
 @pytest.mark.parametrize("by", ["HTTP", "socket"])
-async def test_a_mutation_is_told_its_outcome_however_long_it_takes(hasty: Site, by: str) -> None:
-    """Another process holds the head of the log for longer than a query would have; then the change is made, and the
-    client is told that it was.
+async def test_a_mutation_reports_its_outcome_however_long_it_takes(hasty: Site, by: str) -> None:
+    """Another process locks the head of the log for longer than the deadline of a query; then the change is made, and
+    the client gets its result.
     """
     person = await staff(hasty)
     change = {"id": person.id, "name": "Patient Person"}
@@ -105,11 +105,11 @@ async def _waits_for_longer_than(seconds: float, site: Site) -> None:
         return await site.log.database.fetch_one(WAITING, (LOCK_HEAD,)) is not None
 
     await eventually(waits)
-    await asyncio.sleep(seconds * 2)  # that nothing happens takes time to see
+    await asyncio.sleep(seconds * 2)  # only time shows that nothing happens
 
 
 async def test_a_subscription_has_no_deadline(hasty: Site) -> None:
-    """It lasts for as long as its client listens."""
+    """It lasts as long as its client."""
     person = await staff(hasty)
     async with person.client.socket() as socket:
         id_ = await hasty.listen(socket, "subscription { userChanges { user { name } } }")

@@ -12,7 +12,7 @@ from aiohttp import ClientWebSocketResponse
 from events import feed as feed_module
 from events.user import Update
 from graph import endpoint
-from tests.graph.client import SUBPROTOCOL, Client, Json, Socket
+from tests.graph.client import ANSWER_SECONDS, SUBPROTOCOL, Client, Json, Socket
 from tests.graph.events import streaming
 from tests.graph.site import Person, Site
 from tests.graph.test_sockets import stalled
@@ -155,7 +155,7 @@ async def test_who_does_not_answer_pings_is_cut_off(large_site: Site, monkeypatc
 async def _what_came(raw: ClientWebSocketResponse) -> list[Json]:
     """The changes that were on their way when the connection broke."""
     heard = []
-    while (message := await raw.receive(timeout=10)).type.name in {"TEXT", "PING"}:
+    while (message := await raw.receive(timeout=ANSWER_SECONDS)).type.name in {"TEXT", "PING"}:
         if message.type.name == "TEXT":
             heard.append(message.json()["payload"]["data"]["userChanges"])
     return heard

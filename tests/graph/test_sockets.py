@@ -8,7 +8,7 @@ from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
 from auth.sessions import Sessions
 from events.errors import DatabaseUnavailable
-from tests.graph.client import SUBPROTOCOL, Client, Json, Socket, close_code
+from tests.graph.client import ANSWER_SECONDS, SUBPROTOCOL, Client, Json, Socket, close_code
 from tests.graph.conftest import Complaints
 from tests.graph.documents import CHANGES, ME
 from tests.graph.site import Site
@@ -251,7 +251,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop(own_site: Sit
             await socket.subscribe(large)
         await stalled(own_site)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(ANSWER_SECONDS):  # aiohttp itself would give up after sixty
             await own_site.server.close()
 
 
