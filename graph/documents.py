@@ -69,8 +69,7 @@ class DocumentCache:
             return found
         document = parse(text, **PARSER)
         faults = _validate(schema, document, (*self._limits, specified_rules))
-        plans = None if faults else PlanCache.of(document)
-        checked = CheckedDocument(document, faults, plans, len(text))
+        checked = CheckedDocument(document, faults, PlanCache.of(document), len(text))
         if len(text) <= LONGEST_CACHED:
             self._cached[text] = checked
         return checked
