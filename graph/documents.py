@@ -23,7 +23,7 @@ from graph.limits import LIMITS, PARSER
 CACHE_CHARACTERS: Final = 400_000
 """Of all cached documents together. A parsed document takes 135 to 165 bytes a character: 66 MB at most."""
 ENTRY_CHARACTERS: Final = 25
-"""Memory of the shortest document beside its characters, measured as 2,800 bytes. Without it, sixty thousand documents
+"""Memory of the shortest document without its characters, measured as 2,800 bytes. Without it, sixty thousand documents
 of seven characters would take three times the limit."""
 PLAN_CHARACTERS: Final = 3
 """Memory of a field in a plan, measured as 370 bytes. A small document can have large plans: a fragment has one for

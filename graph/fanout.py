@@ -13,12 +13,12 @@ A change goes from the feed (`events/feed.py`) to a socket or an event stream in
 Two subscribers share a result if nothing could make theirs differ, that is if
 
 - they execute the same operation of the same parsed document (`DocumentCache` parses equal texts once);
-- each field below the root field is an attribute of what is published: no resolver reads, or looks at the viewer;
+- each field below the root field is an attribute of what is published: no resolver reads, or depends on the viewer;
 - the directive variables have the same values;
 - the change is the same: the same position, and with its user or, once that is deleted, without it.
 
 Rights, `after`, `userId` and `types` may differ. They decide which changes a subscriber gets, which is the business of
-its source stream, and never what a change looks like.
+its source stream, and does not affect how a change is shown.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Hashable, Sequence
@@ -43,7 +43,7 @@ BATCH_BYTES: Final = 64 * 1024
 """Encoded answers that are framed together; a single one may be larger. Bounds what waits for a client to read."""
 CACHE_BYTES: Final = 32 * 1024 * 1024
 ENTRY_BYTES: Final = 400
-"""Memory of an entry of the cache beside its bytes."""
+"""Memory of an entry of the cache without its bytes."""
 
 Item = TypeVar("Item")
 Frames = list[bytes]
@@ -205,7 +205,7 @@ Cache = LRUCache[tuple[Hashable, ...], CacheEntry]
 
 
 class SharedOperation:
-    """An operation, with values of its directive variables, whose results are the same for all subscribers."""
+    """An operation with values of its directive variables. Its results are the same for all subscribers."""
 
     def __init__(self, number: int, executor: PlanExecutor, cache: Cache) -> None:
         self._number = number

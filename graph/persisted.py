@@ -28,7 +28,7 @@ PROTOCOL_VERSION: Final = 1
 """The only version of automatic persisted queries."""
 PERSISTED_CHARACTERS: Final = 1_000_000
 ENTRY_CHARACTERS: Final = 400
-"""Memory of an entry beside its document, its hash included."""
+"""Memory of an entry without its document; most of it is the hash."""
 
 
 class BadManifest(Exception):

@@ -18,7 +18,7 @@ subscribers whose ids are equally long. Clients choose an id for each operation,
 either grows without bound or drops messages when it is full. So nothing is queued: an operation makes its next frames
 when the client has read most of the last ones, and its place in the log is a position, from which the feed serves it
 whenever it comes back for more. However many operations a socket has, each holds one batch (64 KiB, or a larger single
-answer) beside the transport's own buffer.
+answer) in addition to the transport's own buffer.
 
 **Faults of the client.** Strawberry's types promise the form of a message and nothing checks it, so `_fault` does,
 before the handler. A malformed message closes the socket and is never logged as an error.
@@ -28,7 +28,7 @@ it. So each close has a time limit, after which the connection is cut (`close_or
 answers no pings and is cut by aiohttp's heartbeat. The operations are cancelled and the socket leaves the session
 watch. A client that comes back resumes with `after`.
 
-The codes of a close, beside the protocol's own (4401, 4406, 4408, 4409, 4429):
+The codes of a close, in addition to the protocol's own (4401, 4406, 4408, 4409, 4429):
 
 4400   a message does not have the protocol's form
 4403   the token is not valid or the session has ended

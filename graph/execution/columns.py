@@ -25,7 +25,7 @@ Plan = Callable[[Column], Column]
 """From a column of values, as resolvers return them, to a column of the answer."""
 
 UNCHANGED: Final[dict[object, type]] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool, GraphQLInt: int}
-"""Leaf types, and the class whose values stand in the answer as they are; integers only within 32 bits."""
+"""Leaf types, and the class of the values that need no conversion; integers only within 32 bits."""
 NULLS: Final = frozenset({type(None), type(Undefined)})
 
 

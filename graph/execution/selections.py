@@ -52,7 +52,7 @@ def directive_values(execution: Executor) -> list[tuple[str, object]]:
 def depends_on_root_alone(execution: Executor) -> bool:
     """Whether each field below a subscription's root field is an attribute of its object.
 
-    Then the result depends on the root value and the directive variables alone: no resolver reads, or looks at the
+    Then the result depends on the root value and the directive variables alone: no resolver reads, or uses the
     context.
     """
     root = execution.schema.subscription_type

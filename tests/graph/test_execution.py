@@ -208,7 +208,7 @@ async def both(document: str, *, yes: bool) -> list[tuple[Any, list[Any]]]:
 @settings(max_examples=300, deadline=None)
 @given(document=selections("Query"), yes=st.booleans())
 async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: bool) -> None:
-    """Whatever is asked of the schema's types, over values that are in order and values that are not."""
+    """For any selection of the schema's types, over values in order and out of order."""
     stock, planned = await both(f"query ($yes: Boolean!) {document} ", yes=yes)
 
     assert planned == stock
@@ -239,7 +239,7 @@ async def test_a_document_that_is_cached_answers_anew_each_time(document: str, c
 async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables(
     monkeypatch: pytest.MonkeyPatch, condition: str, times: int
 ) -> None:
-    """Of three executions, the first makes it for all of them, or each its own."""
+    """Of three executions, the first makes it for all, or each makes its own."""
     text = f"query ($yes: Boolean!) {{ users {{ name {condition} }} used: __typename @skip(if: false) }}"
     parsed, _, plans, _ = DocumentCache().checked(PLANNED._schema, text)
     made: list[object] = []
@@ -259,8 +259,8 @@ async def test_a_plan_is_made_once_for_a_document_unless_it_depends_on_variables
     assert len(made) == times
 
 
-async def test_plans_count_towards_what_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small documents can have large ones: not counted, they would take several times what is meant for documents."""
+async def test_plans_count_towards_the_bound_of_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small document can have plans that take several times its own memory."""
     monkeypatch.setattr(documents, "CACHE_CHARACTERS", 5_000)
     remembered, schema = DocumentCache(), PLANNED._schema
     weights = []
@@ -278,7 +278,7 @@ async def test_plans_count_towards_what_is_cached(monkeypatch: pytest.MonkeyPatc
     assert weights[-1] == sum(checked.weight for checked in remembered._cached.values())
 
 
-async def test_errors_in_a_list_are_the_same_ones_at_the_same_places() -> None:
+async def test_errors_in_a_list_have_the_same_places() -> None:
     """Nulls where none may be, values that do not serialise, objects of another class."""
     document = "{ broken { id username role version createdAt position } brokenStrictly { email username } }"
 
@@ -298,7 +298,7 @@ async def test_an_object_of_a_subclass_is_left_to_the_stock_executor() -> None:
 
 
 async def test_a_page_of_users_is_completed_by_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not field by field: the stock executor is never asked for a field of a user."""
+    """The stock executor completes no field of a user."""
     fields: list[str] = []
     execute = PlanExecutor.execute_field
 

@@ -34,8 +34,8 @@ async def production(site: Site) -> AsyncIterator[Site]:
     ],
     ids=["schema", "type", "fragment", "tools"],
 )
-async def test_the_schema_is_not_told_in_production(production: Site, site: Site, query: str) -> None:
-    """By no root, fragment or alias; while the profile of development tells it."""
+async def test_the_schema_is_hidden_in_production(production: Site, site: Site, query: str) -> None:
+    """By any root, fragment or alias; the development profile shows it."""
     told = await production.anyone.ask(query)
 
     assert "data" not in told.body
@@ -43,16 +43,16 @@ async def test_the_schema_is_not_told_in_production(production: Site, site: Site
     assert "data" in (await site.anyone.ask(query)).body
 
 
-async def test_the_schema_is_not_told_over_a_socket_either(production: Site) -> None:
-    """The same rules count there."""
+async def test_the_schema_is_hidden_over_a_socket_too(production: Site) -> None:
+    """The same rules apply."""
     async with production.anyone.socket() as socket:
         await socket.subscribe("{ __schema { types { name } } }")
 
         assert "introspection has been disabled" in (await socket.receive())["payload"][0]["message"]
 
 
-async def test_typename_is_told_in_production(production: Site) -> None:
-    """Clients with a cache ask for it everywhere, and it tells nothing."""
+async def test_typename_is_answered_in_production(production: Site) -> None:
+    """Clients with a cache select it everywhere."""
     person = await production.person()
 
     found = await person.client.data("{ __typename me { __typename } }")
@@ -61,7 +61,7 @@ async def test_typename_is_told_in_production(production: Site) -> None:
 
 
 async def test_browsers_are_not_shown_graphiql_in_production(production: Site) -> None:
-    """Neither the page nor what it is made of."""
+    """Neither the page nor its assets."""
     async with production.session.get(production.anyone.url, headers=BROWSER) as response:
         assert (await answer_of(response)).codes == ["BAD_REQUEST"]
     for name in ("graphiql.js", "graphiql.css"):
@@ -82,8 +82,8 @@ async def preflight(site: Site, origin: str, **headers: str) -> ClientResponse:
 
 
 @pytest.mark.parametrize("origin", [APP, ADMIN])
-async def test_pages_of_the_listed_origins_may_ask(production: Site, origin: str) -> None:
-    """A browser asks first, and is told of the methods and headers that this API has a use for."""
+async def test_pages_of_listed_origins_pass_the_preflight(production: Site, origin: str) -> None:
+    """The answer lists the methods and headers that this API uses."""
     response = await preflight(production, origin)
 
     assert response.status == 204
@@ -102,7 +102,7 @@ async def posted(site: Site, origin: str, **headers: str) -> Answer:
 
 
 async def test_pages_of_the_listed_origins_may_read_every_answer(production: Site) -> None:
-    """Refusals too, or a page could not tell a mistake from a broken line; and the headers that it needs."""
+    """Refusals too, with the headers that a page needs."""
     for answer in [
         await posted(production, APP),
         await posted(production, APP, Accept="text/html"),
@@ -128,8 +128,8 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("origin", OTHERS, ids=ascii)
-async def test_pages_of_other_origins_may_neither_ask_nor_read(production: Site, origin: str) -> None:
-    """The browser gets no word of permission, so it keeps the answer to itself."""
+async def test_pages_of_other_origins_may_neither_send_nor_read(production: Site, origin: str) -> None:
+    """Without permission the browser keeps the answer from the page."""
     asked, read = await preflight(production, origin), await posted(production, origin)
 
     assert asked.status == 403
@@ -137,8 +137,8 @@ async def test_pages_of_other_origins_may_neither_ask_nor_read(production: Site,
     assert asked.headers["Vary"] == read.headers["Vary"] == "Accept, Origin"
 
 
-async def test_nobody_else_is_told_of_origins_while_none_is_listed(site: Site) -> None:
-    """As it comes, an answer has no word about pages of others."""
+async def test_answers_do_not_mention_origins_while_none_is_listed(site: Site) -> None:
+    """The default."""
     answer = await posted(site, APP)
 
     assert answer.status == 200
@@ -147,8 +147,8 @@ async def test_nobody_else_is_told_of_origins_while_none_is_listed(site: Site) -
 
 
 async def test_a_page_opens_sockets_to_its_own_server_and_where_it_is_listed(production: Site) -> None:
-    """A browser asks nobody before it opens a socket, but says whose page wants it: others are refused with a 403,
-    in GraphQL's form, before there is a socket.
+    """A browser sends no preflight for a socket, but names the page's origin: another one gets a 403 in GraphQL's form
+    before there is a socket.
     """
     own = str(production.server.make_url("/").origin())
     for origin in (APP, ADMIN, own):
@@ -170,6 +170,6 @@ async def test_a_page_opens_sockets_to_its_own_server_and_where_it_is_listed(pro
     "text", ["*", "null", "app.example.com", f"{APP}/path", "https://[", "https://app.example.com?a"]
 )
 def test_a_list_of_origins_has_origins_only(text: str) -> None:
-    """One that no browser would ever send is a mistake of the operator's, and is told at the start."""
+    """One that no browser would send is a mistake of the operator, reported at the start."""
     with pytest.raises(ValueError, match=r"each origin is named|Invalid origin"):
         origins_of(f"{APP},{text}")

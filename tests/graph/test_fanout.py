@@ -260,7 +260,7 @@ async def test_a_change_is_executed_and_encoded_once_for_all_subscribers(
 
 
 async def test_an_operation_that_depends_on_the_viewer_is_executed_for_each(site: Site, executed: list[object]) -> None:
-    """`history` reads, and looks at the viewer: three subscribers, three times."""
+    """`history` reads, and depends on the viewer: three subscribers, three times."""
     people = [await site.person(role) for role in (Role.ADMIN, Role.TECHNICAL_WORKER, Role.CUSTOMER)]
     document = DOCUMENTS["history"]
     async with AsyncExitStack() as stack:

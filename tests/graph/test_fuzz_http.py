@@ -91,7 +91,7 @@ async def check_alive(site: Site) -> None:
 @bounded(400)
 @given(body=BODIES)
 async def test_any_body(site: Site, body: bytes) -> None:
-    """Any bytes, any JSON, in any encoding, nested as deep as they like: a 4xx, or an answer in GraphQL's form."""
+    """Any bytes, any JSON, in any encoding, nested at any depth: a 4xx, or an answer in GraphQL's form."""
     async with site.session.post(site.anyone.url, data=body, headers={"Content-Type": "application/json"}) as response:
         await inspect(response, body)
 
@@ -114,7 +114,7 @@ async def test_any_headers(site: Site, method: str, body: bytes, headers: dict[s
 @bounded(100)
 @given(body=BODIES, said=CODINGS, used=CODINGS)
 async def test_any_content_encoding(site: Site, body: bytes, said: str, used: str) -> None:
-    """What says that it is packed, and is not, or otherwise."""
+    """Bodies that are not encoded as their header says."""
     headers = {"Content-Type": "application/json", "Content-Encoding": said}
     data = asyncio.StreamReader()
     data.feed_data(hostile.packed(body, used))
@@ -125,7 +125,7 @@ async def test_any_content_encoding(site: Site, body: bytes, said: str, used: st
 
 @pytest.mark.parametrize("layers", [1, 2])
 async def test_a_bomb_does_not_go_off(site: Site, layers: int) -> None:
-    """Many times what a body may have, in a few kilobytes, is refused."""
+    """A few kilobytes that unpack to many times the limit are refused."""
     bomb = gzip.compress(bytes(16 * BODY_BYTES), mtime=0)
     for _ in range(layers - 1):
         bomb = gzip.compress(bomb, mtime=0)
@@ -251,7 +251,7 @@ def check_said(said: bytes, sent: bytes) -> None:
 @bounded(120)
 @given(line=LINE, fields=st.lists(FIELD, max_size=6), payload=PAYLOAD)
 async def test_any_bytes_on_the_wire(site: Site, line: bytes, fields: list[bytes], payload: bytes) -> None:
-    """Lengths that lie, chunks that are none, lines without end, other protocols: a 4xx in our own words, or an end."""
+    """False lengths, malformed chunks, endless lines, other protocols: a 4xx of this program, or an end."""
     sent = b"\r\n".join([line, b"Host: x", b"Connection: close", *fields, b"", payload])
 
     check_said(await exchange(site, sent, 0.05), sent)
@@ -267,8 +267,8 @@ async def test_any_bytes_on_the_wire(site: Site, line: bytes, fields: list[bytes
     ],
     ids=["line", "header", "coding"],
 )
-async def test_what_is_no_http_gets_an_answer_in_the_form_of_all_others(site: Site, sent: bytes) -> None:
-    """With the words of this program and without the name of its server; the log has no traceback of it."""
+async def test_malformed_http_gets_an_answer_in_the_form_of_all_others(site: Site, sent: bytes) -> None:
+    """In this program's words, without the name of its server; the log has no traceback."""
     said = await exchange(site, sent, ANSWER_SECONDS)
 
     head, _, body = said.partition(b"\r\n\r\n")

@@ -57,7 +57,7 @@ async def check_alive(site: Site) -> None:
 @bounded(150)
 @given(sent=st.lists(FRAMES, min_size=1, max_size=6))
 async def test_any_frames(site: Site, sent: list[Frame]) -> None:
-    """Wrong opcodes, fragments that fit nothing, reserved bits, close codes that there are not, what is no UTF-8."""
+    """Wrong opcodes, stray fragments, reserved bits, unknown close codes, invalid UTF-8."""
     async with dialled(site) as socket:
         socket.send(*sent, Frame(frames.CLOSE, struct.pack("!H", 1000)))
 
@@ -82,7 +82,7 @@ async def test_any_messages(site: Site, acknowledged: bool, sent: list[Json]) ->
     sent=st.one_of(encoded(VALUES), encoded(MESSAGES), hostile.nested(), hostile.repeated()), parts=st.integers(1, 5)
 )
 async def test_any_text_in_any_fragments(site: Site, sent: bytes, parts: int) -> None:
-    """Any JSON and what is nearly JSON, in any encoding and cut anywhere, with pings between the parts."""
+    """JSON and near-JSON, in any encoding and cut anywhere, with pings between the parts."""
     size = max(1, len(sent) // parts)
     pieces = [sent[start : start + size] for start in range(0, len(sent), size)] or [b""]
     async with dialled(site) as socket:
@@ -97,7 +97,7 @@ async def test_any_text_in_any_fragments(site: Site, sent: bytes, parts: int) ->
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 20], ids=str)
 async def test_a_socket_that_is_cut_off_in_the_middle_of_a_frame_is_no_error(site: Site, cut: int) -> None:
-    """The server drops it, and its log says nothing."""
+    """The server drops it without an error in the log."""
     async with dialled(site) as socket:
         socket.writer.write(frames.text({"type": "connection_init", "payload": {}}).encoded()[:cut])
         await socket.writer.drain()
@@ -261,7 +261,7 @@ def _is_unicode(text: Json) -> bool:
 
 
 async def test_a_conversation_in_any_order(site: Site) -> None:
-    """Every message at every time is answered as the protocol has it, or closes the socket with the protocol's code."""
+    """Each message at each time gets the protocol's answer, or closes the socket with the protocol's code."""
     person, loop = await site.person(Role.ADMIN), asyncio.get_running_loop()
 
     def machine() -> RuleBasedStateMachine:

@@ -31,8 +31,8 @@ async def fetch(site: Site, path: str, **headers: str) -> ClientResponse:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_every_answer_has_an_id_and_says_nothing_of_the_server(site: Site, path: str) -> None:
-    """Also errors and redirections: X-Request-Id, nosniff, no Server header, and not to be stored by anybody."""
+async def test_every_answer_has_an_id_and_does_not_name_the_server(site: Site, path: str) -> None:
+    """Also errors and redirections: X-Request-Id, nosniff, no-store, no Server header."""
     response = await fetch(site, path)
 
     assert UUID(response.headers["X-Request-Id"]).version == 7
@@ -42,7 +42,7 @@ async def test_every_answer_has_an_id_and_says_nothing_of_the_server(site: Site,
 
 
 async def test_the_public_keys_are_published(site: Site) -> None:
-    """Whoever verifies our tokens elsewhere may keep them for five minutes, and fetch them from a browser."""
+    """Other servers may cache them for five minutes, and browsers may fetch them."""
     response = await fetch(site, "/.well-known/jwks.json")
 
     assert response.status == 200
@@ -75,21 +75,21 @@ async def test_a_browser_is_shown_graphiql_and_other_clients_are_not(site: Site)
 
 
 async def test_the_root_leads_to_graphql(site: Site) -> None:
-    """Who opens the address that `rollcall dev` prints without a path gets there too."""
+    """For a browser that opens the address printed by `rollcall dev` without its path."""
     response = await fetch(site, "/")
 
     assert (response.status, response.headers["Location"]) == (302, "/graphql")
 
 
 async def test_healthz_says_that_the_process_runs(site: Site) -> None:
-    """Whatever the databases do: to restart the process would not bring one back."""
+    """Whatever the state of the databases: restarting the process would not bring one back."""
     response = await fetch(site, "/healthz")
 
     assert (response.status, await response.json()) == (200, {"status": "alive"})
 
 
 async def test_readyz_says_what_is_missing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 while all that is needed answers, else 503 with the name of what does not, and its kind of failure only."""
+    """200 while all dependencies answer, else 503 with the name of each that does not and its kind of failure."""
 
     away = failing(ViewUnavailable("MongoDB at secret.example:27017"))
 
@@ -111,10 +111,10 @@ def failing(error: Exception) -> Callable[..., Awaitable[object]]:
     return fail
 
 
-async def test_what_is_unexpected_is_internal_with_an_id_that_is_in_the_log(
+async def test_an_unexpected_failure_is_internal_with_the_id_of_the_log(
     site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
 ) -> None:
-    """The client learns that id and nothing more; the log has the exception under it. It is the request's own."""
+    """The client gets the request's id and no details; the log has the exception under it."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     monkeypatch.setattr(MySQLUsers, "get", failing(RuntimeError("secret of the database")))
 
@@ -130,7 +130,7 @@ async def test_what_is_unexpected_is_internal_with_an_id_that_is_in_the_log(
     assert str(logged["exc_info"]) == "secret of the database"
 
 
-async def test_what_is_unexpected_outside_of_graphql_is_internal_too(
+async def test_an_unexpected_failure_outside_of_graphql_is_internal_too(
     site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
 ) -> None:
     """A 500 in the same form, with the same id in the log."""
@@ -149,10 +149,10 @@ async def test_what_is_unexpected_outside_of_graphql_is_internal_too(
     assert logged["correlation"] == response.headers["X-Request-Id"]
 
 
-async def test_other_fields_are_answered_beside_one_that_failed(
+async def test_a_field_that_fails_leaves_the_others(
     site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
 ) -> None:
-    """A nullable field that fails takes no other with it."""
+    """If it is nullable."""
     person = await site.person()
     monkeypatch.setattr(MySQLUsers, "get", failing(RuntimeError("secret")))
 
@@ -174,7 +174,7 @@ async def test_other_fields_are_answered_beside_one_that_failed(
 async def test_a_database_that_is_away_is_unavailable(
     site: Site, monkeypatch: pytest.MonkeyPatch, document: str, owner: type, name: str, error: Exception, kind: str
 ) -> None:
-    """Not INTERNAL: the client may try again. Which database it is may be known, where it is may not."""
+    """Not INTERNAL: the client may try again. The message names the kind of database, not its address."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     monkeypatch.setattr(owner, name, failing(error))
 
@@ -184,8 +184,8 @@ async def test_a_database_that_is_away_is_unavailable(
     assert answer.message == f"the {kind} cannot be reached now; try again"
 
 
-async def test_a_view_that_is_gone_is_unavailable_until_it_is_made_anew(own_site: Site) -> None:
-    """Dropped under the server's feet, the table is filled from the log again, and lists come back."""
+async def test_a_view_that_is_gone_is_unavailable_until_it_is_filled_again(own_site: Site) -> None:
+    """A table that was dropped is filled from the log again, and lists come back."""
     staff = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
     before = await staff.client.field(LIST)
@@ -198,8 +198,8 @@ async def test_a_view_that_is_gone_is_unavailable_until_it_is_made_anew(own_site
     assert await staff.client.field(LIST) == before
 
 
-async def test_projections_tells_how_the_views_are_doing(site: Site) -> None:
-    """Both of them by name, live, and at the head of the log."""
+async def test_projections_shows_the_state_of_both_views(site: Site) -> None:
+    """By name, live, and at the head of the log."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     await site.caught_up()
     head = str(await site.log.store.head())
@@ -219,8 +219,8 @@ async def test_projections_tells_how_the_views_are_doing(site: Site) -> None:
         assert view["updatedAt"] is not None
 
 
-def test_a_change_whose_outcome_is_open_is_told_as_such() -> None:
-    """Not as one that did not happen: who just sends it again without a key may do it twice."""
+def test_a_lost_commit_has_the_code_outcome_unknown() -> None:
+    """Not that of a change that did not happen: repeating it without a key may make it twice."""
     lost = GraphQLError("", original_error=OutcomeUnknown("the connection broke during a COMMIT"))
 
     told = for_client(lost, UUID(int=1))

@@ -70,13 +70,13 @@ NOT_AN_OPERATION = {
 
 @pytest.mark.parametrize("body", NOT_AN_OPERATION.values(), ids=NOT_AN_OPERATION)
 async def test_a_body_that_is_no_operation_is_a_400_that_says_why(site: Site, body: str) -> None:
-    """Malformed JSON, wrong types, nesting without end, and JSON that is none by the standard."""
+    """Malformed JSON, wrong types, endless nesting, and what RFC 8259 does not allow."""
     assert is_refusal(await post(site, body), 400)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-32"])
 async def test_another_encoding_than_utf_8_is_refused(site: Site, encoding: str) -> None:
-    """JSON is UTF-8 (RFC 8259, section 8.1): a header that says otherwise is a 415, and a body that is none a 400."""
+    """JSON is UTF-8 (RFC 8259, section 8.1): another charset in the header is a 415, in the body a 400."""
     body = '{"query": "{ me { id } }", "operationName": "\u00e9"}'.encode(encoding)
 
     assert is_refusal(await post(site, body), 400)
@@ -103,7 +103,7 @@ async def test_another_encoding_than_utf_8_is_refused(site: Site, encoding: str)
     ],
 )
 async def test_another_content_type_is_a_415(site: Site, content_type: str) -> None:
-    """Also those that a browser sends from any page without asking first."""
+    """Also those that a browser sends from any page without a preflight."""
     answer = await post(site, QUERY, Content_Type=content_type)
 
     assert is_refusal(answer, 415)
@@ -160,8 +160,8 @@ WRONG_DOCUMENTS = {
 
 
 @pytest.mark.parametrize(("document", "message"), WRONG_DOCUMENTS.items(), ids=lambda text: ascii(text)[:60])
-async def test_a_document_that_is_wrong_says_what_is_wrong(site: Site, document: str, message: str) -> None:
-    """A GraphQL error with the reason and no data, and nothing is carried out or logged as an error."""
+async def test_a_wrong_document_is_an_error_with_the_reason(site: Site, document: str, message: str) -> None:
+    """Without data; nothing is executed or logged as an error."""
     answer = await site.anyone.ask(document)
 
     assert answer.status == 200
@@ -196,7 +196,7 @@ def deep(levels: int) -> Json:
 async def test_variables_of_the_wrong_type_are_the_clients_mistake(
     site: Site, type_: str, argument: str, value: Json
 ) -> None:
-    """The message tells what was expected; it is not INTERNAL, and no error of ours in the log."""
+    """The message says what was expected; it is not INTERNAL and not in the log."""
     answer = await site.anyone.ask(f"query ($a: {type_}) {{ users({argument}: $a) {{ totalCount }} }}", a=value)
 
     assert answer.status == 200
@@ -216,7 +216,7 @@ async def test_deeply_nested_attributes_are_an_expected_failure(site: Site) -> N
 
 
 async def test_only_queries_go_by_get(site: Site) -> None:
-    """A link or an image on somebody's page must not be able to change anything."""
+    """A link or an image on any page must not change anything."""
     login = {"input": json.dumps({"login": "a", "password": "b"})}
     assert (await get(site, query=ME)).body == {"data": {"me": None}}
     assert (await get(site, query="query Q($id: ID!) { __typename @skip(if: false) }", variables='{"id": "1"}')).codes
@@ -254,14 +254,14 @@ async def test_a_get_that_is_no_operation_is_a_400(
     ["query=%FF", "query=%ED%A0%80", "query={me{id}}&operationName=%ED%A0%80", "query=%", "%FF=%FF", "query&&="],
 )
 async def test_a_query_string_of_any_bytes_is_answered(site: Site, query: str) -> None:
-    """Bytes that are no UTF-8 are no text that anybody could pass on."""
+    """Bytes that are not UTF-8 have no text."""
     async with site.session.get(URL(f"{site.anyone.url}?{query}", encoded=True)) as response:
         assert (await answer_of(response)).status in {200, 400}
         assert response.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-async def test_a_subscription_is_sent_to_the_websocket(site: Site) -> None:
-    """HTTP has one answer to a request, so it refuses and says so."""
+async def test_a_subscription_without_a_stream_is_refused(site: Site) -> None:
+    """A single answer cannot hold it; the message names the transports that can."""
     person = await site.person()
     async with site.session.post(
         site.anyone.url, json={"query": "subscription { userChanges { version } }"}, headers=person.client.headers
@@ -277,8 +277,8 @@ async def test_other_methods_are_a_405_that_names_those_that_are_allowed(site: S
         assert response.headers["Allow"] == "GET, POST"
 
 
-async def test_a_client_that_goes_away_in_the_middle_is_no_error(site: Site) -> None:
-    """Half a body and then nothing: the server drops it without a word in its error log."""
+async def test_a_client_that_vanishes_during_its_request_is_no_error(site: Site) -> None:
+    """Half a body: the server drops it without an error in the log."""
     _, writer = await asyncio.open_connection(site.server.host, site.server.port)
     head = (
         f"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(QUERY)}\r\n\r\n"

@@ -63,15 +63,15 @@ NOT_ACCEPTED = [
 
 @pytest.mark.parametrize(("accept", "media_type"), ACCEPTS.items(), ids=lambda text: ascii(text)[:60])
 def test_the_client_decides_the_media_type_of_its_answer(accept: str | None, media_type: MediaType) -> None:
-    """By how much it likes each, then by its own order; one that leaves it open gets `application/json`."""
+    """By quality, then by its own order; a client that does not say gets `application/json`."""
     headers: CIMultiDict[str] = CIMultiDict() if accept is None else CIMultiDict(Accept=accept)
 
     assert accepted(CIMultiDictProxy(headers)) is media_type
 
 
 @pytest.mark.parametrize("accept", NOT_ACCEPTED, ids=ascii)
-async def test_a_client_that_takes_none_of_them_is_told_which_there_are(site: Site, accept: str) -> None:
-    """406, and nothing is carried out."""
+async def test_a_client_that_accepts_no_offered_media_type_gets_a_406(site: Site, accept: str) -> None:
+    """The message names those offered, and nothing is executed."""
     async with site.session.post(site.anyone.url, json={"query": ME}, headers={"Accept": accept}) as response:
         answer = await answer_of(response)
 
@@ -104,8 +104,8 @@ async def asked(site: Site, query: str, authorization: str | None = None, **more
     ],
     ids=["syntax", "empty", "validation", "no operation", "unknown operation", "which operation", "variables"],
 )
-async def test_an_operation_that_was_not_begun_has_no_data(site: Site, query: str, more: dict[str, Json]) -> None:
-    """400 for clients that look at the status, 200 for those that only know `application/json`."""
+async def test_an_operation_that_is_not_executed_has_no_data(site: Site, query: str, more: dict[str, Json]) -> None:
+    """400 for clients that read the status, 200 for those that only know `application/json`."""
     as_json, as_graphql = await asked(site, query, **more)
 
     assert (as_json.status, as_graphql.status) == (200, 400)
@@ -113,8 +113,8 @@ async def test_an_operation_that_was_not_begun_has_no_data(site: Site, query: st
     assert as_json.body.keys() == {"errors"}
 
 
-async def test_an_operation_that_was_carried_out_is_a_200_with_its_errors_beside(site: Site) -> None:
-    """Also if the errors have left nothing of the data: then it is there, and null."""
+async def test_an_operation_that_is_executed_gets_200_with_data_and_errors(site: Site) -> None:
+    """Even if the errors leave nothing of the data: then it is null."""
     for query, nothing_left in [
         ("{ me { id } users { totalCount } }", True),
         ("{ me { id } user(id: 1) { id } }", False),
@@ -124,7 +124,7 @@ async def test_an_operation_that_was_carried_out_is_a_200_with_its_errors_beside
             assert (answer.body["data"] is None) is nothing_left
 
 
-async def test_every_refusal_is_in_the_media_type_that_the_client_takes(site: Site) -> None:
+async def test_every_refusal_has_an_accepted_media_type(site: Site) -> None:
     """Whatever the status."""
     for method, headers, status in [
         ("POST", {"Content-Type": "text/plain"}, 415),
@@ -139,10 +139,10 @@ async def test_every_refusal_is_in_the_media_type_that_the_client_takes(site: Si
             assert (await response.json())["errors"][0]["extensions"] == {"code": "BAD_REQUEST"}
 
 
-async def test_a_fault_before_any_field_is_told_as_ours(
+async def test_a_fault_before_any_field_is_the_servers(
     site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
 ) -> None:
-    """With the id that the log has it under and nothing of what went wrong; 500 where the status may say so."""
+    """The answer has the correlation id of the log and no details; 500 where the status may say so."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("secret")
@@ -158,10 +158,10 @@ async def test_a_fault_before_any_field_is_told_as_ours(
     assert {answer.message for answer in (as_json, as_graphql)} == {"something went wrong on the server"}
 
 
-async def test_a_fault_in_a_field_is_no_status(
+async def test_a_fault_in_a_field_does_not_change_the_status(
     site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
 ) -> None:
-    """The operation was carried out; which of its fields failed, and why, is in its errors."""
+    """The operation was executed; its errors say which fields failed, and why."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     monkeypatch.setattr(MySQLUsers, "get", failing(RuntimeError("secret")))
     monkeypatch.setattr(MySQLUsers, "list", failing(RuntimeError("secret")))

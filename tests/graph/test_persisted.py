@@ -54,7 +54,7 @@ def fresh() -> str:
 async def test_a_document_is_known_by_its_hash_once_it_was_sent_with_it(
     site: Site, method: Literal["GET", "POST"]
 ) -> None:
-    """Apollo's protocol: the hash alone is not known, hash and document are answered, then the hash alone is."""
+    """Apollo's protocol: the hash alone is unknown, hash and document are answered, then the hash alone is."""
     document = fresh()
 
     unknown = await ask(site, method, **by_hash(sha256(document)))
@@ -71,8 +71,8 @@ async def test_a_document_is_known_by_its_hash_once_it_was_sent_with_it(
     assert (await ask(site, method, MediaType.GRAPHQL, **by_hash("0" * 64))).status == 400
 
 
-async def test_nobody_gives_a_document_another_ones_hash(site: Site) -> None:
-    """It is neither carried out nor known afterwards."""
+async def test_a_document_cannot_be_persisted_under_another_hash(site: Site) -> None:
+    """It is neither executed nor known afterwards."""
     document, other = fresh(), fresh()
 
     wrong = await ask(site, "POST", **by_hash(sha256(document), query=other))
@@ -87,8 +87,8 @@ async def test_nobody_gives_a_document_another_ones_hash(site: Site) -> None:
     ["{ me {", "{ nothing }", "{ " + "__typename " * 21 + "}", "#" * 60_000, "{" * 300, ""],
     ids=["syntax", "validation", "limits", "length", "nesting", "empty"],
 )
-async def test_only_documents_that_can_be_carried_out_are_persisted(site: Site, document: str) -> None:
-    """The limits are looked at before anything is kept; what is wrong is told as ever."""
+async def test_only_valid_documents_are_persisted(site: Site, document: str) -> None:
+    """The limits count before anything is kept; errors are reported as without a hash."""
     refused = await ask(site, "POST", **by_hash(sha256(document), query=document))
 
     assert "data" not in refused.body
@@ -96,8 +96,8 @@ async def test_only_documents_that_can_be_carried_out_are_persisted(site: Site, 
     assert (await ask(site, "POST", **by_hash(sha256(document)))).codes == ["PERSISTED_QUERY_NOT_FOUND"]
 
 
-def test_what_clients_send_cannot_fill_the_memory() -> None:
-    """The least recently used is forgotten first, by characters, and short ones count for more than theirs."""
+def test_persisted_documents_are_bounded() -> None:
+    """By characters and entries; the least recently used is evicted first."""
     persisted = PersistedDocuments(TrustedDocuments(), lambda _: True)
     used = "{ used }"
 
@@ -134,7 +134,7 @@ def test_what_clients_send_cannot_fill_the_memory() -> None:
     ids=str,
 )
 async def test_another_form_or_version_of_the_protocol_is_refused(site: Site, extension: Json, code: str) -> None:
-    """By HTTP and by WebSocket, with the document beside it or without."""
+    """By HTTP and by WebSocket, with the document or without."""
     for asked in ({}, {"query": ME}):
         payload = {**asked, "extensions": {"persistedQuery": extension}}
         assert (await ask(site, "POST", **payload)).codes == [code]
@@ -143,8 +143,8 @@ async def test_another_form_or_version_of_the_protocol_is_refused(site: Site, ex
             assert await socket.codes("1") == [code]
 
 
-async def test_a_hash_is_no_way_around_what_a_get_may_do(site: Site) -> None:
-    """A mutation that is known by its hash needs a POST all the same."""
+async def test_a_mutation_named_by_its_hash_needs_a_post(site: Site) -> None:
+    """Like one that is sent."""
     variables = {"input": {"login": "nobody.at.all", "password": "wrong"}}
     assert "data" in (await ask(site, "POST", **by_hash(sha256(LOGIN), query=LOGIN, variables=variables))).body
 
@@ -160,7 +160,7 @@ async def test_a_browser_that_names_a_document_gets_its_answer(site: Site) -> No
 
 
 async def test_automatic_persisted_queries_go_by_http_only(site: Site) -> None:
-    """A socket sends each document once anyway. With the document beside it the hash does no harm."""
+    """A socket sends each document once anyway. A hash that comes with its document is accepted."""
     document = fresh()
     await ask(site, "POST", **by_hash(sha256(document), query=document))
 
@@ -200,8 +200,8 @@ NAMES: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("asked", NAMES.values(), ids=NAMES.keys())
-async def test_a_trusted_document_is_carried_out_by_its_id(strict: Site, lenient: Site, asked: Json) -> None:
-    """As the specification has it or as Apollo's clients do, by GET, POST and WebSocket."""
+async def test_a_trusted_document_is_executed_by_its_id(strict: Site, lenient: Site, asked: Json) -> None:
+    """By `documentId` or as Apollo's clients name it, by GET, POST and WebSocket."""
     for site in (strict, lenient):
         await _is_answered(site, asked)
 
@@ -216,8 +216,8 @@ async def _is_answered(site: Site, asked: Json) -> None:
         assert (await socket.next("1"))["me"]["id"] == person.id
 
 
-async def test_a_subscription_is_carried_out_by_its_id(strict: Site) -> None:
-    """Over the WebSocket, where subscriptions go."""
+async def test_a_subscription_is_executed_by_its_id(strict: Site) -> None:
+    """Over a WebSocket."""
     person = await strict.person()
     async with person.client.socket() as socket:
         await socket.send({"type": "subscribe", "id": "1", "payload": {"documentId": sha256(CHANGES)}})
@@ -241,8 +241,8 @@ UNTRUSTED = {
 
 
 @pytest.mark.parametrize(("asked", "code"), UNTRUSTED.values(), ids=UNTRUSTED.keys())
-async def test_no_other_document_is_carried_out(strict: Site, asked: Json, code: str) -> None:
-    """By no way: GET, POST, server-sent events, or a WebSocket, whose other operations go on."""
+async def test_no_other_document_is_executed(strict: Site, asked: Json, code: str) -> None:
+    """By GET, POST, server-sent events, or a WebSocket, whose other operations go on."""
     for method in METHODS:
         answer = await ask(strict, method, **asked)
         assert (answer.codes, "data" in answer.body) == ([code], False)
@@ -263,7 +263,7 @@ async def test_a_stream_is_opened_by_the_id_of_a_trusted_document(strict: Site) 
         assert (await response.text()).startswith('event: next\ndata: {"data":{"__typename":"Query"}}\n\n')
 
 
-async def test_where_trusted_documents_are_preferred_others_are_carried_out_too(lenient: Site) -> None:
+async def test_where_trusted_documents_are_preferred_others_are_executed_too(lenient: Site) -> None:
     """With their text, or as automatic persisted queries."""
     document = fresh()
 

@@ -68,7 +68,7 @@ async def send(raw: ClientWebSocketResponse, frame: object) -> None:
 @pytest.mark.parametrize("acknowledged", [True, False], ids=["acknowledged", "new"])
 @pytest.mark.parametrize("frame", MALFORMED, ids=lambda frame: ascii(frame)[:60])
 async def test_a_malformed_message_closes_the_socket_with_4400(site: Site, frame: object, acknowledged: bool) -> None:
-    """Another form than the protocol's, at any time: 4400 with a reason, and nothing of it in the error log."""
+    """At any time, with a reason, and without an error in the log."""
     async with site.anyone.raw_socket() as raw:
         if acknowledged:
             await send(raw, {"type": "connection_init"})
@@ -97,7 +97,7 @@ async def test_a_bad_token_closes_the_socket_with_4403(site: Site, authorization
 
 
 async def test_a_token_travels_in_connection_init_or_in_the_header(site: Site) -> None:
-    """A browser cannot set the header, other clients may; what `connection_init` says goes before it."""
+    """A browser cannot set the header, other clients can; `connection_init` takes precedence."""
     person, other = await site.person(), await site.person()
     header = {"Authorization": person.client.authorization or ""}
 
@@ -130,14 +130,14 @@ async def test_the_protocols_own_rules_have_their_own_codes(site: Site) -> None:
 
 
 @pytest.mark.parametrize("protocols", [(), ("graphql-ws",), ("soap",)])
-async def test_another_subprotocol_is_not_spoken(site: Site, protocols: tuple[str, ...]) -> None:
-    """4406, as the protocol has it."""
+async def test_another_subprotocol_is_refused(site: Site, protocols: tuple[str, ...]) -> None:
+    """With 4406, the protocol's code."""
     async with site.session.ws_connect(site.anyone.url, protocols=protocols) as raw:
         assert await close_code(raw) == 4406
 
 
 async def test_a_page_of_another_origin_may_not_open_a_socket(site: Site) -> None:
-    """A browser says where a page is from; one from elsewhere gets a 403 before anything else happens."""
+    """A browser names the page's origin; another one gets a 403 before anything else happens."""
     headers = {"Origin": "http://elsewhere.example"}
 
     with pytest.raises(WSServerHandshakeError) as refused:
@@ -181,7 +181,7 @@ async def test_a_document_that_is_wrong_ends_its_own_operation_only(site: Site, 
         assert await socket.next(await socket.subscribe(ME)) == {"me": None}
 
 
-async def test_an_unknown_operation_name_is_told(site: Site) -> None:
+async def test_an_unknown_operation_name_is_an_error(site: Site) -> None:
     """As over HTTP."""
     async with site.anyone.socket() as socket:
         await socket.send({"type": "subscribe", "id": "1", "payload": {"query": ME, "operationName": "Nothing"}})
@@ -211,10 +211,10 @@ async def test_a_database_that_is_away_closes_the_socket_with_1013(site: Site, m
         assert (await socket.next(await socket.subscribe(ME)))["me"]["id"] == person.id
 
 
-async def test_what_is_unexpected_closes_the_socket_with_1011_and_is_logged(
+async def test_an_unexpected_failure_closes_the_socket_with_1011_and_is_logged(
     site: Site, monkeypatch: pytest.MonkeyPatch, complaints: Complaints
 ) -> None:
-    """The reason has the correlation id under which the log has the rest, and nothing more."""
+    """The reason has the correlation id of the log and no details."""
     person = await site.person()
 
     async def broken(*_: object) -> None:
@@ -230,7 +230,7 @@ async def test_what_is_unexpected_closes_the_socket_with_1011_and_is_logged(
 
 
 async def test_a_stop_closes_every_socket_with_1001(own_site: Site) -> None:
-    """Clients come back to another server by themselves; also those that were only connected."""
+    """Clients reconnect to another server, also those that have no operation."""
     person = await own_site.person()
     async with person.client.socket() as first, person.client.socket() as second, own_site.anyone.raw_socket() as third:
         await own_site.listen(first, CHANGES)
@@ -243,7 +243,7 @@ async def test_a_stop_closes_every_socket_with_1001(own_site: Site) -> None:
 
 
 async def test_a_client_that_does_not_read_cannot_hold_up_the_stop(own_site: Site) -> None:
-    """A hundred large answers are on their way to a client that takes none; the server stops all the same."""
+    """A hundred large answers wait for a client that does not read; the server stops all the same."""
     person = await own_site.person(attributes={"note": "x" * 60_000})
     large = "{" + " ".join(f"m{number}: me {{ attributes }}" for number in range(20)) + "}"
     async with person.client.socket() as socket:
@@ -270,7 +270,7 @@ async def stalled(site: Site) -> None:
     await eventually(is_stuck)
 
 
-async def test_a_client_that_goes_away_while_it_opens_a_socket_is_no_fault_of_the_server(own_site: Site) -> None:
+async def test_a_client_that_vanishes_during_the_handshake_is_no_error(own_site: Site) -> None:
     """With a reset, at all moments of the handshake: nothing is logged as an error, and the server goes on."""
     url = own_site.server.make_url("/graphql")
     opening = (

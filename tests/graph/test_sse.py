@@ -48,8 +48,8 @@ async def opened(site: Site, before: int) -> None:
     await eventually(is_there)
 
 
-async def test_changes_come_with_the_position_to_go_on_from(site: Site) -> None:
-    """The position is in `id`, whatever the document asks for; `history`, which is not shared, has one too."""
+async def test_each_event_has_the_position_to_resume_from(site: Site) -> None:
+    """In `id`, whatever the document selects; also with `history`, which is not shared."""
     person = await site.person()
     with_history = "subscription { userChanges(after: %s) { user { history(first: 1) { edges { cursor } } } } }"
     start = str(await site.log.store.head())
@@ -62,8 +62,8 @@ async def test_changes_come_with_the_position_to_go_on_from(site: Site) -> None:
 
 
 @pytest.mark.parametrize("how", ["after", "Last-Event-ID", "both"])
-async def test_a_client_that_comes_back_misses_nothing_and_hears_nothing_twice(site: Site, how: str) -> None:
-    """By `after`, or by the header, which goes before it: who sends the header sends the request as it was."""
+async def test_a_client_that_resumes_misses_nothing_and_gets_nothing_twice(site: Site, how: str) -> None:
+    """By `after`, or by the header, which takes precedence: a client repeats the request as it was."""
     person = await site.person()
     start = str(await site.log.store.head())
     await rename(site, person, "One", "Two")
@@ -83,7 +83,7 @@ async def test_a_client_that_comes_back_misses_nothing_and_hears_nothing_twice(s
 
 @pytest.mark.parametrize("position", ["", "-1", "01", "x", "1, 2", "9" * 30])
 async def test_a_last_event_id_that_is_no_position_is_refused(site: Site, position: str) -> None:
-    """Before any stream begins."""
+    """Before the stream begins."""
     person = await site.person()
     headers = {**person.client.headers, "Accept": ACCEPT, "Last-Event-ID": position}
     async with site.session.post(site.anyone.url, json={"query": CHANGES}, headers=headers) as response:
@@ -92,7 +92,7 @@ async def test_a_last_event_id_that_is_no_position_is_refused(site: Site, positi
 
 
 async def test_queries_and_mutations_are_answered_and_completed(site: Site) -> None:
-    """By POST, for a client that wants nothing but events; a GET may ask and listen, but change nothing."""
+    """By POST; a GET may query and subscribe, and change nothing."""
     person = await site.person()
     async with streaming(person.client, ME) as events:
         assert (await events.next())["me"]["id"] == person.id
@@ -123,8 +123,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("document", "code"), WRONG.items(), ids=range(len(WRONG)))
-async def test_a_wrong_operation_is_told_of_within_the_stream(site: Site, document: str, code: str | None) -> None:
-    """As the protocol has it: `next` with the errors, then `complete`, so no client tries the same again."""
+async def test_an_error_of_the_operation_comes_within_the_stream(site: Site, document: str, code: str | None) -> None:
+    """As the protocol has it: `next` with the errors, then `complete`, so no client repeats it."""
     person = await site.person()
     async with streaming(person.client, document) as events:
         event = await events.event()
@@ -134,8 +134,8 @@ async def test_a_wrong_operation_is_told_of_within_the_stream(site: Site, docume
         assert await events.rest() == ["complete"]
 
 
-async def test_who_is_not_signed_in_hears_nothing(site: Site) -> None:
-    """Without a token there is a stream, which says so; with a bad one there is none."""
+async def test_a_subscriber_must_be_signed_in(site: Site) -> None:
+    """Without a token the stream has the error; with a bad one there is no stream."""
     async with streaming(site.anyone, CHANGES) as events:
         event = await events.event()
         assert event is not None
@@ -168,14 +168,14 @@ async def test_who_is_not_signed_in_hears_nothing(site: Site) -> None:
         (";q=1,,", False),
     ],
 )
-async def test_events_are_for_those_who_prefer_them(accept: str, wanted: bool) -> None:
-    """By weight, and among equals by order."""
+async def test_a_client_that_prefers_events_gets_a_stream(accept: str, wanted: bool) -> None:
+    """By quality, and among equals by order."""
     headers = CIMultiDictProxy(CIMultiDict({"Accept": accept}))
     assert (media_types.accepted(headers, media_types.ANY) is MediaType.EVENTS) is wanted
 
 
 async def test_a_query_of_urql_is_not_answered_with_events(site: Site) -> None:
-    """Its Accept header takes them too, at the end."""
+    """Its Accept header has them last."""
     headers = {"Accept": URQL}
     async with site.session.post(site.anyone.url, json={"query": ME}, headers=headers) as response:
         assert response.content_type != ACCEPT
@@ -186,7 +186,7 @@ async def test_a_query_of_urql_is_not_answered_with_events(site: Site) -> None:
 async def test_a_stream_ends_with_its_session(
     site: Site, monkeypatch: pytest.MonkeyPatch, cause: Callable[[Site, Person], Awaitable[None]]
 ) -> None:
-    """In good order but without `complete`, so that its client comes back with a new token."""
+    """In good order but without `complete`, so that its client reconnects with a new token."""
     monkeypatch.setattr(site.clock, "ahead", timedelta())
     person = await site.person()
     async with AsyncExitStack() as stack:
@@ -200,7 +200,7 @@ async def test_a_stream_ends_with_its_session(
 
 
 async def test_streams_and_sockets_are_counted_together(own_site: Site) -> None:
-    """One more is refused with 429, and when to try again; when a stream is closed there is room."""
+    """One more gets 429 with `Retry-After`; a stream that is closed makes room."""
     person = await own_site.person()
     own_site.services.watch._connections = 2
     headers = {**person.client.headers, "Accept": ACCEPT}
@@ -220,8 +220,8 @@ async def test_streams_and_sockets_are_counted_together(own_site: Site) -> None:
         await eventually(there_is_room)
 
 
-async def test_a_database_that_is_away_is_said_before_the_stream(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with Retry-After: clients try again by themselves."""
+async def test_a_stream_is_a_503_while_a_database_is_away(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `Retry-After`: clients try again by themselves."""
     person = await site.person()
 
     async def away(*_: object) -> None:
@@ -235,8 +235,8 @@ async def test_a_database_that_is_away_is_said_before_the_stream(site: Site, mon
         assert (await answer_of(response)).codes == ["UNAVAILABLE"]
 
 
-async def test_a_stream_with_nothing_to_tell_shows_that_it_lives(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And notices by that when its client is gone."""
+async def test_a_stream_without_events_has_keep_alive_comments(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They reveal a client that is gone."""
     monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
     person = await site.person()
     before = len(site.services.feed._subscribers)
@@ -254,7 +254,7 @@ async def test_a_stream_with_nothing_to_tell_shows_that_it_lives(site: Site, mon
         await eventually(gone)
 
 
-async def test_a_stop_ends_every_stream_so_that_clients_come_back(own_site: Site) -> None:
+async def test_a_stop_ends_every_stream_so_that_clients_reconnect(own_site: Site) -> None:
     """At once, in good order, and without `complete`."""
     person = await own_site.person()
     async with AsyncExitStack() as stack:
@@ -267,7 +267,7 @@ async def test_a_stop_ends_every_stream_so_that_clients_come_back(own_site: Site
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a while in which it took nothing; it can come back and go on from where it was."""
+    """After a while in which it read nothing; it can resume."""
     monkeypatch.setattr(sse, "UNREAD_SECONDS", 0.3)
     person = await own_site.person(attributes={"note": "x" * 60_000})
     async with AsyncExitStack() as stack:
