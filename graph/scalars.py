@@ -103,7 +103,7 @@ class Instants:
         return text
 
     def column(self, instants: list[datetime]) -> list[str]:
-        """Serialise a column of a plan (graph/execution.py)."""
+        """Serialise a column of a plan (graph/execution/)."""
         if not all(isinstance(instant, datetime) for instant in instants):
             raise TypeError(f"expected instants, found {instants!r:.80}")
         texts: list[str] = msgspec.to_builtins(instants)

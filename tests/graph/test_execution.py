@@ -215,13 +215,13 @@ async def test_a_plan_answers_as_the_stock_executor_does(document: str, yes: boo
 
 
 @settings(max_examples=100, deadline=None)
-@given(document=selections("Query"), choices=st.lists(st.booleans(), min_size=2, max_size=3))
-async def test_a_document_that_is_cached_answers_anew_each_time(document: str, choices: list[bool]) -> None:
+@given(document=selections("Query"), values=st.lists(st.booleans(), min_size=2, max_size=3))
+async def test_a_document_that_is_cached_answers_anew_each_time(document: str, values: list[bool]) -> None:
     """With the plans of earlier executions, whatever its variables were then."""
     schema = PLANNED._schema
     parsed, _, plans, _ = DocumentCache().checked(schema, f"query ($yes: Boolean!) {document} ")
     executors: list[tuple[Any, dict[str, Any]]] = [(StockExecutor, {}), (PlanExecutor, {"plans": plans})]
-    for yes in choices:
+    for yes in values:
         stock, planned = [
             await await_maybe(execute(schema, parsed, variable_values={"yes": yes}, executor_class=kind, **kept))
             for kind, kept in executors
