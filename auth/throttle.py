@@ -140,11 +140,24 @@ class Throttle:
         login = same_username(login[: LOGIN_CHARACTERS + 1])
         known = self._key("known", login, address)
         if await self._database.fetch_one(KNOWN, (known,)) is None:
-            account, limit = self._key("account", login), ACCOUNT
+            account, of_account = self._key("account", login), ACCOUNT
         else:
-            account, limit = self._key("owner", login, address), OWNER
+            account, of_account = self._key("owner", login, address), OWNER
         attempt = SignInAttempt(account, self._key("address", address), known)
-        await self._count({attempt.account: limit, attempt.address: ADDRESS})
+        limits = {attempt.account: of_account, attempt.address: ADDRESS}
+        keys, now = sorted(limits), self._clock()
+        async with self._database.transaction() as transaction:
+            await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
+            rows = await transaction.fetch_all(FIND, keys)
+            found = {row[0]: FailureCounter(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
+            wait = max(counter.opens_at for counter in found.values()) - now
+            if wait <= timedelta():
+                for key, limit in limits.items():
+                    counter = found[key].plus_one(limit, now)
+                    moments = (counter.as_of, counter.opens_at, counter.clears_at(limit))
+                    await transaction.execute(COUNT, (counter.count, *map(naive_utc, moments), key))
+        if wait > timedelta():
+            raise TooManyFailures(wait)
         return attempt
 
     async def succeeded(self, attempt: SignInAttempt) -> None:
@@ -167,21 +180,6 @@ class Throttle:
             while rows := await self._database.execute(sql, (naive_utc(before), SWEPT_ROWS)):
                 swept += rows
         return swept
-
-    async def _count(self, limits: dict[bytes, Limit]) -> None:
-        now, keys = self._clock(), sorted(limits)
-        async with self._database.transaction() as transaction:
-            await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
-            rows = await transaction.fetch_all(FIND, keys)
-            found = {row[0]: FailureCounter(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
-            wait = max(counter.opens_at for counter in found.values()) - now
-            if wait <= timedelta():
-                for key, limit in limits.items():
-                    counter = found[key].plus_one(limit, now)
-                    moments = (counter.as_of, counter.opens_at, counter.clears_at(limit))
-                    await transaction.execute(COUNT, (counter.count, *map(naive_utc, moments), key))
-        if wait > timedelta():
-            raise TooManyFailures(wait)
 
     def _key(self, kind: str, *parts: str) -> bytes:
         text = "\0".join((f"rollcall {kind}", *parts)).encode(errors="surrogatepass")

@@ -106,7 +106,7 @@ def parse_list_cursor(cursor: str, argument: str, field: OrderField) -> ListCurs
     try:
         return ListCursor(instant_of(decoded.value), decoded.user_id)
     except ValueError:
-        raise not_a_cursor(argument) from None
+        raise _not_a_cursor(argument) from None
 
 
 def cursor_of_hit(hit: Hit) -> str:
@@ -133,7 +133,7 @@ def parse_event_cursor(cursor: str, argument: str) -> int:
     try:
         return position_of(cursor)
     except ValueError:
-        raise not_a_cursor(argument) from None
+        raise _not_a_cursor(argument) from None
 
 
 def _encode(cursor: msgspec.Struct) -> str:
@@ -142,14 +142,14 @@ def _encode(cursor: msgspec.Struct) -> str:
 
 def _decode(cursor: str, argument: str, form: type[Form]) -> Form:
     if len(cursor) > CURSOR_CHARACTERS or not cursor.isascii():
-        raise not_a_cursor(argument)
+        raise _not_a_cursor(argument)
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(text, type=form)
     except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
-        raise not_a_cursor(argument) from None
+        raise _not_a_cursor(argument) from None
 
 
-def not_a_cursor(argument: str) -> ClientError:
+def _not_a_cursor(argument: str) -> ClientError:
     """An argument is not a cursor of the list that it was given to."""
     return bad_input(f"{argument}: not a cursor of this list; take one from pageInfo or an edge")

@@ -17,7 +17,17 @@ from events.event_types import Role
 from graph.errors import bad_input
 from projections.status import State
 
-__all__ = ["Position", "Role", "State", "describe_enum", "instant_of", "position_of", "user_id_argument", "user_id_of"]
+__all__ = [
+    "SCALARS",
+    "Position",
+    "Role",
+    "State",
+    "describe_enum",
+    "instant_of",
+    "position_of",
+    "user_id_argument",
+    "user_id_of",
+]
 
 Described = TypeVar("Described", bound=Enum)
 
