@@ -16,12 +16,12 @@ from auth.tokens import AccessTokens, SigningKey
 from events.commands import AccountCache
 from events.feed import Feed
 from events.ids import new_id
+from graph.app import ServingPolicy
 from graph.context import Services
 from graph.cors import origins_of
 from graph.documents import DocumentCache
 from graph.freshness import ViewPosition, ViewPositions
-from graph.persisted import BadManifest, Trusted, check_manifest, read_manifest
-from graph.app import ServingPolicy
+from graph.persisted import BadManifest, TrustedDocuments, check_manifest, read_manifest
 from graph.schema import make_schema
 from projections.mongo.search import MongoUsers
 from projections.mongo.view import MongoView
@@ -83,12 +83,12 @@ def serving_policy(settings: Settings) -> ServingPolicy:
     return ServingPolicy(
         introspection=settings.introspection,
         origins=origins_of(settings.allowed_origins or ""),
-        trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else Trusted(),
+        trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else TrustedDocuments(),
         deadline_seconds=settings.deadline_seconds,
     )
 
 
-def _trusted(settings: Settings, path: Path) -> Trusted:
+def _trusted(settings: Settings, path: Path) -> TrustedDocuments:
     try:
         documents = read_manifest(path.read_bytes())
         check_manifest(documents, DocumentCache(introspection=settings.introspection), make_schema().graphql)
@@ -96,4 +96,4 @@ def _trusted(settings: Settings, path: Path) -> Trusted:
         raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error.strerror}") from error
     except BadManifest as error:
         raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error}") from error
-    return Trusted(documents, only=settings.trusted_documents_mode == "only")
+    return TrustedDocuments(documents, only=settings.trusted_documents_mode == "only")
