@@ -33,11 +33,11 @@ from events.vault import Vault
 from projections.folding import FoldedUser, LogFold
 from projections.mongo.client import Collection
 from projections.mongo.copies import MongoCopies
-from projections.mongo.documents import document_of_past
+from projections.mongo.documents import document_of
 from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
-from projections.mysql.records import INSERT_USERS, literal_of, statements
-from projections.mysql.tables import BESIDE
+from projections.mysql.records import INSERT_USERS, chunks, literal_of
+from projections.mysql.tables import STAGING
 from projections.view import Copies, Records
 from rollcall.wiring import COLLECT_SELDOM
 
@@ -119,7 +119,7 @@ async def _write(database: Database, copy: Records, users: list[FoldedUser]) -> 
 
 def _rows(database: Database, users: list[FoldedUser]) -> Write:
     rows = [row for row in map(literal_of, users) if row is not None]
-    ready = [BESIDE.sql(INSERT_USERS, rows=some) for some in statements(rows)]
+    ready = [STAGING.sql(INSERT_USERS, rows=chunk) for chunk in chunks(rows)]
 
     async def write() -> None:
         async with database.connection() as connection:
@@ -130,7 +130,7 @@ def _rows(database: Database, users: list[FoldedUser]) -> Write:
 
 
 def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
-    ready = list(map(document_of_past, users))
+    ready = list(map(document_of, users))
     quick = collection.with_options(write_concern=WriteConcern(w=1, j=False))
 
     async def write() -> None:

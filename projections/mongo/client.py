@@ -1,7 +1,7 @@
-"""The way to MongoDB. The only file that imports the driver's client, so that another could replace it here.
+"""The connection to MongoDB. Only this module imports the driver's client.
 
-Motor runs each call on a thread; cancelling the call does not stop it. A cancelled write may therefore still happen,
-and everything that writes through this must be harmless when repeated.
+Motor runs each call on a thread, and cancelling the call does not stop it. A cancelled write may still happen, so every
+write must be harmless when repeated.
 """
 
 from collections.abc import Iterator
@@ -24,19 +24,15 @@ Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
 MongoDatabase = AsyncIOMotorDatabase[Document]
 
-# Not now: shutting down, not the primary (a failover), interrupted, out of time.
-TRANSIENT = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50})
-# How the driver says that the client was closed while somebody still used it.
-CLOSED = "after close"
+# Shutting down, not the primary (a failover), interrupted, out of time.
+TRANSIENT: Final = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50})
 # Unauthorized, AuthenticationFailed.
-REFUSED = frozenset({13, 18})
-
-
+REFUSED: Final = frozenset({13, 18})
 DUPLICATE_KEY: Final = 11000
 
 
 class MongoClient:
-    """A pool of connections to the database that a `mongodb://` address names."""
+    """Connections to the database that a `mongodb://` address names."""
 
     def __init__(self, url: str) -> None:
         self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
@@ -55,7 +51,7 @@ class MongoClient:
         """The database that the address names.
 
         Raises:
-            ConfigurationError: it names none.
+            ConfigurationError: the address names no database.
         """
         return self._client.get_default_database()
 
@@ -63,25 +59,24 @@ class MongoClient:
         """Reach the primary.
 
         Raises:
-            ViewUnavailable: it does not answer.
+            ViewUnavailable: the primary does not answer.
         """
         with translated():
             await self._client.admin.command("ping")
 
     def close(self) -> None:
-        """Close every connection."""
         self._client.close()
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn every way of losing MongoDB into `ViewUnavailable`; let all else through."""
+    """Raise `ViewUnavailable` if MongoDB cannot be reached and `ViewRefused` if it refuses access."""
     try:
         yield
     except (ConnectionFailure, ServerSelectionTimeoutError) as error:
         raise ViewUnavailable(f"MongoDB: {_short(error)}") from error
     except InvalidOperation as error:
-        if CLOSED not in str(error):
+        if "after close" not in str(error):  # the driver has no error of its own for a closed client
             raise
         raise ViewUnavailable("MongoDB: the program is stopping") from error
     except OperationFailure as error:
@@ -93,17 +88,17 @@ def translated() -> Iterator[None]:
 
 
 def codes_of(error: OperationFailure) -> set[int]:
-    """Why it failed: of a bulk write its parts' reasons, and those why what was written was not confirmed."""
+    """The error's codes; of a bulk write, those of its failed writes and of unconfirmed ones."""
     details = error.details or {}
     failures = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
     return {int(failure["code"]) for failure in failures} or {error.code or 0}
 
 
-def is_in_the_way(error: BulkWriteError) -> bool:
-    """Whether nothing was refused but for documents that are there already, and all that was written is confirmed."""
+def only_duplicates(error: BulkWriteError) -> bool:
+    """The only failed writes are inserts of ids that exist already, and all other writes are confirmed."""
     return codes_of(error) == {DUPLICATE_KEY}
 
 
 def _short(error: PyMongoError) -> str:
-    """The driver appends a description of every server that it knows, over many lines."""
+    # The driver appends descriptions of all servers, over many lines.
     return str(error).split(", Timeout:")[0].split(", full error:")[0]

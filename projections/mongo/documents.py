@@ -1,48 +1,50 @@
-"""A user as a document of the MongoDB view, and back.
+"""The documents of the MongoDB view: users as documents, and their indexes.
 
-The document holds what the table's row holds, its recent history, and the words that text search looks at. A
-deleted user leaves a tombstone, an id and a version without any personal data: without it, a batch that is
-repeated by a projector which lost its turn could bring the user back.
+A document has a user's fields, its recent history, and the words for text search. A deleted user leaves a tombstone, an
+id and a version without personal data: without it, a batch repeated by a projector that lost its lease could bring the
+user back.
 
 Instants are ISO 8601 text of fixed width in UTC, which sorts by time: a BSON date would lose the microseconds.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+from pymongo import ASCENDING, TEXT, IndexModel
 
 from events.event_types import JSON, Role
 from events.user import User
 from projections.folding import HISTORY_EVENTS, FoldedBatch, FoldedUser, HeldUser, HistoryEntry
-from projections.mongo.client import Document
+from projections.mongo.client import Collection, Document
 
 WORD: Final = re.compile(r"\w+")
 
 
-def document_of(change: FoldedBatch, history: list[Document]) -> Document:
-    """What the collection is to hold of a user after a change; `history` is what it held before."""
+def document_of(user: FoldedUser) -> Document:
+    """The document that the view must have of a user."""
+    if user.held.user is None:
+        return tombstone(user.id, user.held.version, user.position)
+    return _document(user.held.user, list(map(_history_entry, user.history)))
+
+
+def document_after(change: FoldedBatch, history: list[Document]) -> Document:
+    """The document of a user after a batch; `history` is what the document listed before it."""
     user, position = change.after.user, change.events[-1].position
     if user is None:
         return tombstone(change.user_id, change.after.version, position)
-    return _living(user, [*history, *(_history_entry(HistoryEntry.of(recorded)) for recorded in change.events)])
-
-
-def document_of_past(past: FoldedUser) -> Document:
-    """What a collection is to hold of a user as it was."""
-    if past.held.user is None:
-        return tombstone(past.id, past.held.version, past.position)
-    return _living(past.held.user, list(map(_history_entry, past.history)))
+    return _document(user, [*history, *(_history_entry(HistoryEntry.of(recorded)) for recorded in change.events)])
 
 
 def tombstone(user_id: UUID, version: int, position: int) -> Document:
-    """What is left of a user who was deleted."""
+    """The document of a deleted user."""
     return {"_id": user_id, "version": version, "position": position, "deleted": True}
 
 
-def _living(user: User, history: list[Document]) -> Document:
+def _document(user: User, history: list[Document]) -> Document:
     return {
         "_id": user.id,
         "username": user.username,
@@ -77,32 +79,32 @@ def user_of(document: Document) -> User:
 
 
 def tokens_of(texts: Iterable[str]) -> set[str]:
-    """The words in some texts, each once, without case and accents: what a search for whole words compares."""
+    """The distinct words in texts, without case and accents, as a search compares them."""
     plain = "\n".join(texts).casefold()
-    if not plain.isascii():  # ASCII has no accents, and looking at each sign is most of what making a document costs
+    if not plain.isascii():  # ASCII has no accents, and this loop is most of the cost of making a document
         decomposed = unicodedata.normalize("NFKD", plain)
-        plain = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
+        plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     return set(WORD.findall(plain))
 
 
 def held(document: Document) -> HeldUser:
-    """What a document says of its user, tombstones included."""
+    """The state of a user in its document or tombstone."""
     return HeldUser(document["version"], None if document.get("deleted") else user_of(document))
 
 
 def guard(user_id: UUID, before: HeldUser) -> Document:
-    """A filter that finds the user's document only while it is as it was read."""
+    """A filter that matches the user's document only while it has the version that was read."""
     return {"_id": user_id, "version": before.version}
 
 
-def _history_entry(happening: HistoryEntry) -> Document:
+def _history_entry(entry: HistoryEntry) -> Document:
     return {
-        "position": happening.position,
-        "version": happening.version,
-        "type": happening.type,
-        "fields": list(happening.fields),
-        "actor": happening.actor,
-        "recordedAt": _text(happening.recorded_at),
+        "position": entry.position,
+        "version": entry.version,
+        "type": entry.type,
+        "fields": list(entry.fields),
+        "actor": entry.actor,
+        "recordedAt": _text(entry.recorded_at),
     }
 
 
@@ -120,3 +122,47 @@ def _texts(value: JSON) -> Iterator[str]:
 
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+# No language: names are not English, so no word is stemmed or dropped. `words` are the texts inside attributes; a text
+# index on every field ($**) would also find dates and event types.
+INDEXES: Final = [
+    IndexModel([("username", ASCENDING)], name="by_username"),
+    IndexModel([("email", ASCENDING)], name="by_email"),
+    IndexModel([("role", ASCENDING)], name="by_role"),
+    IndexModel([("createdAt", ASCENDING)], name="by_created_at"),
+    IndexModel([("attributes.$**", ASCENDING)], name="by_attribute"),
+    IndexModel(
+        [("username", TEXT), ("name", TEXT), ("email", TEXT), ("words", TEXT)],
+        name="by_text",
+        default_language="none",
+        language_override="no_such_field",
+        weights={"username": 10, "name": 10, "email": 5, "words": 1},
+    ),
+]
+IMMATERIAL: Final = frozenset({"name", "v", "ns", "background", "textIndexVersion"})
+
+
+def _shape(index: Mapping[str, Any]) -> dict[str, JSON]:
+    """The options of an index that must match. MongoDB stores a text index under another key; its weights tell it."""
+    shape = {option: value for option, value in index.items() if option not in IMMATERIAL}
+    key = shape.pop("key")
+    fields = list(key.items()) if isinstance(key, Mapping) else key
+    return shape if "weights" in shape else {**shape, "key": [list(field) for field in fields]}
+
+
+DECLARED: Final = {index.document["name"]: _shape(index.document) for index in INDEXES}
+
+
+async def differing_indexes(users: Collection) -> dict[str, tuple[dict[str, JSON], dict[str, JSON] | None]]:
+    """Declared indexes that are missing or differ: the declared and the actual one. Other indexes are ignored."""
+    found = {name: _shape(index) for name, index in (await users.index_information()).items()}
+    return {name: (shape, found.get(name)) for name, shape in DECLARED.items() if found.get(name) != shape}
+
+
+async def repair_indexes(users: Collection) -> None:
+    """Build the declared indexes that are missing or differ. Readers and the projector are not blocked."""
+    for name, (_, found) in (await differing_indexes(users)).items():
+        if found is not None:
+            await users.drop_index(name)
+    await users.create_indexes(INDEXES)

@@ -1,7 +1,7 @@
-"""What the MongoDB view answers: full text over a user's fields, and tests on any path inside `attributes`.
+"""Queries of the MongoDB view: full text over a user's fields, and tests on any path inside `attributes`.
 
-Values from outside are only ever operands of an operator that stands here; none is taken for an operator, and paths
-are checked before they become field names.
+No operator is ever made from input: `_attribute` puts a client's value below an operator of the `Operator` enum, and
+`_checked` rejects paths with a step that is empty or begins with `$`.
 """
 
 import re
@@ -32,30 +32,30 @@ LIVING: Final[Document] = {"deleted": {"$ne": True}}
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Words that must all occur, and tests that must all hold."""
+    """A user matches if all words occur and all tests hold."""
 
     text: str
     tests: tuple[AttributeTest, ...]
 
     @property
     def phrases(self) -> str:
-        """The text for `$text`, empty if there is no word in it.
+        """The words for `$text`, each quoted as a phrase; empty without words.
 
-        Every word is a phrase of its own: phrases must all occur, bare words only one of them, and a leading
-        minus would exclude. A phrase may begin or end inside a word, though; `tokens` sees to that.
+        All phrases must occur, but only one of several bare words, and a leading minus would exclude a word. A phrase
+        may begin or end inside a word of the user; comparing `tokens` as well rules that out.
         """
         words = (re.sub(r"^\W+|\W+$", "", word) for word in re.split(r'[\s"\\]+', self.text))
         return " ".join(f'"{word}"' for word in words if word)
 
     @property
     def tokens(self) -> list[str]:
-        """The words of the text as documents list theirs."""
+        """The words as they are in the field `tokens` of documents."""
         return sorted(tokens_of([self.text]))
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A user that was found; the score is 0 unless text was searched for."""
+    """A user that matches; the score is 0 in a search without text."""
 
     user: User
     score: float
@@ -63,25 +63,25 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class HitCursor:
-    """A place in the list of hits: best score first, and by age (the id) among equals."""
+    """A position in the hits, which are ordered by falling score and then by id."""
 
     score: float
     user_id: UUID
 
 
 class MongoUsers:
-    """The read side of the live collection."""
+    """Searches the live collection."""
 
-    def __init__(self, documents: MongoDatabase) -> None:
-        self._documents = documents
-        self._directory = Directory(documents)
+    def __init__(self, database: MongoDatabase) -> None:
+        self._database = database
+        self._directory = Directory(database)
 
     async def search(self, search: Search, count: int, after: HitCursor | None) -> tuple[list[Hit], bool]:
-        """The next hits after a place, and whether there are more.
+        """The next hits after a cursor, and whether more follow.
 
         Raises:
-            BadQuery: a path or a value cannot be asked for.
-            ViewUnavailable: MongoDB is away.
+            BadQuery: a path or a value is not allowed.
+            ViewUnavailable: MongoDB cannot be reached.
         """
         stages = pipeline(search, count, after)
 
@@ -89,33 +89,29 @@ class MongoUsers:
             cursor = users.aggregate(stages, maxTimeMS=QUERY_MILLISECONDS)
             return [Hit(user_of(found), found["score"]) async for found in cursor]
 
-        hits = await self._answer(found)
+        hits = await self._ask(found)
         return hits[:count], len(hits) > count
 
     async def count(self, search: Search) -> int:
-        """How many users would be found.
-
-        Raises:
-            As `search`.
-        """
+        """The number of hits; raises as `search` does."""
         match = _match(search)
 
         async def counted(users: Collection) -> int:
             return await users.count_documents(match, maxTimeMS=QUERY_MILLISECONDS)
 
-        return await self._answer(counted)
+        return await self._ask(counted)
 
-    async def _answer(self, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
-        """What the live collection answers.
+    async def _ask(self, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
+        """The answer of the live collection.
 
-        It may cease to be the live one, and be dropped, while it is asked. MongoDB then finds nothing in it, or breaks
-        the query off; it never answers with a part. So in these cases, and only then, look whether it is still live.
+        A rebuild may drop the collection during the query. MongoDB then finds nothing or aborts the query, but never
+        returns a part. So in these two cases, and only then, check whether the collection is still live.
         """
         with translated():
             while True:
                 name = (await self._directory.read()).live
                 try:
-                    answer = await question(self._documents[name])
+                    answer = await question(self._database[name])
                 except OperationFailure as failure:
                     if failure.code not in DROPPED or name == (await self._directory.read()).live:
                         raise
@@ -125,10 +121,10 @@ class MongoUsers:
 
 
 def pipeline(search: Search, count: int, after: HitCursor | None) -> list[Document]:
-    """The stages of a search. They ask for one hit more, to tell whether there is one.
+    """The stages of a search. They read one more hit, to know whether more follow.
 
     Raises:
-        BadQuery: a path or a value cannot be asked for.
+        BadQuery: a path or a value is not allowed.
     """
     stages: list[Document] = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
     if after:
@@ -152,12 +148,16 @@ def _score(search: Search) -> JSON:
     return {"$meta": "textScore"} if search.phrases else {"$literal": 0.0}
 
 
-def _beyond(place: HitCursor) -> Document:
-    return {"$or": [{"score": {"$lt": place.score}}, {"score": place.score, "_id": {"$gt": place.user_id}}]}
+def _beyond(cursor: HitCursor) -> Document:
+    return {"$or": [{"score": {"$lt": cursor.score}}, {"score": cursor.score, "_id": {"$gt": cursor.user_id}}]}
 
 
 def _attribute(test: AttributeTest) -> Document:
-    _check_value(test)
+    # A value that attributes cannot hold matches nothing, and MongoDB rejects some of them.
+    try:
+        clean_attributes({"value": test.value})
+    except Rejected as refused:
+        raise BadQuery(f"where {test.path}: {refused}") from None
     if test.operator is Operator.IN and not isinstance(test.value, list):
         raise BadQuery(f"where {test.path}: `in` takes a list")
     return {f"attributes.{_checked(test.path)}": {test.operator.value: test.value}}
@@ -172,11 +172,3 @@ def _checked(path: str) -> str:
             f"none empty or beginning with $, {PATH_CHARACTERS} characters in all"
         )
     return path
-
-
-def _check_value(test: AttributeTest) -> None:
-    """What attributes cannot hold, no attribute is; and the database refuses some of it."""
-    try:
-        clean_attributes({"value": test.value})
-    except Rejected as refused:
-        raise BadQuery(f"where {test.path}: {refused}") from None

@@ -1,31 +1,29 @@
-"""The copies of the MySQL view, and how they change places with the live one.
+"""The copies of the MySQL view.
 
-The swap is one RENAME TABLE of the users and their checkpoints. MySQL does it at once or not at all, and waits for
-the statements that are running: readers, which name `users` in each statement, never see anything between.
+The swap is one RENAME TABLE of the users and their checkpoints. It is atomic and waits for running statements, so a
+reader, which names `users` in each statement, sees the view before the swap or after it.
 """
 
 from events.database import Database
 from projections.errors import ViewMissing
 from projections.mysql.records import MySQLRecords
-from projections.mysql.tables import BESIDE, DROP, EXCHANGE, FORMER, LIST_COPIES, SWAP, Tables
+from projections.mysql.tables import DROP, EXCHANGE, LIST_COPIES, PREVIOUS, STAGING, SWAP, Tables
 from projections.mysql.view import MySQLView
 from projections.view import SNAPSHOT_NAME
 
 
 class MySQLCopies:
-    """See `Copies`."""
+    """The MySQL tables of the live view and of its copies."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.live = MySQLView(database)
 
     async def staging(self) -> MySQLRecords:
-        """See `Copies.staging`."""
-        return MySQLRecords(self._database, BESIDE)
+        return MySQLRecords(self._database, STAGING)
 
     async def previous(self) -> MySQLRecords | None:
-        """See `Copies.previous`."""
-        copy = MySQLRecords(self._database, FORMER)
+        copy = MySQLRecords(self._database, PREVIOUS)
         try:
             await copy.checkpoint()
         except ViewMissing:
@@ -33,24 +31,19 @@ class MySQLCopies:
         return copy
 
     def snapshot(self, name: str) -> MySQLRecords:
-        """See `Copies.snapshot`."""
         return MySQLRecords(self._database, Tables.snapshot(name))
 
     async def swap(self) -> None:
-        """See `Copies.swap`."""
         await self.live.prepare()
-        await self._database.execute(FORMER.sql(DROP))
+        await self._database.execute(PREVIOUS.sql(DROP))
         await self._database.execute(SWAP)
 
     async def swap_back(self) -> None:
-        """See `Copies.swap_back`."""
         await self._database.execute(EXCHANGE)
 
     async def finish(self) -> None:
-        """See `Copies.finish`."""
-        for tables in (FORMER, BESIDE):
+        for tables in (PREVIOUS, STAGING):
             await self._database.execute(tables.sql(DROP))
 
     async def snapshots(self) -> list[str]:
-        """See `Copies.snapshots`."""
         return [name for (name,) in await self._database.fetch_all(LIST_COPIES) if SNAPSHOT_NAME.fullmatch(name)]

@@ -1,8 +1,6 @@
-"""Numbers about all users, from the MySQL view: two statements, each answered from an index alone.
+"""Queries of the MySQL view: one user, a slice of a filtered and ordered list, counts and statistics.
 
-Tests as SQL. Columns come from enums and are constants; every value is a parameter.
-
-What the MySQL view answers: one user, a slice of an ordered and filtered list, how many there are.
+In conditions made from a filter, column names come from enums and every value is a parameter.
 """
 
 from collections.abc import Mapping
@@ -30,10 +28,10 @@ from projections.filters import (
     TextIs,
     TextStartsWith,
 )
-from projections.mysql.tables import USER_COLUMNS, missing_is_told, user_of
+from projections.mysql.tables import USER_COLUMNS, raising_view_missing, user_of
 
 Condition = tuple[str, list[object]]
-"""A piece of a WHERE clause and its parameters."""
+"""Part of a WHERE clause, and its parameters."""
 
 
 def condition(test: Test) -> Condition:
@@ -42,9 +40,9 @@ def condition(test: Test) -> Condition:
         case TextIs(field, values):
             return _one_of(field.value, list(values))
         case TextContains(field, text):
-            return f"{field.value} LIKE %s", [f"%{_literally(text)}%"]
+            return f"{field.value} LIKE %s", [f"%{_like(text)}%"]
         case TextStartsWith(field, text):
-            return f"{field.value} LIKE %s", [f"{_literally(text)}%"]
+            return f"{field.value} LIKE %s", [f"{_like(text)}%"]
         case RoleIs(roles):
             return _one_of("role", [role.value for role in roles])
         case NotBefore(field, instant):
@@ -62,18 +60,18 @@ def condition(test: Test) -> Condition:
             assert_never(test)
 
 
-def beyond(place: ListCursor, order: Order, *, backward: bool) -> Condition:
-    """The users that stand after a place in an order, or before it.
+def beyond(cursor: ListCursor, order: Order, *, backward: bool) -> Condition:
+    """The users after a cursor in an order, or before it.
 
-    The first part, implied by the second, is there for the index: MySQL makes a range of it, but not of an OR.
+    The first part follows from the second. It is written for the index: MySQL reads a range for it, but not for an OR.
     """
     forward = order.descending == backward
     sign = ">" if forward else "<"
-    value = place.value if isinstance(place.value, str) else naive_utc(place.value)
+    value = cursor.value if isinstance(cursor.value, str) else naive_utc(cursor.value)
     column = order.field.value
     return (
         f"{column} {sign}= %s AND ({column} {sign} %s OR (id {sign} %s))",
-        [value, value, place.user_id.bytes],
+        [value, value, cursor.user_id.bytes],
     )
 
 
@@ -97,8 +95,8 @@ def _joined(operator: str, tests: tuple[Test, ...], if_none: str) -> Condition:
     return sql, [parameter for _, parameters in conditions for parameter in parameters]
 
 
-def _literally(text: str) -> str:
-    """The text with LIKE's own signs taken literally; backslash is LIKE's escape character."""
+def _like(text: str) -> str:
+    """The text as a LIKE pattern that matches only itself."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
@@ -108,28 +106,28 @@ LIST = "SELECT {columns} FROM users WHERE {where} ORDER BY {ordering} LIMIT %s"
 
 
 class MySQLUsers:
-    """The read side of the `users` table."""
+    """Reads users from the live table."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     async def get(self, user_id: UUID) -> User | None:
         """One user, or None."""
-        with missing_is_told():
+        with raising_view_missing():
             row = await self.database.fetch_one(GET, (user_id.bytes,))
         return user_of(row) if row else None
 
     async def count(self, test: Test) -> int:
-        """How many users pass the test."""
+        """The number of users that pass the test."""
         where, parameters = condition(test)
-        with missing_is_told():
+        with raising_view_missing():
             row = await self.database.fetch_one(COUNT.format(where=where), parameters)
         return int(row[0]) if row else 0
 
     async def list(self, test: Test, order: Order, wanted: Slice) -> tuple[list[User], bool]:
-        """The users of a slice, in order, and whether there are more beyond it in the direction of the slice."""
+        """The users of a slice, in order, and whether more follow in its direction."""
         sql, parameters = list_statement(test, order, wanted)
-        with missing_is_told():
+        with raising_view_missing():
             rows = await self.database.fetch_all(sql, parameters)
         users = [user_of(row) for row in rows]
         more, users = len(users) > wanted.count, users[: wanted.count]
@@ -137,7 +135,7 @@ class MySQLUsers:
 
 
 def list_statement(test: Test, order: Order, wanted: Slice) -> tuple[str, list[object]]:
-    """The statement for a slice, and its parameters. It asks for one user more, to tell whether there is one."""
+    """The statement for a slice, and its parameters. It reads one more user, to know whether more follow."""
     conditions = [condition(test)]
     if wanted.after:
         conditions.append(beyond(wanted.after, order, backward=False))
@@ -151,9 +149,9 @@ def list_statement(test: Test, order: Order, wanted: Slice) -> tuple[str, list[o
     return sql, [*(value for _, values in conditions for value in values), wanted.count + 1]
 
 
-# From by_role.
+# Answered from the index by_role alone.
 COUNT_ROLES: Final = "SELECT role, COUNT(*) FROM users GROUP BY role"
-# From the end of by_created_at. Days are UTC's, as the column is, and today is MySQL's.
+# Answered from the end of the index by_created_at. Days are in UTC, and MySQL decides what today is.
 COUNT_DAYS: Final = """
 WITH RECURSIVE days (day) AS (
     SELECT UTC_DATE() - INTERVAL %s DAY
@@ -171,13 +169,13 @@ ORDER BY days.day
 
 
 async def count_roles(database: Database) -> Mapping[Role, int]:
-    """How many users have each role."""
-    with missing_is_told():
+    """The number of users of each role."""
+    with raising_view_missing():
         rows = await database.fetch_all(COUNT_ROLES)
     return dict.fromkeys(Role, 0) | {Role(role): count for role, count in rows}
 
 
 async def count_registrations(database: Database, days: int) -> list[tuple[date, int]]:
-    """How many of today's users were registered on each of the last days, oldest first, today last."""
-    with missing_is_told():
+    """Registrations per day of users that still exist, oldest day first, today last."""
+    with raising_view_missing():
         return [(day, count) for day, count in await database.fetch_all(COUNT_DAYS, (days - 1, days - 1))]

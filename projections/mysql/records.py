@@ -1,8 +1,8 @@
 """The rows of the MySQL view: read and repaired one by one, and written in bulk into a copy.
 
-A copy is filled in the order of the ids, into a table without secondary indexes, each statement in one transaction
-with the mark of how far it is. So after a crash the mark is right, and nothing that was half written is there. The
-indexes are built at the end, which takes a third of the time that keeping them up to date would.
+A copy is filled in the order of the ids, into a table without secondary indexes, page by page. Each page is one
+transaction that also records how far the copy is filled, so a crash leaves no partial page. The indexes are built at
+the end, in a third of the time that maintaining them would take.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -39,17 +39,17 @@ from projections.mysql.tables import (
     START_FILLING,
     differing_indexes,
     fields_of,
-    missing_is_told,
+    raising_view_missing,
     repair_indexes,
     row_of,
 )
-from projections.mysql.view import DELETE_USERS, READ_LOCKED, UPSERT_USERS, MySQLView, quarantine_in, read_quarantine
+from projections.mysql.view import DELETE_USERS, LOCK_QUARANTINE, PLACEHOLDERS, UPSERT_USERS, MySQLView, quarantine_of
 from projections.quarantine import held_by
 from projections.view import FillState, Record, RecordState, fill_pages
 
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_PAGE = "SELECT {columns} FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
-# One statement sees one moment, and one pair of tables: a rebuild may put other ones in their place.
+# One statement, so that it sees one state of one pair of tables, even if a rebuild swaps them.
 READ_RECORDS = """
 SELECT reached.checkpoint, reached.quarantine, found.*
 FROM (SELECT position AS checkpoint, quarantine FROM {checkpoint} WHERE id = 1) AS reached
@@ -59,9 +59,9 @@ LEFT JOIN (SELECT {columns} FROM {users} WHERE id IN ({ids})) AS found ON TRUE
 
 DELETE_FROM = "DELETE FROM {users} WHERE id >= %s"
 INSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows}"
-SAME_KEY: Final = 1061
+KEY_EXISTS: Final = 1061
 STATEMENT_BYTES: Final = 1024 * 1024
-"""Of rows, as literals; one user more has at most 200 kB, far below the server's max_allowed_packet of 64 MiB."""
+"""Of literals. The last row adds at most 200 kB, so a statement stays far below max_allowed_packet (64 MiB)."""
 
 
 class MySQLRecords(MySQLView):
@@ -70,63 +70,55 @@ class MySQLRecords(MySQLView):
     history_events = 0
 
     def expected(self, user: FoldedUser) -> Record | None:
-        """See `Records.expected`. A deleted user has no row."""
         return None if user.held.user is None else fields_of(row_of(user.held.user))
 
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        """See `Records.page`."""
         return [(uuid_of(row[0]), fields_of(row)) for row in await self._read(READ_PAGE, users, limit)]
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
-        """See `Records.ids`."""
         return [uuid_of(user_id) for (user_id,) in await self._read(READ_IDS, users, limit)]
 
     async def read(self, user_ids: Collection[UUID]) -> RecordState:
-        """See `Records.read`."""
         statement = self._tables.sql(READ_RECORDS, ids=placeholders(len(user_ids)))
-        with missing_is_told():
+        with raising_view_missing():
             rows = await self._database.fetch_all(statement, [user_id.bytes for user_id in user_ids])
         if not rows:
             raise ViewMissing(NAME)
-        held = held_by(quarantine_in(rows[0][1]))
+        held = held_by(quarantine_of(rows[0][1]))
         return RecordState(rows[0][0], {uuid_of(row[2]): fields_of(row[2:]) for row in rows if row[2]}, held)
 
     async def unknown_rows(self) -> list[str]:
-        """See `Records.unknown_rows`. The column takes nothing but 16 bytes."""
-        return []
+        return []  # any 16 bytes, which is all that the column accepts, are an id
 
     async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
-        """See `Records.indexes`."""
         return {**await differing_indexes(self._database, self._tables)}
 
     async def repair_structure(self) -> None:
-        """See `Records.repair_structure`."""
         await repair_indexes(self._database, self._tables)
 
     async def repair(self, user_ids: Collection[UUID], store: EventStore) -> None:
-        """See `Records.repair`. The checkpoint's row lock keeps the projector out, as it does for every writer."""
-        with missing_is_told():
+        # The lock of the checkpoint's row keeps the projector out.
+        with raising_view_missing():
             async with self._database.transaction() as connection:
-                position, quarantine = await read_quarantine(connection, self._tables, READ_LOCKED)
-                mended = set(user_ids) - held_by(quarantine)
-                for user_id, stream in (await read_streams(store, mended)).items():
+                position, quarantine = await self._read_quarantine(connection, LOCK_QUARANTINE)
+                repaired = set(user_ids) - held_by(quarantine)
+                for user_id, stream in (await read_streams(store, repaired)).items():
                     if not deleted_after(stream, position):
                         user = expected_user(stream, None, position)
                         await self._put(connection, user_id, user.held.user if user else None)
 
     async def fill_state(self) -> FillState | None:
-        """See `Records.fill_state`."""
         if await self._database.fetch_one(self._tables.sql(READ_FORM)) != (FORM,):
             return None
         try:
-            with missing_is_told():
+            with raising_view_missing():
                 row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         except ViewMissing:
             return FillState(await self.checkpoint(), None)
         return FillState(row[0], uuid_of(row[1] or bytes(16))) if row else None
 
     async def begin(self, up_to: int) -> None:
-        """See `Records.begin`. The users' table is made last: where it is, the others are."""
+        # The table of users comes last: if it exists, the others do.
         await self.discard()
         for statement in (CREATE_FILLING, CREATE_CHECKPOINT, START_CHECKPOINT):
             await self._database.execute(self._tables.sql(statement))
@@ -134,8 +126,7 @@ class MySQLRecords(MySQLView):
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
     async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
-        """See `Records.fill`."""
-        with missing_is_told():
+        with raising_view_missing():
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         if row is None:
             raise ViewMissing(self.name)
@@ -143,19 +134,18 @@ class MySQLRecords(MySQLView):
         await fill_pages(users, literal_of, self._write_page, advance)
 
     async def _write_page(self, users: Sequence[FoldedUser], rows: list[str | None]) -> None:
-        """Write a page and the mark.
+        """Write a page and how far the copy is filled.
 
-        Who is deleted before the look at the keys is removed here. Who is deleted after it is removed by the
-        projector, whose DELETE waits for this transaction, since the rows are written by then.
+        Users deleted before `forgotten_users` reads are removed here. Those deleted later are removed by the projector,
+        whose DELETE waits for this transaction, because the rows are written by then.
         """
         async with self._database.transaction() as connection:
-            for some in statements(row for row in rows if row is not None):
-                await connection.execute(self._tables.sql(INSERT_USERS, rows=some))
+            for chunk in chunks(row for row in rows if row is not None):
+                await connection.execute(self._tables.sql(INSERT_USERS, rows=chunk))
             await self._remove(connection, await forgotten_users(connection, [user.id for user in users]))
             await connection.execute(self._tables.sql(MOVE_FILLING), (following(users[-1].id).bytes,))
 
     async def complete(self) -> None:
-        """See `Records.complete`."""
         async with self._database.dedicated() as session:
             if await session.fetch_one(self._tables.sql(HAS_KEYS)) == (0,):
                 await session.execute(KEYS_MEMORY)
@@ -166,50 +156,48 @@ class MySQLRecords(MySQLView):
             await session.execute(self._tables.sql(END_FILLING))
 
     async def discard(self) -> None:
-        """See `Records.discard`."""
         await self._database.execute(self._tables.sql(DROP))
 
     async def _add_keys(self, session: Connection) -> None:
-        """Build the indexes. A statement of a process that was killed may be at it still: it is waited for."""
+        # The statement of a killed process may still be running; this one waits for it and then finds the keys.
         try:
             await session.execute(self._tables.sql(ADD_KEYS))
         except MySQLError as error:
-            if not error.args or error.args[0] != SAME_KEY:
+            if not error.args or error.args[0] != KEY_EXISTS:
                 raise
 
     async def _put(self, connection: Connection, user_id: UUID, user: User | None) -> None:
         if user is None:
             await connection.execute(self._tables.sql(DELETE_USERS, ids="%s"), (user_id.bytes,))
         else:
-            row = row_of(user)
-            await connection.execute(self._tables.sql(UPSERT_USERS, rows=f"({placeholders(len(row))})"), row)
+            await connection.execute(self._tables.sql(UPSERT_USERS, rows=PLACEHOLDERS), row_of(user))
 
     async def _read(self, statement: str, users: UserRange, limit: int) -> list[Row]:
-        with missing_is_told():
+        with raising_view_missing():
             return await self._database.fetch_all(
                 self._tables.sql(statement), (users.lower.bytes, users.last.bytes, limit)
             )
 
 
-def statements(rows: Iterable[str]) -> Iterator[str]:
-    """As many rows at a time as a statement takes."""
-    some: list[str] = []
+def chunks(rows: Iterable[str]) -> Iterator[str]:
+    """Join rows into chunks of about `STATEMENT_BYTES`."""
+    chunk: list[str] = []
     size = 0
     for row in rows:
-        some.append(row)
+        chunk.append(row)
         size += len(row)
         if size >= STATEMENT_BYTES:
-            yield ",\n".join(some)
-            some, size = [], 0
-    if some:
-        yield ",\n".join(some)
+            yield ",\n".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield ",\n".join(chunk)
 
 
-def literal_of(past: FoldedUser) -> str | None:
-    """A user as a row of a statement; None if it was deleted."""
-    if past.held.user is None:
+def literal_of(user: FoldedUser) -> str | None:
+    """A user as a row of literals; None if it was deleted."""
+    if user.held.user is None:
         return None
-    user_id, username, email, name, role, attributes, version, position, created_at, updated_at = row_of(past.held.user)
+    user_id, username, email, name, role, attributes, version, position, created_at, updated_at = row_of(user.held.user)
     return (
         f"({sql.binary(user_id)}, {sql.text(username)}, {sql.text(email)}, {sql.text(name)}, "
         f"{sql.text(role)}, CONVERT({sql.text(attributes)} USING utf8mb4), {sql.integer(version)}, "

@@ -1,8 +1,6 @@
-"""The indexes of the MySQL view: those that the program declares, against those that are there.
+"""The tables of the MySQL view: their definitions and names, users as rows, and their indexes.
 
-The tables of the MySQL view: the users, and beside them the position that they have reached.
-
-A user as a row of the MySQL view, and back.
+Each copy of the view has a table of users and a table of one row with the checkpoint and the quarantine.
 """
 
 import hashlib
@@ -25,6 +23,22 @@ from projections.mysql import NAME
 from projections.view import snapshot_name
 
 NO_SUCH_TABLE: Final = 1146
+
+COLUMNS: Final = (
+    "id",
+    "username",
+    "email",
+    "name",
+    "role",
+    "attributes",
+    "version",
+    "position",
+    "created_at",
+    "updated_at",
+)
+USER_COLUMNS: Final = ", ".join(COLUMNS)
+ASSIGNMENTS: Final = ", ".join(f"{column} = new.{column}" for column in COLUMNS[1:])
+
 # username, email and name compare without case and with accents, as the claims do. The indexes serve the five
 # orders and the filters of `users`; InnoDB appends the primary key to each, which breaks ties.
 CREATE_USERS = """
@@ -57,7 +71,7 @@ WHERE table_schema = DATABASE() AND table_name = '{users}' AND index_name = 'by_
 # Built in memory rather than in pieces of 1 MiB; per session.
 KEYS_MEMORY: Final = "SET SESSION innodb_ddl_buffer_size = 67108864"
 FORM: Final = "rollcall " + hashlib.sha256((CREATE_USERS + KEYS).encode()).hexdigest()[:16]
-"""Tells the form of the table that this program makes from any other's."""
+"""A comment on the table; a copy that another version of the program began has another one."""
 READ_FORM: Final = """
 SELECT table_comment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{users}'
 """
@@ -65,17 +79,17 @@ CREATE_CHECKPOINT = """
 CREATE TABLE IF NOT EXISTS {checkpoint} (
     id         TINYINT UNSIGNED NOT NULL,
     position   BIGINT UNSIGNED  NOT NULL,
-    quarantine JSON             NOT NULL DEFAULT (JSON_ARRAY()) COMMENT 'users that are set aside',
+    quarantine JSON             NOT NULL DEFAULT (JSON_ARRAY()) COMMENT 'quarantined users',
     PRIMARY KEY (id),
     CHECK (id = 1)
 )
 """
 START_CHECKPOINT = "INSERT IGNORE INTO {checkpoint} (id, position) VALUES (1, 0)"
-# The second condition is always true. It makes the statement fail when the users' table is gone.
+# The second condition is always true; the statement fails if the table of users does not exist.
 READ_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))"
 MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND position = %s"
 SET_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1"
-# How far a copy is filled; the table is there only until all of it is.
+# How far a copy is filled. The table exists only until the copy is complete.
 CREATE_FILLING = """
 CREATE TABLE IF NOT EXISTS {filling} (
     id        TINYINT UNSIGNED NOT NULL,
@@ -93,7 +107,7 @@ LIST_COPIES = r"""
 SELECT table_name FROM information_schema.tables
 WHERE table_schema = DATABASE() AND (table_name IN ('users_old', 'users_rebuild') OR table_name LIKE 'users\_at\_%')
 """
-# One RENAME TABLE is atomic: whoever reads `users` finds the one or the other, with the checkpoint that belongs to it.
+# One RENAME TABLE is atomic: a reader of `users` finds one table or the other, each with its own checkpoint.
 SWAP = """
 RENAME TABLE
     users TO users_old, users_checkpoint TO users_old_checkpoint,
@@ -109,16 +123,16 @@ RENAME TABLE
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Names of the tables of one copy of the view: constants, and names that `past` has checked."""
+    """The names of one copy's tables: constants, or checked by `snapshot_name`."""
 
     users: str
 
     @classmethod
     def snapshot(cls, name: str) -> Self:
-        """The tables of a look at the past.
+        """The tables of a snapshot.
 
         Raises:
-            BadName: it cannot bear that name.
+            InvalidSnapshotName: the name is not allowed.
         """
         return cls(snapshot_name(name))
 
@@ -131,24 +145,26 @@ class Tables:
         return f"{self.users}_filling"
 
     def sql(self, statement: str, **parts: str) -> str:
-        """The statement about these tables. Nothing but names, literals and placeholders ever goes in."""
+        """The statement for these tables. `parts` are names, placeholders, or literals made by `events.sql`."""
         return statement.format(
-            users=self.users, checkpoint=self.checkpoint, filling=self.filling, columns=USER_COLUMNS, form=FORM, **parts
+            users=self.users,
+            checkpoint=self.checkpoint,
+            filling=self.filling,
+            columns=USER_COLUMNS,
+            assignments=ASSIGNMENTS,
+            form=FORM,
+            **parts,
         )
 
 
 LIVE: Final = Tables("users")
-BESIDE: Final = Tables("users_rebuild")
-FORMER: Final = Tables("users_old")
+STAGING: Final = Tables("users_rebuild")
+PREVIOUS: Final = Tables("users_old")
 
 
 @contextmanager
-def missing_is_told() -> Iterator[None]:
-    """Tell a table that is gone from every other fault of a statement.
-
-    Raises:
-        ViewMissing: a table that the statement names does not exist.
-    """
+def raising_view_missing() -> Iterator[None]:
+    """Raise `ViewMissing` if a table that a statement names does not exist."""
     try:
         yield
     except ProgrammingError as error:
@@ -157,7 +173,6 @@ def missing_is_told() -> Iterator[None]:
         raise
 
 
-USER_COLUMNS = "id, username, email, name, role, attributes, version, position, created_at, updated_at"
 ROLES: Final = {role.value: role for role in Role}
 
 
@@ -178,7 +193,7 @@ def row_of(user: User) -> Row:
 
 
 def user_of(row: Row) -> User:
-    """The user in a row of `USER_COLUMNS`. A page has a hundred of them: see `uuid_of` and `aware_utc`."""
+    """The user in a row of `USER_COLUMNS`."""
     user_id, username, email, name, role, attributes, version, position, created_at, updated_at = row
     return User(
         id=uuid_of(user_id),
@@ -195,23 +210,14 @@ def user_of(row: Row) -> User:
 
 
 def fields_of(row: Row) -> dict[str, JSON]:
-    """What a row of `USER_COLUMNS` holds, whatever that is, by the names of the columns, without the id."""
-    _, username, email, name, role, attributes, version, position, created_at, updated_at = row
-    return {
-        "username": username,
-        "email": email,
-        "name": name,
-        "role": role,
-        "attributes": msgspec.json.decode(attributes),
-        "version": version,
-        "position": position,
-        "created_at": created_at,
-        "updated_at": updated_at,
-    }
+    """A row of `USER_COLUMNS` as it is stored, by column, without the id."""
+    fields = dict(zip(COLUMNS[1:], row[1:], strict=True))
+    fields["attributes"] = msgspec.json.decode(fields["attributes"])
+    return fields
 
 
 DECLARED: Final = dict(re.findall(r"^ *KEY (\w+) \(([\w, ]+)\)", KEYS, re.MULTILINE))
-"""Columns by the name of the index."""
+"""The columns of each declared index, by its name."""
 
 READ_INDEXES = """
 SELECT index_name, GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')
@@ -224,13 +230,13 @@ ADD_INDEX = "ALTER TABLE {users} ADD KEY {name} ({index_columns})"
 
 
 async def differing_indexes(database: Database, tables: Tables) -> dict[str, tuple[str, str | None]]:
-    """By name, the columns of declared indexes and of what is there in their place. Others are an operator's affair."""
+    """Declared indexes that are missing or differ: the declared and the actual columns. Other indexes are ignored."""
     found: dict[str, str] = dict(await database.fetch_all(tables.sql(READ_INDEXES)))
     return {name: (columns, found.get(name)) for name, columns in DECLARED.items() if found.get(name) != columns}
 
 
 async def repair_indexes(database: Database, tables: Tables) -> None:
-    """Make the declared indexes that differ. Readers and the projector go on meanwhile."""
+    """Build the declared indexes that are missing or differ. Readers and the projector are not blocked."""
     for name, (columns, found) in (await differing_indexes(database, tables)).items():
         if found is not None:
             await database.execute(tables.sql(DROP_INDEX, name=name))

@@ -1,4 +1,4 @@
-"""Ways to damage a view directly in its database, with one interface for both views."""
+"""Ways to damage a view behind the program's back, with one interface for both views."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -9,26 +9,26 @@ from events.database import Database
 from projections.mongo.client import MongoDatabase
 
 UNKNOWN_USER = UUID("00000000-0000-7000-8000-000000000001")
-"""Less than any id that is given out."""
+"""An id of no user, less than any that the program assigns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drifts:
-    """Ways to damage a view's records."""
+    """Ways to damage a view."""
 
     remove: Callable[[UUID], Awaitable[object]]
     copy: Callable[[UUID, UUID], Awaitable[object]]
-    """Make a row with the second id like that of the first."""
+    """Copy the record of the first id to the second id."""
     set: Callable[..., Awaitable[object]]
-    """Set fields of a user, which both views call by the same name."""
+    """Set fields of a user that have the same name in both views."""
     set_attribute: Callable[[UUID, str, object], Awaitable[object]]
     drop_index: Callable[[str], Awaitable[object]]
     change_index: Callable[[str], Awaitable[object]]
-    """Make the index of that name one on another field."""
+    """Replace the index of that name by one on another field."""
 
 
-def relational(database: Database) -> Drifts:
-    """Of the MySQL view."""
+def mysql_drifts(database: Database) -> Drifts:
+    """For the MySQL view."""
 
     async def remove(user_id: UUID) -> None:
         await database.execute("DELETE FROM users WHERE id = %s", (user_id.bytes,))
@@ -59,9 +59,9 @@ def relational(database: Database) -> Drifts:
     return Drifts(remove, copy, set_, set_attribute, drop_index, change_index)
 
 
-def document(documents: MongoDatabase) -> Drifts:
-    """Of the MongoDB view."""
-    users = documents["users"]  # it is the live one until the first rebuild
+def mongo_drifts(database: MongoDatabase) -> Drifts:
+    """For the MongoDB view."""
+    users = database["users"]  # the live collection until the first rebuild
 
     async def remove(user_id: UUID) -> None:
         await users.delete_one({"_id": user_id})

@@ -1,4 +1,4 @@
-"""What becomes of those who still ask MongoDB when the program closes its client."""
+"""The client after `close`."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from projections.mongo.client import MongoClient
 from rollcall.embedded import Addresses
 
 
-async def test_who_asks_a_client_that_is_closed_is_told_that_the_view_is_away(addresses: Addresses) -> None:
-    """A request that is still being answered when the process stops has met no mistake of the program."""
+async def test_a_closed_client_raises_view_unavailable(addresses: Addresses) -> None:
+    """A request in flight while the process stops is not a defect of the program."""
     client = MongoClient(addresses.mongo_url)
     await client.ping()
     client.close()

@@ -1,4 +1,4 @@
-"""Which collection is the live one, for readers that ask just when that changes."""
+"""Readers during a swap of collections."""
 
 import pytest
 
@@ -8,14 +8,14 @@ from projections.mongo.copies import MongoCopies
 from projections.mongo.search import MongoUsers, Search
 from tests.log import Log
 from tests.projections.test_rebuild import rebuilder, silently
-from tests.projections.views import document
+from tests.projections.views import mongo_view
 
-EVERYBODY = Search("", ())
+ALL_USERS = Search("", ())
 
 
 async def rebuilt(documents: MongoDatabase, log: Log) -> None:
-    """A view of one user, rebuilt, and rid of the former one."""
-    bench = document(documents)
+    """Rebuild a view of one user and remove the previous copy."""
+    bench = mongo_view(documents)
     await bench.view.prepare()
     await log.register("alice")
     await bench.view.apply(await log.all(), after=0)
@@ -23,11 +23,11 @@ async def rebuilt(documents: MongoDatabase, log: Log) -> None:
     await rebuilder(bench, log).finish()
 
 
-@pytest.mark.parametrize("search", [EVERYBODY, Search("alice", ())])
-async def test_a_reader_whose_collection_is_gone_asks_the_live_one(
+@pytest.mark.parametrize("search", [ALL_USERS, Search("alice", ())])
+async def test_a_query_is_repeated_if_its_collection_was_dropped(
     documents: MongoDatabase, log: Log, monkeypatch: pytest.MonkeyPatch, search: Search
 ) -> None:
-    """It has learned the name, then comes the swap, and the former collection is removed, before it asks."""
+    """Between the read of the name and the query, a rebuild swaps the collections and drops the old one."""
     await rebuilt(documents, log)
     read, asked = Directory.read, 0
 
@@ -45,18 +45,16 @@ async def test_a_reader_whose_collection_is_gone_asks_the_live_one(
     assert await users.count(search) == 1
 
 
-async def test_nothing_found_in_the_live_collection_is_an_answer(documents: MongoDatabase, log: Log) -> None:
-    """Only who asks a collection that is not live any more asks again."""
+async def test_an_empty_result_of_the_live_collection_is_final(documents: MongoDatabase, log: Log) -> None:
+    """A query is repeated only if its collection is not live any more."""
     await rebuilt(documents, log)
 
     assert await MongoUsers(documents).search(Search("nobody", ()), 10, None) == ([], False)
     assert await MongoUsers(documents).count(Search("nobody", ())) == 0
 
 
-async def test_a_reader_finds_the_live_collection_or_the_former_and_nothing_between(
-    documents: MongoDatabase, log: Log
-) -> None:
-    """The names change in one update: at no moment is a live collection named that is not whole."""
+async def test_a_swap_changes_all_names_in_one_update(documents: MongoDatabase, log: Log) -> None:
+    """At no moment do the names make a partly filled collection live."""
     await rebuilt(documents, log)
     copies = MongoCopies(documents)
     before = await Directory(documents).read()
@@ -68,5 +66,5 @@ async def test_a_reader_finds_the_live_collection_or_the_former_and_nothing_betw
     after = await Directory(documents).read()
 
     assert meanwhile.live == before.live
-    assert (after.live, after.former, after.beside) == (copy.collection, before.live, None)
+    assert (after.live, after.previous, after.staging) == (copy.collection, before.live, None)
     assert after.live != before.live

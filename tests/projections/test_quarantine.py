@@ -15,7 +15,7 @@ from events.event_types import Recorded, UserUpdated
 from events.user import Update
 from projections.errors import CheckpointMoved, NotQuarantined, QuarantineFull, RefusedValue
 from projections.mongo.client import Document, MongoDatabase
-from projections.mongo.view import LivePlace, MongoView
+from projections.mongo.view import MongoView, UsersCollection
 from projections.quarantine import Quarantined
 from projections.status import State
 from tests.log import NOBODY, Log, eventually
@@ -319,7 +319,7 @@ async def test_a_projector_with_an_older_quarantine_cannot_skip_a_released_user(
     released: list[Recorded] = []
     read = view._read
 
-    async def release_first(place: LivePlace, user_ids: set[UUID]) -> dict[UUID, Document]:
+    async def release_first(place: UsersCollection, user_ids: set[UUID]) -> dict[UUID, Document]:
         if not released:
             released.extend(events)
             await MongoView(documents).release_user(bob, log.store.read_user)

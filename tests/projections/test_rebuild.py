@@ -214,7 +214,7 @@ class Meddling:
         if self.bench.view.name == "mysql_users":
             await self.log.database.execute(f"UPDATE {name} SET name = 'Somebody Else'")
         else:
-            await self.bench.view._documents[name].update_many({}, {"$set": {"name": "Somebody Else"}})  # type: ignore[attr-defined]
+            await self.bench.view._database[name].update_many({}, {"$set": {"name": "Somebody Else"}})  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("memory_bytes", [PLENTY, 8_000])

@@ -1,4 +1,4 @@
-"""The users' collection can be sharded by `_id`: the server is asked what the view has sent it."""
+"""The collection of users can be sharded by `_id`, as the server's profile of the view's commands shows."""
 
 import pytest
 
@@ -6,18 +6,18 @@ from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
 from tests.log import Log
 from tests.projections.test_view_contract import apply_in_batches, some_history
-from tests.projections.views import document
+from tests.projections.views import mongo_view
 
 EVERYTHING = 2
 
 
 @pytest.mark.parametrize("seed", [5])
 async def test_every_write_of_the_view_names_the_whole_shard_key(log: Log, documents: MongoDatabase, seed: int) -> None:
-    """A replacement that does not name the key goes to every shard, or is refused; each one here names `_id`."""
-    view = document(documents)
-    await view.view.prepare()
+    """A write whose filter lacks the shard key goes to every shard or is rejected."""
+    bench = mongo_view(documents)
+    await bench.view.prepare()
     await documents.command("profile", EVERYTHING)
-    await apply_in_batches(view, await some_history(log, seed), seed)
+    await apply_in_batches(bench, await some_history(log, seed), seed)
     await MongoView(documents).probe()
     await documents.command("profile", 0)
 
@@ -28,8 +28,8 @@ async def test_every_write_of_the_view_names_the_whole_shard_key(log: Log, docum
     assert [command for command in written if command.get("multi") or command.get("limit") == 0] == []
 
 
-async def test_no_index_but_that_of_the_shard_key_is_unique(documents: MongoDatabase) -> None:
-    """On a sharded collection another unique index would have to begin with the shard key."""
+async def test_only_the_index_of_the_shard_key_is_unique(documents: MongoDatabase) -> None:
+    """On a sharded collection, every other unique index would have to begin with the shard key."""
     await MongoView(documents).prepare()
 
     indexes = await documents["users"].index_information()

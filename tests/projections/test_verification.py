@@ -11,7 +11,7 @@ from events.user import Delete, Update
 from projections.comparison import Difference, DifferenceKind
 from projections.mongo.client import MongoDatabase
 from projections.mongo.records import MongoRecords
-from projections.mongo.view import LivePlace, MongoView
+from projections.mongo.view import MongoView, UsersCollection
 from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_each_other
 from projections.view import Records
 from tests.log import NOBODY, Log, eventually
@@ -277,7 +277,7 @@ async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
     await log.commands.change(alice, Update(name="Later"), NOBODY)
     has_read, go_on, read = asyncio.Event(), asyncio.Event(), MongoView._read
 
-    async def slow_read(self: MongoView, place: LivePlace, user_ids: set[UUID]) -> object:
+    async def slow_read(self: MongoView, place: UsersCollection, user_ids: set[UUID]) -> object:
         found = await read(self, place, user_ids)
         has_read.set()
         await go_on.wait()

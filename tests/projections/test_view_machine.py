@@ -29,7 +29,7 @@ from projections.mongo.client import MongoClient, MongoDatabase
 from projections.quarantine import Quarantined
 from rollcall.embedded import Addresses
 from tests.events.test_user import commands, names
-from tests.projections.views import Bench, document, relational
+from tests.projections.views import Bench, mongo_view, mysql_view
 from tests.system.proxy import Proxy, proxied
 
 T = TypeVar("T")
@@ -295,7 +295,7 @@ async def mysql_stage(database: Database) -> AsyncIterator[Stage]:
     url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
     async with proxied(url) as proxy:
         reached = Database.at(Address.parse(proxy.url(url)), size=10)
-        yield Stage(watched(relational(reached), relational(database)), proxy, lambda: proxy.connect(url))
+        yield Stage(watched(mysql_view(reached), mysql_view(database)), proxy, lambda: proxy.connect(url))
         await reached.close()
 
 
@@ -305,7 +305,7 @@ async def mongo_stage(documents: MongoDatabase, url: str) -> AsyncIterator[Stage
     async with proxied(url) as proxy:
         client = MongoClient(proxy.url(url))
         reached = client.documents.client[documents.name]
-        yield Stage(watched(document(reached), document(documents)), proxy, lambda: proxy.connect(url))
+        yield Stage(watched(mongo_view(reached), mongo_view(documents)), proxy, lambda: proxy.connect(url))
         client.close()
 
 

@@ -1,4 +1,4 @@
-"""The two views behind one interface, for the tests that both must pass."""
+"""One interface for tests of both views."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -21,27 +21,26 @@ Users = dict[UUID, User]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One view, and ways to read and to damage it directly in its database."""
+    """One view, and ways to read and to damage it behind the program's back."""
 
     view: View
     records: Records
-    """What the view holds."""
     copies: Copies
     users: Callable[[], Awaitable[Users]]
     drop: Callable[[], Awaitable[object]]
     lose: Callable[[UUID], Awaitable[object]]
-    """Remove one user's row or document, as by hand."""
+    """Delete one user's row or document."""
     refuse: Callable[[bool], Awaitable[object]]
     """Make the database reject every write of users, or accept them again."""
     names: Callable[[], Awaitable[set[str]]]
-    """The existing tables or collections of the view."""
+    """The names of the tables or collections of the view and its copies."""
     plant: Callable[[UUID], Awaitable[object]]
     """Insert a user that is not in the log into the staging copy."""
     needles: Callable[[str], Awaitable[set[str]]]
-    """Tables or collections in which a text occurs."""
+    """The names of those tables or collections that contain a text in any field."""
 
 
-def relational(database: Database) -> Bench:
+def mysql_view(database: Database) -> Bench:
     """The MySQL view."""
 
     async def users() -> Users:
@@ -75,42 +74,40 @@ def relational(database: Database) -> Bench:
     return Bench(copies.live, MySQLRecords(database), copies, users, drop, lose, refuse, names, plant, needles)
 
 
-def document(documents: MongoDatabase) -> Bench:
+def mongo_view(database: MongoDatabase) -> Bench:
     """The MongoDB view."""
-    directory = Directory(documents)
+    directory = Directory(database)
 
     async def users() -> Users:
-        found = documents[(await directory.read()).live].find({"deleted": {"$ne": True}})
+        found = database[(await directory.read()).live].find({"deleted": {"$ne": True}})
         return {user.id: user for user in [user_of_document(document) async for document in found]}
 
     async def drop() -> None:
-        await documents[(await directory.read()).live].drop()
+        await database[(await directory.read()).live].drop()
 
     async def lose(user_id: UUID) -> None:
-        await documents[(await directory.read()).live].delete_one({"_id": user_id})
+        await database[(await directory.read()).live].delete_one({"_id": user_id})
 
     async def refuse(everything: bool) -> None:
-        await documents.command(
-            "collMod", (await directory.read()).live, validator={"no": "such"} if everything else {}
-        )
+        await database.command("collMod", (await directory.read()).live, validator={"no": "such"} if everything else {})
 
     async def names() -> set[str]:
-        return {name for name in await documents.list_collection_names() if name.startswith("users")}
+        return {name for name in await database.list_collection_names() if name.startswith("users")}
 
     async def needles(text: str) -> set[str]:
-        return {name for name in await names() if text in str(await documents[name].find().to_list())}
+        return {name for name in await names() if text in str(await database[name].find().to_list())}
 
     async def plant(user_id: UUID) -> None:
-        beside = (await directory.read()).beside
-        assert beside is not None
-        await documents[beside].insert_one({"_id": user_id, "username": "planted", "version": 1})
+        staging = (await directory.read()).staging
+        assert staging is not None
+        await database[staging].insert_one({"_id": user_id, "username": "planted", "version": 1})
 
-    copies = MongoCopies(documents)
-    records = MongoRecords(documents)
+    copies = MongoCopies(database)
+    records = MongoRecords(database)
     return Bench(copies.live, records, copies, users, drop, lose, refuse, names, plant, needles)
 
 
 async def living(records: Records, user_ids: Collection[UUID]) -> dict[UUID, Record]:
-    """The records of users, but for tombstones."""
+    """The records of these users, without tombstones."""
     found = (await records.read(user_ids)).records if user_ids else {}
     return {user_id: record for user_id, record in found.items() if not record.get("deleted")}

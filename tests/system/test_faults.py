@@ -18,7 +18,7 @@ from events.vault import Vault
 from projections.mongo.client import MongoClient
 from tests.log import MASTER_KEY, eventually
 from tests.projections.test_view_contract import folded
-from tests.projections.views import Users, document, relational
+from tests.projections.views import Users, mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import Proxy, proxied
 
@@ -51,7 +51,7 @@ class Look:
 
     async def views(self) -> tuple[Users, Users]:
         """What the views hold."""
-        return await relational(self.database).users(), await document(self.mongo.documents).users()
+        return await mysql_view(self.database).users(), await mongo_view(self.mongo.documents).users()
 
     async def drop(self) -> None:
         """Drop both views."""

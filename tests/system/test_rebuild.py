@@ -18,7 +18,7 @@ from projections.mongo.copies import MongoCopies
 from projections.mysql.copies import MySQLCopies
 from projections.view import Copies
 from tests.log import eventually
-from tests.projections.views import document, relational
+from tests.projections.views import mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import VAULT, Look, both_views_are, looking, user_file
 
@@ -176,6 +176,6 @@ async def test_a_rebuild_that_was_killed_is_gone_on_with(urls: tuple[str, str], 
         assert again.code == 0, again.err
         expected = await look.log()
         assert len(expected) > 2_900
-        bench = relational(look.database) if view == "mysql" else document(look.mongo.documents)
+        bench = mysql_view(look.database) if view == "mysql" else mongo_view(look.mongo.documents)
         same = await bench.users() == expected  # pytest would compare thousands of users for minutes
         assert same

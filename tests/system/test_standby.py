@@ -24,7 +24,7 @@ from rollcall.embedded.process import Child, spawn, stop
 from tests.log import NOBODY, Log, eventually, wire
 from tests.ports import free_port
 from tests.projections.test_view_contract import folded
-from tests.projections.views import Bench, document, relational
+from tests.projections.views import Bench, mongo_view, mysql_view
 from tests.system.installation import Installation, Process, own_servers
 from tests.system.proxy import proxied
 
@@ -79,7 +79,7 @@ async def scene(view: str, urls: tuple[str, str]) -> AsyncIterator[Scene]:
     """An empty log and one empty view."""
     database, mongo = Database.at(Address.parse(urls[0]), size=4), MongoClient(urls[1])
     await migrate(database, "events", "projections")
-    yield Scene(wire(database), relational(database) if view == "mysql" else document(mongo.documents))
+    yield Scene(wire(database), mysql_view(database) if view == "mysql" else mongo_view(mongo.documents))
     mongo.close()
     await database.close()
 

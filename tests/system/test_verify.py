@@ -58,8 +58,8 @@ async def site(database: Database, documents: MongoDatabase, addresses: Addresse
         own_servers(tmp_path, mysql_url, mongo_url),
         log,
         list(map(str, ids)),
-        drifts.relational(database),
-        drifts.document(documents),
+        drifts.mysql_drifts(database),
+        drifts.mongo_drifts(documents),
     )
 
 
