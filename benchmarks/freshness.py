@@ -116,7 +116,7 @@ async def _seen(watchers: list[Watcher], acknowledged: dict[int, float]) -> dict
 @asynccontextmanager
 async def _watched(bench: Bench, bell: HeadPoll) -> AsyncIterator[list[Watcher]]:
     """Watch both views, and two feeds: the appending process's, and one that nobody rings for."""
-    relational, document = MySQLView(bench.database), MongoView(bench.mongo.documents)
+    mysql_view, mongo_view = MySQLView(bench.database), MongoView(bench.mongo.documents)
     here, elsewhere = Feed(bench.store, bell), Feed(bench.store, HeadPoll(bench.store))
     head = await bench.store.head()
     watchers = [
@@ -129,8 +129,8 @@ async def _watched(bench: Bench, bell: HeadPoll) -> AsyncIterator[list[Watcher]]
             for work in (
                 here.run(),
                 elsewhere.run(),
-                _ask(relational.checkpoint, watchers[0]),
-                _ask(document.checkpoint, watchers[1]),
+                _ask(mysql_view.checkpoint, watchers[0]),
+                _ask(mongo_view.checkpoint, watchers[1]),
                 _listen(here, watchers[2]),
                 _listen(elsewhere, watchers[3]),
             )
