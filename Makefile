@@ -7,7 +7,7 @@ EVENTS ?= 200000
 
 .PHONY: run test lint format bench chaos chaos-planted schema clean
 
-run: .venv/installed
+run: .venv/run
 	$(BIN)/rollcall dev
 
 # Three files at a time, each worker with servers of its own: tests wait for other processes for much of their time.
@@ -36,7 +36,7 @@ chaos: .venv/$(if $(filter none,$(CHAOS_FAULTS)),bench,installed)
 chaos-planted: .venv/installed
 	$(BIN)/python -m tests.chaos.planted
 
-schema: .venv/installed
+schema: .venv/run
 	$(BIN)/rollcall schema > schema.graphql
 
 clean:
@@ -46,7 +46,13 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
-.venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
+# Two stamps: what running needs, and on top of it the tests and linters.
+.venv/installed: .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	touch $@
+
+# Without compiling: Python compiles what it imports, which is a part of what is installed.
+.venv/run: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[embedded]'
 	touch $@
