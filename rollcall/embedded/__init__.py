@@ -7,7 +7,7 @@ The first process that asks for the servers of a data directory starts them, own
 other processes with the same data directory find them in `servers.json` and use them.
 """
 
-from rollcall.embedded.files import ServersUnavailable
 from rollcall.embedded.servers import Addresses, servers
+from rollcall.embedded.sources import ServersUnavailable
 
 __all__ = ["Addresses", "ServersUnavailable", "servers"]

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollcall.embedded.files import CommandFailed, Sources, locked, whole_directory
+from rollcall.embedded.files import locked, whole_directory
 from rollcall.embedded.process import run
+from rollcall.embedded.sources import CommandFailed, Sources
 
 KEYRINGS = Path("/usr/share/keyrings")
 

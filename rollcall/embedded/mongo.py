@@ -11,8 +11,9 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from rollcall.embedded.files import CommandFailed, ServersUnavailable, Sources, whole_directory, write_private
+from rollcall.embedded.files import whole_directory, write_private
 from rollcall.embedded.process import Child, launch, run, stop, to_the_end
+from rollcall.embedded.sources import CommandFailed, ServersUnavailable, Sources
 
 OLDEST = (6, 0)
 SET = "rollcall"

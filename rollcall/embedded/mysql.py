@@ -12,8 +12,9 @@ import asyncmy
 from asyncmy.errors import MySQLError
 
 from rollcall.embedded import apt
-from rollcall.embedded.files import CommandFailed, ServersUnavailable, Sources, whole_directory, write_private
+from rollcall.embedded.files import whole_directory, write_private
 from rollcall.embedded.process import run
+from rollcall.embedded.sources import CommandFailed, ServersUnavailable, Sources
 
 OLDEST = (8, 0, 29)
 PASSWORD_FILE = "rollcall-password"  # noqa: S105 - inside the data directory, so that both move as one

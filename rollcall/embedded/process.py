@@ -19,7 +19,7 @@ from random import SystemRandom
 from typing import Protocol
 
 from rollcall.embedded import tether
-from rollcall.embedded.files import CommandFailed, ServersUnavailable
+from rollcall.embedded.sources import CommandFailed, ServersUnavailable
 
 STOP_WITHIN = 8.0  # seconds between SIGTERM and SIGKILL; `rollcall dev` promises to be gone after 10
 POLL_EVERY = 0.02  # seconds

@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 
 from rollcall.embedded import mongo, mysql
-from rollcall.embedded.files import ServersUnavailable, Sources, locked, write_private
+from rollcall.embedded.files import locked, write_private
 from rollcall.embedded.process import STOP_WITHIN, Child, Server, launch, stop, to_the_end, until
+from rollcall.embedded.sources import ServersUnavailable, Sources
 
 
 class ServerProcess(msgspec.Struct, frozen=True):

@@ -21,8 +21,8 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from rollcall.embedded import Addresses, ServersUnavailable, process, servers
-from rollcall.embedded.files import Sources
 from rollcall.embedded.servers import RuntimeFile, ServerEntry, ServerProcess, _born_by_ps, servers_from
+from rollcall.embedded.sources import Sources
 
 LIMIT = 30.0  # seconds; for waits that take one or two
 

@@ -20,7 +20,7 @@ from rollcall.embedded.apt import (
     targets,
     upstream_version,
 )
-from rollcall.embedded.files import Sources
+from rollcall.embedded.sources import Sources
 
 APT_GET = """#!/bin/sh
 case "$*" in

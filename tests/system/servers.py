@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rollcall.embedded import mongo, mysql
-from rollcall.embedded.files import Sources
 from rollcall.embedded.process import Child, Server, launch, spawn
+from rollcall.embedded.sources import Sources
 from tests.log import eventually
 from tests.ports import free_port
 

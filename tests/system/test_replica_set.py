@@ -14,8 +14,8 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from rollcall.embedded import mongo
-from rollcall.embedded.files import Sources
 from rollcall.embedded.process import Child, spawn
+from rollcall.embedded.sources import Sources
 from tests.log import eventually
 from tests.ports import free_port
 from tests.system.clients import Clients

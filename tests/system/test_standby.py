@@ -19,8 +19,8 @@ from projections.lease import LEASE_SECONDS
 from projections.mongo.client import MongoClient
 from projections.status import ProjectionStatus, read_status
 from rollcall.embedded import mysql
-from rollcall.embedded.files import Sources
 from rollcall.embedded.process import Child, spawn, stop
+from rollcall.embedded.sources import Sources
 from tests.log import NOBODY, Log, eventually, wire
 from tests.ports import free_port
 from tests.projections.test_view_contract import folded
