@@ -1,7 +1,7 @@
 """Retry work that fails for a while: a loop, and the growing pauses between its attempts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -54,10 +54,3 @@ async def retry(
             pause = backoff.next()
             waiting(error, pause)
         await asyncio.sleep(pause)
-
-
-def backoff(first: float = 0.1, longest: float = 5.0) -> Iterator[float]:
-    """The pauses of `Backoff` as an iterator."""
-    pauses = Backoff(first, longest)
-    while True:
-        yield pauses.next()

@@ -78,11 +78,15 @@ def serving_policy(settings: Settings) -> ServingPolicy:
     """How clients are served.
 
     Raises:
-        BadSettings: the manifest of trusted documents cannot be used; names the entry.
+        BadSettings: an origin is none, or the manifest of trusted documents cannot be used; names the entry.
     """
+    try:
+        origins = origins_of(settings.allowed_origins or "")
+    except ValueError as error:
+        raise BadSettings(f"ROLLCALL_ALLOWED_ORIGINS: {error}") from error
     return ServingPolicy(
         introspection=settings.introspection,
-        origins=origins_of(settings.allowed_origins or ""),
+        origins=origins,
         trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else TrustedDocuments(),
         deadline_seconds=settings.deadline_seconds,
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from events.retry import backoff
+from events.retry import Backoff
 from rollcall.embedded import tether
 from rollcall.settings import Settings
 
@@ -39,15 +39,15 @@ async def keep_running(
 ) -> int:
     """Run it, again whenever it ends, until `given_up` of its exit code and of how many seconds it ran; that code."""
     clock = asyncio.get_running_loop().time
-    pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
         began = clock()
         status = await run_child(arguments, variables, started=started, stop_seconds=stop_seconds)
         if given_up(status, clock() - began):
             return status
         if clock() - began > STEADY_SECONDS:
-            pauses = backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
-        pause = next(pauses)
+            pauses.reset()
+        pause = pauses.next()
         log.warning("child.restarting", part=name, status=status, retry_in=pause)
         await asyncio.sleep(pause)
 

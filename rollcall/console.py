@@ -45,11 +45,11 @@ from projections.errors import (
     ViewUnavailable,
 )
 from rollcall import exits
-from rollcall.embedded import ServersUnavailable
+from rollcall.embedded.sources import ServersUnavailable
 from rollcall.logs import configure_logging
 from rollcall.settings import BadSettings, Settings, load_settings
 from rollcall.stopping import LEFTOVER_SECONDS, STOP_SECONDS, Watchdog, end_tasks
-from rollcall.userfile import UserFileError
+from rollcall.userfile.rows import UserFileError
 
 
 def say(line: str, *, at_once: bool = False) -> None:

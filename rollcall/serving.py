@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from graph.aiohttp_internals import Runner
 from rollcall.metrics import Metrics, metrics_app
 from rollcall.settings import BadSettings
 from rollcall.stopping import step
@@ -30,14 +29,13 @@ def report(line: str) -> None:
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, setting: str, *, sharing: bool = False
+    runner: web.AppRunner, host: str, port: int, setting: str, *, sharing: bool = False
 ) -> AsyncIterator[None]:
-    """Serve the application while the block runs.
+    """Serve the runner's application while the block runs.
 
     Raises:
         BadSettings: the port of this setting is taken.
     """
-    runner = Runner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     seconds = REQUESTS_SECONDS if setting == "PORT" else METRICS_SECONDS
     try:
         await runner.setup()
@@ -61,7 +59,8 @@ async def measured(installation: Installation, metrics: Metrics) -> AsyncIterato
         yield
         return
     app = metrics_app(metrics, installation.database)
-    async with listening(app, settings.host, settings.metrics_port, "METRICS_PORT"):
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=METRICS_SECONDS)
+    async with listening(runner, settings.host, settings.metrics_port, "METRICS_PORT"):
         watching = asyncio.create_task(metrics.watch_loop(), name="metrics")
         try:
             yield

@@ -16,7 +16,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth.addresses import Network
 from events.database import Address
-from graph.cors import origins_of
 
 KEY_BYTES = 32
 
@@ -68,11 +67,6 @@ def networks(text: str) -> tuple[Network, ...]:
 
 def _networks(value: str) -> str:
     networks(value)
-    return value
-
-
-def _origins(value: str) -> str:
-    origins_of(value)
     return value
 
 
@@ -133,7 +127,7 @@ class Settings(BaseSettings):
     introspection: bool = Field(
         False, description="Whether clients may ask for the schema, and browsers are shown GraphiQL. `dev` sets it."
     )
-    allowed_origins: Annotated[str, AfterValidator(_origins)] | None = Field(
+    allowed_origins: str | None = Field(
         None, description="Other origins whose pages may use the API, such as https://app.example.com."
     )
     trusted_documents: Path | None = Field(

@@ -24,6 +24,7 @@ from events.database import Database
 from events.errors import DatabaseUnavailable
 from events.idempotency import sweep_requests
 from events.ids import new_id
+from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
 from graph.context import Opening
 from rollcall import exits
@@ -34,7 +35,7 @@ from rollcall.console import run, settings_for
 from rollcall.keys import master_keys, signing_keys
 from rollcall.metrics import Metrics
 from rollcall.rebuild_worker import run_requested_rebuilds
-from rollcall.serving import listening, measured, report
+from rollcall.serving import SHUTDOWN_SECONDS, listening, measured, report
 from rollcall.settings import BadSettings, Settings
 from rollcall.stopping import Background, end_tasks
 from rollcall.wiring import (
@@ -105,10 +106,11 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
         # only then does the feed end, which is an error to its subscribers.
         application = make_app(opening, _checks(installation, opening), new_id, policy)
         application.middlewares.insert(0, metrics.requests())
+        runner = Runner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         _spare_the_collector()
         async with (
             measured(installation, metrics),
-            listening(application, settings.host, settings.port, "PORT", sharing=sharing),
+            listening(runner, settings.host, settings.port, "PORT", sharing=sharing),
         ):
 
             async def begin() -> None:
