@@ -80,7 +80,7 @@ def test_a_list_of_origins_that_cannot_be_used_is_named(monkeypatch: pytest.Monk
     monkeypatch.setenv("ROLLCALL_ALLOWED_ORIGINS", origins)
 
     with pytest.raises(BadSettings, match="ROLLCALL_ALLOWED_ORIGINS: "):
-        load_settings()
+        serving_policy(load_settings())
 
 
 def test_introspection_is_on_in_development_unless_it_is_said_to_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
