@@ -17,7 +17,7 @@ import msgspec
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent.parent.parent
-PARTS: Final = ("events", "projections", "graph", "rollcall", "tests", "schema.graphql")
+PARTS: Final = ("events", "projections", "auth", "graph", "rollcall", "tests", "schema.graphql")
 PACE: Final = "60"
 TRIES: Final = 3
 """With a seed each: what a bug does depends on who is killed at which moment."""
