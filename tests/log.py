@@ -14,7 +14,6 @@ from events.ids import new_id
 from events.store import EventStore
 from events.user import Register
 from events.vault import Vault
-from tests.waiting import eventually as eventually  # noqa: PLC0414 - callers import it from here
 
 MASTER_KEY = bytes(range(32))
 NOBODY = Origin()

@@ -21,10 +21,9 @@ from auth.password_hashing import (
     Profile,
 )
 from tests.auth.test_hash_formats import BCRYPT, CHEAP_ARGON2, PBKDF2, django_hash
+from tests.waiting import PATIENCE_SECONDS
 
 WEAK = PROFILES["weak-for-tests"]
-LIMIT = 20
-"""Seconds after which a test stops waiting."""
 
 
 class Gate:
@@ -38,14 +37,14 @@ class Gate:
     def __call__(self, encoded: str, password: str) -> bool:
         self.asked.append(password)
         self.started.release()
-        if not self.opened.wait(LIMIT):
+        if not self.opened.wait(PATIENCE_SECONDS):
             raise TimeoutError
         return True
 
     async def holds(self, calls: int = 1) -> None:
         """Return when this many more calls have arrived."""
         for _ in range(calls):
-            assert await asyncio.to_thread(self.started.acquire, timeout=LIMIT)
+            assert await asyncio.to_thread(self.started.acquire, timeout=PATIENCE_SECONDS)
 
 
 class Recorder:
@@ -336,7 +335,7 @@ class TestBesideTheLoop:
         assert not verifying.done()
         gate.opened.set()
 
-        assert await asyncio.wait_for(verifying, LIMIT)
+        assert await asyncio.wait_for(verifying, PATIENCE_SECONDS)
 
     async def test_no_more_than_the_given_threads_work(self, make: Make) -> None:
         """With two threads, two of five verifications run and the others wait."""
@@ -348,7 +347,7 @@ class TestBesideTheLoop:
         assert passwords._threads._work_queue.qsize() == 3
         gate.opened.set()
 
-        assert all(await asyncio.wait_for(asyncio.gather(*verifying), LIMIT))
+        assert all(await asyncio.wait_for(asyncio.gather(*verifying), PATIENCE_SECONDS))
 
     async def test_a_cancelled_caller_that_waits_is_dropped(self, make: Make) -> None:
         """A caller that is cancelled while it waits costs no verification, and those around it are served."""
@@ -361,10 +360,10 @@ class TestBesideTheLoop:
 
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(second, LIMIT)
+            await asyncio.wait_for(second, PATIENCE_SECONDS)
         gate.opened.set()
 
-        assert all(await asyncio.wait_for(asyncio.gather(first, third), LIMIT))
+        assert all(await asyncio.wait_for(asyncio.gather(first, third), PATIENCE_SECONDS))
         assert gate.asked == ["first", "third"]
 
     async def test_a_cancelled_caller_that_runs_leaves_no_harm(self, make: Make) -> None:
@@ -376,10 +375,10 @@ class TestBesideTheLoop:
 
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(running, LIMIT)
+            await asyncio.wait_for(running, PATIENCE_SECONDS)
 
         gate.opened.set()
-        assert await asyncio.wait_for(passwords.verify(CHEAP_ARGON2, "next"), LIMIT)
+        assert await asyncio.wait_for(passwords.verify(CHEAP_ARGON2, "next"), PATIENCE_SECONDS)
 
     async def test_closing_ends_those_who_wait(self, make: Make) -> None:
         """On close the running call ends as usual, those that wait and those that come later get PasswordsClosed."""
@@ -393,10 +392,10 @@ class TestBesideTheLoop:
         passwords.close()
         gate.opened.set()
 
-        assert await asyncio.wait_for(running, LIMIT)
+        assert await asyncio.wait_for(running, PATIENCE_SECONDS)
         for late in (waiting, hashing, passwords.hash("late"), passwords.verify(None, "late")):
             with pytest.raises(PasswordsClosed, match="stopping"):
-                await asyncio.wait_for(late, LIMIT)
+                await asyncio.wait_for(late, PATIENCE_SECONDS)
         assert gate.asked == ["running"]
 
     async def test_closing_twice_is_allowed(self, make: Make) -> None:

@@ -1,14 +1,14 @@
 """The password policy: length, no common passwords, none of the user's own names."""
 
-import contextlib
-import time
 import unicodedata
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 
 from auth.password_policy import WeakPassword, check_password
 from tests.auth.texts import any_text
+from tests.work import calls
 
 
 def check(password: str) -> None:
@@ -93,14 +93,18 @@ def test_a_password_that_holds_a_common_word_may_be_chosen(password: str) -> Non
     check(password)
 
 
-def test_looking_for_common_ones_takes_no_time() -> None:
-    """For any text, a thousand adversarial characters included."""
-    started = time.process_time()
+def test_a_password_of_a_thousand_characters_is_checked_in_few_steps() -> None:
+    """Those that are made to cost most take no more than a few calls for each character."""
     for password in ("abc" * 341, "1" * 1000 + "a", "qwe" * 13, "!1" * 19 + "a"):
-        with contextlib.suppress(WeakPassword):
-            check(password)
+        assert calls(partial(is_refused, password)) < 30 * len(password)
 
-    assert time.process_time() - started < 0.5
+
+def is_refused(password: str) -> bool:
+    try:
+        check(password)
+    except WeakPassword:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("password", ["", "1234567", "🐎🔋📎🐎🔋📎🐎"])
@@ -162,5 +166,4 @@ def test_half_surrogate_pairs_are_refused() -> None:
 @settings(deadline=None)
 def test_any_text_is_accepted_or_refused(password: str) -> None:
     """Arbitrary text raises WeakPassword or nothing."""
-    with contextlib.suppress(WeakPassword):
-        check(password)
+    assert is_refused(password) in {True, False}

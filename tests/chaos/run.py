@@ -17,7 +17,7 @@ from tests.chaos.listeners import Diarist, Listener
 from tests.chaos.load import Administrator, Client, Person, Reader, World, registration, world_of
 from tests.chaos.system import ADMIN_PASSWORD, System, running
 from tests.chaos.watch import Watch
-from tests.log import eventually
+from tests.waiting import eventually
 
 READY_SECONDS: Final = 120.0
 WARM_SECONDS: Final = 2.0

@@ -20,10 +20,10 @@ from typing import Final
 
 from rollcall.embedded import tether
 from rollcall.embedded.process import until
-from tests.log import eventually
 from tests.ports import free_port
 from tests.system.proxy import Proxy, proxied
 from tests.system.servers import OwnServer, own_mongod, own_mysqld
+from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parent.parent.parent
 STOP_SECONDS: Final = 20.0

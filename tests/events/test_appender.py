@@ -15,8 +15,9 @@ from events.batch import LOCK_HEAD, Append, Appended, Outcome
 from events.database import Connection, Database, Row
 from events.errors import ClaimTaken, DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, WrongExpectedVersion
 from events.user import Account, Register, decide
-from tests.log import NOBODY, Log, eventually, present, registration, wire
+from tests.log import NOBODY, Log, present, registration, wire
 from tests.system.proxy import proxied
+from tests.waiting import eventually
 
 
 def append_of(log: Log, username: str, **fields: Any) -> Append:

@@ -9,8 +9,9 @@ from asyncmy.errors import MySQLError
 
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable, EventsError
-from tests.log import Log, eventually
+from tests.log import Log
 from tests.system.proxy import proxied
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 
 async def test_a_cancelled_statement_never_answers_the_next_one(log: Log) -> None:
@@ -45,7 +46,7 @@ async def test_a_refused_transaction_leaves_no_trace_and_no_lock(log: Log) -> No
                 await connection.execute("UPDATE log_head SET position = 7")
                 raise error
 
-        async with asyncio.timeout(3), log.database.transaction() as connection:
+        async with asyncio.timeout(PATIENCE_SECONDS), log.database.transaction() as connection:
             assert await connection.fetch_one("SELECT position FROM log_head FOR UPDATE") == (0,)
 
 
@@ -150,7 +151,7 @@ async def test_a_server_that_has_given_up_on_a_slow_sign_in_is_an_outage(log: Lo
         await log.database.execute("SET GLOBAL connect_timeout = 2")  # the least it takes
         try:
             asking = asyncio.create_task(database.fetch_one("SELECT 1"))
-            assert await proxy.hang_at(re.compile(address.user.encode()), within=5)
+            assert await proxy.hang_at(re.compile(address.user.encode()), within=PATIENCE_SECONDS)
             await eventually(gave_up)
         finally:
             await log.database.execute("SET GLOBAL connect_timeout = %s", (patience,))

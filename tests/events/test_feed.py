@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 import pytest
@@ -16,9 +15,8 @@ from events.feed import Change, ChangeFilter, Feed, FeedClosed
 from events.store import EventStore
 from events.user import ChangeRole, Delete, Update
 from events.wakeup import HeadPoll
-from tests.log import NOBODY, Log, eventually
-
-ANSWER_SECONDS: Final = 30.0
+from tests.log import NOBODY, Log
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 Changes = AsyncGenerator[Change, None]
 
@@ -33,7 +31,7 @@ class Subscription:
     async def next(self) -> Change:
         """The next change, within the limit."""
         first, self.first = self.first, None
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await (first or anext(self.changes))
 
     async def take(self, count: int) -> list[Change]:

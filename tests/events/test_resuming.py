@@ -23,12 +23,12 @@ from events.store import EventStore
 from events.user import ChangeRole, Delete, Update
 from events.vault import Vault
 from events.wakeup import HeadPoll
-from tests.log import NOBODY, Log, eventually
+from tests.log import NOBODY, Log
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 WRITERS: Final = 8
 CHANGES_EACH: Final = 15
 LISTENERS: Final = 9
-WITHIN_SECONDS: Final = 30.0
 SLOW: Final = 0.1
 """How often a subscriber dawdles over a change."""
 ROLES: Final = (Role.TECHNICAL_WORKER, Role.CUSTOMER)
@@ -70,7 +70,7 @@ class Client:
 
     async def receive(self, count: int) -> None:
         """Subscribe again and again until `count` changes were received."""
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.received) < count:
                 await self._subscribe(min(self.chance.randint(0, 25), count - len(self.received)))
                 await asyncio.sleep(self.chance.choice([0, 0, 0.002, 0.02]))
@@ -207,7 +207,7 @@ async def test_a_position_that_this_process_has_not_seen_yet_is_waited_for(
     held.open.set()
     await log.register("next")
 
-    async with asyncio.timeout(WITHIN_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert (await hearing).recorded.position == 4
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -264,7 +264,7 @@ async def test_the_past_is_received_whole_although_the_database_goes_away(log: L
 
     for whose, count in [(None, 14), (done.user_id, 13)]:
         source = feed.changes(everything, user_id=whose, after=0)
-        async with asyncio.timeout(WITHIN_SECONDS), aclosing(source):
+        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(source):
             assert [(await anext(source)).recorded.version for _ in range(count)][:13] == list(range(1, 14))
 
 
@@ -288,7 +288,7 @@ async def test_the_past_of_a_user_that_is_deleted_meanwhile_tells_nothing_more(l
         first = await anext(source)
         if first.user:
             await log.commands.change(done.user_id, Delete(), NOBODY)
-        async with asyncio.timeout(WITHIN_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             rest = [await anext(source) for _ in range(13)]
         assert [change.recorded.position for change in rest] == list(range(2, 15))
         assert [change.user for change in rest[5:]] == [None] * 8

@@ -34,6 +34,7 @@ from tests.events.faults import Caller, Fault, fault_at, kill_connection, stop_p
 from tests.events.model import Sent, World, check_answer, person_of
 from tests.events.tampering import silently
 from tests.log import NOBODY, Log, wire
+from tests.waiting import PATIENCE_SECONDS
 
 EXAMPLES = 20
 STEPS = 25
@@ -84,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def run(self, work: Awaitable[T]) -> T:
         """Do it, on the stage's loop."""
-        return self.stage.loop.run_until_complete(asyncio.wait_for(work, 30))
+        return self.stage.loop.run_until_complete(asyncio.wait_for(work, PATIENCE_SECONDS))
 
     @property
     def log(self) -> Log:

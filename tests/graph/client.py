@@ -10,10 +10,11 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse, WSMsgType
 from yarl import URL
 
+from tests.waiting import PATIENCE_SECONDS
+
 Json = Any
 """Any JSON value."""
 
-ANSWER_SECONDS = 30.0
 SUBPROTOCOL = "graphql-transport-ws"
 
 
@@ -106,7 +107,7 @@ class Socket:
 
     async def receive(self) -> Json:
         """The next message of the server."""
-        message = await self.raw.receive(timeout=ANSWER_SECONDS)
+        message = await self.raw.receive(timeout=PATIENCE_SECONDS)
         assert message.type is WSMsgType.TEXT, (message, self.raw.close_code)
         return json.loads(message.data)
 
@@ -143,7 +144,7 @@ def problems(payload: Json) -> list[tuple[str, list[str] | None]]:
 
 async def close_code(raw: ClientWebSocketResponse) -> int | None:
     """The code with which the server closes the socket, after any messages."""
-    while (await raw.receive(timeout=ANSWER_SECONDS)).type is WSMsgType.TEXT:
+    while (await raw.receive(timeout=PATIENCE_SECONDS)).type is WSMsgType.TEXT:
         pass
     return raw.close_code
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from aiohttp import ClientResponse
 
-from tests.graph.client import ANSWER_SECONDS, Client, Json
+from tests.graph.client import Client, Json
+from tests.waiting import PATIENCE_SECONDS
 
 ACCEPT = "text/event-stream"
 
@@ -30,7 +31,7 @@ class Events:
 
     async def any(self) -> Event | None:
         """The next event, or comment; None at the end."""
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             block = (await self.response.content.readuntil(b"\n\n")).decode()
         if not block:
             return None

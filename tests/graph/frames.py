@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.graph.client import ANSWER_SECONDS, SUBPROTOCOL, Json
+from tests.graph.client import SUBPROTOCOL, Json
 from tests.graph.leaks import check_errors, check_text
 from tests.graph.site import Site
+from tests.waiting import PATIENCE_SECONDS
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK: Final = b"\x11\x22\x33\x44"
@@ -60,7 +61,7 @@ class RawSocket:
         Raises:
             IncompleteReadError: the connection ended without one: 1006, as a client calls it.
         """
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             first, second = await self.reader.readexactly(2)
             size = second & 127
             if size > 125:

@@ -46,7 +46,8 @@ from projections.view import View
 from rollcall.embedded import Addresses
 from tests import databases
 from tests.graph.client import Client, Json, Socket
-from tests.log import NOBODY, Log, eventually, registration, wire
+from tests.log import NOBODY, Log, registration, wire
+from tests.waiting import eventually
 
 PASSWORD = "correct horse battery staple"
 TOKEN_LIFETIME = timedelta(minutes=15)

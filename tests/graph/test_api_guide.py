@@ -21,6 +21,7 @@ from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.site import Site
 from tests.log import NOBODY, registration
+from tests.waiting import PATIENCE_SECONDS
 
 GUIDE: Final = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 ADDRESS: Final = "http://127.0.0.1:8000"
@@ -92,7 +93,7 @@ class Shell:
         assert self.process.stdout
         self.process.stdin.write(f"{script}\necho; echo '{DONE}'\n".encode())
         lines: list[str] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (line := (await self.process.stdout.readline()).decode().strip()) != DONE:
                 assert not self.process.stdout.at_eof(), lines
                 lines.append(line)

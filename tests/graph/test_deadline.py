@@ -17,7 +17,7 @@ from tests.graph.documents import LIST, ME, UPDATE
 from tests.graph.site import Person, Site, served
 from tests.waiting import PATIENCE_SECONDS, eventually
 
-WAITING = "SELECT 1 FROM information_schema.processlist WHERE info = %s"
+WAITING = "SELECT 1 FROM performance_schema.threads WHERE processlist_info = %s"
 SECONDS = 1.0
 """Enough for the other operations of a test on a slow machine."""
 

@@ -43,7 +43,8 @@ from tests.graph.client import Json, Socket
 from tests.graph.documents import CHANGES, STATUS
 from tests.graph.site import Person, Site
 from tests.graph.test_execution import NOW, selections
-from tests.log import NOBODY, eventually
+from tests.log import NOBODY
+from tests.waiting import eventually
 
 NUMBER: Final = UUID(int=7)
 

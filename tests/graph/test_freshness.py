@@ -83,7 +83,7 @@ async def test_a_view_that_is_behind_is_waited_for_two_seconds(own_site: Site) -
         assert answer.status == 200
         assert answer.codes == ["PROJECTION_BEHIND"]
         assert answer.message == f"mysql_users is at position {before}, not yet at {update['position']}: try again"
-        assert 2.0 <= took < 6.0  # on a busy machine
+        assert took >= 2.0
         assert (await person.client.field(ONE, id=person.id))["name"] != "Al"
         await own_site.services.positions.mongo_users.reach(int(update["position"]), until=float("inf"))
         searched = await ask(person.client, SEARCH, update["position"], text=person.username)

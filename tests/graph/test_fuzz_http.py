@@ -13,10 +13,11 @@ from yarl import URL
 
 from graph.app import BODY_BYTES
 from tests.graph import documents, hostile
-from tests.graph.client import ANSWER_SECONDS, answer_of
+from tests.graph.client import answer_of
 from tests.graph.hostile import TEXTS, VALUES, bounded, encoded
 from tests.graph.leaks import check_answer, check_text
 from tests.graph.site import Site
+from tests.waiting import PATIENCE_SECONDS
 
 SENT = [documents.ME, documents.ONE, documents.LIST, documents.SEARCH, documents.EVENTS, documents.UPDATE]
 QUERIES = st.one_of(hostile.spoilt(SENT), TEXTS)
@@ -269,7 +270,7 @@ async def test_any_bytes_on_the_wire(site: Site, line: bytes, fields: list[bytes
 )
 async def test_malformed_http_gets_an_answer_in_the_form_of_all_others(site: Site, sent: bytes) -> None:
     """In this program's words, without the name of its server; the log has no traceback."""
-    said = await exchange(site, sent, ANSWER_SECONDS)
+    said = await exchange(site, sent, PATIENCE_SECONDS)
 
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))

@@ -18,7 +18,7 @@ from tests.graph.client import Json, answer_of
 from tests.graph.conftest import Complaints
 from tests.graph.documents import LIST, ME, ONE, PROJECTIONS, SEARCH
 from tests.graph.site import Site
-from tests.log import eventually
+from tests.waiting import eventually
 
 PATHS = ["/", "/graphql", "/graphql?query={me{id}}", "/healthz", "/readyz", "/nothing", "/graphql/assets/nothing"]
 

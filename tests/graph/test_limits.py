@@ -1,6 +1,5 @@
 """No document can ask for more than the server is ready to do; what clients really send is far below the limits."""
 
-import sys
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from graph.limits import QuickToMerge
 from graph.schema import make_schema
 from tests.graph import documents as sent
 from tests.graph.site import Site
+from tests.work import calls
 
 SCHEMA = make_schema()._schema
 
@@ -138,18 +138,7 @@ def merging(users: int, edges: int, nodes: int) -> str:
 
 def calls_to_check(document: str) -> int:
     """Function calls that it takes to check a document: a measure of the work on any machine."""
-    calls = 0
-
-    def count(_: object, event: str, __: object) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    sys.setprofile(count)
-    try:
-        faults(document)
-    finally:
-        sys.setprofile(None)
-    return calls
+    return calls(lambda: faults(document))
 
 
 @pytest.fixture(scope="module")

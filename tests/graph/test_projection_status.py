@@ -16,7 +16,8 @@ from projections.status import INTERVAL_SECONDS
 from tests.graph.client import Json, Socket
 from tests.graph.documents import PROJECTIONS, STATUS
 from tests.graph.site import Site
-from tests.log import NOBODY, eventually
+from tests.log import NOBODY
+from tests.waiting import eventually
 
 
 async def until_caught_up(socket: Socket, id_: str, head: int) -> list[Json]:

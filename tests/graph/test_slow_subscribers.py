@@ -12,11 +12,12 @@ from aiohttp import ClientWebSocketResponse
 from events import feed as feed_module
 from events.user import Update
 from graph import endpoint
-from tests.graph.client import ANSWER_SECONDS, SUBPROTOCOL, Client, Json, Socket
+from tests.graph.client import SUBPROTOCOL, Client, Json, Socket
 from tests.graph.events import streaming
 from tests.graph.site import Person, Site
 from tests.graph.test_sockets import stalled
-from tests.log import NOBODY, eventually
+from tests.log import NOBODY
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 NOTE: Final = 60_000
 CHANGES: Final = """
@@ -156,7 +157,7 @@ async def test_a_subscriber_that_answers_no_pings_is_cut_off(large_site: Site, m
 async def _what_came(raw: ClientWebSocketResponse) -> list[Json]:
     """The changes that were sent before the connection broke."""
     received = []
-    while (message := await raw.receive(timeout=ANSWER_SECONDS)).type.name in {"TEXT", "PING"}:
+    while (message := await raw.receive(timeout=PATIENCE_SECONDS)).type.name in {"TEXT", "PING"}:
         if message.type.name == "TEXT":
             received.append(message.json()["payload"]["data"]["userChanges"])
     return received

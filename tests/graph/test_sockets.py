@@ -8,11 +8,11 @@ from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
 from auth.sessions import Sessions
 from events.errors import DatabaseUnavailable
-from tests.graph.client import ANSWER_SECONDS, SUBPROTOCOL, Client, Json, Socket, close_code
+from tests.graph.client import SUBPROTOCOL, Client, Json, Socket, close_code
 from tests.graph.conftest import Complaints
 from tests.graph.documents import CHANGES, ME
 from tests.graph.site import Site
-from tests.log import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 TOO_LARGE = "x" * (300 * 1024)
 SUBSCRIBE = {"type": "subscribe", "id": "1"}
@@ -251,7 +251,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop(own_site: Sit
             await socket.subscribe(large)
         await stalled(own_site)
 
-        async with asyncio.timeout(ANSWER_SECONDS):  # aiohttp itself would give up after sixty
+        async with asyncio.timeout(PATIENCE_SECONDS):  # aiohttp itself would give up after sixty
             await own_site.server.close()
 
 

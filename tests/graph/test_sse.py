@@ -15,12 +15,13 @@ from events.errors import DatabaseUnavailable
 from events.user import Update
 from graph import media_types, sse
 from graph.media_types import MediaType
-from tests.graph.client import ANSWER_SECONDS, answer_of
+from tests.graph.client import answer_of
 from tests.graph.documents import CHANGES, ME, UPDATE
 from tests.graph.events import ACCEPT, Event, Events, streaming
 from tests.graph.site import Person, Site
 from tests.graph.test_watch import CAUSES
-from tests.log import NOBODY, eventually
+from tests.log import NOBODY
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 URQL = (
     "application/graphql-response+json, application/graphql+json, application/json, text/event-stream, multipart/mixed"
@@ -260,7 +261,7 @@ async def test_a_stop_ends_every_stream_so_that_clients_reconnect(own_site: Site
     async with AsyncExitStack() as stack:
         streams = [await listening(own_site, stack, person) for _ in range(3)]
 
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             stopping = asyncio.create_task(own_site.server.close())
             assert [await events.rest() for events in streams] == [[]] * 3
             await stopping

@@ -11,7 +11,8 @@ from events.user import Update
 from tests.graph.client import Json, Socket
 from tests.graph.documents import CHANGE_PASSWORD, CHANGE_ROLE, CHANGES, CREATE, DELETE, ME, UPDATE
 from tests.graph.site import PASSWORD, Person, Site, somebody
-from tests.log import NOBODY, eventually
+from tests.log import NOBODY
+from tests.waiting import eventually
 
 WRITERS: Final = 8
 CHANGES_EACH: Final = 10

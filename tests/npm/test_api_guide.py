@@ -12,8 +12,7 @@ from typing import Final
 from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.site import Person, Site
-from tests.log import eventually
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 GUIDE: Final = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 AROUND: Final = """

@@ -13,10 +13,11 @@ import pytest
 from events.user import Update
 from tests.graph.site import Person, Site
 from tests.graph.test_watch import change_role, delete, log_out
-from tests.log import NOBODY, eventually
+from tests.log import NOBODY
 from tests.npm.subscriber import Subscriber, subscriber
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import proxied
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("npm_packages")
 

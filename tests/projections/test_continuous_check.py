@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 from projections.continuous_check import ContinuousCheck
 from projections.status import read_status
 from projections.verification import LogAccess
-from tests.log import Log, eventually
+from tests.log import Log
 from tests.projections.drifts import UNKNOWN_USER, Drifts
 from tests.projections.views import Bench
+from tests.waiting import eventually
 
 
 def check_of(log: Log, bench: Bench, pause_seconds: float = 0.01, *, is_active: bool = True) -> ContinuousCheck:

@@ -24,9 +24,10 @@ from projections.projector import Projector
 from projections.quarantine import Quarantine, Quarantined, ReadStream
 from projections.status import ProjectionStatus, State, read_status
 from projections.view import View
-from tests.log import NOBODY, Log, eventually
+from tests.log import NOBODY, Log
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Bench
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 
 def projector(view: View, log: Log, process: str = "test:1", quarantine_limit: int = 10) -> Projector:
@@ -293,7 +294,7 @@ async def test_a_projector_without_an_accepted_report_for_a_whole_lease_begins_n
         seconds[0] += LEASE_SECONDS
 
         with pytest.raises(LeaseLost):
-            await asyncio.wait_for(work._work(heartbeat), timeout=5)
+            await asyncio.wait_for(work._work(heartbeat), PATIENCE_SECONDS)
 
     assert await bench.view.checkpoint() == 0
 

@@ -18,10 +18,11 @@ from projections.mongo.client import Document, MongoDatabase
 from projections.mongo.view import MongoView, UsersCollection
 from projections.quarantine import Quarantined
 from projections.status import State
-from tests.log import NOBODY, Log, eventually
+from tests.log import NOBODY, Log
 from tests.projections.test_projector import projector, running, status_of
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Bench, Users
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 SECRET: Final = "Rumpelstiltskin"
 
@@ -264,7 +265,7 @@ async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: L
         await lost_row(bench, log, user_id)
 
     with pytest.raises(QuarantineFull, match=r"before position 6, .*expected version 1, found 2.*2 users"):
-        await asyncio.wait_for(projector(bench.view, log, quarantine_limit=2).run(), timeout=20)
+        await asyncio.wait_for(projector(bench.view, log, quarantine_limit=2).run(), PATIENCE_SECONDS)
 
     status = await status_of(log, bench.view)
     assert status.state is State.FAULTED

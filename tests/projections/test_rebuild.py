@@ -11,10 +11,11 @@ from projections.errors import NoPreviousView, OutOfStep, RebuildDiffers, Rebuil
 from projections.lease import named_lock
 from projections.rebuild import Rebuilder
 from projections.status import read_status
-from tests.log import NOBODY, Log, eventually
+from tests.log import NOBODY, Log
 from tests.projections.test_projector import projector, running
 from tests.projections.test_view_contract import folded, some_history
 from tests.projections.views import Bench, living
+from tests.waiting import eventually
 
 PLENTY = 2**28
 
@@ -111,8 +112,11 @@ async def caught_up(bench: Bench, log: Log) -> None:
 
 async def nothing_runs(log: Log) -> bool:
     """Whether MySQL runs no statement: a cancelled one may run for some milliseconds more."""
-    others = "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Query' AND id <> CONNECTION_ID()"
-    return await log.database.fetch_one(others + " AND db = DATABASE()") == (0,)
+    others = """
+    SELECT COUNT(*) FROM performance_schema.threads
+    WHERE processlist_command = 'Query' AND processlist_db = DATABASE() AND processlist_id <> CONNECTION_ID()
+    """
+    return await log.database.fetch_one(others) == (0,)
 
 
 async def test_an_interrupted_rebuild_leaves_the_live_view_and_is_continued(bench: Bench, log: Log) -> None:

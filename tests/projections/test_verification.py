@@ -14,11 +14,12 @@ from projections.mongo.records import MongoRecords
 from projections.mongo.view import MongoView, UsersCollection
 from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_each_other
 from projections.view import Records
-from tests.log import NOBODY, Log, eventually
+from tests.log import NOBODY, Log
 from tests.projections.drifts import UNKNOWN_USER, Drifts
 from tests.projections.test_folding import PLENTY
 from tests.projections.test_projector import projector, running
 from tests.projections.views import Bench
+from tests.waiting import eventually
 
 USERS = 6
 

@@ -31,12 +31,12 @@ from rollcall.embedded import Addresses
 from tests.events.test_user import commands, names
 from tests.projections.views import Bench, mongo_view, mysql_view
 from tests.system.proxy import Proxy, proxied
+from tests.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SLOTS = 4
 """Users that live at the same time; the fewer, the more often a batch has several events of one."""
-PATIENCE_SECONDS = 20.0
 
 
 class MadeUpLog:

@@ -23,8 +23,7 @@ from pymongo.errors import OperationFailure
 from rollcall.embedded import Addresses, ServersUnavailable, process, servers
 from rollcall.embedded.servers import RuntimeFile, ServerEntry, ServerProcess, _born_by_ps, servers_from
 from rollcall.embedded.sources import Sources
-
-LIMIT = 30.0  # seconds; for waits that take one or two
+from tests.waiting import PATIENCE_SECONDS
 
 # Holds the servers of argv[1] until its standard input ends, and prints their addresses.
 HOLDER = """
@@ -54,13 +53,13 @@ class Holder:
 
     async def addresses(self) -> Addresses:
         assert self.process.stdout is not None
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while isinstance(line := json.loads(await self.process.stdout.readline()), str):
                 self.reported.append(line)
         return Addresses(*line)
 
     async def leave(self) -> None:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.process.communicate(b"")
 
     async def kill(self) -> None:
@@ -149,7 +148,7 @@ def children(directory: Path) -> set[str]:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - other processes cannot be awaited
             await asyncio.sleep(0.02)
 

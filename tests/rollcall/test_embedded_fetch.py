@@ -21,6 +21,7 @@ from rollcall.embedded.apt import (
     upstream_version,
 )
 from rollcall.embedded.sources import Sources
+from tests.waiting import PATIENCE_SECONDS
 
 APT_GET = """#!/bin/sh
 case "$*" in
@@ -123,13 +124,13 @@ async def test_cancelled_fetch_ends_its_programs_and_leaves_nothing(mirror: Mirr
     downloading = mirror.directory / "downloading"
     mirror.serve(download=f"touch {downloading}; sleep 5")
     task = asyncio.create_task(apt.mysql(mirror.sources, print))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not downloading.exists():  # noqa: ASYNC110 - a shell script cannot be awaited
             await asyncio.sleep(0.01)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 4)
+        await asyncio.wait_for(task, PATIENCE_SECONDS)
 
     assert mirror.cached() == []
 

@@ -21,8 +21,9 @@ from rollcall.commands.log import export_to, restore_from, show_head, verify_cha
 from rollcall.embedded import Addresses
 from rollcall.settings import Settings
 from tests.events.exports import opened
-from tests.log import Log, eventually
+from tests.log import Log
 from tests.system.installation import own_servers
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 Captured = pytest.CaptureFixture[str]
 USERS = 20
@@ -232,7 +233,7 @@ async def test_a_restore_that_waits_for_its_pipe_stops_when_it_is_told_to(
     await eventually(is_locked)
     process.terminate()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         _, err = await process.communicate()
     assert process.returncode == exits.INTERRUPTED, err.decode()
     assert (await read_head(copy)).position == 0

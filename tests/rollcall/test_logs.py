@@ -6,6 +6,8 @@ import sys
 import msgspec
 import pytest
 
+from tests.waiting import PATIENCE_SECONDS
+
 PROGRAM = """
 import logging, structlog
 from rollcall.logs import configure_logging
@@ -28,7 +30,11 @@ except ValueError:
 def test_a_logged_traceback_shows_no_local_variables(form: str) -> None:
     """Passwords and tokens are local variables somewhere on the way; a traceback in the log must not hold them."""
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(form=form)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM.format(form=form)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_SECONDS,
     )
 
     assert "nothing to see here" in ended.stderr
@@ -40,7 +46,11 @@ def test_a_logged_traceback_shows_no_local_variables(form: str) -> None:
 def test_each_line_of_the_json_log_is_one_json_object() -> None:
     """Machines read it line by line; the process is named in each."""
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(form="json")], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM.format(form="json")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_SECONDS,
     )
 
     lines = [msgspec.json.decode(line) for line in ended.stderr.splitlines()]

@@ -12,8 +12,8 @@ import aiohttp
 
 from events.chain import verify_log
 from tests.events.tampering import silently
-from tests.log import Log, eventually
-from tests.waiting import PATIENCE_SECONDS
+from tests.log import Log
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 CLIENTS = 16
 REGISTER = """

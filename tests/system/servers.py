@@ -9,8 +9,8 @@ from pathlib import Path
 from rollcall.embedded import mongo, mysql
 from rollcall.embedded.process import Child, Server, launch, spawn
 from rollcall.embedded.sources import Sources
-from tests.log import eventually
 from tests.ports import free_port
+from tests.waiting import eventually
 
 
 @dataclass

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from graph.schema import make_schema
 from rollcall.cli import app
-from tests.log import eventually
 from tests.system.installation import KEY, Finished, Installation, own_servers
+from tests.waiting import eventually
 
 COMMANDS = (
     "dev",

@@ -10,10 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.log import eventually
 from tests.ports import free_port
 from tests.system.installation import Installation, Process
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 REGISTER = """
 mutation($input: RegisterInput!) {

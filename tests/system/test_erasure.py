@@ -8,9 +8,9 @@ import msgspec
 
 from events.database import Address, Database
 from projections.mongo.client import MongoClient
-from tests.log import eventually
 from tests.system.binlog import rows_in_binary_log
 from tests.system.installation import Installation, own_servers
+from tests.waiting import eventually
 
 NEEDLES = ("needleuser", "needle-mail", "Needle Nämé", "needle attribute", "Kuala Needle")
 REGISTER = """

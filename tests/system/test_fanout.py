@@ -7,8 +7,9 @@ from pathlib import Path
 from benchmarks.fanout import listeners, told
 from events.database import Address, Database
 from events.user import Update
-from tests.log import NOBODY, eventually, wire
+from tests.log import NOBODY, wire
 from tests.system.installation import own_servers
+from tests.waiting import eventually
 
 LOGIN = 'mutation { login(input: {login: "admin", password: "correct horse battery"}) { session { accessToken } } }'
 CHANGES = 200

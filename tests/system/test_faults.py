@@ -16,11 +16,12 @@ from events.database import Address, Database
 from events.store import EventStore
 from events.vault import Vault
 from projections.mongo.client import MongoClient
-from tests.log import MASTER_KEY, eventually
+from tests.log import MASTER_KEY
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Users, mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import Proxy, proxied
+from tests.waiting import eventually
 
 USERS = 1_000
 VAULT = Vault(MASTER_KEY, secrets.token_bytes)

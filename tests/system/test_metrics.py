@@ -7,9 +7,9 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.log import eventually
 from tests.ports import free_port
 from tests.system.installation import Installation, own_servers
+from tests.waiting import eventually
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -20,10 +20,11 @@ from events.database import Address, Database
 from events.errors import DatabaseUnavailable, OutcomeUnknown
 from events.idempotency import Idempotency
 from events.migrations import migrate
-from tests.log import NOBODY, eventually, registration, wire
+from tests.log import NOBODY, registration, wire
 from tests.system.clients import Clients, check_log
 from tests.system.installation import own_servers
 from tests.system.servers import OwnServer, own_mysqld
+from tests.waiting import eventually
 
 STOPPED_SECONDS = 5.0
 

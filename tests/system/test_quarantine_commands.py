@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from projections.lease import HEARTBEAT_SECONDS
-from tests.log import eventually
 from tests.projections.test_projector import projector, running
 from tests.projections.test_quarantine import SECRET, damaged_data, lost_row, reach, three_users
 from tests.system.installation import own_servers
 from tests.system.test_standby import scene
+from tests.waiting import eventually
 
 COUNTED_WITHIN: Final = timedelta(seconds=3 * HEARTBEAT_SECONDS)
 """A projector counts who is set aside about once a second: a report right after a command may have the count before."""

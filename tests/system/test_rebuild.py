@@ -17,10 +17,10 @@ from events.migrations import migrate
 from projections.mongo.copies import MongoCopies
 from projections.mysql.copies import MySQLCopies
 from projections.view import Copies
-from tests.log import eventually
 from tests.projections.views import mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import VAULT, Look, both_views_are, looking, user_file
+from tests.waiting import eventually
 
 READERS = 24
 REST_SECONDS = 0.1

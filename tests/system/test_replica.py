@@ -14,11 +14,12 @@ import pytest
 import pytest_asyncio
 
 from events.database import Address, Database
-from tests.log import eventually, wire
+from tests.log import wire
 from tests.system.clients import CLIENTS, Clients, check_log
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import proxied
 from tests.system.servers import OwnServer, own_mysqld
+from tests.waiting import eventually
 
 GTID = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 # Without a limit to its patience, or a replica that is away would turn a promise off in silence.

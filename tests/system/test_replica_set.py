@@ -16,10 +16,10 @@ from pymongo.errors import PyMongoError
 from rollcall.embedded import mongo
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
-from tests.log import eventually
 from tests.ports import free_port
 from tests.system.clients import Clients
 from tests.system.installation import own_servers
+from tests.waiting import eventually
 
 MEMBERS = 3
 OPTIONS = (

@@ -8,10 +8,9 @@ import aiohttp
 
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
-from tests.log import eventually
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import Look, both_views_are, looking, user_file
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 PASSWORD = "correct horse battery"
 REBUILD = """

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.log import eventually
 from tests.ports import free_port
 from tests.system.installation import Installation, own_servers
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 PASSWORD = "correct horse battery"
 SESSION = "session { accessToken refreshToken } errors { code }"

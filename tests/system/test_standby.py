@@ -21,12 +21,13 @@ from projections.status import ProjectionStatus, read_status
 from rollcall.embedded import mysql
 from rollcall.embedded.process import Child, spawn, stop
 from rollcall.embedded.sources import Sources
-from tests.log import NOBODY, Log, eventually, wire
+from tests.log import NOBODY, Log, wire
 from tests.ports import free_port
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Bench, mongo_view, mysql_view
 from tests.system.installation import Installation, Process, own_servers
 from tests.system.proxy import proxied
+from tests.waiting import eventually
 
 QUIET_SECONDS: Final = LEASE_SECONDS + 2.0
 """Five are promised: until the lease of the failed one ends, and until the standby asks again."""

@@ -10,10 +10,10 @@ from pathlib import Path
 import aiohttp
 
 from projections.mysql import NAME as MYSQL_USERS
-from tests.log import eventually
 from tests.system.installation import Process, own_servers
 from tests.system.proxy import proxied
 from tests.system.test_requested_rebuild import PASSWORD, rebuild
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ATTEND = re.compile(rb"UPDATE rebuild_requests SET process")
 CHANGES = "subscription { userChanges(after: 0) { position } }"
@@ -69,7 +69,7 @@ async def test_an_api_and_a_projector_stop_although_everything_hangs(urls: tuple
             for kind in ("socket", "stream"):
                 await clients.enter_async_context(silent_client(installation.port, token, kind))
             await rebuild(installation, token, MYSQL_USERS)
-            assert await proxy.hang_at(ATTEND, within=180)
+            assert await proxy.hang_at(ATTEND, within=PATIENCE_SECONDS)
             client = await clients.enter_async_context(aiohttp.ClientSession())
             headers = {"Authorization": f"Bearer {token}"}
             asking = asyncio.create_task(

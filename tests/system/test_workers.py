@@ -9,11 +9,10 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.log import eventually
 from tests.ports import in_a_row
 from tests.system.installation import Installation, Process, own_servers
 from tests.system.test_metrics import key, samples
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 WORKERS = 2
 SERVE = ("serve", "--workers", str(WORKERS))
