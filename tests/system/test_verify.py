@@ -73,7 +73,7 @@ async def test_drifts_are_told_masked_mended_and_gone(site: Site) -> None:
     clean = await site.verify()
     assert clean.code == exits.OK
     assert clean.out.splitlines() == [
-        f"{view}: 3 users looked at, 0 differences of 0 users; the view is at position 3 of 3"
+        f"{view}: 3 users compared, 0 differences of 0 users; the view is at position 3 of 3"
         for view in ("mysql_users", "mongo_users")
     ]
     for stage in ("folding the log: 3 of 3 events", "comparing mysql_users: 3 of 3 users", "comparing mongo_users"):
@@ -132,7 +132,7 @@ async def test_a_sample_says_its_seed_and_how_many_it_has_looked_at(site: Site) 
 
     assert finished.code == exits.OK
     assert finished.out == (
-        "mongo_users: 3 users looked at (seed 5), 0 differences of 0 users; the view is at position 3 of 3\n"
+        "mongo_users: 3 users compared (seed 5), 0 differences of 0 users; the view is at position 3 of 3\n"
     )
 
 
