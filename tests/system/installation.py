@@ -17,6 +17,7 @@ import msgspec
 from events.database import Address, Database
 from projections.status import State, read_status
 from tests.ports import free_port
+from tests.system.forkserver import Forked, ForkServer
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -35,7 +36,7 @@ class Finished:
 class Process:
     """A running `rollcall` command."""
 
-    popen: asyncio.subprocess.Process
+    popen: asyncio.subprocess.Process | Forked
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
 
@@ -64,6 +65,8 @@ class Installation:
     directory: Path
     port: int
     variables: Mapping[str, str]
+    forked: bool = True
+    """Whether its processes are forked from one that has imported the program, or start in new interpreters."""
 
     @property
     def url(self) -> str:
@@ -160,14 +163,17 @@ class Installation:
         finally:
             await database.close()
 
-    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def _start(self, *arguments: str) -> asyncio.subprocess.Process | Forked:
+        environment = {**_inherited(), **self.variables, "ROLLCALL_PORT": str(self.port)}
+        if self.forked:
+            return await ForkServer.running().start(arguments, self.directory, environment)
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "rollcall",
             *arguments,
             cwd=self.directory,
-            env={**_inherited(), **self.variables, "ROLLCALL_PORT": str(self.port)},
+            env=environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

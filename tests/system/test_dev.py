@@ -45,7 +45,7 @@ def processes_of(directory: Path) -> list[str]:
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
     """An installation with private servers in an empty directory."""
-    return Installation(tmp_path, free_port(), {"ROLLCALL_PASSWORD_PROFILE": "weak-for-tests"})
+    return Installation(tmp_path, free_port(), {"ROLLCALL_PASSWORD_PROFILE": "weak-for-tests"}, forked=False)
 
 
 async def first_token(installation: Installation, dev: Process) -> str:
@@ -177,7 +177,7 @@ async def test_bad_settings_are_named_before_anything_is_started(tmp_path: Path)
         "ROLLCALL_LOG_LEVEL": "loud",
     }
 
-    finished = await Installation(tmp_path, free_port(), variables).run("serve")
+    finished = await Installation(tmp_path, free_port(), variables, forked=False).run("serve")
 
     assert finished.code == 2
     for name in variables:
