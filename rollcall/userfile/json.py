@@ -1,6 +1,4 @@
-"""Records from JSON lines, one object a line, and from a JSON array of objects.
-
-JSON text to plain values, MongoDB's Extended JSON wrappers (v2 canonical, v2 relaxed, v1) undone.
+"""Records from JSON lines or a JSON array of objects, with MongoDB's Extended JSON (v1, v2) as plain values.
 
 Stricter than `json.loads`, which would change what the file says: a key that occurs twice loses its first
 value, NaN and Infinity are not JSON, and 1e999 turns into infinity. Each is a fault here, with its path.
@@ -14,35 +12,37 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, Literal, TextIO, TypeAlias
+
+import msgspec
 
 from rollcall.userfile.rows import JSON, SPACE, RecordFault, UserFileError, UserRecord, kind, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-INT64 = re.compile(r"-?[0-9]{1,19}")
+WHITE_SPACE = re.compile(f"[{SPACE}]*")
 
 
 class ExtendedJSON:
-    """A decoder for one thread. Faults found on the way stay in the tree as marks.
+    """A decoder for one thread. A hook leaves the fault that it finds in the tree, where the value would be.
 
-    The hooks of `json` are called inside out, so a hook cannot know where in the row it is; the mark is looked
-    for from the top afterwards, which costs nothing when there is none.
+    The hooks of `json` are called from the inside out and do not know their path. So the tree is searched for a
+    fault from the top afterwards, and only if a hook reported one.
     """
 
     def __init__(self) -> None:
-        self._marked = False
+        self._faulty = False
         self._decoder = json.JSONDecoder(
-            object_pairs_hook=lambda pairs: self._noted(_object(pairs)),
-            parse_float=lambda digits: self._noted(_float(digits)),
-            parse_constant=lambda name: self._noted(_constant(name)),
+            object_pairs_hook=lambda pairs: self._watched(_object(pairs)),
+            parse_float=lambda digits: self._watched(_float(digits)),
+            parse_constant=lambda name: self._watched(_constant(name)),
         )
 
     def decode(self, text: str) -> JSON | RecordFault:
         """The plain value of a JSON text, or why it has none. Lone surrogates and NUL come through as they are."""
-        self._marked = False
+        self._faulty = False
         try:
             value = self._decoder.decode(text)
-            return _placed(value) if self._marked else value
+            return _placed(value) if self._faulty else value
         except json.JSONDecodeError as error:
             return RecordFault(f"column {error.colno}: not well-formed JSON: {error.msg}")
         except RecursionError:
@@ -50,9 +50,9 @@ class ExtendedJSON:
         except ValueError:  # int() refuses thousands of digits, since they take quadratic time
             return RecordFault("a number has too many digits: shorten it, or write it as a string")
 
-    def _noted(self, value: Any) -> Any:
+    def _watched(self, value: Any) -> Any:
         if isinstance(value, RecordFault):
-            self._marked = True
+            self._faulty = True
         return value
 
 
@@ -103,40 +103,52 @@ def _unwrapped(wrapper: dict[str, Any]) -> Any:
         dollar = next(key for key in wrapper if key[:1] == "$")
         return RecordFault(f"{shown(dollar)} has no plain value: remove it, or write the field as a string or number")
     try:
-        return known.plain(*(wrapper[key] for key in keys))
-    except (ValueError, OverflowError):
+        return known.plain(msgspec.convert(wrapper[keys[0]] if len(keys) == 1 else wrapper, known.holds))
+    except (msgspec.ValidationError, ValueError, OverflowError):
         return RecordFault(f"{' with '.join(keys)} does not hold {known.expected}")
 
 
-def _text(value: Any) -> str:
-    match value:
-        case str():
-            return value
-        case _:
-            raise ValueError
+class _Binary(msgspec.Struct, forbid_unknown_fields=True):
+    base64: str
+    subtype: str = msgspec.field(name="subType")
 
 
-def _whole(value: Any) -> int:
-    if type(value) is int:
-        return value
-    if not INT64.fullmatch(_text(value)):
-        raise ValueError
-    return int(value)
+class _BinaryV1(msgspec.Struct):
+    base64: str = msgspec.field(name="$binary")
+    subtype: str = msgspec.field(name="$type")
 
 
-def _double(value: Any) -> float:
-    number = float(value) if type(value) in {int, float} else float(_text(value))
+class _Regex(msgspec.Struct, forbid_unknown_fields=True):
+    pattern: str
+    options: str
+
+
+class _RegexV1(msgspec.Struct):
+    pattern: str = msgspec.field(name="$regex")
+    options: str = msgspec.field(name="$options")
+
+
+_Whole: TypeAlias = int | Annotated[str, msgspec.Meta(pattern=r"\A-?[0-9]{1,19}\Z")]
+
+
+class _Timestamp(msgspec.Struct, forbid_unknown_fields=True):
+    t: _Whole
+    i: _Whole
+
+
+def _double(value: float | str) -> float:
+    number = float(value)
     if not math.isfinite(number):
         raise ValueError
     return number
 
 
-def _date(value: Any) -> str:
+def _date(value: int | str) -> str:
     """ISO 8601 in UTC, without a fraction when it is zero. A date without an offset is UTC, as BSON dates are."""
-    if type(value) is int:
+    if isinstance(value, int):
         moment = EPOCH + timedelta(milliseconds=value)
     else:
-        parsed = datetime.fromisoformat(_text(value))
+        parsed = datetime.fromisoformat(value)
         moment = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     if moment.microsecond == 0:
         precision = "seconds"
@@ -145,51 +157,21 @@ def _date(value: Any) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
-def _part(value: Any, *names: str) -> list[Any]:
-    if not isinstance(value, dict) or set(value) != set(names):
-        raise ValueError
-    return [value[name] for name in names]
-
-
-def _binary(value: Any) -> str:
-    return _old_binary(*_part(value, "base64", "subType"))
-
-
-def _old_binary(encoded: Any, subtype: Any) -> str:
-    _text(subtype)
-    return _text(encoded)
-
-
-def _undefined(value: Any) -> None:
-    if value is not True:
-        raise ValueError
-
-
-def _pattern(options: Any, pattern: Any) -> str:
-    return f"/{_text(pattern)}/{_text(options)}"
-
-
-def _timestamp(value: Any) -> dict[str, JSON]:
-    seconds, increment = _part(value, "t", "i")
-    return {"t": _whole(seconds), "i": _whole(increment)}
-
-
 @dataclass(frozen=True, slots=True)
 class _Wrapper:
-    """How the values of a wrapper, in the order of its sorted keys, become plain; ValueError if they cannot.
+    """The type that a wrapper holds (of its one value, or of the whole wrapper), and how that becomes plain."""
 
-    Each value is either checked or kept: dropping one unseen could drop the mark of a fault inside it.
-    """
-
-    plain: Callable[..., JSON]
+    holds: Any
     expected: str
+    plain: Callable[[Any], JSON]
 
 
-_TEXT = _Wrapper(_text, "a string")
-_WHOLE = _Wrapper(_whole, "a whole number of at most 19 digits")
+_TEXT = _Wrapper(str, "a string", str)
+_WHOLE = _Wrapper(_Whole, "a whole number of at most 19 digits", int)
 
 # By the wrapper's sorted keys. $minKey, $maxKey, $dbPointer and $code with $scope are missing on purpose: no plain
-# value says what they mean.
+# value says what they mean. Not bson.json_util: it makes BSON values, which would have to become plain again, refuses
+# short object ids, and accepts NaN, any $undefined and unknown keys.
 WRAPPERS: dict[tuple[str, ...], _Wrapper] = {
     ("$oid",): _TEXT,
     ("$uuid",): _TEXT,
@@ -198,50 +180,47 @@ WRAPPERS: dict[tuple[str, ...], _Wrapper] = {
     ("$numberDecimal",): _TEXT,
     ("$numberInt",): _WHOLE,
     ("$numberLong",): _WHOLE,
-    ("$numberDouble",): _Wrapper(_double, "a finite number"),
-    ("$date",): _Wrapper(_date, "an ISO 8601 date or milliseconds since 1970, in the years 1 to 9999"),
-    ("$binary",): _Wrapper(_binary, "base64 and subType as strings"),
-    ("$binary", "$type"): _Wrapper(_old_binary, "base64 and type as strings"),
-    ("$regularExpression",): _Wrapper(
-        lambda value: _pattern(*_part(value, "options", "pattern")), "pattern and options as strings"
+    ("$numberDouble",): _Wrapper(float | str, "a finite number", _double),
+    ("$date",): _Wrapper(int | str, "an ISO 8601 date or milliseconds since 1970, in the years 1 to 9999", _date),
+    ("$binary",): _Wrapper(_Binary, "base64 and subType as strings", lambda binary: binary.base64),
+    ("$binary", "$type"): _Wrapper(_BinaryV1, "base64 and type as strings", lambda binary: binary.base64),
+    ("$regularExpression",): _Wrapper(_Regex, "pattern and options as strings", lambda r: f"/{r.pattern}/{r.options}"),
+    ("$options", "$regex"): _Wrapper(_RegexV1, "pattern and options as strings", lambda r: f"/{r.pattern}/{r.options}"),
+    ("$timestamp",): _Wrapper(_Timestamp, "whole numbers t and i", lambda at: {"t": int(at.t), "i": int(at.i)}),
+    ("$undefined",): _Wrapper(Literal[True], "true", lambda _: None),
+    ("$id", "$ref"): _Wrapper(dict, "a reference", lambda held: {"ref": held["$ref"], "id": held["$id"]}),
+    ("$db", "$id", "$ref"): _Wrapper(
+        dict, "a reference", lambda held: {"ref": held["$ref"], "id": held["$id"], "db": held["$db"]}
     ),
-    ("$options", "$regex"): _Wrapper(_pattern, "pattern and options as strings"),
-    ("$timestamp",): _Wrapper(_timestamp, "whole numbers t and i"),
-    ("$undefined",): _Wrapper(_undefined, "true"),
-    ("$id", "$ref"): _Wrapper(lambda id_, ref: {"ref": ref, "id": id_}, "a reference"),
-    ("$db", "$id", "$ref"): _Wrapper(lambda db, id_, ref: {"ref": ref, "id": id_, "db": db}, "a reference"),
 }
 
 
-_SPACE = re.compile(f"[{SPACE}]*")
-
-
 def json_line_records(file: TextIO) -> Iterator[UserRecord]:
-    """One record a line, blank lines left out. A line that is not JSON spoils only itself."""
+    """One record a line, blank lines left out. A line that is not JSON is one faulty record."""
     decoder = ExtendedJSON()
     for number, line in enumerate(file, start=1):
         text = line.rstrip(SPACE)
         if text:
-            yield UserRecord(number, _object_of_json_records(decoder.decode(text)), file.buffer.tell())
+            yield UserRecord(number, _as_object(decoder.decode(text)), file.buffer.tell())
 
 
 def json_array_records(file: TextIO, path: Path, size: int) -> Iterator[UserRecord]:
     """One record for each item of the array, which is held in memory whole.
 
-    An array that is not well-formed to its last character raises UserFileError before its first record: taking
-    the rows before the fault would make a file cut in half look nearly as good as a whole one.
+    An array that is not well-formed to its last character raises UserFileError before its first record: rows
+    taken before the fault would make a truncated file look almost whole.
     """
     text = file.read()
     decoder = ExtendedJSON()
     for line, start, end in _checked_spans(text, path):
-        yield UserRecord(line, _object_of_json_records(decoder.decode(text[start:end])), size * end // len(text))
+        yield UserRecord(line, _as_object(decoder.decode(text[start:end])), size * end // len(text))
 
 
 def refuse_spread_object(head: str, path: Path) -> None:
     """Raise UserFileError if the file's first object is spread over several lines.
 
-    Read as JSON lines it would give one complaint for each line of the file. `head` begins at the object and may
-    be cut off anywhere: what is not whole is left to be refused line by line.
+    Read as JSON lines it would give one fault for each line of the file. `head` begins at the object and may be
+    cut off anywhere: an incomplete object is refused line by line instead.
     """
     first_line = head.partition("\n")[0]
     try:
@@ -255,7 +234,7 @@ def refuse_spread_object(head: str, path: Path) -> None:
         )
 
 
-def _object_of_json_records(value: JSON | RecordFault) -> dict[str, JSON] | RecordFault:
+def _as_object(value: JSON | RecordFault) -> dict[str, JSON] | RecordFault:
     if isinstance(value, dict | RecordFault):
         return value
     return RecordFault(f"the row is {kind(value)}: expected an object")
@@ -267,7 +246,7 @@ def _checked_spans(text: str, path: Path) -> list[tuple[int, int, int]]:
     except json.JSONDecodeError as error:
         raise UserFileError(
             f"{path} is a JSON array that is not well-formed at line {error.lineno}, column {error.colno}: "
-            f"{error.msg}. None of its rows are taken: mend it, or write one object on each line"
+            f"{error.msg}. No row was taken: correct it, or write one object on each line"
         ) from error
     except RecursionError as error:
         raise UserFileError(f"{path} has an item that is nested too deeply to be read: flatten it") from error
@@ -275,7 +254,7 @@ def _checked_spans(text: str, path: Path) -> list[tuple[int, int, int]]:
 
 def _spans(text: str) -> Iterator[tuple[int, int, int]]:
     """Each item's line, start and end in the text of an array. Raises JSONDecodeError where it is not an array."""
-    scan = json.JSONDecoder(parse_int=str).raw_decode  # parse_int: no number is too long just to be passed over
+    scan = json.JSONDecoder(parse_int=str).raw_decode  # parse_int: int() refuses thousands of digits
     line, counted = 1, 0
     position = _after_space(text, text.index("[") + 1)
     more = not text.startswith("]", position)
@@ -294,5 +273,5 @@ def _spans(text: str) -> Iterator[tuple[int, int, int]]:
 
 
 def _after_space(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
+    match = WHITE_SPACE.match(text, position)
     return match.end() if match else position
