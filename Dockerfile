@@ -1,5 +1,5 @@
-# One image for the API and for both projectors. It holds no database: give it ROLLCALL_MYSQL_URL and
-# ROLLCALL_MONGO_URL. docker-compose.yml is an example of all of it together.
+# One image for the API and for both projectors. It contains no database: set ROLLCALL_MYSQL_URL and
+# ROLLCALL_MONGO_URL. docker-compose.yml is an example of the whole system.
 
 FROM python:3.13-slim AS build
 WORKDIR /build
@@ -10,7 +10,7 @@ COPY events/ events/
 COPY projections/ projections/
 COPY graph/ graph/
 COPY rollcall/ rollcall/
-# Without the extras: `embedded` is for machines that have no databases, `dev` for those who change the program.
+# Without the extras: `embedded` is for machines without databases, `dev` for development.
 RUN /opt/rollcall/bin/pip install --disable-pip-version-check --no-cache-dir .
 
 FROM python:3.13-slim
@@ -21,10 +21,10 @@ ENV PATH=/opt/rollcall/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     ROLLCALL_HOST=0.0.0.0 \
     ROLLCALL_PORT=8000
-# By number, so that an orchestrator can tell that it is not root.
+# By number, so that an orchestrator can verify that it is not root.
 USER 10001:10001
 EXPOSE 8000
-# Of the API. A projector listens on nothing: give it a check of its own, as docker-compose.yml does, or none.
+# For the API. A projector has no port: give it a check of its own, as docker-compose.yml does, or none.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['ROLLCALL_PORT'] + '/healthz', timeout=4)"]
 ENTRYPOINT ["rollcall"]

@@ -2,7 +2,7 @@
 # `mysqld` or `mongod` is not on PATH, a Debian or Ubuntu machine to fetch them on.
 PYTHON ?= python3
 BIN := .venv/bin
-# How long the log is that `make bench` rebuilds from.
+# Length of the log that `make bench` rebuilds from.
 EVENTS ?= 200000
 # Packages are installed without compiling them all (9 s of the first `make run`): Python keeps what it compiles at an
 # import, also where the environment tells it not to.
@@ -13,8 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 run: .venv/run
 	$(BIN)/rollcall dev
 
-# Three files at a time, each worker with servers of its own: tests wait for other processes for much of their time.
-# In the order of tests/conftest.py, the longest files first.
+# Three workers, each with its own servers: tests spend much of their time waiting for other processes.
+# tests/conftest.py puts the longest files first.
 test: .venv/installed
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
@@ -30,12 +30,12 @@ format: .venv/installed
 bench: .venv/bench
 	EVENTS=$(EVENTS) $(BIN)/python -m benchmarks
 
-# The whole system under load and under fire. CHAOS_MINUTES=30 for long, CHAOS_SEED for the same dice again,
-# CHAOS_FAULTS=none for a soak, whose charts are drawn with what `bench` installs: docs/chaos.md.
+# The whole system under load and faults (docs/chaos.md). CHAOS_MINUTES=30 runs longer, CHAOS_SEED repeats a run,
+# CHAOS_FAULTS=none is a soak, which draws its charts with the packages of `bench`.
 chaos: .venv/$(if $(filter none,$(CHAOS_FAULTS)),bench,installed)
 	$(BIN)/python -m tests.chaos
 
-# Whether chaos notices: once for each patch in tests/chaos/planted, on a copy of the tree that it breaks.
+# Checks that chaos finds bugs: one run for each patch in tests/chaos/planted, on a copy of the tree.
 chaos-planted: .venv/installed
 	$(BIN)/python -m tests.chaos.planted
 
@@ -49,7 +49,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
-# Two stamps: what running needs, and on top of it the tests and linters.
+# Two stamps: .venv/run is what running needs, .venv/installed adds tests and linters.
 .venv/installed: .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
 	touch $@

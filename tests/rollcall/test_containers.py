@@ -1,6 +1,6 @@
 """The image and the compose file fit the program: its settings, its commands, its routes, its packages.
 
-There is no Docker here, so what can be is checked by reading them, and the health checks' code by running it.
+The tests need no Docker: they read both files, and run the code of the health checks.
 """
 
 import json
@@ -200,13 +200,14 @@ def test_the_settings_of_each_service_can_be_used(service: str, monkeypatch: pyt
     assert f"--replSet={mongo['options']['replicaSet']}" in SERVICES["mongo"]["command"]
 
 
-def test_only_the_api_makes_the_first_administrator() -> None:
-    """The first administrator's password goes to the one service that uses it."""
-    assert [name for name in OURS if "ROLLCALL_ADMIN_PASSWORD" in OURS[name]["environment"]] == ["api"]
+@pytest.mark.parametrize("secret", ["ROLLCALL_SIGNING_KEY", "ROLLCALL_ADMIN_PASSWORD"])
+def test_only_the_api_gets_the_secrets_that_only_it_uses(secret: str) -> None:
+    """Projectors sign no token and create no administrator."""
+    assert [name for name in OURS if secret in OURS[name]["environment"]] == ["api"]
 
 
 def test_no_secret_has_a_default() -> None:
-    """Whatever is a secret must be given, with a message that says so if it is not."""
+    """Each secret is required, with a message that says so."""
     references = list(REFERENCE.finditer((ROOT / "docker-compose.yml").read_text()))
     secrets = [found for found in references if found["name"].endswith(("_KEY", "_PASSWORD"))]
 
@@ -255,7 +256,7 @@ def test_a_health_check_asks_for_a_route_and_heeds_the_answer(test: list[str]) -
     with answering(503) as (port, _):
         assert not asks(test, port)
 
-    assert not asks(test, port)  # nobody listens there any more
+    assert not asks(test, port)  # the server has stopped
     assert set(asked) <= routes
 
 
