@@ -3,8 +3,8 @@
     async with servers(Path("var"), print) as addresses:
         ...  # addresses.mysql_url, addresses.mongo_url
 
-The first process that asks for the servers of a data directory starts them, owns them and stops them;
-other processes with the same data directory find them in `servers.json` and use them.
+The first process that uses a data directory starts its servers, owns them and stops them; other processes find
+them in `servers.json` and use them. The drivers are imported when a server is started.
 """
 
 from rollcall.embedded.servers import Addresses, servers

@@ -1,37 +1,37 @@
 """Fetch MySQL from the machine's own Debian or Ubuntu mirror, without root and without installing it.
 
-The packages of `mysql-server-core` and of every library below it, libc included, are downloaded by `apt-get`
-with a state directory of its own, unpacked into the user's cache, and run with their own loader. So they
-run on an older system than they were built for, and apt still checks the signatures of what it downloads.
+`apt-get`, with a state directory of its own, downloads `mysql-server-core` and every library that it needs, libc
+included, and checks the signatures. The packages are unpacked into the user's cache and run with their own loader, so
+that they run on an older system than they were built for.
 """
 
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rollcall.embedded.files import locked, whole_directory
 from rollcall.embedded.process import run
-from rollcall.embedded.sources import CommandFailed, Sources
+from rollcall.embedded.sources import CommandFailed, Report, Sources
 
 KEYRINGS = Path("/usr/share/keyrings")
 
 
 class CannotFetch(Exception):
-    """This machine has no way to fetch packages, or the way failed; the message says which."""
+    """This machine cannot fetch packages, or the fetch failed; the message says which."""
 
 
-async def mysql(sources: Sources, report: Callable[[str], None]) -> tuple[str, ...]:
-    """The words that start the cached mysqld, fetched into the cache if it is not there.
-
-    Raises CannotFetch.
-    """
+async def mysql(sources: Sources, report: Report) -> tuple[str, ...]:
+    """The command of the cached mysqld, fetched first if the cache has none. Raises CannotFetch."""
     tree = sources.cache_dir / f"mysql-{platform.machine()}"
     try:
         if not tree.exists():
-            await _fetch_once(tree, sources, report)
+            lock = tree.parent / "mysql.lock"
+            async with locked(lock, lambda: report("waiting for another process that fetches MySQL ...")):
+                if not tree.exists():
+                    await _fetch(tree, sources, report)
     except CommandFailed as error:
         raise CannotFetch(str(error)) from error
     except OSError as error:
@@ -39,14 +39,7 @@ async def mysql(sources: Sources, report: Callable[[str], None]) -> tuple[str, .
     return _command(tree)
 
 
-async def _fetch_once(tree: Path, sources: Sources, report: Callable[[str], None]) -> None:
-    lock = tree.parent / "mysql.lock"
-    async with locked(lock, lambda: report("waiting for another process that fetches MySQL ...")):
-        if not tree.exists():  # noqa: ASYNC240 - one lookup
-            await _fetch(tree, sources, report)
-
-
-async def _fetch(tree: Path, sources: Sources, report: Callable[[str], None]) -> None:
+async def _fetch(tree: Path, sources: Sources, report: Report) -> None:
     with whole_directory(tree) as made:
         apt = Apt.in_directory(made / "fetch", sources)
         await _download(apt, report)
@@ -55,7 +48,7 @@ async def _fetch(tree: Path, sources: Sources, report: Callable[[str], None]) ->
         shutil.rmtree(apt.work)
 
 
-async def _download(apt: "Apt", report: Callable[[str], None]) -> None:
+async def _download(apt: "Apt", report: Report) -> None:
     apt.configure(source_list(await apt.targets(), platform.freedesktop_os_release()))
     report("reading the package lists of this machine's mirror for MySQL ...")
     await apt.get("update")
@@ -67,19 +60,19 @@ async def _download(apt: "Apt", report: Callable[[str], None]) -> None:
 
 
 def _command(tree: Path) -> tuple[str, ...]:
-    """Its own loader and libraries, and the three places that mysqld otherwise looks for under /usr."""
+    """mysqld with its own loader, its own libraries and the three directories that it otherwise expects in /usr."""
     found = (*tree.glob("usr/lib/*-linux-gnu*"), *tree.glob("lib/*-linux-gnu*"), tree / "usr/lib/mysql/private")
     libraries = [directory for directory in found if directory.is_dir()]
     loaders = [loader for directory in libraries for loader in directory.glob("ld-linux-*.so.*")]
     if not loaders:
         raise CannotFetch(f"expected a loader (ld-linux-*.so.*) below {tree}, found none: remove that directory")
     mysqld = (str(tree / "usr/sbin/mysqld"), "--no-defaults")
-    places = (
+    directories = (
         f"--basedir={tree / 'usr'}",
         f"--lc-messages-dir={tree / 'usr/share/mysql'}",
         f"--plugin-dir={tree / 'usr/lib/mysql/plugin'}",
     )
-    return (str(loaders[0]), "--library-path", ":".join(map(str, libraries)), *mysqld, *places)
+    return (str(loaders[0]), "--library-path", ":".join(map(str, libraries)), *mysqld, *directories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +88,20 @@ class Apt:
     def in_directory(cls, work: Path, sources: Sources) -> "Apt":
         apt_get, apt_cache, dpkg_deb = (sources.which(name) for name in ("apt-get", "apt-cache", "dpkg-deb"))
         if apt_get is None or apt_cache is None or dpkg_deb is None:
-            raise CannotFetch("that takes Debian or Ubuntu, and there is no apt-get on PATH")
+            raise CannotFetch("that needs Debian or Ubuntu, and there is no apt-get on PATH")
         return cls(apt_get, apt_cache, dpkg_deb, work)
 
     def configure(self, source_list: str) -> None:
         for directory in ("lists/partial", "archives/partial", "debs"):
             (self.work / directory).mkdir(parents=True)
-        (self.work / "status").touch()  # no package is installed, so every library will be listed
+        (self.work / "status").touch()  # no package counts as installed, so apt lists every library
         (self.work / "sources.list").write_text(source_list)
         (self.work / "apt.conf").write_text(CONFIGURATION.format(work=self.work))
 
     async def targets(self) -> list[tuple[str, str, str]]:
-        """The package indexes that the machine itself uses: uri, suite and component of each.
+        """The package indexes that the machine uses: URI, suite and component of each.
 
-        Not by `indextargets`, which lists none on a machine whose lists were never read, or removed (Docker).
+        `indextargets` would list none on a machine whose lists were never read or were removed (Docker).
         """
         state = ("-o", f"Dir::State={self.work}", "-o", "Debug::NoLocking=true")
         printed = await run([str(self.apt_get), *state, "update", "--print-uris"], self.work / "targets.log")
@@ -129,8 +122,8 @@ class Apt:
             await run([str(self.dpkg_deb), "--extract", str(package), str(tree)], self.work / "unpack.log")
 
 
-# The machine's own configuration (a proxy, say) is read before this one; its hooks, pins and default release
-# are not for these packages. Unsigned packages are refused whatever the machine says.
+# apt reads the machine's own configuration (for instance a proxy) before this one. Its hooks, pins and default release
+# do not apply to these packages, and unsigned packages are always refused.
 CONFIGURATION = """
 #clear APT::Update;
 APT::Default-Release "";
@@ -155,16 +148,16 @@ Dir::State::status "{work}/status";
 
 
 def targets(uris: str) -> list[tuple[str, str, str]]:
-    """Uri, suite and component of each index in apt's list, without repetitions."""
+    """URI, suite and component of each index in apt's list, without repetitions."""
     found = re.findall(r"^'(\S+)/dists/(\S+)/([^/\s]+)/binary-[^/]+/Packages\S*'", uris, re.MULTILINE)
     return list(dict.fromkeys(found))
 
 
 def source_list(indexes: Sequence[tuple[str, str, str]], system: Mapping[str, str]) -> str:
-    """Where on the machine's own mirror to look: Ubuntu's suites have MySQL, and of Debian's only `sid`.
+    """The sources.list for MySQL on the machine's own mirror: Ubuntu's own suites, or `sid` for Debian.
 
-    `indexes` is what the machine uses (uri, suite, component); of these the mirror is what carries updates,
-    where there are any. `system` is what /etc/os-release says. Raises CannotFetch if no mirror is found.
+    `indexes` are those that the machine uses (URI, suite, component). The mirror is the one that carries updates, if
+    there is one. `system` is the content of /etc/os-release. Raises CannotFetch if there is no mirror.
     """
     ubuntu = "UBUNTU_CODENAME" in system
     codename = system.get("UBUNTU_CODENAME") or system.get("VERSION_CODENAME", "sid")
@@ -190,7 +183,7 @@ def _keyring(vendor: str) -> Path:
 
 
 def newest_server(names: str) -> str:
-    """Of apt's package names the one with the server: Debian has no version in it, Ubuntu has."""
+    """The newest server among apt's package names: Ubuntu's has a version in its name, Debian's has none."""
     found = re.findall(r"^mysql-server-core(?:-(\d+)\.(\d+))?$", names, re.MULTILINE)
     if not found:
         raise CannotFetch("the mirror has no package mysql-server-core for this architecture")
@@ -199,7 +192,7 @@ def newest_server(names: str) -> str:
 
 
 def packages(simulated: str) -> dict[str, str]:
-    """Name and version of each package that apt would install; perl's are only for the server's scripts."""
+    """Name and version of each package that apt would install, without perl's: only the server's scripts need them."""
     found = re.findall(r"^Inst (\S+) \((\S+)", simulated, re.MULTILINE)
     return {name: version for name, version in found if "perl" not in name}
 
@@ -210,5 +203,5 @@ def megabytes(uris: str) -> int:
 
 
 def upstream_version(version: str) -> str:
-    """Of a Debian version, [EPOCH:]UPSTREAM[-REVISION], the middle."""
+    """UPSTREAM of a Debian version [EPOCH:]UPSTREAM[-REVISION]."""
     return version.rpartition(":")[2].partition("-")[0]

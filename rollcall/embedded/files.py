@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, and a lock between processes."""
+"""Files and directories that appear complete or not at all, and a lock between processes."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from filelock import AsyncFileLock, Timeout
 
 @contextmanager
 def whole_directory(place: Path) -> Iterator[Path]:
-    """A new directory beside `place`, moved there when the block ends well, else removed.
+    """A new directory next to `place`, renamed to it when the block succeeds, else removed.
 
-    What killed processes left of theirs is removed: hold a lock that keeps others from making `place`. Each has a
-    name of its own, for a server of the killed process may still be writing into the old one; what it writes after
-    the first removal goes with the second.
+    Directories that killed processes left are removed: hold a lock, so that no other process creates `place` too.
+    Each has a name of its own, because a server of the killed process may still write into the old one; what it writes
+    after the first removal goes with the second.
     """
     prefix = f"{place.name}.new-"
     _remove(place.parent, prefix)
@@ -34,7 +34,7 @@ def _remove(folder: Path, prefix: str) -> None:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Put a file in place that only its owner may read."""
+    """Replace the file at `path` atomically; only its owner may read it."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -49,7 +49,7 @@ def write_private(path: Path, content: str) -> None:
 async def locked(path: Path, waiting: Callable[[], None]) -> AsyncIterator[None]:
     """Hold the lock of the file `path`; `waiting` is called once if another process holds it.
 
-    The kernel releases it when the process ends, however it ends; children do not inherit it.
+    The kernel releases it when the process ends, also when it is killed; children do not inherit it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = AsyncFileLock(path, run_in_executor=False)

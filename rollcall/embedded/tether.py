@@ -1,8 +1,7 @@
-"""Become another program that does not outlive its starter: `python tether.py STARTER_PID PROGRAM ARGUMENT...`.
+"""Become another program that ends with its starter: `python tether.py STARTER_PID PROGRAM ARGUMENT...`.
 
-On Linux the kernel sends SIGTERM to the program when the thread that started it ends, however it ends.
-This is a program between `fork` and `exec`, and not a `preexec_fn`, because Python code may not run in the
-fork of a process that has threads.
+On Linux the kernel sends SIGTERM to the program when the thread that started it ends, for whatever reason. A
+`preexec_fn` would run Python code in the fork of a process that has threads, which is not safe.
 """
 
 import ctypes
@@ -17,7 +16,7 @@ def main() -> None:
     starter, program = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != starter:  # it ended before the line above, which then tethers to nobody
+    if os.getppid() != starter:  # it ended before prctl, so no signal will come
         sys.exit(1)
     try:
         os.execv(program[0], program)  # noqa: S606 - the commands are made in this package

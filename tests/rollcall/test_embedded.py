@@ -1,4 +1,4 @@
-"""The private servers are real and durable, shared between processes, and gone with whoever started them."""
+"""The private servers are real and durable, shared between processes, and end with the process that started them."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -45,7 +46,7 @@ def quiet(line: str) -> None:
 
 
 class Holder:
-    """Another process that uses, and perhaps owns, the servers of a data directory."""
+    """Another process that uses the servers of a data directory, and owns them if it started them."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -104,14 +105,14 @@ async def shared(initialised: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest_asyncio.fixture
 async def addresses(shared: Path) -> Addresses:
-    """Of the running servers of `shared`."""
+    """Addresses of the running servers of `shared`."""
     entries = RuntimeFile(shared / "servers.json").entries()
     return Addresses(entries["mysql"].url, entries["mongo"].url)
 
 
 @pytest.fixture
 def data_dir(initialised: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of it for one test, so deep down that no socket's path could be inside."""
+    """A copy of `initialised` for one test, whose path is too long for a socket."""
     deep = tmp_path / ("d" * 100) / "var"
     shutil.copytree(initialised, deep)
     yield deep
@@ -137,7 +138,7 @@ async def assert_data_kept(addresses: Addresses) -> None:
 
 
 def running(data_dir: Path) -> dict[str, ServerProcess]:
-    """The servers that the runtime file names, after a look that they are alive."""
+    """The servers of the runtime file, which must all be alive."""
     found = {name: entry.server for name, entry in RuntimeFile(data_dir / "servers.json").entries().items()}
     assert all(server.alive() for server in found.values())
     return found
@@ -164,34 +165,34 @@ async def test_mysql_is_durable_utc_utf8_and_replicable(addresses: Addresses) ->
     assert settings == [1, 1, 1, "+00:00", "utf8mb4", "rollcall"]
 
 
-async def test_servers_let_nobody_in_without_the_password(addresses: Addresses) -> None:
+async def test_servers_refuse_a_client_without_the_password(addresses: Addresses) -> None:
     """Another user of this machine, who can reach the ports, cannot use the servers."""
     mysql_port, mongo_port = (urlsplit(url).port for url in (addresses.mysql_url, addresses.mongo_url))
 
     with pytest.raises(OperationalError, match="Access denied"):
         await asyncmy.connect(host="127.0.0.1", port=mysql_port or 0, user="root", password="")
     with (
-        MongoClient[dict[str, Any]]("127.0.0.1", mongo_port, directConnection=True) as stranger,
+        MongoClient[dict[str, Any]]("127.0.0.1", mongo_port, directConnection=True) as client,
         pytest.raises(OperationFailure, match="requires authentication"),
     ):
-        stranger.rollcall.users.find_one()
+        client.rollcall.users.find_one()
 
 
 async def test_only_the_owner_can_read_the_passwords(shared: Path) -> None:
-    """Neither the runtime file nor what lies in the data directories is readable to other users."""
+    """Other users can read neither the runtime file nor the data directories."""
     secret = [shared / name for name in ("servers.json", "mysql", "mongo")]
 
     assert [path.stat().st_mode & 0o077 for path in secret] == [0, 0, 0]
 
 
-async def test_second_start_continues_where_the_first_was(data_dir: Path) -> None:
-    """The data of the run before is there, on new ports, at the first login after the restart."""
+async def test_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
+    """The data of the previous run is there, on new ports, at the first login after the restart."""
     async with servers(data_dir, quiet) as addresses:
         await assert_data_kept(addresses)
 
 
 async def test_exit_stops_what_was_started(data_dir: Path) -> None:
-    """However the block ends, with an error or cancelled, no server is left and none is advertised."""
+    """When the block is cancelled, even twice, no server runs and the runtime file names none."""
     started: dict[str, ServerProcess] = {}
 
     async def body() -> None:
@@ -212,10 +213,10 @@ async def test_exit_stops_what_was_started(data_dir: Path) -> None:
 
 
 async def test_cancelled_start_leaves_nothing(data_dir: Path) -> None:
-    """A start that is given up half way stops the servers that it had begun to start."""
+    """A start that is cancelled stops the servers that it had begun to start."""
     task = asyncio.create_task(servers(data_dir, quiet).__aenter__())
-    record = RuntimeFile(data_dir / "servers.json")
-    await eventually(lambda: len(record.entries()) == 2)
+    runtime = RuntimeFile(data_dir / "servers.json")
+    await eventually(lambda: len(runtime.entries()) == 2)
     started = running(data_dir)
 
     task.cancel()
@@ -233,7 +234,7 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(shared: Path) -
 
 
 async def test_second_process_uses_the_running_servers_and_leaves_them(shared: Path, addresses: Addresses) -> None:
-    """Whoever did not start the servers does not stop them either."""
+    """A process that did not start the servers does not stop them."""
     before = running(shared)
 
     async with holder(shared) as other:
@@ -245,7 +246,7 @@ async def test_second_process_uses_the_running_servers_and_leaves_them(shared: P
 
 
 async def test_processes_that_start_at_once_share_one_pair(data_dir: Path) -> None:
-    """Of two that find nothing running one starts the servers; the other waits and uses them."""
+    """When two processes find no server, one starts both servers; the other waits and uses them."""
     async with holder(data_dir) as one, holder(data_dir) as other:
         assert await one.addresses() == await other.addresses()
 
@@ -256,8 +257,8 @@ async def test_processes_that_start_at_once_share_one_pair(data_dir: Path) -> No
         await owner.leave()
 
 
-async def test_killed_owner_takes_its_servers_along(data_dir: Path) -> None:
-    """After `kill -9` of the owner the servers end by themselves, and the next start need not wait for that."""
+async def test_next_start_after_a_killed_owner_succeeds_at_once(data_dir: Path) -> None:
+    """After `kill -9` of the owner its servers end by themselves, and the next start has servers of its own."""
     async with holder(data_dir) as owner:
         await owner.addresses()
         orphans = running(data_dir)
@@ -268,7 +269,7 @@ async def test_killed_owner_takes_its_servers_along(data_dir: Path) -> None:
             assert not any(server.alive() for server in orphans.values())
 
 
-async def test_killed_owner_needs_nobody_to_clean_up(data_dir: Path) -> None:
+async def test_servers_of_a_killed_owner_end_by_themselves(data_dir: Path) -> None:
     """The servers of a killed owner end even if no other process comes."""
     async with holder(data_dir) as owner:
         await owner.addresses()
@@ -279,7 +280,7 @@ async def test_killed_owner_needs_nobody_to_clean_up(data_dir: Path) -> None:
 
 
 async def test_dead_server_of_a_living_owner_is_started_anew(data_dir: Path) -> None:
-    """A server that crashed is replaced for the next who asks; the other one goes on."""
+    """The next process replaces a server that crashed; the other server keeps running."""
     async with servers(data_dir, quiet) as addresses:
         crashed = running(data_dir)["mongo"]
         os.kill(crashed.pid, signal.SIGKILL)
@@ -295,7 +296,7 @@ async def test_dead_server_of_a_living_owner_is_started_anew(data_dir: Path) -> 
 
 
 async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> None:
-    """A process killed while it makes the data directories leaves nothing that is ever used."""
+    """What a process leaves that is killed while it creates the data directories is never used."""
     async with holder(tmp_path) as owner:
         # MySQL's takes seconds. MongoDB's takes less than one: it may be done by now, or not begun.
         await eventually(lambda: any(tmp_path.glob("mysql.new-*/*")))
@@ -310,12 +311,12 @@ async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> Non
 
 
 async def test_stale_runtime_file_is_noticed(data_dir: Path) -> None:
-    """Neither a pid that is gone nor one that another program has now is taken for a server, or killed."""
-    record, me = RuntimeFile(data_dir / "servers.json"), ServerProcess.of(os.getpid())
+    """A pid of no process, or of another program by now, is neither used as a server nor killed."""
+    runtime, me = RuntimeFile(data_dir / "servers.json"), ServerProcess.of(os.getpid())
     bystander = await asyncio.create_subprocess_exec("sleep", "1000")
     reused = ServerEntry("mysql://stale", ServerProcess(bystander.pid, "an earlier time"), me)
     gone = ServerEntry("mongodb://stale", ServerProcess(2**22 + 1, "an earlier time"), me)
-    record._write({"mysql": reused, "mongo": gone})
+    runtime._write({"mysql": reused, "mongo": gone})
 
     async with servers(data_dir, quiet) as addresses:
         await assert_data_kept(addresses)
@@ -326,7 +327,7 @@ async def test_stale_runtime_file_is_noticed(data_dir: Path) -> None:
 
 
 async def test_process_identity_without_proc() -> None:
-    """Where there is no /proc a process is still told from another one, and from none."""
+    """Without /proc a process is still distinguished from another one and from none."""
     process = await asyncio.create_subprocess_exec("sleep", "1000")
     born = _born_by_ps(process.pid)
     process.kill()
@@ -337,10 +338,10 @@ async def test_process_identity_without_proc() -> None:
     assert _born_by_ps(process.pid) is None
 
 
-async def test_port_taken_meanwhile_is_given_up_for_another(
+async def test_start_tries_another_port_when_its_port_is_taken(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, addresses: Addresses
 ) -> None:
-    """A port that another program takes before the server does, costs another try and nothing else."""
+    """If another program takes the port before the server does, the start tries another port."""
     taken = urlsplit(addresses.mysql_url).port
     ports = iter([taken, taken])
     free_port = process.free_port
@@ -350,8 +351,8 @@ async def test_port_taken_meanwhile_is_given_up_for_another(
         await assert_data_kept(found)
 
 
-async def test_machine_with_no_way_to_get_servers_says_what_to_do(tmp_path: Path) -> None:
-    """The message names both servers, what to install, and the variables that make private servers needless."""
+async def test_error_says_what_to_install_when_there_are_no_servers(tmp_path: Path) -> None:
+    """The message names both servers, what to install, and the variables for servers of one's own."""
     nothing = Sources(search_path="", cache_dir=tmp_path / "cache", packaged_mongod=None)
 
     with pytest.raises(ServersUnavailable) as raised:
@@ -376,7 +377,7 @@ async def test_mariadb_is_not_taken_for_mysql(tmp_path: Path) -> None:
 
 
 async def test_servers_that_cannot_start_show_why(data_dir: Path) -> None:
-    """One error carries what each server's log says is wrong, and where that log is."""
+    """One error has the error lines of each server's log, and the path of that log."""
     (data_dir / "mysql" / "ibdata1").write_bytes(b"not a tablespace")
     (data_dir / "mongo" / "WiredTiger.turtle").write_bytes(b"not a table of tables")
 
@@ -388,7 +389,7 @@ async def test_servers_that_cannot_start_show_why(data_dir: Path) -> None:
     assert re.search(r"(?s)MongoDB .* ended with status .*mongod\.log:.*WiredTiger\.turtle", str(raised.value))
 
 
-async def test_server_that_cannot_start_takes_the_other_along(data_dir: Path) -> None:
+async def test_a_server_that_cannot_start_stops_the_other(data_dir: Path) -> None:
     """A start that fails for one server leaves neither running."""
     (data_dir / "mysql" / "ibdata1").write_bytes(b"not a tablespace")
 
@@ -399,3 +400,11 @@ async def test_server_that_cannot_start_takes_the_other_along(data_dir: Path) ->
     assert running(data_dir) == {}
     assert (data_dir / "mongo" / "mongod.lock").read_text() == ""  # the pid of a mongod that runs, or crashed
     assert "Waiting for connections" in (data_dir / "logs" / "mongod.log").read_text()
+
+
+def test_importing_the_package_imports_no_driver() -> None:
+    """Commands that start no server do not pay for the drivers."""
+    code = "import sys, rollcall.embedded; print(*({'pymongo', 'asyncmy', 'cryptography', 'aiohttp'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []

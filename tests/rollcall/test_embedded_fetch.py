@@ -1,6 +1,6 @@
-"""Fetching MySQL: the machine's own mirror is asked, and only a whole and working download is ever used.
+"""Fetching MySQL from the machine's own mirror: only a complete and working download is used.
 
-Stand-ins for apt's programs, of a few lines of shell, play a mirror that is quick, or fails, or serves rubbish.
+Shell scripts replace apt's programs: a mirror that works, fails or serves a broken package.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ GOOD_DOWNLOAD = "sleep 0.3; touch m.deb"
 
 @dataclass
 class Mirror:
-    """A machine whose apt is played."""
+    """A machine whose apt programs are scripts."""
 
     directory: Path
 
