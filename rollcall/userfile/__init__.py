@@ -1,9 +1,9 @@
 """Read a file of users: JSON lines (MongoDB Extended JSON included), a JSON array, or CSV.
 
-Parsing only: no database is touched, and no username, email or hash is judged. A row that cannot be read
-is handed on as a `BadRow` and the others go on; a file that cannot be read raises `UserFileError`.
+This package parses only: it uses no database and validates no username, email or hash. A row that cannot be read is
+a `BadRow`, and reading continues; a file that cannot be read raises `UserFileError`.
 
-Reasons name fields and never repeat values: they end up in logs, and the values are personal.
+Reasons name fields and never repeat values, because reasons are logged and the values are personal data.
 """
 
 from rollcall.userfile.reading import UserFile, read_users

@@ -1,4 +1,4 @@
-"""Records from CSV: a header, then one row of cells for each user, parted by comma, semicolon or tab."""
+"""Records from CSV: a header, then one row for each user, separated by comma, semicolon or tab."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ DELIMITERS = ",;\t"
 
 
 def csv_records(file: TextIO, path: Path, mapping: FieldMap) -> Iterator[UserRecord]:
-    """One record a row; all values are strings, an empty cell is no value. `file` is opened with `newline=""`.
+    """One record a row. All values are strings, an empty cell is no value. Open `file` with `newline=""`.
 
     Raises UserFileError before the first record if the header cannot be used.
     """
@@ -25,20 +25,20 @@ def csv_records(file: TextIO, path: Path, mapping: FieldMap) -> Iterator[UserRec
 
 
 def _start(file: TextIO) -> tuple[int, str]:
-    """How many blank lines come first, and the line after them."""
+    """The number of blank lines at the start, and the line after them."""
     return next(((blank, line) for blank, line in enumerate(file) if line.strip(SPACE)), (0, ""))
 
 
 def _delimiter(header: str) -> str:
-    """The one that makes the most columns of the header; one inside quotes makes none."""
+    """The delimiter that gives the header the most columns; inside quotes it separates none."""
     return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
 
 
 def _rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | RecordFault]]:
-    """Each row with the line it starts on; no cells for a blank line.
+    """Each row with the line on which it starts; no cells for a blank line.
 
-    After a fault the reader goes on with the next line. A quote that is never closed thus costs at most 131,072
-    characters, the longest cell that the `csv` module takes, and not the rest of the file.
+    After a fault the reader continues with the next line. So a quote that is never closed costs at most 131,072
+    characters, the longest cell that the `csv` module accepts, and not the rest of the file.
     """
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:

@@ -1,4 +1,4 @@
-"""Open a file of users, tell its format by its content, and give out its rows one by one."""
+"""Open a file of users, detect its format by its content, and yield its rows."""
 
 import stat
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from rollcall.userfile.rows import SPACE, BadRow, FieldMap, RowMaker, UserFileEr
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 HEAD_CHARACTERS = 1 << 20
-"""How far an object may be spread over lines and still be recognised: far beyond any real user."""
+"""How much of an object that is spread over lines is read to recognise it: far more than any real user has."""
 
 
 def read_users(path: Path, mapping: FieldMap) -> "UserFile":
     """The rows of a file: JSON lines if it begins with `{`, a JSON array if with `[`, else CSV. UTF-8, BOM or not.
 
-    Raises UserFileError, here or at the first row, never after rows have been given out (unless the file is
-    changed or lost meanwhile). To that end the file is read through once beforehand.
+    Raises UserFileError, here or at the first row, never after a row was returned (unless the file changes or
+    disappears meanwhile). For that the whole file is read once in advance.
     """
     with _named_errors(path):
         _refuse_irregular(path)
@@ -27,21 +27,21 @@ def read_users(path: Path, mapping: FieldMap) -> "UserFile":
 
 
 class UserFile(Iterator[UserRow | BadRow]):
-    """The rows, in the file's order, and how far the reading has come."""
+    """The rows, in the file's order, and the number of bytes read so far."""
 
     def __init__(self, path: Path, mapping: FieldMap, begins_with: str) -> None:
         self.size = path.stat().st_size
         """Bytes in the file."""
         self.bytes_read = 0
-        """Never falls; equals `size` once all rows are out."""
+        """Never decreases; equals `size` after the last row."""
         self._rows = RowMaker(mapping)
         self._records = _records(path, mapping, begins_with, self.size)
 
     @property
     def unmet_fields(self) -> list[str]:
-        """Fields named in `--map` that no row has had so far. After the last row: probably misspelt.
+        """Fields named in `--map` that no row has had so far. After the last row they are probably misspelt.
 
-        An empty CSV cell does not count; a column missing from a CSV header is refused at once.
+        An empty CSV cell is no field; a column that the CSV header lacks is refused at once.
         """
         return self._rows.unmet
 
@@ -72,7 +72,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserFileError(f"{path} was changed while it was read, and is not UTF-8 any more") from error
+        raise UserFileError(f"{path} changed while it was read, and is no longer UTF-8") from error
 
 
 def _refuse_irregular(path: Path) -> None:
@@ -93,7 +93,7 @@ def _refuse_other_encodings(path: Path) -> None:
 
 
 def _begins_with(path: Path) -> str:
-    """The first character that is not white space; files whose very beginning cannot be read are refused."""
+    """The first character that is not white space; refuse a file whose beginning is in no known format."""
     with path.open(encoding="utf-8-sig") as file:
         first_line = next((line for line in file if line.strip(SPACE)), "").lstrip(SPACE)
         if not first_line:

@@ -1,7 +1,4 @@
-"""Which of a file's fields are taken for username, email, name, role and password_hash; the rest are attributes.
-
-What comes out of a file of users: rows that can be taken, rows that cannot, and the record behind both.
-"""
+"""Map a file's fields to username, email, name, role and password_hash; the other fields are attributes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,16 +7,16 @@ from typing import TypeAlias
 JSON: TypeAlias = bool | int | float | str | list["JSON"] | dict[str, "JSON"] | None
 
 SPACE = " \t\r\n"
-"""What JSON calls white space, and what makes a line blank; `str.strip()` alone knows twenty more."""
+"""White space in JSON, and in a blank line; `str.strip()` without arguments strips twenty characters more."""
 
 
 class UserFileError(Exception):
-    """The file as a whole, or its `--map`, cannot be used; the message says what was found and what to do."""
+    """The file or its `--map` cannot be used; the message says what was found and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """One user as the file has it: nothing validated. None where the file has no value."""
+    """One user as the file has it, not validated. None where the file has no value."""
 
     line: int
     """The line of the file on which the row starts, from 1."""
@@ -29,7 +26,7 @@ class UserRow:
     role: str | None
     password_hash: str | None
     attributes: dict[str, JSON]
-    """Every field that is none of the five above."""
+    """All other fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +39,28 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class RecordFault:
-    """Stands where a value or a whole row should have been, and says why it is not there."""
+    """Takes the place of a value or row that cannot be read, with the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """One row's fields under the file's own names, before any is taken for a username or an email."""
+    """One row's fields under the file's own names."""
 
     line: int
     fields: dict[str, JSON] | RecordFault
     bytes_read: int
-    """How much of the file was read to get here, for a progress bar: right to within one read of the disk."""
+    """Position in the file, for a progress bar: exact to within one read of the disk."""
 
 
 def shown(name: str) -> str:
-    """A field's name as a message shows it: quoted, cut at 60 characters, terminal controls escaped."""
+    """A field's name in a message: quoted, cut at 60 characters, control characters escaped."""
     return repr(name if len(name) <= 60 else f"{name[:59]}…")
 
 
 def kind(value: JSON) -> str:
-    """What JSON calls a value of this kind, with its article."""
+    """The JSON type of a value, with its article."""
     match value:
         case None:
             return "null"
@@ -84,10 +81,10 @@ TARGETS = ("username", "email", "name", "role", "password_hash")
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """The file's field for each target. A target that is not in `given` is taken from the field of its own name.
+    """The file's field for each target. A target that is not in `given` comes from the field of its own name.
 
-    One field may serve two targets (`username=email` gives both the email). A field whose name is a target's but
-    whose target is taken from elsewhere is an attribute like any other.
+    One field may fill two targets (`username=email` gives both the email). A field with the name of a target that
+    comes from another field is an ordinary attribute.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +98,7 @@ class FieldMap:
 def parse_mapping(text: str) -> FieldMap:
     """Read `--map`: `username=login,password_hash=password`, the target before the file's field.
 
-    Spaces around a name do not count; a field's name may have `=` in it, but no comma. Raises UserFileError.
+    Spaces around a name are ignored; a field's name may contain `=`, but no comma. Raises UserFileError.
     """
     given: dict[str, str] = {}
     for part in text.split(","):
@@ -127,7 +124,7 @@ def _pair(part: str) -> tuple[str, str]:
 
 
 class RowMaker:
-    """Turns records into rows by a mapping, and remembers which mapped fields it has not met yet."""
+    """Turns records into rows by a mapping, and collects the mapped fields that no record has had yet."""
 
     def __init__(self, mapping: FieldMap) -> None:
         self._sources = mapping.sources
@@ -135,14 +132,14 @@ class RowMaker:
         self.unmet = list(dict.fromkeys(mapping.given.values()))
 
     def row(self, record: UserRecord) -> UserRow | BadRow:
-        """The record as a row of users, or the reason why it is none."""
+        """The record as a row, or the reason why it is not one."""
         if isinstance(record.fields, RecordFault):
             return BadRow(record.line, record.fields.reason)
         if self.unmet:
             self.unmet = [source for source in self.unmet if source not in record.fields]
-        return self._sorted_out(record.line, record.fields)
+        return self._mapped(record.line, record.fields)
 
-    def _sorted_out(self, line: int, fields: dict[str, JSON]) -> UserRow | BadRow:
+    def _mapped(self, line: int, fields: dict[str, JSON]) -> UserRow | BadRow:
         values: dict[str, str | None] = {}
         for target, source in self._sources.items():
             value = fields.get(source)
@@ -160,9 +157,9 @@ class RowMaker:
 
 
 def _attributes(others: dict[str, JSON]) -> dict[str, JSON] | RecordFault:
-    """An object called `attributes` is the attributes, and the row's other fields are added to it.
+    """The row's other fields, added to the object called `attributes` if there is one.
 
-    Null under that name is no attributes; anything else there is an attribute that happens to be called so.
+    Null under that name means no attributes; any other value is an attribute with the name `attributes`.
     """
     match others.get("attributes"):
         case dict() as inner:

@@ -1,4 +1,4 @@
-"""Reading a file of users: whatever is in it, each row comes out whole or with the reason why not."""
+"""Reading a file of users: each row is read whole, or refused with a reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from rollcall.userfile import BadRow, FieldMap, UserRow, parse_mapping, read_users
 
 Write: TypeAlias = Callable[[str | bytes], Path]
-"""Makes a file, with no suffix, of this content."""
+"""Writes a file of this content, without a suffix."""
 
 
 def read(path: Path, mapping: str | None = None) -> list[UserRow | BadRow]:
@@ -16,6 +16,6 @@ def read(path: Path, mapping: str | None = None) -> list[UserRow | BadRow]:
 
 
 def row(line: int, attributes: dict[str, Any] | None = None, **known: str) -> UserRow:
-    """The row of that line with no more than these fields."""
+    """The row of that line with only these fields."""
     fields = {"username": None, "email": None, "name": None, "role": None, "password_hash": None, **known}
     return UserRow(line=line, attributes=attributes or {}, **fields)

@@ -1,4 +1,4 @@
-"""JSON rows: what a wrapper becomes, and what is refused without spoiling its neighbours."""
+"""JSON rows: the plain value of each wrapper, and bad rows that leave the other rows alone."""
 
 import json
 import time
@@ -17,7 +17,7 @@ CUSTOMERS = """\
 
 
 def value(path: Path) -> Any:
-    """The attribute `x` of the only row, or the reason why there is none."""
+    """The attribute `x` of the only row, or the reason why the row is bad."""
     (only,) = read(path)
     return only.reason if isinstance(only, BadRow) else only.attributes["x"]
 
@@ -73,15 +73,15 @@ def test_a_mongodb_export_becomes_plain_rows(write: Write) -> None:
         ),
     ],
 )
-def test_a_bad_json_line_spoils_only_itself(write: Write, line: str, reason: str) -> None:
-    """A line that cannot be taken gives one bad row with its line and reason, and its neighbours go in."""
+def test_a_bad_json_line_is_one_bad_row(write: Write, line: str, reason: str) -> None:
+    """A line that cannot be read gives one bad row with its line and reason; the lines around it are read."""
     rows = read(write(f'{{"email":"a"}}\n{line}\n{{"email":"b"}}\n'))
 
     assert rows == [row(1, email="a"), BadRow(2, reason), row(3, email="b")]
 
 
-def test_a_bad_item_of_an_array_spoils_only_itself(write: Write) -> None:
-    """An item that is well-formed but cannot be taken is one bad row on the line on which it starts."""
+def test_a_bad_item_of_an_array_is_one_bad_row(write: Write) -> None:
+    """An item that is well-formed but cannot be used is one bad row, with the line on which it starts."""
     rows = read(write('[{"email": "a"},\n 5,\n {"x":\n NaN},\n {"x": ' + "9" * 5000 + '},\n {"email": "b"}]'))
 
     assert rows == [
@@ -93,7 +93,7 @@ def test_a_bad_item_of_an_array_spoils_only_itself(write: Write) -> None:
     ]
 
 
-def test_reasons_do_not_repeat_values_and_names_cannot_play_tricks(write: Write) -> None:
+def test_reasons_repeat_no_values_and_escape_names(write: Write) -> None:
     """A reason shows no value of the row; a field's name is cut and its control characters are escaped."""
     name = "\x1b[31m" + "n" * 100
     rows = read(write(json.dumps({"password_hash": 12345}) + "\n" + json.dumps({name: {"$oid": 98765}}) + "\n"))
@@ -159,7 +159,7 @@ def test_dates_become_iso_8601_in_utc(write: Write, held: str, iso: str) -> None
 
 
 def test_a_date_without_an_offset_is_utc_wherever_it_is_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's own time zone has no say in what a date means."""
+    """The machine's own time zone does not change the meaning of a date."""
     path = write('{"x": {"$date": "1977-03-02T02:20:31"}}')
 
     with monkeypatch.context() as patch:
@@ -186,8 +186,8 @@ def test_a_date_without_an_offset_is_utc_wherever_it_is_read(write: Write, monke
         "null",
     ],
 )
-def test_dates_that_are_none_are_refused(write: Write, held: str) -> None:
-    """A date outside the years 1 to 9999, or none at all, is a bad row and no crash."""
+def test_invalid_dates_are_refused(write: Write, held: str) -> None:
+    """A date outside the years 1 to 9999, or a value that is no date, gives a bad row."""
     reason = value(write(f'{{"x": {{"$date": {held}}}}}'))
 
     assert reason == ("'x': $date does not hold an ISO 8601 date or milliseconds since 1970, in the years 1 to 9999")
@@ -211,7 +211,7 @@ def test_dates_that_are_none_are_refused(write: Write, held: str) -> None:
     ],
 )
 def test_wrappers_that_hold_something_else_are_refused(write: Write, wrapped: str, reason: str) -> None:
-    """A wrapper around what does not belong in it is refused with the field's path, never half converted."""
+    """A wrapper that holds the wrong type is refused with the field's path."""
     assert value(write(f'{{"x": {wrapped}}}')) == f"'x': {reason}"
 
 
@@ -225,7 +225,7 @@ def test_wrappers_that_hold_something_else_are_refused(write: Write, wrapped: st
     ],
 )
 def test_unknown_dollar_keys_are_refused(write: Write, wrapped: str, key: str) -> None:
-    """A key with a dollar that no plain value can stand for is refused, not stored as if it were data."""
+    """A key with a dollar that has no plain value is refused, not stored as data."""
     assert value(write(f'{{"x": {wrapped}}}')) == (
         f"'x': '{key}' has no plain value: remove it, or write the field as a string or number"
     )

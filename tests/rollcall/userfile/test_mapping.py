@@ -1,4 +1,4 @@
-"""Which of the file's fields are taken for which of ours."""
+"""The mapping of the file's fields to the fields of a user."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The formats, the files that are refused, and how far the reading has come."""
+"""Formats, refused files and progress."""
 
 import json
 from contextlib import suppress
@@ -103,7 +103,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, 
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_before_its_first_row(write: Write, content: bytes, message: str) -> None:
-    """What is wrong with the file as a whole is said before any row is given out."""
+    """A file that cannot be used is refused before its first row."""
     path = write(content)
 
     with pytest.raises(UserFileError) as caught:
@@ -140,7 +140,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["lines", "array", "csv"])
 def test_bytes_read_rise_to_the_size_of_the_file(write: Write, form: str) -> None:
-    """The bytes read never fall, have passed the middle when half the rows are out, and end at the file's size."""
+    """`bytes_read` never decreases, is past the middle after half of the rows, and ends at the size of the file."""
     items = [json.dumps({"email": f"é{number}"}) for number in range(20_000)]
     array = "[" + ",".join(items) + "]"
     content = {"lines": "\n".join(items), "array": array, "csv": "email\n" + "é\n" * 20_000}[form]
