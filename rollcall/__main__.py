@@ -1,4 +1,4 @@
-"""`python -m rollcall` is `rollcall`."""
+"""Entry point of `python -m rollcall`."""
 
 from rollcall.cli import main
 

@@ -1,4 +1,4 @@
-"""The first administrator, and what operators do to accounts by hand."""
+"""Create administrators and set passwords, for operators."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,12 +20,12 @@ log = structlog.get_logger(__name__)
 
 FIRST_ADMIN: Final = "admin"
 FIRST_EMAIL: Final = "admin@rollcall.invalid"
-"""An address that no mailbox can have (RFC 2606); the first administrator sets the real one."""
+"""An address that no mailbox can have (RFC 2606). The first administrator replaces it."""
 
 
 @asynccontextmanager
 async def password_threads(settings: Settings) -> AsyncIterator[Passwords]:
-    """The threads that hash passwords."""
+    """The thread pool that hashes passwords; closed at the end of the block."""
     if settings.password_profile == "weak-for-tests":  # noqa: S105
         log.warning("passwords.weak", hint="ROLLCALL_PASSWORD_PROFILE is weak-for-tests: never with real users")
     passwords = Passwords(PROFILES[settings.password_profile], settings.password_threads)
@@ -36,18 +36,18 @@ async def password_threads(settings: Settings) -> AsyncIterator[Passwords]:
 
 
 async def ensure_first_admin(database: Database, commands: UserCommands, passwords: Passwords, password: str) -> bool:
-    """Register the user `admin` if there is no ADMIN yet; whether it was registered.
+    """Register the user `admin` if there is no ADMIN yet. Returns whether it was registered.
 
     Raises:
-        WeakPassword: no user may have this password.
-        Rejected: another user is called `admin`.
+        WeakPassword: the password breaks a rule.
+        Rejected: another user has the username `admin`.
     """
     if await has_admin(database):
         return False
     try:
         await create_admin(commands, passwords, FIRST_ADMIN, FIRST_EMAIL, "Administrator", password)
     except Rejected:
-        if await has_admin(database):  # another process has registered it meanwhile
+        if await has_admin(database):  # another process registered it in the meantime
             return False
         raise
     log.info("admin.created", username=FIRST_ADMIN)
@@ -60,7 +60,7 @@ async def create_admin(
     """Register an ADMIN.
 
     Raises:
-        Rejected, WeakPassword: one of the arguments cannot be accepted.
+        Rejected, WeakPassword: an argument breaks a rule.
     """
     check_password(password, username=username, email=email, name=name)
     hashed = await passwords.hash(password)
@@ -69,11 +69,11 @@ async def create_admin(
 
 
 async def set_password(commands: UserCommands, passwords: Passwords, login: str, password: str) -> CommandResult | None:
-    """Set a user's password without asking for the present one; None if there is no such user.
+    """Set a user's password without the current one. Returns None if there is no such user.
 
     Raises:
-        Rejected: the password was changed at the same moment.
-        WeakPassword: the password cannot be accepted.
+        Rejected: the password was changed concurrently.
+        WeakPassword: the password breaks a rule.
     """
     account = await commands.find(login)
     if account is None or account.user is None:

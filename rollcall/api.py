@@ -1,4 +1,4 @@
-"""Wires what the API process has beside an `Installation`: the services behind the graph, and the serving policy."""
+"""Wiring of the API process: the services behind the GraphQL schema, and the serving policy."""
 
 import secrets
 import time
@@ -41,7 +41,7 @@ TOKEN_AUDIENCE: Final = "rollcall"  # noqa: S105
 def services_of(
     installation: Installation, writer: Writer, signing: KeyRing, passwords: Passwords, throttle: Throttle
 ) -> Services:
-    """What the graph answers with."""
+    """The services that resolvers use."""
     database, replica, store = installation.database, installation.replica, installation.store
     settings, mongo, commands = installation.settings, installation.mongo.documents, writer.commands
     signing_key, *others = map(SigningKey.from_seed, (signing.current, *signing.others))
@@ -75,10 +75,10 @@ def services_of(
 
 
 def serving_policy(settings: Settings) -> ServingPolicy:
-    """How clients are served.
+    """The serving policy of the settings.
 
     Raises:
-        BadSettings: an origin is none, or the manifest of trusted documents cannot be used; names the entry.
+        BadSettings: an origin or the manifest of trusted documents is invalid; the message names the entry.
     """
     try:
         origins = origins_of(settings.allowed_origins or "")

@@ -1,4 +1,4 @@
-"""Processes of this program that a process of it starts, and that do not outlive it."""
+"""Child processes: run `rollcall` commands that end with this process."""
 
 import asyncio
 import os
@@ -16,15 +16,15 @@ from rollcall.settings import Settings
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS: Final = 4.0
-"""How long a child may take to stop before it is killed."""
+"""Time that a child has to stop before it is killed."""
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
 STEADY_SECONDS: Final = 60.0
-"""After so long the next pause is the first one again."""
+"""A child that ran for longer than this resets the back-off."""
 
 
 def own_metrics_port(settings: Settings, number: int) -> dict[str, str]:
-    """The variable with which a child is told its port for metrics: no two processes of a machine can share one."""
+    """The variable that gives a child its own metrics port, since processes cannot share one."""
     return {} if settings.metrics_port is None else {"ROLLCALL_METRICS_PORT": str(settings.metrics_port + number)}
 
 
@@ -37,7 +37,7 @@ async def keep_running(
     started: Callable[[int], None] = lambda _: None,
     stop_seconds: float = STOP_SECONDS,
 ) -> int:
-    """Run it, again whenever it ends, until `given_up` of its exit code and of how many seconds it ran; that code."""
+    """Restart the child with back-off until `given_up(code, seconds)`. Returns the last exit code."""
     clock = asyncio.get_running_loop().time
     pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
@@ -59,10 +59,10 @@ async def run_child(
     started: Callable[[int], None] = lambda _: None,
     stop_seconds: float = STOP_SECONDS,
 ) -> int:
-    """Run `rollcall ARGUMENT...` to its end; its exit code, below 0 if a signal ended it. Cancelled, it is stopped.
+    """Run `rollcall ARGUMENT...` and return its exit code, which is negative if a signal ended it.
 
-    It is in a session of its own, so Ctrl-C reaches this process only, and has `variables` beside this one's own.
-    `started` is told its process id.
+    Cancelling this stops the child. The child has its own session, so Ctrl-C reaches only this process. It inherits the
+    environment, extended by `variables`. `started` is called with its process id.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,

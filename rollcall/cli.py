@@ -1,6 +1,6 @@
-"""The command line: which command is in which module. A module is imported when its command is called.
+"""The command line. The module of a command is imported when the command is called.
 
-A `rollcall status` that imported the GraphQL schema would take three times as long to start.
+Otherwise `rollcall status` would import the GraphQL schema and take three times as long to start.
 """
 
 from importlib import import_module
@@ -27,18 +27,18 @@ COMMANDS: Final = {
     "rotate-master-key": "log",
     "schema": "schema",
 }
-"""The module of `rollcall.commands` that has the command."""
+"""Each command and its module in `rollcall.commands`."""
 
 
 class CommandGroup(TyperGroup):
-    """The commands of `COMMANDS`."""
+    """A group that imports the module of a command on demand."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002 - typer's own
-        """In the order of `--help`."""
+        """The names in the order of `--help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]  # noqa: ARG002
-        """Import the command."""
+        """The command of this name, imported from its module."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"rollcall.commands.{COMMANDS[cmd_name]}")
@@ -62,14 +62,14 @@ app = typer.Typer(
 def rollcall() -> None:
     """Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.
 
-    Settings are ROLLCALL_* variables. Without ROLLCALL_MYSQL_URL and ROLLCALL_MONGO_URL, private servers are used whose
-    data is in ROLLCALL_DATA_DIR (var).
+    Settings are environment variables, ROLLCALL_*. Set ROLLCALL_MYSQL_URL and ROLLCALL_MONGO_URL to use your own
+    servers. Without them Rollcall runs private servers with their data in ROLLCALL_DATA_DIR (var).
 
-    Exit codes: 0 done; 1 done, but something needs attention; 2 a setting, argument or file cannot be used; 3 a fault;
+    Exit codes: 0 done; 1 done, with problems; 2 a setting, argument or file is invalid; 3 a fault that needs a person;
     4 a database is away; 130 stopped.
     """
 
 
 def main() -> None:
-    """The console script."""
+    """Entry point of the `rollcall` script."""
     app()

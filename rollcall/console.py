@@ -1,10 +1,6 @@
-"""Run a command: its event loop, its signals, and its end as an exit code.
+"""What the commands share: arguments, output, progress, and `run`, which handles signals and exit codes.
 
-What commands say: results on standard output, everything else on standard error.
-
-Progress of long work: a bar on a terminal, a line every few seconds otherwise.
-
-What several commands take, and how each begins.
+Results go to standard output; progress, notes, errors and logs go to standard error.
 """
 
 import asyncio
@@ -51,38 +47,41 @@ from rollcall.settings import BadSettings, Settings, load_settings
 from rollcall.stopping import LEFTOVER_SECONDS, STOP_SECONDS, Watchdog, end_tasks
 from rollcall.userfile.rows import UserFileError
 
+log = structlog.get_logger(__name__)
+
 
 def say(line: str, *, at_once: bool = False) -> None:
-    """A line of the result; at once, for whoever waits for it while the command goes on."""
+    """Print a line of the result. `at_once` flushes it, for a reader that waits while the command runs."""
     sys.stdout.write(f"{line}\n")
     if at_once:
         sys.stdout.flush()
 
 
 def say_json(value: object, *, at_once: bool = False) -> None:
-    """A line of the result as JSON."""
+    """Print a line of the result as JSON."""
     say(msgspec.json.encode(value).decode(), at_once=at_once)
 
 
 def note(line: str) -> None:
-    """Something on the way, or why it did not go as it was asked for."""
+    """Print a note, a warning or an error on standard error."""
     sys.stderr.write(f"{line}\n")
 
 
 def result_console() -> Console:
-    """Standard output, for tables: as wide as the terminal; a file takes lines of any length."""
+    """Standard output for tables: as wide as the terminal, or 1,000 columns in a file."""
     return Console() if sys.stdout.isatty() else Console(width=1_000)
 
 
 Advance = Callable[[int, int], None]
-"""Called with what is done and what there is to do, in whatever unit."""
+"""Called with the amount done and the total, in one unit."""
 
-PLAIN_EVERY_SECONDS = 2.0
+LINE_SECONDS = 2.0
+"""Time between two lines of progress where there is no terminal."""
 
 
 @contextmanager
 def progress(title: str, unit: str) -> Iterator[Advance]:
-    """Show how far something is, on standard error, so that the result on standard output stays clean."""
+    """Show progress on standard error: a bar on a terminal, else a line every `LINE_SECONDS`."""
     console = Console(stderr=True)
     with _bar(console, title, unit) if console.is_terminal else _lines(title, unit) as advance:
         yield advance
@@ -90,22 +89,22 @@ def progress(title: str, unit: str) -> Iterator[Advance]:
 
 @contextmanager
 def steps(title: str) -> Iterator[Callable[[str, str, int, int], None]]:
-    """The same for work that has several steps, one after the other: called with the step and its unit as well."""
+    """Show the progress of work in several steps. Yields a function of step, unit, amount done and total."""
     with ExitStack() as shown:
-        step, advance = "", None
+        current, advance = "", None
 
-        def tell(what: str, unit: str, done: int, total: int) -> None:
-            nonlocal step, advance
-            if advance is None or what != step:
+        def show(step: str, unit: str, done: int, total: int) -> None:
+            nonlocal current, advance
+            if advance is None or step != current:
                 shown.close()
-                step, advance = what, shown.enter_context(progress(f"{title}: {what}", unit))
+                current, advance = step, shown.enter_context(progress(f"{title}: {step}", unit))
             advance(done, total)
 
-        yield tell
+        yield show
 
 
 class _Rate(ProgressColumn):
-    """How much is done in a second."""
+    """Amount done per second."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
@@ -130,35 +129,31 @@ def _bar(console: Console, title: str, unit: str) -> Iterator[Advance]:
 @contextmanager
 def _lines(title: str, unit: str) -> Iterator[Advance]:
     begun = last = time.monotonic()
-    told = -1
+    printed = -1
 
     def advance(done: int, total: int) -> None:
-        nonlocal last, told
-        due = time.monotonic() - last >= PLAIN_EVERY_SECONDS or done >= total > 0
-        if due and done != told:
-            last, told = time.monotonic(), done
-            share = f"{done} of {total} {unit} ({100 * done // max(1, total)} %)"
-            sys.stderr.write(f"{title}: {share}{_pace(done, total, last - begun)}\n")
+        nonlocal last, printed
+        due = time.monotonic() - last >= LINE_SECONDS or done >= total > 0
+        if not due or done == printed:
+            return
+        last, printed = time.monotonic(), done
+        seconds, pace = last - begun, ""
+        if 0 < done < total and seconds > 0:
+            pace = f", {done / seconds:,.0f}/s, {seconds * (total - done) / done:.0f} s left"
+        note(f"{title}: {done} of {total} {unit} ({100 * done // max(1, total)} %){pace}")
 
     yield advance
 
 
-def _pace(done: int, total: int, seconds: float) -> str:
-    """How much is done in a second, and how long the rest takes at that pace; nothing at the end."""
-    if done <= 0 or done >= total or seconds <= 0:
-        return ""
-    return f", {done / seconds:,.0f}/s, {seconds * (total - done) / done:.0f} s left"
-
-
 class ViewName(StrEnum):
-    """The views, as the command line calls them."""
+    """A view's name on the command line."""
 
     MYSQL = "mysql"
     MONGO = "mongo"
 
 
 class ViewNames(StrEnum):
-    """One of the views, or all."""
+    """One view or all."""
 
     MYSQL = "mysql"
     MONGO = "mongo"
@@ -166,17 +161,17 @@ class ViewNames(StrEnum):
 
     @property
     def names(self) -> list[ViewName]:
-        """The views that are meant."""
+        """The selected views."""
         return list(ViewName) if self is ViewNames.ALL else [ViewName(self)]
 
 
-ViewArgument = Annotated[ViewName, typer.Argument(help="Which view.")]
-ViewsArgument = Annotated[ViewNames, typer.Argument(help="Which view, or all, one after the other.")]
+ViewArgument = Annotated[ViewName, typer.Argument(help="The view.")]
+ViewsArgument = Annotated[ViewNames, typer.Argument(help="The view, or all, one after the other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def settings_for(process: str) -> Settings:
-    """The settings of a process, whose log lines bear its name from now on; without good ones it ends here."""
+    """Load the settings and configure logging under this process name. Exits with `BAD_INPUT` if they are invalid."""
     try:
         settings = load_settings()
     except BadSettings as error:
@@ -186,17 +181,15 @@ def settings_for(process: str) -> Settings:
     return settings
 
 
-log = structlog.get_logger(__name__)
-
-AGAIN_SECONDS = 1.0
-"""A second signal that comes sooner is the same stop: a supervisor and its service manager may both send one."""
+SECOND_SIGNAL_SECONDS = 1.0
+"""A second signal within this time is the same stop: a supervisor and its service manager may both send one."""
 
 
 def run(work: Coroutine[Any, Any, int], *, when_stopped: int = exits.INTERRUPTED) -> NoReturn:
-    """Run the work and exit with the code that it returns, or with the one that its failure stands for.
+    """Run the work and exit with the code that it returns, or with the code of the error that it raises.
 
-    SIGINT and SIGTERM cancel the work, so that it can clean up; `when_stopped` is the code for that. What has not ended
-    `STOP_SECONDS` later is logged and abandoned. A second signal ends the process at once.
+    SIGINT and SIGTERM cancel the work, so that it can clean up; the exit code is then `when_stopped`. Tasks that are
+    still running `STOP_SECONDS` later are logged and abandoned. A second signal ends the process immediately.
     """
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     watchdog = Watchdog(runner.get_loop())
@@ -205,12 +198,15 @@ def run(work: Coroutine[Any, Any, int], *, when_stopped: int = exits.INTERRUPTED
     except asyncio.CancelledError:
         code = when_stopped
     except BaseExceptionGroup as group:
-        code = _told(_first(group))
-    except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, it is told and becomes a code
-        code = _told(error)
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        code = _report(first)
+    except Exception as error:  # noqa: BLE001 - the outermost handler: every error becomes a message and a code
+        code = _report(error)
     with suppress(OSError):
         sys.stdout.flush()
-    watchdog.arm(LEFTOVER_SECONDS, code)  # a thread that waits for a hung server would keep the interpreter
+    watchdog.arm(LEFTOVER_SECONDS, code)  # a thread that waits for a hung server would keep the interpreter alive
     sys.exit(code)
 
 
@@ -225,7 +221,7 @@ async def _cancellable(work: Coroutine[Any, Any, int], watchdog: Watchdog, when_
             stopped_at = loop.time()
             watchdog.arm(STOP_SECONDS, when_stopped)
             task.cancel()
-        elif loop.time() - stopped_at >= AGAIN_SECONDS:
+        elif loop.time() - stopped_at >= SECOND_SIGNAL_SECONDS:
             log.warning("stop.cut_short")
             os._exit(exits.INTERRUPTED)
 
@@ -238,30 +234,19 @@ async def _cancellable(work: Coroutine[Any, Any, int], watchdog: Watchdog, when_
         await end_tasks("leftovers", left, LEFTOVER_SECONDS)
 
 
-def _told(error: BaseException) -> int:
-    """Say what went wrong in a line that a person can act on; anything unforeseen with its traceback."""
-    code = _code(error)
-    if code is None:
-        log.error("unexpected", error=str(error), exc_info=error)
-        return exits.FAULT
-    note(f"error: {error}")
-    return code
-
-
-def _code(error: BaseException) -> int | None:
+def _report(error: BaseException) -> int:
+    """Print an expected error as one line, log any other with its traceback, and return the exit code."""
     match error:
         case BadSettings() | UserFileError() | DatabaseRefused() | ViewRefused() | InvalidSnapshotName():
-            return exits.BAD_INPUT
+            code = exits.BAD_INPUT
         case NoPreviousView() | NoSuchSnapshot() | SnapshotExists():
-            return exits.BAD_INPUT
+            code = exits.BAD_INPUT
         case DatabaseUnavailable() | ViewUnavailable() | ServersUnavailable():
-            return exits.UNAVAILABLE
+            code = exits.UNAVAILABLE
         case EventsError() | ProjectionError():
-            return exits.FAULT
+            code = exits.FAULT
         case _:
-            return None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+            log.error("unexpected", error=str(error), exc_info=error)
+            return exits.FAULT
+    note(f"error: {error}")
+    return code

@@ -1,4 +1,4 @@
-"""How a difference between a view and the log is printed: a line for people or JSON, with personal values masked."""
+"""Print a difference between a view and the log as text or JSON, with personal values masked."""
 
 from typing import Any, Final
 
@@ -10,12 +10,12 @@ from projections.comparison import Difference, DifferenceKind
 OPEN: Final = frozenset(
     {"role", "version", "position", "created_at", "updated_at", "createdAt", "updatedAt", "deleted"}
 )
-"""Fields that say nothing about a person. Every other one is masked, also one that the program does not know."""
+"""Fields without personal data. All others are masked, unknown ones included."""
 OPEN_IN_HISTORY: Final = frozenset({"position", "version", "type", "fields", "actor", "recordedAt"})
 
 
 def masked(difference: Difference) -> Difference:
-    """The difference with its personal values replaced by what kind of value they are."""
+    """The difference with each personal value replaced by its type and size."""
     if difference.kind in (DifferenceKind.INDEX, DifferenceKind.CHECKPOINT) or difference.field in OPEN:
         return difference
     mask = _masked_entry if (difference.field or "").startswith("history[") else _mask
@@ -39,7 +39,7 @@ def _what(difference: Difference) -> str:
         case DifferenceKind.VIEW:
             return "the view does not exist; start its projector, or rebuild it"
         case DifferenceKind.UNKNOWN_ROW:
-            return f"something with the id {_shown(difference.found)} is among the users"
+            return f"unknown row with id {_shown(difference.found)}, which is no user's"
         case DifferenceKind.CHECKPOINT:
             return f"the checkpoint is {difference.found}, past the log's head {difference.expected}; rebuild the view"
         case DifferenceKind.INDEX:
@@ -57,7 +57,7 @@ def _shown(value: JSON) -> str:
 
 
 def _masked_entry(entry: JSON) -> JSON:
-    """Of an entry of a history, what the program writes there itself."""
+    """A history entry in which only the fields without personal data keep their values."""
     if not isinstance(entry, dict):
         return _mask(entry)
     return {name: value if name in OPEN_IN_HISTORY else _mask(value) for name, value in entry.items()}
@@ -78,5 +78,5 @@ def _mask(value: JSON) -> JSON:
 
 
 def _plain(value: Any) -> str:
-    """Whatever a document can hold besides JSON."""
+    """A value of a type that JSON lacks, as text."""
     return str(value)

@@ -1,13 +1,13 @@
-"""What the exit codes of the commands mean."""
+"""Exit codes of the commands."""
 
 OK = 0
 NOT_ALL = 1
-"""Done, but not all is well: lines were refused, a projection is not live, users are in quarantine, a view differs."""
+"""Done, with problems: rows were refused, a projection is not live, users are quarantined, or a view differs."""
 BAD_INPUT = 2
-"""A setting, an argument or a file cannot be used, or a database does not let us in; nothing was done."""
+"""A setting, an argument or a file is invalid, or a database refuses access; nothing was done."""
 FAULT = 3
-"""Something is wrong that trying again does not mend: a faulted projector, another master key."""
+"""A fault that a retry does not repair, such as a faulted projector or a wrong master key."""
 UNAVAILABLE = 4
-"""A database is away, or private servers cannot be had here."""
+"""A database is away, or this machine cannot run private servers."""
 INTERRUPTED = 130
 """Stopped by SIGINT or SIGTERM before the work was done."""

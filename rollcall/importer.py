@@ -1,4 +1,4 @@
-"""Register the users of a file. Each row that can be accepted is; each other row is reported with line and reason."""
+"""Import users from a file: register each valid row, and report each refused row with its line and reason."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from events.user import Register
 from rollcall.userfile import BadRow, UserFile, UserRow
 
 NUMBERED_TRIES = 1_000
-"""How many numbers are tried after a username that was made from an email."""
+"""Numbers to try after a username that is derived from an email."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ class ImportResult:
 
     @property
     def total(self) -> int:
-        """Rows that were read."""
+        """Number of rows in the file."""
         return self.added + self.already_there + len(self.refused)
 
 
 class Importer:
-    """Takes a file in, row by row and in order: a second run of the same file adds nothing."""
+    """Imports a file row by row, in order. A second run of the same file adds nothing."""
 
     def __init__(self, commands: UserCommands) -> None:
         self._commands = commands
         self._lines: dict[UUID, int] = {}
-        """Users that this run has met, and on which line."""
+        """The users of this run, with the first line of each."""
 
     async def run(self, file: UserFile, progress: Callable[[int], None]) -> ImportResult:
-        """Import every row. `progress` is told how many bytes of the file are done.
+        """Import every row. `progress` is called with the number of bytes that are done.
 
         Raises:
-            DatabaseUnavailable: MySQL is away; a second run goes on where this one stopped.
+            DatabaseUnavailable: MySQL is away. A second run continues where this one stopped.
         """
         outcome = ImportResult()
         for row in file:
@@ -69,18 +69,18 @@ class Importer:
         if isinstance(row, BadRow):
             outcome.refused.append(RefusedRow(row.line, row.reason))
             return
-        owner = await self._owner(row)
+        owner = await self._existing_user(row)
         if owner is None:
             self._lines[await self._register(row)] = row.line
             outcome.added += 1
         elif owner in self._lines:
-            raise _refusal("username", f"the user of line {self._lines[owner]} again")
+            raise _refusal("username", f"duplicates the user of line {self._lines[owner]}")
         else:
             self._lines[owner] = row.line
             outcome.already_there += 1
 
-    async def _owner(self, row: UserRow) -> UUID | None:
-        """The user that this row is about, if it is in already: the one with its email and, if given, its username."""
+    async def _existing_user(self, row: UserRow) -> UUID | None:
+        """The registered user with the row's email and, if the row has one, its username."""
         account = await self._commands.find(row.email) if row.email and "@" in row.email else None
         if account is None or account.user is None:
             return None
@@ -91,48 +91,49 @@ class Importer:
         command = _registration(row)
         if row.username is not None:
             return (await self._commands.register(command, Origin())).user_id
-        return await self._register_numbered(command)
-
-    async def _register_numbered(self, command: Register) -> UUID:
-        """Register under the local part of the email, with the first number that makes it free."""
         for number in range(1, NUMBERED_TRIES + 1):
+            suffix = "" if number == 1 else str(number)
+            numbered = msgspec.structs.replace(command, username=command.username + suffix)
             try:
-                return (await self._commands.register(_numbered(command, number), Origin())).user_id
+                return (await self._commands.register(numbered, Origin())).user_id
             except Rejected as rejected:
-                if [problem.field for problem in _taken(rejected)] != [("username",)]:
+                taken = [problem.field for problem in rejected.problems if problem.reason is Reason.TAKEN]
+                if taken != [("username",)]:
                     raise
-        raise _refusal("username", f"{NUMBERED_TRIES} usernames made from this email are taken: give one")
+        raise _refusal(
+            "username", f"the first {NUMBERED_TRIES} usernames derived from this email are taken; add a username"
+        )
 
 
 def _registration(row: UserRow) -> Register:
-    """The command of a row.
+    """The command that registers a row's user.
 
     Raises:
-        Rejected: the row lacks an email, or its role or password hash cannot be used.
+        Rejected: the row lacks an email, or its role or password hash is invalid.
     """
     if not row.email:
-        raise _refusal("email", "missing; map the field that holds it with --map email=FIELD")
+        raise _refusal("email", "missing; if another field holds it, use --map email=FIELD")
+    role = _role(row.role)
+    if row.password_hash is not None:
+        try:
+            check_hash_form(row.password_hash)
+        except UnknownHash as error:
+            raise _refusal("password_hash", str(error)) from None
     username = row.username if row.username is not None else _username_from(row.email)
     return Register(
         username=username,
         email=row.email,
         name=row.name if row.name is not None else username,
-        role=_role(row.role),
+        role=role,
         attributes=row.attributes,
-        password_hash=_password_hash(row.password_hash),
+        password_hash=row.password_hash,
     )
 
 
 def _username_from(email: str) -> str:
-    """The local part, less what a username cannot hold."""
+    """The local part without the characters that a username must not contain, with room for a number."""
     local = email.rpartition("@")[0] or email
     return re.sub(r"[\s@\"]+", "", local)[: USERNAME_CHARACTERS - len(str(NUMBERED_TRIES))]
-
-
-def _numbered(command: Register, number: int) -> Register:
-    if number == 1:
-        return command
-    return msgspec.structs.replace(command, username=f"{command.username}{number}")
 
 
 def _role(text: str | None) -> Role:
@@ -144,26 +145,12 @@ def _role(text: str | None) -> Role:
         raise _refusal("role", f"expected one of {', '.join(Role)}, found {text[:40]!r}") from None
 
 
-def _password_hash(encoded: str | None) -> str | None:
-    if encoded is None:
-        return None
-    try:
-        check_hash_form(encoded)
-    except UnknownHash as error:
-        raise _refusal("password_hash", str(error)) from None
-    return encoded
-
-
-def _taken(rejected: Rejected) -> list[Problem]:
-    return [problem for problem in rejected.problems if problem.reason is Reason.TAKEN]
-
-
 def _refusal(name: str, message: str) -> Rejected:
     return Rejected(Problem(Reason.INVALID, message, (name,)))
 
 
 def _reason(problems: tuple[Problem, ...]) -> str:
-    """All that is wrong with a row, each with its field unless the message begins with it."""
+    """All problems of a row, each prefixed with its field unless the message starts with it."""
     return "; ".join(
         problem.message if problem.message.startswith(problem.field[0]) else f"{problem.field[0]}: {problem.message}"
         for problem in problems

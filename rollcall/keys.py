@@ -1,4 +1,4 @@
-"""The secrets of an installation: from the settings, or beside the data of private servers."""
+"""The keys of an installation: from the settings, or from files in the data directory of private servers."""
 
 import base64
 import os
@@ -15,7 +15,7 @@ from rollcall.settings import KEY_BYTES, BadSettings, Settings, decoded_key
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """A key of 32 bytes, and others that only unwrap or verify while the key is being rotated."""
+    """A key of 32 bytes, and other keys that only unwrap or verify during a rotation."""
 
     current: bytes = field(repr=False)
     others: tuple[bytes, ...] = field(default=(), repr=False)
@@ -24,20 +24,21 @@ class KeyRing:
 def master_keys(settings: Settings) -> KeyRing:
     """The master keys.
 
-    Private servers get a key at their first start, kept under the data directory and readable by this user only. With
-    an operator's own servers it must be given: a new key beside an old log would let every username be taken again.
+    With private servers the first start creates a key file in the data directory, readable only by this operating
+    system user. With an operator's own servers the key must be set: with a new key on an existing log, claims would
+    have other hashes, and every username could be taken again.
 
     Raises:
-        BadSettings: the key is needed and not set, or a key file is damaged.
+        BadSettings: the key is required and not set, or the key file is damaged.
     """
     return _ring(settings, "master_key", settings.master_key, settings.other_master_key)
 
 
 def signing_keys(settings: Settings) -> KeyRing:
-    """The keys of access tokens, found like the master keys.
+    """The keys that sign access tokens, from the same places as the master keys.
 
     Raises:
-        BadSettings: the key is needed and not set, or a key file is damaged.
+        BadSettings: the key is required and not set, or the key file is damaged.
     """
     return _ring(settings, "signing_key", settings.signing_key, settings.other_signing_key)
 
@@ -48,8 +49,8 @@ def _ring(settings: Settings, name: str, given: SecretStr | None, other: SecretS
         return KeyRing(decoded_key(given.get_secret_value()), others)
     if settings.own_servers:
         raise BadSettings(
-            f"ROLLCALL_{name.upper()}: needed beside ROLLCALL_MYSQL_URL; make one with "
-            f"`openssl rand -base64 {KEY_BYTES}`, keep it safe, and give the same one to every process"
+            f"ROLLCALL_{name.upper()}: required with ROLLCALL_MYSQL_URL; create a key with "
+            f"`openssl rand -base64 {KEY_BYTES}`, keep it safe, and set the same key for every process"
         )
     path = settings.data_dir / "keys" / name.replace("_", "-")
     text = kept_secret(path, lambda: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
@@ -60,18 +61,18 @@ def _ring(settings: Settings, name: str, given: SecretStr | None, other: SecretS
 
 
 def kept_secret(path: Path, make: Callable[[], str]) -> str:
-    """The secret in a file, which is made if it is missing and readable by this user only.
+    """The secret in a file. A missing file is created, readable only by this operating system user.
 
-    It is written to a draft and then linked to its path, which fails if another process was quicker: the first one
-    decides, and no process reads half a file.
+    The secret is written to a draft, which is then linked to `path`. The link fails if another process was faster, so
+    the first one wins, and no process reads half a file.
 
     Raises:
-        BadSettings: the directory cannot be made.
+        BadSettings: the directory cannot be created.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadSettings(f"ROLLCALL_DATA_DIR: {error.filename} cannot be made: {error.strerror}") from error
+        raise BadSettings(f"ROLLCALL_DATA_DIR: cannot create {error.filename}: {error.strerror}") from error
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""Logs on standard error: one line an event, for people on a terminal, as JSON for machines."""
+"""Logs on standard error, one line per event: readable on a terminal, otherwise JSON."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from rollcall.settings import Settings
 
 
 def configure_logging(settings: Settings, process: str) -> None:
-    """Send the log lines of this program and of its libraries to standard error in the form that is set."""
+    """Write the logs of this program and of its libraries to standard error in the configured format."""
     structlog.contextvars.bind_contextvars(process=process)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -34,12 +34,12 @@ def configure_logging(settings: Settings, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
     for library in ("pymongo", "asyncio", "aiohttp"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # It logs every warning of the server, such as that a table of IF NOT EXISTS does exist.
+    # asyncmy logs every warning of the server, even "table exists" after CREATE TABLE IF NOT EXISTS.
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
 
 
 def _rendering(settings: Settings) -> list[Any]:
-    # Never the local variables of a traceback, which both renderers would add: passwords and tokens are among them.
+    # Both renderers add the local variables of a traceback by default. These include passwords and tokens.
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     if console:

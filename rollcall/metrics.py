@@ -1,8 +1,8 @@
-"""Metrics for Prometheus: what this process has done, and how all views are doing.
+"""Metrics for Prometheus: counters of this process, and the status of all views.
 
-The views' part is read from the reports at each scrape, by whichever process is asked. So a projector that died is seen
-on the API's page, where its own would be silent. Labels are names of views, states, routes and kinds of errors: nothing
-that comes from a client, so nothing personal, and never more than a few.
+Each process reads the status of the views from MySQL at each scrape. So the API's page shows a projector that died,
+whose own page is gone. Labels are names of views, states, routes and error types. No label value comes from a client,
+so none is personal, and their number is bounded.
 """
 
 import asyncio
@@ -29,53 +29,56 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class Metrics:
-    """What this process counts."""
+    """Counters and histograms of this process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.append_seconds = Histogram(
             "rollcall_append_seconds",
-            "From the call of an append to its COMMIT, the wait for others included.",
+            "Seconds from the call of an append to its COMMIT, including the wait for the batch before it.",
             buckets=SECONDS,
             registry=self.registry,
         )
         self.append_failures = Counter(
-            "rollcall_append_failures", "Appends that were refused or failed.", ["error"], registry=self.registry
+            "rollcall_append_failures",
+            "Appends that were refused or failed, by error type.",
+            ["error"],
+            registry=self.registry,
         )
         self.request_seconds = Histogram(
             "rollcall_http_request_seconds",
-            "HTTP requests, sockets excepted.",
+            "Seconds to answer an HTTP request. Excludes WebSockets and event streams.",
             ["route", "status"],
             buckets=SECONDS,
             registry=self.registry,
         )
         self.loop_lag_seconds = Histogram(
             "rollcall_event_loop_lag_seconds",
-            "How late the event loop came to what was due, looked at 20 times a second.",
+            "Seconds by which the event loop ran a timer late, sampled 20 times a second.",
             buckets=SECONDS,
             registry=self.registry,
         )
         self.applied_events = Counter(
-            "rollcall_projector_events", "Events that this process has applied.", ["view"], registry=self.registry
+            "rollcall_projector_events", "Events applied by this process.", ["view"], registry=self.registry
         )
         self.batch_seconds = Histogram(
             "rollcall_projector_batch_seconds",
-            "Applying one batch of events.",
+            "Seconds to apply one batch of events.",
             ["view"],
             buckets=SECONDS,
             registry=self.registry,
         )
 
     def appended(self, outcome: Outcome, seconds: float) -> None:
-        """Count one append, which took so many seconds if it succeeded."""
+        """Count one append, or observe its duration if it succeeded."""
         if isinstance(outcome, Exception):
             self.append_failures.labels(type(outcome).__name__).inc()
         else:
             self.append_seconds.observe(seconds)
 
     def applied(self, view: str) -> Callable[[int, float], None]:
-        """What counts the batches of a view's projector."""
+        """A callback that counts the batches of a view's projector."""
         events, seconds = self.applied_events.labels(view), self.batch_seconds.labels(view)
 
         def count(applied: int, took: float) -> None:
@@ -85,14 +88,14 @@ class Metrics:
         return count
 
     async def watch_loop(self) -> None:
-        """Time how late the event loop is, until cancelled: everybody whom this process answers waits for it."""
+        """Observe the lag of the event loop, until cancelled. Every request waits at least that long."""
         while True:
             due = time.monotonic() + LOOP_SECONDS
             await asyncio.sleep(LOOP_SECONDS)
             self.loop_lag_seconds.observe(max(0.0, time.monotonic() - due))
 
     def requests(self) -> Middleware:
-        """What times HTTP requests, by route: a path that is none has no label of its own."""
+        """A middleware that times HTTP requests by route. All unknown paths share the label `none`."""
 
         @web.middleware
         async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -114,18 +117,20 @@ class Metrics:
 
 
 class ViewsCollector(Collector):
-    """The views' part of the page; no statuses are known while MySQL is away."""
+    """Gauges of all views; `statuses` is None while MySQL is away."""
 
     def __init__(self, statuses: Sequence[ProjectionStatus] | None) -> None:
         self._statuses = statuses
 
     def collect(self) -> Iterable[Metric]:
-        """As Prometheus asks for them."""
-        yield GaugeMetricFamily("rollcall_log_up", "Whether MySQL answers.", value=float(self._statuses is not None))
+        """The gauges, for the registry."""
+        yield GaugeMetricFamily(
+            "rollcall_log_up", "1 if MySQL answers, else 0.", value=float(self._statuses is not None)
+        )
         for status in (self._statuses or ())[:1]:
             yield GaugeMetricFamily("rollcall_log_head", "Position of the newest event.", value=status.head)
         states = GaugeMetricFamily(
-            "rollcall_view_state", "1 for the state that the view is in.", labels=["view", "state"]
+            "rollcall_view_state", "1 for the view's current state, 0 for the others.", labels=["view", "state"]
         )
         for status in self._statuses or ():
             for state in State:
@@ -140,31 +145,34 @@ class ViewsCollector(Collector):
 
 
 VIEW_GAUGES: Final[dict[str, tuple[str, Callable[[ProjectionStatus], float | None]]]] = {
-    "position": ("The last event in the view.", lambda status: status.position),
-    "lag_events": ("Events behind the head of the log.", lambda status: status.lag),
-    "lag_seconds": ("Age of the oldest event that the view lacks.", lambda status: status.lag_seconds),
-    "events_per_second": ("Applied over the last seconds.", lambda status: status.events_per_second),
-    "heartbeat_age_seconds": ("Since the active projector reported.", lambda status: status.silent_seconds),
+    "position": ("Position of the last applied event.", lambda status: status.position),
+    "lag_events": ("Events between the view and the head of the log.", lambda status: status.lag),
+    "lag_seconds": ("Age of the oldest event that is not applied.", lambda status: status.lag_seconds),
+    "events_per_second": ("Events applied per second, over the last seconds.", lambda status: status.events_per_second),
+    "heartbeat_age_seconds": (
+        "Seconds since the last report of the active projector.",
+        lambda status: status.silent_seconds,
+    ),
     "progress_timestamp_seconds": (
-        "When the position last moved.",
+        "Unix time at which the position last moved.",
         lambda status: status.progressed_at.timestamp() if status.progressed_at else None,
     ),
-    "standbys": ("Projectors that wait for their turn.", lambda status: len(status.standbys)),
-    "quarantined_users": ("Users set aside for events that cannot be applied.", lambda status: status.quarantined),
-    "rebuild_progress": ("Between 0 and 1 while a rebuild runs.", lambda status: status.rebuild_progress),
+    "standbys": ("Projectors that stand by to take over the view.", lambda status: len(status.standbys)),
+    "quarantined_users": ("Users in quarantine because an event cannot be applied.", lambda status: status.quarantined),
+    "rebuild_progress": ("Progress of a running rebuild, from 0 to 1.", lambda status: status.rebuild_progress),
     "audit_differences": (
-        "Users that differ from the log, by the last audit.",
+        "Users that differ from the log, according to the last audit.",
         lambda status: status.audit_differences,
     ),
     "audit_timestamp_seconds": (
-        "When that was.",
+        "Unix time of the last audit.",
         lambda status: status.audited_at.timestamp() if status.audited_at else None,
     ),
 }
 
 
 def metrics_app(metrics: Metrics, database: Database) -> web.Application:
-    """/metrics and /healthz, for a port that clients do not reach."""
+    """The application with /metrics and /healthz, for a port that clients cannot reach."""
 
     async def page(_: web.Request) -> web.Response:
         views = CollectorRegistry()

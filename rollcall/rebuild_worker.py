@@ -1,11 +1,10 @@
-"""Runs the rebuilds that clients request: each API process checks for requests and starts a process for each.
+"""Run the rebuilds that clients request. Each API process polls for requests and starts a child process for each.
 
     rebuildProjection ──▶ a row ◀── read by each API process, every second ──▶ `rollcall rebuild --requested`
 
-It is a process of its own, since folding the log takes a processor and hundreds of MiB, which requests would feel. The
-API starts it, and not the view's projector, since a view whose projector is FAULTED needs a rebuild most. Whatever is
-killed, the row stays: another API process, or the same one after a restart, takes it up, and the rebuild continues
-where it was.
+A rebuild needs a core and hundreds of MiB, which would slow requests down, so it has its own process. The API starts
+it, not the projector, since a view with a FAULTED projector needs a rebuild most. If a process is killed, the row
+remains: another API process, or the same one after a restart, takes over, and the rebuild continues.
 """
 
 import asyncio
@@ -24,16 +23,16 @@ log = structlog.get_logger(__name__)
 
 ATTEND_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 3.0
-"""Longer than it takes to notice that the request has ended."""
+"""Longer than `_check` needs to notice that the request has ended."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
-"""Between two tries of a rebuild whose process ends without a result."""
+"""Longest pause between two attempts of a rebuild whose process ends without a result."""
 CHILD_SECONDS: Final = 1.5
-"""How long the rebuilding process may take to stop before it is killed. Another one continues where it was."""
+"""Time that the child has to stop before it is killed. The next one continues its rebuild."""
 LEAVE_SECONDS: Final = 1.0
 
 
 async def run_requested_rebuilds(installation: Installation) -> None:
-    """Run every rebuild that is requested, until cancelled."""
+    """Run every requested rebuild, until cancelled."""
     requests = RebuildRequests(installation.database)
     async with asyncio.TaskGroup() as workers:
         for name, view in installation.views.items():
@@ -76,13 +75,13 @@ class RebuildWorker:
         if self._child is None and wanted:
             self._child = asyncio.create_task(self._rebuild(), name=f"rebuild of {self._view}")
         elif self._child is not None and not wanted:
-            # The request has ended, or another process took it up because this one was away for too long.
+            # The request has ended, or another process took it over because this one was silent for too long.
             self._child.cancel()
             await asyncio.wait({self._child})
             self._child = None
 
     async def _rebuild(self) -> None:
-        """Run the rebuild, and again until `_check` finds that the request has ended."""
+        """Run the rebuild with retries, until `_check` finds that the request has ended and cancels this."""
         pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             status = await run_child(("rebuild", self._name, "--requested"), stop_seconds=CHILD_SECONDS)

@@ -1,4 +1,4 @@
-"""What the API and the projectors share: listening on a port, and a page of metrics on one of its own."""
+"""HTTP servers of the API and the projectors: listen on a port, and serve metrics on a separate port."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,9 +16,9 @@ from rollcall.wiring import Installation
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS: Final = 3.0
-"""How long requests that are being answered may take at a stop."""
+"""Time that running requests have at a stop."""
 REQUESTS_SECONDS: Final = 4.5
-"""How long requests and open sockets may take together."""
+"""Time that running requests and open sockets have together at a stop."""
 METRICS_SECONDS: Final = 1.0
 
 
@@ -34,7 +34,7 @@ async def listening(
     """Serve the runner's application while the block runs.
 
     Raises:
-        BadSettings: the port of this setting is taken.
+        BadSettings: the port is in use; the message names `setting`.
     """
     seconds = REQUESTS_SECONDS if setting == "PORT" else METRICS_SECONDS
     try:
@@ -53,7 +53,7 @@ async def listening(
 
 @asynccontextmanager
 async def measured(installation: Installation, metrics: Metrics) -> AsyncIterator[None]:
-    """Serve the metrics while the block runs, if a port is set: one of its own, which clients must not reach."""
+    """Serve metrics while the block runs, if ROLLCALL_METRICS_PORT is set. Clients must not reach that port."""
     settings = installation.settings
     if settings.metrics_port is None:
         yield

@@ -1,4 +1,4 @@
-"""Stop a process in named steps, each with a limit, and end it when its own limit has passed."""
+"""Stop a process in named steps, each with a time limit, and end it when the limit of the whole stop has passed."""
 
 import asyncio
 import os
@@ -14,16 +14,16 @@ import structlog
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS: Final = 9.5
-"""From the signal to the end of the process, whatever hangs."""
+"""Longest time from the signal to the end of the process, even if a step hangs."""
 OTHERS: Final = 20
-"""How many tasks that a step does not own itself are logged with it: it may wait for them."""
+"""Number of other tasks that are logged with a slow step, since it may wait for one of them."""
 LOG_SECONDS: Final = 0.5
 LEFTOVER_SECONDS: Final = 2.0
-"""How long tasks, and then threads, may go on once the work has ended."""
+"""Time that remaining tasks, and then threads, have after the work has ended."""
 
 
 class Background:
-    """Tasks that run during a block. Its end cancels them and waits for them, at most `seconds`."""
+    """Tasks that run during a block. The end of the block cancels them and waits for at most `seconds`."""
 
     def __init__(self, step: str, seconds: float) -> None:
         self._step = step
@@ -52,7 +52,7 @@ class Background:
             task.cancel()
 
     async def ended(self) -> None:
-        """Wait until all tasks have ended; raise the error of the first that fails."""
+        """Wait until all tasks have ended. Raises the error of the first task that fails."""
         await self._ended
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
@@ -67,7 +67,7 @@ class Background:
 
 
 async def step(name: str, work: Coroutine[Any, Any, None], seconds: float) -> None:
-    """Do one step of the stop; go on without it after `seconds`, and log what it awaits."""
+    """Run one step of the stop. After `seconds`, log what it awaits, cancel it and continue."""
     task = asyncio.create_task(work, name=name)
     if not await _wait(name, {task}, seconds):
         task.cancel()
@@ -76,14 +76,14 @@ async def step(name: str, work: Coroutine[Any, Any, None], seconds: float) -> No
 
 
 async def end_tasks(name: str, tasks: Iterable[asyncio.Task[Any]], seconds: float) -> bool:
-    """Cancel the tasks and wait for them, at most `seconds`; whether all have ended."""
+    """Cancel the tasks and wait for at most `seconds`. Returns whether all have ended."""
     tasks = set(tasks)
     for task in tasks:
         task.cancel()
     ended = await _wait(name, tasks, seconds)
     for task in tasks:
         if task.done() and not task.cancelled():
-            task.exception()  # retrieved, or asyncio logs it when the task is freed
+            task.exception()  # retrieve it, or asyncio logs it when the task is freed
     return ended
 
 
@@ -104,7 +104,7 @@ async def _wait(name: str, tasks: set[asyncio.Task[Any]], seconds: float) -> boo
 
 
 class Watchdog:
-    """Ends the process after a time, from a thread, since the event loop or the interpreter's end may hang."""
+    """Ends the process after a time limit, from a thread, since the event loop or the interpreter's exit may hang."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -119,9 +119,9 @@ class Watchdog:
         self._timer.start()
 
     def _abandon(self, code: int) -> None:
-        telling = threading.Thread(target=self._log_abandoned, daemon=True)
-        telling.start()
-        telling.join(LOG_SECONDS)  # standard error may be a pipe that is full
+        logging = threading.Thread(target=self._log_abandoned, daemon=True)
+        logging.start()
+        logging.join(LOG_SECONDS)  # standard error may be a full pipe
         os._exit(code)
 
     def _log_abandoned(self) -> None:
@@ -129,12 +129,12 @@ class Watchdog:
 
 
 def described(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
-    """Name and innermost frame of each task."""
+    """The name and the innermost frame of each task."""
     return sorted(f"{task.get_name()}: {_awaited(task.get_coro())}" for task in tasks)
 
 
 def _awaited(work: Any) -> str:
-    """The coroutines that await each other, from a task's own to the innermost, and the line of that one."""
+    """The chain of coroutines from the task's own to the innermost, with the line of the innermost."""
     names, frame = [], None
     while work is not None:
         found = getattr(work, "cr_frame", None) or getattr(work, "gi_frame", None)

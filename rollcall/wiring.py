@@ -1,7 +1,7 @@
-"""Wiring: what the processes of an installation work with, made from the settings in one place.
+"""Wiring: builds the objects of a process from the settings.
 
-Each process gets only what it uses. All have an `Installation`; those that write to the log have a `Writer`; the API
-alone has a signing key and what answers clients (`rollcall/api.py`).
+Every process has an `Installation`. Processes that write to the log add a `Writer`. Only the API has a signing key and
+the services behind the GraphQL schema (`rollcall/api.py`).
 """
 
 import asyncio
@@ -52,17 +52,17 @@ from rollcall.stopping import step
 log = structlog.get_logger(__name__)
 
 COLLECT_SELDOM: Final = (100_000, 50, 50)
-"""Folding makes millions of objects and no reference cycles, so nearly all are freed without the collector. With its
-default thresholds the search for cycles takes a fifth of the time of a rebuild."""
+"""Garbage collector thresholds of a rebuild. Folding creates millions of objects and no reference cycles; with the
+default thresholds the search for cycles takes a fifth of a rebuild's time."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long closing the connections may take at a stop."""
+"""Time that closing the connections may take at a stop."""
 
 Result = TypeVar("Result")
 
 
 def now() -> datetime:
-    """The present, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -73,12 +73,12 @@ def process_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The databases of an installation: its log, to read, and its views by the names of the command line."""
+    """The log, for reading, and the views, keyed by their names on the command line."""
 
     settings: Settings
     database: Database
     replica: Database
-    """Where queries read the MySQL view: a read replica if one is set, else `database`."""
+    """Serves queries on the MySQL view: the read replica if one is set, else `database`."""
     mongo: MongoClient
     vault: Vault
     store: EventStore
@@ -89,7 +89,7 @@ class Installation:
 
     @property
     def log_access(self) -> LogAccess:
-        """The log, to read one stream or all of it."""
+        """Access to the log for verification."""
         return LogAccess(self.store, self.database, self.vault)
 
 
@@ -97,12 +97,12 @@ class Installation:
 async def open_installation(
     settings: Settings, report: Callable[[str], None], *, idle_seconds: int | None = None
 ) -> AsyncIterator[Installation]:
-    """Connect to the databases of the settings, or to private servers, which are started if they do not run.
+    """Connect to the databases of the settings, or to private servers, which it starts if they do not run.
 
     Args:
-        settings: Of this process.
-        report: Is called with each step of starting a private server.
-        idle_seconds: MySQL ends a session of this process that is silent for longer.
+        settings: The settings of this process.
+        report: Called with each step of starting a private server.
+        idle_seconds: MySQL closes a connection of this process that is idle for longer.
 
     Raises:
         BadSettings: the master key is missing.
@@ -143,7 +143,7 @@ async def _close(database: Database, replica: Database, mongo: MongoClient) -> N
 
 @asynccontextmanager
 async def database_addresses(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Addresses]:
-    """The addresses of the operator's databases, or of private servers that run as long as this block.
+    """The addresses of the operator's databases, or of private servers that run during the block.
 
     Raises:
         ServersUnavailable: this machine cannot run private servers.
@@ -156,22 +156,22 @@ async def database_addresses(settings: Settings, report: Callable[[str], None]) 
 
 
 async def create_tables(database: Database) -> None:
-    """Create the tables of the log that are missing. Needs no key.
+    """Create the missing tables of the log. Needs no key.
 
     Raises:
         DatabaseUnavailable: MySQL is away.
-        MigrationError: the tables were made by another version of a migration.
+        MigrationError: another version of a migration created the tables.
     """
     for applied in await migrate(database, "events", "projections", "auth"):
         log.info("migration.applied", name=applied)
 
 
 async def prepare_log(installation: Installation) -> ClaimsKey:
-    """Create the tables of the log that are missing, and check that the master key is the log's; the key of its claims.
+    """Create the missing tables of the log, check the master key, and return the claims key.
 
     Raises:
         DatabaseUnavailable: MySQL is away.
-        WrongMasterKey, MigrationError: this program must not work on this log.
+        WrongMasterKey, MigrationError: the log belongs to another key or another release.
     """
     await create_tables(installation.database)
     return await open_claims_key(installation.database, installation.vault)
@@ -179,22 +179,22 @@ async def prepare_log(installation: Installation) -> ClaimsKey:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Commands on the log. All callers of a process share one, since they commit together."""
+    """Commands on the log. A process has one, so that concurrent callers share a transaction."""
 
     commands: UserCommands
     claims_key: ClaimsKey
     wakeup: HeadPoll
-    """Is rung by each append, so that what follows the log in this process reads it at once."""
+    """Rung by each append, so that the feed of this process reads the new events immediately."""
 
 
 async def open_writer(
     installation: Installation, appended: Callable[[Outcome, float], None] = lambda _outcome, _seconds: None
 ) -> Writer:
-    """Prepare the log and what writes to it. `appended` is called with each outcome and its seconds.
+    """Prepare the log for writing. `appended` is called with the outcome and the seconds of each append.
 
     Raises:
         DatabaseUnavailable: MySQL is away.
-        WrongMasterKey, MigrationError: this program must not work on this log.
+        WrongMasterKey, MigrationError: the log belongs to another key or another release.
     """
     claims_key = await prepare_log(installation)
     database, vault, store = installation.database, installation.vault, installation.store
@@ -217,7 +217,7 @@ async def open_writer(
 
 
 def projector_of(installation: Installation, name: str, applied: Callable[[int, float], None]) -> Projector:
-    """The projector of a view. `applied` is called with the events and the seconds of each batch."""
+    """The projector of a view. `applied` is called with the number of events and the seconds of each batch."""
     return Projector(
         view=installation.views[name],
         store=installation.store,
@@ -231,13 +231,13 @@ def projector_of(installation: Installation, name: str, applied: Callable[[int, 
 
 
 def continuous_check_of(installation: Installation, name: str, projector: Projector) -> ContinuousCheck:
-    """The continuous check of a view, which works while this projector is the active one."""
+    """The continuous check of a view. It runs while this projector is active."""
     chance = random.Random()  # noqa: S311 - a sample
     return ContinuousCheck(installation.log_access, installation.records[name], chance, lambda: projector.active)
 
 
 async def when_available(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do the work, and again while a database that it needs is away."""
+    """Do the work; retry while a database is away."""
     return await retry(
         work,
         (DatabaseUnavailable, ViewUnavailable, ViewMissing),
@@ -246,13 +246,13 @@ async def when_available(work: Callable[[], Awaitable[Result]]) -> Result:
 
 
 async def prepare_views(installation: Installation) -> None:
-    """Create what the views lack, empty. One whose database is away does not delay the other."""
+    """Create the missing tables and collections of the views. A database that is away delays only its own view."""
     await asyncio.gather(*(when_available(view.prepare) for view in installation.views.values()))
 
 
 @asynccontextmanager
 async def rebuilding(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Installation]:
-    """An installation whose log is prepared, in a process that folds events by the million."""
+    """An installation with a prepared log, and garbage collection tuned for folding millions of events."""
     gc.set_threshold(*COLLECT_SELDOM)
     async with open_installation(settings, report) as installation:
         await prepare_log(installation)

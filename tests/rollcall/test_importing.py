@@ -27,7 +27,7 @@ def row(username: str | None, email: str | None, **fields: object) -> dict[str, 
 
 
 async def test_the_duplicates_of_a_file_are_refused_and_the_rest_goes_in(log: Log, tmp_path: Path) -> None:
-    """The first of two wins, and each refused line is told with the field that stands in the way."""
+    """The first of two rows wins. Each refused row is reported with its line and the field that is taken."""
     outcome = await take(
         log,
         tmp_path / "users.json",
@@ -42,7 +42,7 @@ async def test_the_duplicates_of_a_file_are_refused_and_the_rest_goes_in(log: Lo
     assert [(refused.line, refused.reason) for refused in outcome.refused] == [
         (2, "email: this email belongs to someone else"),
         (3, "username: this username belongs to someone else"),
-        (4, "username: the user of line 1 again"),
+        (4, "username: duplicates the user of line 1"),
     ]
 
 
