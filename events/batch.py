@@ -1,8 +1,8 @@
 """A batch of appends: prepare each, read what the log says, decide each, make the statements.
 
 Pure: the appender sends what is made here, in two packets. The first locks the head and reads, the second writes and
-commits; nobody else can change in between what the appends are decided on. Statements sent one by one would do the
-same and cost a round trip each, in which the event loop prepares other appends first.
+commits. The lock keeps the state that the appends are decided on unchanged in between. Statements sent one by one would
+do the same and cost a round trip each, in which the event loop prepares other appends first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,8 +1,8 @@
 """The hash chain of the log, and its verification.
 
-Each event's hash covers every column of its row and the hash before it. Whoever changes, removes, inserts or swaps
-events must compute all later hashes again; then the head has another hash, which an operator who noted an earlier head
-(`rollcall head`) can see. The chain is evidence, not prevention.
+Each event's hash covers every column of its row and the hash before it. To change, remove, insert or swap events, an
+attacker must compute all later hashes again. The head then has another hash, and an operator who keeps an earlier head
+(`rollcall head`) detects that. The chain is evidence, not prevention.
 
 Verification checks that positions are 1, 2, 3, ... without a hole; that each hash follows from its row and the hash
 before; that the versions of each stream are 1, 2, 3, ... in the order of positions; and that `log_head` agrees with the

@@ -2,7 +2,7 @@
 
 A claim is a kind and a value: a username, an email, or an administrator's seat (a claim on the user's own id: it is
 never taken, but counted). The table keeps the HMAC of the normalised value under a key of its own, which the master key
-wraps: equal values collide, and without the key nobody can read or guess them.
+wraps: equal values collide, and without the key the values can be neither read nor guessed.
 """
 
 import hashlib

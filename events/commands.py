@@ -164,7 +164,7 @@ class UserCommands:
         )
 
     async def earlier(self, idempotency: Idempotency | None) -> CommandResult | None:
-        """The result of the same request, if it was carried out before.
+        """The result of the same request, if it has run before.
 
         Raises:
             Rejected: its key is too long, or was used for another command.
@@ -186,10 +186,10 @@ class UserCommands:
     async def _once(
         self, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[CommandResult]]
     ) -> CommandResult:
-        """The attempt, unless the same request was carried out before.
+        """Run the attempt, unless the same request has run before.
 
-        The same request may be running at this very moment, and its effect may be the reason why this one is refused.
-        So its result is read again before a refusal is passed on.
+        The same request may run concurrently, and its effect may be the reason why this one is refused. So its result
+        is read again before a refusal is raised.
         """
         done = await self.earlier(idempotency)
         if done is not None:

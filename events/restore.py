@@ -1,13 +1,13 @@
 """Restore a log from an export, into an empty one, in one transaction.
 
-Whatever goes wrong, an altered line or the end of this process, MySQL leaves the log empty; nobody reads half of it;
-and the file is read once, so it can come from a pipe. Batches committed one by one would leave a log that seems whole
-and lacks its end. The price: MySQL keeps the transaction in a temporary file until COMMIT, and servers in group
-replication limit its size. The head is locked meanwhile, so an append waits and then finds the restored log.
+If anything fails, such as an altered line or this process, MySQL leaves the log empty. No reader sees half of it. The
+file is read once, so it can come from a pipe. Batches committed one by one would leave a log that seems whole and lacks
+its end. The price: MySQL keeps the transaction in a temporary file until COMMIT, and servers in group replication limit
+its size. The head is locked meanwhile, so an append waits and then finds the restored log.
 
 Claims are made from the restored users under the claims' key that this log has or gets here. That opens every event, so
-a restored log is readable. Without keys a log can only be kept and verified: nobody can read it, or tell which
-usernames are taken. The caller must ask for that.
+a restored log is readable. Without keys a log can be kept and verified, but not read, and no username counts as taken.
+The caller must ask for that.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -166,7 +166,7 @@ async def _write(connection: Connection, reader: ExportReader, lines: AsyncItera
             events, keys, size = [], [], 0
     reader.finish()
     if with_keys and not reader.keys:
-        raise BadExport(reader.number, "the last part has no keys, so nobody could read the log: see --without-keys")
+        raise BadExport(reader.number, "the last part has no keys, so the log would be unreadable: see --without-keys")
     await _write_batch(connection, events, keys)
 
 

@@ -45,7 +45,7 @@ def clean_username(value: str) -> str:
     if not value or len(value) > USERNAME_CHARACTERS:
         _refuse("username", f"a username has 1 to {USERNAME_CHARACTERS} characters, this one has {len(value)}")
     if "@" in value:
-        _refuse("username", "a username must not contain @; that is how sign-in tells it from an email")
+        _refuse("username", "a username must not contain @; sign-in uses it to recognise an email")
     if PLAIN_USERNAME.fullmatch(value):
         return value
     try:

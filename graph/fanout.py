@@ -74,7 +74,7 @@ class Topic(NamedTuple, Generic[Item]):
     position: Callable[[Item], int | None]
     """The position from which a client that has the item can resume; None if its kind has no positions."""
     version: Callable[[Item], Hashable]
-    """Tells two items at one position apart."""
+    """Distinguishes two items at one position."""
 
 
 class SourceStream(AsyncIterable[Any], Generic[Item]):

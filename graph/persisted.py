@@ -182,7 +182,7 @@ class PersistedDocuments:
         if reference.query is None and reference.id is not None:
             raise not_found()
         if reference.query is not None and reference.query not in self._trusted.texts:
-            raise ClientError("DOCUMENT_NOT_TRUSTED", "only trusted documents are carried out here, and this is none")
+            raise ClientError("DOCUMENT_NOT_TRUSTED", "this server executes only trusted documents")
         return reference.query
 
     def _persist(self, id_: str, document: str) -> None:

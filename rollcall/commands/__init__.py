@@ -1,1 +1,1 @@
-"""The commands of `rollcall`, one module for each group."""
+"""The commands of `rollcall`, one module per group."""

@@ -1,7 +1,7 @@
-"""`rollcall dev`: the whole installation on one machine, in one command.
+"""`rollcall dev`: a whole installation on one machine.
 
-Private servers, the API and both projectors, each in a process of its own. A process that ends is restarted; all of
-them end with this process, however it ends.
+Private servers, the API and both projectors run as child processes. A child that ends is restarted; all of them end
+with this process, even if it is killed.
 """
 
 import asyncio
@@ -31,24 +31,25 @@ PROCESSES: Final = {
     "mysql_users": ("projector", "mysql"),
     "mongo_users": ("projector", "mongo"),
 }
-"""The processes of the installation, and their arguments."""
+"""The child processes: name and arguments."""
 
 
 @app.command()
 def dev() -> None:
-    """Run everything on this machine: private servers, the API and both projectors, until Ctrl-C.
+    """Run private servers, the API and both projectors on this machine, until Ctrl-C.
 
-    Prints a line that begins with `ready` when all of it works. A second start on the same ROLLCALL_DATA_DIR continues
-    where the first one stopped.
+    Prints a line that starts with `ready` when everything works. The data in ROLLCALL_DATA_DIR is kept for the next
+    start. Needs no settings. Exit code 2: a setting is invalid; 4: this machine cannot run private servers.
     """
     run(run_everything(settings_for("dev")), when_stopped=exits.OK)
 
 
 async def run_everything(settings: Settings) -> int:
-    """Run everything until cancelled. Prints a line that begins with `ready` when all of it works.
+    """Run everything until cancelled. Prints a line that starts with `ready` when everything works.
 
     Raises:
-        BadSettings, ServersUnavailable: it cannot be started.
+        BadSettings: a setting is invalid.
+        ServersUnavailable: this machine cannot run private servers.
     """
     signing_keys(settings)
     report = partial(say, at_once=True)
@@ -60,7 +61,7 @@ async def run_everything(settings: Settings) -> int:
         await ensure_first_admin(installation.database, writer.commands, passwords, password)
         account = await writer.commands.find(FIRST_ADMIN)
         if not account or not await passwords.verify(account.password_hash, password):
-            shown = "the password that you have set"
+            shown = "the password that you set"
         else:
             shown = "the password in ROLLCALL_ADMIN_PASSWORD" if given else f"password {password}"
         await prepare_views(installation)
@@ -74,13 +75,13 @@ async def run_everything(settings: Settings) -> int:
 
 
 def own_variables(settings: Settings, number: int) -> dict[str, str]:
-    """The variables of one process: a port for metrics, and introspection, which is on here unless it is set."""
+    """The variables of one child: its metrics port, and introspection, which is on here unless it is set."""
     own = own_metrics_port(settings, number)
     return own if "introspection" in settings.model_fields_set else own | {"ROLLCALL_INTROSPECTION": "true"}
 
 
 async def _keep_running(name: str, variables: dict[str, str], running: dict[str, int]) -> None:
-    """Run one process, and again whenever it ends, unless it ends for good."""
+    """Keep one child running until it exits with `BAD_INPUT` or `FAULT`, which a restart does not repair."""
 
     def started(pid: int) -> None:
         running[name] = pid
@@ -90,12 +91,12 @@ async def _keep_running(name: str, variables: dict[str, str], running: dict[str,
 
     status = await keep_running(name, PROCESSES[name], variables, given_up=ends_for_good, started=started)
     if status == exits.BAD_INPUT:
-        raise BadSettings(f"the {name} process cannot be started; its own error stands above")
+        raise BadSettings(f"the {name} process cannot start; its error is printed above")
     log.error("dev.faulted", part=name, status=status, hint="`rollcall status` says why")
 
 
 async def _until_ready(installation: Installation, running: dict[str, int]) -> None:
-    """Wait until the API answers and both views are live, as reported by the processes that were started here."""
+    """Wait until the API answers and both views are live, as reported by the children of this process."""
 
     async def answers() -> bool:
         try:
@@ -105,7 +106,7 @@ async def _until_ready(installation: Installation, running: dict[str, int]) -> N
             return False
 
     async def live() -> bool:
-        # A projector of another process may be active; then those that were started here stand by.
+        # If a projector of another process is active, the child stands by.
         return all(
             status.state is State.LIVE
             and any(process.endswith(f":{running.get(status.name)}") for process in (status.process, *status.standbys))

@@ -1,4 +1,4 @@
-"""`rollcall head`, `export`, `restore` and `rotate-master-key`: the log itself."""
+"""`rollcall head`, `export`, `restore` and `rotate-master-key`: commands on the log."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from rollcall.settings import Settings
 from rollcall.wiring import Installation, create_tables, open_installation, prepare_log
 
 LINE_BYTES: Final = 32 * 1024 * 1024
-"""The longest line of an export: an event whose personal data fills its column, in base64, and the rest."""
+"""Longest line of an export: an event whose personal data fills its column, in base64, and its other columns."""
 STANDARD: Final = Path("-")
 """Standard input or output."""
 
@@ -31,10 +31,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def head(as_json: Json = False) -> None:
-    """Print where the log ends, as POSITION:HASH.
+    """Print the head of the log as POSITION:HASH.
 
-    Keep it outside this machine: `rollcall verify --log --expect POSITION:HASH` can tell later whether the log up to
-    there is still the same.
+    Keep it outside this machine. Later, `rollcall verify --log --expect POSITION:HASH` checks that the log up to that
+    position is unchanged. Needs no keys.
     """
     run(show_head(settings_for("head"), as_json=as_json))
 
@@ -48,14 +48,14 @@ async def show_head(settings: Settings, *, as_json: bool) -> int:
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Installation]:
-    """An installation whose tables are made and whose keys are not looked for: these commands need none."""
+    """An installation with its tables created. The master key is not checked, since these commands need no key."""
     async with open_installation(settings, note) as installation:
         await create_tables(installation.database)
         yield installation
 
 
 async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bool) -> int:
-    """`rollcall verify --log`."""
+    """Verify the log, and that it contains the head `expected`; the work of `rollcall verify --log`."""
     async with _opened(settings) as installation:
         try:
             with progress("verifying the log", "events") as advance:
@@ -72,19 +72,20 @@ async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bo
 
 @app.command("export")
 def export_(
-    file: Annotated[Path, typer.Argument(help="A new file; - is standard output.")] = STANDARD,
-    after: Annotated[int, typer.Option(min=0, metavar="POSITION", help="Begin after this position.")] = 0,
+    file: Annotated[Path, typer.Argument(help="File to create; - is standard output.")] = STANDARD,
+    after: Annotated[int, typer.Option(min=0, metavar="POSITION", help="Start after this position.")] = 0,
     with_keys: Annotated[
-        bool, typer.Option("--with-keys", help="Add the users' keys, wrapped by the master key.")
+        bool, typer.Option("--with-keys", help="Include the user keys, wrapped by the master key.")
     ] = False,
 ) -> None:
-    """Write the log as JSON lines, up to its present end. Everything may run meanwhile.
+    """Write the log up to its current head as JSON lines. All processes may keep running.
 
-    Without keys the personal data in it stays sealed. With them, the file and the master key together give access to
-    it, also to that of users who are deleted later: keep such files no longer than you may.
+    Without --with-keys the personal data in the file stays sealed, and the restored log cannot be read. With it, the
+    file and the master key give access to personal data, even that of users who are deleted later. Delete such files
+    when your retention period ends.
 
-    Exports that follow one another are restored as one: `cat first second | rollcall restore -`. Only the last one
-    needs keys.
+    Consecutive exports are restored together: `cat first second | rollcall restore -`. Only the last one needs keys.
+    Exit code 2: the file exists or cannot be written, or the log ends before POSITION.
     """
     run(export_to(settings_for("export"), None if file == STANDARD else file, after, with_keys=with_keys))
 
@@ -110,7 +111,7 @@ async def export_to(settings: Settings, target: Path | None, after: int, *, with
 
 
 def _opened_to_write(target: Path | None) -> BinaryIO:
-    """Unbuffered, so that nothing is left to write when the reader has gone. A file is new and its owner's only."""
+    """Open the target unbuffered, so that a closed pipe leaves no data to flush. A file must be new and is private."""
     if target is None:
         return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
     return open(target, "xb", buffering=0, opener=lambda path, flags: os.open(path, flags, mode=0o600))
@@ -118,15 +119,16 @@ def _opened_to_write(target: Path | None) -> BinaryIO:
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `rollcall export --with-keys` has written; - is standard input.")],
+    file: Annotated[Path, typer.Argument(help="Output of `rollcall export --with-keys`; - is standard input.")],
     without_keys: Annotated[
-        bool, typer.Option("--without-keys", help="Restore a log that cannot be read, to keep and verify it.")
+        bool, typer.Option("--without-keys", help="Restore a log that can only be kept and verified, not read.")
     ] = False,
 ) -> None:
-    """Fill an empty log from an export, completely or not at all; a file that was altered or cut off is refused.
+    """Restore an export into an empty log, completely or not at all. An altered or truncated file is refused.
 
-    Restore before any API is started, with the master key that the keys were wrapped with, here or in
-    ROLLCALL_OTHER_MASTER_KEY. Empty views follow by themselves; `rollcall rebuild` the others.
+    Restore before you start an API. Set the master key that wrapped the exported keys as ROLLCALL_MASTER_KEY or
+    ROLLCALL_OTHER_MASTER_KEY. Projectors fill empty views; run `rollcall rebuild` for the others. Exit code 2: the log
+    is not empty, or the file is damaged.
     """
     run(restore_from(settings_for("restore"), None if file == STANDARD else file, with_keys=not without_keys))
 
@@ -145,7 +147,7 @@ async def restore_from(settings: Settings, source: Path | None, *, with_keys: bo
         except (BadExport, LogNotEmpty) as error:
             return _unusable(f"{error}; nothing was restored")
     if not with_keys:
-        note("warning: restored without keys, to be kept and verified: no program can read it, no name counts as taken")
+        note("warning: restored without keys: the log can be kept and verified, but not read, and no username is taken")
     _print(head, as_json=False)
     return exits.OK
 
@@ -156,7 +158,8 @@ async def _restore_lines(installation: Installation, file: BinaryIO, *, with_key
 
         def take_claims(done: int, total: int) -> None:
             nonlocal claims
-            claims = claims or stack.enter_context(progress("taking claims", "users"))  # the bar of the lines has ended
+            # Begins here, when the progress of the lines has ended.
+            claims = claims or stack.enter_context(progress("taking claims", "users"))
             claims(done, total)
 
         async with aclosing(_lines(file)) as lines:
@@ -164,7 +167,7 @@ async def _restore_lines(installation: Installation, file: BinaryIO, *, with_key
 
 
 async def _lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
-    """The lines of a file or a pipe; one that is too long is cut, so that it will be refused."""
+    """The lines of a file or a pipe. A line that is too long is truncated, and so refused by the restore."""
     kind = os.fstat(file.fileno())
     if stat.S_ISFIFO(kind.st_mode) or stat.S_ISSOCK(kind.st_mode):
         async with aclosing(_piped_lines(file)) as lines:
@@ -180,7 +183,7 @@ async def _lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
 
 
 async def _piped_lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
-    """The lines of a pipe, read without blocking, so that a signal counts while nothing comes."""
+    """The lines of a pipe, read without blocking, so that signals are handled while the pipe is silent."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(LINE_BYTES, loop)
 
@@ -200,11 +203,13 @@ async def _piped_lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
 
 @app.command("rotate-master-key")
 def rotate_master_key_() -> None:
-    """Wrap the keys of all users with a new master key, while everything runs.
+    """Wrap the keys of all users with a new master key, while all processes keep running.
 
-    First restart every process with the new key in ROLLCALL_OTHER_MASTER_KEY, then with the two exchanged. Then run
-    this, with the new key in ROLLCALL_MASTER_KEY and the old one in ROLLCALL_OTHER_MASTER_KEY. When it is done, restart
-    without the old one. It may be interrupted and run again.
+    1. Restart every process with the new key in ROLLCALL_OTHER_MASTER_KEY. 2. Restart every process with the new key in
+    ROLLCALL_MASTER_KEY and the old one in ROLLCALL_OTHER_MASTER_KEY. 3. Run this command with the same two keys. 4.
+    Restart every process without the old key.
+
+    An interrupted run can be repeated. Exit code 2: ROLLCALL_OTHER_MASTER_KEY is not set; 3: a key is wrong.
     """
     run(_rotate_master_key(settings_for("rotate-master-key")))
 
@@ -212,7 +217,7 @@ def rotate_master_key_() -> None:
 async def _rotate_master_key(settings: Settings) -> int:
     if settings.other_master_key is None:
         return _unusable(
-            "ROLLCALL_OTHER_MASTER_KEY: set it to the old master key, and ROLLCALL_MASTER_KEY to the new one"
+            "ROLLCALL_OTHER_MASTER_KEY: required; set it to the old master key, and ROLLCALL_MASTER_KEY to the new one"
         )
     async with open_installation(settings, note) as installation:
         await prepare_log(installation)

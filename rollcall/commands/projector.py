@@ -1,4 +1,4 @@
-"""`rollcall projector`: a process that keeps one view in step with the log."""
+"""`rollcall projector`: keep one view up to date with the log."""
 
 import structlog
 import typer
@@ -18,20 +18,21 @@ log = structlog.get_logger(__name__)
 
 @app.command()
 def projector(view: ViewArgument) -> None:
-    """Keep one view in step with the log, until it is told to stop.
+    """Keep one view up to date with the log, until SIGINT or SIGTERM.
 
-    Of several projectors of one view, one is active and the others stand by; one of them takes over within 5 s when
-    the active one ends, is killed, hangs, or loses MySQL. Exit code 3: the view is FAULTED.
+    You may run several projectors of one view. One is active and the others stand by. If the active one ends, hangs or
+    loses MySQL, another takes over within 5 s. Waits for databases that are away. Exit code 3: the view is FAULTED;
+    `rollcall status` shows the error.
     """
     run(project(settings_for(f"projector-{view}"), view), when_stopped=exits.OK)
 
 
 async def project(settings: Settings, view: str) -> int:
-    """Keep one view in step, and check a few of its users all the time, until cancelled.
+    """Run the projector and the continuous check of one view, until cancelled.
 
     Raises:
-        BadSettings: a variable cannot be used.
-        Exception: a fault that waiting does not end; the view is FAULTED.
+        BadSettings: a variable is invalid.
+        Exception: a fault that a retry does not repair; the view is FAULTED.
     """
     metrics = Metrics()
     async with (

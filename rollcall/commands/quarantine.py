@@ -1,4 +1,4 @@
-"""`rollcall quarantine`: users whose events a view cannot apply."""
+"""`rollcall quarantine`: list, retry and drop users whose events a view cannot apply."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -22,9 +22,9 @@ STILL_BROKEN = (DamagedEvent, DamagedKey, OutOfStep, RefusedValue)
 
 
 app = typer.Typer(
-    help="Users whose events a view cannot apply.\n\n"
-    "The later events of such a user are held; those of all other users are applied. Nothing is lost: all of it is in "
-    "the log. A user that is deleted leaves the view and the quarantine.",
+    help="List, retry or drop users whose events a view cannot apply.\n\n"
+    "The view holds the later events of a quarantined user and applies those of all other users. No event is lost, "
+    "since the log has them all. A deletion removes the user from the view and from the quarantine.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -33,7 +33,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """Show the quarantined users of each view, with the position and the reason. Shows no personal data."""
+    """List the quarantined users of each view, with position and reason. Prints no personal data."""
     run(_list(settings_for("quarantine"), as_json=as_json))
 
 
@@ -59,12 +59,14 @@ async def _list(settings: Settings, *, as_json: bool) -> int:
 @app.command()
 def retry(
     view: ViewArgument,
-    users: Annotated[list[UUID] | None, typer.Argument(metavar="USER", help="Ids; all users if not given.")] = None,
+    users: Annotated[
+        list[UUID] | None, typer.Argument(metavar="USER", help="Ids of users. Default: all quarantined users.")
+    ] = None,
 ) -> None:
-    """Read the whole stream of a user from the log again, and bring the view up to date with it.
+    """Apply the whole stream of a user again, and release the user from quarantine.
 
-    Do so when the cause is repaired: the log, a key, the view's database, or the program. The projector may run
-    meanwhile. Exit code 1: a user still cannot be applied and stays in quarantine.
+    First repair the cause: the log, a key, the view's database, or the program. The projector may keep running.
+    Exit code 1: a user still cannot be applied and stays in quarantine. Exit code 2: a user is not in quarantine.
     """
     run(_retry(settings_for("quarantine"), view, users or ()))
 
@@ -94,10 +96,11 @@ async def _retry_user(installation: Installation, view: View, user_id: UUID) -> 
 
 @app.command()
 def drop(view: ViewArgument, user: Annotated[UUID, typer.Argument(help="Id of the user.")]) -> None:
-    """Accept that the view does not follow a user, until the next rebuild.
+    """Accept that the view does not follow a user until the next rebuild.
 
-    The view keeps what it has of the user, or lacks it if it has nothing. Its events are still held, and its deletion
-    is still applied; but `rollcall status` and the limit no longer count it. It can be retried later.
+    The view keeps its present row of the user, if any. It still holds the user's events and applies a deletion.
+    `rollcall status` and ROLLCALL_QUARANTINE_LIMIT no longer count the user. `retry` still works later. Exit code 2:
+    the user is not in quarantine.
     """
     run(_drop(settings_for("quarantine"), view, user))
 
@@ -112,7 +115,7 @@ async def _drop(settings: Settings, name: str, user_id: UUID) -> int:
             note(f"error: {error}; nothing was done")
             return exits.BAD_INPUT
         await _save_count(installation, view)
-    say(f"{user_id} stays in {view.name} as it is until the next rebuild, and counts as trouble no more")
+    say(f"{user_id}: dropped, {view.name} does not follow this user until the next rebuild")
     return exits.OK
 
 

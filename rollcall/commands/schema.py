@@ -1,4 +1,4 @@
-"""`rollcall schema`."""
+"""`rollcall schema`: print the GraphQL schema."""
 
 import typer
 
@@ -10,5 +10,5 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def schema() -> None:
-    """Print the GraphQL schema, for generated types."""
+    """Print the GraphQL schema, for code generators. Needs no settings and no database."""
     say(make_schema().as_str())

@@ -1,12 +1,11 @@
-"""`rollcall serve`: the API process, alone or as several workers on one port.
+"""`rollcall serve`: the API, as one process or as several workers on one port.
 
-Each of several workers is `rollcall serve` in a process of its own, and listens for itself: with SO_REUSEPORT the
-kernel distributes new connections over all processes that listen. With one inherited socket the worker that wakes first
-takes a whole burst of connections and keeps them. A worker that dies loses the few connections that it had not
-accepted; the next ones go to other workers at once.
+Each worker has its own listening socket. With SO_REUSEPORT the kernel distributes new connections over the workers;
+with one inherited socket the first worker to wake would take a whole burst of connections and keep them. A worker that
+dies loses only the connections that it has not accepted.
 
-The supervisor only restarts workers that end, with growing pauses. If the supervisor ends, however it does, the kernel
-stops the workers (`rollcall/embedded/tether.py`).
+The supervisor restarts workers with back-off. If it ends, even by `kill -9`, the kernel stops the workers
+(`rollcall/embedded/tether.py`).
 """
 
 import asyncio
@@ -52,31 +51,33 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 MOST_WORKERS: Final = 256
 STEADY_SECONDS: Final = 30.0
-"""A worker that fails for good within this time will fail again."""
+"""A worker that exits with a fault or bad input within this time is not restarted."""
 DRAIN_SECONDS: Final = 8.0
-"""How long a worker may take to stop: its supervisor has 10 s itself."""
+"""Time that a worker has to stop. Its supervisor has 10 s itself."""
 SWEEP_SECONDS: Final = 600.0
 SILENT_SECONDS: Final = 30
-"""MySQL ends a session of this process after this long without a statement. A process that was paused in the middle of
-an append, or whose machine vanished, would otherwise keep the head of the log locked as long as its session lasts."""
+"""MySQL closes a connection of this process that is idle for longer. Otherwise a process that is paused in the middle
+of an append, or whose machine vanishes, would keep the head of the log locked."""
 COLLECT_AFTER: Final = (10_000, 10, 3)
-"""Thresholds of the garbage collector. A closed socket leaves 60 objects in a cycle, 14 kB: at most 5,000 of them, 70
-MB, wait for a full collection."""
+"""Thresholds of the garbage collector. A closed socket leaves a cycle of 60 objects, 14 kB. At most 5,000 of these
+cycles, 70 MB, wait for a full collection."""
 
 
 @app.command()
 def serve(
     workers: Annotated[
-        int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="How many API processes share the port.")
+        int, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="Number of API processes that share the port.")
     ] = 1,
-    worker: Annotated[int | None, typer.Option(min=0, hidden=True, help="Be one of those.")] = None,
+    worker: Annotated[int | None, typer.Option(min=0, hidden=True, help="Number of this worker.")] = None,
 ) -> None:
     """Run the API: GraphQL over HTTP and WebSocket at /graphql, /healthz, /readyz.
 
-    It listens at once on ROLLCALL_HOST and ROLLCALL_PORT, and waits for databases that are away.
+    Listens immediately on ROLLCALL_HOST and ROLLCALL_PORT, and waits for databases that are away. Stops on SIGINT or
+    SIGTERM.
 
-    With --workers, one for each core is a good number. Each has metrics on a port of its own, from
-    ROLLCALL_METRICS_PORT on; ROLLCALL_PASSWORD_THREADS is for all of them together. One that dies is started again.
+    With --workers, start one per core. Each serves metrics on its own port, counted up from ROLLCALL_METRICS_PORT. They
+    share the ROLLCALL_PASSWORD_THREADS. A worker that dies is restarted. Exit code 2: a setting is invalid or the port
+    is in use; 3: the master key is wrong.
     """
     if worker is not None:
         run(serve_api(settings_for(f"api-{worker}"), sharing=True), when_stopped=exits.OK)
@@ -87,13 +88,13 @@ def serve(
 
 
 async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
-    """Answer requests until cancelled. It listens at once, and is ready when its databases are.
+    """Answer requests until cancelled. Listens immediately, and is ready once its databases are.
 
-    With `sharing`, other processes of this machine may listen on its port.
+    With `sharing`, other processes of this machine may listen on the same port.
 
     Raises:
-        BadSettings: the port is taken, or a variable cannot be used.
-        WrongMasterKey, MigrationError: this program must not work on this log.
+        BadSettings: the port is in use, or a variable is invalid.
+        WrongMasterKey, MigrationError: the log belongs to another key or another release.
     """
     policy, signing, metrics, opening = serving_policy(settings), signing_keys(settings), Metrics(), Opening()
     async with (
@@ -102,8 +103,8 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
         Background("feed", 1.0) as feeds,
         Background("rebuilds and sweeps", 2.75) as errands,
     ):
-        # At a stop the innermost block ends first, so sockets are closed with the code that makes clients reconnect;
-        # only then does the feed end, which is an error to its subscribers.
+        # At a stop the innermost block ends first and closes the sockets with the code that makes clients reconnect.
+        # The feed ends after that, since its end is an error to subscribers.
         application = make_app(opening, _checks(installation, opening), new_id, policy)
         application.middlewares.insert(0, metrics.requests())
         runner = Runner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -133,16 +134,16 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
             try:
                 await asyncio.gather(feeds.ended(), errands.ended())
             finally:
-                errands.cancel()  # in parallel with the requests that are given time to end
+                errands.cancel()  # they end while running requests complete
     return exits.OK
 
 
 def _spare_the_collector() -> None:
-    """Collect reference cycles less often, and only among objects made from now on.
+    """Collect reference cycles less often, and only among objects that are created from now on.
 
-    By default a collection starts after 700 new objects, which is one page of users, and now and then covers
-    everything, the schema and all modules too: together a quarter of the time of a page. Objects that exist now are
-    never examined again, so no client may be connected yet.
+    By default a collection starts after 700 new objects, as many as one page of users creates, and some collections
+    examine the schema and all modules too. Together they take a quarter of the time of a page. Existing objects are
+    frozen and never examined again, so call this before the first client connects.
     """
     gc.collect()
     gc.freeze()
@@ -158,11 +159,11 @@ async def _sweep(database: Database, sessions: Sessions, throttle: Throttle) -> 
 
 
 def _checks(installation: Installation, opening: Opening) -> Mapping[str, Check]:
-    """What /readyz asks."""
+    """The checks of /readyz."""
 
     async def tables() -> None:
         if opening.services is None:
-            raise DatabaseUnavailable("the log's tables are not there yet")
+            raise DatabaseUnavailable("the tables of the log are not created yet")
 
     checks: dict[str, Check] = {
         "mysql": lambda: installation.database.fetch_one("SELECT 1"),
@@ -175,10 +176,10 @@ def _checks(installation: Installation, opening: Opening) -> Mapping[str, Check]
 
 
 async def serve_by_workers(settings: Settings, workers: int) -> int:
-    """Keep API processes running until cancelled; the exit code of one that fails for good.
+    """Keep the workers running until cancelled. Returns the exit code of a worker that is not worth restarting.
 
     Raises:
-        BadSettings: the port is taken, or a variable cannot be used.
+        BadSettings: the port is in use, or a variable is invalid.
         ServersUnavailable: this machine cannot run private servers.
     """
     master_keys(settings)
@@ -197,7 +198,7 @@ async def serve_by_workers(settings: Settings, workers: int) -> int:
 
 
 async def _keep(settings: Settings, number: int, workers: int, port: int) -> int:
-    """Keep one worker running, with its own port for metrics and its share of the threads that hash."""
+    """Keep one worker running, with its own metrics port and its share of the password threads."""
     variables = own_metrics_port(settings, number) | {
         "ROLLCALL_PORT": str(port),
         "ROLLCALL_PASSWORD_THREADS": str(max(1, settings.password_threads // workers)),
@@ -214,16 +215,16 @@ async def _keep(settings: Settings, number: int, workers: int, port: int) -> int
 
 @contextmanager
 def _reserved_port(host: str, port: int) -> Iterator[int]:
-    """Reserve a port for the processes that share it: its number, also if the system chooses it.
+    """Reserve a port for the workers and yield its number; for port 0 the system chooses it.
 
     Raises:
-        BadSettings: it is taken.
+        BadSettings: the port is in use.
     """
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(address[0], socket.SOCK_STREAM) as alone:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(address[4])  # refused also where others share it already
+            alone.bind(address[4])  # without SO_REUSEPORT, so it fails if other processes share the port
         with socket.socket(address[0], socket.SOCK_STREAM) as shared:
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

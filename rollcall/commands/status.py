@@ -1,4 +1,4 @@
-"""`rollcall status`: once or repeatedly, for people and for scripts."""
+"""`rollcall status`: show the state of the projections, as a table or as JSON, once or every second."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -30,14 +30,14 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the state of the projections.
+    """Show the state of each projection.
 
-    For each: its state, its position and that of the log, its lag, when its position last moved and when its projector
-    last reported, which processes are active and standing by, how many users are in quarantine, and the last error.
-    Exit code 1 unless all are LIVE and no user is in quarantine.
+    Shows its state, its position and the log's head, its lag, when its position last moved, when its projector last
+    reported, the active and the standby processes, the number of quarantined users, and the last error. Exit code 0:
+    all are LIVE and no user is in quarantine; else 1.
     """
     settings = settings_for("status")
     run(_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
@@ -110,7 +110,7 @@ def _state(status: ProjectionStatus) -> str:
 
 
 def _ago(moment: datetime | None) -> str:
-    """How long ago, in the largest unit that says something."""
+    """The time since then, in the largest unit of which at least one has passed."""
     if moment is None:
         return "never"
     seconds = max(0.0, (now() - moment).total_seconds())

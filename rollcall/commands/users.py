@@ -1,4 +1,4 @@
-"""`rollcall import`, `create-admin` and `set-password`."""
+"""`rollcall import`, `create-admin` and `set-password`: commands on users."""
 
 import getpass
 import sys
@@ -22,24 +22,24 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON lines (MongoDB Extended JSON included), a JSON array, or CSV.")],
+    file: Annotated[Path, typer.Argument(help="JSON lines (also MongoDB Extended JSON), a JSON array, or CSV.")],
     mapping: Annotated[
         str,
         typer.Option(
             "--map",
             metavar="TARGET=FIELD,...",
-            help="Which fields of the file are username, email, name, role and password_hash, where the names "
-            "differ, such as: username=login,password_hash=password",
+            help="Names of the file's fields for username, email, name, role and password_hash, where they differ, "
+            "such as: username=login,password_hash=password",
         ),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Register the users of a file. Rows that can be accepted are; each other row is reported with line and reason.
+    """Register the users of a file. Valid rows are registered; each refused row is printed with its line and reason.
 
-    A row without a username gets one from its email; without a name, its username. Fields that are not named above
-    become attributes. Passwords are never in the file: give a hash (argon2, bcrypt, pbkdf2_sha256) or none, and the
-    user cannot sign in until `rollcall set-password`. A second run of the same file adds nothing. Exit code 1: some
-    rows were refused.
+    A row needs an email. A missing username is derived from the email, a missing name is the username. All fields other
+    than username, email, name, role and password_hash become attributes. The file must not contain passwords: give a
+    hash (argon2, bcrypt, pbkdf2_sha256), or none, and use `rollcall set-password` later. A second run of the same file
+    adds nothing. Exit code 1: some rows were refused. Exit code 2: the file or --map is invalid, and nothing was done.
     """
     settings = settings_for("import")
     try:
@@ -56,7 +56,7 @@ async def _import(settings: Settings, path: Path, fields: FieldMap, *, as_json: 
         with progress(f"importing {path.name}", "bytes") as advance:
             outcome = await Importer(writer.commands).run(file, lambda done: advance(done, file.size))
     for unmet in file.unmet_fields:
-        note(f"warning: --map names the field {unmet!r}, which no row has")
+        note(f"warning: --map: no row has the field {unmet!r}")
     if as_json:
         say_json(outcome)
     else:
@@ -71,11 +71,15 @@ async def _import(settings: Settings, path: Path, fields: FieldMap, *, as_json: 
 
 @app.command("create-admin")
 def create_admin_(
-    username: Annotated[str, typer.Argument(help="The new administrator's username.")],
-    email: Annotated[str, typer.Argument(help="The new administrator's email address.")],
-    name: Annotated[str, typer.Option(help="The person's name; the username if not given.")] = "",
+    username: Annotated[str, typer.Argument(help="Username of the new administrator.")],
+    email: Annotated[str, typer.Argument(help="Email address of the new administrator.")],
+    name: Annotated[str, typer.Option(help="Name of the person. Default: the username.")] = "",
 ) -> None:
-    """Register a new ADMIN. The password is asked for, or read from standard input if that is no terminal."""
+    """Register a new ADMIN.
+
+    Prompts for the password, or reads it from standard input if that is not a terminal. Exit code 2: a value or the
+    password is refused.
+    """
     run(_create_admin(settings_for("create-admin"), username, email, name or username, _new_password()))
 
 
@@ -93,9 +97,10 @@ async def _create_admin(settings: Settings, username: str, email: str, name: str
 
 @app.command("set-password")
 def set_password_(login: Annotated[str, typer.Argument(help="Username or email.")]) -> None:
-    """Set a user's password, for example of one who was imported without any.
+    """Set a user's password, for example after an import without one.
 
-    The password is asked for, or read from standard input if that is no terminal.
+    Prompts for the password, or reads it from standard input if that is not a terminal. Exit code 2: there is no such
+    user, or the password is refused.
     """
     run(_set_password(settings_for("set-password"), login, _new_password()))
 
@@ -111,7 +116,7 @@ async def _set_password(settings: Settings, login: str, password: str) -> int:
     if done is None:
         note(f"error: there is no user {login!r}")
         return exits.BAD_INPUT
-    say(f"{login} signs in with the new password from now on")
+    say(f"the password of {login} is set")
     return exits.OK
 
 
@@ -120,6 +125,6 @@ def _new_password() -> str:
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("New password: ")
     if getpass.getpass("Again: ") != password:
-        note("error: the two passwords differ; nothing was done")
+        note("error: the passwords differ; nothing was done")
         raise typer.Exit(exits.BAD_INPUT)
     return password

@@ -1,4 +1,4 @@
-"""`rollcall rebuild`, `drop` and `verify`: the views and their copies."""
+"""`rollcall rebuild`, `drop` and `verify`: commands on the views and their copies."""
 
 import os
 import secrets
@@ -41,46 +41,49 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 log = structlog.get_logger(__name__)
 
 NICENESS: Final = 10
-"""Of a rebuild that a client requested: requests have priority."""
+"""Niceness of a rebuild that a client requested, so that requests to the API have priority."""
 
 
 @app.command()
 def rebuild(
     views: ViewsArgument,
     rollback: Annotated[
-        bool, typer.Option("--rollback", help="Let the previous copy serve again, after it has caught up.")
+        bool, typer.Option("--rollback", help="Bring the previous copy up to date and swap it with the live view.")
     ] = False,
     finish: Annotated[
-        bool, typer.Option("--finish", help="Remove the previous copy, and what an interrupted rebuild has left.")
+        bool, typer.Option("--finish", help="Remove the previous copy and the staging copy of an interrupted rebuild.")
     ] = False,
     requested: Annotated[
         bool,
-        typer.Option("--requested", help="Only if a client has requested it; the API runs this."),
+        typer.Option("--requested", help="Rebuild only if a client requested it. The API uses this."),
     ] = False,
     to_position: Annotated[
         int | None,
-        typer.Option(min=0, metavar="POSITION", help="With --as: the users as they were at this position of the log."),
+        typer.Option(min=0, metavar="POSITION", help="With --as: the position of the snapshot."),
     ] = None,
     to_instant: Annotated[
-        str, typer.Option(metavar="INSTANT", help="With --as: at this instant, such as 2026-11-01T00:00:00Z.")
+        str, typer.Option(metavar="INSTANT", help="With --as: the time of the snapshot, such as 2026-11-01T00:00:00Z.")
     ] = "",
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the snapshot: users_at_...")] = "",
 ) -> None:
     """Fill a staging copy of a view from the log, compare it with the log, and swap it with the live view.
 
-    Clients and projectors are not affected. After an interruption the live view is as it was, and the next rebuild
-    continues where this one was. The previous copy is kept until --finish or the next rebuild, so that --rollback can
-    let it serve again; users who are deleted are removed from it too.
+    Clients and projectors keep running. An interrupted rebuild leaves the live view unchanged, and the next rebuild
+    continues it. The previous copy is kept for --rollback until --finish or the next rebuild. Deletions remove users
+    from it too.
 
-    With --as it makes a snapshot instead: a second table or collection with the users as they were at a position of the
-    log, without those who were deleted since, whose data is gone. `rollcall drop` removes it.
+    With --as and --to-position or --to-instant the command makes a snapshot instead: another table or collection with
+    the users as they were at that position of the log, without those deleted since. `rollcall drop` removes it.
 
-    ROLLCALL_REBUILD_MEMORY limits its memory. Exit code 3: another rebuild of the view is running, or the staging copy
-    differs from the log, and so does not serve.
+    ROLLCALL_REBUILD_MEMORY limits the memory for users. Exit code 2: there is no previous copy, or the snapshot cannot
+    be made. Exit code 3: another rebuild of the view is running, or the staging copy differs from the log and was not
+    swapped.
     """
     when = _when(to_position, to_instant)
     if sum((rollback, finish, requested, bool(name))) > 1 or (when is None) != (not name):
-        raise typer.BadParameter("give --rollback, --finish, --requested, --as with a position or instant, or nothing")
+        raise typer.BadParameter(
+            "use only one of --rollback, --finish, --requested, and --as with --to-position or --to-instant"
+        )
     settings = settings_for("rebuild")
     if when is not None:
         run(_take_snapshots(settings, views.names, when, name))
@@ -96,7 +99,7 @@ def rebuild(
 def _when(position: int | None, instant: str) -> int | datetime | None:
     """The position or the instant that was given; None if neither was."""
     if position is not None and instant:
-        raise typer.BadParameter("give --to-position or --to-instant, not both")
+        raise typer.BadParameter("use --to-position or --to-instant, not both")
     if not instant:
         return position
     try:
@@ -104,7 +107,7 @@ def _when(position: int | None, instant: str) -> int | datetime | None:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to-instant") from error
     if when.tzinfo is None:
-        raise typer.BadParameter("say its time zone, such as the Z of 2026-11-01T00:00:00Z", param_hint="--to-instant")
+        raise typer.BadParameter("needs a time zone, such as Z in 2026-11-01T00:00:00Z", param_hint="--to-instant")
     return when
 
 
@@ -127,7 +130,7 @@ async def _roll_back(settings: Settings, names: Sequence[str]) -> int:
             view = rebuilder.copies.live.name
             with steps(f"rolling {view} back") as advance:
                 position = await rebuilder.roll_back(advance)
-            say(f"the previous {view} has caught up to position {position} and serves again; the other copy is kept")
+            say(f"the previous copy of {view} was brought up to position {position} and serves now; the other is kept")
     return exits.OK
 
 
@@ -148,9 +151,9 @@ async def _take_snapshots(settings: Settings, names: Sequence[str], when: int | 
             return exits.BAD_INPUT
         for rebuilder in (installation.rebuilders[view] for view in names):
             view = rebuilder.copies.live.name
-            with steps(f"making {name} beside {view}") as advance:
+            with steps(f"making {name} of {view}") as advance:
                 await rebuilder.take_snapshot(name, position, advance)
-            say(f"{name} beside {view} has the users as they were at position {position}, without those deleted since")
+            say(f"{name} of {view} has the users as they were at position {position}, without those deleted since")
     return exits.OK
 
 
@@ -158,8 +161,8 @@ async def _rebuild_requested(settings: Settings, names: Sequence[str]) -> int:
     """Rebuild each view whose rebuild is requested, and record the result.
 
     Raises:
-        DatabaseUnavailable, ViewUnavailable: another attempt may succeed.
-        Exception: no attempt will; that is recorded.
+        DatabaseUnavailable, ViewUnavailable: a retry may succeed.
+        Exception: a retry would fail too, so the failure is recorded.
     """
     os.nice(NICENESS)
     async with rebuilding(settings, note) as installation:
@@ -186,8 +189,8 @@ async def _rebuild_requested(settings: Settings, names: Sequence[str]) -> int:
 
 
 @app.command()
-def drop(views: ViewsArgument, name: Annotated[str, typer.Argument(help="Its name: users_at_...")]) -> None:
-    """Remove a snapshot that `rollcall rebuild --as` has made. Anything else is refused."""
+def drop(views: ViewsArgument, name: Annotated[str, typer.Argument(help="Name of the snapshot: users_at_...")]) -> None:
+    """Remove a snapshot that `rollcall rebuild --as` made. Exit code 2: there is no such snapshot."""
     run(_drop(settings_for("drop"), views.names, name))
 
 
@@ -195,54 +198,53 @@ async def _drop(settings: Settings, names: Sequence[str], name: str) -> int:
     async with rebuilding(settings, note) as installation:
         for rebuilder in (installation.rebuilders[view] for view in names):
             await rebuilder.drop_snapshot(name)
-            say(f"{name} beside {rebuilder.copies.live.name} was removed")
+            say(f"{name} of {rebuilder.copies.live.name} was removed")
     return exits.OK
 
 
 @app.command()
 def verify(
-    view: Annotated[ViewName | None, typer.Argument(help="Which view; both if not given.")] = None,
+    view: Annotated[ViewName | None, typer.Argument(help="The view. Default: both.")] = None,
     verify_log: Annotated[
         bool, typer.Option("--log", help="Verify the log instead: its positions, its hash chain and its head.")
     ] = False,
     expect: Annotated[
         str,
         typer.Option(
-            metavar="POSITION:HASH", help="With --log: what `rollcall head` has printed earlier; must still be true."
+            metavar="POSITION:HASH",
+            help="With --log: an earlier output of `rollcall head`, which the log must contain.",
         ),
     ] = "",
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Repair what differs from the log, and compare again."),
+        typer.Option("--repair", help="Write the users that differ again from the log, then compare again."),
     ] = False,
-    user: Annotated[UUID | None, typer.Option(metavar="ID", help="Only this user.")] = None,
-    sample: Annotated[
-        str, typer.Option(metavar="SHARE", help="Only a share of the users, such as 1%, for a quick check.")
-    ] = "",
+    user: Annotated[UUID | None, typer.Option(metavar="ID", help="Compare only this user.")] = None,
+    sample: Annotated[str, typer.Option(metavar="SHARE", help="Compare only a share of the users, such as 1%.")] = "",
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**64 - 1, help="Which users a sample has: those that the same seed gave before."),
+        typer.Option(min=0, max=2**64 - 1, help="Seed of the sample. The same seed selects the same users."),
     ] = None,
     show_values: Annotated[
-        bool, typer.Option("--show-values", help="Show personal values, which are masked otherwise.")
+        bool, typer.Option("--show-values", help="Print personal values, which are masked by default.")
     ] = False,
     as_json_: Json = False,
 ) -> None:
     """Compare the views with the log, user by user and field by field, and print each difference.
 
-    Everything may run meanwhile. Rows and documents, missing and unknown ones, indexes and checkpoints are compared; in
-    MongoDB also history, words, tokens and tombstones. A view that is behind the log is compared as of its checkpoint.
-    Exit code 1: something differs, and was not repaired.
+    All processes may keep running. Finds missing, changed and unknown rows and documents, wrong indexes and
+    checkpoints, and in MongoDB also wrong history, search words, tokens and tombstones. Compares a view that is behind
+    the log as of its checkpoint. Exit code 1: a difference was found and not repaired.
 
-    With --log the log itself is verified, and the first position is named, if any, from which on it is not what was
-    written. Exit code 3: the log is broken.
+    With --log the command verifies the hash chain of the log instead, and prints the first position that is not as it
+    was written. Exit code 3: the log is broken.
     """
     if verify_log:
         _verify_log(expect, [view, repair, user, sample, show_values], as_json=as_json_)
     if expect:
-        raise typer.BadParameter("goes with --log", param_hint="--expect")
+        raise typer.BadParameter("requires --log", param_hint="--expect")
     if user is not None and sample:
-        raise typer.BadParameter("one user is no sample: give one of the two", param_hint="--user, --sample")
+        raise typer.BadParameter("use only one of the two", param_hint="--user, --sample")
     wanted = VerifyOptions(
         views=tuple(ViewName) if view is None else (view,),
         user=user,
@@ -257,9 +259,7 @@ def verify(
 
 def _verify_log(expect: str, others: list[object], *, as_json: bool) -> NoReturn:
     if any(others):
-        raise typer.BadParameter(
-            "the log has no views, users or values: give only --expect and --json", param_hint="--log"
-        )
+        raise typer.BadParameter("goes only with --expect and --json", param_hint="--log")
     try:
         mark = Head.parse(expect) if expect else None
     except ValueError as error:
@@ -268,7 +268,7 @@ def _verify_log(expect: str, others: list[object], *, as_json: bool) -> NoReturn
 
 
 def _share(text: str) -> float | None:
-    """A share of the users, between 0 and 1, from a percentage."""
+    """The share of the users, between 0 and 1, that a percentage gives."""
     if not text:
         return None
     try:
@@ -282,7 +282,7 @@ def _share(text: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """What is to be verified, and how differences are printed."""
+    """Selects what to verify and how to print differences."""
 
     views: tuple[str, ...]
     user: UUID | None
@@ -322,7 +322,7 @@ async def _verify(settings: Settings, options: VerifyOptions) -> int:
                 await verification.all_users(settings.rebuild_memory_bytes)
     tallies = verification.tallies.values()
     if not known and not any(tally.differences for tally in tallies):
-        note(f"error: neither the log nor a view knows a user {options.user}")
+        note(f"error: neither the log nor a view has a user {options.user}")
         return exits.BAD_INPUT
     for tally in tallies:
         _print_tally(tally, options)
