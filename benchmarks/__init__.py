@@ -1,1 +1,1 @@
-"""How fast it is, as ratios to a limit that is measured in the same run. `make bench` runs all of it."""
+"""Benchmarks: rates, and their ratios to a limit that is measured in the same run. Run with `make bench`."""

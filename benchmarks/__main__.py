@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark in one run, and one report of them."""
+"""Run every benchmark and write one report: `make bench`."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from benchmarks.writers import writers
 Measure = Callable[[Bench], Awaitable[Any]]
 Shape = Callable[[Any], report.Section]
 
-# Freshness first, while the log is empty: the projectors are there at once.
+# Freshness first, while the log is empty, so that the projectors catch up immediately.
 ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (freshness, report.fresh),
     (fanout, report.fanning_out),
@@ -40,14 +40,14 @@ ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
 
 
 async def run() -> list[report.Section]:
-    """All of it, on servers of its own."""
+    """Run all benchmarks on private servers."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
             return [shape(await _timed(measure, bench)) for measure, shape in ALL]
 
 
 async def _timed(measure: Measure, bench: Bench) -> Any:
-    """Measure, and say what is being measured and how long it took."""
+    """Run one benchmark, and print its name and how long it took."""
     name, started = measure.__name__, time.perf_counter()
     print(f"{name} ...", flush=True)
     found = await measure(bench)
@@ -56,9 +56,9 @@ async def _timed(measure: Measure, bench: Bench) -> Any:
 
 
 def main() -> None:
-    """Measure, print and write the page."""
+    """Run the benchmarks, print the tables and write docs/benchmarks.md."""
     logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of the server
-    # The event loop as the program has it.
+    # uvloop, as in production.
     report.publish(asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run()))
 
 

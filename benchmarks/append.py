@@ -1,10 +1,10 @@
-"""Appending, with everything on: sealing, chain, claims, triggers, full durability.
+"""Appends a second, with sealing, hash chain, claims, triggers and full durability.
 
-Two kinds. A registration is the whole way of a command: its values are checked, a key is made, two claims are taken;
-four rows in three tables. A change appends one decided event to a user that is there: one row.
+A registration is a whole command: it checks values, creates a key and takes two claims, so it writes four rows in three
+tables. A change appends one decided event to an existing user: one row.
 
-Beside them in the same run, turn by turn: what the server takes of prepared rows; the same commands one by one, each
-in a transaction of its own; and the recorder of the `eventsourcing` library.
+Each round also measures three comparisons: raw INSERTs of prepared rows, the same commands in one transaction each, and
+the recorder of the `eventsourcing` library.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from events.user import Account, decide
 
 RUNS = 3
 CALLERS = {1: 300, 8: 1_500, 64: 5_000, 256: 10_000, 1_024: 10_000}
-"""Appends to measure, by how many callers share them."""
+"""Number of appends to measure, by number of concurrent callers."""
 SINGLE = 300
-"""Appends that are measured one by one."""
+"""Number of appends to measure with one transaction each."""
 
 
 class Round(NamedTuple):
-    """One turn of everything."""
+    """One round of all measurements."""
 
     registrations: Taken
     changes: Taken
@@ -128,11 +128,11 @@ async def _appended(bench: Bench, append: Append) -> Appended:
     return outcome
 
 
-def _one_by_one(bench: Bench, turn: asyncio.Lock) -> Caller:
-    """Registrations on the same path, with no two callers in one transaction."""
+def _one_by_one(bench: Bench, lock: asyncio.Lock) -> Caller:
+    """A caller that registers users, where the lock keeps each registration in its own transaction."""
 
     async def one() -> None:
-        async with turn:
+        async with lock:
             await _register(bench)
 
     return one

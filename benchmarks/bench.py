@@ -25,7 +25,7 @@ MASTER_KEY: Final = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The floors on private servers with full durability."""
+    """An installation on private servers with full durability."""
 
     addresses: Addresses
     database: Database
@@ -53,7 +53,7 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The events floor on one log."""
+    """The objects of the events floor on one log."""
 
     store: EventStore
     vault: Vault
@@ -62,7 +62,7 @@ class Floor:
 
 
 async def floor_on(database: Database) -> Floor:
-    """On a log that has its tables, wired as the program wires it."""
+    """The events floor on a log with its tables, wired as in production."""
     vault = Vault(MASTER_KEY, secrets.token_bytes)
     key, store = await open_claims_key(database, vault), EventStore(database, vault)
     appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)

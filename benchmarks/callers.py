@@ -1,4 +1,4 @@
-"""Many callers at once: how much they get done together, and how long each waits."""
+"""Concurrent callers: their common rate, and how long each call takes."""
 
 import asyncio
 import time
@@ -6,25 +6,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 Caller = Callable[[], Awaitable[None]]
-"""Does one thing."""
+"""Makes one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One measurement of many callers."""
+    """One measurement of concurrent callers."""
 
     rate: float
-    """Things a second, all callers together."""
+    """Calls a second of all callers together."""
     milliseconds: tuple[float, ...]
-    """How long each thing took, sorted."""
+    """Duration of each call, sorted."""
 
     def percentile(self, share: float) -> float:
-        """The time that this share of the things did not exceed, in milliseconds."""
+        """The duration in milliseconds that this share of the calls did not exceed."""
         return self.milliseconds[min(len(self.milliseconds) - 1, int(share * len(self.milliseconds)))]
 
 
 async def share(callers: list[Caller], count: int) -> Taken:
-    """Have the callers do `count` things between them, each one after the other."""
+    """Divide `count` calls among the callers. Each caller makes its calls one after the other."""
     took: list[float] = []
 
     async def go_on(one: Caller) -> None:

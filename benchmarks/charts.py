@@ -1,7 +1,7 @@
 """Charts as SVG, readable on a light and on a dark page.
 
-Matplotlib draws with fixed colours. Its ink is put in as a colour that nothing else has, and replaced in the finished
-file by a variable that the reader's own preference sets; the series have colours that both grounds carry.
+Matplotlib draws with fixed colours. Text and axes get a unique colour, which the finished file replaces with a CSS
+variable that follows the reader's colour scheme. The colours of the series suit both backgrounds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ svg { --ink: #1f2328 }
 </style>
 """
 LOOK: Final[dict[Any, Any]] = {
-    "svg.fonttype": "none",  # text that can be read out and searched, in the reader's own typeface
+    "svg.fonttype": "none",  # searchable text in the reader's typeface
     "svg.hashsalt": "rollcall",  # the same file for the same figures
     "font.size": 10,
     "text.color": INK,
@@ -107,7 +107,7 @@ def _rule(axes: Any, up: str) -> None:
 
 
 def _explain(axes: Any) -> None:
-    """Figures along the side, and beside the drawing which series is which."""
+    """Format the numbers of the vertical axis, and add a legend to the right."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}"))
     with plt.rc_context(LOOK):
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)

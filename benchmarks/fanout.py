@@ -1,8 +1,8 @@
-"""Fan-out: a thousand subscribers of one real server, a hundred changes a second; and with some who stop reading.
+"""Fan-out: a thousand subscribers of one server at a hundred changes a second, without and with stopped subscribers.
 
-The subscribers are in processes of their own. Time is taken from the acknowledgement of the append, in this process, to
-the frame in theirs. Some are stopped with SIGSTOP before the first change, and go on after the last one: then they must
-have heard everything too, or have been closed so that they come back.
+The subscribers run in child processes. A latency begins at the acknowledgement of the append in this process and ends
+at the frame in the child. In the second run SIGSTOP stops some subscribers before the first change, and SIGCONT resumes
+them after the last one. They must then receive everything, or be closed so that they reconnect.
 
     python -m benchmarks.fanout
 """
@@ -37,40 +37,40 @@ from events.user import Update
 from rollcall.api import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 from rollcall.embedded.process import free_port
 
-LISTENERS: Final = 1_000
+SUBSCRIBERS: Final = 1_000
 STOPPED: Final = 50
 RATE: Final = 100
 SECONDS: Final = 10.0
 WRITERS: Final = 100
-"""Users whose changes are heard of."""
+"""Users that are changed."""
 STAFF: Final = 25
-"""Users who listen; each may have a hundred connections."""
+"""Users who subscribe; each may have a hundred connections."""
 READY_SECONDS: Final = 240.0
 KEY: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """What came of one run; times in milliseconds, memory of the server in MB."""
+    """The result of one run: times in milliseconds, memory of the server in MB."""
 
-    listeners: int
+    subscribers: int
     stopped: int
     changes: int
     whole: int
-    """Listeners that were not stopped and heard everything, in order."""
+    """Subscribers that were not stopped and received everything in order."""
     p50: float
     p99: float
     memory: float
     grown: float
-    """Since before the first change."""
+    """Growth of the memory since before the first change."""
     caught_up: int
-    """Listeners that were stopped, and heard everything in order once they went on."""
+    """Subscribers that were stopped, and received everything in order after they resumed."""
     microseconds: float
-    """Of processor that the server took for each change that a listener was told of."""
+    """Processor time of the server for each message to a subscriber."""
 
 
 async def fanout(bench: Bench) -> list[FanOut]:
-    """Everybody listens; and then with some that stop reading."""
+    """Measure with all subscribers reading, then with `STOPPED` of them stopped."""
     async with _server(bench) as (port, pid):
         tokens = await _tokens(bench)
         users = [(await bench.commands.register(registration(), Origin())).user_id for _ in range(WRITERS)]
@@ -78,19 +78,19 @@ async def fanout(bench: Bench) -> list[FanOut]:
 
 
 async def _measure(bench: Bench, port: int, pid: int, tokens: list[str], users: list[UUID], stopped: int) -> FanOut:
-    async with listeners(port, LISTENERS - stopped, tokens) as going, listeners(port, stopped, tokens) as halted:
+    async with subscribers(port, SUBSCRIBERS - stopped, tokens) as going, subscribers(port, stopped, tokens) as halted:
         halted.send_signal(signal.SIGSTOP)
         before, worked = _memory(pid), _processor(pid)
         acknowledged = await _write(bench, users)
-        found = await told(going, acknowledged)
-        microseconds = 1e6 * (_processor(pid) - worked) / (len(acknowledged) * (LISTENERS - stopped))
+        found = await findings(going, acknowledged)
+        microseconds = 1e6 * (_processor(pid) - worked) / (len(acknowledged) * (SUBSCRIBERS - stopped))
         memory = _memory(pid)
         halted.send_signal(signal.SIGCONT)
-        late = await told(halted, acknowledged)
+        late = await findings(halted, acknowledged)
     if not (found["in_order"] and late["in_order"]):
-        raise RuntimeError(f"expected every listener to hear in order, found {found}, {late}")
+        raise RuntimeError(f"expected every subscriber to receive in order, found {found}, {late}")
     return FanOut(
-        listeners=LISTENERS,
+        subscribers=SUBSCRIBERS,
         stopped=stopped,
         changes=len(acknowledged),
         whole=found["whole"],
@@ -104,7 +104,7 @@ async def _measure(bench: Bench, port: int, pid: int, tokens: list[str], users: 
 
 
 async def _write(bench: Bench, users: list[UUID]) -> dict[int, float]:
-    """Changes at an even pace; when each was acknowledged."""
+    """Make changes at `RATE`. Returns the time of each position's acknowledgement."""
     acknowledged: dict[int, float] = {}
 
     async def change(number: int) -> None:
@@ -120,12 +120,12 @@ async def _write(bench: Bench, users: list[UUID]) -> dict[int, float]:
 
 
 @asynccontextmanager
-async def listeners(port: int, count: int, tokens: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process of so many subscribers that listen already."""
+async def subscribers(port: int, count: int, tokens: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A child process with `count` active subscribers."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "benchmarks.listeners",
+        "benchmarks.subscribers",
         str(port),
         str(count),
         stdin=asyncio.subprocess.PIPE,
@@ -145,8 +145,8 @@ async def listeners(port: int, count: int, tokens: list[str]) -> AsyncIterator[a
         await process.wait()
 
 
-async def told(process: asyncio.subprocess.Process, acknowledged: dict[int, float]) -> dict[str, Any]:
-    """What a process of subscribers found, once it has heard of these positions: see `benchmarks/listeners.py`."""
+async def findings(process: asyncio.subprocess.Process, acknowledged: dict[int, float]) -> dict[str, Any]:
+    """The report of a process of subscribers, after they have received these positions."""
     reader, writer = _pipes(process)
     writer.write(json.dumps(acknowledged).encode() + b"\n")
     async with asyncio.timeout(READY_SECONDS):
@@ -179,7 +179,7 @@ async def _tokens(bench: Bench) -> list[str]:
 
 @asynccontextmanager
 async def _server(bench: Bench) -> AsyncIterator[tuple[int, int]]:
-    """`rollcall serve`, once it is ready; its port and its process."""
+    """A ready `rollcall serve`: its port and its process id."""
     port, key = free_port(), base64.b64encode(KEY).decode()
     variables = {
         "ROLLCALL_PORT": str(port),
@@ -212,19 +212,19 @@ async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
 
 
 def _memory(pid: int) -> float:
-    """What a process has in memory, in MB."""
+    """The resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _processor(pid: int) -> float:
-    """Seconds of processor that a process took so far."""
+    """The processor time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def main() -> None:
-    """By itself."""
+    """Run this benchmark alone."""
     with tempfile.TemporaryDirectory() as directory:
         async with open_bench(Path(directory)) as bench:
             for found in await fanout(bench):

@@ -1,4 +1,4 @@
-"""Draw docs/flow.svg and docs/flow-dark.svg: the way of a mutation through the log to both views and the subscribers.
+"""Draw docs/flow.svg and docs/flow-dark.svg: a mutation's path through the log to both views and the subscribers.
 
 Run it with `python -m benchmarks.flow`.
 """
@@ -56,7 +56,7 @@ ANSWERS: Final = (("users", "user"), ("searchUsers",), ("userChanges",))
 
 
 def drawn(colours: Mapping[str, str]) -> str:
-    """The picture in these colours."""
+    """The drawing in these colours, as SVG."""
     mutation, decide, append, events, *branches = BOXES
     middle = ROWS[1] + BOX_HEIGHT // 2
     parts = [

@@ -1,7 +1,7 @@
-"""Freshness: from an append's acknowledgement to seen in each view, and at a subscriber of the appending process.
+"""Freshness: the time from the acknowledgement of an append until each view and each change feed has the event.
 
-The projectors are processes of their own, as they are in production. The views are asked where they are every few
-milliseconds, which is part of what is measured; and the subscriber is in this process, beside what appends and asks.
+The projectors run in separate processes, as in production. This process appends, subscribes, and polls the checkpoint
+of each view every few milliseconds, which adds to the measured times.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from projections.status import read_status
 
 IDLE_EVENTS = 40
 IDLE_PAUSE_SECONDS = (0.1, 0.3)
-"""Between two events when nothing else happens: long enough for every follower to be at its longest pause."""
+"""Time between two events at rest: long enough for every follower to reach its longest polling pause."""
 BUSY_SECONDS = 5.0
 BUSY_RATE = 500
 TICK_SECONDS = 0.01
@@ -31,12 +31,12 @@ ASK_SECONDS = 0.003
 PATIENCE_SECONDS = 30.0
 
 Append = Callable[[dict[int, float]], Coroutine[None, None, None]]
-"""Appends an event and notes when its position was acknowledged."""
+"""Appends an event and records when its position was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How long it took for events to be seen somewhere, in milliseconds."""
+    """Milliseconds until events were visible at one place."""
 
     where: str
     load: str
@@ -46,27 +46,27 @@ class Freshness:
 
 @dataclass
 class Watcher:
-    """Notes when positions were acknowledged, and when one place had them."""
+    """Records when one place had each position."""
 
     where: str
     seen: dict[int, float] = field(default_factory=dict)
     reached: int = 0
 
     def at(self, position: int) -> None:
-        """The place has everything up to here, now."""
+        """Record that the place has everything up to this position now."""
         for passed in range(self.reached + 1, position + 1):
             self.seen[passed] = time.perf_counter()
         self.reached = max(self.reached, position)
 
     def freshness(self, load: str, acknowledged: dict[int, float]) -> Freshness:
-        """Of what was acknowledged; what was seen before its acknowledgement took no time."""
+        """The freshness of the acknowledged positions. One that was visible before its acknowledgement counts as 0."""
         took = sorted(max(0.0, self.seen[position] - at) for position, at in acknowledged.items())
         p50, p99 = (1_000 * took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.99))
         return Freshness(self.where, load, p50, p99)
 
 
 async def freshness(bench: Bench) -> list[Freshness]:
-    """Idle, and under 500 events a second."""
+    """Measure at rest and at 500 events a second."""
     bell = HeadPoll(bench.store)
     append = _appending(bench, bell.ring)
     async with _projectors(bench), _watched(bench, bell) as watchers:
@@ -76,7 +76,7 @@ async def freshness(bench: Bench) -> list[Freshness]:
 
 
 def _appending(bench: Bench, ring: Callable[[], None]) -> Append:
-    """What appends as the API does: its own subscribers are rung for."""
+    """Appends as the API does: each append wakes the change feed of this process."""
 
     async def append(acknowledged: dict[int, float]) -> None:
         done = await bench.commands.register(registration(), Origin())
@@ -106,7 +106,7 @@ async def _busy(append: Append) -> dict[int, float]:
 
 
 async def _seen(watchers: list[Watcher], acknowledged: dict[int, float]) -> dict[int, float]:
-    """What was acknowledged, once every watcher has seen it."""
+    """Wait until every watcher has seen the acknowledged positions, and return them."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while min(watcher.reached for watcher in watchers) < max(acknowledged):  # noqa: ASYNC110 - other processes
             await asyncio.sleep(ASK_SECONDS)
@@ -115,7 +115,7 @@ async def _seen(watchers: list[Watcher], acknowledged: dict[int, float]) -> dict
 
 @asynccontextmanager
 async def _watched(bench: Bench, bell: HeadPoll) -> AsyncIterator[list[Watcher]]:
-    """Watch both views, and two feeds: the appending process's, and one that nobody rings for."""
+    """Watch both views and two change feeds: one that appends wake, and one that only polls."""
     mysql_view, mongo_view = MySQLView(bench.database), MongoView(bench.mongo.documents)
     here, elsewhere = Feed(bench.store, bell), Feed(bench.store, HeadPoll(bench.store))
     head = await bench.store.head()
@@ -153,7 +153,7 @@ async def _ask(checkpoint: Callable[[], Awaitable[int]], watcher: Watcher) -> No
 
 @asynccontextmanager
 async def _projectors(bench: Bench) -> AsyncIterator[None]:
-    """Both projectors, as the command line runs them, once they are live and have nothing to do."""
+    """Run both projectors as `rollcall projector`; the block starts when they have caught up."""
     async with (
         running(bench, "-m", "rollcall", "projector", "mysql"),
         running(bench, "-m", "rollcall", "projector", "mongo"),

@@ -1,7 +1,7 @@
-"""The GraphQL server as it is run, beside two others over the same log and views, each in a process of its own.
+"""GraphQL requests a second of the API, compared with two other servers on the same log and views.
 
-stock is Strawberry as it comes, with the same resolvers; plain are handlers that know the questions and answer with
-the same JSON. All three check the same token and read the same rows.
+`stock` is Strawberry with its defaults and the same resolvers. `plain` has one aiohttp handler per query, which returns
+the same JSON. Each server is a separate process, checks the same token and reads the same rows.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ SERVERS: Final = {
 
 
 class Question(NamedTuple):
-    """What is asked, and how often."""
+    """A query with its variables, and how often to send it."""
 
     what: str
     query: str
@@ -82,7 +82,7 @@ async def _measure(question: Question, ids: list[str], urls: dict[str, str], tok
 
 
 def _change(user_id: str) -> dict[str, Any]:
-    """A change that changes something each time."""
+    """Variables of a change with a new name each time."""
     return {"input": {"id": user_id, "name": f"Name {secrets.token_hex(4)}"}}
 
 
@@ -93,7 +93,7 @@ async def _check(url: str, sent: bytes) -> None:
 
 
 async def _fill(bench: Bench) -> list[str]:
-    """Users in the log and in the MySQL view; their ids."""
+    """Register users, apply them to the MySQL view, and return their ids."""
     done = [await bench.commands.register(registration(), Origin()) for _ in range(USERS)]
     view = MySQLView(bench.database)
     await view.prepare()
@@ -104,14 +104,14 @@ async def _fill(bench: Bench) -> list[str]:
 
 @asynccontextmanager
 async def _servers(bench: Bench) -> AsyncIterator[dict[str, str]]:
-    """The three servers; their addresses."""
+    """Run the three servers; yields their addresses."""
     async with AsyncExitStack() as stack:
         yield {name: await stack.enter_async_context(serving(bench, *command)) for name, command in SERVERS.items()}
 
 
 @asynccontextmanager
 async def serving(bench: Bench, *command: str, **variables: str) -> AsyncIterator[str]:
-    """A server on a port of its own, once it listens; its address."""
+    """Run a server on a free port; yields its address once it listens."""
     port = free_port()
     arguments = command if command[1] == "rollcall" else (*command, str(port))
     async with running(bench, *arguments, ROLLCALL_PORT=str(port), **variables) as process:
@@ -134,7 +134,7 @@ async def _listens(port: int, process: Process) -> None:
 
 
 async def admin_token(url: str) -> str:
-    """A token of the administrator, whom the server makes at its start."""
+    """An access token of the administrator that the server creates at its start."""
     asked = request(url, "", LOGIN, {"input": {"login": "admin", "password": ADMIN_PASSWORD}})
     asked = asked.replace(b"Authorization: Bearer \r\n", b"")
     async with asyncio.timeout(30):

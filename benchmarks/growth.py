@@ -1,8 +1,7 @@
-"""What things cost on a log of ten thousand events, a hundred thousand, a million: whether anything grows with it.
+"""Rates on a log of ten thousand, a hundred thousand and a million events: whether cost grows with the log.
 
-The log is one that goes on: it is measured, made longer in bulk, and measured again. What is measured is what the API
-does on every request that touches the log; what the views answer is bounded by their indexes, which
-`tests/projections/test_plans.py` holds to.
+The same log is measured, extended in bulk, and measured again. The benchmark covers what the API does on the log.
+Queries on the views are bounded by their indexes, which `tests/projections/test_plans.py` checks.
 """
 
 import random
@@ -30,7 +29,7 @@ SOME_STREAMS: Final = "SELECT stream_id FROM events WHERE version = 1 AND positi
 
 
 async def growth(bench: Bench) -> list[Measured]:
-    """The same work at each length."""
+    """Measure the same work at each length of the log."""
     await bench.database.execute(f"CREATE DATABASE {SCHEMA}")
     database = Database.at(replace(bench.database.address, database=SCHEMA), size=8)
     try:

@@ -1,7 +1,7 @@
-"""Make a long history at the speed of bulk writing: a log like one that grew over years, in every byte.
+"""Write a long log in bulk, byte for byte like one that grew over years.
 
-Events are sealed, chained and numbered as the appender does it, and `rollcall verify --log` passes. Claims are not
-taken: nothing that is measured here asks for them.
+Events are sealed, chained and numbered as by the appender, and `rollcall verify --log` passes. Claims are not taken,
+since no benchmark on this log needs them.
 """
 
 import random
@@ -34,7 +34,7 @@ FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
-class Somebody:
+class HistoryUser:
     """A user of the history."""
 
     id: UUID
@@ -44,27 +44,27 @@ class Somebody:
 
 @dataclass(slots=True)
 class Statement:
-    """What one transaction writes."""
+    """The writes of one transaction."""
 
     links: list[Link] = field(default_factory=list)
-    born: list[Somebody] = field(default_factory=list)
-    gone: list[Somebody] = field(default_factory=list)
+    born: list[HistoryUser] = field(default_factory=list)
+    gone: list[HistoryUser] = field(default_factory=list)
 
 
 class History:
-    """So many events on so many users: registrations spread evenly, in between changes of whoever is there."""
+    """A log of `events` events on `users` users: evenly spread registrations, and changes of random existing users."""
 
     def __init__(self, vault: Vault, events: int, users: int, seed: int = 1) -> None:
         self._vault = vault
         self._events = events
         self._users = users
         self._chance = random.Random(seed)
-        self._living: list[Somebody] = []
+        self._living: list[HistoryUser] = []
         self._registered = 0
         self._mark = START
 
     async def write(self, database: Database, up_to: int | None = None) -> None:
-        """Fill the empty log, or go on with it, up to a position; by default to the end."""
+        """Write the log from its present head up to a position, by default up to the end of the history."""
         self._mark = await read_head(database)
         async with database.connection() as connection:
             for statement in self._statements(self._events if up_to is None else up_to):
@@ -88,25 +88,25 @@ class History:
     def _happen(self, statement: Statement) -> None:
         due = self._registered * self._events <= self._mark.position * self._users
         if due and self._registered < self._users:
-            somebody = self._newcomer()
-            statement.born.append(somebody)
+            user = self._newcomer()
+            statement.born.append(user)
             event: Event = self._registration()
         else:
             place = self._chance.randrange(len(self._living))
-            somebody, event = self._living[place], self._change()
+            user, event = self._living[place], self._change()
             if isinstance(event, UserDeleted):
                 self._living[place] = self._living[-1]
                 self._living.pop()
-                statement.gone.append(somebody)
-        self._record(statement, somebody, event)
+                statement.gone.append(user)
+        self._record(statement, user, event)
 
-    def _newcomer(self) -> Somebody:
+    def _newcomer(self) -> HistoryUser:
         milliseconds = int(self._now().timestamp() * 1000)
         user_id = uuid7(milliseconds, self._chance.getrandbits(74))
-        somebody = Somebody(user_id, self._vault.new_key(user_id))
-        self._living.append(somebody)
+        user = HistoryUser(user_id, self._vault.new_key(user_id))
+        self._living.append(user)
         self._registered += 1
-        return somebody
+        return user
 
     def _now(self) -> datetime:
         return FIRST + timedelta(seconds=7 * self._mark.position, microseconds=self._mark.position % 1_000_000)
@@ -135,17 +135,17 @@ class History:
             return UserUpdated(name=f"Name {number}", email=f"mail{number}@example.com")
         return UserUpdated(attributes={"address": f"{number} Bethany Glens, Vasqueztown", "seen": number})
 
-    def _record(self, statement: Statement, somebody: Somebody, event: Event) -> None:
-        somebody.version += 1
-        origin = Origin(actor=somebody.id, correlation=UUID(int=self._mark.position))
+    def _record(self, statement: Statement, user: HistoryUser, event: Event) -> None:
+        user.version += 1
+        origin = Origin(actor=user.id, correlation=UUID(int=self._mark.position))
         stored, personal = encode(event, origin), None
         if stored.personal is not None:
-            place = place_of(somebody.id, somebody.version, stored.type)
-            personal = somebody.key.seal(stored.personal, place, secrets.token_bytes(12))
+            place = place_of(user.id, user.version, stored.type)
+            personal = user.key.seal(stored.personal, place, secrets.token_bytes(12))
         row = StoredRow(
             self._mark.position + 1,
-            somebody.id.bytes,
-            somebody.version,
+            user.id.bytes,
+            user.version,
             UUID(int=self._chance.getrandbits(128)).bytes,
             stored.type,
             stored.data,

@@ -1,7 +1,6 @@
-"""Load over HTTP: a few connections that ask the same again and again, each waiting for its answer.
+"""HTTP load: a few connections send the same requests repeatedly, each after the previous response.
 
-Bytes are prepared beforehand and answers are only measured, so that the client takes little of the processor that
-the server runs on.
+Requests are encoded in advance and responses are not parsed, so the client takes little processor time from the server.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ CONNECTIONS: Final = 16
 
 
 def request(url: str, token: str, query: str, variables: dict[str, Any]) -> bytes:
-    """A GraphQL request, as it goes over the wire."""
+    """The bytes of an HTTP request with a GraphQL operation."""
     parts = urlsplit(url)
     body = json.dumps({"query": query, "variables": variables}).encode()
     head = (
@@ -27,7 +26,7 @@ def request(url: str, token: str, query: str, variables: dict[str, Any]) -> byte
 
 
 async def answer(url: str, sent: bytes) -> Any:
-    """The value of one answer, to look at it before it is measured."""
+    """The parsed response to one request."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(sent)
@@ -37,7 +36,7 @@ async def answer(url: str, sent: bytes) -> Any:
 
 
 async def load(url: str, requests: list[bytes], count: int, connections: int = CONNECTIONS) -> Taken:
-    """Send `count` requests over so many connections, going round the list."""
+    """Send `count` requests over these connections, cycling through the list."""
     parts = urlsplit(url)
     took: list[float] = []
 

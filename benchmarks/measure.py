@@ -1,6 +1,6 @@
-"""Measuring: several runs in turn with their limit, medians, and the ratio run by run.
+"""Measure work against its limit: alternate runs of both, and take the medians of the rates and of the ratios.
 
-Machines are shared and noisy. A ratio of two figures that were taken seconds apart says more than either.
+Machines are noisy. The ratio of two rates that are measured seconds apart says more than either rate.
 """
 
 import statistics
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 Work = Callable[[], Awaitable[int]]
-"""Does something and returns how many things it did."""
+"""Does something and returns the number of operations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +18,21 @@ class Measured:
 
     what: str
     rate: float
-    """Things a second."""
+    """Operations a second."""
     limit: str
     limit_rate: float
     ratio: float
     """The median of the ratios run by run, not the ratio of the medians."""
     note: str = ""
-    """What else the run has shown."""
+    """Further results of the run."""
     at: int = 0
-    """How many callers, or how long a log: what a chart has this figure over."""
-    beside: Mapping[str, float] = field(default_factory=dict)
-    """Things a second of what else was measured in the same rounds, by name."""
+    """Place on a chart's horizontal axis: the number of callers, or the length of the log."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """Operations a second of the other measurements in the same rounds, by name."""
 
 
 async def measure(what: str, work: Work, limit: str, bound: Work, runs: int = 5) -> Measured:
-    """Run the work and its limit in turn, once unmeasured and then `runs` times."""
+    """Alternate the work and its limit, once unmeasured and then `runs` times."""
     await rate(work), await rate(bound)
     pairs = [(await rate(work), await rate(bound)) for _ in range(runs)]
     return Measured(
@@ -45,13 +45,13 @@ async def measure(what: str, work: Work, limit: str, bound: Work, runs: int = 5)
 
 
 async def rate(work: Work) -> float:
-    """Things a second, once."""
+    """Operations a second of one run."""
     started = time.perf_counter()
     done = await work()
     return done / (time.perf_counter() - started)
 
 
 async def median_rate(work: Work, runs: int = 3) -> float:
-    """Things a second: the median of several runs, after one that does not count."""
+    """Operations a second: the median of several runs, after one unmeasured run."""
     await rate(work)
     return statistics.median([await rate(work) for _ in range(runs)])

@@ -1,4 +1,4 @@
-"""Processes of the program and its rivals, on a bench's databases, for as long as they are needed."""
+"""Run processes of the program and of its rivals on the databases of a bench."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ PASSWORD_PROFILE: Final = "owasp"  # noqa: S105
 
 @asynccontextmanager
 async def running(bench: Bench, *arguments: str, **variables: str) -> AsyncIterator[Process]:
-    """`python ARGUMENT...`, with the settings of a process of the program; told to stop when the block ends."""
+    """Run `python ARGUMENT...` with the settings of the bench; terminate it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, env=_environment(bench) | variables, stdout=DEVNULL, stderr=DEVNULL
     )

@@ -1,7 +1,7 @@
-"""What the server takes when nobody thinks: statements that were prepared beforehand, from one connection.
+"""Raw INSERTs: the rate at which the server accepts prepared statements from one connection.
 
-Once the rows of the events alone, 512 a transaction; once with the rows that go with 512 registrations, their claims
-and keys, in the same tables with the same indexes.
+One rate is for the event rows alone, 512 in a transaction. The other is for 512 registrations in a transaction, with
+their claims and keys. The tables have the same columns and indexes as the log.
 """
 
 import secrets
@@ -18,21 +18,21 @@ from events.database import Database
 ROWS: Final = 512
 STATEMENTS: Final = 12
 PERSONAL_BYTES: Final = 430
-"""What the personal data of the measured registrations has when it is sealed."""
+"""Size of the sealed personal data of a measured registration."""
 INSTANT: Final = datetime(2026, 11, 22)  # noqa: DTZ001 - as DATETIME columns give it
 
 COPIES: Final = ("events", "claims", "user_keys")
-"""Tables to write to, so that the log itself stays as it should be."""
+"""Tables that are copied, so that the raw rows do not break the log."""
 
 
 async def make_copies(database: Database) -> None:
-    """Make the tables that the raw rows go to."""
+    """Create the tables for the raw rows."""
     for table in COPIES:
         await database.execute(f"CREATE TABLE IF NOT EXISTS raw_{table} LIKE {table}")
 
 
 async def raw_rates(database: Database) -> tuple[float, float]:
-    """Events a second without all that goes with them, and registrations a second with it."""
+    """Events a second without claims and keys, and registrations a second with them."""
     return (
         await _rate(database, [[statement] for statement, _ in _batches(STATEMENTS)]),
         await _rate(database, [["BEGIN", events, *rest, "COMMIT"] for events, rest in _batches(STATEMENTS // 2)]),

@@ -1,11 +1,11 @@
-"""Rebuilding from a long log, against the limits of its parts, which are measured in the same run.
+"""Rebuilds from a long log, compared with their parts, which are measured in the same run.
 
-    read     reading and decoding every event, alone
-    write    the same final rows or documents, made beforehand, into a bare table or collection, and the indexes then
-    limit    one after the other, as if folding, making rows and comparing cost nothing
+    read     read and decode every event, nothing else
+    write    write the same rows or documents, prepared in advance, then create the indexes
+    limit    read and write, one after the other, as if folding and comparing cost nothing
 
-The former way, page by page through the view's `apply`, is measured on a part of the log. Rebuilds run in a process of
-their own, so that what its memory was at most can be told.
+For comparison, a part of the log is also applied page by page, as a projector does. Each rebuild runs in a separate
+process, so that its peak memory can be measured.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ async def rebuilds(bench: Bench) -> list[Measured]:
         past = LogFold(database, vault, limit_bytes=2**40)
         await past.advance(EVENTS)
         users = list(past)
-        gc.freeze()  # nor does the limit pay for looking through all of these again and again
+        gc.freeze()  # or each collection during the measurement of the limit would examine all of these
         gc.set_threshold(*COLLECT_SELDOM)
         copies: dict[str, Copies] = {
             "mysql": MySQLCopies(database),
@@ -94,7 +94,7 @@ async def _measure(
                 EVENTS / limit,
                 limit / seconds,
                 f"{EVENTS:,} events in {seconds:.1f} s, {megabytes:.0f} MB at most",
-                beside={"page by page": paged, "only reading": EVENTS / reading, "only writing": EVENTS / writing},
+                others={"page by page": paged, "only reading": EVENTS / reading, "only writing": EVENTS / writing},
             )
         )
     return sorted(found, key=lambda measured: measured.ratio)[len(found) // 2]
@@ -108,7 +108,7 @@ async def _read(database: Database, vault: Vault) -> float:
 
 
 async def _write(database: Database, copy: Records, users: list[FoldedUser]) -> float:
-    """Write what was made beforehand, as the rebuild writes it."""
+    """Seconds to write the prepared rows or documents, as a rebuild writes them."""
     await copy.begin(EVENTS)
     write = _documents((await copy.place()).users, users) if isinstance(copy, MongoRecords) else _rows(database, users)
     begun = time.perf_counter()
@@ -142,7 +142,7 @@ def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
 
 
 async def _page_by_page(store: EventStore, copies: Copies) -> float:
-    """Events a second of a projector without its pauses, into an empty and indexed copy."""
+    """Events a second of a projector without pauses, on an empty, indexed copy."""
     copy, position = await copies.staging(), 0
     await copy.begin(0)
     await copy.complete()
@@ -157,7 +157,7 @@ async def _page_by_page(store: EventStore, copies: Copies) -> float:
 
 
 async def _rebuild(bench: Bench, view: str) -> tuple[float, float]:
-    """Seconds and megabytes of a rebuild in a process of its own."""
+    """Seconds and peak megabytes of a rebuild in a separate process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.rebuilt", view, cwd=ROOT, stdin=PIPE, stdout=PIPE
     )

@@ -1,4 +1,4 @@
-"""One rebuild of the history that `benchmarks/rebuild.py` has made: prints its seconds, and its most memory in MB."""
+"""Rebuild one view from the log of `benchmarks/rebuild.py`, and print the seconds and the peak memory in MB."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ MEMORY_BYTES: Final = 256 * 1024 * 1024
 
 
 async def rebuilt(view: str, mysql_url: str, mongo_url: str) -> float:
-    """Seconds that a rebuild takes, with its comparison and its swap."""
+    """Seconds of a rebuild, including comparison and swap."""
     database = Database.at(replace(Address.parse(mysql_url), database=SCHEMA), size=5)
     mongo = MongoClient(mongo_url)
     vault = Vault(MASTER_KEY, secrets.token_bytes)
@@ -45,7 +45,7 @@ async def rebuilt(view: str, mysql_url: str, mongo_url: str) -> float:
 
 
 def most_megabytes() -> float:
-    """The most memory that this process has had. Not getrusage: its figure begins with that of who started it."""
+    """Peak resident memory of this process. `getrusage` would include the peak of the parent process."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) / 1024
 

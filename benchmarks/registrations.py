@@ -1,4 +1,4 @@
-"""Users to register, of the size that users have."""
+"""Users of a realistic size to register."""
 
 import itertools
 
@@ -8,7 +8,7 @@ numbers = itertools.count()
 
 
 def registration() -> Register:
-    """The next user: about 400 bytes of personal data."""
+    """The next user, with about 400 bytes of personal data."""
     number = next(numbers)
     attributes = {"address": "9286 Bethany Glens, Vasqueztown", "accounts": [number] * 6, "note": "x" * 160}
     return Register(

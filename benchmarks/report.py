@@ -1,4 +1,4 @@
-"""One report of all benchmarks: tables on the terminal, and docs/benchmarks.md with its charts."""
+"""Report all benchmarks: tables on the terminal, and docs/benchmarks.md with its charts."""
 
 import os
 import platform
@@ -22,17 +22,16 @@ PAGE: Final = ROOT / "docs" / "benchmarks.md"
 DRAWN: Final = PAGE.parent / "benchmarks"
 RATES: Final = ("what", "a second", "compared with", "a second", "ratio", "notes")
 WIDTH: Final = 120
-"""Characters a line of the page."""
+"""Characters per line of the page."""
 LABEL: Final = 12
-"""Characters a line below a group of bars."""
+"""Characters per line of a label below a group of bars."""
 INTRODUCTION: Final = """# Benchmarks
 
 *Written by `make bench`; do not edit.* {machine}, {day}.
 
-Everything was measured in one run on one machine. Databases, program, rivals and clients share its processors, so
-**compare the ratios**: each is of two things that ran in turn, and the median of several rounds. Everything is as
-durable as in production (`innodb_flush_log_at_trx_commit=1`, `sync_binlog=1`, `w: majority`), with sealing, hash chain
-and claims.
+All figures are from one run on one machine. Databases, program, rivals and clients share its processors, so **compare
+the ratios**: each is the median of several rounds, which alternate what is compared. Durability is as in production
+(`innodb_flush_log_at_trx_commit=1`, `sync_binlog=1`, `w: majority`), with sealing, hash chain and claims.
 """
 
 
@@ -42,21 +41,21 @@ class Section:
 
     title: str
     limits: str
-    """What is compared with what, and what limits it."""
+    """What is compared, and what limits the rate."""
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     chart: str | None = None
-    """The file name of its chart, in the page's folder of charts."""
+    """File name of the chart in docs/benchmarks."""
 
     def markdown(self) -> str:
-        """The section as the page has it."""
+        """The section as Markdown."""
         ruler = [" --- "] * len(self.header)
         table = [_line(self.header), f"|{'|'.join(ruler)}|", *map(_line, self.rows)]
         drawn = [f"![{self.title}](benchmarks/{self.chart})", ""] if self.chart else []
         return "\n".join([f"## {self.title}", "", *drawn, *table, "", fill(self.limits, WIDTH, break_on_hyphens=False)])
 
     def table(self) -> Table:
-        """The section as a terminal shows it."""
+        """The section as a table for the terminal."""
         table = Table(*self.header, box=None, title=self.title, title_justify="left")
         for row in self.rows:
             table.add_row(*row)
@@ -82,8 +81,8 @@ def appending(found: list[Measured]) -> Section:
         {
             "change a user": [(one.at, one.rate) for one in found if one not in registrations],
             "register a user": [(one.at, one.rate) for one in registrations],
-            "one by one": [(one.at, one.beside["one by one"]) for one in registrations],
-            "eventsourcing": [(one.at, one.beside["eventsourcing"]) for one in registrations],
+            "one by one": [(one.at, one.others["one by one"]) for one in registrations],
+            "eventsourcing": [(one.at, one.others["eventsourcing"]) for one in registrations],
         },
     )
     return Section(
@@ -127,11 +126,11 @@ def rebuilding(found: list[Measured]) -> Section:
         "events a second",
         [one.what for one in found],
         {
-            "page by page": [one.beside["page by page"] for one in found],
+            "page by page": [one.others["page by page"] for one in found],
             "rebuild": [one.rate for one in found],
             "its parts, one after the other": [one.limit_rate for one in found],
-            "only writing": [one.beside["only writing"] for one in found],
-            "only reading": [one.beside["only reading"] for one in found],
+            "only writing": [one.others["only writing"] for one in found],
+            "only reading": [one.others["only reading"] for one in found],
         },
     )
     return Section(
@@ -169,7 +168,7 @@ def growing(found: list[Measured]) -> Section:
 
 
 def asking(found: list[Measured]) -> Section:
-    """GraphQL beside stock Strawberry and plain handlers."""
+    """GraphQL compared with stock Strawberry and plain handlers."""
     questions = list(dict.fromkeys(one.what for one in found))
     of = {(one.what, one.limit): one for one in found}
     stock, plain = dict.fromkeys(one.limit for one in found)
@@ -194,7 +193,7 @@ def asking(found: list[Measured]) -> Section:
 
 
 def hashing(found: list[Measured]) -> Section:
-    """Registration and sign-in beside argon2."""
+    """Registration and sign-in compared with argon2."""
     return Section(
         "Signing in",
         "The limit is argon2, on purpose. The event loop's lag is measured inside the server meanwhile: passwords are "
@@ -244,9 +243,9 @@ def fanning_out(found: list[FanOut]) -> Section:
         ),
         [
             [
-                f"{one.listeners:,}",
+                f"{one.subscribers:,}",
                 str(one.stopped),
-                f"{one.whole:,} of {one.listeners - one.stopped:,}",
+                f"{one.whole:,} of {one.subscribers - one.stopped:,}",
                 f"{one.caught_up} of {one.stopped}",
                 f"{one.p50:.0f}",
                 f"{one.p99:.0f}",
@@ -260,12 +259,12 @@ def fanning_out(found: list[FanOut]) -> Section:
 
 
 def publish(sections: Sequence[Section]) -> None:
-    """Print all, and write the page."""
+    """Print all sections and write the page."""
     console = Console(width=160)
     for section in sections:
         console.print(section.table(), "", soft_wrap=True)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    introduction = INTRODUCTION.format(machine=machine, day=date.today().isoformat())  # noqa: DTZ011 - of whoever runs it
+    introduction = INTRODUCTION.format(machine=machine, day=date.today().isoformat())  # noqa: DTZ011 - the local date
     PAGE.write_text("\n\n".join([introduction.rstrip(), *(section.markdown() for section in sections)]) + "\n")
     console.print(f"{machine}; written to {PAGE.relative_to(ROOT)}")
 

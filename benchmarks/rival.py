@@ -1,7 +1,7 @@
-"""The best known event store for Python on the same server: `eventsourcing` 9.5 with its SQLAlchemy recorder.
+"""The rival: the SQLAlchemy recorder of `eventsourcing` 9.5, the best known event store for Python, on the same server.
 
-Only its recorder is measured: an event's bytes go in as they are, without an aggregate, a transcoder or a cipher. It
-seals nothing, chains nothing and claims nothing, and its positions become visible out of order.
+Only the recorder is measured. It writes an event's bytes without an aggregate, a transcoder or a cipher. It has no
+sealing, hash chain or claims, and its positions become visible out of order.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from benchmarks.raw import PERSONAL_BYTES
 from events.database import Address, Database
 
 MOST_THREADS = 8
-"""It is the quickest with about so many; its pool has 15 connections."""
+"""The recorder is fastest with about 8 threads; its pool has 15 connections."""
 EVENTS = 400
 
 
 async def rival(database: Database) -> Callable[[int], Awaitable[float]]:
-    """What measures its events a second at a number of callers, in a schema of its own."""
+    """A function that measures the rival's events a second at a number of callers, in a separate schema."""
     await database.execute("CREATE DATABASE IF NOT EXISTS rival")
     recorder = SQLAlchemyFactory(
         Environment(name="users", env={"SQLALCHEMY_URL": _url(replace(database.address, database="rival"))})

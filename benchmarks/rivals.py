@@ -1,8 +1,7 @@
-"""`python -m benchmarks.rivals stock|plain PORT`: two other servers over the same log and views, by the same settings.
+"""`python -m benchmarks.rivals stock|plain PORT`: two other servers on the same log and views, with the same settings.
 
-stock: Strawberry's own view, executor and caches as they come, on asyncio's own event loop, with the program's own
-    resolvers.
-plain: aiohttp handlers that know the few questions of the benchmark and answer with the same JSON, on uvloop.
+stock: Strawberry's default view, executor and caches on asyncio's event loop, with the resolvers of the program.
+plain: one aiohttp handler for each operation of the benchmark, which returns the same JSON, on uvloop.
 """
 
 import asyncio
@@ -34,24 +33,24 @@ from rollcall.wiring import now, open_installation, open_writer
 
 
 class StockView(GraphQLView[Context, None]):
-    """Strawberry's view; only the context is the program's."""
+    """Strawberry's view with the context of the program."""
 
     def __init__(self, services: Services) -> None:
         super().__init__(strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS)))
         self._services = services
 
     async def get_context(self, request: web.Request, response: web.StreamResponse) -> Context:  # noqa: ARG002
-        """The program's own context."""
+        """The context that the program's resolvers expect."""
         return context(self._services, request)
 
 
 def context(services: Services, request: web.Request) -> Context:
-    """What the program's resolvers want to know."""
+    """The context that the program's resolvers expect."""
     return Context(services=services, correlation=uuid4(), authorization=request.headers.get("Authorization"))
 
 
 class Plain:
-    """Answers without GraphQL: the question is known by its operation's name."""
+    """Answers without GraphQL; selects the handler by the name of the operation."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -69,19 +68,19 @@ class Plain:
         return {"user": found and shown(found)}
 
     async def page(self, _: User, __: dict[str, Any]) -> Any:
-        """A page of a hundred."""
+        """A page of a hundred users."""
         found, _more = await self._services.mysql_users.list(test_of(None), Order(), Slice(count=100))
         return {"users": {"edges": [{"node": shown(user)} for user in found]}}
 
     async def update(self, viewer: User, variables: dict[str, Any]) -> Any:
-        """A new name."""
+        """A user with a new name."""
         user_id, command = UUID(variables["input"]["id"]), Update(name=variables["input"]["name"])
         done = await self._services.commands.change(user_id, command, Origin(actor=viewer.id))
         return {"updateUser": {"user": done.user and shown(done.user), "position": str(done.position)}}
 
 
 def shown(user: User) -> dict[str, Any]:
-    """The eight fields."""
+    """The eight fields that the benchmark selects."""
     return {
         "id": str(user.id),
         "username": user.username,
@@ -95,7 +94,7 @@ def shown(user: User) -> dict[str, Any]:
 
 
 async def serve(kind: str, port: int) -> None:
-    """Answer until the process is stopped."""
+    """Serve until cancelled."""
     settings = load_settings()
     async with (
         open_installation(settings, lambda _: None) as installation,

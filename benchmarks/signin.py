@@ -1,4 +1,4 @@
-"""Registration and sign-in, beside what argon2 alone does with all cores; and how late the event loop is meanwhile."""
+"""Registrations and sign-ins a second, compared with argon2 alone on all cores, and the event loop's lag meanwhile."""
 
 import asyncio
 import os
@@ -40,15 +40,15 @@ mutation login($input: LoginInput!) {
 LAG: Final = "rollcall_event_loop_lag_seconds"
 
 Bodies = Callable[[str], dict[str, Any]]
-"""From a username to the input of an operation."""
+"""Makes the input of an operation for a username."""
 
 
 async def signing_in(bench: Bench) -> list[Measured]:
-    """Registrations and sign-ins a second, as a share of what argon2 allows."""
+    """Measure registrations and sign-ins against argon2 alone."""
     metrics = free_port()
     variables = {"ROLLCALL_METRICS_PORT": str(metrics), "ROLLCALL_PASSWORD_PROFILE": PROFILE}
     async with serving(bench, "-m", "rollcall", "serve", **variables) as url:
-        await admin_token(url)  # it has started
+        await admin_token(url)  # waits until the server has started
         names = [f"user.{secrets.token_hex(6)}" for _ in range((RUNS + 1) * TIMES)]
         page = f"http://127.0.0.1:{metrics}/metrics"
         registered = await _measure("registration", url, page, REGISTER, _registration, names)
@@ -63,7 +63,7 @@ async def _measure(what: str, url: str, page: str, query: str, body: Bodies, nam
         sent = [one.replace(b"Authorization: Bearer \r\n", b"") for one in requests]
         before = await _lags(page)
         mine = (await load(url, sent, TIMES, CONNECTIONS)).rate
-        lags += await _lags(page) - before  # the rival keeps the processors as busy, and is none of the server's
+        lags += await _lags(page) - before  # only of the server's own load: the rival loads the same cores
         pairs.append((mine, await _argon2_alone()))
     lag = _percentile(lags, 0.99)
     return Measured(
@@ -94,7 +94,7 @@ async def _argon2_alone() -> float:
 
 
 async def _lags(page: str) -> Counter[float]:
-    """How often the event loop was no later than so many seconds, since the server was started."""
+    """The cumulative buckets of the event loop's lag since the server started: bound in seconds to count."""
     async with aiohttp.ClientSession() as client, client.get(page) as answer:
         text = await answer.text()
     return Counter(
@@ -108,5 +108,5 @@ async def _lags(page: str) -> Counter[float]:
 
 
 def _percentile(counts: Counter[float], share: float) -> float:
-    """The least bound that this share of what was observed did not exceed."""
+    """The smallest bound that this share of the observations did not exceed."""
     return next(bound for bound in sorted(counts) if counts[bound] >= share * counts[float("inf")])

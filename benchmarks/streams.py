@@ -1,7 +1,7 @@
-"""One command on a user with a long history, beside one on a user with a short one: whether snapshots would pay.
+"""Commands on users with a long stream, compared with a short one: whether snapshots of users would pay.
 
-A command reads the user's whole stream, opens and folds it, decides, and appends. What a snapshot could save is at most
-the difference between the two. A user changes a few times a year, so a stream of 1,000 events is far beyond any.
+A command reads the user's whole stream, opens and folds it, decides, and appends. A snapshot would save at most the
+difference. A user changes a few times a year, so a stream of 1,000 events is far longer than real ones.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from events.user import Update, account_of
 
 SHORT, LONG = 10, 1_000
 COMMANDS = 20
-"""In a round. They make streams longer: the long one by a tenth until the end; of the short ones there are so many that
-each gets one event a round."""
+"""Commands in a round. They extend the streams: the long one by a tenth until the end, and each of the `COMMANDS` short
+ones by one event a round."""
 RUNS = 4
 
 names = itertools.count()
 
 
 async def streams(bench: Bench) -> list[Measured]:
-    """Commands a second, one after the other, and of these the reading and folding by itself."""
+    """Sequential commands a second, and their reading and folding alone."""
     on = f"on {SHORT} events"
     short = await asyncio.gather(*(_stream(bench, SHORT) for _ in range(COMMANDS)))
     long = [await _stream(bench, LONG)] * COMMANDS
@@ -36,7 +36,7 @@ async def streams(bench: Bench) -> list[Measured]:
 
 
 async def _stream(bench: Bench, events: int) -> UUID:
-    """A user with so many events."""
+    """Register a user and change it until its stream has this length."""
     user_id = (await bench.commands.register(registration(), Origin())).user_id
     for _ in range(events - 1):
         await _change(bench, user_id)

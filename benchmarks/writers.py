@@ -1,8 +1,7 @@
-"""Four processes that append at once, against one: what it costs that they must take turns at the head.
+"""Four processes that append concurrently, compared with one: the cost of the lock on the head.
 
-Each has 64 callers, on one server. The rounds alternate, so that all see the same weather. Called as a program this is
-one of the processes: it says that it is ready, waits for a line, appends for so many seconds, and says how many a
-second that were.
+Each process has 64 callers, on one server. The rounds alternate, so that all see the same noise. Run as a program, this
+module is one of the processes: it prints `ready`, waits for a line, appends for some seconds, and prints its rate.
 """
 
 import asyncio
@@ -52,7 +51,7 @@ async def writers(bench: Bench, seconds: float = SECONDS, runs: int = RUNS) -> l
 
 
 async def _rate(bench: Bench, processes: int, callers: int, seconds: float) -> float:
-    """Registrations a second of so many processes together, from when all are ready."""
+    """Registrations a second of all processes together, from the moment when all are ready."""
     started = [await _start(_url(bench.database.address), callers, seconds) for _ in range(processes)]
     for process in started:
         await _line(process)
@@ -91,7 +90,7 @@ async def _line(process: asyncio.subprocess.Process) -> str:
 
 
 async def _write(url: str, callers: int, seconds: float) -> None:
-    """Be one of the processes."""
+    """Run one of the processes."""
     database = Database.at(Address.parse(url), size=8)
     commands, users = (await floor_on(database)).commands, _users()
     await commands.register(next(users), Origin())
@@ -111,7 +110,7 @@ async def _write(url: str, callers: int, seconds: float) -> None:
 
 
 def _users() -> Iterator[Register]:
-    """Users that no other process registers."""
+    """Users with names that are unique across processes."""
     for number in count():
         name = f"w{os.getpid()}.{secrets.token_hex(2)}.{number}"
         yield msgspec.structs.replace(registration(), username=name, email=f"{name}@example.com")
@@ -120,4 +119,4 @@ def _users() -> Iterator[Register]:
 if __name__ == "__main__":
     logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of the server
     work = _write(sys.stdin.readline().strip(), int(sys.argv[1]), float(sys.argv[2]))
-    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(work)  # as the program has it
+    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(work)  # as in production

@@ -4,7 +4,7 @@ import signal
 import time
 from pathlib import Path
 
-from benchmarks.fanout import listeners, told
+from benchmarks.fanout import findings, subscribers
 from events.database import Address, Database
 from events.user import Update
 from tests.log import NOBODY, wire
@@ -22,7 +22,10 @@ async def test_those_who_are_stopped_hold_up_nobody_and_miss_nothing(urls: tuple
         await eventually(installation.ready)
         token = (await installation.ask(LOGIN))["login"]["session"]["accessToken"]
         database = Database.at(Address.parse(urls[0]), size=4)
-        async with listeners(installation.port, 90, [token]) as going, listeners(installation.port, 10, [token]) as ten:
+        async with (
+            subscribers(installation.port, 90, [token]) as going,
+            subscribers(installation.port, 10, [token]) as ten,
+        ):
             ten.send_signal(signal.SIGSTOP)
             log, acknowledged = wire(database), dict[int, float]()
             user_id = (await log.register("ada")).user_id
@@ -30,9 +33,9 @@ async def test_those_who_are_stopped_hold_up_nobody_and_miss_nothing(urls: tuple
                 done = await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
                 acknowledged[done.position] = time.perf_counter()
 
-            found = await told(going, acknowledged)
+            found = await findings(going, acknowledged)
             ten.send_signal(signal.SIGCONT)
-            late = await told(ten, acknowledged)
+            late = await findings(ten, acknowledged)
         await database.close()
 
     assert (found["whole"], found["in_order"], found["closed"]) == (90, True, [])

@@ -1,10 +1,10 @@
-"""Subscribers for `benchmarks/fanout.py`, in a process of their own: raw frames, looked at no further than needed.
+"""Subscribers of the fan-out benchmark, in a separate process. They parse frames only as far as needed.
 
-    python -m benchmarks.listeners PORT LISTENERS
+    python -m benchmarks.subscribers PORT COUNT
 
-Reads one token a line from standard input until an empty line, opens the sockets, says `ready`. Then reads a line of
-JSON: the positions that were written and when each was acknowledged, by the clock that all processes of a machine
-share. Once every listener has heard all of them, or none has heard anything more for a while, it prints what it found.
+Reads one token per line from standard input until an empty line, opens the sockets, and prints `ready`. Then reads a
+line of JSON: the positions that were written and the time of each acknowledgement, by the machine's monotonic clock.
+When every subscriber has received all of them, or none has received anything for a while, prints its report as JSON.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ POSITION: Final = b'"position":"'
 PING: Final = 0x89
 PONG: Final = 0x8A
 OPENING: Final = 8
-"""Sockets at a time that are being opened."""
+"""Number of sockets to open at a time."""
 SILENT_SECONDS: Final = 15.0
 
 
-class Listener(asyncio.Protocol):
-    """One socket: says who it is, subscribes, and notes what it hears when."""
+class Subscriber(asyncio.Protocol):
+    """One socket: authenticates, subscribes, and records when it receives each position."""
 
     def __init__(self, port: int, token: str) -> None:
         self._head = (
@@ -46,12 +46,12 @@ class Listener(asyncio.Protocol):
         self.closed: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for a WebSocket."""
+        """Request the upgrade to a WebSocket."""
         self._transport = transport
         self._transport.write(self._head)
 
     def data_received(self, data: bytes) -> None:
-        """Take the frames that are whole."""
+        """Handle the complete frames."""
         now = time.perf_counter()
         data = self._unread + data if self._unread else data
         if not self._upgraded:
@@ -85,13 +85,13 @@ class Listener(asyncio.Protocol):
         elif data.find(b"connection_ack", begin, end) >= 0:
             self._send({"type": "subscribe", "id": "1", "payload": {"query": DOCUMENT}})
             self._send({"type": "ping"})
-        elif data.find(b'"pong"', begin, end) >= 0:  # what was sent before it has been read
+        elif data.find(b'"pong"', begin, end) >= 0:  # the server has read the messages before the ping
             self.listening.set()
         else:
             self.closed = data[begin:end].decode(errors="replace")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Remember it."""
+        """Record the loss."""
         self.closed = self.closed or f"lost: {exc}"
         self.listening.set()
 
@@ -103,7 +103,7 @@ class Listener(asyncio.Protocol):
 
 
 def _frame(data: bytes, at: int) -> tuple[int, int] | None:
-    """Where the payload of the frame begins and ends, if all of it is there."""
+    """Start and end of the frame's payload, or None if the frame is incomplete."""
     if len(data) < at + 2:
         return None
     size, begin = data[at + 1], at + 2
@@ -114,32 +114,32 @@ def _frame(data: bytes, at: int) -> tuple[int, int] | None:
 
 
 async def run(port: int, count: int) -> dict[str, Any]:
-    """Listen, and tell what came of it."""
+    """Subscribe, receive, and return the report."""
     tokens = cycle(list(iter(lambda: sys.stdin.readline().strip(), "")))
-    listeners = [Listener(port, next(tokens)) for _ in range(count)]
+    subscribers = [Subscriber(port, next(tokens)) for _ in range(count)]
     opening = asyncio.Semaphore(OPENING)
-    await asyncio.gather(*(_open(listener, port, opening) for listener in listeners))
+    await asyncio.gather(*(_open(subscriber, port, opening) for subscriber in subscribers))
     print("ready", flush=True)
     written = json.loads(await asyncio.to_thread(sys.stdin.readline))
     acknowledged = {int(position): at for position, at in written.items()}
-    await _heard_all(listeners, acknowledged)
-    return _found(listeners, acknowledged)
+    await _heard_all(subscribers, acknowledged)
+    return _found(subscribers, acknowledged)
 
 
-async def _open(listener: Listener, port: int, opening: asyncio.Semaphore) -> None:
+async def _open(subscriber: Subscriber, port: int, opening: asyncio.Semaphore) -> None:
     async with opening:
-        await asyncio.get_running_loop().create_connection(lambda: listener, "127.0.0.1", port)
-        await listener.listening.wait()
-        if listener.closed:
-            raise RuntimeError(f"expected a socket that listens, found {listener.closed}")
+        await asyncio.get_running_loop().create_connection(lambda: subscriber, "127.0.0.1", port)
+        await subscriber.listening.wait()
+        if subscriber.closed:
+            raise RuntimeError(f"expected an open subscription, found {subscriber.closed}")
 
 
-async def _heard_all(listeners: list[Listener], acknowledged: dict[int, float]) -> None:
-    if not listeners:
+async def _heard_all(subscribers: list[Subscriber], acknowledged: dict[int, float]) -> None:
+    if not subscribers:
         return
     last, before, since = max(acknowledged), -1, time.perf_counter()
-    while any(not listener.closed and _last(listener) < last for listener in listeners):
-        heard = sum(len(listener.positions) for listener in listeners)
+    while any(not subscriber.closed and _last(subscriber) < last for subscriber in subscribers):
+        heard = sum(len(subscriber.positions) for subscriber in subscribers)
         if heard != before:
             before, since = heard, time.perf_counter()
         if time.perf_counter() - since > SILENT_SECONDS:
@@ -147,27 +147,27 @@ async def _heard_all(listeners: list[Listener], acknowledged: dict[int, float]) 
         await asyncio.sleep(0.1)
 
 
-def _last(listener: Listener) -> int:
-    return listener.positions[-1] if listener.positions else 0
+def _last(subscriber: Subscriber) -> int:
+    return subscriber.positions[-1] if subscriber.positions else 0
 
 
-def _found(listeners: list[Listener], acknowledged: dict[int, float]) -> dict[str, Any]:
-    """How many heard everything in order, and how long it took, in milliseconds."""
+def _found(subscribers: list[Subscriber], acknowledged: dict[int, float]) -> dict[str, Any]:
+    """The report: how many subscribers received everything in order, and the latencies in milliseconds."""
     wanted = array("q", sorted(acknowledged))
-    whole = [listener for listener in listeners if listener.positions[-len(wanted) :] == wanted]
+    whole = [subscriber for subscriber in subscribers if subscriber.positions[-len(wanted) :] == wanted]
     took = sorted(
         1_000 * max(0.0, at - acknowledged[position])
-        for listener in whole
-        for position, at in zip(listener.positions, listener.times, strict=True)
+        for subscriber in whole
+        for position, at in zip(subscriber.positions, subscriber.times, strict=True)
         if position in acknowledged
     )
-    in_order = all(list(one.positions) == sorted(set(one.positions)) for one in listeners)
+    in_order = all(list(one.positions) == sorted(set(one.positions)) for one in subscribers)
     percentiles = [took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.99)] if took else [0.0, 0.0]
     return {
-        "listeners": len(listeners),
+        "subscribers": len(subscribers),
         "whole": len(whole),
         "in_order": in_order,
-        "closed": sorted({listener.closed for listener in listeners if listener.closed}),
+        "closed": sorted({subscriber.closed for subscriber in subscribers if subscriber.closed}),
         "p50": percentiles[0],
         "p99": percentiles[1],
     }
