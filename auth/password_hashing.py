@@ -26,7 +26,7 @@ RETRY_SECONDS: Final = 5
 """After which a client that was refused may try again."""
 
 NICENESS: Final = 10
-"""Of the threads that hash. When all cores are busy, such a thread gets a tenth of the event loop's share."""
+"""Niceness of the threads that hash. When all cores are busy, such a thread gets a tenth of the event loop's share."""
 
 T = TypeVar("T")
 

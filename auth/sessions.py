@@ -64,7 +64,7 @@ class RefreshToken:
 
     @property
     def hash(self) -> bytes:
-        """What the database stores. 256 random bits need no slow hash."""
+        """The hash that the database stores. 256 random bits need no slow hash."""
         return hashlib.sha256(self.secret).digest()
 
     def successor(self, salt: bytes) -> "RefreshToken":

@@ -32,7 +32,7 @@ MAXIMUM_TOKEN_LENGTH = 4096
 """Characters. Issued tokens have about 500; longer texts are not parsed."""
 
 LEEWAY = timedelta(seconds=5)
-"""How far clocks of nodes may differ. With NTP they differ by milliseconds."""
+"""Allowed difference between the clocks of nodes. With NTP they differ by milliseconds."""
 
 REMEMBERED_TOKENS = 10_000
 """About 15 MB. A verification takes 290 us, a cache hit 1 us."""

@@ -62,9 +62,9 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 """Bytes of data; as hexadecimal literals twice that, far below the server's max_allowed_packet of 64 MiB."""
 SETTLED_AT_ONCE: Final = 16
 RECOVERY_SECONDS: Final = 20.0
-"""How long the writer tries to find the outcome of a lost COMMIT before it reports `OutcomeUnknown`."""
+"""Time in which the writer tries to find the outcome of a lost COMMIT before it reports `OutcomeUnknown`."""
 WRITES: Final = 3
-"""How often a batch is written whose COMMIT was lost and did not happen."""
+"""Attempts to write a batch whose COMMIT was lost and did not happen."""
 
 EVENT_AT = "SELECT event_id FROM events WHERE position = %s"
 

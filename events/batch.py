@@ -221,7 +221,7 @@ class BatchState:
 
     head: Head
     position: int
-    """Of the last event that passed."""
+    """Position of the last event that passed."""
     versions: dict[UUID, int]
     """A stream that is missing here has no events yet."""
     owners: dict[HashedClaim, UUID]

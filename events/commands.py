@@ -62,7 +62,7 @@ class AccountCache:
 
 
 ATTEMPTS: Final = 5
-"""How often a command without an expected version is decided, if others change the same user meanwhile."""
+"""Attempts to decide a command without an expected version, if others change the same user concurrently."""
 
 ANSWER_SECONDS = 45.0
 """How long a caller waits for the outcome of an append. The writer waits 20 s for a lost server, and the server 10 s
@@ -77,7 +77,7 @@ class CommandResult:
     user: User | None
     """The user after the command; None once deleted."""
     position: int
-    """Of the user's last event; a view that has applied it shows the command's effect."""
+    """Position of the user's last event. A view that has applied it shows the command's effect."""
     changed: bool
     """False if there was nothing to change, and so nothing was written."""
 

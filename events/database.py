@@ -129,7 +129,7 @@ def placeholders(count: int) -> str:
 
 
 class Source(Protocol):
-    """Runs statements: a `Database`, each by itself, or a `Connection`, in its transaction."""
+    """Runs statements: a `Database` each on its own connection, a `Connection` in its transaction."""
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]: ...
 

@@ -106,7 +106,7 @@ class Trailer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     head: str
     """The head after the part's last event."""
     sha256: str
-    """Of all lines of the part before this one, in hexadecimal."""
+    """SHA-256 of all lines of the part before this one, in hexadecimal."""
 
 
 Line = Header | EventLine | KeyLine | Trailer

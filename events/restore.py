@@ -32,7 +32,7 @@ from events.vault import Vault
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 4 * 1024 * 1024
-"""Of lines; a statement is at most twice that and one line, far below the server's max_allowed_packet of 64 MiB."""
+"""Bytes of lines. A statement has at most twice that and one line, far below max_allowed_packet (64 MiB)."""
 PAGE_USERS: Final = 500
 
 NOT_EMPTY = "SELECT EXISTS(SELECT 1 FROM events), EXISTS(SELECT 1 FROM user_keys), EXISTS(SELECT 1 FROM claims)"

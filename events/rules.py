@@ -19,7 +19,7 @@ EMAIL_CHARACTERS = 254
 """RFC 5321, section 4.5.3.1.3, less the angle brackets (erratum 1690 of RFC 3696)."""
 NAME_CHARACTERS = 200
 ATTRIBUTES_BYTES = 65_536
-"""As compact JSON. The largest real record that this was tried with has 900 bytes."""
+"""Size limit as compact JSON. The largest real record that was tested has 900 bytes."""
 ATTRIBUTES_DEPTH = 32
 """MongoDB stores 100 levels and MySQL reads 100; the views add a few of their own."""
 INTEGERS = range(-(2**63), 2**63)

@@ -38,7 +38,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     attributes: dict[str, JSON]
     version: int
-    """How many events the user has had."""
+    """Number of the user's events."""
     position: int
     """Position of the last of them."""
     created_at: datetime

@@ -1,1 +1,1 @@
-"""What clients talk to: the GraphQL schema, sign-in, and the aiohttp application."""
+"""The API for clients: the GraphQL schema, sign-in, and the aiohttp application."""

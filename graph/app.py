@@ -34,15 +34,15 @@ Check = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class ServingPolicy:
-    """What an operator decides about how clients are served. Defaults are the secure choice."""
+    """The operator's policy for clients. Defaults are the secure choice."""
 
     introspection: bool = False
-    """Whether clients may read the schema, and browsers get GraphiQL, which is of little use without."""
+    """Whether clients may read the schema. GraphiQL is served only then."""
     origins: frozenset[str] = frozenset()
     """Other origins whose pages may use this server."""
     trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
     deadline_seconds: float = 10.0
-    """How long a query may take."""
+    """Seconds after which a query is cut off."""
 
 
 DEFAULT_POLICY: Final = ServingPolicy()

@@ -21,7 +21,7 @@ from graph.execution import PlanCache
 from graph.limits import LIMITS, PARSER
 
 CACHE_CHARACTERS: Final = 400_000
-"""Of all cached documents together. A parsed document takes 135 to 165 bytes a character: 66 MB at most."""
+"""Characters of all cached documents together. A parsed document takes 135 to 165 bytes a character: 66 MB at most."""
 ENTRY_CHARACTERS: Final = 25
 """Memory of the shortest document without its characters, measured as 2,800 bytes. Without it, sixty thousand documents
 of seven characters would take three times the limit."""
@@ -75,7 +75,7 @@ class DocumentCache:
         return checked
 
     def faults(self, schema: GraphQLSchema, text: str) -> tuple[GraphQLError, ...]:
-        """What is wrong with the document in a text; empty if it can be executed."""
+        """The errors of a document; empty if it can be executed."""
         try:
             return self.checked(schema, text).faults
         except GraphQLError as error:

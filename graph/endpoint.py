@@ -32,7 +32,7 @@ from graph.sse import EventStreams
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
 GOODBYE_SECONDS = 1.0
-"""How long a stop waits for a client that does not read."""
+"""Time that a stop waits for a client that does not read."""
 
 CORRELATION: Final = web.RequestKey("correlation", UUID)
 """The id of a request in its answer, its log lines and its events."""

@@ -17,7 +17,7 @@ from graph.errors import projection_behind
 from projections.view import View
 
 WAIT_SECONDS: Final = 2.0
-"""How long one operation waits, for all its views together."""
+"""Longest wait of one operation for all its views together."""
 RECENT_SECONDS: Final = 0.05
 PAUSE_SECONDS: Final = 0.01
 
@@ -101,7 +101,7 @@ class Freshness:
 
 
 _CURRENT: ContextVar[Freshness] = ContextVar("freshness")
-"""Of the running operation. It cannot be in `Context`, which all operations of a WebSocket share."""
+"""The wait of the running operation. It cannot be in `Context`, which all operations of a WebSocket share."""
 
 
 def freshness() -> Freshness:

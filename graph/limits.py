@@ -184,7 +184,7 @@ class WithinLimits(ValidationRule):
 
 
 def _items(field: GraphQLField, node: FieldNode) -> int:
-    """How often the selection of a field may be in the answer."""
+    """Number of times that a field's selection may occur in the answer."""
     if counts := [name for name in COUNTS if name in field.args]:
         given = [count for name in counts if (count := _given(node, name)) is not None]
         defaults = (field.args[name].default_value for name in counts)

@@ -24,7 +24,7 @@ class MediaType(StrEnum):
 
 
 ANSWERS: Final = (MediaType.JSON, MediaType.GRAPHQL)
-"""Of a single answer; the first one for clients that do not say."""
+"""Media types of a single answer; the first is the default."""
 ANY: Final = (*ANSWERS, MediaType.EVENTS)
 """Clients that accept both name JSON first for queries and mutations."""
 

@@ -216,7 +216,7 @@ def _frame_head(length: int) -> bytes:
 
 
 def _fault(message: object) -> str | None:
-    """What is wrong with the form of a message; None if nothing is."""
+    """The error in the form of a message, or None."""
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         return "a message is a JSON object with a type"
     kind, payload = message["type"], message.get("payload")

@@ -54,7 +54,7 @@ UNREAD_SECONDS: Final = 30.0
 """A client that reads nothing for this long is cut off. It may come back and resume."""
 RETRY_SECONDS: Final = 1
 GOODBYE_SECONDS: Final = 1.0
-"""How long the end of a stream may wait for the client to read."""
+"""Time that the end of a stream waits for the client to read."""
 
 COMMENT: Final = b":\n\n"
 COMPLETE: Final = b"event: complete\ndata: \n\n"

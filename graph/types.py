@@ -146,7 +146,7 @@ class UserType(Node):
 
 
 class ListedUser(msgspec.Struct, frozen=True):
-    """What `UserEdge` shows. The cursor is made on demand, since few clients select it."""
+    """The source of a `UserEdge`. The cursor is made on demand, since few clients select it."""
 
     node: User
     make_cursor: Callable[[], str]

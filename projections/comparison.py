@@ -174,7 +174,7 @@ def _differences(
 
 
 def _first_entry(field: str, expected: JSON, found: JSON) -> tuple[str, JSON, JSON]:
-    """Of two lists of objects, such as histories, the first entry that differs; else the field itself."""
+    """The first differing entry of two lists of objects, such as histories; for other values the field itself."""
     if isinstance(expected, list) and isinstance(found, list) and any(isinstance(one, dict) for one in expected):
         for number, (wanted, actual) in enumerate(zip_longest(expected, found)):
             if not same(wanted, actual):

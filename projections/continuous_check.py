@@ -41,7 +41,7 @@ READ_USERS_AT = "SELECT DISTINCT stream_id FROM events WHERE position IN ({posit
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What the check has found so far."""
+    """The results of the check so far."""
 
     looked_at: int = 0
     """Users checked in all rounds; one that was checked twice counts twice."""

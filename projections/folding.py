@@ -28,7 +28,7 @@ DELETIONS = (Forgotten, UserDeleted)
 """Events after which the user does not exist, whatever its state was: a view applies them without knowing it."""
 
 HISTORY_EVENTS: Final = 20
-"""How many of a user's last events a view may list."""
+"""Number of a user's last events that a view may list."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -29,7 +29,7 @@ from projections.status import ProjectorReport, save_report
 LEASE_SECONDS: Final = 3
 """Long enough for a busy machine to miss two reports, and short enough to take over within 5 s."""
 GET_LOCK_SECONDS: Final = 1.0
-"""How long one GET_LOCK of a standby waits before the standby reports and asks again."""
+"""Time that one GET_LOCK of a standby waits before the standby reports and tries again."""
 HEARTBEAT_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 0.25
 """The least time between two reports: each is a commit."""

@@ -107,7 +107,7 @@ class Projector:
         self._quarantine_read_at = float("-inf")
         self._last_error: str | None = None
         self.active = False
-        """Whether it holds the lease, as far as it knows."""
+        """Whether this projector believes that it holds the lease."""
 
     async def run(self) -> None:
         """Work until cancelled; retry while a database is away.

@@ -84,7 +84,7 @@ class RebuildRequests:
         return await self._database.fetch_one(FIND_WAITING, (view,)) is not None
 
     async def attend(self, view: str, process: str) -> bool:
-        """Whether there is a request that this process attends to. Call it every second to keep attending."""
+        """Whether this process attends to a request. Call it every second to keep attending."""
         if not await self._database.execute(ATTEND, (process, view, process, SILENT_SECONDS)):
             return False
         await self._database.execute(STILL_THERE, (view, view, ENDING_SECONDS))

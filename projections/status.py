@@ -48,7 +48,7 @@ class State(StrEnum):
 
 
 class ProjectorReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an active projector reports."""
+    """The report of an active projector."""
 
     view: str
     state: State

@@ -135,7 +135,7 @@ class Records(View, Protocol):
 
     @property
     def history_events(self) -> int:
-        """How many of a user's last events a record lists."""
+        """Number of a user's last events that a record lists."""
         ...
 
     def expected(self, user: FoldedUser) -> Record | None:

@@ -1,4 +1,4 @@
-"""What the result of an operation depends on: the variables of its directives, and resolvers."""
+"""The parts of an operation that its result depends on: directive variables and resolvers."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -61,7 +61,7 @@ DELETE_FROM = "DELETE FROM {users} WHERE id >= %s"
 INSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows}"
 KEY_EXISTS: Final = 1061
 STATEMENT_BYTES: Final = 1024 * 1024
-"""Of literals. The last row adds at most 200 kB, so a statement stays far below max_allowed_packet (64 MiB)."""
+"""Bytes of literals in a statement, plus at most 200 kB for the last row: far below max_allowed_packet (64 MiB)."""
 
 
 class MySQLRecords(MySQLView):

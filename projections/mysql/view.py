@@ -113,7 +113,7 @@ READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows} AS new ON DUPLICATE KEY UPDATE {assignments}"
 PLACEHOLDERS: Final = f"({placeholders(len(COLUMNS))})"
-"""Of one row."""
+"""Placeholders of one row."""
 
 
 class MySQLView:
