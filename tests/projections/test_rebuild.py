@@ -112,10 +112,8 @@ async def caught_up(bench: Bench, log: Log) -> None:
 
 async def nothing_runs(log: Log) -> bool:
     """Whether MySQL runs no statement: a cancelled one may run for some milliseconds more."""
-    others = """
-    SELECT COUNT(*) FROM performance_schema.threads
-    WHERE processlist_command = 'Query' AND processlist_db = DATABASE() AND processlist_id <> CONNECTION_ID()
-    """
+    others = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> CONNECTION_ID()"
+    await asyncio.sleep(0.2)  # InnoDB refreshes the table when it has not been read for 0.1 s
     return await log.database.fetch_one(others) == (0,)
 
 
