@@ -1,7 +1,7 @@
-"""What MySQL's binary log holds of the rows of a schema's tables, as bytes.
+"""Row events of MySQL's binary log, by table, as bytes.
 
-Read from the files, event by event, after "Binary Log Event Structure" in MySQL's internals manual: whatever is kept
-there in clear is there to be found, in whatever column and before whatever change.
+Reads the log files event by event ("Binary Log Event Structure" in MySQL's internals manual), so a search finds any
+plain text in them, in every column and in before and after images.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ TABLE_MAP, ROWS = 19, (30, 31, 32)
 
 
 async def rows_in_binary_log(database: Database) -> dict[str, bytes]:
-    """All row events of each table of the schema, one after the other; the server must be on this machine."""
+    """Return the concatenated row events of each table of the schema; the server must run on this machine."""
     basename = await database.fetch_one("SELECT @@log_bin_basename")
     logs = await database.fetch_all("SHOW BINARY LOGS")
     assert basename is not None
@@ -29,7 +29,7 @@ async def rows_in_binary_log(database: Database) -> dict[str, bytes]:
 
 
 def _row_events(log: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """Schema and table of each row event of a file, and its body."""
+    """Yield schema, table and body of each row event of a file."""
     tables: dict[bytes, tuple[str, str]] = {}
     for kind, body in _events(log):
         table_id = body[:6]
@@ -40,7 +40,7 @@ def _row_events(log: bytes) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _events(log: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and body of each event; the last one may still be being written."""
+    """Yield type and body of each event; the last event may be incomplete."""
     assert log.startswith(MAGIC)
     at = len(MAGIC)
     while at + HEADER_BYTES <= len(log):
@@ -50,7 +50,7 @@ def _events(log: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _names(table_map: bytes) -> tuple[str, str]:
-    """Schema and table: each with its length before it and a zero behind."""
+    """Parse schema and table; each is prefixed by its length and ends with a zero byte."""
     schema_end = 9 + table_map[8]
     table_end = schema_end + 2 + table_map[schema_end + 1]
     return table_map[9:schema_end].decode(), table_map[schema_end + 2 : table_end].decode()

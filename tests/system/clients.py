@@ -1,4 +1,4 @@
-"""Clients that register users all the time through one API, and remember what they were told."""
+"""Clients that register users continuously through one API and keep every answer."""
 
 import asyncio
 import itertools
@@ -23,13 +23,13 @@ mutation($input: RegisterInput!) { register(input: $input) { position errors { c
 
 @dataclass
 class Clients:
-    """Register users all the time; every third client gives up a user that it was told is refused."""
+    """Register users continuously; every third client abandons a user whose registration was refused."""
 
     url: str
-    told: dict[str, int] = field(default_factory=dict)
-    """Acknowledged: username and position."""
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    """Positions of acknowledged registrations, by username."""
     refused: set[str] = field(default_factory=set)
-    """Given up, after an answer that says that nothing was written."""
+    """Users abandoned after an answer that says that nothing was written."""
     codes: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     done: bool = False
@@ -37,14 +37,14 @@ class Clients:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Meanwhile."""
+        """Run the clients during the block."""
         limit = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
         connections = aiohttp.TCPConnector(limit=CLIENTS)
         async with aiohttp.ClientSession(timeout=limit, connector=connections) as session:
-            tasks = [asyncio.create_task(self._work(session, gives_up=n % 3 == 0)) for n in range(CLIENTS)]
+            tasks = [asyncio.create_task(self._work(session, abandons=n % 3 == 0)) for n in range(CLIENTS)]
             try:
                 yield
-            except BaseException:  # they would try for ever
+            except BaseException:  # the clients retry without end
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
@@ -52,46 +52,46 @@ class Clients:
             self.done = True
             await asyncio.gather(*tasks)
 
-    async def go_on(self) -> None:
-        """Wait until each client could have been served again."""
-        before = len(self.told)
+    async def wait_for_success(self) -> None:
+        """Wait for as many further acknowledgements as there are clients."""
+        before = len(self.acknowledged)
 
         async def served() -> bool:
-            return len(self.told) >= before + CLIENTS
+            return len(self.acknowledged) >= before + CLIENTS
 
         await eventually(served)
 
-    async def give_some_up(self) -> None:
-        """Wait until somebody was refused. First a COMMIT is looked for that the server may have taken with it.
+    async def wait_for_refusal(self) -> None:
+        """Wait until a registration is refused, or until every client has one with an unknown outcome.
 
-        If that was everybody's, nobody is: of what is open no client gives up.
+        A COMMIT in flight when the server ends has an unknown outcome, and a client does not abandon that registration.
         """
-        before, unknown = len(self.refused), self.codes["OUTCOME_UNKNOWN"]
+        before, open_before = len(self.refused), self.codes["OUTCOME_UNKNOWN"]
 
         async def refused() -> bool:
-            return len(self.refused) > before or self.codes["OUTCOME_UNKNOWN"] >= unknown + CLIENTS
+            return len(self.refused) > before or self.codes["OUTCOME_UNKNOWN"] >= open_before + CLIENTS
 
         await eventually(refused)
 
-    async def _work(self, session: aiohttp.ClientSession, *, gives_up: bool) -> None:
+    async def _work(self, session: aiohttp.ClientSession, *, abandons: bool) -> None:
         while not self.done:
-            await self._register(session, f"user{next(self._numbers)}", gives_up=gives_up)
+            await self._register(session, f"user{next(self._numbers)}", abandons=abandons)
 
-    async def _register(self, session: aiohttp.ClientSession, username: str, *, gives_up: bool) -> None:
-        """Until it is acknowledged, or refused and given up."""
-        open_ = False
+    async def _register(self, session: aiohttp.ClientSession, username: str, *, abandons: bool) -> None:
+        """Send the registration until it is acknowledged, or refused and abandoned."""
+        unknown = False
         while True:
             code = await self._send(session, username)
             if code is None:
                 return
-            open_ = open_ or code == "OUTCOME_UNKNOWN"
-            if gives_up and not open_:
+            unknown = unknown or code == "OUTCOME_UNKNOWN"
+            if abandons and not unknown:
                 self.refused.add(username)
                 return
             await asyncio.sleep(0.05)
 
     async def _send(self, session: aiohttp.ClientSession, username: str) -> str | None:
-        """Send it once; None if it was acknowledged, else the code of the error."""
+        """Send the registration once; return None when it was acknowledged, else the error code."""
         fields = {"username": username, "email": f"{username}@example.com", "name": "N", "password": "long enough"}
         body = {"query": REGISTER, "variables": {"input": {**fields, "idempotencyKey": username}}}
         started = asyncio.get_running_loop().time()
@@ -104,13 +104,13 @@ class Clients:
             return code
         payload = answer["data"]["register"]
         assert payload["errors"] == []
-        assert username not in self.told
-        self.told[username] = int(payload["position"])
+        assert username not in self.acknowledged
+        self.acknowledged[username] = int(payload["position"])
         return None
 
 
 async def check_log(log: Log, clients: Clients) -> None:
-    """What every client was told is what the log says."""
+    """The log holds each acknowledged registration once at its position, and no refused one."""
     end = await verify_log(log.database, silently)
     rows = await log.database.fetch_all("SELECT position, stream_id FROM events")
     events = await log.all()
@@ -118,7 +118,7 @@ async def check_log(log: Log, clients: Clients) -> None:
     users.pop("admin")
 
     assert len(events) == len(rows) == end.position == len(users) + 1
-    assert users == clients.told
+    assert users == clients.acknowledged
     assert not clients.refused & set(users)
     assert set(clients.codes) <= {"UNAVAILABLE", "OUTCOME_UNKNOWN"}
     assert clients.refused or clients.codes["OUTCOME_UNKNOWN"] >= CLIENTS

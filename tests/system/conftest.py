@@ -1,4 +1,4 @@
-"""Databases of one test's own, for processes that run on servers which somebody else looks after."""
+"""Empty databases for the processes of one test."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from tests import databases
 
 @pytest_asyncio.fixture
 async def urls(addresses: Addresses) -> AsyncIterator[tuple[str, str]]:
-    """Addresses of an empty schema and an empty MongoDB database."""
+    """The URLs of an empty MySQL schema and an empty MongoDB database."""
     async with databases.empty_schema(addresses) as schema, databases.mongo(addresses) as mongo:
         yield (
             addresses.mysql_url.replace("/rollcall", f"/{schema.database}"),

@@ -1,4 +1,4 @@
-"""Whole installations as real processes, looked at through the doors that users have."""
+"""Installations as real processes, used through the command line and the API."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a command has left behind."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -41,7 +41,7 @@ class Process:
     err: list[str] = field(default_factory=list)
 
     async def line(self, beginning: str) -> str:
-        """Wait for a line of standard output that begins so."""
+        """Wait for a line of standard output with this beginning."""
 
         async def printed() -> bool:
             assert self.popen.returncode is None, f"ended with {self.popen.returncode}: {''.join(self.err[-20:])}"
@@ -51,7 +51,7 @@ class Process:
         return next(line for line in self.out if line.startswith(beginning))
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Tell it to stop and wait until it has."""
+        """Send a signal and wait for the exit code."""
         if self.popen.returncode is None:
             self.popen.send_signal(how)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -60,7 +60,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Installation:
-    """One data directory or one pair of databases, and a port."""
+    """The directory, port and environment of `rollcall` commands that share databases."""
 
     directory: Path
     port: int
@@ -70,20 +70,20 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
+        """The base URL of the API."""
         return f"http://127.0.0.1:{self.port}"
 
     @asynccontextmanager
     async def running(self, *arguments: str) -> AsyncIterator[Process]:
-        """A `rollcall` command that goes on until it is stopped, at the latest when the block ends."""
+        """Run a `rollcall` command until the block ends."""
         popen = await self._start(*arguments)
         process = Process(popen)
         readers = asyncio.gather(_drain(popen.stdout, process.out), _drain(popen.stderr, process.err))
         try:
             yield process
         except BaseException as error:
-            said = "".join(process.err[-20:])
-            error.add_note(f"rollcall {' '.join(arguments)} (exit code {popen.returncode}) said last:\n{said}")
+            last = "".join(process.err[-20:])
+            error.add_note(f"last output of rollcall {' '.join(arguments)} (exit code {popen.returncode}):\n{last}")
             raise
         finally:
             try:
@@ -95,17 +95,17 @@ class Installation:
                 await readers
 
     async def run(self, *arguments: str, stdin: str = "") -> Finished:
-        """A `rollcall` command, run to its end."""
+        """Run a `rollcall` command to its end."""
         popen = await self._start(*arguments)
         out, err = await popen.communicate(stdin.encode())
         return Finished(popen.returncode or 0, out.decode(), err.decode())
 
     async def ready(self) -> bool:
-        """Whether the API says that it is."""
+        """`/readyz` answers 200."""
         return (await self.readiness())[0] == 200
 
     async def readiness(self) -> tuple[int, Any]:
-        """What /readyz says; 0 if nothing answers."""
+        """Status and body of `/readyz`; status 0 without a server."""
         try:
             async with aiohttp.ClientSession() as client, client.get(f"{self.url}/readyz") as answer:
                 return answer.status, await answer.json()
@@ -113,23 +113,23 @@ class Installation:
             return 0, None
 
     async def ask(self, query: str, token: str | None = None, **variables: object) -> Any:
-        """The `data` of an operation that has no errors."""
+        """Execute an operation that must have no errors and return its `data`."""
         answered = await self.post({"query": query, "variables": variables}, token)
         assert "errors" not in answered, answered
         return answered["data"]
 
     async def post(self, body: object, token: str | None = None, headers: Mapping[str, str] | None = None) -> Any:
-        """The answer to one request, whatever it is."""
-        bearing = {"Authorization": f"Bearer {token}"} if token else {}
+        """Send one GraphQL request and return the decoded answer."""
+        authorization = {"Authorization": f"Bearer {token}"} if token else {}
         async with (
-            aiohttp.ClientSession(headers={**(headers or {}), **bearing}) as client,
+            aiohttp.ClientSession(headers={**(headers or {}), **authorization}) as client,
             client.post(f"{self.url}/graphql", json=body) as answer,
         ):
             return await answer.json()
 
     @asynccontextmanager
     async def socket(self, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A WebSocket that has been acknowledged."""
+        """Open a WebSocket and complete its handshake."""
         async with (
             aiohttp.ClientSession() as client,
             client.ws_connect(f"{self.url}/graphql", protocols=["graphql-transport-ws"]) as socket,
@@ -139,7 +139,7 @@ class Installation:
             yield socket
 
     async def sign_in(self, login: str, password: str) -> str:
-        """An access token."""
+        """Sign in and return the access token."""
         data = await self.ask(
             "mutation($l: String!, $p: String!) { login(input: {login: $l, password: $p}) "
             "{ session { accessToken } errors { code } } }",
@@ -151,12 +151,12 @@ class Installation:
         return token
 
     async def status(self) -> dict[str, Any]:
-        """What `rollcall status --json` says, by view."""
+        """The output of `rollcall status --json`, by view."""
         finished = await self.run("status", "--json")
         return {status["name"]: status for status in msgspec.json.decode(finished.out)}
 
     async def live(self) -> bool:
-        """Whether both projections are caught up. Read past `rollcall status`, which is a process for each look."""
+        """Both projections are LIVE without lag. Reads the database, as `rollcall status` would start a process."""
         database = Database.at(Address.parse(self.variables["ROLLCALL_MYSQL_URL"]), size=1)
         try:
             return all(one.state is State.LIVE and one.lag == 0 for one in await read_status(database))
@@ -181,7 +181,7 @@ class Installation:
 
 
 def own_servers(directory: Path, mysql_url: str, mongo_url: str) -> Installation:
-    """An installation on databases that somebody else runs."""
+    """An installation on existing databases."""
     return Installation(
         directory,
         free_port(),

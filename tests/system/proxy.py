@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server: cut, hang or slow it, and those behind it have a bad network."""
+"""A TCP proxy that simulates a bad network: it can cut, hang and delay connections to a server."""
 
 import asyncio
 import re
@@ -8,15 +8,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class Proxy:
-    """Forwards connections to a target until it is cut."""
+    """Forward connections to a target until cut."""
 
     def __init__(self) -> None:
         self.port = 0
         self.delay_seconds = 0.0
-        """How long every piece of data is held back, either way."""
+        """Delay of each chunk, in both directions."""
         self._target: tuple[str, int] | None = None
         self._open: set[asyncio.StreamWriter] = set()
-        self._carrying: set[asyncio.Task[None]] = set()
+        self._forwarding: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._awaited: re.Pattern[bytes] | None = None
@@ -28,21 +28,21 @@ class Proxy:
         self._target = (parts.hostname or "", parts.port or 0)
 
     def cut(self) -> None:
-        """Break what is open, and every new connection at once."""
+        """Abort open connections and every new one."""
         self._target = None
         self.drop()
 
     def drop(self) -> None:
-        """Break what is open."""
+        """Abort open connections."""
         for writer in list(self._open):
             writer.transport.abort()
 
     def hang(self) -> None:
-        """Carry nothing and break nothing, as a network that loses every packet."""
+        """Forward nothing and close nothing, like a network that drops every packet."""
         self._flowing.clear()
 
     async def hang_at(self, pattern: re.Pattern[bytes], within: float) -> bool:
-        """Hang right before what matches is carried on; whether that came within so many seconds."""
+        """Hang before data that matches `pattern` is forwarded; return False if none came `within` seconds."""
         self._awaited, self._met = pattern, asyncio.Event()
         try:
             async with asyncio.timeout(within):
@@ -54,32 +54,32 @@ class Proxy:
         return True
 
     def flow(self) -> None:
-        """Carry what has gathered meanwhile, and all that comes."""
+        """Forward held data and everything after it."""
         self._flowing.set()
 
     @property
     def connections(self) -> int:
-        """How many it carries now."""
-        return len(self._carrying)
+        """The number of open connections."""
+        return len(self._forwarding)
 
     def url(self, url: str) -> str:
-        """The same URL by way of this proxy."""
+        """The same URL with the address of this proxy."""
         parts = urlsplit(url)
-        signing_in, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{signing_in}{at}127.0.0.1:{self.port}"))
+        credentials, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{credentials}{at}127.0.0.1:{self.port}"))
 
     async def end(self) -> None:
-        """Break everything, and wait until nothing is carried any more."""
+        """Abort all connections and wait for their tasks."""
         self.flow()
         self.cut()
-        if self._carrying:
-            await asyncio.wait(self._carrying)
+        if self._forwarding:
+            await asyncio.wait(self._forwarding)
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
+        """Forward one connection."""
         task = asyncio.create_task(self._forward(reader, writer))
-        self._carrying.add(task)
-        task.add_done_callback(self._carrying.discard)
+        self._forwarding.add(task)
+        task.add_done_callback(self._forwarding.discard)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._target is None:
@@ -93,10 +93,10 @@ class Proxy:
             self._open.discard(writer)
             return
         self._open.add(far_writer)
-        await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
         self._open -= {writer, far_writer}
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await asyncio.sleep(self.delay_seconds)
@@ -113,7 +113,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[Proxy]:
-    """A proxy on a free port that forwards to the server of the URL."""
+    """Run a proxy on a free port that forwards to the server of the URL."""
     proxy = Proxy()
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""Database servers of one test's own, to be stopped, killed and started again."""
+"""Database servers that a test can pause, kill and restart."""
 
 import logging
 import os
@@ -15,29 +15,29 @@ from tests.waiting import eventually
 
 @dataclass
 class OwnServer:
-    """One data directory and one port, through all its lives."""
+    """A server with one data directory and one port across restarts."""
 
     server: Server
     port: int
     child: Child
     options: tuple[str, ...] = ()
-    """Beside those that private servers have."""
+    """Options in addition to those of `Server.command`."""
 
     @property
     def url(self) -> str:
-        """Where it is, in every life."""
+        """The URL, the same after each restart."""
         return self.server.url(self.port)
 
     def pause(self) -> None:
-        """It keeps its connections and answers nothing."""
+        """Stop the process; it keeps its connections and does not answer."""
         self.child.popen.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """It goes on where it was."""
+        """Continue a paused process."""
         self.child.popen.send_signal(signal.SIGCONT)
 
     async def end(self, how: signal.Signals) -> None:
-        """Send the signal and wait until it is gone."""
+        """Send the signal and wait until the process has ended."""
         self.child.popen.send_signal(how)
 
         async def ended() -> bool:
@@ -46,22 +46,22 @@ class OwnServer:
         await eventually(ended)
 
     async def start(self) -> None:
-        """Another life; waits until it takes work."""
+        """Start the server again and wait until it accepts queries."""
         self.child = spawn([*self.server.command(self.port), *self.options], self.server.log)
         await self.answers()
 
     async def answers(self) -> None:
-        """Wait until it takes work."""
+        """Wait until the server accepts queries."""
 
-        async def untroubled() -> bool:
+        async def healthy() -> bool:
             assert not self.child.ended(), self.child.last_lines()
             return await self.server.trouble(self.port) is None
 
-        await eventually(untroubled)
+        await eventually(healthy)
 
 
 async def own_mysqld(directory: Path, *options: str) -> OwnServer:
-    """A new MySQL server; whoever asks for it must end it."""
+    """Start a new MySQL server; the caller must end it."""
     server = await mysql.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
     port = free_port()
     mysqld = OwnServer(server, port, spawn([*server.command(port), *options], server.log), options)
@@ -70,7 +70,7 @@ async def own_mysqld(directory: Path, *options: str) -> OwnServer:
 
 
 async def own_mongod(directory: Path) -> OwnServer:
-    """A new MongoDB server, a replica set of one; whoever asks for it must end it."""
+    """Start a new MongoDB server, a replica set of one; the caller must end it."""
     server = await mongo.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
     started: list[Child] = []
     port = await launch(server, lambda _, child: started.append(child))

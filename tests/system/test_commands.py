@@ -1,4 +1,4 @@
-"""The command line, as an operator and a script meet it."""
+"""The command line, as operators and scripts use it."""
 
 import base64
 import json
@@ -31,13 +31,13 @@ COMMANDS = (
 
 @pytest.fixture
 def installation(urls: tuple[str, str], tmp_path: Path) -> Installation:
-    """An installation of which nothing runs yet."""
+    """An installation without running processes."""
     return own_servers(tmp_path, *urls)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_every_command_says_what_it_does(command: str) -> None:
-    """`--help` teaches, and needs neither settings nor servers."""
+def test_help_describes_every_command(command: str) -> None:
+    """`--help` needs neither settings nor servers."""
     finished = CliRunner().invoke(app, [*command.split(), "--help"])
 
     assert finished.exit_code == 0
@@ -47,14 +47,14 @@ def test_every_command_says_what_it_does(command: str) -> None:
 
 
 async def test_schema_prints_the_schema(tmp_path: Path) -> None:
-    """For generated types; it needs no servers."""
+    """`rollcall schema` prints the SDL and needs no servers."""
     finished = await Installation(tmp_path, 1, {}).run("schema")
 
     assert finished.out == make_schema().as_str() + "\n"
 
 
-async def test_status_tells_by_its_exit_code_that_nothing_runs(installation: Installation) -> None:
-    """Both views are there, STOPPED, and the code is 1."""
+async def test_status_exits_with_1_when_no_projector_runs(installation: Installation) -> None:
+    """Both views are STOPPED, and the exit code is 1."""
     finished = await installation.run("status", "--json")
 
     assert finished.code == 1
@@ -66,21 +66,21 @@ async def test_status_tells_by_its_exit_code_that_nothing_runs(installation: Ins
     assert "mysql_users  STOPPED" in table.out
 
 
-async def test_status_can_be_watched(installation: Installation) -> None:
-    """It is told again and again, a line of JSON each time, until Ctrl-C, which is a good end."""
+async def test_status_watch_repeats_until_interrupted(installation: Installation) -> None:
+    """`--watch --json` prints one line of JSON per report; SIGINT ends it with exit code 0."""
     async with installation.running("status", "--watch", "--json") as watching:
 
-        async def told_twice() -> bool:
+        async def printed_twice() -> bool:
             return len(watching.out) >= 2
 
-        await eventually(told_twice)
+        await eventually(printed_twice)
         assert await watching.stop(signal.SIGINT) == 0
 
     assert {len(json.loads(line)) for line in watching.out} == {2}
 
 
-async def test_administrators_and_passwords_are_set_by_hand(installation: Installation) -> None:
-    """From standard input, checked like any other; an imported user signs in once a password is set."""
+async def test_create_admin_and_set_password_read_the_password_from_stdin(installation: Installation) -> None:
+    """Both validate their input; an imported user can sign in after `set-password`."""
     path = installation.directory / "users.csv"
     path.write_text("login,mail,full\nimp,imp@example.com,Imported\n")
 
@@ -88,14 +88,14 @@ async def test_administrators_and_passwords_are_set_by_hand(installation: Instal
         finished: Finished = await installation.run(*arguments, stdin=stdin)
         return finished.code, finished.out + finished.err
 
-    code, said = await run("create-admin", "root", "root@example.com", stdin="short\n")
+    code, output = await run("create-admin", "root", "root@example.com", stdin="short\n")
     assert code == 2
-    assert "at least 8" in said
-    code, said = await run("create-admin", "root", "not an email", stdin="long enough\n")
-    assert (code, "not an email address" in said) == (2, True)
+    assert "at least 8" in output
+    code, output = await run("create-admin", "root", "not an email", stdin="long enough\n")
+    assert (code, "not an email address" in output) == (2, True)
     assert (await run("create-admin", "root", "root@example.com", stdin="long enough\n"))[0] == 0
-    code, said = await run("create-admin", "ROOT", "root2@example.com", stdin="long enough\n")
-    assert (code, "belongs to someone else" in said) == (2, True)
+    code, output = await run("create-admin", "ROOT", "root2@example.com", stdin="long enough\n")
+    assert (code, "belongs to someone else" in output) == (2, True)
     assert (await run("import", "users.csv", "--map", "username=login,email=mail,name=full"))[0] == 0
     assert (await run("set-password", "nobody", stdin="long enough\n"))[0] == 2
     assert (await run("set-password", "imp@example.com", stdin="long enough\n"))[0] == 0
@@ -120,10 +120,10 @@ async def test_administrators_and_passwords_are_set_by_hand(installation: Instal
         (("frobnicate",), "No such command"),
     ],
 )
-async def test_wrong_arguments_are_told_and_nothing_is_done(
+async def test_wrong_arguments_are_refused_with_a_reason(
     installation: Installation, arguments: tuple[str, ...], message: str
 ) -> None:
-    """Exit code 2, and a message that names what is wrong."""
+    """The exit code is 2, and the message names the wrong argument."""
     (installation.directory / "binary.json").write_bytes(b"\xff\xfe\x00")
 
     finished = await installation.run(*arguments)
@@ -133,8 +133,8 @@ async def test_wrong_arguments_are_told_and_nothing_is_done(
     assert "Traceback" not in finished.err
 
 
-async def test_a_database_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
-    """A command that needs it now does not wait: exit code 4."""
+async def test_an_unreachable_database_is_a_one_line_error(tmp_path: Path) -> None:
+    """`status` does not wait for the database: the exit code is 4."""
     installation = own_servers(tmp_path, "mysql://u:p@127.0.0.1:1/rollcall", "mongodb://127.0.0.1:1/rollcall")
 
     finished = await installation.run("status")
@@ -145,8 +145,8 @@ async def test_a_database_that_is_away_is_told_in_one_line(tmp_path: Path) -> No
     assert len(finished.err.splitlines()) == 1
 
 
-async def test_the_master_key_is_rotated_while_the_api_goes_on(installation: Installation) -> None:
-    """Processes that know both keys serve before, during and after; at the end the new key alone is enough."""
+async def test_the_master_key_is_rotated_while_the_api_serves(installation: Installation) -> None:
+    """Processes with both keys serve throughout the rotation; afterwards the new key alone is enough."""
     new = base64.b64encode(bytes(reversed(range(32)))).decode()
     both = {**installation.variables, "ROLLCALL_OTHER_MASTER_KEY": new}
     swapped = {**installation.variables, "ROLLCALL_MASTER_KEY": new, "ROLLCALL_OTHER_MASTER_KEY": KEY}

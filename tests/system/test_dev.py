@@ -1,4 +1,4 @@
-"""`rollcall dev`: everything in one command, from nothing, and nothing left behind."""
+"""`rollcall dev` starts everything from an empty directory, and leaves no process when it ends."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ subscription($after: Position!) {
 
 
 def processes_of(directory: Path) -> list[str]:
-    """Command lines of all processes that work in a directory or name it."""
+    """Command lines of all processes with this working directory or with it among their arguments."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -36,7 +36,7 @@ def processes_of(directory: Path) -> list[str]:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             here = (entry / "cwd").readlink()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has ended
         if here.is_relative_to(directory) or str(directory) in command:
             found.append(command)
     return found
@@ -49,25 +49,25 @@ def installation(tmp_path: Path) -> Installation:
 
 
 async def first_token(installation: Installation, dev: Process) -> str:
-    """Sign in as the administrator with what the `ready` line says."""
+    """Sign in as the administrator with the password of the `ready` line."""
     ready = await dev.line("ready")
     assert f"{installation.url}/graphql" in ready
     return await installation.sign_in("admin", ready.rpartition(" ")[2].strip())
 
 
-async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(installation: Installation) -> None:
-    """One command starts it all; a user lives through the whole way; SIGINT stops it all, and it goes on later."""
+async def test_dev_serves_a_users_whole_life_and_resumes_after_a_stop(installation: Installation) -> None:
+    """A user is created, changed and deleted in both views; SIGINT and SIGKILL end every process; data survive."""
     async with installation.running("dev") as dev:
         admin = await first_token(installation, dev)
         assert (await installation.ask("{ __schema { queryType { name } } }"))["__schema"]
         async with following(installation, admin) as ws:
             messages: list[Any] = []
 
-            async def hear_of_its_life() -> None:
-                """Before the deletion: a change that is heard after it tells nothing of the user any more."""
+            async def receive_changes() -> None:
+                """Receive the changes before the deletion: after it they hold no user."""
                 messages.extend([await ws.receive_json(timeout=PATIENCE_SECONDS) for _ in range(3)])
 
-            user_id = await live_a_life(installation, admin, hear_of_its_life)
+            user_id = await run_through_a_life(installation, admin, receive_changes)
             messages.append(await ws.receive_json(timeout=PATIENCE_SECONDS))
         changes = [message["payload"]["data"]["userChanges"] for message in messages]
         assert [change["type"] for change in changes] == [
@@ -105,7 +105,7 @@ async def test_a_life_of_a_user_from_an_empty_directory_to_both_views_and_back(i
 
 @asynccontextmanager
 async def following(installation: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A socket that follows all changes from now on."""
+    """Open a socket that subscribes to all changes after the head."""
     [head, _] = (await installation.ask("{ projections { head } }", token))["projections"]
     async with installation.socket(token) as ws:
         payload = {"query": CHANGES, "variables": {"after": head["head"]}}
@@ -113,8 +113,10 @@ async def following(installation: Installation, token: str) -> AsyncIterator[aio
         yield ws
 
 
-async def live_a_life(installation: Installation, admin: str, before_deletion: Callable[[], Awaitable[None]]) -> str:
-    """Register, update, promote and delete a user, looking at both views in between; its id."""
+async def run_through_a_life(
+    installation: Installation, admin: str, before_deletion: Callable[[], Awaitable[None]]
+) -> str:
+    """Register, update, promote and delete a user, checking both views; return its id."""
     fields = {"username": "zoe", "email": "zoe@example.com", "name": "Zoë", "password": "a long password"}
     registered = (await installation.ask(REGISTER, input=fields))["register"]
     assert registered["errors"] == []
@@ -131,7 +133,7 @@ async def live_a_life(installation: Installation, admin: str, before_deletion: C
         admin,
         id=user_id,
     )
-    token = await installation.sign_in("zoe", "a long password")  # another role ended the session
+    token = await installation.sign_in("zoe", "a long password")  # the new role ended the session
     both = """
     query($id: ID!) {
       user(id: $id) { name role version }
@@ -158,8 +160,8 @@ async def live_a_life(installation: Installation, admin: str, before_deletion: C
     return user_id
 
 
-async def test_a_port_that_is_taken_is_said_so(installation: Installation) -> None:
-    """A setting that cannot be used ends everything with code 2 and the names of the variables."""
+async def test_a_port_in_use_is_an_error(installation: Installation) -> None:
+    """`dev` exits with 2 and names the variable."""
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", installation.port)
     async with server:
         finished = await installation.run("dev")
@@ -168,8 +170,8 @@ async def test_a_port_that_is_taken_is_said_so(installation: Installation) -> No
     assert "ROLLCALL_PORT: cannot listen on 127.0.0.1:" in finished.err
 
 
-async def test_bad_settings_are_named_before_anything_is_started(tmp_path: Path) -> None:
-    """Each variable that cannot be used is named with what is expected of it."""
+async def test_invalid_settings_are_reported_before_anything_starts(tmp_path: Path) -> None:
+    """The error names each invalid variable and the expected value."""
     variables = {
         "ROLLCALL_MYSQL_URL": "postgres://x",
         "ROLLCALL_MASTER_KEY": "short",

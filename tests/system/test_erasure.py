@@ -1,4 +1,4 @@
-"""Promise 5, through the door: after a deletion nothing that the program keeps or says tells about the person."""
+"""Promise 5 for a whole installation: after a deletion no stored or printed byte holds personal data of the user."""
 
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,20 @@ mutation($input: RegisterInput!) {
 """
 
 
-CLEAR = {"users", "users_old", "users_rebuild"}
-"""The view's tables, whose rows pass through the binary log as they are: docs/security.md says so."""
+PLAIN_TEXT = {"users", "users_old", "users_rebuild"}
+"""Tables whose rows are in the binary log in plain text (docs/security.md)."""
 
 
-async def in_binary_log(urls: tuple[str, str]) -> dict[str, bytes]:
-    """All rows that the server's binary log holds, by table."""
+async def logged_bytes(urls: tuple[str, str]) -> dict[str, bytes]:
+    """Row events of the server's binary log, by table."""
     database = Database.at(Address.parse(urls[0]), size=1)
     rows = await rows_in_binary_log(database)
     await database.close()
     return rows
 
 
-async def everything(urls: tuple[str, str]) -> dict[str, bytes]:
-    """Every row of every table and every document of every collection, as bytes, by where they are."""
+async def stored_bytes(urls: tuple[str, str]) -> dict[str, bytes]:
+    """All rows and documents as bytes, by table and collection."""
     database, mongo = Database.at(Address.parse(urls[0]), size=1), MongoClient(urls[1])
     found: dict[str, bytes] = {}
     tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
@@ -54,43 +54,47 @@ def _bytes(value: Any) -> bytes:
 
 
 def holding(places: dict[str, bytes]) -> dict[str, list[str]]:
-    """Which of the needles stand where."""
+    """The needles that each place holds."""
     found = {place: [needle for needle in NEEDLES if needle.encode() in text] for place, text in places.items()}
     return {place: needles for place, needles in found.items() if needles}
 
 
-async def test_a_deleted_user_is_nowhere_and_no_rebuild_brings_it_back(urls: tuple[str, str], tmp_path: Path) -> None:
-    """A byte search over all tables and collections, an export, the binary log, and what the processes have logged."""
+async def test_a_deleted_user_leaves_no_personal_data(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Tables, collections, an export, the binary log, logs and output hold none, even after rebuilds of both views."""
     installation = own_servers(tmp_path, *urls)
     async with installation.running("dev") as dev:
         await dev.line("ready")
-        user_id, token = await live_a_life(installation)
+        user_id, token = await register_and_change(installation)
         await eventually(installation.live)
-        assert set(holding(await everything(urls))) == {"users", "mongo users"}
+        assert set(holding(await stored_bytes(urls))) == {"users", "mongo users"}
 
         await installation.ask(
             "mutation($id: ID!) { deleteUser(input: {id: $id}) { errors { code } } }", token, id=user_id
         )
         await eventually(installation.live)
-        assert holding(await everything(urls)) == {}
+        assert holding(await stored_bytes(urls)) == {}
         for view in ("mysql", "mongo"):
             assert (await installation.run("rebuild", view)).code == 0
         await eventually(installation.live)
         exported = await installation.run("export", "--with-keys", "-")
         assert exported.code == 0
         assert msgspec.json.decode(exported.out.splitlines()[0])
-        said = {"export": exported.out.encode(), "log": "".join(dev.err).encode(), "output": "".join(dev.out).encode()}
-        assert holding(await everything(urls) | said) == {}
+        printed = {
+            "export": exported.out.encode(),
+            "log": "".join(dev.err).encode(),
+            "output": "".join(dev.out).encode(),
+        }
+        assert holding(await stored_bytes(urls) | printed) == {}
 
-        logged = await in_binary_log(urls)
-        assert set(holding(logged)) <= CLEAR
-        assert set(holding(logged)["users"]) == set(NEEDLES)  # what is stored open, the same search finds
+        logged = await logged_bytes(urls)
+        assert set(holding(logged)) <= PLAIN_TEXT
+        assert set(holding(logged)["users"]) == set(NEEDLES)  # control: the search finds plain text
         assert all(there in logged["events"] for there in (b"UserRegistered", b"UserUpdated", UUID(user_id).bytes))
         assert UUID(user_id).bytes in logged["user_keys"]
 
 
-async def live_a_life(installation: Installation) -> tuple[str, str]:
-    """Register a user and change it; its id and its token."""
+async def register_and_change(installation: Installation) -> tuple[str, str]:
+    """Register and change a user; return its id and access token."""
     fields = {
         "username": "needleuser",
         "email": "needle-mail@example.com",

@@ -1,4 +1,4 @@
-"""A hundred subscribers of a real server, a tenth of whom are stopped: all hear everything, once and in order."""
+"""A hundred subscribers of a real server, ten of them stopped: each receives every change once and in order."""
 
 import signal
 import time
@@ -15,8 +15,8 @@ LOGIN = 'mutation { login(input: {login: "admin", password: "correct horse batte
 CHANGES = 200
 
 
-async def test_those_who_are_stopped_hold_up_nobody_and_miss_nothing(urls: tuple[str, str], tmp_path: Path) -> None:
-    """Ten are stopped with SIGSTOP before the first change and go on after the others have heard the last one."""
+async def test_stopped_subscribers_delay_no_one_and_miss_nothing(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Ten get SIGSTOP before the first change and SIGCONT after the others have received the last one."""
     installation = own_servers(tmp_path, *urls)
     async with installation.running("serve"):
         await eventually(installation.ready)

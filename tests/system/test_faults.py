@@ -1,4 +1,4 @@
-"""What is killed or taken away comes back, and nothing is lost or done twice."""
+"""Killed projectors and unreachable databases recover; nothing is lost or applied twice."""
 
 import asyncio
 import json
@@ -25,33 +25,33 @@ from tests.waiting import eventually
 
 USERS = 1_000
 VAULT = Vault(MASTER_KEY, secrets.token_bytes)
-"""The installation's keys, by way of its settings."""
+"""A vault with the installation's master key."""
 
 
 @asynccontextmanager
-async def looking(urls: tuple[str, str]) -> AsyncIterator["Look"]:
-    """Look at the log and both views past the program."""
+async def open_stores(urls: tuple[str, str]) -> AsyncIterator["Stores"]:
+    """Open the log and both views directly."""
     database, mongo = Database.at(Address.parse(urls[0]), size=4), MongoClient(urls[1])
     try:
-        yield Look(database, mongo)
+        yield Stores(database, mongo)
     finally:
         await database.close()
         mongo.close()
 
 
-class Look:
-    """The log and both views."""
+class Stores:
+    """The log and both views, read directly."""
 
     def __init__(self, database: Database, mongo: MongoClient) -> None:
         self.database = database
         self.mongo = mongo
 
     async def log(self) -> Users:
-        """What the whole log adds up to."""
+        """The fold of the whole log."""
         return folded(await EventStore(self.database, VAULT).read_all(after=0, limit=100_000))
 
     async def views(self) -> tuple[Users, Users]:
-        """What the views hold."""
+        """The users of the MySQL view and of the MongoDB view."""
         return await mysql_view(self.database).users(), await mongo_view(self.mongo.documents).users()
 
     async def drop(self) -> None:
@@ -61,7 +61,7 @@ class Look:
 
 
 def user_file(path: Path, users: int) -> None:
-    """A file of made-up customers, in the form of a MongoDB export."""
+    """Write made-up customers in the format of a MongoDB export."""
     with path.open("w") as file:
         for number in range(users):
             row = {
@@ -76,45 +76,45 @@ def user_file(path: Path, users: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-async def both_views_are(look: "Look", expected: Users) -> bool:
-    """Whether both views hold exactly these users. To have thousands of users compared by pytest takes minutes."""
-    relational_users, document_users = await look.views()
+async def both_views_are(stores: "Stores", expected: Users) -> bool:
+    """Both views hold exactly these users. A plain comparison: pytest takes minutes to explain one of thousands."""
+    relational_users, document_users = await stores.views()
     return relational_users == expected and document_users == expected
 
 
-async def test_killing_projectors_during_an_import_loses_nothing_and_doubles_nothing(
+async def test_killing_projectors_during_an_import_loses_and_doubles_nothing(
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
-    """`kill -9` of both projectors, again and again while 1,000 users come in; then drop both views and rebuild."""
+    """Both projectors get SIGKILL repeatedly during an import of 1,000 users; rebuilds of dropped views agree."""
     user_file(tmp_path / "users.json", USERS)
     installation = own_servers(tmp_path, *urls)
-    async with installation.running("dev") as dev, looking(urls) as look:
+    async with installation.running("dev") as dev, open_stores(urls) as stores:
         await dev.line("ready")
         importing = asyncio.create_task(installation.run("import", "users.json", "--json"))
         kills = 0
         while not importing.done():
             await asyncio.wait({importing}, timeout=1.5)
-            kills += await kill_projectors(look.database)
+            kills += await kill_projectors(stores.database)
         imported = importing.result()
         assert json.loads(imported.out) == {"added": USERS, "already_there": 0, "refused": []}
         assert imported.code == 0
         assert kills >= 2
         await eventually(installation.live)
-        expected = await look.log()
+        expected = await stores.log()
         assert len(expected) == USERS + 1
-        assert await both_views_are(look, expected)
+        assert await both_views_are(stores, expected)
 
-        await look.drop()
+        await stores.drop()
         rebuilt = await asyncio.gather(installation.run("rebuild", "mysql"), installation.run("rebuild", "mongo"))
         assert [(finished.code, finished.err[-200:]) for finished in rebuilt if finished.code] == []
         await eventually(installation.live)
-        assert await both_views_are(look, expected)
+        assert await both_views_are(stores, expected)
         again = await installation.run("import", "users.json", "--json")
         assert json.loads(again.out) == {"added": 0, "already_there": USERS, "refused": []}
 
 
 async def kill_projectors(database: Database) -> int:
-    """Kill every projector that has reported lately; how many there were."""
+    """Kill every projector with a recent heartbeat; return how many were killed."""
     rows = await database.fetch_all(
         "SELECT process FROM projectors WHERE heartbeat_at > UTC_TIMESTAMP(6) - INTERVAL 1 SECOND"
     )
@@ -124,19 +124,21 @@ async def kill_projectors(database: Database) -> int:
             os.kill(int(process.rpartition(":")[2]), signal.SIGKILL)
             killed += 1
         except ProcessLookupError:
-            continue  # killed in the round before
+            continue  # killed in the previous round
     return killed
 
 
 async def readiness(installation: Installation) -> dict[str, Any]:
-    """The checks of /readyz, with the status code among them."""
+    """The checks of `/readyz` and its status code."""
     code, body = await installation.readiness()
     return {"code": code, **(body["checks"] if body else {})}
 
 
 @pytest.mark.parametrize("away", ["mysql", "mongodb"])
-async def test_a_database_that_is_away_at_start_is_waited_for(urls: tuple[str, str], tmp_path: Path, away: str) -> None:
-    """The API listens, says 503 and what is missing, and recovers by itself; so do the projectors."""
+async def test_processes_wait_for_a_database_that_is_away_at_start(
+    urls: tuple[str, str], tmp_path: Path, away: str
+) -> None:
+    """The API answers 503 and names the missing database; it and the projectors recover without a restart."""
     async with behind_proxies(urls, tmp_path) as (installation, proxies):
         proxies[away].cut()
         async with (
@@ -145,23 +147,23 @@ async def test_a_database_that_is_away_at_start_is_waited_for(urls: tuple[str, s
             installation.running("projector", "mongo"),
         ):
 
-            async def missed() -> bool:
+            async def reported() -> bool:
                 found = await readiness(installation)
                 return bool(found["code"] == 503 and found[away] != "ok")
 
-            await eventually(missed)
+            await eventually(reported)
             assert any("waiting" in line and "retry_in" in line for line in api.err) or away == "mongodb"
             proxies[away].connect(urls[0] if away == "mysql" else urls[1])
             await eventually(installation.ready)
             await eventually(installation.live)
 
 
-async def test_databases_that_go_away_in_the_middle_are_survived(urls: tuple[str, str], tmp_path: Path) -> None:
-    """Each database is cut off while users come in: clients get an error that says so, and afterwards all is there."""
+async def test_processes_survive_an_outage_of_each_database(urls: tuple[str, str], tmp_path: Path) -> None:
+    """While a database is cut off, clients get UNAVAILABLE; afterwards both views equal the log."""
     async with (
         behind_proxies(urls, tmp_path) as (installation, proxies),
         installation.running("dev") as dev,
-        looking(urls) as look,
+        open_stores(urls) as stores,
     ):
         await dev.line("ready")
         admin = await installation.sign_in("admin", "correct horse battery")
@@ -178,9 +180,9 @@ async def test_databases_that_go_away_in_the_middle_are_survived(urls: tuple[str
             await register(installation, f"user{number}")
 
         await eventually(installation.live)
-        expected = await look.log()
+        expected = await stores.log()
         assert len(expected) == 3
-        assert await both_views_are(look, expected)
+        assert await both_views_are(stores, expected)
 
 
 async def register(installation: Installation, username: str) -> None:
@@ -195,7 +197,7 @@ async def register(installation: Installation, username: str) -> None:
 
 
 async def error_codes(installation: Installation, token: str) -> set[str]:
-    """The codes of the errors that a query of both views meets."""
+    """The error codes of a query that reads both views."""
     try:
         await installation.ask("{ users { totalCount } searchUsers { totalCount } }", token)
     except AssertionError as refused:
@@ -207,7 +209,7 @@ async def error_codes(installation: Installation, token: str) -> set[str]:
 async def behind_proxies(
     urls: tuple[str, str], directory: Path
 ) -> AsyncIterator[tuple[Installation, dict[str, Proxy]]]:
-    """An installation that reaches its databases by way of proxies."""
+    """An installation that reaches its databases through proxies."""
     async with proxied(urls[0]) as mysql, proxied(urls[1]) as mongodb:
         installation = own_servers(directory, mysql.url(urls[0]), mongodb.url(urls[1]))
         yield installation, {"mysql": mysql, "mongodb": mongodb}

@@ -1,4 +1,4 @@
-"""What Prometheus reads: from each process, on a port that clients do not reach, and nothing about anybody."""
+"""Each process serves Prometheus metrics on a port of its own, without personal data."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,14 +15,14 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def measured(installation: Installation) -> tuple[Installation, str]:
-    """The installation with a port for metrics, and the address of that port."""
+    """The installation with a metrics port, and that port's URL."""
     port = free_port()
     variables = {**installation.variables, "ROLLCALL_METRICS_PORT": str(port)}
     return replace(installation, variables=variables), f"http://127.0.0.1:{port}"
 
 
 async def page(address: str) -> str:
-    """A page of metrics."""
+    """The metrics page."""
     async with aiohttp.ClientSession() as client, client.get(f"{address}/metrics") as answer:
         assert answer.status == 200
         assert answer.content_type == "text/plain"
@@ -30,7 +30,7 @@ async def page(address: str) -> str:
 
 
 async def samples(address: str) -> Samples:
-    """All that is on the page, by name and labels; fails if it is not in Prometheus's form."""
+    """The samples of the page, by name and labels; fails on an invalid format."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(await page(address))
@@ -39,12 +39,12 @@ async def samples(address: str) -> Samples:
 
 
 def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    """Where a sample is."""
+    """The key of a sample."""
     return name, frozenset(labels.items())
 
 
-async def test_each_process_tells_what_it_does_and_how_the_views_are(urls: tuple[str, str], tmp_path: Path) -> None:
-    """Appends and requests from the API, batches from the projector, the views from both; a dead projector is seen."""
+async def test_each_process_reports_its_work_and_the_views(urls: tuple[str, str], tmp_path: Path) -> None:
+    """The API counts appends and requests, the projector events; both report the views, and a dead projector shows."""
     installation = own_servers(tmp_path, *urls)
     (api, api_metrics), (projector, projector_metrics) = measured(installation), measured(installation)
     live = key("rollcall_view_state", view="mysql_users", state="LIVE")
@@ -82,8 +82,8 @@ async def test_each_process_tells_what_it_does_and_how_the_views_are(urls: tuple
                 assert answer.status == 200
 
 
-async def test_metrics_say_that_mysql_is_away(tmp_path: Path) -> None:
-    """The page is there all the same, without what cannot be known."""
+async def test_metrics_report_that_mysql_is_away(tmp_path: Path) -> None:
+    """The page is served with `rollcall_log_up` 0."""
     nowhere = own_servers(tmp_path, "mysql://u:p@127.0.0.1:1/rollcall", "mongodb://127.0.0.1:1/rollcall")
     installation, address = measured(nowhere)
     async with installation.running("projector", "mysql"):

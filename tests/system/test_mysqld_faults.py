@@ -1,8 +1,8 @@
-"""Promise 2 when MySQL itself fails under the program: callers wait or fail clearly, and none is told a lie.
+"""Promise 2 when MySQL fails: callers wait or get a clear error, and every answer is true.
 
-Clients register users through the API of a whole process, all the time, while its server is stopped for a while,
-restarted, and killed. What a client was told must be so: what was acknowledged is there once, where it was said; what
-was refused for good is not there; what was left open took effect once when it was sent again with its key.
+Clients register users through an API process while its MySQL server is paused, restarted and killed. Afterwards each
+acknowledged registration is in the log once, at its position; no refused one is; and one with an unknown outcome took
+effect once after it was sent again with its idempotency key.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ STOPPED_SECONDS = 5.0
 
 @pytest_asyncio.fixture(scope="module")
 async def mysqld(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnServer]:
-    """A private server of these tests."""
+    """A MySQL server for this module."""
     mysqld = await own_mysqld(tmp_path_factory.mktemp("mysqld"))
     yield mysqld
     mysqld.resume()
@@ -39,34 +39,32 @@ async def mysqld(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnS
         await mysqld.end(signal.SIGTERM)
 
 
-async def test_no_caller_is_told_a_lie_when_mysql_is_stopped_restarted_and_killed(
+async def test_every_answer_is_true_when_mysql_is_paused_restarted_and_killed(
     urls: tuple[str, str], mysqld: OwnServer, tmp_path: Path
 ) -> None:
-    """SIGSTOP for five seconds, SIGTERM, and `kill -9`; each time work goes on within seconds."""
+    """After SIGSTOP for five seconds, SIGTERM and SIGKILL, clients succeed again and the log matches their answers."""
     installation = own_servers(tmp_path, mysqld.url, urls[1])
     async with installation.running("serve"):
         await eventually(installation.ready)
         clients = Clients(installation.url)
         async with clients.working():
-            await clients.go_on()
+            await clients.wait_for_success()
             mysqld.pause()
             await asyncio.sleep(STOPPED_SECONDS)
             mysqld.resume()
-            await clients.go_on()
+            await clients.wait_for_success()
             for how in (signal.SIGTERM, signal.SIGKILL):
                 await mysqld.end(how)
-                await clients.give_some_up()
+                await clients.wait_for_refusal()
                 await mysqld.start()
-                await clients.go_on()
+                await clients.wait_for_success()
     database = Database.at(Address.parse(mysqld.url), size=2)
     await check_log(wire(database), clients)
     await database.close()
 
 
-async def test_a_server_that_answers_nothing_is_not_waited_for_without_end(
-    mysqld: OwnServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A caller is told that the outcome is open, a reader that MySQL is away; what was sent again happened once."""
+async def test_a_silent_mysql_server_times_out(mysqld: OwnServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer gets OutcomeUnknown, a reader DatabaseUnavailable; a command sent again takes effect once."""
     address = replace(Address.parse(mysqld.url), database="silent")
     server = Database.at(Address.parse(mysqld.url), size=1)
     await server.execute("CREATE DATABASE silent")

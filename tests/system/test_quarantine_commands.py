@@ -1,4 +1,4 @@
-"""`rollcall quarantine` and `rollcall status`, as an operator meets them when an event cannot be applied."""
+"""`rollcall quarantine` and `rollcall status` when an event cannot be applied."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -13,11 +13,11 @@ from tests.system.test_standby import scene
 from tests.waiting import eventually
 
 COUNTED_WITHIN: Final = timedelta(seconds=3 * HEARTBEAT_SECONDS)
-"""A projector counts who is set aside about once a second: a report right after a command may have the count before."""
+"""A projector counts quarantined users about once a second, so a report right after a command may be outdated."""
 
 
 async def test_an_operator_sees_retries_and_drops(urls: tuple[str, str], tmp_path: Path) -> None:
-    """Two users are set aside: one is mended by a retry, the other is not and is dropped; status tells throughout."""
+    """Of two quarantined users a retry releases one; the other is dropped. `status` reports the count."""
     installation = own_servers(tmp_path, *urls)
     async with scene("mysql", urls) as stage:
         alice, bob, _ = await three_users(stage.log)

@@ -1,4 +1,4 @@
-"""Rebuilds of a running installation, through the doors that operators and clients have."""
+"""Rebuilds of a running installation, through the command line and the API."""
 
 import asyncio
 import itertools
@@ -19,12 +19,12 @@ from projections.mysql.copies import MySQLCopies
 from projections.view import Copies
 from tests.projections.views import mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
-from tests.system.test_faults import VAULT, Look, both_views_are, looking, user_file
+from tests.system.test_faults import VAULT, Stores, both_views_are, open_stores, user_file
 from tests.waiting import eventually
 
 READERS = 24
 REST_SECONDS = 0.1
-"""Of a reader between two questions, so that there is something left of two cores for the rebuilds."""
+"""Pause of a reader between queries; it leaves CPU time to the rebuilds on a machine with two cores."""
 USERS = 300
 LIST = "{ users(first: 20) { totalCount edges { node { username email } } } }"
 USER = "query($id: ID!) { user(id: $id) { id username email } }"
@@ -33,23 +33,23 @@ SEARCH = "query($t: String!) { searchUsers(text: $t) { totalCount edges { node {
 
 @dataclass
 class Reader:
-    """Asks one thing after the other and keeps what was wrong with the answers."""
+    """Send queries in sequence and keep the wrong answers."""
 
     installation: Installation
     client: aiohttp.ClientSession
     ids: dict[str, str]
-    """Ids of users, by username; they do not change."""
+    """Ids of users with a constant username, by username."""
     chance: random.Random
     answers: int = 0
     wrong: list[object] = field(default_factory=list)
 
     async def read(self, ended: asyncio.Event) -> None:
-        """Until it has ended."""
-        questions = itertools.cycle([self._list, self._user, self._search])
+        """Query until `ended` is set."""
+        queries = itertools.cycle([self._list, self._user, self._search])
         for _ in range(self.chance.randrange(3)):
-            next(questions)
+            next(queries)
         while not ended.is_set():
-            await next(questions)()
+            await next(queries)()
             self.answers += 1
             await asyncio.sleep(REST_SECONDS)
 
@@ -90,20 +90,22 @@ class Reader:
         return answered.get("data")
 
 
-async def test_readers_notice_nothing_of_rebuilds_and_their_swaps(urls: tuple[str, str], tmp_path: Path) -> None:
-    """24 readers of lists, users and searches, while both views are rebuilt, rolled back and rid of the former ones.
+async def test_readers_see_no_effect_of_rebuilds_and_swaps(urls: tuple[str, str], tmp_path: Path) -> None:
+    """24 readers get right answers while both views are rebuilt, rolled back, rebuilt and finished.
 
-    Users change meanwhile, so that there is something to catch up with.
+    Users change during the rebuilds, so the staging copies have events to catch up with.
     """
     user_file(tmp_path / "users.json", USERS)
     installation = own_servers(tmp_path, *urls)
-    async with installation.running("dev") as dev, looking(urls) as look:
+    async with installation.running("dev") as dev, open_stores(urls) as stores:
         await dev.line("ready")
         assert (await installation.run("import", "users.json")).code == 0
         await eventually(installation.live)
         token = await installation.sign_in("admin", "correct horse battery")
         ids = {
-            user.username: str(user.id) for user in (await look.log()).values() if user.username.startswith("customer")
+            user.username: str(user.id)
+            for user in (await stores.log()).values()
+            if user.username.startswith("customer")
         }
         ended = asyncio.Event()
         async with aiohttp.ClientSession(
@@ -123,11 +125,11 @@ async def test_readers_notice_nothing_of_rebuilds_and_their_swaps(urls: tuple[st
         assert [reader.wrong[:3] for reader in readers if reader.wrong] == []
         assert all(reader.answers >= 5 for reader in readers)
         await eventually(installation.live)
-        assert await both_views_are(look, await look.log())
+        assert await both_views_are(stores, await stores.log())
 
 
 async def change(installation: Installation, token: str, ids: list[str], ended: asyncio.Event) -> None:
-    """Change names, one after the other."""
+    """Change names in sequence until `ended` is set."""
     for number in itertools.count():
         if ended.is_set():
             return
@@ -139,43 +141,43 @@ async def change(installation: Installation, token: str, ids: list[str], ended: 
         )
 
 
-async def begun(look: Look, view: str) -> bool:
-    """Whether some users of the copy that is being made are there for good, and not all are."""
-    copy = await copies_of(look, view).staging()
+async def partly_filled(stores: Stores, view: str) -> bool:
+    """The staging copy has committed some users, but not all."""
+    copy = await copies_of(stores, view).staging()
     filling = await copy.fill_state()
     return filling is not None and filling.next_id is not None and filling.next_id.int > 0
 
 
-def copies_of(look: Look, view: str) -> Copies:
+def copies_of(stores: Stores, view: str) -> Copies:
     """The copies of a view."""
     copies: dict[str, Copies] = {
-        "mysql": MySQLCopies(look.database),
-        "mongo": MongoCopies(look.mongo.documents),
+        "mysql": MySQLCopies(stores.database),
+        "mongo": MongoCopies(stores.mongo.documents),
     }
     return copies[view]
 
 
 @pytest.mark.parametrize("view", ["mysql", "mongo"])
-async def test_a_rebuild_that_was_killed_is_gone_on_with(urls: tuple[str, str], tmp_path: Path, view: str) -> None:
-    """`kill -9` while the copy is filled: the live view is as it was, and another rebuild needs not begin anew."""
+async def test_a_killed_rebuild_is_resumed(urls: tuple[str, str], tmp_path: Path, view: str) -> None:
+    """SIGKILL during the fill leaves the live view unchanged, and the next rebuild completes the same staging copy."""
     installation = own_servers(tmp_path, *urls)
     installation = replace(installation, variables={**installation.variables, "ROLLCALL_REBUILD_MEMORY": "1"})
-    async with looking(urls) as look:
-        await migrate(look.database, "events", "projections")
-        await History(VAULT, events=9_000, users=3_000).write(look.database)
+    async with open_stores(urls) as stores:
+        await migrate(stores.database, "events", "projections")
+        await History(VAULT, events=9_000, users=3_000).write(stores.database)
         assert (await installation.run("verify", "--log")).code == 0
-        await copies_of(look, view).live.prepare()
+        await copies_of(stores, view).live.prepare()
         async with installation.running("rebuild", view) as rebuilding:
-            await eventually(lambda: begun(look, view))
+            await eventually(lambda: partly_filled(stores, view))
             await rebuilding.stop(signal.SIGKILL)
-        assert await begun(look, view)
-        assert await copies_of(look, view).live.checkpoint() == 0
+        assert await partly_filled(stores, view)
+        assert await copies_of(stores, view).live.checkpoint() == 0
 
         again = await installation.run("rebuild", view)
 
         assert again.code == 0, again.err
-        expected = await look.log()
+        expected = await stores.log()
         assert len(expected) > 2_900
-        bench = mysql_view(look.database) if view == "mysql" else mongo_view(look.mongo.documents)
-        same = await bench.users() == expected  # pytest would compare thousands of users for minutes
+        bench = mysql_view(stores.database) if view == "mysql" else mongo_view(stores.mongo.documents)
+        same = await bench.users() == expected  # pytest takes minutes to explain a comparison of thousands
         assert same

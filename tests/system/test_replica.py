@@ -1,7 +1,7 @@
-"""MySQL in two: queries answered from a replica, and a failover to it under callers.
+"""A MySQL source and its replica: queries read the replica, and writes fail over to it.
 
-The replica acknowledges each transaction before its caller is told (semi-synchronous replication), as
-docs/scaling.md asks of whoever fails over by replication.
+Replication is semi-synchronous: a transaction is acknowledged to its client after the replica has received it.
+docs/scaling.md requires that for a failover.
 """
 
 import signal
@@ -22,7 +22,7 @@ from tests.system.servers import OwnServer, own_mysqld
 from tests.waiting import eventually
 
 GTID = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
-# Without a limit to its patience, or a replica that is away would turn a promise off in silence.
+# The timeout is an hour: after it the source would fall back to asynchronous replication without an error.
 SOURCE = (
     "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'",
     "CREATE USER 'rollcall'@'127.0.0.1' IDENTIFIED BY 'secret'",
@@ -53,7 +53,7 @@ class Pair:
     source: OwnServer
     replica: OwnServer
 
-    async def tell(self, server: OwnServer, *statements: str) -> None:
+    async def execute(self, server: OwnServer, *statements: str) -> None:
         """Run statements as the server's administrator."""
         database = Database.at(Address.parse(server.url), size=1)
         for statement in statements:
@@ -61,23 +61,23 @@ class Pair:
         await database.close()
 
     def url(self, server: OwnServer, schema: str) -> str:
-        """Where a schema is, for a user that both servers know."""
+        """The URL of a schema, for a MySQL user of both servers."""
         return f"mysql://rollcall:secret@127.0.0.1:{server.port}/{schema}"
 
 
 @pytest_asyncio.fixture(scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
-    """Both servers, the second one following the first until the last test."""
+    """A source and a replica that follows it until the failover test."""
     directory = tmp_path_factory.mktemp("pair")
     pair = Pair(
         await own_mysqld(directory / "source", *GTID),
         await own_mysqld(directory / "replica", *GTID, "--server-id=2"),
     )
     try:
-        await pair.tell(pair.source, *SOURCE)
-        await pair.tell(pair.replica, *REPLICA, FOLLOW % pair.source.port)
-        await pair.tell(pair.replica, "START REPLICA", "SET GLOBAL super_read_only = ON")
-        await pair.tell(pair.source, *PATIENT)
+        await pair.execute(pair.source, *SOURCE)
+        await pair.execute(pair.replica, *REPLICA, FOLLOW % pair.source.port)
+        await pair.execute(pair.replica, "START REPLICA", "SET GLOBAL super_read_only = ON")
+        await pair.execute(pair.source, *PATIENT)
         yield pair
     finally:
         for server in (pair.source, pair.replica):
@@ -91,11 +91,11 @@ def installed(urls: tuple[str, str], directory: Path, mysql_url: str, **variable
     return replace(installation, variables={**installation.variables, **variables})
 
 
-async def test_queries_read_the_replica_and_one_that_asks_for_a_position_waits_until_it_is_there(
+async def test_queries_read_the_replica_and_min_position_waits_for_it(
     urls: tuple[str, str], pair: Pair, tmp_path: Path
 ) -> None:
-    """With its replica held up, the old name is answered, or PROJECTION_BEHIND; both are right once it goes on."""
-    await pair.tell(pair.source, "CREATE DATABASE reading")
+    """While the replica is stopped, queries return the old name or PROJECTION_BEHIND; afterwards the new name."""
+    await pair.execute(pair.source, "CREATE DATABASE reading")
     installation = installed(
         urls, tmp_path, pair.url(pair.source, "reading"), ROLLCALL_MYSQL_READ_URL=pair.url(pair.replica, "reading")
     )
@@ -113,14 +113,14 @@ async def test_queries_read_the_replica_and_one_that_asks_for_a_position_waits_u
             return bool(await username() == {"username": "admin"})
 
         await eventually(found)
-        await pair.tell(pair.replica, "STOP REPLICA SQL_THREAD")
+        await pair.execute(pair.replica, "STOP REPLICA SQL_THREAD")
         update = "mutation($i: UpdateUserInput!) { updateUser(input: $i) { position errors { message } } }"
         done = await installation.ask(update, token, i={"id": me, "username": "root"})
         position = int(done["updateUser"]["position"])
 
         assert await username() == {"username": "admin"}
         assert await username(position) == "PROJECTION_BEHIND"
-        await pair.tell(pair.replica, "START REPLICA SQL_THREAD")
+        await pair.execute(pair.replica, "START REPLICA SQL_THREAD")
 
         async def renamed() -> bool:
             return bool(await username(position) == {"username": "root"})
@@ -128,35 +128,35 @@ async def test_queries_read_the_replica_and_one_that_asks_for_a_position_waits_u
         await eventually(renamed)
 
 
-async def test_nothing_acknowledged_is_lost_and_no_caller_told_a_lie_when_mysql_fails_over_to_its_replica(
+async def test_a_failover_to_the_replica_loses_no_acknowledged_write(
     urls: tuple[str, str], pair: Pair, tmp_path: Path
 ) -> None:
-    """`kill -9` of the source under callers; the replica takes over behind the same name; first it is read-only."""
+    """The source gets SIGKILL under load; the replica takes over at the same address, read-only at first."""
     async with proxied(pair.source.url) as proxy:
         installation = installed(urls, tmp_path, proxy.url(pair.url(pair.source, "rollcall")))
         async with installation.running("serve"):
             await eventually(installation.ready)
             clients = Clients(installation.url)
             async with clients.working():
-                await clients.go_on()
+                await clients.wait_for_success()
                 await pair.source.end(signal.SIGKILL)
                 proxy.cut()
                 proxy.connect(pair.replica.url)
                 refused = clients.codes["UNAVAILABLE"]
 
-                async def told_of_a_server_that_only_reads() -> bool:
+                async def refused_by_a_read_only_server() -> bool:
                     return clients.codes["UNAVAILABLE"] >= refused + 2 * CLIENTS
 
-                await eventually(told_of_a_server_that_only_reads)
+                await eventually(refused_by_a_read_only_server)
                 await promote(pair)
-                await clients.go_on()
+                await clients.wait_for_success()
     database = Database.at(Address.parse(pair.replica.url), size=2)
     await check_log(wire(database), clients)
     await database.close()
 
 
 async def promote(pair: Pair) -> None:
-    """Let the replica take in all that it was sent, and then writes."""
+    """Wait until the replica has applied everything it received, then allow writes on it."""
     database = Database.at(Address.parse(pair.replica.url), size=1)
 
     async def caught_up() -> bool:
@@ -167,7 +167,7 @@ async def promote(pair: Pair) -> None:
 
     await eventually(caught_up)
     await database.close()
-    await pair.tell(
+    await pair.execute(
         pair.replica,
         "STOP REPLICA",
         "RESET REPLICA ALL",

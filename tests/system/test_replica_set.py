@@ -1,4 +1,4 @@
-"""A MongoDB replica set of three loses its primary under a projector, and nothing of the view."""
+"""A MongoDB replica set of three loses its primary under a projector, and the view loses nothing."""
 
 import asyncio
 import logging
@@ -30,22 +30,22 @@ OPTIONS = (
     "--oplogSize=990",
 )
 ELECTION_MILLISECONDS = 1_000
-"""How soon the others notice that the primary is gone; 10 s by default."""
+"""Election timeout of the members; MongoDB's default is 10 s."""
 
 
 @dataclass
 class Members:
-    """A set of servers, by their ports."""
+    """The servers of a replica set, by port."""
 
     children: dict[int, Child] = field(default_factory=dict)
 
     def url(self, database: str = "rollcall") -> str:
-        """The address of the set."""
+        """The URL of the set."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.children)
         return f"mongodb://{hosts}/{database}?replicaSet=three&serverSelectionTimeoutMS=500"
 
     def primary(self) -> int | None:
-        """The port of the primary, if there is one now."""
+        """The port of the current primary, or None."""
         try:
             with MongoClient[Any](self.url()) as client:
                 client.admin.command("ping")
@@ -54,19 +54,19 @@ class Members:
             return None
 
     async def answer(self) -> bool:
-        """Whether each of them takes work: a set is not made of members that do not answer yet."""
+        """Every member answers; `replSetInitiate` needs that."""
         assert not any(child.ended() for child in self.children.values())
         return all(await asyncio.gather(*(asyncio.to_thread(_answers, port) for port in self.children)))
 
-    def found(self) -> None:
-        """Make a set of them."""
+    def initiate(self) -> None:
+        """Initiate the replica set."""
         members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(self.children)]
         settings = {"electionTimeoutMillis": ELECTION_MILLISECONDS}
         with MongoClient[Any]("127.0.0.1", next(iter(self.children)), directConnection=True) as client:
             client.admin.command("replSetInitiate", {"_id": "three", "members": members, "settings": settings})
 
     async def elected(self) -> int:
-        """Wait for a primary; its port."""
+        """Wait for a primary and return its port."""
         found: list[int] = []
 
         async def there() -> bool:
@@ -79,7 +79,7 @@ class Members:
         return found[0]
 
     async def kill(self, port: int) -> None:
-        """`kill -9`, and wait until it is gone."""
+        """Send SIGKILL and wait until the process has ended."""
         child = self.children[port]
         child.popen.send_signal(signal.SIGKILL)
 
@@ -99,7 +99,7 @@ def _answers(port: int) -> bool:
 
 @pytest_asyncio.fixture
 async def members(tmp_path: Path) -> AsyncIterator[Members]:
-    """Three servers that have elected one of them."""
+    """A replica set of three with an elected primary."""
     program = (await mongo.prepare(tmp_path, Sources.of(os.environ), logging.getLogger(__name__).info)).program
     members = Members()
     try:
@@ -110,7 +110,7 @@ async def members(tmp_path: Path) -> AsyncIterator[Members]:
             command = [str(program.path), f"--dbpath={directory}", f"--port={port}", *OPTIONS]
             members.children[port] = spawn(command, tmp_path / f"{port}.log")
         await eventually(members.answer)
-        await asyncio.to_thread(members.found)
+        await asyncio.to_thread(members.initiate)
         await members.elected()
         yield members
     finally:
@@ -119,24 +119,24 @@ async def members(tmp_path: Path) -> AsyncIterator[Members]:
                 await members.kill(port)
 
 
-async def test_a_view_on_a_replica_set_loses_nothing_when_its_primary_is_killed(
+async def test_the_mongodb_view_loses_nothing_when_the_primary_is_killed(
     urls: tuple[str, str], members: Members, tmp_path: Path
 ) -> None:
-    """Clients register all the time; after `kill -9` another member takes over, and the view equals the log."""
+    """Clients register during a SIGKILL of the primary; another member takes over, and the view equals the log."""
     installation = own_servers(tmp_path, urls[0], members.url())
     async with installation.running("serve"), installation.running("projector", "mongo"):
         await eventually(installation.ready)
         clients = Clients(installation.url)
         async with clients.working():
-            await clients.go_on()
+            await clients.wait_for_success()
             killed = await members.elected()
             await members.kill(killed)
             assert await members.elected() != killed
-            await clients.go_on()
+            await clients.wait_for_success()
 
         async def caught_up() -> bool:
             view = (await installation.status())["mongo_users"]
-            return bool(view["position"] >= max(clients.told.values()))
+            return bool(view["position"] >= max(clients.acknowledged.values()))
 
         await eventually(caught_up)
         verified = await installation.run("verify", "mongo")

@@ -1,4 +1,4 @@
-"""`rebuildProjection`, from the request to the view that was made anew."""
+"""`rebuildProjection`, from the request to the rebuilt view."""
 
 import signal
 from pathlib import Path
@@ -9,7 +9,7 @@ import aiohttp
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 from tests.system.installation import Installation, own_servers
-from tests.system.test_faults import Look, both_views_are, looking, user_file
+from tests.system.test_faults import Stores, both_views_are, open_stores, user_file
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 PASSWORD = "correct horse battery"
@@ -25,25 +25,25 @@ async def rebuild(installation: Installation, token: str, name: str) -> None:
     assert found == {"projection": {"state": "REBUILDING"}, "errors": []}
 
 
-async def settled(look: Look, *names: str) -> bool:
-    return [row[0] for row in await look.database.fetch_all(SETTLED)] == sorted(names)
+async def settled(stores: Stores, *names: str) -> bool:
+    return [row[0] for row in await stores.database.fetch_all(SETTLED)] == sorted(names)
 
 
-async def told_until_live(socket: aiohttp.ClientWebSocketResponse) -> dict[str, list[tuple[str, float | None]]]:
-    """What a listener is told of each view, until both are LIVE."""
-    told: dict[str, list[tuple[str, float | None]]] = {}
-    while not told or any(states[-1][0] != "LIVE" for states in told.values()):
+async def states_until_live(socket: aiohttp.ClientWebSocketResponse) -> dict[str, list[tuple[str, float | None]]]:
+    """State and progress of each view that a subscriber receives until both are LIVE."""
+    received: dict[str, list[tuple[str, float | None]]] = {}
+    while not received or any(states[-1][0] != "LIVE" for states in received.values()):
         message: Any = await socket.receive_json(timeout=PATIENCE_SECONDS)
         for one in message["payload"]["data"]["projectionStatus"]:
-            told.setdefault(one["name"], []).append((one["state"], one["rebuildProgress"]))
-    return told
+            received.setdefault(one["name"], []).append((one["state"], one["rebuildProgress"]))
+    return received
 
 
-async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tuple[str, str], tmp_path: Path) -> None:
-    """From REBUILDING with a share that never shrinks to LIVE; each view is another copy then, of the same users."""
+async def test_both_views_are_rebuilt_and_subscribers_see_the_progress(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Progress never shrinks until LIVE; then each view is a new copy with the same users."""
     user_file(tmp_path / "users.json", 300)
     installation = own_servers(tmp_path, *urls)
-    async with installation.running("dev") as dev, looking(urls) as look:
+    async with installation.running("dev") as dev, open_stores(urls) as stores:
         await dev.line("ready")
         assert (await installation.run("import", "users.json")).code == 0
         await eventually(installation.live)
@@ -52,28 +52,25 @@ async def test_both_views_are_rebuilt_and_listeners_see_how_far_it_is(urls: tupl
             await rebuild(installation, token, name)
         async with installation.socket(token) as socket:
             await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": STATUS}})
-            told = await told_until_live(socket)
+            received = await states_until_live(socket)
 
-        await eventually(lambda: settled(look, MYSQL_USERS, MONGO_USERS))
-        for states in told.values():
+        await eventually(lambda: settled(stores, MYSQL_USERS, MONGO_USERS))
+        for states in received.values():
             shares = [share for state, share in states if state == "REBUILDING" and share is not None]
             assert shares
             assert shares == sorted(shares)
-        assert await look.database.fetch_all("SHOW TABLES LIKE 'users\\_old'") != []
-        assert await both_views_are(look, await look.log())
+        assert await stores.database.fetch_all("SHOW TABLES LIKE 'users\\_old'") != []
+        assert await both_views_are(stores, await stores.log())
 
 
-async def test_a_request_outlives_the_api_that_was_asked(urls: tuple[str, str], tmp_path: Path) -> None:
-    """`kill -9` right after the answer, and the rebuilding process with it; the next API process sees to it.
-
-    No projector runs: a view whose projector is FAULTED can be rebuilt from the API too.
-    """
+async def test_a_rebuild_request_survives_its_api_process(urls: tuple[str, str], tmp_path: Path) -> None:
+    """The API process gets SIGKILL right after its answer; the next one runs the rebuild, without any projector."""
     installation = own_servers(tmp_path, *urls)
-    async with looking(urls) as look:
+    async with open_stores(urls) as stores:
         async with installation.running("serve") as first:
             await eventually(installation.ready)
             await rebuild(installation, await installation.sign_in("admin", PASSWORD), MYSQL_USERS)
             await first.stop(signal.SIGKILL)
-        assert await settled(look)
+        assert await settled(stores)
         async with installation.running("serve"):
-            await eventually(lambda: settled(look, MYSQL_USERS))
+            await eventually(lambda: settled(stores, MYSQL_USERS))

@@ -1,4 +1,4 @@
-"""Sessions on two API processes of one installation: what happens at one counts at the other."""
+"""Sessions on two API processes of one installation: each process honours changes made by the other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,6 @@ SESSION = "session { accessToken refreshToken } errors { code }"
 LOGIN = f'mutation($p: String!) {{ login(input: {{login: "admin", password: $p}}) {{ {SESSION} }} }}'
 REFRESH = f"mutation($t: String!) {{ refreshSession(refreshToken: $t) {{ {SESSION} }} }}"
 LOGOUT = "mutation { logout { loggedOut } }"
-"""One is promised; the machine that tests runs other things besides."""
 
 
 @pytest.fixture
@@ -40,10 +39,10 @@ async def refreshed(at: Installation, token: str) -> Any:
     return (await at.ask(REFRESH, t=token))["refreshSession"]
 
 
-async def test_a_session_that_ends_at_one_process_has_ended_at_the_other(
+async def test_a_session_that_ends_at_one_process_ends_at_the_other(
     two: tuple[Installation, Installation],
 ) -> None:
-    """Twenty refreshes at both at once give one next token; a logout closes the socket at the other one."""
+    """Twenty concurrent refreshes on both give one next token; a logout at one closes the socket at the other."""
     one, other = two
     session = await signed_in(one)
 
@@ -65,8 +64,8 @@ async def test_a_session_that_ends_at_one_process_has_ended_at_the_other(
     assert [error["code"] for error in answer["errors"]] == ["INVALID_TOKEN"]
 
 
-async def test_a_password_that_is_set_by_hand_ends_all_sessions(two: tuple[Installation, Installation]) -> None:
-    """`rollcall set-password` is a process of its own, and every API process notices."""
+async def test_set_password_ends_all_sessions(two: tuple[Installation, Installation]) -> None:
+    """`rollcall set-password`, a separate process, closes the sockets of every API process."""
     one, other = two
     sessions = [await signed_in(at) for at in two]
     async with one.socket(sessions[0]["accessToken"]) as first, other.socket(sessions[1]["accessToken"]) as second:

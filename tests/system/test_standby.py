@@ -1,4 +1,4 @@
-"""Two projectors of one view as real processes: one works, and the other takes over however the first one fails."""
+"""Two projectors of one view as real processes: the standby takes over when the active one fails."""
 
 import asyncio
 import os
@@ -30,25 +30,25 @@ from tests.system.proxy import proxied
 from tests.waiting import eventually
 
 QUIET_SECONDS: Final = LEASE_SECONDS + 2.0
-"""Five are promised: until the lease of the failed one ends, and until the standby asks again."""
+"""The time until the lease of the failed projector ends and the standby tries to acquire it again."""
 APPLIED_TIMES: Final = 20
-"""A machine that is slow at all else is as slow here: so many times what one event takes to show beside that."""
+"""The limit also allows this many times the duration of one event in the same run, so it scales with the machine."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The log and one view, looked at past the program."""
+    """The log and one view, read directly."""
 
     log: Log
     bench: Bench
 
     async def status(self) -> ProjectionStatus:
-        """Of the one view."""
+        """The status of the view."""
         statuses = await read_status(self.log.database)
         return next(status for status in statuses if status.name == self.bench.view.name)
 
     async def active(self, process: Process) -> None:
-        """Wait until this process works and is caught up."""
+        """Wait until this process is active and caught up."""
 
         async def works() -> bool:
             status = await self.status()
@@ -58,26 +58,26 @@ class Scene:
         await eventually(works)
 
     async def standing_by(self, process: Process) -> None:
-        """Wait until this process waits for its turn."""
+        """Wait until this process is a standby."""
 
         async def waits() -> bool:
             return any(is_of(one, process) for one in (await self.status()).standbys)
 
         await eventually(waits)
 
-    async def is_the_log(self) -> bool:
-        """Whether the view is what the log adds up to."""
+    async def equals_the_log(self) -> bool:
+        """The view equals the fold of the log."""
         return await self.bench.users() == folded(await self.log.all())
 
 
 def is_of(name: str, process: Process) -> bool:
-    """Whether a reported name is that of a process."""
+    """A reported name belongs to this process."""
     return name.endswith(f":{process.popen.pid}")
 
 
 @asynccontextmanager
 async def scene(view: str, urls: tuple[str, str]) -> AsyncIterator[Scene]:
-    """An empty log and one empty view."""
+    """Open an empty log and one empty view."""
     database, mongo = Database.at(Address.parse(urls[0]), size=4), MongoClient(urls[1])
     await migrate(database, "events", "projections")
     yield Scene(wire(database), mysql_view(database) if view == "mysql" else mongo_view(mongo.documents))
@@ -89,7 +89,7 @@ async def scene(view: str, urls: tuple[str, str]) -> AsyncIterator[Scene]:
 async def two_projectors(
     view: str, scene: Scene, first: Installation, second: Installation
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """The first works and the second stands by."""
+    """Run two projectors: the first active, the second on standby."""
     async with first.running("projector", view) as active:
         await scene.active(active)
         async with second.running("projector", view) as standby:
@@ -98,7 +98,7 @@ async def two_projectors(
 
 
 async def applied(scene: Scene, process: Process) -> float:
-    """Register a user; the seconds until this process is the active one and has applied it."""
+    """Register a user; return the seconds until this process is active and has applied it."""
     began = time.monotonic()
     await scene.log.register(f"user{await scene.log.store.head()}")
     await scene.active(process)
@@ -106,17 +106,17 @@ async def applied(scene: Scene, process: Process) -> float:
 
 
 async def takes_over(scene: Scene, active: Process, standby: Process, fail: Callable[[], Awaitable[object]]) -> None:
-    """The standby applies the next event in time after the active one has failed."""
+    """After the active projector fails, the standby applies the next event in time."""
     usual = await applied(scene, active)
     await fail()
     assert await applied(scene, standby) < QUIET_SECONDS + APPLIED_TIMES * usual
 
 
 @pytest.mark.parametrize("view", ["mysql", "mongo"])
-async def test_a_standby_replaces_one_that_was_stopped_and_one_that_was_killed(
+async def test_a_standby_replaces_a_stopped_and_a_killed_projector(
     view: str, urls: tuple[str, str], tmp_path: Path
 ) -> None:
-    """SIGSTOP in the middle of a write; what wakes up later writes nothing and stands by, until the other is killed."""
+    """A projector stopped inside a write writes nothing later; it is the standby until the other one is killed."""
     installation = own_servers(tmp_path, *urls)
     async with scene(view, urls) as stage:
         alice = (await stage.log.register("alice")).user_id
@@ -136,17 +136,17 @@ async def test_a_standby_replaces_one_that_was_stopped_and_one_that_was_killed(
                 first.popen.send_signal(signal.SIGCONT)
             await stage.standing_by(first)
             await stage.active(second)
-            assert await stage.is_the_log()
+            assert await stage.equals_the_log()
 
             async def kill_the_second() -> None:
                 os.kill(second.popen.pid, signal.SIGKILL)
 
             await takes_over(stage, second, first, kill_the_second)
-            assert await stage.is_the_log()
+            assert await stage.equals_the_log()
 
 
 async def stop_inside_its_transaction(log: Log, process: Process) -> None:
-    """Lock a row that its next batch writes, and stop it when it waits there: it has the checkpoint locked by then."""
+    """Lock a row of the next batch and stop the process while it waits for that row, with the checkpoint locked."""
     user_id = (await log.all())[0].stream_id
     async with log.database.transaction() as connection:
         await connection.fetch_all("SELECT id FROM users WHERE id = %s FOR UPDATE", (user_id.bytes,))
@@ -154,14 +154,14 @@ async def stop_inside_its_transaction(log: Log, process: Process) -> None:
 
         async def waits() -> bool:
             [(*_, report)] = await log.database.fetch_all("SHOW ENGINE INNODB STATUS")
-            return "LOCK WAIT" in report.partition("\nTRANSACTIONS\n")[2]  # and not in the latest deadlock
+            return "LOCK WAIT" in report.partition("\nTRANSACTIONS\n")[2]  # not in the section of the latest deadlock
 
         await eventually(waits)
         process.popen.send_signal(signal.SIGSTOP)
 
 
-async def test_a_standby_replaces_one_that_lost_mysql(urls: tuple[str, str], tmp_path: Path) -> None:
-    """The active one is cut off from MySQL while the other is not; when it can reach it again it stands by."""
+async def test_a_standby_replaces_a_projector_that_lost_mysql(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Only the active projector is cut off from MySQL; once reconnected it is the standby."""
     installation = own_servers(tmp_path, *urls)
     async with scene("mongo", urls) as stage, proxied(urls[0]) as proxy:
         cut_off = replace(installation, variables={**installation.variables, "ROLLCALL_MYSQL_URL": proxy.url(urls[0])})
@@ -173,11 +173,11 @@ async def test_a_standby_replaces_one_that_lost_mysql(urls: tuple[str, str], tmp
             await takes_over(stage, first, second, cut)
             proxy.connect(urls[0])
             await stage.standing_by(first)
-            assert await stage.is_the_log()
+            assert await stage.equals_the_log()
 
 
-async def test_a_restart_of_the_logs_server_is_survived(urls: tuple[str, str], tmp_path: Path) -> None:
-    """MySQL itself is stopped and started again: the projectors of both views go on, as the same processes."""
+async def test_projectors_survive_a_restart_of_mysql(urls: tuple[str, str], tmp_path: Path) -> None:
+    """The projectors of both views continue as the same processes after MySQL restarts."""
     server = await mysql.prepare(tmp_path / "data", Sources.of(os.environ), lambda _: None)
     port = free_port()
     child = await started(server, port)
@@ -195,14 +195,14 @@ async def test_a_restart_of_the_logs_server_is_survived(urls: tuple[str, str], t
                 child = await started(server, port)
                 await rows.log.register("bob")
                 await asyncio.gather(rows.active(first), documents.active(second))
-                assert await rows.is_the_log()
+                assert await rows.equals_the_log()
                 assert await documents.bench.users() == await rows.bench.users()
     finally:
         await stop([child])
 
 
 async def started(server: mysql.MySQLServer, port: int) -> Child:
-    """Start it, and wait until it answers."""
+    """Start the server and wait until it answers."""
     child = spawn(server.command(port), server.log)
 
     async def answers() -> bool:

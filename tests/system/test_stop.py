@@ -1,4 +1,4 @@
-"""A process that is told to stop ends in time, although everything it waits for hangs for ever."""
+"""A process that gets SIGTERM ends in time although everything it waits for hangs."""
 
 import asyncio
 import re
@@ -15,14 +15,14 @@ from tests.system.proxy import proxied
 from tests.system.test_requested_rebuild import PASSWORD, rebuild
 from tests.waiting import PATIENCE_SECONDS, eventually
 
-ATTEND = re.compile(rb"UPDATE rebuild_requests SET process")
+TAKE_REQUEST = re.compile(rb"UPDATE rebuild_requests SET process")
 CHANGES = "subscription { userChanges(after: 0) { position } }"
 USERS = "{ users(first: 100) { totalCount edges { node { username } } } }"
 
 
 @asynccontextmanager
 async def silent_client(port: int, token: str, kind: str) -> AsyncIterator[None]:
-    """A WebSocket or a stream of events whose client reads no more than the beginning."""
+    """Open a WebSocket or an event stream whose client reads only the status line."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
     head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
     if kind == "socket":
@@ -49,8 +49,8 @@ def logged(process: Process, event: str) -> list[str]:
     return [line for line in process.err if f'"{event}"' in line]
 
 
-async def test_an_api_and_a_projector_stop_although_everything_hangs(urls: tuple[str, str], tmp_path: Path) -> None:
-    """A rebuild that was asked for, a query, a MySQL that answers nothing, and clients that do not read, at once."""
+async def test_the_api_and_a_projector_stop_although_everything_hangs(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Both exit with 0 during a requested rebuild and a query, with a silent MySQL and clients that do not read."""
     mysql, mongo = urls
     async with proxied(mysql) as proxy:
         installation = own_servers(tmp_path, proxy.url(mysql), mongo)
@@ -69,10 +69,10 @@ async def test_an_api_and_a_projector_stop_although_everything_hangs(urls: tuple
             for kind in ("socket", "stream"):
                 await clients.enter_async_context(silent_client(installation.port, token, kind))
             await rebuild(installation, token, MYSQL_USERS)
-            assert await proxy.hang_at(ATTEND, within=PATIENCE_SECONDS)
+            assert await proxy.hang_at(TAKE_REQUEST, within=PATIENCE_SECONDS)
             client = await clients.enter_async_context(aiohttp.ClientSession())
             headers = {"Authorization": f"Bearer {token}"}
-            asking = asyncio.create_task(
+            querying = asyncio.create_task(
                 client.post(f"{installation.url}/graphql", json={"query": USERS}, headers=headers).__aenter__()
             )
             await asyncio.sleep(0.5)
@@ -81,7 +81,7 @@ async def test_an_api_and_a_projector_stop_although_everything_hangs(urls: tuple
             assert set(codes) == {0}
 
             with suppress(aiohttp.ClientError):  # cut off, or answered with UNAVAILABLE
-                await asking
+                await querying
         waited = "".join(logged(api, "stop.waiting") + logged(projector, "stop.waiting"))
         assert '"requests at PORT"' in waited, "".join(api.err)
         assert "GraphQL" in waited, waited

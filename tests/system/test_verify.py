@@ -1,4 +1,4 @@
-"""`rollcall verify` as a process of its own: what it prints, and what its exit code says."""
+"""`rollcall verify` as a process: its output and exit codes."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SECRETS = ("ada@example.com", "forged@example.com", "Lovelace", "London", "Forge
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An installation whose views are in step with its log of three users."""
+    """An installation whose views equal its log of three users."""
 
     installation: Installation
     log: Log
@@ -36,13 +36,13 @@ class Site:
     document: drifts.Drifts
 
     async def verify(self, *arguments: str) -> Finished:
-        """Run the command."""
+        """Run `rollcall verify`."""
         return await self.installation.run("verify", *arguments)
 
 
 @pytest_asyncio.fixture
 async def site(database: Database, documents: MongoDatabase, addresses: Addresses, tmp_path: Path) -> Site:
-    """Both views follow the log by hand, so that nothing else runs."""
+    """Views filled directly, without a projector process."""
     log = await opened(database)
     ids = [
         (await log.register(name, name="Ada Lovelace", attributes={"town": "London"})).user_id
@@ -68,8 +68,8 @@ def lines_of(finished: Finished) -> list[dict[str, Any]]:
     return [json.loads(line) for line in finished.out.splitlines()]
 
 
-async def test_drifts_are_told_masked_mended_and_gone(site: Site) -> None:
-    """Exit code 0 when all is well, 1 when something differs, 0 when all of it was mended."""
+async def test_differences_are_reported_masked_and_repaired(site: Site) -> None:
+    """The exit code is 0 without differences, 1 with some, and 0 after all of them are repaired."""
     clean = await site.verify()
     assert clean.code == exits.OK
     assert clean.out.splitlines() == [
@@ -86,18 +86,18 @@ async def test_drifts_are_told_masked_mended_and_gone(site: Site) -> None:
     await site.document.set(bob, name="Forged", version=7)
     await site.document.remove(carol)
 
-    told = await site.verify()
-    assert told.code == exits.NOT_ALL
-    assert told.out.splitlines()[:6] == [
+    reported = await site.verify()
+    assert reported.code == exits.NOT_ALL
+    assert reported.out.splitlines()[:6] == [
         'mysql_users: index by_email: expected "email", found nothing',
         f'mysql_users: user {ada}: email: expected "<15 characters>", found "<18 characters>"',
-        told.out.splitlines()[2],
+        reported.out.splitlines()[2],
         f'mongo_users: user {bob}: name: expected "<12 characters>", found "<6 characters>"',
         f"mongo_users: user {bob}: version: expected 1, found 7",
         f"mongo_users: user {carol}: is missing",
     ]
-    assert told.out.splitlines()[2].startswith(f"mongo_users: user {ada}: history[0]: expected ")
-    assert not any(secret in told.out + told.err for secret in SECRETS)
+    assert reported.out.splitlines()[2].startswith(f"mongo_users: user {ada}: history[0]: expected ")
+    assert not any(secret in reported.out + reported.err for secret in SECRETS)
 
     shown = await site.verify("mysql", "--show-values", "--json", "--user", site.ids[0])
     assert shown.code == exits.NOT_ALL
@@ -110,9 +110,9 @@ async def test_drifts_are_told_masked_mended_and_gone(site: Site) -> None:
         "found": "forged@example.com",
     }
 
-    mended = await site.verify("--repair", "--json")
-    assert mended.code == exits.OK
-    *differences, mysql, mongo = lines_of(mended)
+    repaired = await site.verify("--repair", "--json")
+    assert repaired.code == exits.OK
+    *differences, mysql, mongo = lines_of(repaired)
     assert [(one["view"], one["kind"], one["user_id"]) for one in differences] == [
         ("mysql_users", "index", None),
         ("mysql_users", "changed", site.ids[0]),
@@ -121,13 +121,13 @@ async def test_drifts_are_told_masked_mended_and_gone(site: Site) -> None:
         ("mongo_users", "changed", site.ids[1]),
         ("mongo_users", "missing", site.ids[2]),
     ]
-    assert not any(secret in mended.out for secret in SECRETS)
+    assert not any(secret in repaired.out for secret in SECRETS)
     assert (mysql["differences"], mysql["left"], mongo["differences"], mongo["left"]) == (2, 0, 4, 0)
     assert (await site.verify()).out == clean.out
 
 
-async def test_a_sample_says_its_seed_and_how_many_it_has_looked_at(site: Site) -> None:
-    """The whole can be a sample too; a view that is not asked for is not looked at."""
+async def test_a_sample_reports_its_seed_and_size(site: Site) -> None:
+    """A sample of 100% is allowed; only the named view is compared."""
     finished = await site.verify("mongo", "--sample", "100%", "--seed", "5")
 
     assert finished.code == exits.OK
@@ -147,16 +147,16 @@ async def test_a_sample_says_its_seed_and_how_many_it_has_looked_at(site: Site) 
         (["--log", "mysql"], "goes only with --expect and --json"),
     ],
 )
-def test_arguments_that_do_not_go_together_are_refused(arguments: list[str], message: str) -> None:
-    """Exit code 2, before settings or servers are looked at."""
+def test_conflicting_arguments_are_refused(arguments: list[str], message: str) -> None:
+    """The exit code is 2, before settings are read or servers contacted."""
     finished = CliRunner().invoke(app, ["verify", *arguments])
 
     assert finished.exit_code == exits.BAD_INPUT
     assert message in finished.stderr
 
 
-async def test_a_user_whom_nobody_knows_is_told(site: Site) -> None:
-    """Exit code 2: most likely the id was mistyped."""
+async def test_an_unknown_user_id_is_an_error(site: Site) -> None:
+    """The exit code is 2: the id is probably mistyped."""
     finished = await site.verify("--user", "01a2020d-b3d5-7a96-99c5-4a2a4e12f0d1")
 
     assert finished.code == exits.BAD_INPUT

@@ -1,4 +1,4 @@
-"""Several API processes on one port, looked after by one."""
+"""Several API worker processes on one port under one supervisor."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ SERVE = ("serve", "--workers", str(WORKERS))
 
 
 def workers(supervisor: Process) -> dict[int, int]:
-    """The process ids of the workers, by their numbers."""
+    """The process ids of the workers, by worker number."""
     pid, found = supervisor.popen.pid, {}
     for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
         command = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
@@ -29,30 +29,30 @@ def workers(supervisor: Process) -> dict[int, int]:
 
 
 async def all_listen(installation: Installation, supervisor: Process, times: int = WORKERS) -> None:
-    """Wait until so many workers have said that they listen, and the API that it is ready."""
+    """Wait until workers have logged `times` starts and the API is ready."""
 
     async def listen() -> bool:
         assert supervisor.popen.returncode is None, "".join(supervisor.err)
         return sum('"serving"' in line and '"PORT"' in line for line in supervisor.err) == times
 
     async def ready() -> bool:
-        return all([await installation.ready() for _ in range(12)])  # whichever is asked: all, most probably
+        return all([await installation.ready() for _ in range(12)])  # 12 requests most probably reach every worker
 
     await eventually(listen)
     await eventually(ready)
 
 
-async def none_is_left(pids: list[int]) -> None:
+async def all_end(pids: list[int]) -> None:
     async def gone() -> bool:
         return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
     await eventually(gone)
 
 
-async def test_all_workers_answer_on_one_port_and_one_that_is_killed_is_started_again(
+async def test_all_workers_answer_on_one_port_and_a_killed_one_is_restarted(
     urls: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Connections are dealt out among them; one sign-in is a sign-in for all. While one is away the others answer."""
+    """Every worker answers with the same session, and the others answer while one restarts."""
     metrics = in_a_row(WORKERS)
     installation = own_servers(tmp_path, *urls)
     variables = {**installation.variables, "ROLLCALL_METRICS_PORT": str(metrics)}
@@ -60,7 +60,7 @@ async def test_all_workers_answer_on_one_port_and_one_that_is_killed_is_started_
     async with installation.running(*SERVE) as supervisor:
         await all_listen(installation, supervisor)
         token = await installation.sign_in("admin", "correct horse battery")
-        for _ in range(60):  # a connection each
+        for _ in range(60):  # one connection per request
             assert (await installation.ask("{ me { username } }", token))["me"] == {"username": "admin"}
 
         answered = [
@@ -75,7 +75,7 @@ async def test_all_workers_answer_on_one_port_and_one_that_is_killed_is_started_
 
         before = workers(supervisor)
         os.kill(before[1], signal.SIGKILL)
-        await none_is_left([before[1]])
+        await all_end([before[1]])
         for _ in range(20):
             assert await installation.ready()
         await all_listen(installation, supervisor, times=WORKERS + 1)
@@ -85,8 +85,8 @@ async def test_all_workers_answer_on_one_port_and_one_that_is_killed_is_started_
         assert any('"child.restarting"' in line and '"api-1"' in line for line in supervisor.err)
 
 
-async def test_told_to_stop_it_drains_and_leaves_nobody(urls: tuple[str, str], tmp_path: Path) -> None:
-    """SIGTERM: open sockets are closed, the exit code is 0, and no worker is left, within 10 s."""
+async def test_a_stop_drains_sockets_and_leaves_no_worker(urls: tuple[str, str], tmp_path: Path) -> None:
+    """SIGTERM closes open sockets, ends every worker and exits with 0."""
     installation = own_servers(tmp_path, *urls)
     async with installation.running(*SERVE) as supervisor, aiohttp.ClientSession() as client:
         await all_listen(installation, supervisor)
@@ -99,22 +99,22 @@ async def test_told_to_stop_it_drains_and_leaves_nobody(urls: tuple[str, str], t
             await one.receive(timeout=PATIENCE_SECONDS)
 
         assert await stopping == 0
-        assert 1001 in {one.close_code for one in sockets}  # a crowded machine may cut some off
-        await none_is_left(pids)
+        assert 1001 in {one.close_code for one in sockets}  # a busy machine may abort some
+        await all_end(pids)
 
 
-async def test_the_workers_do_not_outlive_who_looks_after_them(urls: tuple[str, str], tmp_path: Path) -> None:
-    """`kill -9` of that process ends them as well."""
+async def test_workers_do_not_outlive_their_supervisor(urls: tuple[str, str], tmp_path: Path) -> None:
+    """SIGKILL of the supervisor ends every worker."""
     installation = own_servers(tmp_path, *urls)
     async with installation.running(*SERVE) as supervisor:
         await all_listen(installation, supervisor)
         pids = list(workers(supervisor).values())
         await supervisor.stop(signal.SIGKILL)
-        await none_is_left(pids)
+        await all_end(pids)
 
 
-async def test_a_port_that_is_taken_and_a_key_that_does_not_fit_end_it(urls: tuple[str, str], tmp_path: Path) -> None:
-    """Not retried for ever: the exit codes are those of one process, and say what to do."""
+async def test_a_port_in_use_and_a_wrong_master_key_end_the_supervisor(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Neither is retried; exit codes and messages are those of a single process."""
     installation = own_servers(tmp_path, *urls)
     with socket.socket() as other:
         other.bind(("127.0.0.1", installation.port))

@@ -1,4 +1,4 @@
-"""Promises 1 and 2 with whole processes: several that append at once, and writers that are killed."""
+"""Promises 1 and 2 with real processes: concurrent appends, and writers that are killed."""
 
 import asyncio
 import os
@@ -21,15 +21,15 @@ from tests.log import MASTER_KEY
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 50
 ENOUGH = 4_000
-"""Users that two writers cannot register before they are killed."""
+"""More users than two writers can register before they are killed."""
 SECONDS = os.environ.get("WRITERS_SECONDS", "2")
-"""How long four processes append at once; the long run has 60."""
+"""Duration of concurrent appends by four processes; the long run has 60."""
 PAGE_EVENTS = 5_000
 
 
 @pytest_asyncio.fixture
 async def schema(urls: tuple[str, str]) -> AsyncIterator[tuple[str, Database]]:
-    """The URL of an empty log, and a way to look at it."""
+    """The URL of an empty log, and a connection to it."""
     database = Database.at(Address.parse(urls[0]), size=2)
     await migrate(database, "events")
     yield urls[0], database
@@ -37,7 +37,7 @@ async def schema(urls: tuple[str, str]) -> AsyncIterator[tuple[str, Database]]:
 
 
 async def start(url: str, callers: int, numbers: Iterable[object]) -> asyncio.subprocess.Process:
-    """A writer process."""
+    """Start a writer process."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -51,7 +51,7 @@ async def start(url: str, callers: int, numbers: Iterable[object]) -> asyncio.su
 
 
 async def acknowledged(writer: asyncio.subprocess.Process) -> dict[int, int]:
-    """What the writer was told until its end: position by number of the user. A line that was cut does not count."""
+    """Wait for the writer's end; return its acknowledged positions by user number. A truncated line does not count."""
     assert writer.stdout is not None
     lines = (await writer.stdout.read()).decode().splitlines(keepends=True)
     await writer.wait()
@@ -59,7 +59,7 @@ async def acknowledged(writer: asyncio.subprocess.Process) -> dict[int, int]:
 
 
 async def positions_by_user(database: Database) -> dict[int, int]:
-    """Where each user's registration stands; fails if the log is not dense, the chain broken or a user there twice."""
+    """The position of each user's registration; fails on a gap, a broken hash chain or a user registered twice."""
     end, users = await verify_log(database, silently), dict[int, int]()
     store = EventStore(database, Vault(MASTER_KEY, secrets.token_bytes))
     for after in range(0, end.position, PAGE_EVENTS):
@@ -70,54 +70,54 @@ async def positions_by_user(database: Database) -> dict[int, int]:
 
 
 async def counted(database: Database, table: str) -> int:
-    """How many rows it has."""
+    """The number of rows."""
     row = await database.fetch_one(f"SELECT COUNT(*) FROM {table}")
     return int(row[0]) if row else 0
 
 
-async def test_four_processes_append_at_once_in_one_dense_unbroken_order(schema: tuple[str, Database]) -> None:
-    """64 callers each: every acknowledged append is there once, at the position that was told, and nothing else is."""
+async def test_four_processes_append_concurrently_in_one_dense_order(schema: tuple[str, Database]) -> None:
+    """With 64 callers each, the log holds each acknowledged append once, at its position, and nothing else."""
     url, database = schema
     writers = [await start(url, 64, ["--seconds", SECONDS, first, 4]) for first in range(4)]
 
-    told = await asyncio.gather(*map(acknowledged, writers))
+    done = await asyncio.gather(*map(acknowledged, writers))
 
     assert [writer.returncode for writer in writers] == [0] * 4
-    everything = {number: position for part in told for number, position in part.items()}
-    assert all(told)
-    assert sum(map(len, told)) == len(everything)
-    as_told = await positions_by_user(database) == everything  # pytest would take minutes to compare so many
-    assert as_told
+    everything = {number: position for part in done for number, position in part.items()}
+    assert all(done)
+    assert sum(map(len, done)) == len(everything)
+    same = await positions_by_user(database) == everything  # pytest takes minutes to explain a comparison of thousands
+    assert same
     tables = {table: await counted(database, table) for table in ("claims", "requests", "user_keys")}
     assert tables == {"claims": 2 * len(everything), "requests": len(everything), "user_keys": len(everything)}
 
 
-async def test_writers_that_are_killed_50_times_do_each_command_exactly_once(schema: tuple[str, Database]) -> None:
-    """`kill -9` at random moments; what was not acknowledged is sent again with its key, until all of it is."""
+async def test_writers_killed_50_times_execute_each_command_once(schema: tuple[str, Database]) -> None:
+    """After each SIGKILL, unacknowledged commands are sent again with their idempotency keys."""
     url, database = schema
-    chance, told, sent, kills = random.Random(20261122), dict[int, int](), 0, 0
+    chance, done, sent, kills = random.Random(20261122), dict[int, int](), 0, 0
 
     async def round_of(numbers: list[int], lives: list[float | None]) -> int:
-        """Two writers share the numbers; how many of them were killed before they had done their part."""
+        """Run two writers on halves of the numbers; return how many were killed before they finished."""
         writers = [await start(url, 16, numbers[part::2]) for part in range(2)]
         killing = asyncio.gather(*(kill_soon(writer, life) for writer, life in zip(writers, lives, strict=True)))
         for part in await asyncio.gather(*map(acknowledged, writers)):
-            assert all(told.setdefault(number, position) == position for number, position in part.items())
+            assert all(done.setdefault(number, position) == position for number, position in part.items())
         return sum(await killing)
 
     while kills < KILLS:
-        missing = [number for number in range(sent) if number not in told]
+        missing = [number for number in range(sent) if number not in done]
         fresh = range(sent, sent + max(0, ENOUGH - len(missing)))
         sent += len(fresh)
         kills += await round_of([*missing, *fresh], [chance.uniform(0.4, 1.0) for _ in range(2)])
-    await round_of([number for number in range(sent) if number not in told], [None, None])
+    await round_of([number for number in range(sent) if number not in done], [None, None])
 
-    assert sorted(told) == list(range(sent))
-    assert await positions_by_user(database) == told
+    assert sorted(done) == list(range(sent))
+    assert await positions_by_user(database) == done
 
 
 async def kill_soon(writer: asyncio.subprocess.Process, seconds: float | None) -> bool:
-    """`kill -9` after so long, unless it has ended by then; whether it was killed."""
+    """Send SIGKILL after `seconds` unless the writer has ended; return whether it was killed."""
     await asyncio.wait({asyncio.ensure_future(writer.wait())}, timeout=seconds)
     if writer.returncode is None:
         writer.kill()
