@@ -1,8 +1,7 @@
-"""Databases of one test's own, on the servers of this run.
+"""Databases for single tests, on the servers of this run.
 
-A MySQL schema with its tables takes a quarter of a second to make, for tests that take less. So a schema that a test
-has left is emptied and lent again: rows, tables that the migrations did not make, and nothing else. A schema whose
-structure a test has changed is dropped.
+Creating a MySQL schema with its tables takes a quarter of a second, longer than most tests. So schemas are pooled:
+after a test its rows and additional tables are removed. A schema whose structure has changed is dropped.
 """
 
 import asyncio
@@ -32,8 +31,8 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
-    """A schema with the tables of the migrations, and what it looked like when it was new."""
+class PooledSchema:
+    """A pooled schema with the tables of the migrations, and its initial rows and structure."""
 
     address: Address
     tables: tuple[str, ...]
@@ -41,11 +40,11 @@ class Lent:
     structure: Sequence[Any]
 
     async def restored(self, database: Database) -> bool:
-        """Make it as it was; false if that takes more than removing rows and tables."""
-        made = [table for (table,) in await database.fetch_all(TABLES)]
+        """Restore the initial state; return False if the structure of a table has changed."""
+        existing = [table for (table,) in await database.fetch_all(TABLES)]
         if await _structure(database, self.tables) != self.structure:
             return False
-        for table in set(made) - set(self.tables):
+        for table in set(existing) - set(self.tables):
             await database.execute(f"DROP TABLE `{table}`")
         held = " UNION ALL ".join(f"SELECT '{table}' FROM {table} LIMIT 1" for table in self.tables)
         held = held.replace("SELECT", "(SELECT").replace("LIMIT 1", "LIMIT 1)")
@@ -57,7 +56,7 @@ class Lent:
         return True
 
 
-_free: dict[tuple[str, int], list[Lent]] = defaultdict(list)
+_free: dict[tuple[str, int], list[PooledSchema]] = defaultdict(list)
 _dropping: set[asyncio.Task[None]] = set()
 
 
@@ -77,26 +76,26 @@ async def empty_schema(addresses: Addresses) -> AsyncIterator[Address]:
 
 @asynccontextmanager
 async def schema(addresses: Addresses, *, size: int) -> AsyncIterator[Database]:
-    """A MySQL schema with its tables made, and up to `size` connections to it."""
+    """A MySQL schema with empty tables, and up to `size` connections to it."""
     server = Address.parse(addresses.mysql_url)
     free = _free[server.host, server.port]
-    lent = free.pop() if free else await _new(server)
-    database = Database.at(lent.address, size=size)
+    pooled = free.pop() if free else await _new(server)
+    database = Database.at(pooled.address, size=size)
     try:
         yield database
     finally:
         await database.close()
-        administrator = Database.at(lent.address, size=1)
+        administrator = Database.at(pooled.address, size=1)
         try:
-            if await lent.restored(administrator):
-                free.append(lent)
+            if await pooled.restored(administrator):
+                free.append(pooled)
             else:
-                await administrator.execute(f"DROP DATABASE {lent.address.database}")
+                await administrator.execute(f"DROP DATABASE {pooled.address.database}")
         finally:
             await administrator.close()
 
 
-async def _new(server: Address) -> Lent:
+async def _new(server: Address) -> PooledSchema:
     address = replace(server, database=f"test_{uuid4().hex}")
     administrator = Database.at(server, size=1)
     await administrator.execute(f"CREATE DATABASE {address.database}")
@@ -106,7 +105,7 @@ async def _new(server: Address) -> Lent:
         await migrate(database, "events", "projections", "auth")
         tables = tuple(table for (table,) in await database.fetch_all(TABLES))
         rows = {table: await database.fetch_all(f"SELECT * FROM {table}") for table in tables}
-        return Lent(address, tables, rows, await _structure(database, tables))
+        return PooledSchema(address, tables, rows, await _structure(database, tables))
     finally:
         await database.close()
 
@@ -122,7 +121,7 @@ async def mongo(addresses: Addresses) -> AsyncIterator[MongoClient]:
     try:
         yield client
     finally:
-        # mongod takes a tenth of a second for it, doing nothing: the next test need not wait.
+        # mongod takes a tenth of a second, mostly idle: the next test need not wait.
         task = asyncio.create_task(_drop(client))
         _dropping.add(task)
         task.add_done_callback(_dropping.discard)
@@ -133,7 +132,7 @@ async def _drop(client: MongoClient) -> None:
     client.close()
 
 
-async def settled() -> None:
-    """Wait for what goes on behind the tests; before their servers stop."""
+async def drops_finished() -> None:
+    """Wait for databases that are being dropped; call it before the servers stop."""
     _free.clear()
     await asyncio.gather(*_dropping)

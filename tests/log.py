@@ -1,4 +1,4 @@
-"""A log of one test's own, and users to put into it."""
+"""A log for one test, and registrations for it."""
 
 import secrets
 from collections.abc import Callable
@@ -20,13 +20,13 @@ NOBODY = Origin()
 
 
 def present() -> datetime:
-    """In UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The events floor, wired as the program wires it."""
+    """The events floor with the program's wiring."""
 
     database: Database
     claims_key: ClaimsKey
@@ -36,25 +36,25 @@ class Log:
     commands: UserCommands
 
     async def register(self, username: str, role: Role = Role.CUSTOMER, **fields: object) -> CommandResult:
-        """Register a user that has all that it needs."""
+        """Register a user with valid fields."""
         return await self.commands.register(registration(username, role=role, **fields), NOBODY)
 
     def dated(self, moment: datetime) -> "Log":
-        """The same log; what is written through this face of it is recorded as of that moment."""
+        """The same log with a clock that stands at this moment."""
         return wire_with(self.database, self.claims_key, self.vault, lambda: moment)
 
     async def all(self) -> list[Recorded]:
-        """The whole log."""
+        """All events of the log."""
         return await self.store.read_all(after=0, limit=1_000_000)
 
 
 def wire(database: Database, *other_master_keys: bytes) -> Log:
-    """The events floor on a database that has its tables."""
+    """Wire the events floor on a database with tables."""
     return wire_with(database, ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys))
 
 
 def wire_with(database: Database, key: ClaimsKey, vault: Vault, now: Callable[[], datetime] = present) -> Log:
-    """The same under other keys, or dated by another clock."""
+    """Wire the events floor with these keys and this clock."""
     store = EventStore(database, vault)
     appender = Appender(database, key, vault, now, new_id)
     commands = UserCommands(
@@ -64,6 +64,6 @@ def wire_with(database: Database, key: ClaimsKey, vault: Vault, now: Callable[[]
 
 
 def registration(username: str, **fields: object) -> Register:
-    """A registration that is in order."""
+    """A valid registration."""
     values = {"username": username, "email": f"{username}@example.com", "name": username.title(), **fields}
     return Register(**values)  # type: ignore[arg-type]

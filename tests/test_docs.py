@@ -41,7 +41,7 @@ def words(text: str) -> int:
 
 
 def table(text: str, *header: str) -> list[list[str]]:
-    """The rows of the one Markdown table whose header begins with these cells, without that header."""
+    """The body rows of the one Markdown table whose header begins with these cells."""
     cells = r" \| ".join(map(re.escape, header))
     [body] = re.findall(rf"^\| {cells} \|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in body.splitlines()]
@@ -70,8 +70,8 @@ def test_a_named_file_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENT_NAMES)
-def test_a_link_leads_somewhere(name: str) -> None:
-    """A link to another file of this repository, or to a heading in one, has a target."""
+def test_every_link_has_a_target(name: str) -> None:
+    """A link to a file of this repository, or to a heading in one, has a target."""
     for target, _, heading in (
         link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text())
     ):
@@ -153,7 +153,7 @@ def test_the_log_events_are_those_of_the_program() -> None:
     assert set(first_cells(OPERATIONS, "event", "level")) == logged
 
 
-def test_the_permissions_table_is_the_code_s() -> None:
+def test_the_permissions_table_matches_the_code() -> None:
     """docs/security.md lists which roles hold each right."""
     roles = list(Role)
     rows = table(SECURITY, "right", *roles)
@@ -230,9 +230,9 @@ def test_alert_rules_use_existing_metrics_and_name_an_existing_runbook() -> None
     rules = (ROOT / "docs" / "alerts.yml").read_text()
     counted = {family.name for family in Metrics().registry.collect()}
     read = {"rollcall_log_up", "rollcall_log_head", "rollcall_view_state", *(f"rollcall_view_{n}" for n in VIEW_GAUGES)}
-    asked = set(re.findall(r"\b(rollcall_\w+?)(?:_total|_count|_bucket)?\b(?=[{\[) ])", rules))
-    assert len(asked) > 8
-    assert asked <= counted | read
+    used = set(re.findall(r"\b(rollcall_\w+?)(?:_total|_count|_bucket)?\b(?=[{\[) ])", rules))
+    assert len(used) > 8
+    assert used <= counted | read
 
     runbooks = re.findall(r'runbook: "(docs/\w+\.md)#([\w-]+)"', rules)
     assert len(runbooks) == rules.count("alert:")

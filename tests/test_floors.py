@@ -23,7 +23,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of the program that a module imports, anywhere in its code."""
+    """Modules of the program that a module imports, anywhere in its code."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import(names=names):
@@ -33,7 +33,7 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[str]:
                     inner = f"{module}.{alias.name}"
                     yield from [inner] if inner in known else [module] if module in known else []
             case ast.ImportFrom():
-                pytest.fail(f"{path}: relative imports hide which floor they go to")
+                pytest.fail(f"{path}: a relative import hides its floor")
 
 
 MODULES = modules()
@@ -41,7 +41,7 @@ IMPORTS = {name: sorted(set(imported(path, MODULES))) for name, path in MODULES.
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_imports_go_only_downwards(name: str) -> None:
+def test_imports_go_downwards_only(name: str) -> None:
     """A module imports from its own floor and from those below it."""
     height = FLOORS.index(name.partition(".")[0])
 
@@ -51,7 +51,7 @@ def test_imports_go_only_downwards(name: str) -> None:
 
 
 def test_projections_and_auth_do_not_import_each_other() -> None:
-    """`auth` needs the log only, and so do the views."""
+    """`auth` and the views depend on the log only."""
     crossing = [name for name, targets in IMPORTS.items() if name.startswith("auth") and any(
         target.startswith("projections") for target in targets)]  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_projections_and_auth_do_not_import_each_other() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports have an order in which each module comes after those that it imports."""
+    """The import graph has a topological order."""
     try:
         TopologicalSorter(IMPORTS).prepare()
     except CycleError as error:

@@ -1,7 +1,6 @@
-"""Waiting for what happens in other tasks and processes: for a condition, never for a time.
+"""Wait for a condition in another task or process, never for a time.
 
-`PATIENCE_SECONDS` bounds every such wait. It is no measure of the program: a test that passes never comes near it, on a
-machine that is ten times slower either, and only one that fails waits that long.
+`PATIENCE_SECONDS` bounds every wait. Only a failing test reaches it, even on a machine ten times slower.
 """
 
 import asyncio
@@ -15,11 +14,11 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, within: float 
     """Wait until the condition holds.
 
     Raises:
-        AssertionError: it did not in time.
+        AssertionError: the condition did not hold in time.
     """
     try:
         async with asyncio.timeout(within):
-            while not await condition():  # noqa: ASYNC110 - the condition lies in other processes
+            while not await condition():  # noqa: ASYNC110 - the condition is in other processes
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"not true within {within:g} s: {condition}") from None

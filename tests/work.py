@@ -1,4 +1,4 @@
-"""Measure work by its steps, which are the same on every machine, and not by its time."""
+"""Measure work by function calls, which are the same on every machine."""
 
 import sys
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from types import FrameType
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How many functions the work calls, those in C included."""
+    """Count the function calls of `work`, including those in C."""
     counted = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Fixtures of this folder."""
 
 from tests.graph.conftest import complaints, own_site, shared_site, site
 from tests.npm.node import npm_packages

@@ -1,4 +1,4 @@
-"""Node.js and the packages of this folder, for tests that look at the server through the clients that frontends use."""
+"""Node.js and the npm packages of this folder, for tests that use the server through frontend clients."""
 
 import asyncio
 import fcntl
@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-NEEDED = "Node.js 20 and npm are needed for the tests of the clients of frontends"
+NEEDED = "the tests of frontend clients need Node.js 20 and npm"
 
 
 @pytest.fixture(scope="session")
 def npm_packages() -> Path:
-    """The folder that has the packages that `package-lock.json` names, installed if they are not.
+    """Install the packages of `package-lock.json` if necessary; return the folder that holds them.
 
-    On a developer's machine without Node.js such tests are skipped; in CI they are never.
+    Without npm these tests are skipped, but in CI they fail.
     """
     if shutil.which("npm") is None:
         if os.environ.get("CI"):
             pytest.fail(NEEDED)
         pytest.skip(NEEDED)
     with (FOLDER / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another pytest worker may be installing
         _install()
     return FOLDER
 
@@ -43,7 +43,7 @@ def _install() -> None:
 
 @asynccontextmanager
 async def node(script: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A script of this folder at work, killed when the block ends. What it prints is for the test to read."""
+    """Run a script of this folder, with its standard output piped, and kill it when the block ends."""
     process = await asyncio.create_subprocess_exec(
         "node",
         str(FOLDER / script),

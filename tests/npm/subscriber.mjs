@@ -1,7 +1,7 @@
-// A subscriber as frontends have one: node subscriber.mjs ws|sse URL
+// A frontend's subscriber: node subscriber.mjs ws|sse URL
 //
-// Standard input: one line of JSON with the token to use from now on, and from which position to begin. Standard output:
-// one line of JSON for each thing that happens.
+// Standard input: lines of JSON with the token to use from now on and the position to start after.
+// Standard output: one line of JSON per event.
 
 import { createInterface } from "node:readline";
 import { createClient as createEventsClient } from "graphql-sse";
@@ -9,7 +9,7 @@ import { createClient as createSocketClient } from "graphql-ws";
 import WebSocket from "ws";
 
 const [kind, url] = process.argv.slice(2);
-const say = (happened) => console.log(JSON.stringify(happened));
+const emit = (event) => console.log(JSON.stringify(event));
 const soon = () => new Promise((resolve) => setTimeout(resolve, 50));
 
 const variables = { after: null };
@@ -23,8 +23,8 @@ const clients = {
       connectionParams: () => ({ authorization: `Bearer ${token}` }),
       retryAttempts: 1000,
       retryWait: soon,
-      shouldRetry: () => true, // the port is closed for a moment while a server starts again
-      on: { closed: ({ code }) => say({ happened: "closed", code }) },
+      shouldRetry: () => true, // the port is closed while a server restarts
+      on: { closed: ({ code }) => emit({ event: "closed", code }) },
     }),
   sse: () =>
     createEventsClient({
@@ -32,7 +32,7 @@ const clients = {
       headers: () => ({ authorization: `Bearer ${token}` }),
       retryAttempts: 1000,
       retry: async () => {
-        say({ happened: "closed" });
+        emit({ event: "closed" });
         await soon();
       },
     }),
@@ -43,22 +43,22 @@ function subscribe() {
     { query: "subscription ($after: Position) { userChanges(after: $after) { position user { name } } }", variables },
     {
       next: ({ data, errors }) => {
-        if (errors) return say({ happened: "errors", errors });
-        variables.after = data.userChanges.position; // sent from here on when it connects again
-        say({ happened: "next", position: data.userChanges.position });
+        if (errors) return emit({ event: "errors", errors });
+        variables.after = data.userChanges.position; // sent with the next reconnect
+        emit({ event: "next", position: data.userChanges.position });
       },
-      error: (error) => say({ happened: "error", error: String(error) }),
-      complete: () => say({ happened: "complete" }),
+      error: (error) => emit({ event: "error", error: String(error) }),
+      complete: () => emit({ event: "complete" }),
     },
   );
 }
 
 createInterface({ input: process.stdin }).on("line", (line) => {
-  const given = JSON.parse(line);
-  const begins = token === undefined;
-  token = given.token;
-  if (begins) {
-    variables.after = given.after;
+  const input = JSON.parse(line);
+  const first = token === undefined;
+  token = input.token;
+  if (first) {
+    variables.after = input.after;
     subscribe();
   }
 });

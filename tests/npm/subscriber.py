@@ -1,4 +1,4 @@
-"""`subscriber.mjs`, as a test talks to it."""
+"""Control of a `subscriber.mjs` process."""
 
 import asyncio
 import json
@@ -13,49 +13,49 @@ from tests.waiting import PATIENCE_SECONDS
 
 @dataclass
 class Subscriber:
-    """A real client at work. It begins with its first token."""
+    """A real npm client. It subscribes when it gets its first token."""
 
     process: asyncio.subprocess.Process
-    heard: list[int] = field(default_factory=list)
-    """The positions of the changes that it was told of, as they came."""
+    received: list[int] = field(default_factory=list)
+    """Positions of the received changes, in order of arrival."""
 
     async def use(self, token: str | None, after: int = 0) -> None:
-        """Use this token from now on; begin after a position."""
+        """Use this token from now on; the first call subscribes after a position."""
         assert self.process.stdin is not None
         line = {"token": (token or "").removeprefix("Bearer "), "after": str(after)}
         self.process.stdin.write(json.dumps(line).encode() + b"\n")
         await self.process.stdin.drain()
 
-    async def happened(self) -> dict[str, Any]:
-        """The next thing that happens to it."""
+    async def next_event(self) -> dict[str, Any]:
+        """Wait for the next event of the client."""
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             line = await self.process.stdout.readline()
         assert line, "the client ended"
         try:
-            happened: dict[str, Any] = json.loads(line)
+            event: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise AssertionError(f"the client said: {line.decode()}") from None
-        assert happened["happened"] in {"next", "closed"}, happened
-        if happened["happened"] == "next":
-            self.heard.append(int(happened["position"]))
-        return happened
+            raise AssertionError(f"unexpected output of the client: {line.decode()}") from None
+        assert event["event"] in {"next", "closed"}, event
+        if event["event"] == "next":
+            self.received.append(int(event["position"]))
+        return event
 
-    async def hears(self, positions: list[int]) -> None:
-        """Wait until it has heard of the last of these; all that it ever heard must be these, once and in order."""
-        while not self.heard or self.heard[-1] < positions[-1]:
-            await self.happened()
-        assert self.heard == positions
+    async def receives(self, positions: list[int]) -> None:
+        """Wait for the last of these positions; all received positions must be these, once and in order."""
+        while not self.received or self.received[-1] < positions[-1]:
+            await self.next_event()
+        assert self.received == positions
 
-    async def is_closed(self) -> dict[str, Any]:
-        """Wait until its connection is closed; what it knows of that."""
-        while (happened := await self.happened())["happened"] != "closed":
+    async def wait_closed(self) -> dict[str, Any]:
+        """Wait until the connection is closed; return that event."""
+        while (event := await self.next_event())["event"] != "closed":
             pass
-        return happened
+        return event
 
 
 @asynccontextmanager
 async def subscriber(kind: str, url: str) -> AsyncIterator[Subscriber]:
-    """A subscriber by `ws` or by `sse`."""
+    """Run a subscriber over `ws` or `sse`."""
     async with node("subscriber.mjs", kind, url) as process:
         yield Subscriber(process)

@@ -1,4 +1,4 @@
-"""The guide's TypeScript works: compiled strictly as it stands there, and run against a real server."""
+"""The TypeScript of docs/api.md compiles in strict mode and works against a real server."""
 
 import asyncio
 import json
@@ -15,13 +15,13 @@ from tests.graph.site import Person, Site
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 GUIDE: Final = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-AROUND: Final = """
-import WebSocket from "ws"; // browsers have one of their own
+PRELUDE: Final = """
+import WebSocket from "ws"; // browsers have it built in
 Object.assign(globalThis, { WebSocket });
 const currentToken = () => process.argv[2];
 const show = (change: Change) => console.log(JSON.stringify({ shown: change }));
 """
-"""What the guide leaves to its readers."""
+"""Definitions that the guide leaves to its readers."""
 COMPILER: Final = [
     "--strict",
     "--noEmitOnError",
@@ -33,9 +33,9 @@ COMPILER: Final = [
 
 
 def compiled(packages: Path, folder: Path, url: str) -> Path:
-    """All snippets of the guide as one program."""
+    """Compile all snippets of the guide as one program; return its path."""
     snippets = re.findall(r"^```ts\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-    program = (AROUND + "\n".join(snippets)).replace("ws://127.0.0.1:8000/graphql", url)
+    program = (PRELUDE + "\n".join(snippets)).replace("ws://127.0.0.1:8000/graphql", url)
     (folder / "node_modules").symlink_to(packages / "node_modules")
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "guide.ts").write_text(program)
@@ -49,7 +49,7 @@ def compiled(packages: Path, folder: Path, url: str) -> Path:
 
 @asynccontextmanager
 async def reader(program: Path, token: str) -> AsyncIterator[asyncio.StreamReader]:
-    """What the program prints, until the block ends."""
+    """Run the program until the block ends and give its output."""
     process = await asyncio.create_subprocess_exec(
         "node", program, token, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -62,18 +62,18 @@ async def reader(program: Path, token: str) -> AsyncIterator[asyncio.StreamReade
 
 
 async def shown(printed: asyncio.StreamReader) -> Json:
-    """The next change that the guide's second subscription shows; what its first one prints is passed over."""
+    """The next change from the guide's second subscription; output of the first one is skipped."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             line = (await printed.readline()).decode()
-            said = json.loads(line)
-            if "shown" in said:
-                return said["shown"]
-            assert "userChanges" in said["data"], line
+            message = json.loads(line)
+            if "shown" in message:
+                return message["shown"]
+            assert "userChanges" in message["data"], line
 
 
 def cut(site: Site) -> None:
-    """Cut off every connection, as a network does."""
+    """Abort every connection, like a network failure."""
     runner = site.server.runner
     assert runner is not None
     assert runner.server is not None
@@ -83,7 +83,7 @@ def cut(site: Site) -> None:
 
 
 async def rename(site: Site, person: Person, name: str) -> str:
-    """Change a user behind the API's back; the position of that."""
+    """Rename a user and return the position of the change."""
     client = await site.signed_in(person.user)
     document = "mutation ($input: UpdateUserInput!) { updateUser(input: $input) { position } }"
     return str((await client.field(document, input={"id": person.id, "name": name}))["position"])
@@ -92,24 +92,24 @@ async def rename(site: Site, person: Person, name: str) -> str:
 async def test_the_typescript_of_the_guide_subscribes_and_resumes(
     own_site: Site, npm_packages: Path, tmp_path: Path
 ) -> None:
-    """What changes while the connection is cut is shown once it is there again, and nothing twice."""
+    """After a reconnect the program shows the missed changes, and no change twice."""
     site = own_site
     admin, person = await site.person(Role.ADMIN), await site.person()
     program = await asyncio.to_thread(compiled, npm_packages, tmp_path, f"ws://{site.anyone.url.authority}/graphql")
-    listeners = site.services.feed._subscribers
+    subscribers = site.services.feed._subscribers
 
-    async def both_listen() -> bool:
-        return len(listeners) == 2
+    async def both_subscribed() -> bool:
+        return len(subscribers) == 2
 
-    async def nobody_listens() -> bool:
-        return not listeners
+    async def none_subscribed() -> bool:
+        return not subscribers
 
     async with reader(program, (admin.client.authorization or "").removeprefix("Bearer ")) as printed:
-        await eventually(both_listen)
+        await eventually(both_subscribed)
         first = await rename(site, person, "First")
         seen = [await shown(printed)]
         cut(site)
-        await eventually(nobody_listens)
+        await eventually(none_subscribed)
         missed = [await rename(site, person, name) for name in ("Second", "Third")]
         seen += [await shown(printed), await shown(printed)]
 

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, as its reference implementation audits it: npm's `graphql-http`."""
+"""GraphQL over HTTP, audited by its reference implementation, npm's `graphql-http`."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ AUDITS = 61
 
 @pytest.mark.usefixtures("npm_packages")
 async def test_every_audit_of_graphql_http_is_ok(site: Site) -> None:
-    """All of them, the optional ones too, against a server in the profile of `rollcall dev`."""
+    """All audits pass, including the optional ones, against a server in the profile of `rollcall dev`."""
     async with node("audit.mjs", str(site.anyone.url)) as process, asyncio.timeout(PATIENCE_SECONDS):
         printed, _ = await process.communicate()
 

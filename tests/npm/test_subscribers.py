@@ -1,5 +1,7 @@
-"""The clients that frontends use, graphql-ws and graphql-sse from npm: whatever happens to their connection, they come
-back by themselves and are told of every change once, in order, unless the right to it is gone."""
+"""The frontend clients graphql-ws and graphql-sse resume by themselves.
+
+After any loss of the connection they receive every permitted change once and in order.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,100 +36,100 @@ mutation Create($name: String!) {
 
 
 async def changes(site: Site, person: Person, *names: str) -> list[int]:
-    """Changes of a user; their positions."""
+    """Rename a user several times; return the positions."""
     return [(await site.log.commands.change(person.user.id, Update(name=name), NOBODY)).position for name in names]
 
 
 @asynccontextmanager
-async def listening(kind: str, site: Site, person: Person, url: str | None = None) -> AsyncIterator[Subscriber]:
-    """A subscriber that has heard of nothing yet."""
+async def subscribed(kind: str, site: Site, person: Person, url: str | None = None) -> AsyncIterator[Subscriber]:
+    """Run a subscriber that starts at the head."""
     async with subscriber(kind, url or str(site.anyone.url)) as client:
         await client.use(person.client.authorization, await site.log.store.head())
         yield client
 
 
 @KINDS
-async def test_a_connection_that_is_cut_loses_and_repeats_nothing(site: Site, kind: str) -> None:
-    """It is cut again and again, without a word, while changes go on."""
+async def test_a_cut_connection_loses_and_repeats_nothing(site: Site, kind: str) -> None:
+    """The connection is aborted repeatedly while changes continue."""
     person = await site.person()
     positions: list[int] = []
     url = str(site.anyone.url)
-    async with proxied(url) as proxy, listening(kind, site, person, proxy.url(url)) as client:
+    async with proxied(url) as proxy, subscribed(kind, site, person, proxy.url(url)) as client:
         for number in range(4):
             positions += await changes(site, person, f"{number} before")
-            await client.hears(positions)
+            await client.receives(positions)
             positions += await changes(site, person, *(f"{number}.{again}" for again in range(5)))
             proxy.cut()
             positions += await changes(site, person, f"{number} while away")
             proxy.connect(url)
-        await client.hears(positions)
+        await client.receives(positions)
 
 
 @KINDS
-async def test_a_token_that_expires_is_replaced_and_nothing_is_missed(
+async def test_an_expired_token_is_replaced_and_nothing_is_missed(
     own_site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """4403, or the end of the stream: the client asks for a token anew, and until it has one it goes on trying."""
+    """The server closes with 4403 or ends the stream; the client retries until it has a new token."""
     person = await own_site.person()
-    async with listening(kind, own_site, person) as client:
+    async with subscribed(kind, own_site, person) as client:
         positions = await changes(own_site, person, "One")
-        await client.hears(positions)
+        await client.receives(positions)
 
         monkeypatch.setattr(own_site.clock, "ahead", timedelta(minutes=16))
 
-        assert (await client.is_closed()).get("code", 4403) == 4403
+        assert (await client.wait_closed()).get("code", 4403) == 4403
         positions += await changes(own_site, person, "Two", "Three")
-        assert (await client.is_closed()).get("code", 4403) == 4403
-        assert client.heard == positions[:1]
+        assert (await client.wait_closed()).get("code", 4403) == 4403
+        assert client.received == positions[:1]
         await client.use((await own_site.signed_in(person.user)).authorization)
-        await client.hears(positions)
+        await client.receives(positions)
 
 
 @KINDS
 @pytest.mark.parametrize("cause", [log_out, change_role], ids=lambda cause: cause.__name__)
-async def test_who_is_signed_out_hears_no_more_until_signed_in_again(
+async def test_a_signed_out_user_receives_nothing_until_signed_in_again(
     site: Site, kind: str, cause: Callable[[Site, Person], Awaitable[None]]
 ) -> None:
-    """Then it is told of all that happened to its record meanwhile."""
+    """After the next sign-in the client receives all missed changes of the user's own record."""
     person = await site.person()
-    async with listening(kind, site, person) as client:
+    async with subscribed(kind, site, person) as client:
         positions = await changes(site, person, "One")
-        await client.hears(positions)
+        await client.receives(positions)
 
         await cause(site, person)
 
-        assert (await client.is_closed()).get("code", 4403) == 4403
+        assert (await client.wait_closed()).get("code", 4403) == 4403
         await changes(site, person, "Two")
-        assert (await client.is_closed()).get("code", 4403) == 4403
-        assert client.heard[-1] <= positions[0] + 2  # no more than what ended the session
+        assert (await client.wait_closed()).get("code", 4403) == 4403
+        assert client.received[-1] <= positions[0] + 2  # at most the change that ended the session
         account = await site.log.commands.account(person.user.id)
         assert account.user is not None
         await client.use((await site.signed_in(account.user)).authorization)
         events = await site.log.store.read_all(after=positions[0], limit=1_000)
         positions += [event.position for event in events if event.stream_id == person.user.id]
-        while client.heard[-1] < positions[-1]:
-            await client.happened()
-        assert client.heard == sorted(set(client.heard))
-        assert set(positions) <= set(client.heard)  # staff hear of others besides
+        while client.received[-1] < positions[-1]:
+            await client.next_event()
+        assert client.received == sorted(set(client.received))
+        assert set(positions) <= set(client.received)  # staff also receive changes of others
 
 
 @KINDS
-async def test_who_is_deleted_hears_no_more(site: Site, kind: str) -> None:
-    """However often it tries."""
+async def test_a_deleted_user_receives_nothing_more(site: Site, kind: str) -> None:
+    """Every retry is refused."""
     person = await site.person()
-    async with listening(kind, site, person) as client:
+    async with subscribed(kind, site, person) as client:
         positions = await changes(site, person, "One")
-        await client.hears(positions)
+        await client.receives(positions)
 
         await delete(site, person)
 
         for _ in range(3):
-            assert (await client.is_closed()).get("code", 4403) == 4403
-        assert set(client.heard) <= {positions[0], positions[0] + 1}  # its own end, if it was quicker
+            assert (await client.wait_closed()).get("code", 4403) == 4403
+        assert set(client.received) <= {positions[0], positions[0] + 1}  # its own deletion may arrive before the close
 
 
-async def test_a_server_that_starts_again_is_found_again(urls: tuple[str, str], tmp_path: Path) -> None:
-    """`rollcall serve` is stopped and started: 1001 on the socket, and both clients miss nothing."""
+async def test_clients_reconnect_to_a_restarted_server(urls: tuple[str, str], tmp_path: Path) -> None:
+    """A restart of `rollcall serve` closes the socket with 1001, and both clients miss nothing."""
     installation = own_servers(tmp_path, *urls)
     url = f"{installation.url}/graphql"
     async with subscriber("ws", url) as by_socket, subscriber("sse", url) as by_events:
@@ -137,14 +139,14 @@ async def test_a_server_that_starts_again_is_found_again(urls: tuple[str, str], 
             first = await _create(installation, token, "first")
             for client in (by_socket, by_events):
                 await client.use(token, after=first - 1)
-                await client.hears([first])
-        assert (await by_socket.is_closed())["code"] == 1001
-        await by_events.is_closed()
+                await client.receives([first])
+        assert (await by_socket.wait_closed())["code"] == 1001
+        await by_events.wait_closed()
 
         async with installation.running("serve"):
             await eventually(installation.ready)
             second = await _create(installation, token, "second")
-            await asyncio.gather(*(client.hears([first, second]) for client in (by_socket, by_events)))
+            await asyncio.gather(*(client.receives([first, second]) for client in (by_socket, by_events)))
 
 
 async def _create(installation: Installation, token: str, name: str) -> int:

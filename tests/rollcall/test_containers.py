@@ -1,4 +1,4 @@
-"""The image and the compose file fit the program: its settings, its commands, its routes, its packages.
+"""The image and the compose file match the program's settings, commands, routes and packages.
 
 The tests need no Docker: they read both files, and run the code of the health checks.
 """
@@ -33,11 +33,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 Yaml = Any
-"""Mappings, lists and texts."""
+"""Mappings, lists and strings."""
 
 
 def dockerfile() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions and their arguments."""
+    """Instructions of the Dockerfile with their arguments."""
     lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", "")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
@@ -48,7 +48,7 @@ def instructions(name: str) -> list[str]:
 
 
 class ComposeFile:
-    """Reads as much of YAML as the compose file uses, and refuses the rest: anchors, merges, flow lists, no blocks."""
+    """A reader of the YAML subset that the compose file uses: anchors, merges and flow lists, but no block scalars."""
 
     KEY = re.compile(r"(?P<key><<|[\w.-]+):(?: &(?P<anchor>\w+))?(?: (?P<value>\S.*))?")
 
@@ -58,7 +58,7 @@ class ComposeFile:
         self._anchors: dict[str, Yaml] = {}
 
     def read(self) -> Yaml:
-        """The whole file."""
+        """Parse the file."""
         return self._block(0)
 
     def _depth(self) -> int:
@@ -81,14 +81,14 @@ class ComposeFile:
         while self._depth() == depth:
             line = self._lines.pop(0).strip()
             parts = self.KEY.fullmatch(line)
-            assert parts, f"not a line of this reader's YAML: {line}"
+            assert parts, f"unsupported YAML: {line}"
             value = self._value(parts["value"], depth)
             if parts["anchor"]:
                 self._anchors[parts["anchor"]] = value
             if parts["key"] == "<<":
                 found = {**value, **found}
             else:
-                assert parts["key"] not in found, f"twice: {line}"
+                assert parts["key"] not in found, f"duplicate key: {line}"
                 found[parts["key"]] = value
         return found
 
@@ -102,7 +102,7 @@ def _scalar(text: str) -> Yaml:
     if text.startswith("["):
         quoted = '"' in text
         return json.loads(text) if quoted else [item.strip() for item in text[1:-1].split(",")]
-    assert text[0] not in "{&*!|>'@`%", f"not in this reader's YAML: {text}"
+    assert text[0] not in "{&*!|>'@`%", f"unsupported YAML: {text}"
     return json.loads(text) if text.startswith('"') else text
 
 
@@ -113,7 +113,7 @@ REFERENCE = re.compile(r"\$\{(?P<name>\w+)(?P<otherwise>:[?-][^}]*)?\}")
 
 
 def filled(text: str) -> str:
-    """The text with Compose's references replaced: by their defaults, and required ones by a fitting secret."""
+    """Replace Compose's references by their defaults, and required ones by a valid secret."""
 
     def value(reference: re.Match[str]) -> str:
         otherwise = reference["otherwise"] or ""
@@ -125,7 +125,7 @@ def filled(text: str) -> str:
 
 
 def check(arguments: list[str]) -> None:
-    """Parse arguments of `rollcall` without running anything; fails if they are none."""
+    """Parse arguments of `rollcall` without running the command; fails if they are invalid."""
     group = typer.main.get_command(app)
     name, command, rest = group.resolve_command(group.make_context("rollcall", list(arguments)), list(arguments))  # type: ignore[attr-defined]
     command.make_context(name, rest)
@@ -142,29 +142,29 @@ def image_health_test() -> list[str]:
 
 @contextmanager
 def answering(status: int) -> Iterator[tuple[int, list[str]]]:
-    """A server on loopback that answers every GET with the status; its port, and the paths that were asked for."""
-    asked: list[str] = []
+    """Run a loopback server that answers every GET with the status; give its port and the requested paths."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_port, asked
+        yield server.server_port, requested
         server.shutdown()
         thread.join()
 
 
-def asks(test: list[str], port: int) -> bool:
-    """Whether a health check by Python succeeds against a port."""
+def succeeds(test: list[str], port: int) -> bool:
+    """Run a Python health check against a port; return whether it succeeds."""
     assert test[:3] == ["CMD", "python", "-c"]
     code = test[3].replace("127.0.0.1:8000", f"127.0.0.1:{port}")
     done = subprocess.run(
@@ -174,7 +174,7 @@ def asks(test: list[str], port: int) -> bool:
 
 
 def test_every_variable_is_a_setting() -> None:
-    """A ROLLCALL_ variable of the image or of the compose file is one that the program reads."""
+    """The program reads every ROLLCALL_ variable of the image and the compose file."""
     text = (ROOT / "Dockerfile").read_text() + (ROOT / "docker-compose.yml").read_text()
     known = {f"ROLLCALL_{name.upper()}" for name in Settings.model_fields}
 
@@ -182,8 +182,8 @@ def test_every_variable_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_the_settings_of_each_service_can_be_used(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the compose file gives each service passes the program's own checks, and names the other services."""
+def test_the_settings_of_each_service_are_valid(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of each service pass the program's validation and name the other services."""
     for name, value in OURS[service]["environment"].items():
         monkeypatch.setenv(name, filled(value))
 
@@ -223,7 +223,7 @@ def test_no_secret_has_a_default() -> None:
 
 
 def test_every_command_is_one_of_the_program() -> None:
-    """The image's and each service's command is one that `rollcall` understands."""
+    """`rollcall` accepts the command of the image and of each service."""
     assert [json.loads(words) for words in instructions("ENTRYPOINT")] == [["rollcall"]]
     assert "rollcall" in PROJECT["project"]["scripts"]
 
@@ -238,8 +238,8 @@ def test_every_command_is_one_of_the_program() -> None:
     }
 
 
-def test_a_command_that_is_none_would_be_seen() -> None:
-    """The check above tells commands from words."""
+def test_an_unknown_command_is_detected() -> None:
+    """Control for the test above: `check` refuses unknown commands."""
     with pytest.raises(Exception, match="oracle"):
         check(["projector", "oracle"])
     with pytest.raises(Exception, match="serv"):
@@ -247,22 +247,22 @@ def test_a_command_that_is_none_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("test", [image_health_test(), health_test("api")], ids=["image", "api"])
-def test_a_health_check_asks_for_a_route_and_heeds_the_answer(test: list[str]) -> None:
-    """The checks by HTTP ask for a path that the API has; only 200 is healthy."""
+def test_a_health_check_requests_a_route_and_needs_200(test: list[str]) -> None:
+    """HTTP health checks request an existing route of the API; only 200 is healthy."""
     routes = {resource.canonical for resource in make_app(Opening(), {}, new_id).router.resources()}
 
-    with answering(200) as (port, asked):
-        assert asks(test, port)
+    with answering(200) as (port, requested):
+        assert succeeds(test, port)
     with answering(503) as (port, _):
-        assert not asks(test, port)
+        assert not succeeds(test, port)
 
-    assert not asks(test, port)  # the server has stopped
+    assert not succeeds(test, port)  # the server has stopped
     assert set(asked) <= routes
 
 
 @pytest.mark.parametrize(("service", "view"), [("projector-mysql", VIEWS[0]), ("projector-mongo", VIEWS[1])])
 def test_a_projector_is_healthy_unless_stopped_or_faulted(service: str, view: str) -> None:
-    """The check of a projector looks at its own view's state, and takes no answer for a bad one."""
+    """The check of a projector reads the state of its own view; no answer is unhealthy."""
     kind, command = health_test(service)
     status, _, python = command.partition(" | ")
     assert kind == "CMD-SHELL"
@@ -282,8 +282,8 @@ def test_a_projector_is_healthy_unless_stopped_or_faulted(service: str, view: st
     assert not healthy("")
 
 
-def test_the_image_holds_what_the_package_is_built_from() -> None:
-    """Whatever the build of the wheel asks for is copied, exists, and is not ignored; nothing else is let in."""
+def test_the_image_copies_the_sources_of_the_wheel() -> None:
+    """Everything that the wheel build needs is copied, exists and is not ignored; nothing else is copied."""
     [stage, *_] = [index for index, (name, _) in enumerate(dockerfile()) if name == "FROM"][1:]
     copied = [source for name, words in dockerfile()[:stage] if name == "COPY" for source in words.split()[:-1]]
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
@@ -296,8 +296,8 @@ def test_the_image_holds_what_the_package_is_built_from() -> None:
         assert any(fnmatch(licence, pattern) or licence.startswith(f"{pattern}/") for pattern in allowed)
 
 
-def test_the_image_runs_as_nobody_in_particular_and_without_extras() -> None:
-    """It is not root, has neither private servers nor tools for development, and shows its log at once."""
+def test_the_image_runs_without_root_and_extras() -> None:
+    """The user is not root, no extra is installed, and output is unbuffered."""
     environment = " ".join(instructions("ENV"))
     supported = [line.rpartition(" ")[2] for line in PROJECT["project"]["classifiers"] if "Python :: 3." in line]
 
@@ -308,11 +308,11 @@ def test_the_image_runs_as_nobody_in_particular_and_without_extras() -> None:
     assert "ROLLCALL_HOST=0.0.0.0" in environment
     bases = {words.split()[0] for words in instructions("FROM")}
     assert bases <= {f"python:{version}-slim" for version in supported}
-    assert len(bases) == 1  # a virtual environment only works with the Python that made it
+    assert len(bases) == 1  # a virtual environment works only with the Python that created it
 
 
 def test_only_the_api_is_published_and_only_on_loopback() -> None:
-    """Neither database has a port on the machine, and the network that they are on leads nowhere."""
+    """No database publishes a port, and the databases' network is internal."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert list(published) == ["api"]
@@ -322,16 +322,16 @@ def test_only_the_api_is_published_and_only_on_loopback() -> None:
     assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name != "api")
 
 
-def test_every_process_tells_how_it_is_but_not_to_the_world() -> None:
-    """Each of ours serves metrics, on a port that is neither the API's nor published."""
+def test_every_process_serves_metrics_on_an_unpublished_port() -> None:
+    """The metrics port is the same for all and is not published."""
     ports = {service["environment"]["ROLLCALL_METRICS_PORT"] for service in OURS.values()}
 
     assert len(ports) == 1
     assert not ports & {port.rpartition(":")[2] for port in SERVICES["api"]["ports"]}
 
 
-def test_services_start_after_their_databases_and_start_again() -> None:
-    """Each of ours waits for healthy databases, everything has a health check, and comes back after a crash."""
+def test_services_start_after_their_databases_and_restart() -> None:
+    """Our services wait for healthy databases; every service has a health check and restarts after a crash."""
     for service in OURS.values():
         assert service["depends_on"] == {name: {"condition": "service_healthy"} for name in ("mysql", "mongo")}
     for service in SERVICES.values():
@@ -339,8 +339,8 @@ def test_services_start_after_their_databases_and_start_again() -> None:
         assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
 
 
-def test_the_databases_keep_what_they_acknowledge() -> None:
-    """MySQL syncs at each commit and lets our user make the triggers; data outlives the containers."""
+def test_the_databases_are_durable() -> None:
+    """MySQL syncs each commit and lets our user create triggers; data are on named volumes."""
     assert SERVICES["mysql"]["image"] == "mysql:8.4"
     assert {
         "--innodb-flush-log-at-trx-commit=1",

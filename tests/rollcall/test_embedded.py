@@ -95,7 +95,7 @@ async def initialised(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator
 
 @pytest_asyncio.fixture(scope="module")
 async def shared(initialised: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
-    """A data directory whose servers run, for tests that leave them as they are."""
+    """A data directory with running servers, for tests that change nothing in it."""
     data_dir = tmp_path_factory.mktemp("shared") / "var"
     shutil.copytree(initialised, data_dir)
     async with servers(data_dir, quiet):
@@ -155,7 +155,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 
 async def test_mysql_is_durable_utc_utf8_and_replicable(addresses: Addresses) -> None:
-    """An acknowledged transaction survives a crash, and times and texts mean the same on every machine."""
+    """Commits are synced, the time zone is UTC, the character set is utf8mb4, and the binary log is on."""
     ((*settings,),) = await mysql(
         addresses,
         "SELECT @@innodb_flush_log_at_trx_commit, @@sync_binlog, @@log_bin, @@global.time_zone,"
@@ -204,7 +204,7 @@ async def test_exit_stops_what_was_started(data_dir: Path) -> None:
     await eventually(lambda: len(started) == 2 or task.done())
     task.cancel()
     await asyncio.sleep(0)
-    task.cancel()  # a second one, while it is stopping them
+    task.cancel()  # a second time, while the servers are being stopped
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -227,7 +227,7 @@ async def test_cancelled_start_leaves_nothing(data_dir: Path) -> None:
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(shared: Path) -> None:
-    """The owner decides when they stop: they are in no process group that a terminal interrupts."""
+    """The servers run in sessions of their own, so only their owner stops them."""
     sessions = {os.getsid(server.pid) for server in running(shared).values()}
 
     assert os.getsid(0) not in sessions
@@ -298,7 +298,7 @@ async def test_dead_server_of_a_living_owner_is_started_anew(data_dir: Path) -> 
 async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> None:
     """What a process leaves that is killed while it creates the data directories is never used."""
     async with holder(tmp_path) as owner:
-        # MySQL's takes seconds. MongoDB's takes less than one: it may be done by now, or not begun.
+        # MySQL's initialisation takes seconds. MongoDB's takes less than one: it may be done or not begun.
         await eventually(lambda: any(tmp_path.glob("mysql.new-*/*")))
         await owner.kill()
     assert "mysql" not in children(tmp_path)
@@ -363,8 +363,8 @@ async def test_error_says_what_to_install_when_there_are_no_servers(tmp_path: Pa
         assert expected in str(raised.value)
 
 
-async def test_mariadb_is_not_taken_for_mysql(tmp_path: Path) -> None:
-    """A `mysqld` on PATH that is MariaDB, or too old, is refused by name."""
+async def test_mariadb_is_refused(tmp_path: Path) -> None:
+    """The error for a `mysqld` on PATH that is MariaDB names the version found."""
     program = tmp_path / "bin" / "mysqld"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'mysqld  Ver 10.11.6-MariaDB for debian-linux-gnu on x86_64'\n")
@@ -398,7 +398,7 @@ async def test_a_server_that_cannot_start_stops_the_other(data_dir: Path) -> Non
             pass
 
     assert running(data_dir) == {}
-    assert (data_dir / "mongo" / "mongod.lock").read_text() == ""  # the pid of a mongod that runs, or crashed
+    assert (data_dir / "mongo" / "mongod.lock").read_text() == ""  # holds the pid of a running or crashed mongod
     assert "Waiting for connections" in (data_dir / "logs" / "mongod.log").read_text()
 
 

@@ -80,13 +80,13 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"VERSION_CODENAME": "bookworm"})
     monkeypatch.setattr(apt, "KEYRINGS", tmp_path)
     (tmp_path / "debian-archive-keyring.gpg").touch()
-    played = Mirror(tmp_path)
-    played.serve()
-    return played
+    mirror = Mirror(tmp_path)
+    mirror.serve()
+    return mirror
 
 
-async def test_two_who_fetch_at_once_download_once(mirror: Mirror) -> None:
-    """The second waits for the first and uses what it fetched; so does everybody later."""
+async def test_concurrent_fetches_download_once(mirror: Mirror) -> None:
+    """The second fetch waits for the first and uses its result, as later ones do."""
     lines: list[str] = []
 
     commands = await asyncio.gather(*(apt.mysql(mirror.sources, lines.append) for _ in range(2)))
@@ -97,8 +97,8 @@ async def test_two_who_fetch_at_once_download_once(mirror: Mirror) -> None:
     assert "fetching MySQL 9.7.4 (48 MB) ..." in lines
 
 
-async def test_failed_download_is_not_used_and_shows_why(mirror: Mirror) -> None:
-    """A mirror that fails leaves nothing in the cache; its words are in the message; the next try starts anew."""
+async def test_a_failed_download_is_not_cached_and_reports_why(mirror: Mirror) -> None:
+    """The error has apt's output, the cache stays empty, and the next fetch works."""
     mirror.serve(download="touch m.deb; echo the disk is full; exit 100")
 
     with pytest.raises(CannotFetch, match="apt-get ended with status 100:\nthe disk is full"):
@@ -109,8 +109,8 @@ async def test_failed_download_is_not_used_and_shows_why(mirror: Mirror) -> None
     assert await apt.mysql(mirror.sources, print)
 
 
-async def test_program_that_does_not_run_is_not_cached(mirror: Mirror) -> None:
-    """What was fetched is tried before it is put in place."""
+async def test_a_program_that_does_not_run_is_not_cached(mirror: Mirror) -> None:
+    """A fetched program is run before it is moved into the cache."""
     mirror.serve(loader="echo wrong libc; exit 127")
 
     with pytest.raises(CannotFetch, match="status 127:\nwrong libc"):
@@ -119,8 +119,8 @@ async def test_program_that_does_not_run_is_not_cached(mirror: Mirror) -> None:
     assert mirror.cached() == []
 
 
-async def test_cancelled_fetch_ends_its_programs_and_leaves_nothing(mirror: Mirror) -> None:
-    """A fetch that is given up ends at once and leaves the cache empty."""
+async def test_a_cancelled_fetch_ends_its_programs_and_caches_nothing(mirror: Mirror) -> None:
+    """A cancelled fetch ends at once and leaves the cache empty."""
     downloading = mirror.directory / "downloading"
     mirror.serve(download=f"touch {downloading}; sleep 5")
     task = asyncio.create_task(apt.mysql(mirror.sources, print))
@@ -135,8 +135,8 @@ async def test_cancelled_fetch_ends_its_programs_and_leaves_nothing(mirror: Mirr
     assert mirror.cached() == []
 
 
-async def test_remains_of_a_killed_fetch_are_removed(mirror: Mirror) -> None:
-    """A process killed in the middle leaves a directory that is never used and goes with the next fetch."""
+async def test_the_directory_of_a_killed_fetch_is_removed(mirror: Mirror) -> None:
+    """The next fetch removes the unfinished directory and does not use it."""
     remains = mirror.directory / "cache" / f"mysql-{platform.machine()}.new-killed" / "usr"
     remains.mkdir(parents=True)
 
@@ -145,9 +145,9 @@ async def test_remains_of_a_killed_fetch_are_removed(mirror: Mirror) -> None:
     assert mirror.cached() == [f"mysql-{platform.machine()}"]
 
 
-async def test_cache_that_cannot_be_written_says_which_variable_moves_it(mirror: Mirror) -> None:
-    """A home directory that is not there, as service accounts have it, is no riddle."""
-    (mirror.directory / "cache").touch()  # a file, in which no directory can be
+async def test_an_unwritable_cache_names_the_variable_that_moves_it(mirror: Mirror) -> None:
+    """Service accounts often have no home directory."""
+    (mirror.directory / "cache").touch()  # a file in place of the directory
 
     with pytest.raises(CannotFetch, match="XDG_CACHE_HOME"):
         await apt.mysql(mirror.sources, print)
@@ -161,8 +161,8 @@ def keyrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_debian_is_asked_for_sid_on_its_own_mirror(keyrings: Path) -> None:
-    """Debian's stable suites have no MySQL; neither the security archive nor other vendors' have its sid."""
+def test_debian_uses_sid_of_its_own_mirror(keyrings: Path) -> None:
+    """Debian's stable suites have no MySQL; the security archive and other vendors have no sid."""
     indexes = [
         ("http://deb.invalid/debian/", "bookworm", "main"),
         ("http://deb.invalid/debian/", "bookworm-updates", "main"),
@@ -176,8 +176,8 @@ def test_debian_is_asked_for_sid_on_its_own_mirror(keyrings: Path) -> None:
     assert lines == f"deb [target=Packages {signed}] http://deb.invalid/debian/ sid main\n"
 
 
-def test_ubuntu_is_asked_for_its_own_suites(keyrings: Path) -> None:
-    """Ubuntu has MySQL in the suites that the machine uses; other vendors' repositories are left out."""
+def test_ubuntu_uses_its_own_suites(keyrings: Path) -> None:
+    """Ubuntu's suites have MySQL; other vendors' repositories are left out."""
     indexes = [
         ("http://ubuntu.invalid/ubuntu/", "noble", "main"),
         ("http://ubuntu.invalid/ubuntu/", "noble-updates", "main"),
@@ -187,27 +187,27 @@ def test_ubuntu_is_asked_for_its_own_suites(keyrings: Path) -> None:
 
     lines = source_list(indexes, {"UBUNTU_CODENAME": "noble", "VERSION_CODENAME": "noble"})
 
-    asked = [tuple(line.split()[3:]) for line in lines.splitlines()]
-    assert asked == indexes[:3]
+    used = [tuple(line.split()[3:]) for line in lines.splitlines()]
+    assert used == indexes[:3]
     assert f"signed-by={keyrings}/ubuntu-archive-keyring.gpg" in lines
 
 
-def test_machine_without_a_mirror_is_told(keyrings: Path) -> None:
-    """With no source of the system's own packages there is nowhere to ask."""
+def test_a_machine_without_a_mirror_is_an_error(keyrings: Path) -> None:
+    """A source of another vendor is no mirror of the system's packages."""
     with pytest.raises(CannotFetch, match="no mirror"):
         source_list([("http://vendor.invalid/apt/", "stable", "main")], {"VERSION_CODENAME": "bookworm"})
 
 
-def test_mirror_without_the_keys_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the vendor's keys nothing could be checked, so nothing is fetched."""
+def test_a_mirror_without_keys_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the vendor's keys no signature can be verified, so nothing is fetched."""
     monkeypatch.setattr(apt, "KEYRINGS", tmp_path)
 
     with pytest.raises(CannotFetch, match="keys of Debian's packages"):
         source_list([("http://deb.invalid/debian/", "bookworm", "main")], {"VERSION_CODENAME": "bookworm"})
 
 
-def test_what_apt_prints_is_understood() -> None:
-    """Indexes, package names, versions and sizes are read from apt's own output."""
+def test_the_output_of_apt_is_parsed() -> None:
+    """Indexes, package names, versions and sizes come from apt's output."""
     uris = (
         "'http://m.invalid/debian/dists/bookworm/InRelease' m.invalid_debian_dists_bookworm_InRelease 0 \n"
         "'http://m.invalid/debian/dists/bookworm/main/binary-amd64/Packages.xz' m_Packages 0 \n"

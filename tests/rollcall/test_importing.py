@@ -1,4 +1,4 @@
-"""Importing: what can go in goes in, what cannot is told, and a second run adds nothing."""
+"""An import adds every valid row, reports every invalid one, and adds nothing when repeated."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ BCRYPT = "$2b$04$abcdefghijklmnopqrstuuOd1ZbE3M0zL5YQ0yG3j4r0cU8mZbW2e"
 
 
 async def take(log: Log, path: Path, *rows: object, mapping: str = "") -> ImportResult:
-    """Import rows as JSON lines; a row that is text goes in as it is."""
+    """Import rows as JSON lines; a string is written unchanged."""
     path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
     fields = parse_mapping(mapping) if mapping else FieldMap()
     return await Importer(log.commands).run(read_users(path, fields), lambda done: None)
 
 
 def row(username: str | None, email: str | None, **fields: object) -> dict[str, object]:
-    """A row of a file."""
+    """A row with the given fields; None leaves a field out."""
     given = {"username": username, "email": email, "name": "Somebody", **fields}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -47,7 +47,7 @@ async def test_the_duplicates_of_a_file_are_refused_and_the_rest_goes_in(log: Lo
 
 
 async def test_a_second_run_of_the_same_file_adds_nothing(log: Log, tmp_path: Path) -> None:
-    """Also where usernames were made from emails; the log has not moved, and the same lines are refused."""
+    """The head stays, also with usernames derived from emails, and the same lines are refused."""
     rows = [row("ann", "ann@example.com"), row(None, "ann@example.org"), row("x y", "x@example.com"), "{bad"]
     first = await take(log, tmp_path / "users.json", *rows)
     head = await log.store.head()
@@ -60,7 +60,7 @@ async def test_a_second_run_of_the_same_file_adds_nothing(log: Log, tmp_path: Pa
 
 
 async def test_a_row_without_a_username_gets_one_from_its_email(log: Log, tmp_path: Path) -> None:
-    """The local part; with the first free number if it is taken; without what a username cannot hold."""
+    """The local part, shortened if too long, with the first free number if taken; without a valid one, refused."""
     emails = ["jo@a.org", "JO@b.org", "jo@c.org", '"j o"@d.org', "x" * 64 + "@e.org"]
 
     outcome = await take(log, tmp_path / "users.json", *(row(None, email, name=None) for email in emails))
@@ -85,10 +85,8 @@ async def test_a_row_without_a_username_gets_one_from_its_email(log: Log, tmp_pa
         ("{", ""),
     ],
 )
-async def test_a_line_that_cannot_go_in_is_told_with_its_reason(
-    log: Log, tmp_path: Path, bad: object, reason: str
-) -> None:
-    """The field and what is wrong with it; the lines around it go in."""
+async def test_an_invalid_line_is_reported_with_its_reason(log: Log, tmp_path: Path, bad: object, reason: str) -> None:
+    """The reason names the field and the error; the lines around it are imported."""
     outcome = await take(
         log, tmp_path / "users.json", row("one", "one@example.com"), bad, row("two", "two@example.com")
     )
@@ -98,8 +96,8 @@ async def test_a_line_that_cannot_go_in_is_told_with_its_reason(
     assert reason in outcome.refused[0].reason
 
 
-async def test_hashes_and_roles_go_in_and_passwords_may_be_absent(log: Log, tmp_path: Path) -> None:
-    """Fields of other names are mapped; everything that is not mapped is in the attributes."""
+async def test_hashes_and_roles_are_imported_and_passwords_are_optional(log: Log, tmp_path: Path) -> None:
+    """Fields are mapped by --map; unmapped fields become attributes."""
     await take(
         log,
         tmp_path / "users.json",
@@ -117,7 +115,7 @@ async def test_hashes_and_roles_go_in_and_passwords_may_be_absent(log: Log, tmp_
 
 
 async def test_extended_json_becomes_plain_values_in_the_attributes(log: Log, tmp_path: Path) -> None:
-    """A MongoDB export goes in with its ids, dates and numbers as JSON has them."""
+    """Ids, dates and numbers of a MongoDB export become plain JSON values."""
     await take(
         log,
         tmp_path / "users.json",

@@ -1,4 +1,4 @@
-"""The log's own commands: head, verify, export and restore, as an operator and a script meet them."""
+"""The commands of the log: head, verify, export and restore."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ USERS = 20
 
 
 def settings_of(database: Database, addresses: Addresses) -> Settings:
-    """The settings of a program on this schema."""
+    """Settings for this schema."""
     address = database.address
     url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
     variables = own_servers(Path(), url, addresses.mongo_url).variables
@@ -47,7 +47,7 @@ async def filled(database: Database) -> Log:
 
 @pytest.fixture
 def settings(filled: Log, addresses: Addresses) -> Settings:
-    """The settings of a program on that log."""
+    """Settings for the filled log."""
     return settings_of(filled.database, addresses)
 
 
@@ -57,8 +57,8 @@ def last(text: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["head", "verify", "export", "restore"])
-def test_every_command_says_what_it_does(command: str) -> None:
-    """`--help` teaches, and needs neither settings nor servers."""
+def test_help_describes_every_command(command: str) -> None:
+    """`--help` needs neither settings nor servers."""
     finished = CliRunner().invoke(app, [command, "--help"])
 
     assert finished.exit_code == 0
@@ -73,16 +73,16 @@ def test_every_command_says_what_it_does(command: str) -> None:
         (["restore"], "file"),
     ],
 )
-def test_wrong_arguments_are_told(arguments: list[str], message: str) -> None:
-    """Exit code 2, before settings or servers are looked at."""
+def test_wrong_arguments_are_refused_with_a_reason(arguments: list[str], message: str) -> None:
+    """The exit code is 2, before settings are read or servers contacted."""
     finished = CliRunner().invoke(app, arguments)
 
     assert finished.exit_code == exits.BAD_INPUT
     assert message in finished.stderr
 
 
-async def test_a_head_that_was_noted_verifies_the_log_later(filled: Log, settings: Settings, capsys: Captured) -> None:
-    """On standard output nothing but the result, progress on standard error."""
+async def test_a_noted_head_verifies_the_log_later(filled: Log, settings: Settings, capsys: Captured) -> None:
+    """Standard output has only the result; progress goes to standard error."""
     head = await read_head(filled.database)
 
     assert await show_head(settings, as_json=False) == exits.OK
@@ -96,11 +96,11 @@ async def test_a_head_that_was_noted_verifies_the_log_later(filled: Log, setting
     assert json.loads(capsys.readouterr().out) == {"whole": True, "position": USERS, "hash": head.hash.hex()}
 
 
-async def test_a_broken_log_is_told_with_its_position(filled: Log, settings: Settings, capsys: Captured) -> None:
-    """Exit code 3: by an expectation that does not hold, and by the chain itself."""
+async def test_a_broken_log_is_reported_with_its_position(filled: Log, settings: Settings, capsys: Captured) -> None:
+    """The exit code is 3 for a different head than expected and for a broken chain."""
     assert await verify_chain(settings, Head(USERS, bytes(32)), as_json=True) == exits.FAULT
-    told = json.loads(capsys.readouterr().out)
-    assert (told["whole"], told["position"], "noted earlier" in told["reason"]) == (False, USERS, True)
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["whole"], reported["position"], "noted earlier" in reported["reason"]) == (False, USERS, True)
 
     await filled.database.execute("DROP TRIGGER events_refuse_delete")
     await filled.database.execute("DELETE FROM events WHERE position = 7")
@@ -110,10 +110,10 @@ async def test_a_broken_log_is_told_with_its_position(filled: Log, settings: Set
     assert last(err).startswith("error: the log is broken at position 7: ")
 
 
-async def test_an_export_in_files_is_restored_from_them(
+async def test_an_export_to_files_is_restored(
     filled: Log, settings: Settings, copy: Database, addresses: Addresses, tmp_path: Path, capsys: Captured
 ) -> None:
-    """For its owner's eyes only; never over another file; in parts, which are of no use in the wrong order."""
+    """Only the owner can read an export, it never overwrites a file, and parts are refused in the wrong order."""
     first, second = tmp_path / "first", tmp_path / "second"
     into = settings_of(copy, addresses)
     assert await export_to(settings, first, 0, with_keys=False) == exits.OK
@@ -147,7 +147,7 @@ async def test_an_export_in_files_is_restored_from_them(
 async def test_a_log_without_keys_is_restored_with_a_warning(
     settings: Settings, copy: Database, addresses: Addresses, tmp_path: Path, capsys: Captured
 ) -> None:
-    """It verifies, and that is all."""
+    """The restored log verifies."""
     assert await export_to(settings, tmp_path / "log", 0, with_keys=False) == exits.OK
 
     assert await restore_from(settings_of(copy, addresses), tmp_path / "log", with_keys=False) == exits.OK
@@ -155,8 +155,8 @@ async def test_a_log_without_keys_is_restored_with_a_warning(
     assert await verify_chain(settings_of(copy, addresses), None, as_json=False) == exits.OK
 
 
-async def test_files_that_cannot_be_used_are_told(settings: Settings, tmp_path: Path, capsys: Captured) -> None:
-    """Exit code 2, and a line that names the file."""
+async def test_unusable_files_are_errors(settings: Settings, tmp_path: Path, capsys: Captured) -> None:
+    """The exit code is 2, and the message names the reason."""
     for name, message in (("nowhere", "No such file"), ("", "Is a directory")):
         assert await restore_from(settings, tmp_path / name, with_keys=True) == exits.BAD_INPUT
         assert message in capsys.readouterr().err
@@ -168,7 +168,7 @@ async def test_files_that_cannot_be_used_are_told(settings: Settings, tmp_path: 
 
 @pytest_asyncio.fixture
 async def environment(copy: Database, settings: Settings, addresses: Addresses) -> AsyncIterator[dict[str, str]]:
-    """Variables for processes: the filled log's schema as FROM, the empty one's as INTO."""
+    """Environment of processes: FROM is the URL of the filled log, INTO that of the empty one."""
     variables = own_servers(Path(), "", addresses.mongo_url).variables
     assert settings.mysql_url is not None
     into = settings_of(copy, addresses).mysql_url
@@ -183,7 +183,7 @@ async def environment(copy: Database, settings: Settings, addresses: Addresses) 
 
 
 async def shell(script: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
-    """Start a script in which `rollcall URL COMMAND` runs a command on the log at that address."""
+    """Start a script in which `rollcall URL COMMAND` runs a command on the log at that URL."""
     function = 'rollcall() { export ROLLCALL_MYSQL_URL="$1"; shift; exec "$PYTHON" -m rollcall "$@"; }\n'
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
@@ -191,10 +191,8 @@ async def shell(script: str, environment: dict[str, str]) -> asyncio.subprocess.
     )
 
 
-async def test_an_export_goes_through_pipes_into_an_empty_log(
-    filled: Log, copy: Database, environment: dict[str, str]
-) -> None:
-    """Nothing but the log is on standard output."""
+async def test_an_export_is_piped_into_an_empty_log(filled: Log, copy: Database, environment: dict[str, str]) -> None:
+    """Standard output has only the log."""
     script = 'rollcall "$FROM" export --with-keys | cat | rollcall "$INTO" restore -'
 
     process = await shell(script, environment)
@@ -206,8 +204,8 @@ async def test_an_export_goes_through_pipes_into_an_empty_log(
     assert f"exported 20 events, up to {head}" in err.decode()
 
 
-async def test_an_export_whose_reader_goes_away_fails_in_one_line(filled: Log, environment: dict[str, str]) -> None:
-    """And does not look like one that is whole."""
+async def test_an_export_to_a_closed_pipe_fails_with_one_line(filled: Log, environment: dict[str, str]) -> None:
+    """The exit code shows that the export is incomplete."""
     await asyncio.gather(*(filled.register(f"more{number}", name="x" * 200) for number in range(1_500)))
 
     process = await shell('rollcall "$FROM" export --with-keys | head -n 1', environment)
@@ -217,10 +215,8 @@ async def test_an_export_whose_reader_goes_away_fails_in_one_line(filled: Log, e
     assert last(err.decode()) == "error: standard output cannot be written: Broken pipe"
 
 
-async def test_a_restore_that_waits_for_its_pipe_stops_when_it_is_told_to(
-    copy: Database, environment: dict[str, str]
-) -> None:
-    """Exit code 130, and the log is as empty as before."""
+async def test_a_restore_that_waits_for_input_stops_on_sigterm(copy: Database, environment: dict[str, str]) -> None:
+    """The exit code is 130, and the log stays empty."""
 
     async def is_locked() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Logs say what an operator needs, and nothing that is nobody's business."""
+"""Logs are structured and hold no secrets."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ except ValueError:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_a_logged_traceback_shows_no_local_variables(form: str) -> None:
-    """Passwords and tokens are local variables somewhere on the way; a traceback in the log must not hold them."""
+    """Passwords and tokens are local variables of some frames, so a logged traceback shows no locals."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(form=form)],
         capture_output=True,
@@ -44,7 +44,7 @@ def test_a_logged_traceback_shows_no_local_variables(form: str) -> None:
 
 
 def test_each_line_of_the_json_log_is_one_json_object() -> None:
-    """Machines read it line by line; the process is named in each."""
+    """Each line is a JSON object that names the process."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(form="json")],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What operators set for clients is checked at the start, and a mistake is named."""
+"""The settings of the serving policy are validated at start, and errors name the variable."""
 
 import hashlib
 import json
@@ -20,8 +20,8 @@ def written(path: Path, manifest: object) -> Path:
     return path
 
 
-def test_what_is_not_set_is_secure() -> None:
-    """No introspection, no other origins, ten seconds for a query, and nobody is asked for trusted documents."""
+def test_defaults_are_secure() -> None:
+    """No introspection, no other origins, a deadline of ten seconds, and no trusted documents required."""
     policy = serving_policy(Settings())
 
     assert not policy.introspection
@@ -30,8 +30,8 @@ def test_what_is_not_set_is_secure() -> None:
     assert not policy.trusted.only
 
 
-def test_a_manifest_means_that_only_its_documents_are_trusted(tmp_path: Path) -> None:
-    """Unless they are said to be preferred only. Ids are known with `sha256:` and without."""
+def test_a_manifest_allows_only_its_documents(tmp_path: Path) -> None:
+    """The mode `preferred` allows others too. Ids may have the prefix `sha256:`."""
     path = written(tmp_path, {f"sha256:{SHA256}": ME, "abc": "{ __typename }"})
 
     trusted = serving_policy(Settings(trusted_documents=path)).trusted
@@ -56,8 +56,8 @@ def test_a_manifest_means_that_only_its_documents_are_trusted(tmp_path: Path) ->
     ],
     ids=str,
 )
-def test_a_manifest_that_cannot_be_used_is_refused_by_its_entry(tmp_path: Path, manifest: object, message: str) -> None:
-    """Before the server listens: else clients would find out."""
+def test_an_invalid_manifest_is_refused_with_its_entry(tmp_path: Path, manifest: object, message: str) -> None:
+    """The server refuses it before it listens."""
     path = written(tmp_path, manifest)
 
     with pytest.raises(BadSettings) as refused:
@@ -66,8 +66,8 @@ def test_a_manifest_that_cannot_be_used_is_refused_by_its_entry(tmp_path: Path, 
     assert str(refused.value).startswith(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {message}")
 
 
-def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With what the system says of it."""
+def test_a_missing_manifest_is_an_error(tmp_path: Path) -> None:
+    """The error has the path and the system's message."""
     path = tmp_path / "nothing.json"
 
     with pytest.raises(BadSettings, match=r"ROLLCALL_TRUSTED_DOCUMENTS: .*nothing\.json: No such file"):
@@ -75,16 +75,16 @@ def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("origins", ["*", "https://app.example.com, null", "app.example.com"])
-def test_a_list_of_origins_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
-    """With the variable, as for every setting."""
+def test_an_invalid_list_of_origins_is_an_error(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    """The error names the variable."""
     monkeypatch.setenv("ROLLCALL_ALLOWED_ORIGINS", origins)
 
     with pytest.raises(BadSettings, match="ROLLCALL_ALLOWED_ORIGINS: "):
         serving_policy(load_settings())
 
 
-def test_introspection_is_on_in_development_unless_it_is_said_to_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rollcall dev` says so to the API that it starts; `rollcall serve` by itself does not."""
+def test_introspection_is_on_in_development_unless_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rollcall dev` switches it on for its API process; `rollcall serve` does not."""
     monkeypatch.delenv("ROLLCALL_INTROSPECTION", raising=False)
     assert not load_settings().introspection
     assert own_variables(load_settings(), 0) == {"ROLLCALL_INTROSPECTION": "true"}

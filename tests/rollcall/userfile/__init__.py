@@ -11,7 +11,7 @@ Write: TypeAlias = Callable[[str | bytes], Path]
 
 
 def read(path: Path, mapping: str | None = None) -> list[UserRow | BadRow]:
-    """All rows of a file."""
+    """Read all rows of a file."""
     return list(read_users(path, parse_mapping(mapping) if mapping else FieldMap()))
 
 

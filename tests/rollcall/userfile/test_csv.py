@@ -13,7 +13,7 @@ from tests.rollcall.userfile import Write, read, row
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_cells_are_strings_under_their_header(write: Write, delimiter: str) -> None:
-    """Cells are taken as they are, also over several lines; empty ones are no value; a row's line is its first."""
+    """Cells are taken unchanged, also across lines; an empty cell is no value; a row's line is its first."""
     table = [
         'email| full name |address|",;\tage"',
         'a@b|"O""Neil"|"1 Quay',
@@ -41,7 +41,7 @@ def test_csv_cells_are_strings_under_their_header(write: Write, delimiter: str) 
 def test_csv_reads_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]], delimiter: str, line_end: str
 ) -> None:
-    """Any cells, line ends and quotes among them, are read back as written, on the right lines."""
+    """Any cells, including line ends and quotes, are read back unchanged, with the right line numbers."""
     path = tmp_path_factory.mktemp("csv") / "users.csv"
     starts = []
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -58,8 +58,8 @@ def test_csv_reads_back_as_it_was_written(
     assert rows == [row(line, x, **email) for line, (email, x) in zip(starts, expected, strict=True)]
 
 
-def test_a_bad_csv_row_spoils_only_itself(write: Write) -> None:
-    """A row with the wrong number of columns or a broken quote is one bad row; the ones after it go in."""
+def test_a_bad_csv_row_affects_no_other(write: Write) -> None:
+    """A row with a wrong number of columns or a broken quote is one bad row; the next rows are read."""
     rows = read(write('email,name\na\nb,B,C\n"c" x,C\nd,D\n"e,E\nf,F\n'))
 
     assert rows[:2] == [
@@ -72,8 +72,8 @@ def test_a_bad_csv_row_spoils_only_itself(write: Write) -> None:
     assert all(bad.reason.endswith("(is a quote left open or unpaired?)") for bad in broken)
 
 
-def test_a_quote_left_open_does_not_swallow_the_file(write: Write) -> None:
-    """Reading goes on after 131,072 characters of a cell that never ends."""
+def test_an_open_quote_does_not_consume_the_file(write: Write) -> None:
+    """Reading continues after 131,072 characters of an unterminated cell."""
     rows = read(write('email,name\n"a,A\n' + "b,B\n" * 40_000))
 
     assert isinstance(rows[0], BadRow)
@@ -98,10 +98,8 @@ def test_a_quote_left_open_does_not_swallow_the_file(write: Write) -> None:
         ("<users>\n", None, "is neither JSON (its text begins with { or [) nor CSV with a column for any of username,"),
     ],
 )
-def test_a_csv_header_that_cannot_be_used_is_refused(
-    write: Write, content: str, mapping: str | None, message: str
-) -> None:
-    """A header with doubled, unnamed or unknown columns refuses the file before any row is taken."""
+def test_an_invalid_csv_header_is_refused(write: Write, content: str, mapping: str | None, message: str) -> None:
+    """A header with duplicate, unnamed or missing columns refuses the file before any row is read."""
     path = write(content)
 
     with pytest.raises(UserFileError) as caught:

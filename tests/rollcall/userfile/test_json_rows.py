@@ -23,7 +23,7 @@ def value(path: Path) -> Any:
 
 
 def test_a_mongodb_export_becomes_plain_rows(write: Write) -> None:
-    """Canonical Extended JSON, one document a line, gives plain values under the documents' own names."""
+    """Canonical Extended JSON, one document per line, becomes plain values under the same names."""
     first, second = read(write(CUSTOMERS))
 
     assert first == row(
@@ -132,7 +132,7 @@ def test_reasons_repeat_no_values_and_escape_names(write: Write) -> None:
     ],
 )
 def test_wrappers_become_plain_values(write: Write, wrapped: str, plain: Any) -> None:
-    """Every Extended JSON wrapper that has a plain value, in canonical, relaxed or older form, becomes it."""
+    """Extended JSON wrappers in canonical, relaxed and legacy form become plain values."""
     found = value(write(f'{{"x": {wrapped}}}'))
 
     assert found == plain
@@ -154,7 +154,7 @@ def test_wrappers_become_plain_values(write: Write, wrapped: str, plain: Any) ->
     ],
 )
 def test_dates_become_iso_8601_in_utc(write: Write, held: str, iso: str) -> None:
-    """A date in milliseconds (before 1970 too) or with any offset is UTC text, its fraction kept if not zero."""
+    """A date in milliseconds (also before 1970) or with any offset becomes UTC text; a zero fraction is dropped."""
     assert value(write(f'{{"x": {{"$date": {held}}}}}')) == iso
 
 

@@ -10,7 +10,7 @@ from tests.rollcall.userfile import Write, read, row
 
 
 def test_mapped_fields_are_taken_and_the_rest_is_attributes(write: Write) -> None:
-    """A mapped field serves its target; the file's own field of the target's name is then an attribute."""
+    """A mapped field sets its target; the file's own field with the target's name becomes an attribute."""
     path = write('{"login":"ada","username":"shown as Ada","password":"$2b$x","mail":null,"age":36}')
 
     (only,) = read(path, "username = login, password_hash=password,email=mail")
@@ -18,13 +18,13 @@ def test_mapped_fields_are_taken_and_the_rest_is_attributes(write: Write) -> Non
     assert only == row(1, username="ada", password_hash="$2b$x", attributes={"username": "shown as Ada", "age": 36})
 
 
-def test_one_field_may_serve_two_targets(write: Write) -> None:
-    """`username=email` takes the email for both."""
+def test_one_field_may_set_two_targets(write: Write) -> None:
+    """`username=email` uses the email for both."""
     assert read(write('{"email":"a@b"}'), "username=email") == [row(1, username="a@b", email="a@b")]
 
 
 def test_a_wrong_type_names_the_mapped_field(write: Write) -> None:
-    """A mapped field that is no string is refused under the file's name and the target's."""
+    """The reason names the file's field and its target."""
     (bad,) = read(write('{"login":{"$numberInt":"5"}}'), "username=login")
 
     assert bad == BadRow(1, "'login', taken for username, is a number: expected a string or nothing")
@@ -40,15 +40,15 @@ def test_a_wrong_type_names_the_mapped_field(write: Write) -> None:
         ({"attributes": [1]}, {"attributes": [1]}),
     ],
 )
-def test_an_object_called_attributes_is_the_attributes(
+def test_an_attributes_object_becomes_the_attributes(
     write: Write, fields: dict[str, Any], attributes: dict[str, Any]
 ) -> None:
-    """An object under `attributes` is not nested once more; other fields are added; other values stay a field."""
+    """An object under `attributes` is merged with the other fields; any other value stays a field."""
     assert read(write(json.dumps(fields))) == [row(1, attributes)]
 
 
-def test_fields_of_the_map_that_no_row_has_are_told(write: Write) -> None:
-    """After the last row the caller can tell which names in --map are probably misspelt."""
+def test_mapped_fields_that_no_row_has_are_reported(write: Write) -> None:
+    """After the last row `unmet_fields` lists the probably misspelt names of --map."""
     users = read_users(write('{"login":"a"}\n{"login":"b"}\n{"mail":5}\n'), parse_mapping("username=login,email=mial"))
     assert users.unmet_fields == ["login", "mial"]
 
@@ -73,7 +73,7 @@ def test_fields_of_the_map_that_no_row_has_are_told(write: Write) -> None:
     ],
 )
 def test_a_bad_map_is_refused(text: str, message: str) -> None:
-    """A --map that is not TARGET=FIELD pairs, each target known and given once, says what is wrong with it."""
+    """Each error of a --map that is not TARGET=FIELD pairs with distinct, known targets is named."""
     with pytest.raises(UserFileError) as caught:
         parse_mapping(text)
 

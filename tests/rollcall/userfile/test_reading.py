@@ -25,8 +25,8 @@ from tests.rollcall.userfile import Write, read, row
         pytest.param('\ufeff\r\n"name"\r\né\r\n \t\r\n\r\n"é"', [3, 6], id="CSV with BOM, CRLF, blank lines"),
     ],
 )
-def test_each_format_is_told_by_its_content(write: Write, content: str, lines: list[int]) -> None:
-    """JSON lines, array and CSV are recognised without a suffix, and rows carry the file's true lines."""
+def test_each_format_is_recognised_by_its_content(write: Write, content: str, lines: list[int]) -> None:
+    """JSON lines, arrays and CSV need no suffix, and rows have the file's line numbers."""
     assert read(write(content)) == [row(line, name="é") for line in lines]
 
 
@@ -49,7 +49,7 @@ def test_json_reads_back_as_it_was_written(
     indent: int | None,
     separators: tuple[str, str],
 ) -> None:
-    """Any objects, written as lines or as an array, compact or indented, give the same rows on the right lines."""
+    """Any objects give the same rows as lines or as an array, compact or indented, with the right line numbers."""
     path = tmp_path_factory.mktemp("json") / "users.json"
     documents = [{**others, **known} for known, others in users]
     spread = [json.dumps(document, indent=indent, separators=separators) for document in documents]
@@ -75,8 +75,8 @@ FRAGMENTS += ['"email"', '"$date"', '"$numberLong"', '"$binary"', '"$type"', '"$
     | st.lists(st.sampled_from(FRAGMENTS)).map(lambda parts: ('{"email":' + "".join(parts) + "}\n[{}]").encode())
     | st.lists(st.sampled_from(FRAGMENTS)).map(lambda parts: ("email,x\n" + "".join(parts)).encode())
 )
-def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    """Whatever bytes a file holds, reading it gives rows, bad rows, or UserFileError."""
+def test_any_bytes_give_rows_or_a_user_file_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Reading any bytes gives rows, bad rows or UserFileError."""
     path = tmp_path_factory.mktemp("bytes") / "users"
     path.write_bytes(content)
 
@@ -120,13 +120,13 @@ def test_a_file_that_cannot_be_read_is_refused_before_its_first_row(write: Write
         ('{"x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply to be read: flatten it"),
     ],
 )
-def test_a_bad_first_line_is_not_taken_for_a_spread_object(write: Write, line: str, reason: str) -> None:
-    """JSON lines whose first line cannot be read still give the other lines."""
+def test_a_bad_first_line_is_not_mistaken_for_a_multi_line_object(write: Write, line: str, reason: str) -> None:
+    """The other JSON lines are read although the first one is invalid."""
     assert read(write(line + '\n{"email": "b"}\n')) == [BadRow(1, reason), row(2, email="b")]
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A missing file, a folder and a file called JSON that is none are refused by their name."""
+def test_missing_files_folders_and_false_json_are_refused(tmp_path: Path) -> None:
+    """The error names the path."""
     text = tmp_path / "users.JSON"
     text.write_text("email\na\n")
 
@@ -155,7 +155,7 @@ def test_bytes_read_rise_to_the_size_of_the_file(write: Write, form: str) -> Non
 
 
 def test_a_huge_line_is_read(write: Write) -> None:
-    """A line of ten million characters is a row like any other."""
+    """A line of ten million characters is one row."""
     (only,) = read(write(json.dumps({"email": "a", "x": "n" * 10_000_000})))
 
     assert isinstance(only, UserRow)
