@@ -1,10 +1,10 @@
-"""`make chaos`: the whole system under load and under fire; what is wrong afterwards is told, with the seed.
+"""`make chaos`: run the whole system under load, inject faults, and check the guarantees afterwards.
 
-CHAOS_MINUTES   how long faults go on; 0.75 by default
-CHAOS_SEED      of what is done and when; drawn and printed by default
+CHAOS_MINUTES   duration of the faults; 0.75 by default
+CHAOS_SEED      seed of faults and load; random and printed by default
 CHAOS_FAULTS    kinds, separated by commas; all by default; `none` for a soak
-CHAOS_PACE      faults a minute; 23 by default
-CHAOS_DIRECTORY where ledgers, logs and the report go; a temporary directory by default
+CHAOS_PACE      faults per minute; 23 by default
+CHAOS_DIRECTORY directory of ledgers, logs and the report; a temporary one by default
 """
 
 import os
@@ -24,23 +24,23 @@ from tests.chaos.faults import FAULTS_A_MINUTE, KINDS
 from tests.chaos.run import Outcome, Plan, run
 
 DEFAULTS = {"MINUTES": 0.75, "PACE": FAULTS_A_MINUTE}
-SHM = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+SHM = Path("/dev/shm")  # noqa: S108 - a private directory is created in it
 
 
 def plan_of(environment: "os._Environ[str]") -> Plan:
-    """What the variables ask for."""
+    """Read the plan from environment variables."""
     seed = int(environment.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
-    asked = environment.get("CHAOS_FAULTS", "")
-    kinds = [] if asked == "none" else asked.split(",") if asked else list(KINDS)
+    requested = environment.get("CHAOS_FAULTS", "")
+    kinds = [] if requested == "none" else requested.split(",") if requested else list(KINDS)
     if unknown := set(kinds) - KINDS.keys():
         sys.exit(f"CHAOS_FAULTS: expected some of {', '.join(KINDS)}, or none; found {', '.join(sorted(unknown))}")
-    minutes, pace = (float(environment.get(f"CHAOS_{name}") or other) for name, other in DEFAULTS.items())
+    minutes, pace = (float(environment.get(f"CHAOS_{name}") or default) for name, default in DEFAULTS.items())
     return Plan(seed, minutes * 60, kinds, pace)
 
 
 def main() -> int:
-    """Run, report, and say by the exit code whether all was right."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the processes and the mount must not outlive this one
+    """Run and report; return exit code 0 if every check passed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # child processes and the mount must be cleaned up
     plan = plan_of(os.environ)
     kept = Path(os.environ.get("CHAOS_DIRECTORY") or tempfile.mkdtemp(prefix="rollcall-chaos-"))
     kept.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def main() -> int:
         outcome = uvloop.run(
             run(plan, work / "run", lambda line: print(f"{time.monotonic() - began:6.1f}  {line}", flush=True))
         )
-        return told(outcome, kept)
+        return write_report(outcome, kept)
     except KeyboardInterrupt:
         print(f"interrupted; ledgers and logs are in {kept}")
         return 130
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def _keep(work: Path, kept: Path) -> None:
-    """Ledgers and logs, in the place of an earlier run's."""
+    """Copy ledgers and logs, replacing those of an earlier run."""
     shutil.rmtree(kept / "ledgers", ignore_errors=True)
     for log in work.glob("*.log"):
         shutil.copy(log, kept / log.name)
@@ -68,8 +68,8 @@ def _keep(work: Path, kept: Path) -> None:
         shutil.copytree(work / "ledgers", kept / "ledgers")
 
 
-def told(outcome: Outcome, kept: Path) -> int:
-    """Print and keep the report."""
+def write_report(outcome: Outcome, kept: Path) -> int:
+    """Print and write the report; return the exit code."""
     found = report.summary(outcome)
     text = "\n".join(report.lines(found, kept))
     (kept / "report.txt").write_text(text + "\n")

@@ -1,7 +1,7 @@
-"""What is done to the system, and when.
+"""Kinds of faults, and their schedule.
 
-Each kind of fault is one function: it picks a target that no other fault has, does its harm, undoes it, and returns.
-What is undone is undone wholly: a process that was killed is started again by the fault that killed it.
+Each kind is one function: it picks a target that no other fault uses, injects the fault, reverts it and returns. It
+reverts it completely: the fault that kills a process also restarts it.
 """
 
 import asyncio
@@ -23,42 +23,42 @@ from tests.chaos.watch import Watch
 from tests.system.proxy import Proxy
 
 FAULTS_A_MINUTE: Final = 23.0
-"""Bursts are as large as it takes to keep to the pace; 200 in ten minutes are promised."""
+"""Bursts grow as needed to keep this pace; 200 faults in ten minutes are required."""
 BURST: Final = (4, 18)
-"""A round has one fault only, whose recovery can be told from others', until so many are due; then it has these."""
+"""A round has a single fault, so that its recovery can be measured, until this many are due; then they overlap."""
 CALM_SECONDS: Final = 10.0
-"""How long a round waits at most until all is well again."""
-BESIDE: Final = frozenset({"rotate"})
-"""Kinds that take so long that other rounds go on meanwhile."""
+"""The longest wait of a round for the recovery of the system."""
+LONG_RUNNING: Final = frozenset({"rotate"})
+"""Kinds that run while other rounds continue."""
 COMMAND_TRIES: Final = 8
-NEWBORN_SECONDS: Final = 20.0
-"""So long the interpreter may take to begin the program, on a machine where much else is starting."""
+STARTUP_SECONDS: Final = 20.0
+"""The longest start of the interpreter on a busy machine; until then SIGTERM has no handler."""
 CHECKPOINT: Final = re.compile(rb"UPDATE users_checkpoint SET|update\x00.{4}checkpoints\x00", re.DOTALL)
-"""How moving a checkpoint looks on the wire: as MySQL's text protocol and as MongoDB's BSON have it."""
+"""An update of a checkpoint on the wire, in MySQL's text protocol and in MongoDB's BSON."""
 CHECKPOINT_SECONDS: Final = 3.0
 UNAVAILABLE: Final = 4
-"""Exit code of a command that met a database that was away."""
+"""Exit code of a command without its database."""
 
 
 @dataclass
 class Fault:
-    """One thing that was done. Times are the monotonic clock's."""
+    """One injected fault. Times are of the monotonic clock."""
 
     kind: str
     began: float
     target: str = ""
     ended: float = 0.0
     alone: bool = False
-    """No other fault was there, from its beginning until all was well again."""
+    """No other fault ran from its beginning until the system had recovered."""
 
 
 class Skipped(Exception):
-    """There is nothing that this kind of fault could be done to now."""
+    """This kind of fault has no target now."""
 
 
 @dataclass
-class Hand:
-    """What a fault works with."""
+class Context:
+    """The system, the random choices and the results of one fault."""
 
     system: System
     watch: Watch
@@ -66,13 +66,13 @@ class Hand:
     wrong: Callable[[str], None]
     fault: Fault = field(default_factory=lambda: Fault("", 0.0))
 
-    async def last(self, shortest: float, longest: float) -> None:
-        """Let it be so for a while."""
+    async def hold(self, shortest: float, longest: float) -> None:
+        """Keep the fault for a random time."""
         await asyncio.sleep(self.chance.uniform(shortest, longest))
 
     @asynccontextmanager
     async def program(self, programs: Sequence[Program]) -> AsyncIterator[Program]:
-        """One of these that no other fault has."""
+        """Pick one of these programs that no other fault uses."""
         free = [program for program in programs if not program.busy.locked()]
         if not free:
             raise Skipped
@@ -83,39 +83,39 @@ class Hand:
 
     @asynccontextmanager
     async def server(self, name: str) -> AsyncIterator[None]:
-        """A database that no other fault has."""
+        """Reserve a database that no other fault uses."""
         if self.system.server_busy[name].locked():
             raise Skipped
         self.fault.target = name
         async with self.system.server_busy[name]:
             yield
 
-    def way(self) -> tuple[Proxy, str]:
-        """Any connection between two processes."""
+    def any_path(self) -> tuple[Proxy, str]:
+        """Pick the network path between any two processes."""
         name, proxy, target = self.chance.choice(list(self.system.proxies()))
         self.fault.target = name
         return proxy, target
 
 
-Act = Callable[[Hand], Awaitable[None]]
+Act = Callable[[Context], Awaitable[None]]
 
 
 def _kill(programs: Callable[[System], Sequence[Program]]) -> Act:
-    async def kill(hand: Hand) -> None:
-        async with hand.program(programs(hand.system)) as program:
+    async def kill(context: Context) -> None:
+        async with context.program(programs(context.system)) as program:
             await program.end(signal.SIGKILL)
-            await hand.last(0.0, 1.5)
+            await context.hold(0.0, 1.5)
             program.start()
 
     return kill
 
 
 def _pause(programs: Callable[[System], Sequence[Program]], shortest: float, longest: float) -> Act:
-    async def pause(hand: Hand) -> None:
-        async with hand.program(programs(hand.system)) as program:
+    async def pause(context: Context) -> None:
+        async with context.program(programs(context.system)) as program:
             program.send(signal.SIGSTOP)
             try:
-                await hand.last(shortest, longest)
+                await context.hold(shortest, longest)
             finally:
                 program.send(signal.SIGCONT)
 
@@ -123,172 +123,172 @@ def _pause(programs: Callable[[System], Sequence[Program]], shortest: float, lon
 
 
 def _restart(programs: Callable[[System], Sequence[Program]]) -> Act:
-    async def restart(hand: Hand) -> None:
-        async with hand.program(programs(hand.system)) as program:
-            await stop_in_order(hand, program)
+    async def restart(context: Context) -> None:
+        async with context.program(programs(context.system)) as program:
+            await stop_in_order(context, program)
             program.start()
 
     return restart
 
 
-async def stop_in_order(hand: Hand, program: Program) -> None:
-    """SIGTERM, which must be heeded with exit code 0 by whoever has had time to come to the point of heeding it."""
-    newborn = program.age < NEWBORN_SECONDS
+async def stop_in_order(context: Context, program: Program) -> None:
+    """Send SIGTERM; a program past its startup must end with exit code 0 in time."""
+    starting = program.age < STARTUP_SECONDS
     try:
         code = await program.end(signal.SIGTERM)
     except AssertionError:
-        await program.end(signal.SIGABRT)  # its log has the stacks of its threads then
-        hand.wrong(f"{program.name} did not heed SIGTERM within {STOP_SECONDS:g} s; see {program.log.name}")
+        await program.end(signal.SIGABRT)  # faulthandler writes the stacks of its threads to the log
+        context.wrong(f"{program.name} did not end within {STOP_SECONDS:g} s of SIGTERM; see {program.log.name}")
         return
-    if code != 0 and not (newborn and code == -signal.SIGTERM):
-        hand.wrong(f"{program.name} ended with exit code {code} when it was told to stop: {program.last_lines()}")
+    if code != 0 and not (starting and code == -signal.SIGTERM):
+        context.wrong(f"{program.name} ended with exit code {code} after SIGTERM: {program.last_lines()}")
 
 
 def _end_server(name: str, how: signal.Signals) -> Act:
-    async def end(hand: Hand) -> None:
-        async with hand.server(name):
-            server = hand.system.server(name)
+    async def end(context: Context) -> None:
+        async with context.server(name):
+            server = context.system.server(name)
             await server.end(how)
-            await hand.last(0.0, 1.5)
+            await context.hold(0.0, 1.5)
             await server.start()
 
     return end
 
 
 def _pause_server(name: str) -> Act:
-    async def pause(hand: Hand) -> None:
-        async with hand.server(name):
-            server = hand.system.server(name)
+    async def pause(context: Context) -> None:
+        async with context.server(name):
+            server = context.system.server(name)
             server.pause()
             try:
-                await hand.last(0.3, 4.0)
+                await context.hold(0.3, 4.0)
             finally:
                 server.resume()
 
     return pause
 
 
-async def cut(hand: Hand) -> None:
-    """All connections of one way break, and no new ones come about for a while."""
-    proxy, target = hand.way()
+async def cut(context: Context) -> None:
+    """Abort all connections of one path and refuse new ones for a while."""
+    proxy, target = context.any_path()
     proxy.cut()
-    await hand.last(0.0, 4.0)
+    await context.hold(0.0, 4.0)
     proxy.connect(target)
 
 
-async def drop(hand: Hand) -> None:
-    """All connections of one way break, and new ones come about at once."""
-    hand.way()[0].drop()
+async def drop(context: Context) -> None:
+    """Abort all connections of one path and accept new ones at once."""
+    context.any_path()[0].drop()
 
 
-async def hang(hand: Hand) -> None:
-    """Nothing comes through on one way, and nothing breaks."""
-    proxy, _ = hand.way()
+async def hang(context: Context) -> None:
+    """Transmit nothing on one path, without breaking it."""
+    proxy, _ = context.any_path()
     proxy.hang()
     try:
-        await hand.last(0.5, 6.0)
+        await context.hold(0.5, 6.0)
     finally:
         proxy.flow()
 
 
-async def delay(hand: Hand) -> None:
-    """One way is slow."""
-    await _slow(hand, hand.way()[0])
+async def delay(context: Context) -> None:
+    """Slow one path."""
+    await _slow(context, context.any_path()[0])
 
 
-async def delay_projector(hand: Hand) -> None:
-    """A projector's way to its view's database is slow, so that more of what befalls it does so inside a batch."""
-    projector = hand.chance.choice(hand.system.projectors)
+async def delay_projector(context: Context) -> None:
+    """Slow a projector's path to its view's database, so that more faults hit it inside a batch."""
+    projector = context.chance.choice(context.system.projectors)
     view = projector.arguments[1]
-    hand.fault.target = f"{projector.name}>{view}"
-    await _slow(hand, projector.proxies[view])
+    context.fault.target = f"{projector.name}>{view}"
+    await _slow(context, projector.proxies[view])
 
 
-async def _slow(hand: Hand, proxy: Proxy) -> None:
-    proxy.delay_seconds = hand.chance.uniform(0.02, 0.3)
+async def _slow(context: Context, proxy: Proxy) -> None:
+    proxy.delay_seconds = context.chance.uniform(0.02, 0.3)
     try:
-        await hand.last(2.0, 8.0)
+        await context.hold(2.0, 8.0)
     finally:
         proxy.delay_seconds = 0.0
 
 
-async def late_writes(hand: Hand) -> None:
-    """A projector is killed when its checkpoint is on the way, which arrives when another one has taken over."""
-    busy = {one.arguments for one in hand.system.projectors if one.busy.locked()}
-    async with hand.program([one for one in hand.system.projectors if one.arguments not in busy]) as projector:
+async def late_writes(context: Context) -> None:
+    """Kill a projector while its checkpoint is in transit; it arrives after the standby has taken over."""
+    busy = {one.arguments for one in context.system.projectors if one.busy.locked()}
+    async with context.program([one for one in context.system.projectors if one.arguments not in busy]) as projector:
         proxy = projector.proxies[projector.arguments[1]]
         if not await proxy.hang_at(CHECKPOINT, within=CHECKPOINT_SECONDS):
-            raise Skipped  # it stands by
+            raise Skipped  # a standby
         try:
             await projector.end(signal.SIGKILL)
-            await hand.last(1.5, 5.0)
+            await context.hold(1.5, 5.0)
         finally:
             proxy.flow()
         projector.start()
 
 
-async def rebuild(hand: Hand) -> None:
-    """A view is made anew and swapped, while everything goes on; now and then the rebuild is killed in the middle."""
-    view = hand.chance.choice(("mysql", "mongo"))
-    if view in hand.watch.rebuilding:
+async def rebuild(context: Context) -> None:
+    """Rebuild and swap a view under load; some rebuilds are killed first and then resumed."""
+    view = context.chance.choice(("mysql", "mongo"))
+    if view in context.watch.rebuilding:
         raise Skipped
-    hand.fault.target = view
-    hand.watch.rebuilding.add(view)
+    context.fault.target = view
+    context.watch.rebuilding.add(view)
     try:
-        if hand.chance.random() < 0.3:
-            program = hand.system.spawn("rebuild", view)
-            await hand.last(0.5, 3.0)
+        if context.chance.random() < 0.3:
+            program = context.system.spawn("rebuild", view)
+            await context.hold(0.5, 3.0)
             await program.end(signal.SIGKILL)
-        await until_done(hand, "rebuild", view)
+        await until_done(context, "rebuild", view)
     finally:
-        hand.watch.rebuilding.discard(view)
+        context.watch.rebuilding.discard(view)
 
 
-async def until_done(hand: Hand, *arguments: str) -> None:
-    """Run a command again and again for as long as a database is away."""
+async def until_done(context: Context, *arguments: str) -> None:
+    """Run a command, and retry it while a database is unavailable."""
     for _ in range(COMMAND_TRIES):
-        code, said = await hand.system.command(*arguments)
+        code, output = await context.system.command(*arguments)
         if code == 0:
             return
         if code != UNAVAILABLE:
-            hand.wrong(f"rollcall {' '.join(arguments)} ended with exit code {code}: {said[-600:]}")
+            context.wrong(f"rollcall {' '.join(arguments)} ended with exit code {code}: {output[-600:]}")
             return
-        await hand.last(0.2, 2.0)
+        await context.hold(0.2, 2.0)
 
 
-async def rotate(hand: Hand) -> None:
-    """The master key is rotated as docs/operations.md says, with every process restarted three times."""
-    system = hand.system
+async def rotate(context: Context) -> None:
+    """Rotate the master key as in docs/operations.md, with three restarts of every process."""
+    system = context.system
     if system.keyring.other is not None:
         raise Skipped
     old, new = system.keyring.master, secrets.token_bytes(32)
     for keyring in (Keyring(old, new), Keyring(new, old)):
         system.keyring = keyring
-        await _restart_all(hand)
-    await until_done(hand, "rotate-master-key")
-    system.former_keys.append(old)
+        await _restart_all(context)
+    await until_done(context, "rotate-master-key")
+    system.previous_keys.append(old)
     system.keyring = Keyring(new)
-    await _restart_all(hand)
+    await _restart_all(context)
 
 
-async def _restart_all(hand: Hand) -> None:
-    for program in hand.system.programs:
+async def _restart_all(context: Context) -> None:
+    for program in context.system.programs:
         async with program.busy:
-            await stop_in_order(hand, program)
+            await stop_in_order(context, program)
             program.start()
-        await hand.last(0.1, 0.5)
+        await context.hold(0.1, 0.5)
 
 
-async def fill_disk(hand: Hand) -> None:
-    """MongoDB's file system is full for a while. mongod may die of it; then it is started again once there is room."""
-    system, name = hand.system, "mongo"
+async def fill_disk(context: Context) -> None:
+    """Fill MongoDB's file system for a while, and restart mongod afterwards if it has ended."""
+    system, name = context.system, "mongo"
     if system.mongo_disk is None:
         raise Skipped
-    async with hand.server(name):
+    async with context.server(name):
         balloon = system.mongo_disk / "balloon"
         try:
             await asyncio.to_thread(_fill, balloon, system.mongo_disk)
-            await hand.last(1.0, 5.0)
+            await context.hold(1.0, 5.0)
         finally:
             balloon.unlink(missing_ok=True)
         if system.mongod.child.ended():
@@ -296,11 +296,11 @@ async def fill_disk(hand: Hand) -> None:
 
 
 def _fill(path: Path, directory: Path) -> None:
-    """Take all the room there is, down to the last page."""
+    """Allocate all free space of the file system."""
     with path.open("wb") as file:
-        while room := shutil.disk_usage(directory).free:
-            with suppress(OSError):  # mongod was quicker to take it
-                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), room)
+        while free := shutil.disk_usage(directory).free:
+            with suppress(OSError):  # mongod has allocated it in the meantime
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
 
 
 def _apis(system: System) -> Sequence[Program]:
@@ -334,27 +334,27 @@ KINDS: Final[dict[str, tuple[float, Act]]] = {
     "rotate": (0.6, rotate),
     "full-disk": (2, fill_disk),
 }
-"""Every kind of fault: how often it comes beside the others, and what it does."""
+"""Every kind of fault: its relative frequency and its function."""
 
 
 @dataclass
 class Chaos:
-    """Does faults of some kinds until a moment, and knows what it did."""
+    """Inject faults of some kinds until a moment, and record them."""
 
     system: System
     watch: Watch
     chance: random.Random
     kinds: Sequence[str]
     pace: float
-    """Faults a minute."""
-    told: Callable[[Fault], None]
+    """Faults per minute."""
+    on_fault: Callable[[Fault], None]
     faults: list[Fault] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    _beside: set["asyncio.Task[Fault | None]"] = field(default_factory=set)
+    _background: set["asyncio.Task[Fault | None]"] = field(default_factory=set)
     _began: float = 0.0
 
     async def until(self, end: float) -> None:
-        """Round after round: a fault alone, or a burst of them; then calm, until all is well again."""
+        """Run rounds of a single fault or a burst, each followed by a wait for the recovery."""
         self._began = time.monotonic()
         each_once = list(self.kinds)
         self.chance.shuffle(each_once)
@@ -366,13 +366,13 @@ class Chaos:
                 self._begin(kind, tasks)
                 await asyncio.sleep(self.chance.uniform(0.1, 1.0) if number > 1 else 0)
             done = [fault for fault in await asyncio.gather(*tasks) if fault is not None]
-            calm = await self._calm()
+            calm = await self._recovered()
             for fault in done:
-                fault.alone = len(done) == 1 and calm and not self._beside
-        await asyncio.gather(*self._beside)
+                fault.alone = len(done) == 1 and calm and not self._background
+        await asyncio.gather(*self._background)
 
     def _number(self) -> int:
-        """How many faults the next round has."""
+        """The number of faults of the next round."""
         due = int((time.monotonic() - self._began) / 60 * self.pace) - len(self.faults)
         return 1 if due < self.chance.uniform(*BURST) else min(due, BURST[1])
 
@@ -381,31 +381,31 @@ class Chaos:
 
     def _begin(self, kind: str, tasks: list["asyncio.Task[Fault | None]"]) -> None:
         task = asyncio.create_task(self._do(kind))
-        if kind in BESIDE:
-            self._beside.add(task)
-            task.add_done_callback(self._beside.discard)
+        if kind in LONG_RUNNING:
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
         else:
             tasks.append(task)
 
     async def _do(self, kind: str) -> Fault | None:
         fault = Fault(kind, time.monotonic(), alone=False)
-        hand = Hand(self.system, self.watch, self.chance, self._wrong_in(fault), fault)
+        context = Context(self.system, self.watch, self.chance, self._reporter(fault), fault)
         try:
-            await KINDS[kind][1](hand)
+            await KINDS[kind][1](context)
         except Skipped:
             return None
         except AssertionError as error:
             self.wrong.append(f"{kind} {fault.target}: {error}")
         fault.ended = time.monotonic()
         self.faults.append(fault)
-        self.told(fault)
+        self.on_fault(fault)
         return fault
 
-    def _wrong_in(self, fault: Fault) -> Callable[[str], None]:
+    def _reporter(self, fault: Fault) -> Callable[[str], None]:
         return lambda what: self.wrong.append(f"{fault.kind} {fault.target}: {what}")
 
-    async def _calm(self) -> bool:
-        """Whether all was well again soon."""
+    async def _recovered(self) -> bool:
+        """Wait for the recovery; return False if it takes longer than `CALM_SECONDS`."""
         ended = time.monotonic()
         while time.monotonic() < ended + CALM_SECONDS:
             if self.watch.healthy_after(ended) is not None:

@@ -1,11 +1,11 @@
-"""After the faults: is everything as the ledgers, the log and the guarantees say?
+"""Checks after the faults: ledgers, log and views must agree with the guarantees.
 
-Each check returns what is wrong, as sentences with the ledger's line where there is one. What is compared with what:
+Each check returns errors as sentences, with the line of the ledger if there is one:
 
 - a command's idempotency key leads, through the table of requests, to the event that it caused;
-- an event belongs to exactly one command, or it was the making of the first administrator;
-- what subscribers heard is compared with the events of the log, by position;
-- the views are compared with the log by `rollcall verify`, the chain by `rollcall verify --log`.
+- an event belongs to exactly one command, or created the first administrator;
+- changes that subscribers received are compared with the events of the log, by position;
+- `rollcall verify` compares the views with the log, and `rollcall verify --log` verifies the hash chain.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from events.vault import Vault
 from graph.types import UserEventType
 from projections.mongo.client import MongoClient
 from tests.chaos import ledger
-from tests.chaos.listeners import Listener
+from tests.chaos.subscribers import Subscriber
 from tests.chaos.system import System
 
 CAUSED: Final = {
@@ -37,7 +37,7 @@ CAUSED: Final = {
     "changeRole": "RoleChanged",
     "deleteUser": "UserDeleted",
 }
-UNFORESEEN: Final = (
+UNEXPECTED: Final = (
     "http.internal",
     "graph.internal",
     "socket.internal",
@@ -46,75 +46,75 @@ UNFORESEEN: Final = (
     "unexpected",
 )
 SHOWN: Final = 12
-"""Of each check; how many more there are is said."""
+"""Errors shown per check; the report counts the rest."""
 PAGE_EVENTS: Final = 5_000
 
 
 @dataclass
-class Story:
-    """All that a ledger says of one command."""
+class SentCommand:
+    """The attempts and the outcome of one command, from its ledger."""
 
     sent: list[ledger.Entry] = field(default_factory=list)
     outcome: ledger.Entry | None = None
 
     @property
     def first(self) -> ledger.Sent:
-        """Its first attempt."""
+        """The first attempt."""
         line: ledger.Sent = self.sent[0].line
         return line
 
     @property
     def place(self) -> str:
-        """Where to look."""
+        """The line of the ledger that errors name."""
         return (self.outcome or self.sent[-1]).place
 
     @property
-    def told(self) -> ledger.Done | ledger.Refused | None:
-        """The outcome, if there was one."""
+    def answer(self) -> ledger.Done | ledger.Refused | None:
+        """The answer, if the client got one."""
         line = self.outcome.line if self.outcome else None
         return line if isinstance(line, ledger.Done | ledger.Refused) else None
 
 
 @dataclass
 class Evidence:
-    """What there is to judge."""
+    """The data that the checks compare."""
 
-    stories: dict[str, Story]
-    heard: dict[str, list[ledger.Entry]]
-    noted: list[ledger.Entry]
+    commands: dict[str, SentCommand]
+    received: dict[str, list[ledger.Entry]]
+    reported: list[ledger.Entry]
     log: list[Recorded]
     requests: dict[bytes, tuple[UUID, int]]
     claims_secret: bytes
 
-    def effect_of(self, story: Story) -> tuple[UUID, int] | None:
-        """Whom and where a command has changed, by its idempotency key."""
-        idempotency = Idempotency(story.first.caller, story.first.key or "", b"")
+    def effect_of(self, command: SentCommand) -> tuple[UUID, int] | None:
+        """The user and the position that a command's idempotency key led to."""
+        idempotency = Idempotency(command.first.caller, command.first.key or "", b"")
         return self.requests.get(Request.of(self.claims_secret, idempotency).key_hash)
 
 
 async def gather(system: System, directory: Path) -> Evidence:
     """Read the ledgers and the log."""
-    stories: dict[str, Story] = defaultdict(Story)
-    heard: dict[str, list[ledger.Entry]] = defaultdict(list)
-    noted = []
+    commands: dict[str, SentCommand] = defaultdict(SentCommand)
+    received: dict[str, list[ledger.Entry]] = defaultdict(list)
+    reported = []
     for entry in ledger.read(directory):
         match entry.line:
-            case ledger.Sent(command=command):
-                stories[command].sent.append(entry)
-            case ledger.Done(command=command) | ledger.Refused(command=command) | ledger.GivenUp(command=command):
-                stories[command].outcome = entry
-            case ledger.Heard():
-                heard[entry.place.partition(".")[0]].append(entry)
+            case ledger.Sent(command=name):
+                commands[name].sent.append(entry)
+            case ledger.Done(command=name) | ledger.Refused(command=name) | ledger.Abandoned(command=name):
+                commands[name].outcome = entry
+            case ledger.Received():
+                received[entry.place.partition(".")[0]].append(entry)
             case ledger.Wrong():
-                noted.append(entry)
+                reported.append(entry)
     database = Database.at(Address.parse(system.mysqld.url), size=2)
     try:
-        vault = Vault(system.keyring.master, secrets.token_bytes, others=tuple(system.former_keys))
+        vault = Vault(system.keyring.master, secrets.token_bytes, others=tuple(system.previous_keys))
         rows = await database.fetch_all("SELECT key_hash, user_id, position FROM requests")
         return Evidence(
-            stories={name: story for name, story in stories.items() if story.sent},
-            heard=heard,
-            noted=noted,
+            commands={name: command for name, command in commands.items() if command.sent},
+            received=received,
+            reported=reported,
             log=await _whole_log(EventStore(database, vault)),
             requests={key: (UUID(bytes=user), int(position)) for key, user, position in rows},
             claims_secret=await _claims_secret(database, vault),
@@ -130,7 +130,7 @@ async def _claims_secret(database: Database, vault: Vault) -> bytes:
 
 
 async def _whole_log(store: EventStore) -> list[Recorded]:
-    """Dense from 1, or it raises PositionGap."""
+    """Read the whole log; raises PositionGap unless its positions are dense from 1."""
     log: list[Recorded] = []
     while page := await store.read_all(after=len(log), limit=PAGE_EVENTS):
         log += page
@@ -138,49 +138,49 @@ async def _whole_log(store: EventStore) -> list[Recorded]:
 
 
 def exactly_once(evidence: Evidence) -> Iterator[str]:
-    """Acknowledged commands took effect once, refused ones never, others at most once, and nothing else happened."""
+    """Acknowledged commands took effect once, refused ones never, others at most once; no other event exists."""
     by_position = {recorded.position: recorded for recorded in evidence.log}
     causes: dict[int, str] = {}
-    for name, story in evidence.stories.items():
-        effect = evidence.effect_of(story)
-        yield from _against_what_was_told(name, story, effect)
+    for name, command in evidence.commands.items():
+        effect = evidence.effect_of(command)
+        yield from _check_answer(name, command, effect)
         if effect is not None:
             _, position = effect
             if position in causes:
-                yield f"{story.place}: {name} and {causes[position]} both led to position {position}"
+                yield f"{command.place}: {name} and {causes[position]} both led to position {position}"
             causes[position] = name
-            yield from _is_its(name, story, effect, by_position.get(position))
+            yield from _check_event(name, command, effect, by_position.get(position))
     for recorded in evidence.log:
         if recorded.position not in causes and not _is_first_administrator(recorded):
             yield f"position {recorded.position} ({recorded.type} of {recorded.stream_id}) belongs to no command"
 
 
-def _against_what_was_told(name: str, story: Story, effect: tuple[UUID, int] | None) -> Iterator[str]:
-    told = story.told
-    if isinstance(told, ledger.Refused) and effect is not None and len(story.sent) == 1:
-        yield f"{story.place}: {name} was refused with {told.codes}, and took effect at position {effect[1]}"
-    if not isinstance(told, ledger.Done):
+def _check_answer(name: str, command: SentCommand, effect: tuple[UUID, int] | None) -> Iterator[str]:
+    answer = command.answer
+    if isinstance(answer, ledger.Refused) and effect is not None and len(command.sent) == 1:
+        yield f"{command.place}: {name} was refused with {answer.codes}, and took effect at position {effect[1]}"
+    if not isinstance(answer, ledger.Done):
         return
     if effect is None:
-        if story.first.kind != "changeRole":  # to the role that the user has anyway: nothing happens
-            yield f"{story.place}: {name} was acknowledged at position {told.position}, and never took effect"
-    elif effect != (told.user, told.position):
-        yield f"{story.place}: {name} was acknowledged at position {told.position}, and took effect at {effect[1]}"
+        if command.first.kind != "changeRole":  # a change to the current role writes no event
+            yield f"{command.place}: {name} was acknowledged at position {answer.position}, and never took effect"
+    elif effect != (answer.user, answer.position):
+        yield f"{command.place}: {name} was acknowledged at position {answer.position}, and took effect at {effect[1]}"
 
 
-def _is_its(name: str, story: Story, effect: tuple[UUID, int], found: Recorded | None) -> Iterator[str]:
+def _check_event(name: str, command: SentCommand, effect: tuple[UUID, int], found: Recorded | None) -> Iterator[str]:
     user, position = effect
-    sent = story.first
+    sent = command.first
     if found is None:
-        yield f"{story.place}: {name} took effect at position {position}, which the log does not have"
+        yield f"{command.place}: {name} took effect at position {position}, which the log does not have"
     elif (found.type, found.stream_id, found.origin.actor) != (CAUSED[sent.kind], user, sent.caller):
-        yield f"{story.place}: {name} is not what happened at position {position}: {found.type} by {found.origin.actor}"
+        yield f"{command.place}: {name} did not cause position {position}: {found.type} by {found.origin.actor}"
     elif token_of(found) not in (None, sent.token):
-        yield f"{story.place}: position {position} says {token_of(found)}, {name} said {sent.token}"
+        yield f"{command.place}: position {position} has {token_of(found)}, {name} sent {sent.token}"
 
 
 def token_of(recorded: Recorded) -> str | None:
-    """The token in an event's personal data, if it can be read."""
+    """The token in an event's personal data, or None."""
     event = recorded.event
     attributes = event.attributes if isinstance(event, UserRegistered | UserUpdated) else None
     return attributes.get("mark") if attributes else None
@@ -190,46 +190,46 @@ def _is_first_administrator(recorded: Recorded) -> bool:
     return recorded.position == 1 and recorded.type == "UserRegistered" and recorded.origin.actor is None
 
 
-def heard_once_and_in_order(evidence: Evidence, listeners: Sequence[Listener]) -> Iterator[str]:
-    """Each subscriber heard every change of its kind once and in the order of the log, however often it was cut off."""
-    for listener in listeners:
-        expected = wanted_by(listener, evidence.log)
-        heard = [entry.line for entry in evidence.heard.get(listener.name, ())]
-        found = [(line.position, line.type, line.user, line.version) for line in heard]
+def received_once_and_in_order(evidence: Evidence, subscribers: Sequence[Subscriber]) -> Iterator[str]:
+    """Each subscriber received every change of its kind once and in order, however often it was cut off."""
+    for subscriber in subscribers:
+        expected = expected_by(subscriber, evidence.log)
+        received = [entry.line for entry in evidence.received.get(subscriber.name, ())]
+        found = [(line.position, line.type, line.user, line.version) for line in received]
         for number, (one, other) in enumerate(zip(found, expected, strict=False)):
             if one != other:
-                place = evidence.heard[listener.name][number].place
-                yield f"{place}: expected position {other[0]} ({other[1]}), heard {one[0]} ({one[1]})"
+                place = evidence.received[subscriber.name][number].place
+                yield f"{place}: expected position {other[0]} ({other[1]}), received {one[0]} ({one[1]})"
                 break
         else:
             if len(found) != len(expected):
-                yield f"{listener.name}: heard {len(found)} changes of {len(expected)}"
+                yield f"{subscriber.name}: received {len(found)} changes of {len(expected)}"
 
 
-def wanted_by(listener: Listener, log: Iterable[Recorded]) -> list[tuple[int, str, UUID, int]]:
-    """What a subscriber must have heard."""
-    wanted = [
+def expected_by(subscriber: Subscriber, log: Iterable[Recorded]) -> list[tuple[int, str, UUID, int]]:
+    """The changes that a subscriber must receive."""
+    expected = [
         (recorded.position, UserEventType(recorded.type).name, recorded.stream_id, recorded.version)
         for recorded in log
-        if listener.whose in (None, recorded.stream_id)
+        if subscriber.user_id in (None, recorded.stream_id)
     ]
-    return [one for one in wanted if listener.types is None or one[1] in listener.types]
+    return [one for one in expected if subscriber.types is None or one[1] in subscriber.types]
 
 
-def clients_noted_nothing(evidence: Evidence) -> Iterator[str]:
-    """No client was told anything that cannot be right."""
-    for entry in evidence.noted:
+def clients_reported_nothing(evidence: Evidence) -> Iterator[str]:
+    """No client got an impossible answer."""
+    for entry in evidence.reported:
         yield f"{entry.place}: {entry.line.why}"
 
 
-async def deleted_left_nothing(evidence: Evidence, system: System) -> list[str]:
-    """No word of a deleted user's personal data is in any table, any collection, or any process's log."""
+async def deleted_users_left_no_data(evidence: Evidence, system: System) -> list[str]:
+    """No table, collection or process log has personal data of a deleted user."""
     deleted = {recorded.stream_id for recorded in evidence.log if recorded.type == "UserDeleted"}
-    whose = {}
-    for story in evidence.stories.values():
-        effect = evidence.effect_of(story)
-        if effect is not None and story.first.token is not None:
-            whose[story.first.token] = effect[0]
+    owners = {}
+    for command in evidence.commands.values():
+        effect = evidence.effect_of(command)
+        if effect is not None and command.first.token is not None:
+            owners[command.first.token] = effect[0]
     wrongs = [
         f"position {recorded.position} of the deleted user {recorded.stream_id} can still be read"
         for recorded in evidence.log
@@ -237,14 +237,14 @@ async def deleted_left_nothing(evidence: Evidence, system: System) -> list[str]:
         and recorded.type != "UserDeleted"
         and not isinstance(recorded.event, Forgotten)
     ]
-    for place, text in (await everything(system)).items():
+    for place, text in (await stored_bytes(system)).items():
         tokens = {found.decode() for found in re.findall(rb"cz[0-9a-f]+x\d+zc", text.lower())}
-        wrongs += [f"{place} has {token} of a deleted user" for token in tokens if whose.get(token) in deleted]
+        wrongs += [f"{place} has {token} of a deleted user" for token in tokens if owners.get(token) in deleted]
     return wrongs
 
 
-async def everything(system: System) -> dict[str, bytes]:
-    """Every row, every document, and all that the processes logged, by where it is."""
+async def stored_bytes(system: System) -> dict[str, bytes]:
+    """All rows, documents and process logs as bytes, by place."""
     found = {path.name: path.read_bytes() for path in system.directory.glob("*.log")}
     database, mongo = Database.at(Address.parse(system.mysqld.url), size=1), MongoClient(system.mongod.url)
     tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
@@ -263,7 +263,7 @@ def _bytes(value: Any) -> bytes:
 
 
 async def names_are_unique(system: System) -> list[str]:
-    """No two users have one username or one email, in either view."""
+    """Usernames and emails are unique in each view."""
     database, mongo = Database.at(Address.parse(system.mysqld.url), size=1), MongoClient(system.mongod.url)
     rows = await database.fetch_all("SELECT username, email FROM users")
     live = (await mongo.documents["copies"].find_one({"_id": "names"}) or {}).get("live", "users")
@@ -283,40 +283,40 @@ async def names_are_unique(system: System) -> list[str]:
     return wrongs
 
 
-async def views_are_the_log(system: System) -> list[str]:
-    """`rollcall verify` finds nothing."""
-    return await _verified(system, "verify")
+async def views_equal_the_log(system: System) -> list[str]:
+    """`rollcall verify` finds no differences."""
+    return await _verify(system, "verify")
 
 
-async def the_chain_holds(system: System) -> list[str]:
-    """`rollcall verify --log` finds positions dense and each hash as it must be."""
-    return await _verified(system, "verify", "--log")
+async def chain_is_valid(system: System) -> list[str]:
+    """`rollcall verify --log` finds dense positions and valid hashes."""
+    return await _verify(system, "verify", "--log")
 
 
-async def _verified(system: System, *arguments: str) -> list[str]:
-    code, said = await system.command(*arguments)
-    found = [line for line in said.splitlines() if not line.endswith("%)")]  # without the progress
+async def _verify(system: System, *arguments: str) -> list[str]:
+    code, output = await system.command(*arguments)
+    found = [line for line in output.splitlines() if not line.endswith("%)")]  # without the progress
     return [] if code == 0 else [f"rollcall {' '.join(arguments)} ended with exit code {code}", *found]
 
 
-def unforeseen(system: System) -> Iterator[str]:
-    """What processes logged as something that nobody foresaw."""
+def unexpected_errors(system: System) -> Iterator[str]:
+    """Unexpected errors in the logs of the processes."""
     for program in system.programs:
         for number, line in enumerate(program.log.read_text(errors="replace").splitlines(), start=1):
-            if any(f'"event": "{event}"' in line for event in UNFORESEEN):
+            if any(f'"event": "{event}"' in line for event in UNEXPECTED):
                 yield f"{program.log.name}:{number}: {line[:300]}"
 
 
-async def judge(evidence: Evidence, system: System, listeners: Sequence[Listener]) -> Mapping[str, list[str]]:
-    """Every check by its name, with what it found to be wrong."""
-    verified, chained = await asyncio.gather(views_are_the_log(system), the_chain_holds(system))
+async def judge(evidence: Evidence, system: System, subscribers: Sequence[Subscriber]) -> Mapping[str, list[str]]:
+    """Run every check; return the errors by check."""
+    verified, chained = await asyncio.gather(views_equal_the_log(system), chain_is_valid(system))
     return {
         "exactly once": list(exactly_once(evidence)),
         "chain": chained,
         "views": verified,
-        "subscriptions": list(heard_once_and_in_order(evidence, listeners)),
-        "erasure": await deleted_left_nothing(evidence, system),
+        "subscriptions": list(received_once_and_in_order(evidence, subscribers)),
+        "erasure": await deleted_users_left_no_data(evidence, system),
         "unique names": await names_are_unique(system),
-        "clients": list(clients_noted_nothing(evidence)),
-        "logs": list(unforeseen(system)),
+        "clients": list(clients_reported_nothing(evidence)),
+        "logs": list(unexpected_errors(system)),
     }

@@ -1,14 +1,13 @@
-"""Whether processes keep what they should give back: connections, files, memory.
+"""Leaks of connections, files and memory.
 
-After chaos: processes have lived for seconds or minutes, so what can be told is what they hold once nobody wants
-anything of them. Each has a ceiling, from what its pools may keep, and MySQL may have no session that no process has.
+After chaos, processes have run for seconds or minutes, so the check compares what they hold at rest with a ceiling
+from the size of their pools. MySQL may have no session without a process.
 
-After a soak: processes have lived all the while, so growth can be told. Of each series the second half is looked at,
-since the first has the warming up in it: pools, caches and the allocator's arenas fill. Its slope is Theil and Sen's,
-the median of the slopes between all pairs of points, which up to 29 % of outliers cannot move (Sen, Journal of the
-American Statistical Association 63, 1968). It is growth if over that half it comes to more than a share of the series'
-own median *and* to more than a floor, which keeps noise on small numbers from being called so. What is not seen so is a
-leak smaller than the floor in half a soak; a longer soak sees smaller ones.
+After a soak, processes have run throughout, so growth can be measured. Only the second half of each series counts,
+since pools, caches and the allocator's arenas fill in the first. The slope is Theil and Sen's, the median of the slopes
+between all pairs of points, which up to 29 % of outliers cannot move (Sen, Journal of the American Statistical
+Association 63, 1968). Growth over that half must exceed a share of the series' median *and* a floor, so that noise on
+small numbers does not count. A leak below the floor is not noticed; a longer soak notices smaller ones.
 """
 
 import statistics
@@ -23,15 +22,15 @@ from tests.chaos.system import System
 from tests.chaos.watch import Sample, Watch
 
 CEILINGS: Final = {
-    # A pool of 32 to MySQL, and the session of a projector's turn; motor's pool follows its threads.
+    # A pool of 32 to MySQL, and the session of a projector's lease; motor's pool grows with its threads.
     "api": {"mysql": 33, "mongo": 40, "files": 200, "memory": 400},
     "projector": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
 }
-"""Connections to either database, open files, MB."""
+"""The most connections per database, open files and MB of memory at rest."""
 OWN_SESSIONS: Final = 8
-"""Sessions of MySQL that are this program's, or the server's."""
+"""MySQL sessions of this program and of the server itself."""
 POOL_STEPS: Final = 20.0
-"""Connections. A pool grows to the greatest demand so far, by steps and at any time, and does not shrink."""
+"""A pool grows in steps to the greatest demand so far, at any time, and does not shrink."""
 POINTS: Final = 200
 SHARE: Final = 0.05
 LEAST_POINTS: Final = 10
@@ -43,29 +42,29 @@ class Series(msgspec.Struct, frozen=True):
     name: str
     unit: str
     points: list[tuple[float, float]]
-    """Seconds since the beginning, value."""
+    """Seconds since the beginning, and value."""
     floor: float
     """Growth below this is noise."""
     share: float = SHARE
     judged: bool = True
-    """Databases are not: their caches fill up to a size that is set, which takes longer than a soak."""
+    """False for databases: their caches take longer than a soak to fill."""
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """What came of a series over its second half."""
+    """The growth of a series over its second half."""
 
     name: str
     unit: str
     first: float
     last: float
-    """Medians of the second half's first and last quarter."""
+    """`first` and `last` are medians of the first and last quarter of the second half."""
     growth: float
     allowed: float
     judged: bool
 
     @property
     def wrong(self) -> bool:
-        """Whether it grew."""
+        """The growth exceeds the allowed one."""
         return self.judged and self.growth > self.allowed
 
     def __str__(self) -> str:
@@ -76,7 +75,7 @@ class Growth(msgspec.Struct, frozen=True):
 
 
 def held_at_rest(system: System, watch: Watch) -> Iterator[str]:
-    """Processes that hold more than they may once nobody asks anything of them."""
+    """Processes that exceed their ceiling without load."""
     newest = {one.name: one for one in watch.samples}
     for program in system.programs:
         ceiling = CEILINGS[program.name.partition("-")[0]]
@@ -89,14 +88,14 @@ def held_at_rest(system: System, watch: Watch) -> Iterator[str]:
         }
         for what, most in ceiling.items():
             if found[what] > most:
-                yield f"{program.name} holds {found[what]:.0f} {what} at rest, {most} at most were expected"
-    carried = sum(program.proxies["mysql"].connections for program in system.programs)
-    if watch.lags and watch.lags[-1].sessions > carried + OWN_SESSIONS:
-        yield f"MySQL has {watch.lags[-1].sessions} sessions, all processes together have {carried}"
+                yield f"{program.name} holds {found[what]:.0f} {what} at rest, expected at most {most}"
+    connected = sum(program.proxies["mysql"].connections for program in system.programs)
+    if watch.lags and watch.lags[-1].sessions > connected + OWN_SESSIONS:
+        yield f"MySQL has {watch.lags[-1].sessions} sessions, all processes together have {connected}"
 
 
 def series_of(watch: Watch, latencies: Sequence[tuple[float, str, float]], began: float, ended: float) -> list[Series]:
-    """Everything that is looked at for growth, between two moments."""
+    """All series that are checked for growth, between two moments."""
     by_process: dict[str, list[Sample]] = defaultdict(list)
     for sample in watch.samples:
         if began <= sample.at <= ended:
@@ -126,7 +125,7 @@ def series_of(watch: Watch, latencies: Sequence[tuple[float, str, float]], began
 
 
 def growth_of(series: Series) -> Growth | None:
-    """Over the second half; None if there are too few points to tell."""
+    """The growth over the second half; None with too few points."""
     middle = (series.points[0][0] + series.points[-1][0]) / 2 if series.points else 0.0
     half = [point for point in series.points if point[0] >= middle]
     if len(half) < LEAST_POINTS:

@@ -1,7 +1,7 @@
-"""What each client sent and what it was told: JSON lines on disk, added to and never changed.
+"""The ledger of each client: an append-only file of JSON lines with requests and answers.
 
-A client writes a line before it sends a command and another one when it is told the outcome, so the file holds what a
-client could know whatever happens to it. The judge reads the files and compares them with the log.
+A client writes a line before it sends a command and another one when it learns the outcome, so the file holds all that
+the client knew, even after a crash. The judge compares the files with the log.
 """
 
 import time
@@ -27,25 +27,25 @@ class Sent(Line, frozen=True, tag="sent", kw_only=True):
     """A command is about to be sent."""
 
     command: str
-    """The same for every attempt: the client's name and a number."""
+    """The client's name and a number, the same for every attempt."""
     attempt: int
     kind: str
-    """Name of the mutation."""
+    """The name of the mutation."""
     key: str | None
-    """The idempotency key that it carries."""
+    """The idempotency key."""
     caller: UUID | None
-    """Who is signed in; None for nobody."""
+    """The signed-in user, or None."""
     user: UUID | None
-    """Whom it is to change; None for somebody new."""
+    """The user to change; None for a registration."""
     token: str | None
-    """What tells this command's personal data from all others'; None if it has none."""
+    """A word that is unique to this command's personal data; None without such data."""
     role: str | None = None
     to: str
     """The API process."""
 
 
 class Unanswered(Line, frozen=True, tag="unanswered", kw_only=True):
-    """An attempt led to no answer, or to one that leaves open what became of it."""
+    """An attempt got no answer, or one that leaves the outcome unknown."""
 
     command: str
     why: str
@@ -60,27 +60,27 @@ class Done(Line, frozen=True, tag="done", kw_only=True):
 
 
 class Refused(Line, frozen=True, tag="refused", kw_only=True):
-    """The command was refused, as data: it must not have taken effect."""
+    """The command was refused with errors in its payload: it must not have taken effect."""
 
     command: str
     codes: list[str]
 
 
-class GivenUp(Line, frozen=True, tag="given_up", kw_only=True):
-    """The client will never know what became of the command."""
+class Abandoned(Line, frozen=True, tag="abandoned", kw_only=True):
+    """The client has stopped repeating the command without a known outcome."""
 
     command: str
 
 
 class Subscribed(Line, frozen=True, tag="subscribed", kw_only=True):
-    """A subscription was begun after a position."""
+    """A subscription started after a position."""
 
     after: int
     to: str
 
 
-class Heard(Line, frozen=True, tag="heard", kw_only=True):
-    """A change was pushed."""
+class Received(Line, frozen=True, tag="received", kw_only=True):
+    """A subscriber received a change."""
 
     position: int
     type: str
@@ -89,34 +89,34 @@ class Heard(Line, frozen=True, tag="heard", kw_only=True):
 
 
 class Wrong(Line, frozen=True, tag="wrong", kw_only=True):
-    """The client was told something that cannot be right."""
+    """The client got an impossible answer."""
 
     why: str
 
 
-AnyLine = Sent | Unanswered | Done | Refused | GivenUp | Subscribed | Heard | Wrong
+AnyLine = Sent | Unanswered | Done | Refused | Abandoned | Subscribed | Received | Wrong
 
 
 class Ledger:
-    """One client's."""
+    """The ledger of one client."""
 
     def __init__(self, directory: Path, client: str) -> None:
         self.path = directory / f"{client}.jsonl"
         self._file: BufferedWriter = self.path.open("ab")
 
     def write(self, line: AnyLine) -> None:
-        """Add a line; it is with the kernel when this returns."""
+        """Append a line and flush it to the kernel."""
         self._file.write(msgspec.json.encode(msgspec.structs.replace(line, at=round(time.time(), 3))) + b"\n")
         self._file.flush()
 
     def close(self) -> None:
-        """No more is written."""
+        """Close the file."""
         self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line and where it stands."""
+    """A line and its place."""
 
     place: str
     """FILE:NUMBER."""
@@ -124,7 +124,7 @@ class Entry:
 
 
 def read(directory: Path) -> Iterator[Entry]:
-    """All lines of all ledgers; what a killed client left half written is passed over."""
+    """Read all lines of all ledgers; skip a line that a killed client left incomplete."""
     decoder = msgspec.json.Decoder(AnyLine)
     for path in sorted(directory.glob("*.jsonl")):
         for number, text in enumerate(path.read_bytes().splitlines(), start=1):

@@ -1,7 +1,7 @@
-"""Clients: people who come, change and go, administrators, readers, and those who listen.
+"""The load: persons, administrators, readers, and the base class of all clients.
 
-All of them talk GraphQL to whichever API they happen on, give up waiting soon, and send again what was not answered,
-with its idempotency key. What they sent and what they were told is in their ledgers.
+Clients send GraphQL to a random API with short timeouts, and repeat unanswered commands with their idempotency keys.
+Their ledgers hold requests and answers.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from tests.chaos.ledger import Done, GivenUp, Ledger, Refused, Sent, Unanswered, Wrong
+from tests.chaos.ledger import Abandoned, Done, Ledger, Refused, Sent, Unanswered, Wrong
 from tests.chaos.system import ADMIN_PASSWORD, Api
 
 PASSWORD: Final = "long enough for all"
-PATIENCE: Final = (0.7, 2.0, 5.0, 12.0)
-"""Seconds; a client that is impatient leaves more behind that nobody knows the outcome of."""
-GIVES_UP: Final = 0.02
-OPEN: Final = frozenset({"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "NO_ANSWER", "STARTING"})
-"""After these one asks again."""
+TIMEOUTS_SECONDS: Final = (0.7, 2.0, 5.0, 12.0)
+"""Timeouts of requests; short ones leave more commands with an unknown outcome."""
+ABANDONED_SHARE: Final = 0.02
+RETRIABLE: Final = frozenset({"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "NO_ANSWER", "STARTING"})
+"""Error codes after which a client sends the request again."""
 SIGNED_OUT: Final = frozenset({"UNAUTHENTICATED"})
 
 USER = "user { id version } position errors { code field }"
@@ -53,7 +53,7 @@ STAFF_QUERIES: Final = (
 
 
 class Answer(msgspec.Struct):
-    """Of an operation: its data, or the code of its first error."""
+    """The answer to an operation: its data, or the code of its first error."""
 
     data: dict[str, Any] = {}
     code: str | None = None
@@ -62,7 +62,7 @@ class Answer(msgspec.Struct):
 
 @dataclass
 class World:
-    """What all clients share."""
+    """The state that all clients share."""
 
     apis: Sequence[Api]
     http: aiohttp.ClientSession
@@ -70,25 +70,25 @@ class World:
     seed: str
     ending: bool = False
     acknowledged: list[float] = field(default_factory=list)
-    """When commands were, by the monotonic clock."""
+    """Times of acknowledged commands, by the monotonic clock."""
     answered: list[float] = field(default_factory=list)
-    """When queries were."""
+    """Times of answered queries."""
     latencies: list[tuple[float, str, float]] = field(default_factory=list)
-    """When, of what, seconds."""
+    """Time, operation and seconds."""
     codes: Counter[str] = field(default_factory=Counter)
     living: deque[tuple[UUID, str]] = field(default_factory=lambda: deque(maxlen=200))
-    """Users whom administrators may do something to."""
+    """Users that administrators may change."""
     hot: list[UUID] = field(default_factory=list)
-    """Users whom many change at once."""
+    """Users that many clients change concurrently."""
     _tokens: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def token(self) -> str:
-        """A word that occurs in one command's personal data and nowhere else."""
+        """A new word, unique to the personal data of one command."""
         return f"cz{self.seed}x{next(self._tokens)}zc"
 
 
 class Client:
-    """One of them. Whoever it is signed in as, its commands go through here."""
+    """A client with a ledger; sends the commands and queries of its user."""
 
     def __init__(self, world: World, name: str, chance: random.Random) -> None:
         self.world = world
@@ -103,13 +103,13 @@ class Client:
         self._address = f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(1, 255)}"
 
     def wrong(self, why: str) -> None:
-        """Note what cannot be right."""
+        """Record an impossible answer."""
         self.ledger.write(Wrong(why=why))
 
-    async def ask(
+    async def send(
         self, query: str, variables: dict[str, Any], api: Api, kind: str, *, min_position: int | None = None
     ) -> Answer:
-        """One attempt at one operation."""
+        """Send one operation once."""
         headers = {"X-Forwarded-For": self._address}
         if self.bearer is not None:
             headers["Authorization"] = f"Bearer {self.bearer}"
@@ -121,7 +121,7 @@ class Client:
                 f"{api.url}/graphql",
                 json={"query": query, "variables": variables},
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=self.chance.choice(PATIENCE)),
+                timeout=aiohttp.ClientTimeout(total=self.chance.choice(TIMEOUTS_SECONDS)),
             ) as response:
                 body = await response.read()
                 answer = _answer(response.status, body)
@@ -131,16 +131,16 @@ class Client:
             self.world.latencies.append((began, kind, time.monotonic() - began))
         else:
             self.world.codes[answer.code] += 1
-            if answer.code not in OPEN | SIGNED_OUT | {"FORBIDDEN"}:
+            if answer.code not in RETRIABLE | SIGNED_OUT | {"FORBIDDEN"}:
                 self.wrong(f"{kind} at {api.name} was answered with {answer.code}: {answer.why}")
         return answer
 
     async def command(
-        self, kind: str, fields: dict[str, Any], *, token: str | None = None, ours: bool = False
+        self, kind: str, fields: dict[str, Any], *, token: str | None = None, own_names: bool = False
     ) -> Done | Refused | None:
-        """Send a command until its outcome is known; None if it is given up.
+        """Send a command until its outcome is known; return None if it is abandoned.
 
-        `ours` says that the names in it are nobody else's, so that it cannot be refused for them.
+        With `own_names` no other client uses its names, so they must not be refused.
         """
         number = next(self._numbers)
         name, key = f"{self.name}:{number}", f"{self.name}-{number}"
@@ -162,26 +162,28 @@ class Client:
                     to=api.name,
                 )
             )
-            answer = await self.ask(MUTATIONS[kind], {"input": {**fields, "idempotencyKey": key}}, api, kind)
+            answer = await self.send(MUTATIONS[kind], {"input": {**fields, "idempotencyKey": key}}, api, kind)
             if answer.code is None:
-                return self._told(name, kind, answer.data[kind], user, ours=ours)
+                return self._outcome(name, kind, answer.data[kind], user, own_names=own_names)
             self.ledger.write(Unanswered(command=name, why=f"{answer.code} {answer.why}".strip()))
             if answer.code in SIGNED_OUT:
                 self.bearer = None
-            elif answer.code not in OPEN:
+            elif answer.code not in RETRIABLE:
                 break
-            if self.chance.random() < GIVES_UP or (self.world.ending and attempt > 3):
+            if self.chance.random() < ABANDONED_SHARE or (self.world.ending and attempt > 3):
                 break
             await asyncio.sleep(min(2.0, 0.05 * 2**attempt) * self.chance.random())
-        self.ledger.write(GivenUp(command=name))
+        self.ledger.write(Abandoned(command=name))
         return None
 
-    def _told(self, name: str, kind: str, payload: dict[str, Any], user: UUID | None, *, ours: bool) -> Done | Refused:
+    def _outcome(
+        self, name: str, kind: str, payload: dict[str, Any], user: UUID | None, *, own_names: bool
+    ) -> Done | Refused:
         if payload["errors"]:
             refused = Refused(command=name, codes=[error["code"] for error in payload["errors"]])
             self.ledger.write(refused)
-            if ours and "TAKEN" in refused.codes:
-                self.wrong(f"{name} was refused a name that nobody else has ever had")
+            if own_names and "TAKEN" in refused.codes:
+                self.wrong(f"{name} was refused a name that no other client has used")
             return refused
         if payload.get("user"):
             user = UUID(payload["user"]["id"])
@@ -195,14 +197,14 @@ class Client:
         return done
 
     async def sign_in(self) -> bool:
-        """Until it is known whether one may."""
+        """Try to sign in until accepted or refused; return whether it was accepted."""
         for attempt in itertools.count(1):
             if self.world.ending and attempt > 20:
                 return False
             api = self.chance.choice(self.world.apis)
             fields = {"login": self.login, "password": self.password}
             self.bearer = None
-            answer = await self.ask(LOGIN, {"input": fields}, api, "login")
+            answer = await self.send(LOGIN, {"input": fields}, api, "login")
             if answer.code is None:
                 payload = answer.data["login"]
                 if payload["errors"]:
@@ -214,9 +216,9 @@ class Client:
         return False
 
     async def query(self, query: str, variables: dict[str, Any], *, min_position: int | None = None) -> Answer | None:
-        """Until it is answered, five times at most."""
+        """Send a query until it is answered, at most five times."""
         for _ in range(5):
-            answer = await self.ask(
+            answer = await self.send(
                 query, variables, self.chance.choice(self.world.apis), "query", min_position=min_position
             )
             if answer.code is None:
@@ -228,15 +230,15 @@ class Client:
         return None
 
     async def rest(self, seconds: float) -> None:
-        """So long on the average."""
+        """Pause for a random time with this mean."""
         await asyncio.sleep(self.chance.expovariate(1 / seconds))
 
 
 class Person(Client):
-    """Registers, changes itself, reads itself, and in the end leaves or stays; then somebody else comes."""
+    """Registers, changes and reads itself, perhaps deletes itself, and starts again as another user."""
 
     async def live(self) -> None:
-        """Life after life."""
+        """Run users one after the other until the end."""
         while not self.world.ending:
             self.user = self.bearer = None
             if await self._arrive():
@@ -248,7 +250,7 @@ class Person(Client):
         contended = self.chance.random() < 0.15
         self.login = f"contended{self.chance.randrange(5)}" if contended else token
         fields = registration(self.login, token)
-        done = await self.command("register", fields, token=token, ours=not contended)
+        done = await self.command("register", fields, token=token, own_names=not contended)
         return isinstance(done, Done)
 
     async def _stay(self) -> None:
@@ -262,7 +264,7 @@ class Person(Client):
             await self.command("deleteUser", {"id": str(self.user)})
 
     async def _act(self) -> bool:
-        """One thing that people do; whether they are still there."""
+        """Do one random action; return whether the user still exists."""
         what = self.chance.random()
         if what < 0.1:
             return await self.sign_in()
@@ -270,25 +272,25 @@ class Person(Client):
         changed: dict[str, Any] = {"attributes": {"mark": token}}
         if what < 0.3:
             changed |= {"email": f"{token}@example.com"}
-        done = await self.command("updateUser", {"id": str(self.user), **changed}, token=token, ours=True)
+        done = await self.command("updateUser", {"id": str(self.user), **changed}, token=token, own_names=True)
         if isinstance(done, Done) and what > 0.6:
             await self._read_own(done)
         return isinstance(done, Done)
 
     async def _read_own(self, done: Done) -> None:
-        """Who asks for its own write, and is answered, must see it."""
+        """A read with the position of the user's own write must show that write."""
         found = await self.query(
             "query($id: ID!) { user(id: $id) { version position } }", {"id": str(self.user)}, min_position=done.position
         )
         if found is not None and found.data["user"] and int(found.data["user"]["position"]) < done.position:
-            self.wrong(f"read position {found.data['user']['position']} after being told {done.position}")
+            self.wrong(f"read position {found.data['user']['position']} with Min-Position {done.position}")
 
 
 class Administrator(Client):
-    """Changes others, those whom everybody changes most of all."""
+    """Changes other users, the hot ones most."""
 
     async def live(self) -> None:
-        """Until the end."""
+        """Run until the end."""
         self.login, self.password = "admin", ADMIN_PASSWORD
         while not self.world.ending:
             await self.rest(0.15)
@@ -303,7 +305,7 @@ class Administrator(Client):
             await self.command("updateUser", {"id": str(hot), "attributes": {"mark": token}}, token=token)
         elif what < 0.6:
             role = self.chance.choice(("CUSTOMER", "TECHNICAL_WORKER"))
-            await self.command("createUser", {**registration(token, token), "role": role}, token=token, ours=True)
+            await self.command("createUser", {**registration(token, token), "role": role}, token=token, own_names=True)
         elif self.world.living:
             user, _ = self.chance.choice(self.world.living)
             await self._change(user, token, what)
@@ -319,10 +321,10 @@ class Administrator(Client):
 
 
 class Reader(Client):
-    """Asks the views for what staff asks."""
+    """Queries what staff query."""
 
     async def live(self) -> None:
-        """Until the end."""
+        """Run until the end."""
         self.login, self.password = "admin", ADMIN_PASSWORD
         while not self.world.ending:
             await self.rest(0.1)
@@ -332,7 +334,7 @@ class Reader(Client):
 
 
 def registration(username: str, token: str) -> dict[str, Any]:
-    """A registration whose personal data all have the token in them, except for the username."""
+    """A registration with the token in all personal data except the username."""
     return {
         "username": username,
         "email": f"{token}@example.com",
@@ -349,7 +351,7 @@ def _answer(status: int, body: bytes) -> Answer:
         return Answer(code="NO_ANSWER", why=f"status {status}, {body[:80]!r}")
     if errors := answered.get("errors"):
         code = errors[0].get("extensions", {}).get("code", "NO_CODE")
-        # before a process has found its databases it says 503
+        # a process answers 503 until it has connected to its databases
         code = "STARTING" if status == 503 and code == "BAD_REQUEST" else code
         return Answer(code=code, why=errors[0].get("message", ""))
     return Answer(data=answered["data"])
@@ -357,7 +359,7 @@ def _answer(status: int, body: bytes) -> Answer:
 
 @asynccontextmanager
 async def world_of(apis: Sequence[Api], directory: Path, seed: int) -> AsyncIterator[World]:
-    """The clients' side: their HTTP connections and ledgers."""
+    """The shared state of clients, with their HTTP connections and ledgers."""
     directory.mkdir()
     connections = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connections) as http:

@@ -1,4 +1,4 @@
-"""A soak's series as a picture: which of them stand together, and in which unit."""
+"""Charts of a soak's series: one panel per quantity."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ BUCKET_SECONDS: Final = 5.0
 
 
 def draw(series: Sequence[Series], path: Path) -> None:
-    """One picture, a panel for each quantity."""
-    from benchmarks import charts  # noqa: PLC0415 - what draws is in the extra `bench`, and only a soak needs it
+    """Draw all panels into one file."""
+    from benchmarks import charts  # noqa: PLC0415 - only a soak needs the extra `bench`
 
     charts.panels(path, "seconds", {unit: _panel(series, what) for what, unit in PANELS.items()})
 
 
 def _panel(series: Sequence[Series], what: str) -> dict[str, list[tuple[float, float]]]:
-    """The lines of one quantity, each by the name of whatever has it."""
+    """The lines of one quantity, by process, view or operation."""
     shaped = _by_bucket if what == "latency" else _as_sampled
     shown = (one for one in series if what in one.name and one.points)
     return {one.name.replace(f" {what}", "").replace(f"{what} of ", ""): shaped(one) for one in shown}

@@ -1,4 +1,4 @@
-"""What came out of a run: for people as a table, for scripts as JSON."""
+"""The report of a run: a table for people, JSON for scripts."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -11,23 +11,23 @@ import msgspec
 from tests.chaos.faults import CALM_SECONDS, Fault
 from tests.chaos.judge import SHOWN
 from tests.chaos.leaks import Growth
-from tests.chaos.ledger import Done, GivenUp, Refused
+from tests.chaos.ledger import Abandoned, Done, Refused
 from tests.chaos.run import Outcome
 
 HEAD: Final = f"{'fault':18} {'times':>5} {'alone':>5} {'no ack, longest':>16} {'recovery, median':>17} {'longest':>8}"
 
 
 class OfKind(msgspec.Struct, frozen=True):
-    """What faults of one kind did. Seconds; None where no fault of this kind was alone."""
+    """Figures of one kind of fault, in seconds."""
 
     kind: str
     times: int
     alone: int
-    """Times that nothing else was wrong meanwhile. The figures are of these, if there are any."""
+    """Number of faults without another one. If there are any, the figures are of these only."""
     unavailable: float | None
-    """The longest time in which no command was acknowledged, from the fault's beginning until all was well."""
+    """The longest time without an acknowledged command, from the fault's beginning until the recovery."""
     recovery_median: float | None
-    """From the fault's end until both APIs were ready and both views LIVE."""
+    """The time from the fault's end until both APIs were ready and both views LIVE."""
     recovery_longest: float | None
 
 
@@ -49,18 +49,18 @@ class Summary(msgspec.Struct, frozen=True):
     connections: int
     errors: dict[str, int]
     recovered: float | None
-    """Seconds from the end of the last fault until all was well."""
+    """Seconds from the end of the last fault until the recovery."""
     latencies: dict[str, list[float]]
     """Seconds by operation: median, 99th percentile, longest."""
     growths: list[Growth]
-    """Of a soak: every series over its second half."""
+    """After a soak: the growth of every series over its second half."""
     wrongs: dict[str, list[str]]
 
 
 def summary(outcome: Outcome) -> Summary:
-    """The figures."""
-    stories = outcome.evidence.stories.values()
-    told = [story.outcome.line if story.outcome else None for story in stories]
+    """Compute the figures of a run."""
+    commands = outcome.evidence.commands.values()
+    outcomes = [command.outcome.line if command.outcome else None for command in commands]
     kinds = sorted({fault.kind for fault in outcome.faults})
     return Summary(
         green=outcome.green,
@@ -68,14 +68,14 @@ def summary(outcome: Outcome) -> Summary:
         seconds=round(outcome.ended - outcome.began, 1),
         faults=len(outcome.faults),
         kinds=[_of_kind(outcome, [fault for fault in outcome.faults if fault.kind == kind]) for kind in kinds],
-        acknowledged=sum(isinstance(line, Done) for line in told),
-        refused=sum(isinstance(line, Refused) for line in told),
-        given_up=sum(isinstance(line, GivenUp | None) for line in told),
-        sent_again=sum(len(story.sent) - 1 for story in stories),
+        acknowledged=sum(isinstance(line, Done) for line in outcomes),
+        refused=sum(isinstance(line, Refused) for line in outcomes),
+        given_up=sum(isinstance(line, Abandoned | None) for line in outcomes),
+        sent_again=sum(len(command.sent) - 1 for command in commands),
         events=len(outcome.evidence.log),
         queries=len(outcome.world.answered),
-        changes_heard=sum(len(heard) for heard in outcome.evidence.heard.values()),
-        connections=sum(listener.connections for listener in outcome.listeners),
+        changes_heard=sum(len(received) for received in outcome.evidence.received.values()),
+        connections=sum(subscriber.connections for subscriber in outcome.subscribers),
         errors=dict(outcome.world.codes.most_common()),
         recovered=outcome.recovered,
         latencies=_latencies(outcome),
@@ -112,7 +112,7 @@ def _of_kind(outcome: Outcome, faults: Sequence[Fault]) -> OfKind:
 
 
 def unavailable(outcome: Outcome, fault: Fault) -> float:
-    """The longest time without an acknowledged command from a fault's beginning until all was well again."""
+    """The longest time without an acknowledged command from a fault's beginning until the recovery."""
     until = fault.ended + (outcome.watch.healthy_after(fault.ended) or CALM_SECONDS)
     times = [at for at in outcome.world.acknowledged if fault.began <= at <= until]
     moments = [fault.began, *sorted(times), until]

@@ -1,4 +1,4 @@
-"""One run: start the system, load it, hurt it, let it recover, judge it."""
+"""One run: start the system, put it under load, inject faults, wait for the recovery and judge."""
 
 import asyncio
 import itertools
@@ -13,8 +13,8 @@ from typing import Final
 from tests.chaos import judge, leaks
 from tests.chaos.faults import FAULTS_A_MINUTE, Chaos, Fault
 from tests.chaos.ledger import Done
-from tests.chaos.listeners import Diarist, Listener
 from tests.chaos.load import Administrator, Client, Person, Reader, World, registration, world_of
+from tests.chaos.subscribers import SelfSubscriber, Subscriber
 from tests.chaos.system import ADMIN_PASSWORD, System, running
 from tests.chaos.watch import Watch
 from tests.waiting import eventually
@@ -22,9 +22,9 @@ from tests.waiting import eventually
 READY_SECONDS: Final = 120.0
 WARM_SECONDS: Final = 2.0
 RECOVER_SECONDS: Final = 90.0
-"""After the last fault all must be well within so long."""
+"""The limit for the recovery after the last fault."""
 END_SECONDS: Final = 90.0
-"""For the clients to end what they are at, and for the subscribers to hear the last of it."""
+"""The limit for clients to finish, and for subscribers to receive the last change."""
 SETTLE_SECONDS: Final = 3.0
 
 Say = Callable[[str], None]
@@ -32,12 +32,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done."""
+    """The parameters of a run."""
 
     seed: int
     seconds: float
     kinds: Sequence[str]
-    """Of faults; none for a soak."""
+    """Kinds of faults; empty for a soak."""
     pace: float = FAULTS_A_MINUTE
     persons: int = 12
     administrators: int = 3
@@ -45,77 +45,77 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What was found."""
+    """The results of a run."""
 
     plan: Plan
     wrongs: Mapping[str, list[str]]
-    """By check."""
+    """Errors by check."""
     faults: list[Fault]
     world: World
     watch: Watch
     evidence: judge.Evidence
-    listeners: Sequence[Listener]
+    subscribers: Sequence[Subscriber]
     began: float
-    """When the load was on, by the monotonic clock."""
+    """The start of the faults, by the monotonic clock."""
     ended: float
     recovered: float | None
-    """Seconds from the last fault until all was well."""
+    """Seconds from the last fault until the recovery."""
     series: Sequence[leaks.Series]
     growths: Sequence[leaks.Growth]
-    """Of a soak."""
+    """Growth of the series after a soak."""
 
     @property
     def green(self) -> bool:
-        """Whether every check passed."""
+        """Every check passed."""
         return not any(self.wrongs.values())
 
 
 async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
-    """Do it, and judge."""
+    """Run the plan and judge it."""
     say(f"seed {plan.seed}, {plan.seconds:.0f} s, in {directory}")
     directory.mkdir(parents=True, exist_ok=True)
     async with running(directory) as system, watched(system) as watch:
         if system.mongo_disk is None and "full-disk" in plan.kinds:
-            say("full-disk is left out: only root may mount the small file system that is to be filled")
+            say("full-disk is left out: only root may mount the file system that it fills")
         await eventually(lambda: _healthy(watch), within=READY_SECONDS)
         say("the system is up: " + ", ".join(f"{program.name} {program.pid}" for program in system.programs))
         async with world_of(system.apis, directory / "ledgers", plan.seed) as world:
-            return await _loaded(plan, system, watch, world, say)
+            return await _run_under_load(plan, system, watch, world, say)
 
 
-async def _loaded(plan: Plan, system: System, watch: Watch, world: World, say: Say) -> Outcome:
+async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World, say: Say) -> Outcome:
     chance = random.Random(plan.seed)
-    listeners, wrongs = await _listeners(world, chance), list[str]()
-    async with _beside(*(listener.live() for listener in listeners)) as listening:
-        async with _beside(_supervise(system, wrongs), _tell(world, watch, say)):
+    subscribers, wrongs = await _make_subscribers(world, chance), list[str]()
+    async with _in_background(*(subscriber.live() for subscriber in subscribers)) as subscribing:
+        async with _in_background(_supervise(system, wrongs), _print_progress(world, watch, say)):
             clients = _clients(plan, world, chance)
-            async with _beside(*(client.live() for client in clients)) as living:
+            async with _in_background(*(client.live() for client in clients)) as living:
                 await asyncio.sleep(WARM_SECONDS)
                 began = time.monotonic()
-                chaos = await _hurt(plan, system, watch, random.Random(chance.random()), say)
+                chaos = await _inject_faults(plan, system, watch, random.Random(chance.random()), say)
                 ended = time.monotonic()
                 recovered = await _recovered(watch, ended)
                 world.ending = True
                 wrongs += await _all_done(living, clients)
-            wrongs += await _all_heard(listeners, await judge.gather(system, world.directory))
-            wrongs += [repr(task.exception()) for task in listening if task.done()]
+            wrongs += await _all_received(subscribers, await judge.gather(system, world.directory))
+            wrongs += [repr(task.exception()) for task in subscribing if task.done()]
             await asyncio.sleep(SETTLE_SECONDS)
         say("judging")
         evidence = await judge.gather(system, world.directory)
-        found = dict(await judge.judge(evidence, system, listeners))
+        found = dict(await judge.judge(evidence, system, subscribers))
         found["leaks"] = list(leaks.held_at_rest(system, watch))
     series = leaks.series_of(watch, world.latencies, began, ended)
     growths = [growth for growth in map(leaks.growth_of, series) if growth is not None] if not plan.kinds else []
     found["growth"] = [str(growth) for growth in growths if growth.wrong]
-    late = [] if recovered is not None else [f"not all was well within {RECOVER_SECONDS:g} s after the last fault"]
+    late = [] if recovered is not None else [f"no recovery within {RECOVER_SECONDS:g} s after the last fault"]
     found["processes"] = [*wrongs, *chaos.wrong, *watch.wrong, *late]
     return Outcome(
-        plan, found, chaos.faults, world, watch, evidence, listeners, began, ended, recovered, series, growths
+        plan, found, chaos.faults, world, watch, evidence, subscribers, began, ended, recovered, series, growths
     )
 
 
-async def _hurt(plan: Plan, system: System, watch: Watch, dice: random.Random, say: Say) -> Chaos:
-    """Do what is planned, for as long as is planned."""
+async def _inject_faults(plan: Plan, system: System, watch: Watch, dice: random.Random, say: Say) -> Chaos:
+    """Inject the planned faults, or idle for a soak, for the planned time."""
     began = time.monotonic()
     chaos = Chaos(system, watch, dice, plan.kinds, plan.pace, lambda fault: say(_line(fault, began)))
     if plan.kinds:
@@ -127,8 +127,8 @@ async def _hurt(plan: Plan, system: System, watch: Watch, dice: random.Random, s
 
 
 @asynccontextmanager
-async def _beside(*works: Coroutine[None, None, None]) -> AsyncIterator[list["asyncio.Task[None]"]]:
-    """While these go on; whatever of them is left at the end is cancelled."""
+async def _in_background(*works: Coroutine[None, None, None]) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """Run these during the block and cancel them at its end."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield tasks
@@ -138,22 +138,25 @@ async def _beside(*works: Coroutine[None, None, None]) -> AsyncIterator[list["as
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _listeners(world: World, chance: random.Random) -> list[Listener]:
-    """Two of the staff, one of whom wants some kinds only, and two customers."""
+async def _make_subscribers(world: World, chance: random.Random) -> list[Subscriber]:
+    """Create two subscribers of the staff, one of them for some types only, and two customers."""
     admin = Administrator(world, "founder", random.Random(chance.random()))
     admin.login, admin.password = "admin", ADMIN_PASSWORD
     staff = [
-        Listener(world, "listener-all", random.Random(chance.random())),
-        Listener(world, "listener-some", random.Random(chance.random()), types=["USER_REGISTERED", "USER_DELETED"]),
+        Subscriber(world, "subscriber-all", random.Random(chance.random())),
+        Subscriber(world, "subscriber-some", random.Random(chance.random()), types=["USER_REGISTERED", "USER_DELETED"]),
     ]
-    for listener in staff:
+    for subscriber in staff:
         for attempt in itertools.count(1):
             token = world.token()
-            listener.login = f"{listener.name}-{world.seed}-{attempt}"
-            fields = {**registration(listener.login, token), "role": "TECHNICAL_WORKER"}
+            subscriber.login = f"{subscriber.name}-{world.seed}-{attempt}"
+            fields = {**registration(subscriber.login, token), "role": "TECHNICAL_WORKER"}
             if isinstance(await admin.command("createUser", fields, token=token), Done):
-                break  # and not given up, as a command is now and then
-    return [*staff, *(Diarist(world, f"diarist-{number}", random.Random(chance.random())) for number in (1, 2))]
+                break  # not abandoned, as some commands are
+    return [
+        *staff,
+        *(SelfSubscriber(world, f"self-subscriber-{number}", random.Random(chance.random())) for number in (1, 2)),
+    ]
 
 
 def _clients(plan: Plan, world: World, chance: random.Random) -> list[Person | Administrator | Reader]:
@@ -171,9 +174,9 @@ def _clients(plan: Plan, world: World, chance: random.Random) -> list[Person | A
 
 @asynccontextmanager
 async def watched(system: System) -> AsyncIterator[Watch]:
-    """With somebody looking all the while."""
+    """Watch the system during the block."""
     watch = Watch(system)
-    async with _beside(watch.run()):
+    async with _in_background(watch.run()):
         yield watch
 
 
@@ -191,7 +194,7 @@ async def _recovered(watch: Watch, since: float) -> float | None:
 
 
 async def _supervise(system: System, wrongs: list[str]) -> None:
-    """No process ends by itself, whatever is done to the others; one that does is started again."""
+    """Record and restart processes that end by themselves."""
     while True:
         for program in system.programs:
             if program.pid is None and not program.busy.locked():
@@ -201,11 +204,11 @@ async def _supervise(system: System, wrongs: list[str]) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _tell(world: World, watch: Watch, say: Say) -> None:
-    """Progress, every five seconds."""
+async def _print_progress(world: World, watch: Watch, say: Say) -> None:
+    """Print progress every five seconds."""
     while True:
         await asyncio.sleep(5)
-        well = "all is well" if watch.healthy and watch.healthy[-1][1] else "not well"
+        well = "healthy" if watch.healthy and watch.healthy[-1][1] else "unhealthy"
         say(f"{len(world.acknowledged)} commands acknowledged, {len(world.answered)} queries answered; {well}")
 
 
@@ -214,24 +217,24 @@ def _line(fault: Fault, began: float) -> str:
 
 
 async def _all_done(living: Sequence["asyncio.Task[None]"], clients: Sequence[Client]) -> list[str]:
-    """Clients that did not come to an end, or failed."""
+    """Wait for the clients; return those that hang or failed."""
     _, pending = await asyncio.wait(living, timeout=END_SECONDS)
     wrongs = [f"{client.name} hangs" for task, client in zip(living, clients, strict=True) if task in pending]
     return wrongs + [repr(task.exception()) for task in living if task.done() and task.exception() is not None]
 
 
-async def _all_heard(listeners: Sequence[Listener], evidence: judge.Evidence) -> list[str]:
-    """Subscribers that did not hear the last change of their kind."""
-    wanted = {listener.name: judge.wanted_by(listener, evidence.log) for listener in listeners}
-    last = {name: changes[-1][0] if changes else 0 for name, changes in wanted.items()}
+async def _all_received(subscribers: Sequence[Subscriber], evidence: judge.Evidence) -> list[str]:
+    """Wait for the subscribers; return those that did not receive the last change of their kind."""
+    expected = {subscriber.name: judge.expected_by(subscriber, evidence.log) for subscriber in subscribers}
+    last = {name: changes[-1][0] if changes else 0 for name, changes in expected.items()}
 
-    async def heard() -> bool:
-        return all(listener.position >= last[listener.name] for listener in listeners)
+    async def received() -> bool:
+        return all(subscriber.position >= last[subscriber.name] for subscriber in subscribers)
 
     with suppress(AssertionError):
-        await eventually(heard, within=END_SECONDS)
+        await eventually(received, within=END_SECONDS)
     return [
-        f"{listener.name} has heard up to {listener.position}, the last change of its kind is at {last[listener.name]}"
-        for listener in listeners
-        if listener.position < last[listener.name]
+        f"{subscriber.name} has received up to {subscriber.position}, its last change is at {last[subscriber.name]}"
+        for subscriber in subscribers
+        if subscriber.position < last[subscriber.name]
     ]

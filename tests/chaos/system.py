@@ -1,7 +1,7 @@
-"""The whole system as real processes: two APIs, two projectors of each view, MySQL and MongoDB of its own.
+"""The whole system as real processes: two APIs, two projectors of each view, a private MySQL and MongoDB server.
 
-Every process reaches each database through a proxy of its own, and clients reach each API through one, so any single
-connection can be cut, hung or slowed without touching the others.
+Each process reaches each database through its own proxy, and clients reach each API through one, so any single path
+can be cut, stalled or slowed without the others.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parent.parent.parent
 STOP_SECONDS: Final = 20.0
-"""How long a process may take to heed SIGTERM while the machine and its databases are at their worst."""
+"""The limit for a process to end after SIGTERM, on a busy machine without its databases."""
 ADMIN_PASSWORD: Final = "correct horse battery"
 LAST_LINES: Final = 4
 TETHERED: Final = (sys.executable, "-I", "-S", tether.__file__)
@@ -35,45 +35,45 @@ TETHERED: Final = (sys.executable, "-I", "-S", tether.__file__)
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The master keys that processes are started with."""
+    """The master keys of a process."""
 
     master: bytes = field(repr=False)
     other: bytes | None = field(default=None, repr=False)
 
     def variables(self) -> dict[str, str]:
-        """As settings."""
+        """The keys as settings."""
         other = {"ROLLCALL_OTHER_MASTER_KEY": _text(self.other)} if self.other else {}
         return {"ROLLCALL_MASTER_KEY": _text(self.master), **other}
 
 
 @dataclass
 class Program:
-    """One `rollcall` process, through all its lives."""
+    """One `rollcall` process across restarts."""
 
     name: str
     arguments: tuple[str, ...]
     variables: Callable[[], Mapping[str, str]]
     log: Path
     proxies: dict[str, Proxy]
-    """By the database that they lead to."""
+    """Proxies by the name of their database."""
     popen: subprocess.Popen[bytes] | None = None
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the fault that has this process, so that two do not undo each other."""
+    """Held by the fault that uses this process, so that two faults do not revert each other."""
     started: float = 0.0
-    """When this life began, by the monotonic clock."""
+    """The last start, by the monotonic clock."""
 
     @property
     def pid(self) -> int | None:
-        """Of the life that it is in."""
+        """The process id, or None if it does not run."""
         return self.popen.pid if self.popen is not None and self.popen.poll() is None else None
 
     @property
     def age(self) -> float:
-        """Seconds of this life."""
+        """Seconds since the last start."""
         return time.monotonic() - self.started
 
     def start(self) -> None:
-        """Another life."""
+        """Start the process."""
         self.started = time.monotonic()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
         with self.log.open("ab") as output:
@@ -88,15 +88,15 @@ class Program:
             )
 
     def send(self, how: signal.Signals) -> None:
-        """Send a signal, if it runs."""
+        """Send a signal if the process was started."""
         if self.popen is not None:
             self.popen.send_signal(how)
 
     async def end(self, how: signal.Signals) -> int:
-        """Send a signal and wait until it is gone; its exit code.
+        """Send a signal, wait for the end and return the exit code.
 
         Raises:
-            AssertionError: it does not heed it.
+            AssertionError: the process did not end in time.
         """
         self.send(how)
 
@@ -107,31 +107,31 @@ class Program:
         return self.popen.returncode if self.popen is not None else 0
 
     def last_lines(self) -> str:
-        """What it said last."""
+        """The last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
 @dataclass
 class Api(Program):
-    """An API process, and the way that clients take to it."""
+    """An API process and the proxy between it and clients."""
 
     port: int = 0
-    door: Proxy = field(default_factory=Proxy)
+    client_proxy: Proxy = field(default_factory=Proxy)
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
-        return f"http://127.0.0.1:{self.door.port}"
+        """The URL for clients, through the proxy."""
+        return f"http://127.0.0.1:{self.client_proxy.port}"
 
     @property
     def direct_url(self) -> str:
-        """Where it is, past the clients' network."""
+        """The URL without the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @dataclass
 class System:
-    """All of it."""
+    """All processes, servers and keys."""
 
     directory: Path
     mysqld: OwnServer
@@ -141,38 +141,38 @@ class System:
     apis: list[Api] = field(default_factory=list)
     projectors: list[Program] = field(default_factory=list)
     operator: Program | None = None
-    """Never runs: its variables are those of the commands that an operator gives."""
+    """Never runs: holds the variables of operators' commands."""
     server_busy: dict[str, asyncio.Lock] = field(
         default_factory=lambda: {"mysql": asyncio.Lock(), "mongo": asyncio.Lock()}
     )
     mongo_disk: Path | None = None
-    """Where MongoDB's data is, if that is a file system of its own, which can be filled."""
-    former_keys: list[bytes] = field(default_factory=list, repr=False)
+    """The file system of MongoDB's data, if it is separate and can be filled."""
+    previous_keys: list[bytes] = field(default_factory=list, repr=False)
 
     @property
     def programs(self) -> list[Program]:
-        """All processes that are to run."""
+        """All APIs and projectors."""
         return [*self.apis, *self.projectors]
 
     def server(self, name: str) -> OwnServer:
-        """One of the databases."""
+        """The server of a database."""
         return self.mysqld if name == "mysql" else self.mongod
 
     def proxies(self) -> Iterator[tuple[str, Proxy, str]]:
-        """Every way: its name, its proxy, and where that leads."""
+        """Yield name, proxy and target URL of every path."""
         for program in self.programs:
             for name, proxy in program.proxies.items():
                 yield f"{program.name}>{name}", proxy, self.server(name).url
         for api in self.apis:
-            yield f"clients>{api.name}", api.door, api.direct_url
+            yield f"clients>{api.name}", api.client_proxy, api.direct_url
 
     def variables(self, port: int | None, proxies: Mapping[str, Proxy]) -> dict[str, str]:
-        """The settings of one process, as of now."""
+        """The current settings of one process."""
         urls = {name: self.server(name).url for name in ("mysql", "mongo")}
-        by_way = {name: proxies[name].url(url) if name in proxies else url for name, url in urls.items()}
+        proxied_urls = {name: proxies[name].url(url) if name in proxies else url for name, url in urls.items()}
         return {
-            "ROLLCALL_MYSQL_URL": by_way["mysql"],
-            "ROLLCALL_MONGO_URL": by_way["mongo"],
+            "ROLLCALL_MYSQL_URL": proxied_urls["mysql"],
+            "ROLLCALL_MONGO_URL": proxied_urls["mongo"],
             **self.keyring.variables(),
             "ROLLCALL_SIGNING_KEY": _text(self.signing_key),
             "ROLLCALL_ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -183,14 +183,14 @@ class System:
         }
 
     async def command(self, *arguments: str, log: Path | None = None) -> tuple[int, str]:
-        """Run a `rollcall` command to its end; its exit code and all that it printed."""
+        """Run a `rollcall` command to its end; return its exit code and output."""
         program = self.spawn(*arguments, log=log)
         assert program.popen is not None
         await until(lambda: program.pid is None)
         return program.popen.returncode, program.log.read_text(errors="replace")
 
     def spawn(self, *arguments: str, log: Path | None = None) -> Program:
-        """Start a `rollcall` command on the databases themselves."""
+        """Start a `rollcall` command with direct connections to the databases."""
         log = log or self.directory / f"command-{'-'.join(arguments[:2])}-{secrets.token_hex(3)}.log"
         program = Program(arguments[0], arguments, lambda: self.variables(None, {}), log, {})
         program.start()
@@ -199,7 +199,7 @@ class System:
 
 @asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[System]:
-    """The system, all of whose processes are started; gone at the end, however that comes."""
+    """Start the system, and end all of its processes when the block ends."""
     async with AsyncExitStack() as stack:
         mongo_disk = _own_file_system(directory / "mongo-server", stack)
         mysqld, mongod = await asyncio.gather(own_mysqld(directory), own_mongod(mongo_disk or directory))
@@ -218,10 +218,16 @@ async def running(directory: Path) -> AsyncIterator[System]:
 
 async def _add_api(system: System, name: str, stack: AsyncExitStack) -> None:
     proxies, port = await _proxies(system, stack), free_port()
-    door = await stack.enter_async_context(proxied(f"http://127.0.0.1:{port}"))
+    client_proxy = await stack.enter_async_context(proxied(f"http://127.0.0.1:{port}"))
     system.apis.append(
         Api(
-            name, ("serve",), lambda: system.variables(port, proxies), _log(system, name), proxies, port=port, door=door
+            name,
+            ("serve",),
+            lambda: system.variables(port, proxies),
+            _log(system, name),
+            proxies,
+            port=port,
+            client_proxy=client_proxy,
         )
     )
 
@@ -242,7 +248,7 @@ def _log(system: System, name: str) -> Path:
 
 
 def _own_file_system(directory: Path, stack: AsyncExitStack) -> Path | None:
-    """A small file system in memory, of which only this run knows; None where one may not mount."""
+    """Mount a small file system in memory; return None without the permission."""
     directory.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=800m", "none", str(directory)], capture_output=True, check=False

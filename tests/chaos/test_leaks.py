@@ -1,4 +1,4 @@
-"""What counts as growth in a soak, and what does not."""
+"""The detection of growth in a soak."""
 
 import random
 
@@ -8,38 +8,38 @@ from tests.chaos.leaks import Series, growth_of
 
 
 def series(values: list[float], *, judged: bool = True) -> Series:
-    """A value a second."""
+    """A series with one value per second."""
     return Series("api memory", "MB", [(float(at), value) for at, value in enumerate(values)], 8.0, judged=judged)
 
 
 def noise(size: float) -> list[float]:
-    """Ten minutes around 100."""
+    """Ten minutes of values around 100."""
     chance = random.Random(7)
     return [100 + chance.uniform(-size, size) for _ in range(600)]
 
 
 def grew(values: list[float]) -> bool:
-    """Whether it is called growth."""
+    """The values count as growth."""
     growth = growth_of(series(values))
     assert growth is not None
     return growth.wrong
 
 
 @pytest.mark.parametrize("leak", [2.5, 10.0])
-def test_what_grows_steadily_through_noise_is_found(leak: float) -> None:
-    """12.5 MB and more over the second half, and the noise is as large."""
+def test_steady_growth_is_found_in_noise(leak: float) -> None:
+    """The growth is 12.5 MB or more over the second half, and the noise is as large."""
     assert grew([value + leak * at / 60 for at, value in enumerate(noise(8))])
 
 
-def test_noise_outliers_and_warming_up_are_no_growth() -> None:
-    """A tenth of all points far away, all of them late; or all the growth in the first half."""
+def test_noise_outliers_and_warm_up_are_no_growth() -> None:
+    """The outliers are a third of the last points; the warm-up is in the first half."""
     assert not grew(noise(30))
     assert not grew([value + (900 if at > 500 and at % 3 == 0 else 0) for at, value in enumerate(noise(2))])
     assert not grew([value - max(0, 250 - at) / 3 for at, value in enumerate(noise(2))])
 
 
-def test_what_is_not_judged_or_hardly_known_is_not_called_growth() -> None:
-    """A database's cache may fill; of a few points nothing can be said."""
+def test_unjudged_and_short_series_are_no_growth() -> None:
+    """The caches of a database may fill; a few points are not enough."""
     growth = growth_of(series([float(at) for at in range(600)], judged=False))
     assert growth is not None
     assert not growth.wrong

@@ -1,7 +1,4 @@
-"""Looks at the system all the while, past its clients' network.
-
-Is it ready, do positions only grow, what do processes hold?
-"""
+"""Continuous checks of the system without proxies: health, growing checkpoints, resources of processes."""
 
 import asyncio
 import time
@@ -21,15 +18,15 @@ from projections.mongo.client import MongoClient, translated
 from projections.status import State, read_status
 from tests.chaos.system import System
 
-LOOK_SECONDS: Final = 0.1
+CHECK_SECONDS: Final = 0.1
 FOLLOW_SECONDS: Final = 0.01
 SAMPLE_SECONDS: Final = 1.0
-LOOK_LIMIT_SECONDS: Final = 1.0
+CHECK_LIMIT_SECONDS: Final = 1.0
 PAGE_BYTES: Final = 4096
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What one process held at one moment."""
+    """Resources of one process at one moment."""
 
     at: float
     name: str
@@ -39,7 +36,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """How far the views were behind, and how many sessions MySQL had."""
+    """Lag of the views in seconds, and the number of MySQL sessions."""
 
     at: float
     mysql: float
@@ -49,45 +46,45 @@ class Lag(msgspec.Struct, frozen=True):
 
 @dataclass
 class Watch:
-    """What was seen. Times are the monotonic clock's."""
+    """The checks and their results. Times are of the monotonic clock."""
 
     system: System
     healthy: list[tuple[float, bool]] = field(default_factory=list)
-    """Whether both APIs were ready and both views LIVE, look by look."""
+    """For each check: both APIs were ready and both views LIVE."""
     samples: list[Sample] = field(default_factory=list)
     lags: list[Lag] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     rebuilding: set[str] = field(default_factory=set)
-    """Views of which another copy may come into place, so that their position may go back to where the copy is."""
+    """Views with a swap ahead, which may move the checkpoint back to that of the new copy."""
     _reported: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        database = Database.at(Address.parse(self.system.mysqld.url), size=3, acquire_timeout=LOOK_LIMIT_SECONDS)
+        """Check until cancelled."""
+        database = Database.at(Address.parse(self.system.mysqld.url), size=3, acquire_timeout=CHECK_LIMIT_SECONDS)
         mongo = MongoClient(self.system.mongod.url + "&serverSelectionTimeoutMS=1000")
         try:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LOOK_LIMIT_SECONDS)) as http:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CHECK_LIMIT_SECONDS)) as http:
                 await asyncio.gather(
-                    self._look_all_the_time(http, database),
+                    self._check_health(http, database),
                     self._follow("mysql", lambda: _mysql_checkpoint(database)),
                     self._follow("mongo", lambda: _mongo_checkpoints(mongo)),
-                    self._sample_all_the_time(database),
+                    self._sample_resources(database),
                 )
         finally:
             mongo.close()
             await database.close()
 
     def healthy_after(self, moment: float) -> float | None:
-        """Seconds from a moment to the first look that found all well; None if none did."""
+        """Seconds from a moment to the next healthy check, or None."""
         return next((at - moment for at, well in self.healthy if well and at >= moment), None)
 
-    async def _look_all_the_time(self, http: aiohttp.ClientSession, database: Database) -> None:
+    async def _check_health(self, http: aiohttp.ClientSession, database: Database) -> None:
         while True:
             began = time.monotonic()
-            looks = [self._ready(http, api.direct_url) for api in self.system.apis]
-            found = await asyncio.gather(*looks, self._live(database))
+            ready = [self._ready(http, api.direct_url) for api in self.system.apis]
+            found = await asyncio.gather(*ready, self._live(database))
             self.healthy.append((began, all(found)))
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def _ready(self, http: aiohttp.ClientSession, url: str) -> bool:
         try:
@@ -98,13 +95,13 @@ class Watch:
 
     async def _live(self, database: Database) -> bool:
         try:
-            async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+            async with asyncio.timeout(CHECK_LIMIT_SECONDS):
                 statuses = await read_status(database)
         except (EventsError, MySQLError, TimeoutError):
             return False
         for status in statuses:
             if status.quarantined:
-                self._once(f"{status.name} has set {status.quarantined} users aside: {status.last_error}")
+                self._once(f"{status.name} has quarantined {status.quarantined} users: {status.last_error}")
             if status.state is State.FAULTED:
                 self._once(f"{status.name} is FAULTED: {status.last_error}")
             if status.audit_differences:
@@ -117,16 +114,16 @@ class Watch:
             self.wrong.append(what)
 
     async def _follow(self, view: str, checkpoints: Callable[[], Awaitable[dict[Hashable, int]]]) -> None:
-        """The checkpoint of a copy of a view only ever grows."""
+        """Check that the checkpoint of each copy of a view only grows."""
         before: dict[Hashable, int] = {}
         life = self.system.server(view).child.pid
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
-                async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+                async with asyncio.timeout(CHECK_LIMIT_SECONDS):
                     found = await checkpoints()
             except (EventsError, ProjectionError, MySQLError, TimeoutError):
-                before = {}  # what is not durable yet a crash may take back; the projector was never told of it
+                before = {}  # a crash may revert an unacknowledged checkpoint
                 continue
             if view in self.rebuilding or life != self.system.server(view).child.pid:
                 before, life = {}, self.system.server(view).child.pid
@@ -135,7 +132,7 @@ class Watch:
                     self.wrong.append(f"the checkpoint of the {view} view went back from {before[copy]} to {position}")
             before = found
 
-    async def _sample_all_the_time(self, database: Database) -> None:
+    async def _sample_resources(self, database: Database) -> None:
         while True:
             now = time.monotonic()
             pids = {program.name: program.pid for program in self.system.programs}
@@ -146,7 +143,7 @@ class Watch:
 
     async def _sample_lag(self, database: Database, now: float) -> None:
         try:
-            async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+            async with asyncio.timeout(CHECK_LIMIT_SECONDS):
                 connected = await database.fetch_one("SHOW STATUS LIKE 'Threads_connected'")
                 lags = {status.name: status for status in await read_status(database)}
         except (EventsError, MySQLError, TimeoutError):
@@ -157,7 +154,7 @@ class Watch:
 
 
 def sample(now: float, name: str, pid: int) -> Sample | None:
-    """What a process holds now, by /proc; None if it is gone."""
+    """The current resources of a process from /proc; None if it has ended."""
     directory = Path("/proc") / str(pid)
     try:
         pages = int((directory / "statm").read_text().split()[1])

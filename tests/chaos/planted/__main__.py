@@ -1,7 +1,7 @@
-"""`make chaos-planted`: does chaos notice when something is broken?
+"""`make chaos-planted`: check that chaos notices planted bugs.
 
-Each patch in this directory breaks one protection in a copy of this tree; chaos is run there with the faults that ought
-to bring it to light, and must fail. What is wrong after how long is told, by check.
+Each patch in this directory removes one protection from a copy of the tree. Chaos runs there with the faults that
+should expose the bug, and must fail. The output lists the failed checks.
 """
 
 import os
@@ -20,12 +20,12 @@ ROOT: Final = HERE.parent.parent.parent
 PARTS: Final = ("events", "projections", "auth", "graph", "rollcall", "tests", "schema.graphql")
 PACE: Final = "60"
 TRIES: Final = 3
-"""With a seed each: what a bug does depends on who is killed at which moment."""
+"""Seeds per bug: its effect depends on the moment of a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A bug, and what brings it to light."""
+    """A bug, and the faults that expose it."""
 
     patch: str
     faults: str
@@ -41,14 +41,14 @@ PLANTED: Final = (
 
 
 def main() -> int:
-    """Plant each, or those that are named; 0 if each was caught."""
+    """Plant each bug, or the named ones; return exit code 0 if each was caught."""
     wanted = [planted for planted in PLANTED if not sys.argv[1:] or planted.patch in sys.argv[1:]]
     caught = [is_caught(planted) for planted in wanted]
     return 0 if all(caught) else 1
 
 
 def is_caught(planted: Planted) -> bool:
-    """Run chaos on a copy that has the bug, until it fails."""
+    """Run chaos on a copy with the bug until it fails; return False if it never does."""
     with tempfile.TemporaryDirectory(prefix="rollcall-planted-") as directory:
         tree = Path(directory)
         for part in PARTS:

@@ -1,4 +1,4 @@
-"""Subscribers over graphql-transport-ws, who lose their connections and come back with the last position they heard."""
+"""Subscribers over graphql-transport-ws that lose their connections and resume after the last received position."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from tests.chaos.ledger import Done, Heard, Subscribed
+from tests.chaos.ledger import Done, Received, Subscribed
 from tests.chaos.load import Client, World, registration
 
 CHANGES: Final = """
@@ -19,56 +19,56 @@ subscription($userId: ID, $types: [UserEventType!], $after: Position) {
 """
 PROTOCOL: Final = "graphql-transport-ws"
 FORBIDDEN: Final = 4403
-HELLO_SECONDS: Final = 10.0
+ACK_SECONDS: Final = 10.0
 
 
 class SignedOut(Exception):
-    """The server does not know the token any more."""
+    """The server no longer accepts the token."""
 
 
-class Listener(Client):
-    """Listens until it is told to stop, and never asks for anything twice."""
+class Subscriber(Client):
+    """Subscribes until cancelled, and resumes without repeating a position."""
 
     def __init__(self, world: World, name: str, chance: random.Random, *, types: Sequence[str] | None = None) -> None:
         super().__init__(world, name, chance)
         self.types = types
-        self.whose: UUID | None = None
+        self.user_id: UUID | None = None
         self.position = 0
-        """The last that was heard."""
+        """The last received position."""
         self.connections = 0
 
     async def live(self) -> None:
-        """Connection after connection, until cancelled."""
+        """Connect repeatedly until cancelled."""
         while True:
             if self.bearer is None and not await self.sign_in():
                 await self.rest(0.3)
                 continue
             try:
                 async with asyncio.timeout(self.chance.uniform(3, 30)):
-                    await self._listen(self.chance.choice(self.world.apis).url)
+                    await self._run_connection(self.chance.choice(self.world.apis).url)
             except SignedOut:
                 self.bearer = None
             except (aiohttp.ClientError, TimeoutError, OSError):
-                pass  # the network, the server, or the listener itself was tired of it
+                pass  # the network or the server failed, or the time of this connection is over
             await self.rest(0.2)
 
-    async def _listen(self, url: str) -> None:
+    async def _run_connection(self, url: str) -> None:
         async with (
             asyncio.timeout(None),
             self.world.http.ws_connect(f"{url}/graphql", protocols=[PROTOCOL], heartbeat=4.0) as socket,
         ):
             self.connections += 1
             await socket.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {self.bearer}"}})
-            async with asyncio.timeout(HELLO_SECONDS):
-                await self._expect_welcome(socket)
+            async with asyncio.timeout(ACK_SECONDS):
+                await self._expect_ack(socket)
             await self._subscribe(socket, url)
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
-                    await self._take(socket, msgspec.json.decode(message.data))
+                    await self._handle(socket, msgspec.json.decode(message.data))
             if socket.close_code == FORBIDDEN:
                 raise SignedOut
 
-    async def _expect_welcome(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _expect_ack(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         message = await socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
             if socket.close_code == FORBIDDEN:
@@ -77,24 +77,24 @@ class Listener(Client):
 
     async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse, url: str) -> None:
         self.ledger.write(Subscribed(after=self.position, to=url))
-        whose = str(self.whose) if self.whose else None
-        variables = {"after": str(self.position), "types": self.types, "userId": whose}
+        user_id = str(self.user_id) if self.user_id else None
+        variables = {"after": str(self.position), "types": self.types, "userId": user_id}
         await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": CHANGES, "variables": variables}})
 
-    async def _take(self, socket: aiohttp.ClientWebSocketResponse, message: dict[str, Any]) -> None:
+    async def _handle(self, socket: aiohttp.ClientWebSocketResponse, message: dict[str, Any]) -> None:
         match message["type"]:
             case "ping":
                 await socket.send_json({"type": "pong"})
             case "next" if "errors" not in message["payload"]:
-                self._hear(message["payload"]["data"]["userChanges"])
+                self._receive(message["payload"]["data"]["userChanges"])
             case "next" | "error" | "complete":
                 self._refused(message)
                 await socket.close()
 
-    def _hear(self, change: dict[str, Any]) -> None:
+    def _receive(self, change: dict[str, Any]) -> None:
         self.position = int(change["position"])
         self.ledger.write(
-            Heard(
+            Received(
                 position=self.position, type=change["type"], user=UUID(change["userId"]), version=int(change["version"])
             )
         )
@@ -110,17 +110,17 @@ class Listener(Client):
             self.wrong(f"the subscription ended with {msgspec.json.encode(message).decode()[:300]}")
 
 
-class Diarist(Listener):
-    """A customer who listens to what becomes of itself while it and the administrators change it."""
+class SelfSubscriber(Subscriber):
+    """A customer who subscribes to its own changes, made by itself and by administrators."""
 
     async def live(self) -> None:
-        """Registers, then listens and changes itself until cancelled."""
+        """Register, then subscribe and change itself until cancelled."""
         token = self.world.token()
         self.login = f"{self.name}-{self.world.seed}"
         while not isinstance(await self.command("register", registration(self.login, token), token=token), Done):
             self.user = self.bearer = None
         assert self.user is not None
-        self.whose = self.user
+        self.user_id = self.user
         self.world.hot.append(self.user)
         writing = asyncio.create_task(self._write())
         try:
