@@ -257,7 +257,7 @@ def test_a_health_check_requests_a_route_and_needs_200(test: list[str]) -> None:
         assert not succeeds(test, port)
 
     assert not succeeds(test, port)  # the server has stopped
-    assert set(asked) <= routes
+    assert set(requested) <= routes
 
 
 @pytest.mark.parametrize(("service", "view"), [("projector-mysql", VIEWS[0]), ("projector-mongo", VIEWS[1])])

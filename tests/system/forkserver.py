@@ -1,8 +1,8 @@
 """Start `rollcall` processes by forking one that has imported the program.
 
-A new interpreter takes more than a second of processor time to import the program, which was most of what these tests
-took. The fork server imports it once, starts no thread and no event loop, and forks for each command; from there on the
-process is what `python -m rollcall ARGUMENT...` is: its own directory, environment, standard streams and signals.
+A new interpreter takes more than a second of processor time to import the program, most of the time of these tests.
+The fork server imports it once, starts no thread and no event loop, and forks for each command. The forked process
+equals `python -m rollcall ARGUMENT...`: it has its own directory, environment, standard streams and signals.
 `tests/system/test_dev.py` and the children of `rollcall dev` start in new interpreters.
 
     tests ──arguments, directory, environment, three file descriptors──▶ fork server ──fork──▶ rollcall
@@ -29,7 +29,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 class ForkServer:
-    """The fork server of a test process, started at its first use and gone with it."""
+    """The fork server of a test process; it starts at the first use and ends with the test process."""
 
     _running: "ForkServer | None" = None
 
@@ -46,18 +46,18 @@ class ForkServer:
 
     @classmethod
     def running(cls) -> "ForkServer":
-        """The one of this process."""
+        """Return the fork server of this process, started if necessary."""
         cls._running = cls._running or cls()
         return cls._running
 
     async def start(self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> "Forked":
-        """Start `rollcall ARGUMENT...`."""
+        """Fork a process that runs `rollcall ARGUMENT...`."""
         pipes = [os.pipe() for _ in range(3)]
         (stdin, write_in), (read_out, stdout), (read_err, stderr) = pipes
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        asked = json.dumps({"arguments": arguments, "directory": str(directory), "environment": dict(environment)})
-        handed = array.array("i", [stdin, stdout, stderr, theirs.fileno()])
-        self._socket.sendmsg([asked.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)])
+        request = json.dumps({"arguments": arguments, "directory": str(directory), "environment": dict(environment)})
+        descriptors = array.array("i", [stdin, stdout, stderr, theirs.fileno()])
+        self._socket.sendmsg([request.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
         for descriptor in (stdin, stdout, stderr):
             os.close(descriptor)
         theirs.close()
@@ -94,20 +94,20 @@ class Forked:
         return code
 
     async def wait(self) -> int:
-        """Wait for its end; its exit code, below 0 if a signal ended it."""
+        """Wait for the end and return the exit code, negative after a signal."""
         return await asyncio.shield(self._ended)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal unless the process has ended."""
         if self.returncode is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     async def communicate(self, stdin: bytes) -> tuple[bytes, bytes]:
-        """Write to its standard input, close that, and wait for its end; what it wrote."""
+        """Write and close standard input, wait for the end, and return both outputs."""
         os.write(self._stdin, stdin)
         self.close_stdin()
         out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
@@ -115,7 +115,7 @@ class Forked:
         return out, err
 
     def close_stdin(self) -> None:
-        """Nothing more comes."""
+        """Close standard input."""
         if self._stdin >= 0:
             os.close(self._stdin)
             self._stdin = -1
@@ -129,7 +129,7 @@ async def _reader(descriptor: int) -> asyncio.StreamReader:
 
 
 def serve(descriptor: int) -> None:
-    """Fork for each message until the tests are gone. Returns in each forked process, as `rollcall`."""
+    """Fork for each request until the test process ends. A forked process runs `rollcall` and does not return."""
     _end_with_parent()
     for command in ("dev", "log", "projector", "quarantine", "serve", "status", "users", "views"):
         import_module(f"rollcall.commands.{command}")
@@ -149,17 +149,17 @@ def serve(descriptor: int) -> None:
                 woken.recv(4096)
                 _report_ends(children)
                 continue
-            asked, handed, *_ = socket.recv_fds(requests, MESSAGE_BYTES, 4)
-            if not asked:
+            request, descriptors, *_ = socket.recv_fds(requests, MESSAGE_BYTES, 4)
+            if not request:
                 sys.exit(0)
-            *streams, status = handed
+            *streams, status = descriptors
             pid = os.fork()
             if pid == 0:
                 selector.close()
                 for other in (requests, woken, wakeup, *children.values()):
                     other.close()
                 os.close(status)
-                _become(json.loads(asked), streams)
+                _become(json.loads(request), streams)
             for stream in streams:
                 os.close(stream)
             children[pid] = socket.socket(fileno=status)
@@ -171,12 +171,12 @@ def _report_ends(children: dict[int, socket.socket]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        with children.pop(pid) as told:
-            told.sendall(f"{status}\n".encode())
+        with children.pop(pid) as connection:
+            connection.sendall(f"{status}\n".encode())
 
 
-def _become(asked: dict[str, object], streams: Sequence[int]) -> None:
-    """Be `rollcall ARGUMENT...`; does not return."""
+def _become(request: dict[str, object], streams: Sequence[int]) -> None:
+    """Run `rollcall ARGUMENT...` in this process; does not return."""
     _end_with_parent()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -184,14 +184,14 @@ def _become(asked: dict[str, object], streams: Sequence[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    os.chdir(str(asked["directory"]))
+    os.chdir(str(request["directory"]))
     os.environ.clear()
-    os.environ.update(asked["environment"])  # type: ignore[call-overload]
-    sys.argv = ["rollcall", *asked["arguments"]]  # type: ignore[misc]
+    os.environ.update(request["environment"])  # type: ignore[call-overload]
+    sys.argv = ["rollcall", *request["arguments"]]  # type: ignore[misc]
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     import_module("rollcall.cli").main()
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends, however it ends."""
+    """Have the kernel kill this process when its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

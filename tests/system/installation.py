@@ -66,7 +66,7 @@ class Installation:
     port: int
     variables: Mapping[str, str]
     forked: bool = True
-    """Whether its processes are forked from one that has imported the program, or start in new interpreters."""
+    """Fork processes from one that has imported the program, instead of starting new interpreters."""
 
     @property
     def url(self) -> str:
