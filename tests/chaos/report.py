@@ -41,11 +41,11 @@ class Summary(msgspec.Struct, frozen=True):
     kinds: list[OfKind]
     acknowledged: int
     refused: int
-    given_up: int
+    abandoned: int
     sent_again: int
     events: int
     queries: int
-    changes_heard: int
+    changes_received: int
     connections: int
     errors: dict[str, int]
     recovered: float | None
@@ -70,11 +70,11 @@ def summary(outcome: Outcome) -> Summary:
         kinds=[_of_kind(outcome, [fault for fault in outcome.faults if fault.kind == kind]) for kind in kinds],
         acknowledged=sum(isinstance(line, Done) for line in outcomes),
         refused=sum(isinstance(line, Refused) for line in outcomes),
-        given_up=sum(isinstance(line, Abandoned | None) for line in outcomes),
+        abandoned=sum(isinstance(line, Abandoned | None) for line in outcomes),
         sent_again=sum(len(command.sent) - 1 for command in commands),
         events=len(outcome.evidence.log),
         queries=len(outcome.world.answered),
-        changes_heard=sum(len(received) for received in outcome.evidence.received.values()),
+        changes_received=sum(len(received) for received in outcome.evidence.received.values()),
         connections=sum(subscriber.connections for subscriber in outcome.subscribers),
         errors=dict(outcome.world.codes.most_common()),
         recovered=outcome.recovered,
@@ -131,14 +131,16 @@ def lines(found: Summary, ledgers: Path) -> Iterator[str]:
             )
         yield "* never alone: other faults are in these figures"
         yield ""
-    recovered = f"well again {_seconds(found.recovered)} after the last"
+    recovered = f"recovered {_seconds(found.recovered)} after the last"
     yield f"seed {found.seed}: {found.faults} faults in {found.seconds:.0f} s; {recovered}"
     yield (
-        f"{found.acknowledged} commands acknowledged, {found.refused} refused, {found.given_up} given up, "
+        f"{found.acknowledged} commands acknowledged, {found.refused} refused, {found.abandoned} abandoned, "
         f"{found.sent_again} sent again; {found.events} events"
     )
-    yield f"{found.queries} queries answered; {found.changes_heard} changes heard over {found.connections} connections"
-    yield "errors that clients met: " + (", ".join(f"{code} {times}" for code, times in found.errors.items()) or "none")
+    received = f"{found.changes_received} changes received over {found.connections} connections"
+    errors = ", ".join(f"{code} {times}" for code, times in found.errors.items())
+    yield f"{found.queries} queries answered; {received}"
+    yield f"errors that clients received: {errors or 'none'}"
     for operation, (median, p99, longest) in found.latencies.items():
         yield f"  {operation:12} median {median * 1000:6.0f} ms, 99 % {p99 * 1000:6.0f} ms, longest {longest:5.1f} s"
     yield from (f"  {growth}" for growth in found.growths)

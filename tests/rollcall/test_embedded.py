@@ -191,7 +191,7 @@ async def test_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
         await assert_data_kept(addresses)
 
 
-async def test_exit_stops_what_was_started(data_dir: Path) -> None:
+async def test_exit_stops_the_started_servers(data_dir: Path) -> None:
     """When the block is cancelled, even twice, no server runs and the runtime file names none."""
     started: dict[str, ServerProcess] = {}
 
@@ -279,7 +279,7 @@ async def test_servers_of_a_killed_owner_end_by_themselves(data_dir: Path) -> No
         await eventually(lambda: not any(server.alive() for server in orphans.values()))
 
 
-async def test_dead_server_of_a_living_owner_is_started_anew(data_dir: Path) -> None:
+async def test_crashed_server_of_a_living_owner_is_replaced(data_dir: Path) -> None:
     """The next process replaces a server that crashed; the other server keeps running."""
     async with servers(data_dir, quiet) as addresses:
         crashed = running(data_dir)["mongo"]
@@ -295,7 +295,7 @@ async def test_dead_server_of_a_living_owner_is_started_anew(data_dir: Path) -> 
         await mysql(addresses, "SELECT 1")
 
 
-async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> None:
+async def test_interrupted_first_initialisation_is_repeated(tmp_path: Path) -> None:
     """What a process leaves that is killed while it creates the data directories is never used."""
     async with holder(tmp_path) as owner:
         # MySQL's initialisation takes seconds. MongoDB's takes less than one: it may be done or not begun.
@@ -310,7 +310,7 @@ async def test_interrupted_first_initialisation_is_redone(tmp_path: Path) -> Non
     assert {"mysql", "mongo"} <= children(tmp_path)
 
 
-async def test_stale_runtime_file_is_noticed(data_dir: Path) -> None:
+async def test_stale_runtime_file_is_ignored(data_dir: Path) -> None:
     """A pid of no process, or of another program by now, is neither used as a server nor killed."""
     runtime, me = RuntimeFile(data_dir / "servers.json"), ServerProcess.of(os.getpid())
     bystander = await asyncio.create_subprocess_exec("sleep", "1000")
@@ -376,7 +376,7 @@ async def test_mariadb_is_refused(tmp_path: Path) -> None:
             pass
 
 
-async def test_servers_that_cannot_start_show_why(data_dir: Path) -> None:
+async def test_a_failed_start_reports_the_servers_logs(data_dir: Path) -> None:
     """One error has the error lines of each server's log, and the path of that log."""
     (data_dir / "mysql" / "ibdata1").write_bytes(b"not a tablespace")
     (data_dir / "mongo" / "WiredTiger.turtle").write_bytes(b"not a table of tables")

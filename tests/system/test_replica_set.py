@@ -83,10 +83,10 @@ class Members:
         child = self.children[port]
         child.popen.send_signal(signal.SIGKILL)
 
-        async def gone() -> bool:
+        async def ended() -> bool:
             return child.ended()
 
-        await eventually(gone)
+        await eventually(ended)
 
 
 def _answers(port: int) -> bool:

@@ -43,10 +43,10 @@ async def all_listen(installation: Installation, supervisor: Process, times: int
 
 
 async def all_end(pids: list[int]) -> None:
-    async def gone() -> bool:
+    async def ended() -> bool:
         return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
-    await eventually(gone)
+    await eventually(ended)
 
 
 async def test_all_workers_answer_on_one_port_and_a_killed_one_is_restarted(

@@ -210,7 +210,7 @@ def test_invalid_dates_are_refused(write: Write, held: str) -> None:
         ('{"$date": {"$numberLong": "x"}}', "$numberLong does not hold a whole number of at most 19 digits"),
     ],
 )
-def test_wrappers_that_hold_something_else_are_refused(write: Write, wrapped: str, reason: str) -> None:
+def test_wrappers_with_invalid_values_are_refused(write: Write, wrapped: str, reason: str) -> None:
     """A wrapper that holds the wrong type is refused with the field's path."""
     assert value(write(f'{{"x": {wrapped}}}')) == f"'x': {reason}"
 
