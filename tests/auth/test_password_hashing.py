@@ -164,7 +164,7 @@ class TestHashing:
         assert not await passwords.verify(None, "\ud800")
 
     async def test_an_unknown_hash_is_an_error(self, make: Make) -> None:
-        """A stored hash that nobody can verify against is reported, not taken for a wrong password."""
+        """A stored hash that cannot be verified is reported, not taken for a wrong password."""
         for encoded in ("", "!", "5f4dcc3b5aa765d61d8327deb882cf99"):
             with pytest.raises(UnknownHash):
                 await make().verify(encoded, "password")

@@ -271,7 +271,7 @@ class TestKeysAndAlgorithms:
     )
     @pytest.mark.parametrize(("algorithm", "digest"), [("HS256", hashlib.sha256), ("HS512", hashlib.sha512)])
     def test_an_hmac_with_the_public_key_is_refused(self, secret: bytes, algorithm: str, digest: Any) -> None:
-        """The public key, which anybody may have, does not serve as an HMAC secret."""
+        """The public key, which is public knowledge, does not serve as an HMAC secret."""
         signing_input = parts(HEADER | {"alg": algorithm}, json.dumps(PAYLOAD).encode())
         signature = hmac.digest(secret, signing_input.encode(), digest)
 
@@ -294,7 +294,7 @@ class TestKeysAndAlgorithms:
 
     @pytest.mark.parametrize("kid", ["", None, 1, ["kid"], "x" * 500])
     def test_no_other_kid_is_known(self, kid: object) -> None:
-        """A token of an unknown key is refused, whatever the kid looks like, however long it is."""
+        """A token of an unknown key is refused, whatever the form and length of its kid."""
         refusal(signed(HEADER | {"kid": kid}))
 
     def test_a_critical_extension_is_refused(self) -> None:

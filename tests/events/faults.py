@@ -39,7 +39,7 @@ async def stop_process(log: Log, connection: Connection, callers: Sequence[Calle
 def fault_at(
     log: Log, fault: Callable[[Connection], Awaitable[None]], statement: int | None, *, before: bool
 ) -> Iterator[None]:
-    """Let it happen once at this statement of the process's writer, before it is sent or when it has been carried out.
+    """Let it happen once at this statement of the process's writer, before it is sent or when it has been executed.
 
     None is the COMMIT, where most is at stake. Statements that share a packet are sent one by one here.
     """

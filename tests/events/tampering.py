@@ -1,4 +1,4 @@
-"""Tampering with a log, by whoever has every right on the database: the triggers are no hindrance."""
+"""Tampering with a log by an attacker with all privileges on the database, who bypasses the triggers."""
 
 from collections.abc import Iterable
 

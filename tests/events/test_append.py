@@ -24,7 +24,7 @@ async def test_a_stale_writer_is_refused_and_told_both_versions(log: Log) -> Non
 
 
 async def test_of_two_that_change_the_same_version_one_wins(log: Log) -> None:
-    """Ten commands that all expect version 1: exactly one is carried out, the others are told that it is stale."""
+    """Ten commands that all expect version 1: exactly one is executed, the others fail with a stale version."""
     done = await log.register("alice")
     updates = [log.commands.change(done.user_id, Update(name=f"Alice {n}"), NOBODY, 1) for n in range(10)]
 
@@ -121,7 +121,7 @@ async def test_two_admins_cannot_remove_each_other_at_once(log: Log) -> None:
 
 
 async def test_the_last_admin_cannot_be_deleted_by_the_appender_either(log: Log) -> None:
-    """The rule holds where events are written, whoever decides them."""
+    """The append enforces the rule for every decider."""
     done = await log.register("admin", Role.ADMIN)
 
     with pytest.raises(LastAdmin, match="last ADMIN"):
@@ -131,7 +131,7 @@ async def test_the_last_admin_cannot_be_deleted_by_the_appender_either(log: Log)
 
 
 async def test_claims_are_kept_as_keyed_hashes_only(log: Log) -> None:
-    """The claims table says nothing about anybody without the key."""
+    """The claims table reveals no user data without the key."""
     await log.register("alice")
 
     rows = await log.database.fetch_all("SELECT kind, value_hash, user_id FROM claims ORDER BY kind")

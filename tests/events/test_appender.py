@@ -124,7 +124,7 @@ async def test_the_queue_is_bounded_and_callers_wait_for_a_place(log: Log, monke
 async def test_a_commit_whose_answer_is_lost_is_looked_for_and_not_guessed(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection breaks right after the COMMIT was sent: it happened, and the callers are told so, once."""
+    """The connection breaks right after the COMMIT was sent: it took effect, and each caller gets its result once."""
     address = log.database.address
     url = f"mysql://{address.user}:x@{address.host}:{address.port}/{address.database}"
     async with proxied(url) as proxy:
@@ -198,7 +198,7 @@ async def test_a_database_that_stays_away_is_told_as_what_it_is(log: Log, monkey
 
 
 async def test_a_writer_that_is_cut_off_tells_what_it_knows_and_no_more(log: Log) -> None:
-    """Who was being written is told that the outcome is open; who was still waiting, that nothing was written."""
+    """Callers in the batch get `OutcomeUnknown`; callers in the queue get `DatabaseUnavailable`."""
     async with log.database.transaction() as blocking:
         await blocking.fetch_one(LOCK_HEAD)
         writing = [asyncio.create_task(log.register(f"user{number}")) for number in range(20)]
@@ -224,7 +224,7 @@ async def all_wait(log: Log, count: int) -> bool:
 
 
 async def test_of_one_email_in_32_processes_one_registration_succeeds(log: Log) -> None:
-    """32 appenders with 4 callers each: one wins, all others are told that it is taken, and nothing else."""
+    """32 appenders with 4 callers each: one wins, all others get only that it is taken."""
     several = [wire(log.database) for _ in range(32)]
     attempts = [
         several[number % 32].commands.register(

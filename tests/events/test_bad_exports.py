@@ -168,7 +168,7 @@ async def test_a_missing_key_is_refused_even_when_the_trailer_fits(lived: Log, c
 
 
 async def test_an_altered_key_is_refused_even_when_the_trailer_fits(lived: Log, copy: Database) -> None:
-    """It is the file's fault, told as such, and names whose it is."""
+    """The error blames the file and names the user."""
     lines = read(await exported(lived.database))
     place, key = next((n, one) for n, one in enumerate(lines) if isinstance(one, KeyLine) and one.wrapped is not None)
     assert key.wrapped is not None

@@ -15,7 +15,7 @@ from tests.waiting import PATIENCE_SECONDS, eventually
 
 
 async def test_a_cancelled_statement_never_answers_the_next_one(log: Log) -> None:
-    """Cut off while the server works; whoever uses the pool next gets the answer to its own question."""
+    """Cut off while the server works; the pool's next user gets the answer to its own query."""
     for number in range(10):
         slow = asyncio.create_task(log.database.fetch_one("SELECT SLEEP(0.2), 'late'"))
         await asyncio.wait({slow}, timeout=0.02)
@@ -51,7 +51,7 @@ async def test_a_refused_transaction_leaves_no_trace_and_no_lock(log: Log) -> No
 
 
 async def test_waiting_for_a_connection_has_a_limit(log: Log) -> None:
-    """When all connections are in use for too long, the caller is told so instead of waiting for ever."""
+    """When all connections are in use for too long, the caller gets an error instead of waiting for ever."""
     small = Database.at(log.database.address, size=1, acquire_timeout=0.1)
     async with small.connection():
         with pytest.raises(DatabaseUnavailable, match=r"within 0\.1 s"):

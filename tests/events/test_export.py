@@ -153,7 +153,7 @@ async def test_a_broken_log_is_not_exported_as_if_it_were_whole(log: Log) -> Non
 
 
 async def test_a_lost_key_is_told_when_keys_are_asked_for(log: Log) -> None:
-    """A copy without it would look like one of a log whose user was forgotten."""
+    """A copy without it would pass for one of a log whose user was forgotten."""
     await log.register("ada")
     bob = await log.register("bob")
     await log.database.execute("DELETE FROM user_keys WHERE user_id = %s", (bob.user_id.bytes,))

@@ -170,7 +170,7 @@ async def test_a_change_that_is_received_after_the_deletion_tells_nothing_of_the
 async def test_more_changes_than_a_page_are_all_received(
     log: Log, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many came while the feed was not looking."""
+    """The number of events between two polls does not matter."""
     monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 5)
     subscription = await subscribe(following.feed)
     following.source.open.clear()

@@ -82,7 +82,7 @@ async def test_a_repeated_deletion_says_again_that_it_is_done(log: Log) -> None:
 
 
 async def test_the_same_key_with_another_command_is_refused(log: Log) -> None:
-    """Whoever uses a key twice by mistake is told so, before and under the lock."""
+    """Reusing a key for another command is refused, before and under the lock."""
     await register(log, key())
 
     with pytest.raises(Rejected, match="used for another command") as refused:
@@ -113,7 +113,7 @@ async def test_keys_of_different_callers_have_nothing_to_do_with_each_other(log:
 
 
 async def test_a_refused_command_keeps_no_key(log: Log) -> None:
-    """A registration that failed may be mended and sent again with the same key."""
+    """A registration that failed may be corrected and sent again with the same key."""
     await log.register("alice")
     with pytest.raises(Rejected):
         await register(log, key(), "alice")
@@ -172,7 +172,7 @@ async def test_a_request_is_looked_for_under_the_lock(log: Log) -> None:
 async def test_a_refusal_that_the_first_request_has_caused_is_not_passed_on(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one commits between the look for the key and the reading of the user: the second looks again."""
+    """The first one commits between the key lookup and the read of the user: the second repeats the lookup."""
     alice = await log.register("alice")
     change = key(command=b"change")
     first = await log.commands.change(alice.user_id, Update(name="Al"), NOBODY, 1, change)

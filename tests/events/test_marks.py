@@ -1,6 +1,6 @@
 """Promise 6 at the log's end: the head knows where it is, and a mark noted elsewhere tells what else was there.
 
-Whoever tampers here has every right on the database, and may have made every hash anew.
+The attacker here has all privileges on the database and may have recomputed every hash.
 """
 
 import secrets
@@ -42,7 +42,7 @@ async def test_a_log_that_was_cut_off_with_its_head_is_found_with_a_noted_mark_o
 
 
 async def test_a_rewritten_tail_is_found_with_a_noted_mark_only(exposed: Database) -> None:
-    """Whoever recomputes every hash and moves the head leaves a chain that holds, but another one."""
+    """Recomputing every hash and moving the head leaves a chain that is valid but different."""
     rows = await links(exposed)
     await rewrite(exposed, forged(rows, 9))
 

@@ -1,4 +1,4 @@
-"""Migrations: once each, whoever starts first, and never changed afterwards."""
+"""Migrations: each runs once, whichever process starts first, and never changes afterwards."""
 
 import asyncio
 import secrets
@@ -55,7 +55,7 @@ async def test_a_migration_that_was_edited_after_it_was_applied_is_refused(
 
 
 async def test_a_log_is_bound_to_the_key_that_it_was_started_with(log: Log) -> None:
-    """Under another master key every username would look free, so the program refuses to work."""
+    """Under another master key every username would appear free, so the program refuses to start."""
     claim = Claim("username", "alice")
     keys = await asyncio.gather(*(open_claims_key(log.database, log.vault) for _ in range(8)))
     assert len({key.hashed(claim) for key in keys}) == 1

@@ -1,4 +1,4 @@
-"""Promise 1: positions are dense and commit-ordered; whoever has read N has read every event up to N."""
+"""Promise 1: positions are dense and commit-ordered; a reader that has read N has read every event up to N."""
 
 import asyncio
 from collections.abc import Callable

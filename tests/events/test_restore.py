@@ -60,7 +60,7 @@ async def test_users_are_who_they_were_in_a_restored_log(lived: Log, copy: Datab
 
 
 async def test_a_deleted_user_stays_forgotten_in_a_restored_log(lived: Log, copy: Database) -> None:
-    """Nobody can say who it was, and its name is free."""
+    """A forgotten user cannot be identified, and its username is free."""
     await restored(copy, await exported(lived.database))
     log = await opened(copy)
 
@@ -119,7 +119,7 @@ async def test_an_export_that_was_broken_off_is_gone_on_with(lived: Log, copy: D
 
 
 async def test_without_keys_a_log_is_restored_only_to_be_kept(lived: Log, copy: Database) -> None:
-    """Whoever asks for it gets a log that verifies, and that every reader refuses."""
+    """A restore on request yields a log that verifies and that every reader refuses."""
     text = await exported(lived.database, with_keys=False)
 
     with pytest.raises(BadExport, match="no keys"):

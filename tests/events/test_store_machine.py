@@ -39,7 +39,7 @@ from tests.waiting import PATIENCE_SECONDS
 EXAMPLES = 20
 STEPS = 25
 STATEMENTS = 12
-"""A batch has about so many, from BEGIN to COMMIT."""
+"""Approximate number of statements in a batch, from BEGIN to COMMIT."""
 SETTINGS = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
@@ -169,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(process=st.integers(0, 1), login=usernames | emails)
     def find(self, process: int, login: str) -> None:
-        """Whoever has a name or an email is found by it, however it is written."""
+        """A user is found by username and by email in any spelling."""
         kind = "email" if "@" in login else "username"
         found = self.run(self.processes[process].commands.find(login))
 

@@ -1,6 +1,6 @@
 """Promise 6: tampering shows, and verification names the first position from which on the log is not what was written.
 
-Whoever tampers here has every right on the database. For each check there is an attack that no other one finds.
+The attacker here has all privileges on the database. For each check there is an attack that no other one finds.
 """
 
 import asyncio
@@ -121,7 +121,7 @@ async def test_deleted_rows_are_found_where_the_first_one_was(exposed: Database,
 
 
 async def test_a_hole_is_found_though_every_hash_fits(exposed: Database) -> None:
-    """Whoever takes an event out and makes all hashes after it anew still leaves a position without one."""
+    """Removing an event and recomputing all later hashes still leaves a gap in the positions."""
     rows = [link.row for link in await links(exposed)]
     del rows[13 - 1]  # the newest of its stream, so no version is missing
     await rewrite(exposed, rechained(rows))
@@ -130,7 +130,7 @@ async def test_a_hole_is_found_though_every_hash_fits(exposed: Database) -> None
 
 
 async def test_a_missing_version_is_found_though_every_position_and_hash_fits(exposed: Database) -> None:
-    """Whoever also closes up the positions still leaves a stream without one of its versions."""
+    """Renumbering the positions too still leaves a gap in the stream's versions."""
     rows = await links(exposed)
     del rows[9 - 1]  # the third user's second of three; its third is at 13, now 12
     await rewrite(exposed, closed_up(rows))
@@ -219,7 +219,7 @@ async def test_the_first_of_several_faults_is_named(exposed: Database) -> None:
 
 
 async def test_verification_while_others_append_finds_a_whole_log(log: Log) -> None:
-    """Head and newest event are looked at in one moment, however much is being written."""
+    """Head and newest event are read in one snapshot, even under concurrent writes."""
     writers = [wire(log.database) for _ in range(4)]
 
     async def write(writer: int) -> None:

@@ -177,7 +177,7 @@ async def test_a_view_that_is_away_is_unavailable_and_not_behind(
 
 @pytest.mark.parametrize("position", ["", "-1", "+1", "1.5", "01", "9" * 20, "ten", "1, 2", "0x10"])
 async def test_what_is_no_position_is_refused_by_name(site: Site, position: str) -> None:
-    """400, and nothing is carried out."""
+    """The request gets 400 and is not executed."""
     person = await site.person()
     answer = await ask(person.client, UPDATE, position, input={"id": person.id, "name": "Al"})
 

@@ -225,7 +225,7 @@ PAYLOAD = st.one_of(
 
 
 async def exchange(site: Site, sent: bytes, patience: float) -> bytes:
-    """All that the server says to these bytes, until it ends the connection, or waits for more for so many seconds."""
+    """All that the server says to these bytes, until it ends the connection, or waits that many seconds for more."""
     reader, writer = await asyncio.open_connection(site.server.host, site.server.port)
     said = b""
     try:

@@ -216,7 +216,7 @@ class Conversation(RuleBasedStateMachine):
             self._hears_of(id_)
 
     def _hears_of(self, id_: str) -> None:
-        """Who is not signed in is told so, before the pong or after it; the others wait."""
+        """An unauthenticated client gets its error before or after the pong; the others wait."""
         if not self.signed_in:
             heard: set[str] = set()
             while "pong" not in heard or not heard & {"complete", "error"}:

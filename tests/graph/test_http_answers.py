@@ -1,4 +1,4 @@
-"""What every answer carries, what a failure gives away (nothing), and what operators and browsers are told."""
+"""What every answer carries, what a failure gives away (nothing), and what operators and browsers receive."""
 
 from collections.abc import Awaitable, Callable
 from uuid import UUID

@@ -34,7 +34,7 @@ async def get(site: Site, **parameters: str) -> Answer:
 
 
 def is_refusal(answer: Answer, status: int) -> bool:
-    """Whether the answer says in GraphQL's form that there was nothing to carry out, and why."""
+    """Whether the answer says in GraphQL's form that there was nothing to execute, and why."""
     return answer.status == status and answer.codes == ["BAD_REQUEST"] and bool(answer.message)
 
 

@@ -231,7 +231,7 @@ async def test_a_document_that_is_too_long_to_parse_is_refused_clearly(site: Sit
 
 
 async def test_a_refusal_has_a_code(site: Site) -> None:
-    """BAD_REQUEST, as for everything that could not be carried out."""
+    """BAD_REQUEST, as for every request that could not be executed."""
     answer = await site.anyone.ask(nested(17))
 
     assert [error["extensions"]["code"] for error in answer.body["errors"]] == ["BAD_REQUEST"]

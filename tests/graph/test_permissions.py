@@ -345,7 +345,7 @@ async def test_rebuild(site: Site, readers: dict[Role | None, Cast], row: Row, r
 
 @cells(SUBSCRIPTIONS)
 async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: str) -> None:
-    """Each listener hears of those that the table says: `null` is a listener that hears of itself, not of others."""
+    """Each subscriber receives the users that the table allows: `null` receives itself and no others."""
     cast = await newcomers(site, role)
     told = cast.viewer if "oneself" in row.name or outcome == "null" else cast.other
     async with client_of(site, cast).socket() as socket:
@@ -364,7 +364,7 @@ async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: s
 
 @cells(STATUSES)
 async def test_status(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
-    """Who may read how the projections are doing may listen to it too."""
+    """A role that may read the projections' status may subscribe to it too."""
     async with client_of(site, readers[role]).socket() as socket:
         id_ = await socket.subscribe(full(row.document))
         if outcome in CODES:

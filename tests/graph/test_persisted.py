@@ -45,7 +45,7 @@ async def ask(site: Site, method: Literal["GET", "POST"], accept: str = "applica
 
 
 def fresh() -> str:
-    """A document that nobody has sent yet."""
+    """A document that no client has sent yet."""
     fresh.number = getattr(fresh, "number", 0) + 1  # type: ignore[attr-defined]
     return f"query Fresh{fresh.number} {{ __typename }}"  # type: ignore[attr-defined]
 
@@ -184,7 +184,7 @@ async def strict(site: Site) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture
 async def lenient(site: Site) -> AsyncIterator[Site]:
-    """The API, which knows trusted documents, and carries out others too."""
+    """The API, which knows trusted documents, and executes others too."""
     async with served(site, ServingPolicy(trusted=TrustedDocuments(DOCUMENTS))) as found:
         yield found
 

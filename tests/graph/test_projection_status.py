@@ -96,7 +96,7 @@ async def _write(site: Site, user_id: Json) -> None:
 async def test_the_status_is_read_once_for_all_and_not_at_all_for_nobody(
     own_site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten listeners cost what one costs, and the last to leave ends it; a database that is away is waited for."""
+    """Ten subscribers cost what one costs, and the last to leave ends it; a database that is away is waited for."""
     staff = await own_site.person(Role.TECHNICAL_WORKER)
     await own_site.caught_up()
     readings, read = 0, status.read_status

@@ -25,7 +25,7 @@ from tests.graph.site import Site
 
 SCHEMA_TEXT: Final = (Path(__file__).parents[2] / "schema.graphql").read_text()
 ADDRESS: Final = {"X-Forwarded-For": "203.0.113.78"}
-"""Whose failed sign-ins are nobody else's."""
+"""An address whose failed sign-ins count for no other test."""
 
 
 def node_of(value: Any) -> Any:

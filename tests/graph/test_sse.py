@@ -1,4 +1,4 @@
-"""GraphQL over server-sent events: what is told, to whom, and how a stream ends."""
+"""GraphQL over server-sent events: what is sent, to whom, and how a stream ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ async def listening(site: Site, stack: AsyncExitStack, person: Person) -> Events
 
 
 async def opened(site: Site, before: int) -> None:
-    """Wait until there is one listener more than before."""
+    """Wait until there is one subscriber more than before."""
 
     async def is_there() -> bool:
         return len(site.services.feed._subscribers) > before
