@@ -313,20 +313,20 @@ class TestBesideTheLoop:
         assert found == [min(19, before + NICENESS)]
         assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
-    async def test_the_loop_turns_while_passwords_are_hashed(self, make: Make) -> None:
-        """During six hashes on two threads the event loop turns more than ten times per hash; inline it would not."""
+    async def test_the_event_loop_runs_while_passwords_are_hashed(self, make: Make) -> None:
+        """During six hashes on two threads the event loop iterates over ten times per hash; inline it would not."""
         passwords = make(PROFILES["owasp"], threads=2)
         hashing = asyncio.gather(*(passwords.hash(f"password {number}") for number in range(6)))
-        turns = 0
+        iterations = 0
 
         while not hashing.done():
             await asyncio.sleep(0)
-            turns += 1
+            iterations += 1
 
         assert len(set(await hashing)) == 6
-        assert turns > 60
+        assert iterations > 60
 
-    async def test_the_loop_turns_while_a_password_is_verified(self, make: Make) -> None:
+    async def test_the_event_loop_runs_while_a_password_is_verified(self, make: Make) -> None:
         """A verification that ends only after the loop has done something else does end."""
         gate = Gate()
         verifying = asyncio.create_task(make(verifier=gate).verify(CHEAP_ARGON2, "correct horse"))

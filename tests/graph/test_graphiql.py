@@ -151,7 +151,7 @@ def test_versions_are_pinned_and_their_licences_included() -> None:
 
 
 def test_files_tell_nothing_of_where_they_were_built() -> None:
-    """The lock file leaves the choice of registry to whoever builds, and the bundle points at no source map."""
+    """The lock file leaves the choice of registry to the build, and the bundle points at no source map."""
     lock = json.loads((DIRECTORY / "src" / "package-lock.json").read_text())
     script = (DIRECTORY / "assets" / "graphiql.js").read_text()
 

@@ -1,4 +1,4 @@
-"""Which media type an answer has, and what its status says: GraphQL over HTTP, beyond what its own audit looks at."""
+"""Which media type an answer has, and what its status says: GraphQL over HTTP, beyond what its own audit checks."""
 
 import json
 

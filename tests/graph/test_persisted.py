@@ -25,7 +25,7 @@ TYPENAME = "{ __typename }"
 METHODS: tuple[Literal["GET", "POST"], ...] = ("GET", "POST")
 CHANGES = "subscription Changes { userChanges { type } }"
 SHA1 = "3f786850e387550fdab836ed7e6dc881de23001b"
-"""An id as the client preset writes it unless it is told otherwise."""
+"""An id as the client preset writes it by default."""
 
 
 def sha256(document: str) -> str:

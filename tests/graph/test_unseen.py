@@ -45,7 +45,7 @@ class Cast:
 
 @pytest_asyncio.fixture(scope="module")
 async def cast(shared_site: Site) -> Cast:
-    """One who is there, one who has been, one who never was, and what cannot be anybody's id."""
+    """An existing user, a deleted one, an unknown id, and a malformed id."""
     other, deleted = await shared_site.person(), await shared_site.person()
     admin, customer = await shared_site.person(Role.ADMIN), await shared_site.person()
     await deleted.client.field(DELETE, input={"id": deleted.id})

@@ -62,7 +62,7 @@ async def test_a_listener_hears_of_each_change_once_in_order_with_the_user_after
 
 
 async def test_nothing_is_missed_or_told_twice_while_many_write_at_once(site: Site) -> None:
-    """Eight writers, eighty changes: two listeners both hear all of them, at consecutive positions."""
+    """Eight writers, eighty changes: two subscribers both receive all of them, at consecutive positions."""
     staff = await site.person(Role.TECHNICAL_WORKER)
     people = [await site.person() for _ in range(WRITERS)]
 

@@ -156,7 +156,7 @@ def stages(node: Any) -> set[str]:
     ],
 )
 async def test_a_search_of_documents_uses_an_index(documents: MongoDatabase, search: Search, stage: str) -> None:
-    """Words and tests on any path are answered without looking at every document."""
+    """Words and tests on any path are answered without a scan of every document."""
     await MongoView(documents).prepare()
     filler = [
         {"_id": UUID(int=n), "attributes": {"accounts": [n], "score": n % 10}, "version": 1} for n in range(3_000)

@@ -48,7 +48,7 @@ class MadeUpLog:
         self._living: dict[int, UUID] = {}
 
     def carry_out(self, slot: int, command: Command) -> None:
-        """The command on the user that lives in a slot; if nobody does, one registers. The refused change nothing."""
+        """The command on the user in a slot; registers one if it is empty. Refused commands change nothing."""
         if slot not in self._living:
             self._living[slot] = UUID(int=(len(self.events) + 1) << 64)
             command = Register(
@@ -89,7 +89,7 @@ class MadeUpLog:
         return account
 
     def _forget(self, user_id: UUID) -> None:
-        """The key is destroyed with the deletion: from now on nobody can say what the events before it said."""
+        """The key is destroyed with the deletion: the earlier events can no longer be read."""
         self.events = [
             msgspec.structs.replace(recorded, event=Forgotten())
             if recorded.stream_id == user_id and not isinstance(recorded.event, UserDeleted)
@@ -278,7 +278,7 @@ def lives(events: list[Recorded]) -> dict[UUID, list[User | None]]:
 
 
 def possible(life: list[User | None], broken_at: int) -> list[User | None]:
-    """What a view may hold of a user that is set aside: what was before the broken event, or anything since.
+    """What a view may hold of a quarantined user: what was before the broken event, or anything since.
 
     The events here are not really broken. So the late write of a projector that was cancelled may still apply one that
     has been set aside meanwhile; what it may not do is to take the user back.
@@ -310,7 +310,7 @@ async def mongo_stage(documents: MongoDatabase, url: str) -> AsyncIterator[Stage
 
 
 def watched(reached: Bench, directly: Bench) -> Bench:
-    """The view as it is reached through the proxy, looked at past it."""
+    """A bench whose view goes through the proxy and whose reads bypass it."""
     return replace(directly, view=reached.view)
 
 
