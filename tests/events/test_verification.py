@@ -26,14 +26,14 @@ EVENTS = 14
 
 
 async def test_a_log_that_nobody_touched_is_whole(exposed: Database) -> None:
-    """Up to its head, which was noted before; and progress is told."""
-    told: list[tuple[int, int]] = []
+    """Up to its head, which was noted before; and reports progress."""
+    reports: list[tuple[int, int]] = []
     noted = await read_head(exposed)
 
-    end = await verify_log(exposed, lambda done, total: told.append((done, total)), expected=noted)
+    end = await verify_log(exposed, lambda done, total: reports.append((done, total)), expected=noted)
 
     assert end == noted == (await links(exposed))[-1].mark
-    assert told == [(4, 14), (8, 14), (12, 14), (14, 14)]
+    assert reports == [(4, 14), (8, 14), (12, 14), (14, 14)]
 
 
 async def test_an_empty_log_is_whole(log: Log) -> None:

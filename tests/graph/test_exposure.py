@@ -36,10 +36,10 @@ async def production(site: Site) -> AsyncIterator[Site]:
 )
 async def test_the_schema_is_hidden_in_production(production: Site, site: Site, query: str) -> None:
     """By any root, fragment or alias; the development profile shows it."""
-    told = await production.anyone.ask(query)
+    introspected = await production.anyone.ask(query)
 
-    assert "data" not in told.body
-    assert "introspection has been disabled" in told.body["errors"][0]["message"]
+    assert "data" not in introspected.body
+    assert "introspection has been disabled" in introspected.body["errors"][0]["message"]
     assert "data" in (await site.anyone.ask(query)).body
 
 

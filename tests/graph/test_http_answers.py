@@ -223,7 +223,7 @@ def test_a_lost_commit_has_the_code_outcome_unknown() -> None:
     """Not that of a change that did not happen: repeating it without a key may make it twice."""
     lost = GraphQLError("", original_error=OutcomeUnknown("the connection broke during a COMMIT"))
 
-    told = for_client(lost, UUID(int=1))
+    client_error = for_client(lost, UUID(int=1))
 
-    assert told.extensions == {"code": "OUTCOME_UNKNOWN"}
-    assert "may have taken effect or not" in told.message
+    assert client_error.extensions == {"code": "OUTCOME_UNKNOWN"}
+    assert "may have taken effect or not" in client_error.message

@@ -347,7 +347,7 @@ async def test_rebuild(site: Site, readers: dict[Role | None, Cast], row: Row, r
 async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: str) -> None:
     """Each subscriber receives the users that the table allows: `null` receives itself and no others."""
     cast = await newcomers(site, role)
-    told = cast.viewer if "oneself" in row.name or outcome == "null" else cast.other
+    audible = cast.viewer if "oneself" in row.name or outcome == "null" else cast.other
     async with client_of(site, cast).socket() as socket:
         if outcome in CODES:
             id_ = await socket.subscribe(full(row.document), **row.variables(cast))
@@ -355,11 +355,11 @@ async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: s
             return
 
         id_ = await site.listen(socket, full(row.document), **row.variables(cast))
-        assert told is not None
-        for person in (cast.other, told):
+        assert audible is not None
+        for person in (cast.other, audible):
             await person.client.field(UPDATE, input={"id": person.id, "name": "Changed"})
 
-        assert (await socket.next(id_))["userChanges"]["userId"] == told.id
+        assert (await socket.next(id_))["userChanges"]["userId"] == audible.id
 
 
 @cells(STATUSES)

@@ -58,7 +58,7 @@ async def test_a_document_is_known_by_its_hash_once_it_was_sent_with_it(
     document = fresh()
 
     unknown = await ask(site, method, **by_hash(sha256(document)))
-    told = await ask(site, method, **by_hash(sha256(document), query=document))
+    registering = await ask(site, method, **by_hash(sha256(document), query=document))
     known = [await ask(site, by, **by_hash(sha256(document))) for by in METHODS]
 
     assert (unknown.status, unknown.codes, unknown.message) == (
@@ -67,7 +67,7 @@ async def test_a_document_is_known_by_its_hash_once_it_was_sent_with_it(
         "PersistedQueryNotFound",
     )
     assert "data" not in unknown.body
-    assert [answer.body for answer in (told, *known)] == [{"data": {"__typename": "Query"}}] * 3
+    assert [answer.body for answer in (registering, *known)] == [{"data": {"__typename": "Query"}}] * 3
     assert (await ask(site, method, MediaType.GRAPHQL, **by_hash("0" * 64))).status == 400
 
 

@@ -22,10 +22,10 @@ from tests.waiting import eventually
 
 async def until_caught_up(socket: Socket, id_: str, head: int) -> list[Json]:
     """The messages until both projections have reached a position."""
-    told: list[Json] = []
-    while not told or any(int(one["position"]) < head for one in told[-1]):
-        told.append((await socket.next(id_))["projectionStatus"])
-    return told
+    statuses: list[Json] = []
+    while not statuses or any(int(one["position"]) < head for one in statuses[-1]):
+        statuses.append((await socket.next(id_))["projectionStatus"])
+    return statuses
 
 
 async def test_a_listener_is_told_at_once_and_whenever_a_projection_moves(own_site: Site) -> None:
@@ -80,9 +80,9 @@ async def test_who_joins_between_two_readings_is_not_told_more_often(own_site: S
             await asyncio.sleep(0.03 * number)
             async with aclosing(status.changes()) as changes:
                 await anext(changes)
-                told = monotonic()
+                received_at = monotonic()
                 await anext(changes)
-                assert monotonic() - told >= INTERVAL_SECONDS * 0.75  # it may have been told late
+                assert monotonic() - received_at >= INTERVAL_SECONDS * 0.75  # the update may have been sent late
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
 
