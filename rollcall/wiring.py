@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -27,7 +27,7 @@ from events.database import Address, Database
 from events.errors import DatabaseUnavailable
 from events.ids import new_id
 from events.migrations import migrate
-from events.retry import retry
+from events.retry import Result, retry
 from events.store import EventStore
 from events.vault import Vault
 from events.wakeup import HeadPoll
@@ -57,8 +57,6 @@ default thresholds the search for cycles takes a fifth of a rebuild's time."""
 
 CLOSE_SECONDS: Final = 1.0
 """Time that closing the connections may take at a stop."""
-
-Result = TypeVar("Result")
 
 
 def now() -> datetime:
