@@ -66,8 +66,6 @@ RECOVERY_SECONDS: Final = 20.0
 WRITES: Final = 3
 """Attempts to write a batch whose COMMIT was lost and did not happen."""
 
-EVENT_AT = "SELECT event_id FROM events WHERE position = %s"
-
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
