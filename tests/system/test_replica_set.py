@@ -78,6 +78,15 @@ class Members:
         await eventually(there)
         return found[0]
 
+    async def synced(self) -> bool:
+        """Every member holds the data. One that still copies them from the primary cannot replace it."""
+        with MongoClient[Any](self.url()) as client:
+            try:
+                status = await asyncio.to_thread(client.admin.command, "replSetGetStatus")
+            except PyMongoError:
+                return False
+        return {member["stateStr"] for member in status["members"]} == {"PRIMARY", "SECONDARY"}
+
     async def kill(self, port: int) -> None:
         """Send SIGKILL and wait until the process has ended."""
         child = self.children[port]
@@ -99,7 +108,7 @@ def _answers(port: int) -> bool:
 
 @pytest_asyncio.fixture
 async def members(tmp_path: Path) -> AsyncIterator[Members]:
-    """A replica set of three with an elected primary."""
+    """A replica set of three with an elected primary and two members that can replace it."""
     program = (await mongo.prepare(tmp_path, Sources.of(os.environ), logging.getLogger(__name__).info)).program
     members = Members()
     try:
@@ -111,7 +120,7 @@ async def members(tmp_path: Path) -> AsyncIterator[Members]:
             members.children[port] = spawn(command, tmp_path / f"{port}.log")
         await eventually(members.answer)
         await asyncio.to_thread(members.initiate)
-        await members.elected()
+        await eventually(members.synced)
         yield members
     finally:
         for port, child in members.children.items():
