@@ -68,7 +68,8 @@ class RebuildWorker:
                     async with asyncio.timeout(LEAVE_SECONDS):
                         await self._requests.leave(self._view, self._process)
                 except (DatabaseUnavailable, TimeoutError) as error:
-                    log.warning("rebuild.waiting", view=self._view, error=str(error), retry_in=None)
+                    why = str(error) or f"no answer in {LEAVE_SECONDS:g} s"
+                    log.warning("rebuild.left_undone", view=self._view, error=why)
 
     async def _check(self) -> None:
         wanted = await self._requests.attend(self._view, self._process)

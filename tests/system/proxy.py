@@ -20,6 +20,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._awaited: re.Pattern[bytes] | None = None
+        self._hangs_at_it = False
         self._met = asyncio.Event()
 
     def connect(self, url: str) -> None:
@@ -43,7 +44,14 @@ class Proxy:
 
     async def hang_at(self, pattern: re.Pattern[bytes], within: float) -> bool:
         """Hang before data that matches `pattern` is forwarded; return False if none came `within` seconds."""
-        self._awaited, self._met = pattern, asyncio.Event()
+        return await self._meet(pattern, within, hangs=True)
+
+    async def receives(self, pattern: re.Pattern[bytes], within: float) -> bool:
+        """Wait for data that matches `pattern`, even while hung; return False if none came `within` seconds."""
+        return await self._meet(pattern, within, hangs=False)
+
+    async def _meet(self, pattern: re.Pattern[bytes], within: float, *, hangs: bool) -> bool:
+        self._awaited, self._hangs_at_it, self._met = pattern, hangs, asyncio.Event()
         try:
             async with asyncio.timeout(within):
                 await self._met.wait()
@@ -102,7 +110,8 @@ class Proxy:
                 await asyncio.sleep(self.delay_seconds)
                 if self._awaited is not None and self._awaited.search(data):
                     self._met.set()
-                    self.hang()
+                    if self._hangs_at_it:
+                        self.hang()
                 await self._flowing.wait()
                 if writer.is_closing():
                     return
