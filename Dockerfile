@@ -3,7 +3,11 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /build
-RUN python -m venv /opt/rollcall
+# Exactly the packages of the lock files (`make lock`), by their hashes.
+COPY deploy/requirements.lock deploy/build-requirements.lock ./
+RUN python -m venv /opt/rollcall && python -m venv /opt/build \
+    && /opt/rollcall/bin/pip install --disable-pip-version-check --no-cache-dir --require-hashes -r requirements.lock \
+    && /opt/build/bin/pip install --disable-pip-version-check --no-cache-dir --require-hashes -r build-requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY auth/ auth/
 COPY events/ events/
@@ -11,7 +15,8 @@ COPY projections/ projections/
 COPY graph/ graph/
 COPY rollcall/ rollcall/
 # Without the extras: `embedded` is for machines without databases, `dev` for development.
-RUN /opt/rollcall/bin/pip install --disable-pip-version-check --no-cache-dir .
+RUN /opt/build/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/rollcall/bin/pip install --disable-pip-version-check --no-cache-dir --no-deps dist/*.whl
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent rollcall

@@ -8,7 +8,7 @@ EVENTS ?= 200000
 # import, also where the environment tells it not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint format bench chaos chaos-planted schema clean
+.PHONY: run test lint format bench chaos chaos-planted schema lock clean
 
 run: .venv/run
 	$(BIN)/rollcall dev
@@ -41,6 +41,13 @@ chaos-planted: .venv/installed
 
 schema: .venv/run
 	$(BIN)/rollcall schema > schema.graphql
+
+# The packages of the image, with their hashes. The Dockerfile says for which Python.
+LOCKED := --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate
+lock: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip compile pyproject.toml $(LOCKED) --output-file deploy/requirements.lock
+	echo 'hatchling>=1.27' | $(BIN)/uv pip compile - $(LOCKED) --output-file deploy/build-requirements.lock
 
 clean:
 	rm -rf .venv var .mypy_cache .pytest_cache .ruff_cache .hypothesis

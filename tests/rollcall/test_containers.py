@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pymongo.uri_parser import parse_uri
 
 from events.database import Address
@@ -31,6 +33,8 @@ from rollcall.settings import Settings, load_settings
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+LOCKS = ("deploy/requirements.lock", "deploy/build-requirements.lock")
 
 Yaml = Any
 """Mappings, lists and strings."""
@@ -288,12 +292,55 @@ def test_the_image_copies_the_sources_of_the_wheel() -> None:
     copied = [source for name, words in dockerfile()[:stage] if name == "COPY" for source in words.split()[:-1]]
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
 
-    assert {source.strip("/") for source in copied} == {*PACKAGES, "pyproject.toml", "README.md", "LICENSE"}
+    sources = {*PACKAGES, "pyproject.toml", "README.md", "LICENSE", *LOCKS}
+    assert {source.strip("/") for source in copied} == sources
     assert all((ROOT / source).exists() for source in copied)
     assert sorted(allowed) == sorted(source.strip("/") for source in copied)
     assert PROJECT["project"]["readme"] in allowed
     for licence in PROJECT["project"]["license-files"]:
         assert any(fnmatch(licence, pattern) or licence.startswith(f"{pattern}/") for pattern in allowed)
+
+
+def locked(lock: str) -> dict[str, tuple[str, int]]:
+    """Version and number of hashes of each package in a lock file."""
+    entries = (ROOT / lock).read_text().replace("\\\n", " ").splitlines()
+    found: dict[str, tuple[str, int]] = {}
+    for entry in entries:
+        pinned, *hashes = entry.split(" --hash=sha256:")
+        name, _, version = pinned.partition(";")[0].strip().partition("==")
+        found[canonicalize_name(name)] = version.strip(), len(hashes)
+    return found
+
+
+def test_the_image_installs_the_locked_packages_and_nothing_else() -> None:
+    """pip checks a hash of every package that it downloads, and downloads nothing for our own wheel."""
+    runs = " && ".join(instructions("RUN")).split("&&")
+    installs = [run for run in runs if "pip install" in run or "pip wheel" in run]
+
+    assert len(installs) == 4
+    for install in installs:
+        assert "--require-hashes" in install or "--no-deps" in install, install
+        assert "pip wheel" not in install or "--no-build-isolation" in install, install
+    for lock in LOCKS:
+        assert all(version and hashes for version, hashes in locked(lock).values()), lock
+
+
+def test_the_locked_versions_are_what_the_project_asks_for() -> None:
+    """Run `make lock` after a change of the dependencies."""
+    runtime, build = map(locked, LOCKS)
+
+    for asked, found in [(PROJECT["project"]["dependencies"], runtime), (PROJECT["build-system"]["requires"], build)]:
+        for requirement in map(Requirement, asked):
+            version, _ = found[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), f"{requirement}: {version} is locked"
+
+
+def test_no_password_is_on_a_command_line() -> None:
+    """Command lines are visible to all processes of a machine: passwords come from the environment."""
+    for name, service in SERVICES.items():
+        words = [*service.get("command", []), *service.get("entrypoint", []), *service["healthcheck"]["test"]]
+        line = re.sub(r'\b[A-Z_]+="[^"]*" ', "", " ".join(words))  # without assignments to the environment
+        assert not re.search(r"--password|\s-p|\$\{?\w*(PASSWORD|KEY)", line), f"{name}: {line}"
 
 
 def test_the_image_runs_without_root_and_extras() -> None:
@@ -303,7 +350,6 @@ def test_the_image_runs_without_root_and_extras() -> None:
 
     assert instructions("USER")
     assert all(user.split(":")[0].isdigit() and int(user.split(":")[0]) > 0 for user in instructions("USER"))
-    assert [run for run in instructions("RUN") if "pip install" in run and run.endswith(" .")]
     assert "PYTHONUNBUFFERED=1" in environment
     assert "ROLLCALL_HOST=0.0.0.0" in environment
     bases = {words.split()[0] for words in instructions("FROM")}
