@@ -47,11 +47,11 @@ from rollcall.embedded import Addresses
 from tests import databases
 from tests.graph.client import Client, Json, Socket
 from tests.log import NOBODY, Log, registration, wire
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 PASSWORD = "correct horse battery staple"
 TOKEN_LIFETIME = timedelta(minutes=15)
-DEVELOPMENT = ServingPolicy(introspection=True)
+DEVELOPMENT = ServingPolicy(introspection=True, deadline_seconds=PATIENCE_SECONDS)
 """As `rollcall dev` serves clients."""
 
 

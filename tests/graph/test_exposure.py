@@ -1,17 +1,17 @@
 """What a server in production does not show, and to whose pages it talks."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse, WSServerHandshakeError
 from graphql import get_introspection_query
 
-from graph.app import ServingPolicy
 from graph.cors import origins_of
 from tests.graph.client import SUBPROTOCOL, Answer, Socket, answer_of
 from tests.graph.documents import ME
-from tests.graph.site import Site, served
+from tests.graph.site import DEVELOPMENT, Site, served
 
 APP, ADMIN = "https://app.example.com", "http://localhost:5173"
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -20,7 +20,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 @pytest_asyncio.fixture
 async def production(site: Site) -> AsyncIterator[Site]:
     """The API as it comes, with two frontends of other origins."""
-    async with served(site, ServingPolicy(origins=origins_of(f"{APP}, {ADMIN}/"))) as found:
+    async with served(site, replace(DEVELOPMENT, introspection=False, origins=origins_of(f"{APP}, {ADMIN}/"))) as found:
         yield found
 
 

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 import pytest_asyncio
 
-from graph.app import ServingPolicy
 from graph.media_types import MediaType
 from graph.persisted import (
     PERSISTED_CHARACTERS,
@@ -19,7 +19,7 @@ from graph.persisted import (
 )
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.documents import LIST, LOGIN, ME
-from tests.graph.site import Site, served
+from tests.graph.site import DEVELOPMENT, Site, served
 
 TYPENAME = "{ __typename }"
 METHODS: tuple[Literal["GET", "POST"], ...] = ("GET", "POST")
@@ -178,14 +178,16 @@ DOCUMENTS = read_manifest(json.dumps(MANIFEST).encode())
 @pytest_asyncio.fixture
 async def strict(site: Site) -> AsyncIterator[Site]:
     """The API, carrying out trusted documents only."""
-    async with served(site, ServingPolicy(trusted=TrustedDocuments(DOCUMENTS, only=True))) as found:
+    async with served(
+        site, replace(DEVELOPMENT, introspection=False, trusted=TrustedDocuments(DOCUMENTS, only=True))
+    ) as found:
         yield found
 
 
 @pytest_asyncio.fixture
 async def lenient(site: Site) -> AsyncIterator[Site]:
     """The API, which knows trusted documents, and executes others too."""
-    async with served(site, ServingPolicy(trusted=TrustedDocuments(DOCUMENTS))) as found:
+    async with served(site, replace(DEVELOPMENT, introspection=False, trusted=TrustedDocuments(DOCUMENTS))) as found:
         yield found
 
 

@@ -22,6 +22,7 @@ from events.event_types import Role
 from tests.graph.hostile import JSON, UNICODE, bounded
 from tests.graph.leaks import check_answer
 from tests.graph.site import Site
+from tests.waiting import PATIENCE_SECONDS
 
 SCHEMA_TEXT: Final = (Path(__file__).parents[2] / "schema.graphql").read_text()
 ADDRESS: Final = {"X-Forwarded-For": "203.0.113.78"}
@@ -70,7 +71,9 @@ async def test_operations_made_from_the_schema(site: Site, label: str) -> None:
         @given(case=OPERATIONS[label].as_strategy())
         def send(case: schemathesis.Case[Any]) -> None:
             for headers in (admin.headers, {}):
-                response = case.call(base_url=str(admin.url), session=session, headers=headers | ADDRESS)
+                response = case.call(
+                    base_url=str(admin.url), session=session, headers=headers | ADDRESS, timeout=PATIENCE_SECONDS
+                )
                 check_answer(response.status_code, response.text, str(case.body))
 
         await asyncio.to_thread(send)

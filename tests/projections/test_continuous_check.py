@@ -47,9 +47,10 @@ async def test_a_difference_is_found_within_some_rounds_and_reported_until_it_is
             await check.round()
     assert check.result.differing == {UNKNOWN_USER, ids[50]}
     assert await reported_differences(bench, log) == 2
-    assert sorted((line["event"], line["user"], *line["fields"]) for line in lines) == [
-        ("audit.difference", str(UNKNOWN_USER), "extra"),
-        ("audit.difference", str(ids[50]), "email"),
+    differences = [line for line in lines if line["event"] == "audit.difference"]  # other tests' projectors log too
+    assert sorted((line["user"], *line["fields"]) for line in differences) == [
+        (str(UNKNOWN_USER), "extra"),
+        (str(ids[50]), "email"),
     ]
 
     await drifts.set(ids[50], email="user50@example.com")
