@@ -3,6 +3,7 @@
 CHAOS_MINUTES   duration of the faults; 0.75 by default
 CHAOS_SEED      seed of faults and load; random and printed by default
 CHAOS_FAULTS    kinds, separated by commas; all by default; `none` for a soak
+CHAOS_STRANGERS 1: attackers instead of faults, in the second half of the time
 CHAOS_PACE      faults per minute; 23 by default
 CHAOS_DIRECTORY directory of ledgers, logs and the report; a temporary one by default
 """
@@ -31,11 +32,12 @@ def plan_of(environment: "os._Environ[str]") -> Plan:
     """Read the plan from environment variables."""
     seed = int(environment.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
     requested = environment.get("CHAOS_FAULTS", "")
-    kinds = [] if requested == "none" else requested.split(",") if requested else list(KINDS)
+    strangers = environment.get("CHAOS_STRANGERS", "") == "1"
+    kinds = [] if strangers or requested == "none" else requested.split(",") if requested else list(KINDS)
     if unknown := set(kinds) - KINDS.keys():
         sys.exit(f"CHAOS_FAULTS: expected some of {', '.join(KINDS)}, or none; found {', '.join(sorted(unknown))}")
     minutes, pace = (float(environment.get(f"CHAOS_{name}") or default) for name, default in DEFAULTS.items())
-    return Plan(seed, minutes * 60, kinds, pace)
+    return Plan(seed, minutes * 60, kinds, pace, strangers)
 
 
 def main() -> int:
@@ -74,7 +76,7 @@ def write_report(outcome: Outcome, kept: Path) -> int:
     text = "\n".join(report.lines(found, kept))
     (kept / "report.txt").write_text(text + "\n")
     (kept / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
-    if not outcome.plan.kinds:
+    if outcome.plan.soak:
         picture.draw(outcome.series, kept / "soak.svg")
     print(text)
     return 0 if outcome.green else 1

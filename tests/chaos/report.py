@@ -52,6 +52,9 @@ class Summary(msgspec.Struct, frozen=True):
     """Seconds from the end of the last fault until the recovery."""
     latencies: dict[str, list[float]]
     """Seconds by operation: median, 99th percentile, longest."""
+    under_attack: dict[str, list[float]]
+    """`latencies` while strangers attacked; the others are from before, if there was an attack."""
+    answers_to_strangers: dict[str, int]
     growths: list[Growth]
     """After a soak: the growth of every series over its second half."""
     wrongs: dict[str, list[str]]
@@ -78,16 +81,19 @@ def summary(outcome: Outcome) -> Summary:
         connections=sum(subscriber.connections for subscriber in outcome.subscribers),
         errors=dict(outcome.world.codes.most_common()),
         recovered=outcome.recovered,
-        latencies=_latencies(outcome),
+        latencies=_latencies(outcome, outcome.began, outcome.attacked or float("inf")),
+        under_attack=_latencies(outcome, outcome.attacked, outcome.ended) if outcome.attacked else {},
+        answers_to_strangers=dict(outcome.answers_to_strangers),
         growths=list(outcome.growths),
         wrongs={check: list(wrongs) for check, wrongs in outcome.wrongs.items()},
     )
 
 
-def _latencies(outcome: Outcome) -> dict[str, list[float]]:
+def _latencies(outcome: Outcome, after: float, before: float) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for _, kind, seconds in outcome.world.latencies:
-        found.setdefault(kind, []).append(seconds)
+    for at, kind, seconds in outcome.world.latencies:
+        if after <= at < before:
+            found.setdefault(kind, []).append(seconds)
     return {kind: [round(one, 4) for one in percentiles(values)] for kind, values in sorted(found.items())}
 
 
@@ -141,8 +147,12 @@ def lines(found: Summary, ledgers: Path) -> Iterator[str]:
     errors = ", ".join(f"{code} {times}" for code, times in found.errors.items())
     yield f"{found.queries} queries answered; {received}"
     yield f"errors that clients received: {errors or 'none'}"
-    for operation, (median, p99, longest) in found.latencies.items():
-        yield f"  {operation:12} median {median * 1000:6.0f} ms, 99 % {p99 * 1000:6.0f} ms, longest {longest:5.1f} s"
+    yield from _latency_lines(found.latencies)
+    if found.under_attack:
+        yield "under attack:"
+        yield from _latency_lines(found.under_attack)
+        yield "answers to strangers:"
+        yield from (f"  {answer:50} {times:6}" for answer, times in found.answers_to_strangers.items())
     yield from (f"  {growth}" for growth in found.growths)
     yield ""
     for check, wrongs in found.wrongs.items():
@@ -152,6 +162,11 @@ def lines(found: Summary, ledgers: Path) -> Iterator[str]:
             yield f"       and {len(wrongs) - SHOWN} more"
     if not found.green:
         yield f"FAILED with seed {found.seed}; ledgers and logs are in {ledgers}"
+
+
+def _latency_lines(latencies: dict[str, list[float]]) -> Iterator[str]:
+    for operation, (median, p99, longest) in latencies.items():
+        yield f"  {operation:12} median {median * 1000:6.0f} ms, 99 % {p99 * 1000:6.0f} ms, longest {longest:5.1f} s"
 
 
 def _seconds(value: float | None) -> str:

@@ -3,19 +3,22 @@
 import asyncio
 import itertools
 import random
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.chaos import judge, leaks
+import msgspec
+
+from tests.chaos import forgeries, judge, leaks
 from tests.chaos.faults import FAULTS_A_MINUTE, Chaos, Fault
 from tests.chaos.ledger import Done
 from tests.chaos.load import Administrator, Client, Person, Reader, World, registration, world_of
 from tests.chaos.subscribers import SelfSubscriber, Subscriber
-from tests.chaos.system import ADMIN_PASSWORD, System, running
+from tests.chaos.system import ADMIN_PASSWORD, ROOT, System, running
 from tests.chaos.watch import Watch
 from tests.waiting import eventually
 
@@ -26,6 +29,8 @@ RECOVER_SECONDS: Final = 90.0
 END_SECONDS: Final = 90.0
 """The limit for clients to finish, and for subscribers to receive the last change."""
 SETTLE_SECONDS: Final = 3.0
+ENOUGH: Final = 100
+"""The fewest answers whose 99th percentile says something."""
 
 Say = Callable[[str], None]
 
@@ -39,8 +44,23 @@ class Plan:
     kinds: Sequence[str]
     """Kinds of faults; empty for a soak."""
     pace: float = FAULTS_A_MINUTE
+    strangers: bool = False
+    """Attackers instead of faults, in the second half."""
     persons: int = 12
     administrators: int = 3
+
+    @property
+    def soak(self) -> bool:
+        """Neither faults nor strangers."""
+        return not self.kinds and not self.strangers
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What the strangers were answered."""
+
+    answers: Mapping[str, int]
+    wrong: Sequence[str]
 
 
 @dataclass
@@ -60,6 +80,9 @@ class Outcome:
     ended: float
     recovered: float | None
     """Seconds from the last fault until the recovery."""
+    attacked: float | None
+    """The start of the attack, if there was one."""
+    answers_to_strangers: Mapping[str, int]
     series: Sequence[leaks.Series]
     growths: Sequence[leaks.Growth]
     """Growth of the series after a soak."""
@@ -93,6 +116,8 @@ async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World
                 await asyncio.sleep(WARM_SECONDS)
                 began = time.monotonic()
                 chaos = await _inject_faults(plan, system, watch, random.Random(chance.random()), say)
+                attacked = time.monotonic() if plan.strangers else None
+                attack = await _attack(plan, system, say) if plan.strangers else Attack({}, [])
                 ended = time.monotonic()
                 recovered = await _recovered(watch, ended)
                 world.ending = True
@@ -104,13 +129,29 @@ async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World
         evidence = await judge.gather(system, world.directory)
         found = dict(await judge.judge(evidence, system, subscribers))
         found["leaks"] = list(leaks.held_at_rest(system, watch))
+    if attacked is not None:
+        found["strangers"] = [*attack.wrong, *slowed(world.latencies, began, attacked, ended)]
+        found["forged rows"] = await forgeries.unnoticed(system)
     series = leaks.series_of(watch, world.latencies, began, ended)
-    growths = [growth for growth in map(leaks.growth_of, series) if growth is not None] if not plan.kinds else []
+    growths = [growth for growth in map(leaks.growth_of, series) if growth is not None] if plan.soak else []
     found["growth"] = [str(growth) for growth in growths if growth.wrong]
     late = [] if recovered is not None else [f"no recovery within {RECOVER_SECONDS:g} s after the last fault"]
     found["processes"] = [*wrongs, *chaos.wrong, *watch.wrong, *late]
     return Outcome(
-        plan, found, chaos.faults, world, watch, evidence, subscribers, began, ended, recovered, series, growths
+        plan,
+        found,
+        chaos.faults,
+        world,
+        watch,
+        evidence,
+        subscribers,
+        began,
+        ended,
+        recovered,
+        attacked,
+        attack.answers,
+        series,
+        growths,
     )
 
 
@@ -121,9 +162,40 @@ async def _inject_faults(plan: Plan, system: System, watch: Watch, dice: random.
     if plan.kinds:
         await chaos.until(began + plan.seconds)
     else:
-        await asyncio.sleep(plan.seconds)
-    say("the faults are over")
+        await asyncio.sleep(plan.seconds / 2 if plan.strangers else plan.seconds)
+    say("the faults are over" if plan.kinds else "the quiet time is over")
     return chaos
+
+
+async def _attack(plan: Plan, system: System, say: Say) -> Attack:
+    """Run the strangers for the second half of the time."""
+    arguments = (str(plan.seed), str(plan.seconds / 2), *(api.url for api in system.apis))
+    say(f"strangers attack for {plan.seconds / 2:.0f} s")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.chaos.strangers", *arguments, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    found = [msgspec.json.decode(line) for line in output.splitlines()]
+    wrong = [line for line in found if isinstance(line, str)]
+    if process.returncode != 0:
+        return Attack({}, [*wrong, f"the strangers ended with exit code {process.returncode}"])
+    return Attack(found[-1], wrong)
+
+
+def slowed(latencies: Sequence[tuple[float, str, float]], began: float, attacked: float, ended: float) -> Iterator[str]:
+    """The operations of honest clients whose 99th percentile doubled under the attack."""
+    for kind in sorted({kind for _, kind, _ in latencies}):
+        quiet = [seconds for at, found, seconds in latencies if found == kind and began <= at < attacked]
+        busy = [seconds for at, found, seconds in latencies if found == kind and attacked <= at < ended]
+        if len(quiet) < ENOUGH or len(busy) < ENOUGH:
+            continue
+        before, under = percentile99(quiet), percentile99(busy)
+        if under > 2 * before:
+            yield f"{kind}: 99 % took up to {before * 1000:.0f} ms before the attack, {under * 1000:.0f} ms under it"
 
 
 @asynccontextmanager
@@ -210,6 +282,10 @@ async def _print_progress(world: World, watch: Watch, say: Say) -> None:
         await asyncio.sleep(5)
         well = "healthy" if watch.healthy and watch.healthy[-1][1] else "unhealthy"
         say(f"{len(world.acknowledged)} commands acknowledged, {len(world.answered)} queries answered; {well}")
+
+
+def percentile99(values: Sequence[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
 
 
 def _line(fault: Fault, began: float) -> str:
