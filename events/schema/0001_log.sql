@@ -21,11 +21,12 @@ CREATE TABLE IF NOT EXISTS log_head (
     id       TINYINT UNSIGNED NOT NULL,
     position BIGINT UNSIGNED  NOT NULL COMMENT 'of the newest event; 0 while there is none',
     hash     BINARY(32)       NOT NULL COMMENT 'of the newest event; zeros while there is none',
+    log_id   BINARY(16)       NOT NULL COMMENT 'random: tells this log from every other one',
     PRIMARY KEY (id),
     CONSTRAINT one_row CHECK (id = 1)
 );
 
-INSERT IGNORE INTO log_head (id, position, hash) VALUES (1, 0, REPEAT(X'00', 32));
+INSERT IGNORE INTO log_head (id, position, hash, log_id) VALUES (1, 0, REPEAT(X'00', 32), RANDOM_BYTES(16));
 
 -- Each user's own key, wrapped by the master key. Deletion empties the row: see events/vault.py.
 CREATE TABLE IF NOT EXISTS user_keys (
