@@ -10,10 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from events.appender import Appender
-from events.claims import open_claims_key
 from events.commands import UserCommands
 from events.database import Address, Database
 from events.ids import new_id
+from events.log_keys import open_log_keys
 from events.migrations import migrate
 from events.store import EventStore
 from events.vault import Vault
@@ -64,9 +64,7 @@ class Floor:
 async def floor_on(database: Database) -> Floor:
     """The events floor on a log with its tables, wired as in production."""
     vault = Vault(MASTER_KEY, secrets.token_bytes)
-    key, store = await open_claims_key(database, vault), EventStore(database, vault)
-    appender = Appender(database, key, vault, lambda: datetime.now(UTC), new_id)
-    commands = UserCommands(
-        database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
-    )
+    keys, store = await open_log_keys(database, vault), EventStore(database, vault)
+    appender = Appender(database, keys, vault, lambda: datetime.now(UTC), new_id)
+    commands = UserCommands(database=database, store=store, appender=appender, keys=keys, vault=vault, new_id=new_id)
     return Floor(store, vault, appender, commands)

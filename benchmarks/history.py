@@ -27,7 +27,8 @@ from events.event_types import (
     encode,
 )
 from events.ids import uuid7
-from events.vault import UserKey, Vault, place_of
+from events.log_keys import open_log_keys
+from events.vault import KeyRow, UserKey, Vault, place_of
 
 STATEMENT_EVENTS: Final = 2_000
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,19 +63,23 @@ class History:
         self._living: list[HistoryUser] = []
         self._registered = 0
         self._mark = START
+        self._chain_key = b""
 
     async def write(self, database: Database, up_to: int | None = None) -> None:
         """Write the log from its present head up to a position, by default up to the end of the history."""
         self._mark = await read_head(database)
+        self._chain_key = (await open_log_keys(database, self._vault)).chain
         async with database.connection() as connection:
             for statement in self._statements(self._events if up_to is None else up_to):
                 await connection.execute("BEGIN")
                 await connection.execute(batch.insert_events(statement.links))
                 if statement.born:
-                    keys = [(one.id, one.key.wrapped, one.key.master_key_id) for one in statement.born]
+                    keys = [KeyRow(one.id, one.key.wrapped, None, one.key.master_key_id) for one in statement.born]
                     await connection.execute(batch.keep_keys(keys))
                 if statement.gone:
-                    await connection.execute(batch.destroy_keys([one.id for one in statement.gone]))
+                    await connection.execute(
+                        batch.replace_keys([self._vault.destroyed(one.id) for one in statement.gone])
+                    )
                 await connection.execute(batch.move_head(self._mark))
                 await connection.execute("COMMIT")
 
@@ -138,21 +143,19 @@ class History:
     def _record(self, statement: Statement, user: HistoryUser, event: Event) -> None:
         user.version += 1
         origin = Origin(actor=user.id, correlation=UUID(int=self._mark.position))
-        stored, personal = encode(event, origin), None
-        if stored.personal is not None:
-            place = place_of(user.id, user.version, stored.type)
-            personal = user.key.seal(stored.personal, place, secrets.token_bytes(12))
+        stored, event_id = encode(event, origin), UUID(int=self._chance.getrandbits(128)).bytes
+        place = place_of(user.id.bytes, user.version, event_id, stored.type, stored.data, stored.metadata)
         row = StoredRow(
             self._mark.position + 1,
             user.id.bytes,
             user.version,
-            UUID(int=self._chance.getrandbits(128)).bytes,
+            event_id,
             stored.type,
             stored.data,
-            personal,
+            user.key.seal(stored.personal, place, secrets.token_bytes(12)),
             stored.metadata,
             self._now(),
         )
-        link = Link(row, next_hash(self._mark.hash, row))
+        link = Link(row, next_hash(self._chain_key, self._mark.hash, row))
         self._mark = link.mark
         statement.links.append(link)

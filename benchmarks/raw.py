@@ -14,6 +14,7 @@ from events import batch
 from events.chain import Link, StoredRow
 from events.claims import HashedClaim
 from events.database import Database
+from events.vault import KeyRow
 
 ROWS: Final = 512
 STATEMENTS: Final = 12
@@ -56,7 +57,7 @@ def _batch(users: list[UUID]) -> tuple[str, list[str]]:
     position = secrets.randbits(40)
     events = batch.insert_events(_link(position + number, user) for number, user in enumerate(users))
     claims = [(HashedClaim(kind, secrets.token_bytes(32)), user) for user in users for kind in ("username", "email")]
-    keys = [(user, secrets.token_bytes(60), secrets.token_bytes(8)) for user in users]
+    keys = [KeyRow(user, secrets.token_bytes(60), None, secrets.token_bytes(8)) for user in users]
     return _into_copies(events), [_into_copies(batch.take_claims(claims)), _into_copies(batch.keep_keys(keys))]
 
 

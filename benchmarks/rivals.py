@@ -101,7 +101,7 @@ async def serve(kind: str, port: int) -> None:
         password_threads(settings) as passwords,
     ):
         writer = await open_writer(installation)
-        throttle = Throttle(installation.database, writer.claims_key.secret, now)
+        throttle = Throttle(installation.database, writer.keys.throttle, now)
         services = services_of(installation, writer, signing_keys(settings), passwords, throttle)
         app = web.Application()
         app.router.add_post("/graphql", StockView(services) if kind == "stock" else Plain(services).__call__)

@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import structlog
 from asyncmy.errors import MySQLError
@@ -45,11 +46,11 @@ from events.batch import (
     decide_batch,
     read_statements,
 )
-from events.claims import ClaimsKey
-from events.database import Database
-from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown
+from events.database import Database, Row
+from events.errors import DatabaseUnavailable, EventsError, LogReplaced, OutcomeUnknown
 from events.idempotency import EarlierResult
 from events.ids import NewId
+from events.log_keys import LogKeys
 from events.retry import retry
 from events.vault import Vault
 
@@ -92,19 +93,30 @@ class Appender:
     def __init__(
         self,
         database: Database,
-        claims_key: ClaimsKey,
+        keys: LogKeys,
         vault: Vault,
         clock: Callable[[], datetime],
         new_id: NewId,
         *,
+        log_id: UUID | None = None,
         on_outcome: Callable[[Outcome, float], None] | None = None,
     ) -> None:
-        """`on_outcome` is called with each outcome and the seconds since `append` was called."""
+        """
+        Args:
+            database: The log's.
+            keys: The log's.
+            vault: Seals the events.
+            clock: The present time.
+            new_id: Makes the ids of events.
+            log_id: The log that `keys` belong to. If given, nothing is written into another one.
+            on_outcome: Called with each outcome and the seconds since `append` was called.
+        """
         self._database = database
-        self._claims_key = claims_key
+        self._keys = keys
         self._vault = vault
         self._clock = clock
         self._new_id = new_id
+        self._log_id = log_id
         self._on_outcome = on_outcome
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUED_APPENDS)
         self._writer: asyncio.Task[None] | None = None
@@ -117,6 +129,7 @@ class Appender:
         Raises:
             KeyReused: the idempotency key was used for another command.
             WrongExpectedVersion: the stream is at another version.
+            InconsistentClaims: a claim that it gives up is missing or another user's.
             ClaimTaken: a username or email belongs to another user.
             LastAdmin: it would leave no administrator.
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
@@ -124,7 +137,7 @@ class Appender:
         """
         began = time.perf_counter()
         try:
-            waiting = Waiting(PreparedAppend.of(append, self._claims_key, self._vault, self._new_id))
+            waiting = Waiting(PreparedAppend.of(append, self._keys, self._vault, self._new_id))
             await self._queue.put(waiting)
             if self._writer is None or self._writer.done():
                 self._writer = asyncio.create_task(self._write_all())
@@ -205,13 +218,21 @@ class Appender:
             try:
                 async with self._database.connection() as connection:
                     found = await connection.run(list(reads.values()))
-                    decided = decide_batch(batch, dict(zip(reads, found, strict=True)), self._clock())
+                    state = dict(zip(reads, found, strict=True))
+                    self._check_log(state["head"])
+                    decided = decide_batch(batch, state, self._keys.chain, self._clock())
                     await connection.finish(decided.writes)
             except OutcomeUnknown as lost:
                 if not await self._is_committed(decided.outcomes, lost):
                     continue
             return decided.outcomes
         raise DatabaseUnavailable(f"MySQL lost {WRITES} COMMITs in a row; nothing was written")
+
+    def _check_log(self, head: Sequence[Row]) -> None:
+        """Check that the log is still the one of the keys: a restore may have put another into its place."""
+        for _, _, log_id in head:
+            if self._log_id is not None and log_id != self._log_id.bytes:
+                raise LogReplaced(expected=self._log_id, found=UUID(bytes=log_id))
 
     async def _is_committed(self, outcomes: Sequence[Outcome], lost: OutcomeUnknown) -> bool:
         """Whether a transaction whose COMMIT was lost has happened.

@@ -93,7 +93,7 @@ def _union(statement: str, times: int) -> str:
 def _entries(rows: Sequence[Row]) -> list[AuditEntry]:
     entries = []
     for position, stream_id, version, event_id, type_, data, metadata, recorded_at in rows:
-        _, fields, origin = decode(Stored(type_, data, None, metadata), position, forgotten=True)
+        _, fields, origin = decode(Stored(type_, data, b"", metadata), position, forgotten=True)
         entries.append(
             AuditEntry(
                 position=position,

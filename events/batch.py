@@ -15,14 +15,15 @@ import msgspec
 
 from events import sql
 from events.chain import EVENT_COLUMNS, Head, Link, StoredRow, next_hash
-from events.claims import ADMIN_SEAT, ClaimsKey, HashedClaim, claims_of
+from events.claims import ADMIN_SEAT, HashedClaim, claims_of, hashed
 from events.database import Row
-from events.errors import ClaimTaken, EventsError, KeyReused, LastAdmin, WrongExpectedVersion
+from events.errors import ClaimTaken, EventsError, InconsistentClaims, KeyReused, LastAdmin, WrongExpectedVersion
 from events.event_types import Event, Origin, Recorded, Stored, UserDeleted, encode
 from events.idempotency import EarlierResult, Request
 from events.ids import NewId
+from events.log_keys import LogKeys
 from events.user import User, evolve
-from events.vault import UserKey, Vault, place_of
+from events.vault import KeyRow, UserKey, Vault, place_of
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -101,34 +102,37 @@ class PreparedAppend:
     """Claims that the user has before it and not after it."""
     takes: frozenset[HashedClaim]
     """Claims that the user has after it and not before it."""
+    key_row: KeyRow | None
+    """The row of the user's key after it, if it registers or deletes the user."""
 
     @classmethod
-    def of(cls, append: Append, claims_key: ClaimsKey, vault: Vault, new_id: NewId) -> Self:
+    def of(cls, append: Append, keys: LogKeys, vault: Vault, new_id: NewId) -> Self:
         """Encode and seal the events, and hash the claims."""
-        stored = []
-        for version, event in enumerate(append.events, start=append.expected_version + 1):
+        stored, event_ids = [], tuple(new_id() for _ in append.events)
+        first = append.expected_version + 1
+        for version, (event_id, event) in enumerate(zip(event_ids, append.events, strict=True), start=first):
             encoded = encode(event, append.origin)
-            if encoded.personal is not None:
-                place = place_of(append.stream_id, version, encoded.type)
-                sealed = append.key.seal(encoded.personal, place, vault.nonce())
-                encoded = msgspec.structs.replace(encoded, personal=sealed)
-            stored.append(encoded)
-        event_ids = tuple(new_id() for _ in append.events)
+            place = place_of(
+                append.stream_id.bytes, version, event_id.bytes, encoded.type, encoded.data, encoded.metadata
+            )
+            sealed = append.key.seal(encoded.personal, place, vault.nonce())
+            stored.append(msgspec.structs.replace(encoded, personal=sealed))
         before, after = claims_of(append.user), claims_of(Appended(append, event_ids, 0, sql.EPOCH).user())
         return cls(
             append,
             event_ids,
             tuple(stored),
-            releases=frozenset(map(claims_key.hashed, before - after)),
-            takes=frozenset(map(claims_key.hashed, after - before)),
+            releases=frozenset(hashed(keys.claims, claim) for claim in before - after),
+            takes=frozenset(hashed(keys.claims, claim) for claim in after - before),
+            key_row=_key_row(append, vault),
         )
 
     @property
     def size(self) -> int:
         """Bytes of personal and open data, about half of what the append adds to a statement."""
-        return sum(len(one.data) + len(one.personal or b"") + len(one.metadata) for one in self.stored)
+        return sum(len(one.data) + len(one.personal) + len(one.metadata) for one in self.stored)
 
-    def links(self, appended: Appended, before: bytes) -> list[Link]:
+    def links(self, appended: Appended, chain_key: bytes, before: bytes) -> list[Link]:
         """The rows of its events, chained to the event with the hash `before`."""
         links = []
         for number, (event_id, stored) in enumerate(zip(self.event_ids, self.stored, strict=True), start=1):
@@ -143,12 +147,20 @@ class PreparedAppend:
                 stored.metadata,
                 appended.recorded_at,
             )
-            before = next_hash(before, row)
+            before = next_hash(chain_key, before, row)
             links.append(Link(row, before))
         return links
 
 
-LOCK_HEAD = "SELECT position, hash FROM log_head WHERE id = 1 FOR UPDATE"
+def _key_row(append: Append, vault: Vault) -> KeyRow | None:
+    if isinstance(append.events[-1], UserDeleted):
+        return vault.destroyed(append.stream_id)
+    if append.expected_version == 0:
+        return KeyRow(append.stream_id, append.key.wrapped, None, append.key.master_key_id)
+    return None
+
+
+LOCK_HEAD = "SELECT position, hash, log_id FROM log_head WHERE id = 1 FOR UPDATE"
 STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
 CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({claims})"
 COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = 'admin'"
@@ -183,10 +195,12 @@ class DecidedBatch:
     """The statements that write the appends which passed; none if none passed."""
 
 
-def decide_batch(batch: Sequence[PreparedAppend], found: Mapping[str, Sequence[Row]], now: datetime) -> DecidedBatch:
+def decide_batch(
+    batch: Sequence[PreparedAppend], found: Mapping[str, Sequence[Row]], chain_key: bytes, now: datetime
+) -> DecidedBatch:
     """Decide each append on the rows of `read_statements` and on the appends before it. A refusal affects no other."""
     state, now = BatchState.of(found), now.astimezone(UTC)
-    before, links, passed, outcomes = state.head.hash, list[Link](), list[Append](), list[Outcome]()
+    before, links, key_rows, outcomes = state.head.hash, list[Link](), list[KeyRow](), list[Outcome]()
     for prepared in batch:
         try:
             outcome = state.admit(prepared, now)
@@ -195,10 +209,11 @@ def decide_batch(batch: Sequence[PreparedAppend], found: Mapping[str, Sequence[R
             continue
         outcomes.append(outcome)
         if isinstance(outcome, Appended):
-            passed.append(prepared.append)
-            links += prepared.links(outcome, before)
+            links += prepared.links(outcome, chain_key, before)
             before = links[-1].hash
-    if not passed:
+            if prepared.key_row is not None:
+                key_rows.append(prepared.key_row)
+    if not links:
         return DecidedBatch(outcomes)
     writes = [insert_events(links), move_head(links[-1].mark)]
     if state.kept:
@@ -207,12 +222,13 @@ def decide_batch(batch: Sequence[PreparedAppend], found: Mapping[str, Sequence[R
         writes.append(RELEASE_CLAIMS.format(claims=_claims(state.released)))
     if state.taken:
         writes.append(take_claims(state.taken.items()))
-    # The keys of new users are kept, and those of deleted users destroyed, in the transaction of the event.
-    if new := [(one.stream_id, one.key.wrapped, one.key.master_key_id) for one in passed if one.expected_version == 0]:
-        writes.append(keep_keys(new))
-    if deleted := [one.stream_id for one in passed if isinstance(one.events[-1], UserDeleted)]:
-        writes.append(destroy_keys(deleted))
-    return DecidedBatch(outcomes, writes)
+    return DecidedBatch(outcomes, writes + _write_keys(key_rows))
+
+
+def _write_keys(rows: Sequence[KeyRow]) -> list[str]:
+    """The statements that keep the keys of new users and destroy those of deleted users, with their events."""
+    new, destroyed = [row for row in rows if row.wrapped], [row for row in rows if not row.wrapped]
+    return [statement(some) for statement, some in ((keep_keys, new), (replace_keys, destroyed)) if some]
 
 
 @dataclass(slots=True)
@@ -242,7 +258,7 @@ class BatchState:
         """The state that the rows of `read_statements` describe."""
         if not found["head"]:
             raise RuntimeError("log_head has lost its row; restore the log from a backup")
-        position, digest = found["head"][0]
+        position, digest, _ = found["head"][0]
         return cls(
             head=Head(int(position), digest),
             position=int(position),
@@ -261,6 +277,7 @@ class BatchState:
         Raises:
             KeyReused: its idempotency key was used for another command.
             WrongExpectedVersion: the stream is at another version.
+            InconsistentClaims: it gives up a claim that the table does not have, or has for another user.
             ClaimTaken: another user has a username or email that it takes.
             LastAdmin: it would leave no administrator.
         """
@@ -272,12 +289,9 @@ class BatchState:
         version = self.versions.get(append.stream_id, 0)
         if version != append.expected_version:
             raise WrongExpectedVersion(append.stream_id, append.expected_version, version)
-        if kinds := sorted(claim.kind for claim in prepared.takes if claim in self.owners):
-            raise ClaimTaken(tuple(kinds))
         loses = sum(claim.kind == ADMIN_SEAT for claim in prepared.releases)
         gains = sum(claim.kind == ADMIN_SEAT for claim in prepared.takes)
-        if loses and self.admins - loses + gains < 1:
-            raise LastAdmin(append.stream_id)
+        self._check_claims(prepared, loses, gains)
         appended = Appended(append, prepared.event_ids, self.position, now)
         self.position, self.versions[append.stream_id] = appended.position, appended.version
         self.admins += gains - loses
@@ -292,19 +306,28 @@ class BatchState:
             self.requests[append.request.key_hash] = self.kept[append.request.key_hash] = result
         return appended
 
+    def _check_claims(self, prepared: PreparedAppend, loses: int, gains: int) -> None:
+        user_id = prepared.append.stream_id
+        if lost := sorted(claim.kind for claim in prepared.releases if self.owners.get(claim) != user_id):
+            raise InconsistentClaims(user_id, lost)
+        if kinds := sorted(claim.kind for claim in prepared.takes if claim in self.owners):
+            raise ClaimTaken(tuple(kinds))
+        if loses and self.admins - loses + gains < 1:
+            raise LastAdmin(user_id)
+
 
 # One statement for many rows, their values as literals.
 INSERT_EVENTS = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {{rows}}"  # noqa: S608 - constants
 MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash} WHERE id = 1"
 TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
 RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
-KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, master_key_id) VALUES {rows}"
-REWRAP_KEYS = """
-INSERT INTO user_keys (user_id, wrapped, master_key_id)
+KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, deletion_proof, master_key_id) VALUES {rows}"
+REPLACE_KEYS = """
+INSERT INTO user_keys (user_id, wrapped, deletion_proof, master_key_id)
 VALUES {rows} AS new
-ON DUPLICATE KEY UPDATE wrapped = new.wrapped, master_key_id = new.master_key_id
+ON DUPLICATE KEY UPDATE
+    wrapped = new.wrapped, deletion_proof = new.deletion_proof, master_key_id = new.master_key_id
 """
-DESTROY_KEYS = "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id IN ({ids})"
 KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 
 
@@ -324,19 +347,14 @@ def take_claims(owners: Iterable[tuple[HashedClaim, UUID]]) -> str:
     return TAKE_CLAIMS.format(rows=", ".join(rows))
 
 
-def keep_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
-    """Keep the keys of new users: the user, the wrapped key and the id of its master key; None once destroyed."""
-    return KEEP_KEYS.format(rows=_keys(keys))
+def keep_keys(rows: Iterable[KeyRow]) -> str:
+    """Add the keys of users."""
+    return KEEP_KEYS.format(rows=_keys(rows))
 
 
-def rewrap_keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
-    """Replace the wrapped keys of users who have one."""
-    return REWRAP_KEYS.format(rows=_keys(keys))
-
-
-def destroy_keys(owners: Iterable[UUID]) -> str:
-    """Destroy the keys of users, for ever."""
-    return DESTROY_KEYS.format(ids=sql.binaries(owner.bytes for owner in owners))
+def replace_keys(rows: Iterable[KeyRow]) -> str:
+    """Put other rows into the place of those that are there."""
+    return REPLACE_KEYS.format(rows=_keys(rows))
 
 
 def _keep_requests(requests: Mapping[bytes, EarlierResult], made_at: datetime) -> str:
@@ -359,8 +377,9 @@ def _event(link: Link) -> str:
     )
 
 
-def _keys(keys: Iterable[tuple[UUID, bytes | None, bytes | None]]) -> str:
-    return ", ".join(f"({sql.binaries((owner.bytes, wrapped, by))})" for owner, wrapped, by in keys)
+def _keys(rows: Iterable[KeyRow]) -> str:
+    columns = ((row.user_id.bytes, row.wrapped, row.deletion_proof, row.master_key_id) for row in rows)
+    return ", ".join(f"({sql.binaries(values)})" for values in columns)
 
 
 def _claims(claims: Iterable[HashedClaim]) -> str:

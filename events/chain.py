@@ -1,18 +1,18 @@
 """The hash chain of the log, and its verification.
 
-Each event's hash covers every column of its row and the hash before it. To change, remove, insert or swap events, an
-attacker must compute all later hashes again. The head then has another hash, and an operator who keeps an earlier head
-(`rollcall head`) detects that. The chain is evidence, not prevention.
+Each event's hash is the HMAC-SHA256, under a key of the log, of every column of its row and of the hash before it. The
+key is made from the log's secret, which the master key wraps (`events/log_keys.py`). So an attacker who can write to
+the database but has no key can neither append an event whose hash fits, nor change, remove, insert or swap events and
+make the later hashes again.
 
 Verification checks that positions are 1, 2, 3, ... without a hole; that each hash follows from its row and the hash
 before; that the versions of each stream are 1, 2, 3, ... in the order of positions; and that `log_head` agrees with the
-newest event. Versions are checked because hashes and positions can be computed again by anybody, but versions only with
-the user's key, since the personal data is bound to its version. Without a head that was noted elsewhere, verification
-cannot see a log that was cut off, or an event altered or removed at the end of its stream, if every later hash and
-`log_head` were computed again.
+newest event. Without a head that was noted elsewhere, verification cannot see a log that was cut off at the end, since
+what is left was written like that once; with the key, anything can be written. `events/signed_heads.py` is for both.
 """
 
 import hashlib
+import hmac
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ class StoredRow(msgspec.Struct, frozen=True):
     event_id: bytes
     type: str
     data: str
-    personal: bytes | None
+    personal: bytes
     metadata: str
     recorded_at: datetime
 
@@ -99,8 +99,8 @@ def link_of(row: Row) -> Link:
     return link
 
 
-def follow(before: Head, link: Link) -> Head:
-    """The head after one more link.
+def follow(key: bytes, before: Head, link: Link) -> Head:
+    """The head after one more link of the chain with this key.
 
     Raises:
         BrokenChain: the link does not follow `before`.
@@ -108,19 +108,17 @@ def follow(before: Head, link: Link) -> Head:
     expected, row = before.position + 1, link.row
     if row.position != expected:
         raise BrokenChain(expected, f"expected an event at position {expected}, the next one is at {row.position}")
-    digest = next_hash(before.hash, row)
-    if link.hash != digest:
-        raise BrokenChain(
-            expected, f"expected the hash {digest.hex()} of this event and the one before it, found {link.hash.hex()}"
-        )
+    digest = next_hash(key, before.hash, row)
+    if not hmac.compare_digest(link.hash, digest):
+        raise BrokenChain(expected, f"the hash {link.hash.hex()} is not that of this event after the one before it")
     return link.mark
 
 
-def next_hash(before: bytes, row: StoredRow) -> bytes:
+def next_hash(key: bytes, before: bytes, row: StoredRow) -> bytes:
     """The hash of a row that follows one with the hash `before`: 32 bytes.
 
     It is made from the values that MySQL returns, each with its length before it so that no two rows give the same
-    bytes: numbers in 8 bytes, text as UTF-8, NULL unlike an empty value, the instant in microseconds.
+    bytes: numbers in 8 bytes, text as UTF-8, the instant in microseconds.
     """
     instant = (row.recorded_at.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
     parts = (
@@ -134,11 +132,8 @@ def next_hash(before: bytes, row: StoredRow) -> bytes:
         row.metadata.encode(),
         instant.to_bytes(8, signed=True),
     )
-    return hashlib.sha256(before + b"".join(map(_framed, parts))).digest()
-
-
-def _framed(part: bytes | None) -> bytes:
-    return b"\xff" * 8 if part is None else len(part).to_bytes(8) + part
+    framed = [len(part).to_bytes(8) + part for part in parts]
+    return hmac.digest(key, before + b"".join(framed), hashlib.sha256)
 
 
 PAGE_EVENTS: Final = 1_000
@@ -191,7 +186,7 @@ async def read_end(database: Database) -> tuple[Head, int]:
     return _head((position, digest)), newest or 0
 
 
-async def verify_log(database: Database, progress: ChainProgress, *, expected: Head | None = None) -> Head:
+async def verify_log(database: Database, key: bytes, progress: ChainProgress, *, expected: Head | None = None) -> Head:
     """Verify the whole log up to its head as of now, and return that head.
 
     Appends go on meanwhile. Each page is a statement of its own, so no transaction stays open. One process verifies
@@ -203,7 +198,7 @@ async def verify_log(database: Database, progress: ChainProgress, *, expected: H
     """
     head, newest = await read_end(database)
     mark = START
-    async for page in walk(database, START, newest):
+    async for page in walk(database, key, START, newest):
         mark = page[-1].mark
         progress(mark.position, newest)
     check_end(head, mark)
@@ -212,7 +207,7 @@ async def verify_log(database: Database, progress: ChainProgress, *, expected: H
     return mark
 
 
-async def walk(database: Database, after: Head, up_to: int) -> AsyncIterator[list[Link]]:
+async def walk(database: Database, key: bytes, after: Head, up_to: int) -> AsyncIterator[list[Link]]:
     """The log after a head and up to a position, in pages. Each event is checked to follow the one before it.
 
     Raises:
@@ -226,7 +221,7 @@ async def walk(database: Database, after: Head, up_to: int) -> AsyncIterator[lis
         page = []
         for *columns, earlier in rows:
             link = link_of(tuple(columns))
-            mark = follow(mark, link)
+            mark = follow(key, mark, link)
             _check_version(link.row, earlier)
             page.append(link)
         yield page

@@ -1,8 +1,8 @@
 """Claims: values that only one user may have, decided in the append's own transaction and never by reading a view.
 
 A claim is a kind and a value: a username, an email, or an administrator's seat (a claim on the user's own id: it is
-never taken, but counted). The table keeps the HMAC of the normalised value under a key of its own, which the master key
-wraps: equal values collide, and without the key the values can be neither read nor guessed.
+never taken, but counted). The table keeps the HMAC of the normalised value under a key of the log: equal values
+collide, and without the key the values can be neither read nor guessed.
 """
 
 import hashlib
@@ -12,14 +12,11 @@ from uuid import UUID
 import msgspec
 
 from events import rules
-from events.database import Database, Source
+from events.database import Database
 from events.event_types import Role
 from events.user import User
-from events.vault import Vault
 
 ADMIN_SEAT = "admin"
-OWNER = UUID(int=0)
-"""The owner of the claims' key in the vault; no user has this id."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -55,40 +52,16 @@ def email_claim(email: str) -> Claim:
     return Claim("email", rules.same_email(email))
 
 
-class ClaimsKey:
-    """The key under which claims are hashed."""
-
-    def __init__(self, secret: bytes) -> None:
-        self.secret = secret
-
-    def hashed(self, claim: Claim) -> HashedClaim:
-        """The claim as the table keeps it."""
-        text = f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")  # a login may be any text
-        return HashedClaim(claim.kind, hmac.digest(self.secret, text, hashlib.sha256))
+def hashed(key: bytes, claim: Claim) -> HashedClaim:
+    """The claim as the table keeps it, hashed with the log's key for claims."""
+    text = f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")  # a login may be any text
+    return HashedClaim(claim.kind, hmac.digest(key, text, hashlib.sha256))
 
 
-async def open_claims_key(source: Source, vault: Vault) -> ClaimsKey:
-    """The key of this log's claims. The first process to start makes it.
-
-    Raises:
-        WrongMasterKey, DamagedKey: it cannot be unwrapped, so this program must not write to this log.
-    """
-    fresh = vault.new_key(OWNER)
-    await source.execute(
-        "INSERT IGNORE INTO claims_key (id, wrapped, master_key_id) VALUES (1, %s, %s)",
-        (fresh.wrapped, fresh.master_key_id),
-    )
-    row = await source.fetch_one("SELECT wrapped, master_key_id FROM claims_key WHERE id = 1")
-    if row is None:
-        raise RuntimeError("claims_key has lost its row; restore it from a backup")
-    return ClaimsKey(vault.secret(OWNER, vault.key_of(OWNER, *row)))
-
-
-async def owner_of(database: Database, key: ClaimsKey, claim: Claim) -> UUID | None:
+async def owner_of(database: Database, key: bytes, claim: Claim) -> UUID | None:
     """The user that has the claim, as of the last commit."""
-    hashed = key.hashed(claim)
     row = await database.fetch_one(
-        "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s", (hashed.kind, hashed.digest)
+        "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s", (claim.kind, hashed(key, claim).digest)
     )
     return UUID(bytes=row[0]) if row else None
 

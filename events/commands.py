@@ -14,7 +14,7 @@ from cachetools import TTLCache
 
 from events.appender import Appender
 from events.batch import Append, Appended
-from events.claims import ClaimsKey, email_claim, owner_of, username_claim
+from events.claims import claims_of, email_claim, owner_of, username_claim
 from events.database import Database
 from events.errors import (
     ClaimTaken,
@@ -29,6 +29,7 @@ from events.errors import (
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, EarlierResult, Idempotency, Request, find_request
 from events.ids import NewId
+from events.log_keys import LogKeys
 from events.retry import Backoff, retry
 from events.store import EventStore
 from events.user import Account, Command, Register, User, account_of, decide, existing
@@ -41,23 +42,24 @@ ACCOUNT_SECONDS: Final = 60.0
 
 
 class AccountCache:
-    """Accounts by the hash of their user's last event. `read` reads one from the log.
+    """Accounts by their user and the hash of its last event. `read` reads one from the log.
 
     The caller reads that hash from the log each time, one row by an index. The hash covers every event before it, so an
     account that was folded up to this very event is what the log says now: no account is trusted for a length of time.
+    Nobody has verified the hash by then, so it alone names no account: it could be copied from another user's event.
     """
 
     def __init__(self, read: Callable[[UUID], Awaitable[Account]], clock: Callable[[], float]) -> None:
         self._read = read
-        self._accounts: TTLCache[bytes, Account] = TTLCache(ACCOUNTS, ACCOUNT_SECONDS, timer=clock)
+        self._accounts: TTLCache[tuple[UUID, bytes], Account] = TTLCache(ACCOUNTS, ACCOUNT_SECONDS, timer=clock)
 
     async def at(self, user_id: UUID, last_hash: bytes | None) -> Account:
         """The account of a user whose last event has this hash; an empty one without an event."""
         if last_hash is None:
             return Account()
-        account = self._accounts.get(last_hash) or await self._read(user_id)
+        account = self._accounts.get((user_id, last_hash)) or await self._read(user_id)
         # Stored again at each use, since TTLCache counts from then. That also drops the accounts that have expired.
-        self._accounts[last_hash] = account
+        self._accounts[user_id, last_hash] = account
         return account
 
 
@@ -91,14 +93,14 @@ class UserCommands:
         database: Database,
         store: EventStore,
         appender: Appender,
-        claims_key: ClaimsKey,
+        keys: LogKeys,
         vault: Vault,
         new_id: NewId,
     ) -> None:
         self._database = database
         self._store = store
         self._appender = appender
-        self._claims_key = claims_key
+        self._keys = keys
         self._vault = vault
         self._new_id = new_id
 
@@ -109,8 +111,12 @@ class UserCommands:
     async def find(self, login: str) -> Account | None:
         """The account with this username or email, as of now."""
         claim = email_claim(login) if "@" in login else username_claim(login)
-        user_id = await owner_of(self._database, self._claims_key, claim)
-        return None if user_id is None else await self.account(user_id)
+        user_id = await owner_of(self._database, self._keys.claims, claim)
+        if user_id is None:
+            return None
+        account = await self.account(user_id)
+        # A claim that was moved in the table to another user is not this user's in the log.
+        return account if claim in claims_of(account.user) else None
 
     async def register(
         self, command: Register, origin: Origin, idempotency: Idempotency | None = None
@@ -203,7 +209,7 @@ class UserCommands:
             return done
 
     def _request(self, idempotency: Idempotency) -> Request:
-        return Request.of(self._claims_key.secret, idempotency)
+        return Request.of(self._keys.requests, idempotency)
 
     async def _carry_out(
         self,

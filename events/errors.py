@@ -6,15 +6,18 @@ EventsError
  ├─ DatabaseRefused        MySQL refuses this program's sign-in, or a right that it needs
  ├─ MigrationError         a migration was changed after it was applied
  ├─ WrongMasterKey         a key was wrapped with a master key that is not at hand
- ├─ DamagedKey             a wrapped key was altered
+ ├─ DamagedKey             a wrapped key was altered, or emptied without a deletion
+ ├─ LogSecretLost          the log has events and has lost the secret that its hashes are made with
  ├─ WrongExpectedVersion   the stream has moved since it was read
  ├─ ClaimTaken             a username or email belongs to another user
  ├─ KeyReused              an idempotency key was used for another command before
  ├─ LastAdmin              the change would leave no administrator
+ ├─ InconsistentClaims     the claims of a user are not what the log adds up to
  ├─ PositionGap            the log has a hole
  ├─ BrokenChain            the log, or an export of it, is not what was written
  ├─ BadExport              a file to restore from is not what was exported
  ├─ LogNotEmpty            a log can only be restored into an empty one
+ ├─ LogReplaced            the database holds another log than the one that this process was started on
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
  │   └─ DamagedEvent       an event, or the key of its user, was altered or lost
  ├─ PositionAhead          a subscriber names a position that the log has not reached (`events/feed.py`)
@@ -59,10 +62,22 @@ class WrongMasterKey(EventsError):
 
 
 class DamagedKey(EventsError):
-    """Raised when a wrapped key is not what was written, or belongs to another user."""
+    """Raised when a wrapped key is not what was written, belongs to another user, or is gone without a deletion."""
 
     def __init__(self, owner: UUID) -> None:
-        super().__init__(f"the wrapped key of {owner} was altered or is another's; restore it from a backup")
+        super().__init__(
+            f"the wrapped key of {owner} was altered, emptied without a deletion, or is another's; "
+            "restore it from a backup"
+        )
+
+
+class LogSecretLost(EventsError):
+    """Raised at the start when a log with events has lost its secret. A new one would make every username look free."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"{table} has lost its row, without which no hash of this log can be made; restore the row from a backup"
+        )
 
 
 class WrongExpectedVersion(EventsError):
@@ -97,6 +112,16 @@ class LastAdmin(EventsError):
         super().__init__(f"user {user_id} is the last ADMIN and can be neither demoted nor deleted")
 
 
+class InconsistentClaims(EventsError):
+    """Raised by an append that gives up a claim which is not in the table, or is another user's there."""
+
+    def __init__(self, user_id: UUID, kinds: Sequence[str]) -> None:
+        super().__init__(
+            f"the {' and '.join(kinds)} of user {user_id} in the table claims is missing or another user's; "
+            "`rollcall verify --log` names every claim that is not what the log adds up to"
+        )
+
+
 class PositionGap(EventsError):
     """Raised by a reader that finds a position without the one before it: to read on would lose an event."""
 
@@ -129,6 +154,13 @@ class LogNotEmpty(EventsError):
 
     def __init__(self, found: str) -> None:
         super().__init__(f"expected an empty log, found {found}; restore into a schema of its own")
+
+
+class LogReplaced(EventsError):
+    """Raised by an append when another log was restored since the start: this process has the keys of the first."""
+
+    def __init__(self, expected: UUID, found: UUID) -> None:
+        super().__init__(f"expected the log with id {expected}, found {found}: restart this process")
 
 
 class UnreadableEvent(EventsError):

@@ -183,8 +183,9 @@ class Stored(msgspec.Struct, frozen=True):
 
     type: str
     data: str
-    personal: bytes | None
-    """Sealed in the log; plain between `encode` and sealing, and between opening and `decode`."""
+    personal: bytes
+    """Sealed in the log; plain, and empty if there is none, between `encode` and sealing, and between opening and
+    `decode`."""
     metadata: str
 
 
@@ -196,7 +197,7 @@ def encode(event: Event, origin: Origin) -> Stored:
     return Stored(
         type=type(event).__name__,
         data=_text({**opened, "fields": event.changed_fields()}),
-        personal=msgspec.json.encode(personal) if personal else None,
+        personal=msgspec.json.encode(personal) if personal else b"",
         metadata=_text(msgspec.structs.replace(origin, schema=SCHEMA)),
     )
 

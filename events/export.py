@@ -1,12 +1,13 @@
 """Export the log as JSON lines, the form in which a log leaves one database and enters another.
 
-    {"line":"header","format":"rollcall log","version":1,"after":"0:0000...","keys":true}
+    {"line":"header","format":"rollcall log","version":1,"after":"0:0000...","keys":true,"log_id":"9b1c...",...}
     {"line":"event","position":1,"stream_id":"0198...",...,"hash":"bKc..."}        every column; bytes in base64
-    {"line":"key","user_id":"0198...","wrapped":"3q2...","master_key_id":"A1b..."} null once destroyed
+    {"line":"key","user_id":"0198...","wrapped":"3q2...","deletion_proof":null,"master_key_id":"A1b..."}
     {"line":"trailer","events":1,"keys":1,"head":"1:6ca7...","sha256":"..."}
 
 Text columns are strings, since it is their bytes that are hashed. The chain covers the event lines, the trailer's
 SHA-256 all lines of the part. A part may follow another in the same file: its header names the head that it continues.
+The header has the log's id and its secret, wrapped by the master key, without which the chain cannot be verified.
 
 Appends and deletions go on during an export. The end is fixed first, then the events are read, then the keys: a
 deletion destroys its key in its own transaction, so no export holds a deleted user's event and key. Keys are left out
@@ -25,7 +26,9 @@ import msgspec
 from events.chain import ChainProgress, Head, Link, StoredRow, check_end, read_end, walk
 from events.database import Database
 from events.errors import UnreadableEvent
+from events.log_keys import LogSecret, open_log_secret
 from events.store import KEY_LOST
+from events.vault import KeyRow, Vault
 
 FORMAT: Final = "rollcall log"
 VERSION: Final = 1
@@ -38,8 +41,18 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     """The head before the part's first event."""
     keys: bool
     """Whether the part has the users' keys."""
+    log_id: UUID
+    secret: bytes
+    """The log's secret, wrapped."""
+    master_key_id: bytes
+    """Of the key that wraps it."""
     format: Literal["rollcall log"] = FORMAT
     version: Literal[1] = VERSION
+
+    @property
+    def log_secret(self) -> LogSecret:
+        """The log's secret."""
+        return LogSecret(self.log_id, self.secret, self.master_key_id)
 
 
 class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="line", tag="event"):
@@ -51,7 +64,7 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     event_id: UUID
     type: str
     data: str
-    personal: bytes | None
+    personal: bytes
     metadata: str
     recorded_at: Annotated[datetime, msgspec.Meta(tz=True)]
     hash: bytes
@@ -95,7 +108,13 @@ class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
     user_id: UUID
     wrapped: bytes | None
+    deletion_proof: bytes | None
     master_key_id: bytes | None
+
+    @property
+    def row(self) -> KeyRow:
+        """The row of the line."""
+        return KeyRow(self.user_id, self.wrapped, self.deletion_proof, self.master_key_id)
 
 
 class Trailer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="line", tag="trailer"):
@@ -140,7 +159,7 @@ class ExportPart:
 PAGE_KEYS: Final = 1_000
 
 READ_KEYS = """
-SELECT e.stream_id, e.position, k.user_id IS NOT NULL, k.wrapped, k.master_key_id
+SELECT e.stream_id, e.position, k.user_id IS NOT NULL, k.wrapped, k.deletion_proof, k.master_key_id
 FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 WHERE e.stream_id > %s AND e.version = 1 AND e.position <= %s
@@ -150,18 +169,22 @@ LIMIT %s
 
 
 async def export_log(
-    database: Database, part: ExportPart, progress: ChainProgress, *, with_keys: bool
+    database: Database, vault: Vault, part: ExportPart, progress: ChainProgress, *, with_keys: bool
 ) -> AsyncIterator[bytes]:
     """The lines of a part, many at a time: the log from where the part begins up to the head as of now.
 
     Raises:
         BrokenChain: the log is not what was written; the lines before have no trailer.
         UnreadableEvent: keys are exported and one is lost.
+        WrongMasterKey: the log's secret is wrapped with a master key that is not at hand.
     """
     after = part.mark.position
+    secret = await open_log_secret(database, vault)
+    chain_key = secret.keys(vault).chain
     head, end = await read_end(database)
-    yield _written(part, [Header(str(part.mark), with_keys)])
-    async for page in walk(database, part.mark, end):
+    header = Header(str(part.mark), with_keys, secret.log_id, secret.wrapped, secret.master_key_id)
+    yield _written(part, [header])
+    async for page in walk(database, chain_key, part.mark, end):
         yield _written(part, map(EventLine.of, page))
         progress(part.mark.position - after, end - after)
     check_end(head, part.mark)
@@ -178,7 +201,7 @@ async def _keys(database: Database, up_to: int) -> AsyncIterator[list[KeyLine]]:
         for _, position, is_there, *_ in rows:
             if not is_there:
                 raise UnreadableEvent(position, KEY_LOST)
-        yield [KeyLine(UUID(bytes=user_id), wrapped, master_key_id) for user_id, _, _, wrapped, master_key_id in rows]
+        yield [KeyLine(UUID(bytes=user_id), *columns) for user_id, _, _, *columns in rows]
         last = rows[-1][0]
 
 

@@ -45,7 +45,7 @@ class Request(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, secret: bytes, idempotency: Idempotency) -> "Request":
-        """The hashes of a request, keyed with a secret of this log."""
+        """The hashes of a request, with the log's key for requests."""
         caller = idempotency.caller.bytes if idempotency.caller else b""
         key = idempotency.key.encode(errors="surrogatepass")
         return cls(

@@ -5,9 +5,9 @@ file is read once, so it can come from a pipe. Batches committed one by one woul
 its end. The price: MySQL keeps the transaction in a temporary file until COMMIT, and servers in group replication limit
 its size. The head is locked meanwhile, so an append waits and then finds the restored log.
 
-Claims are made from the restored users under the claims' key that this log has or gets here. That opens every event, so
-a restored log is readable. Without keys a log can be kept and verified, but not read, and no username counts as taken.
-The caller must ask for that.
+The restored log has the id and the secret of the exported one, so its hashes fit and earlier heads are heads of it.
+Claims are made from the restored users. That opens every event, so a restored log is readable. Without keys a log can
+be kept and verified, but not read, and no username counts as taken. The caller must ask for that.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,11 +21,12 @@ from asyncmy.errors import DataError, IntegrityError
 from events import batch
 from events.batch import LOCK_HEAD
 from events.chain import START, ChainProgress, Head, Link, follow
-from events.claims import claims_of, open_claims_key
+from events.claims import claims_of, hashed
 from events.database import Connection, Database
 from events.errors import BadExport, BrokenChain, DamagedKey, LogNotEmpty, UnreadableEvent
 from events.event_types import Forgotten, Recorded, UserDeleted
 from events.export import EventLine, ExportPart, Header, KeyLine, Line, Trailer
+from events.log_keys import LogKeys, LogSecret, keep_log_secret
 from events.store import EventStore
 from events.user import User, evolve
 from events.vault import Vault
@@ -56,13 +57,14 @@ async def restore_log(
         BadExport: a line is not what was exported, or keys are missing or altered; nothing was written.
         WrongMasterKey: the keys are wrapped with a master key that is not at hand; nothing was written.
     """
-    reader = ExportReader()
+    reader = ExportReader(vault)
     async with database.transaction() as connection:
         await _check_empty(connection)
         with _blaming_the_file(reader):
-            await _write(connection, reader, lines, with_keys=with_keys)
+            secret, log_keys = await _write(connection, reader, lines, with_keys=with_keys)
+            await keep_log_secret(connection, secret)
             if with_keys:
-                await _take_claims(connection, vault, reader.head, progress)
+                await _take_claims(connection, vault, log_keys, reader.head, progress)
         await connection.execute(batch.move_head(reader.head))
     return reader.head
 
@@ -70,13 +72,17 @@ async def restore_log(
 class ExportReader:
     """Reads the lines of a file and checks each against those before it. Pure: the caller provides the lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
         self.head = START
         """After the last event that was read."""
         self.number = 0
         """Number of the last line that was read."""
         self.keys = False
         """Whether the last part has keys."""
+        self.secret: LogSecret | None = None
+        """The log's secret, as the last part has it."""
+        self.log_keys: LogKeys | None = None
         self._part: ExportPart | None = None
 
     def read(self, text: bytes) -> Line:
@@ -84,6 +90,7 @@ class ExportReader:
 
         Raises:
             BadExport: the line is not what was exported.
+            WrongMasterKey: the log's secret is wrapped with a master key that is not at hand.
         """
         self.number += 1
         try:
@@ -91,11 +98,12 @@ class ExportReader:
             if isinstance(line, Header):
                 if Head.parse(line.after) != self.head:
                     raise BadExport(self.number, f"expected a part that goes on after {self.head}, found {line.after}")
-                self.keys, self._part = line.keys, ExportPart(self.head)
-            if self._part is None:
+                self.keys, self._part, self.secret = line.keys, ExportPart(self.head), line.log_secret
+                self.log_keys = self._keys_of(line.log_secret)
+            if self._part is None or self.log_keys is None:
                 raise BadExport(self.number, "expected a header")
             if isinstance(line, EventLine):
-                self.head = follow(self.head, line.link)
+                self.head = follow(self.log_keys.chain, self.head, line.link)
             if isinstance(line, Trailer):
                 if line != self._part.trailer:
                     raise BadExport(
@@ -111,24 +119,34 @@ class ExportReader:
             raise BadExport(self.number, f"not a line of an export: {error}") from error
         return line
 
-    def finish(self) -> None:
-        """Check that the file may end here.
+    def _keys_of(self, secret: LogSecret) -> LogKeys:
+        try:
+            keys = secret.keys(self._vault)
+        except DamagedKey as error:
+            raise BadExport(self.number, f"the log's secret cannot be unwrapped: {error}") from error
+        if self.log_keys not in (None, keys):
+            raise BadExport(self.number, "this part is of another log than the one before it")
+        return keys
+
+    def finish(self) -> tuple[LogSecret, LogKeys]:
+        """Check that the file may end here; return the log's secret and keys.
 
         Raises:
             BadExport: it may not.
         """
-        if self.number == 0:
+        if self.secret is None or self.log_keys is None:
             raise BadExport(0, "the file is empty: expected a header and the lines of an export")
         if self._part is not None:
             raise BadExport(
                 self.number, f"the file was cut off here: expected a trailer, found the end, after {self.head}"
             )
+        return self.secret, self.log_keys
 
 
 async def _check_empty(connection: Connection) -> None:
     """Lock the head, so that the log stays empty, and check that it is."""
     head = await connection.fetch_one(LOCK_HEAD)
-    if head is None or Head(*head) != START:
+    if head is None or Head(*head[:2]) != START:
         raise LogNotEmpty(f"a head at position {head[0]}" if head else "no head")
     found = await connection.fetch_one(NOT_EMPTY)
     tables = [name for name, there in zip(("events", "user_keys", "claims"), found or (), strict=True) if there]
@@ -147,7 +165,9 @@ def _blaming_the_file(reader: ExportReader) -> Iterator[None]:
         raise BadExport(reader.number, f"all lines were read, but {error}") from error
 
 
-async def _write(connection: Connection, reader: ExportReader, lines: AsyncIterator[bytes], *, with_keys: bool) -> None:
+async def _write(
+    connection: Connection, reader: ExportReader, lines: AsyncIterator[bytes], *, with_keys: bool
+) -> tuple[LogSecret, LogKeys]:
     events: list[Link] = []
     keys: list[KeyLine] = []
     size = 0
@@ -164,29 +184,33 @@ async def _write(connection: Connection, reader: ExportReader, lines: AsyncItera
         if len(events) + len(keys) >= BATCH_LINES or size >= BATCH_BYTES:
             await _write_batch(connection, events, keys)
             events, keys, size = [], [], 0
-    reader.finish()
+    secret = reader.finish()
     if with_keys and not reader.keys:
         raise BadExport(reader.number, "the last part has no keys, so the log would be unreadable: see --without-keys")
     await _write_batch(connection, events, keys)
+    return secret
 
 
 async def _write_batch(connection: Connection, events: Sequence[Link], keys: Sequence[KeyLine]) -> None:
     if events:
         await connection.execute(batch.insert_events(events))
     if keys:
-        await connection.execute(batch.keep_keys((key.user_id, key.wrapped, key.master_key_id) for key in keys))
+        await connection.execute(batch.keep_keys(key.row for key in keys))
 
 
-async def _take_claims(connection: Connection, vault: Vault, head: Head, progress: ChainProgress) -> None:
+async def _take_claims(
+    connection: Connection, vault: Vault, log_keys: LogKeys, head: Head, progress: ChainProgress
+) -> None:
     """Take the claims of every user."""
-    claims_key = await open_claims_key(connection, vault)
     store = EventStore(connection, vault)
     counted = await connection.fetch_one(COUNT_USERS)
     done, total, last = 0, counted[0] if counted else 0, b""
     while page := await connection.fetch_all(NEXT_USERS, (last, PAGE_USERS)):
         ids = [UUID(bytes=stream_id) for (stream_id,) in page]
         users = _users(await store.read_streams(ids, up_to=head.position))
-        taken = [(claims_key.hashed(claim), user_id) for user_id, user in users.items() for claim in claims_of(user)]
+        taken = [
+            (hashed(log_keys.claims, claim), user_id) for user_id, user in users.items() for claim in claims_of(user)
+        ]
         if taken:
             await connection.execute(batch.take_claims(taken))
         done, last = done + len(page), page[-1][0]

@@ -7,6 +7,7 @@ users: 104,000 events a second with the join, 266,000 without it.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -26,7 +27,7 @@ from events.vault import UserKey, Vault, opened, place_of
 
 # The key comes with the event in one statement: between two, the user could be deleted.
 READ = f"""
-SELECT {ROW_COLUMNS}, user_id IS NOT NULL, wrapped, master_key_id
+SELECT {ROW_COLUMNS}, user_id IS NOT NULL, wrapped, deletion_proof, master_key_id
 FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """  # noqa: S608 - constants
@@ -36,14 +37,17 @@ READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.posit
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 FIND_STREAMS = "SELECT DISTINCT stream_id FROM events WHERE position > %s AND position <= %s AND type IN ({types})"
 FIND_DELETIONS = """
-SELECT stream_id, version, position FROM events
-WHERE position > %s AND position <= %s AND type = 'UserDeleted' ORDER BY position
+SELECT stream_id, version, position, deletion_proof, master_key_id
+FROM events JOIN user_keys ON user_id = stream_id
+WHERE position > %s AND position <= %s AND type = 'UserDeleted' AND wrapped IS NULL ORDER BY position
 """
 READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
-READ_FORGOTTEN = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL"
+READ_FORGOTTEN = (
+    "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL AND deletion_proof IS NOT NULL"
+)
 
 KEY_LOST: Final = "the key of its user is lost; restore user_keys from a backup"
-KEY_ALTERED: Final = "the key of its user was altered"
+KEY_ALTERED: Final = "the key of its user was altered, or emptied without a deletion"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -127,9 +131,14 @@ class EventStore:
         return head, {UUID(bytes=row[0]) for row in rows}
 
     async def deletions(self, *, after: int, up_to: int) -> list[Deletion]:
-        """The deletions after a position, up to and including another."""
-        rows = await self._source.fetch_all(FIND_DELETIONS, (after, up_to))
-        return [Deletion(uuid_of(user_id), int(version), int(position)) for user_id, version, position in rows]
+        """The deletions after a position, up to and including another, of users whose key they destroyed."""
+        found = []
+        for user_id, version, position, *proof in await self._source.fetch_all(FIND_DELETIONS, (after, up_to)):
+            deletion = Deletion(uuid_of(user_id), int(version), int(position))
+            with suppress(DamagedKey):
+                self._vault.check_destroyed(deletion.user_id, *proof)
+                found.append(deletion)
+        return found
 
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.
@@ -146,7 +155,8 @@ class EventStore:
     async def read_past_damage(self, *, after: int, limit: int) -> list[Recorded]:
         """Like `read_all`, but yields damaged events as `Damaged`, so that one user's damage stops no other user.
 
-        A deletion stays one however damaged it is, and a deleted user's event is `Forgotten`, damaged or not.
+        A deletion that destroyed its user's key is one however damaged it is, and the user's other events are
+        `Forgotten`, damaged or not.
 
         Raises:
             PositionGap: as `read_all`.
@@ -172,16 +182,20 @@ class EventStore:
         return recorded_of(row, key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
-        """The key of the row's user; None if it was destroyed.
+        """The key of the row's user; None if a deletion destroyed it.
 
         Raises:
             DamagedEvent: it is lost, which is not the same.
-            DamagedKey: it was altered.
+            DamagedKey: it was altered, or emptied without a deletion.
         """
-        position, stream_id, *_, has_row, wrapped, master_key_id = row
+        position, stream_id, *_, has_row, wrapped, deletion_proof, master_key_id = row
         if not has_row:
             raise DamagedEvent(position, KEY_LOST)
-        return None if wrapped is None else self._vault.key_of(uuid_of(stream_id), wrapped, master_key_id)
+        owner = uuid_of(stream_id)
+        if wrapped is None:
+            self._vault.check_destroyed(owner, deletion_proof, master_key_id)
+            return None
+        return self._vault.key_of(owner, wrapped, master_key_id)
 
 
 async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:
@@ -198,12 +212,12 @@ def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
     Raises:
         DamagedEvent, UnreadableEvent: this program cannot read it.
     """
-    position, stream_id, version, _, type_, data, personal, metadata, *_ = row
-    if personal is not None and cipher is not None:
+    position, stream_id, version, event_id, type_, data, personal, metadata, *_ = row
+    if cipher is not None:
         try:
-            personal = opened(cipher, personal, place_of(uuid_of(stream_id), version, type_))
-        except InvalidTag:
-            raise DamagedEvent(position, "its personal data was altered or moved") from None
+            personal = opened(cipher, personal, place_of(stream_id, version, event_id, type_, data, metadata))
+        except (InvalidTag, ValueError):  # ValueError: what should be sealed is too short
+            raise DamagedEvent(position, "it was altered or moved, or this program did not write it") from None
     return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=cipher is None))
 
 
@@ -220,12 +234,11 @@ def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
 
 
 def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
-    """A damaged event: the columns that say where it is, without what it says. A deletion needs no more than that."""
+    """A damaged event: the columns that say where it is, without what it says. Of a user whose key a deletion
+    destroyed, no more is needed."""
     event: Event = Damaged(reason)
-    if row[4] == UserDeleted.__name__:
-        event = UserDeleted()
-    elif forgotten:
-        event = Forgotten()
+    if forgotten:
+        event = UserDeleted() if row[4] == UserDeleted.__name__ else Forgotten()
     return _as_recorded(row, event, (), Origin())
 
 
@@ -268,7 +281,7 @@ BULK_READ = READ_BETWEEN + "ORDER BY position"
 BULK_READ_RANGE = READ_BETWEEN + "AND stream_id >= %s AND stream_id < %s ORDER BY position"
 COUNT = "SELECT COUNT(*) FROM events WHERE position > %s AND position <= %s"
 READ_POSITIONS = "SELECT position FROM events WHERE position > %s AND position <= %s ORDER BY position"
-READ_KEYS = "SELECT user_id, wrapped, master_key_id FROM user_keys WHERE user_id IN ({ids})"
+READ_KEYS = "SELECT user_id, wrapped, deletion_proof, master_key_id FROM user_keys WHERE user_id IN ({ids})"
 
 
 class UserRange(msgspec.Struct, frozen=True):
@@ -364,11 +377,14 @@ class BulkReader:
                 if user_id not in found:
                     self._damaged[user_id] = KEY_LOST
                     continue
-                _, wrapped, master_key_id = found[user_id]
+                _, wrapped, deletion_proof, master_key_id = found[user_id]
+                owner, secret = uuid_of(user_id), None
                 try:
-                    self._secrets[user_id] = (
-                        None if wrapped is None else self._vault.unwrapped(uuid_of(user_id), wrapped, master_key_id)
-                    )
+                    if wrapped is None:
+                        self._vault.check_destroyed(owner, deletion_proof, master_key_id)
+                    else:
+                        secret = self._vault.unwrapped(owner, wrapped, master_key_id)
+                    self._secrets[user_id] = secret
                 except DamagedKey:
                     self._damaged[user_id] = KEY_ALTERED
 

@@ -1,13 +1,21 @@
-"""The vault: each user's personal data sealed with a key of that user's own, which deletion destroys.
+"""The vault: each user's events sealed with a key of that user's own, which deletion destroys.
 
 The log is append-only, so personal data cannot be removed from it; without the user's key it cannot be read. Keys are
-in `user_keys`, wrapped by the master key. A deletion destroys the wrapped key in its own transaction, and its row
-stays, empty, so that a destroyed key differs from a lost one. AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces:
-one key seals a few events, far from the 2^32 that the standard allows. Sealed data is bound to its stream, version and
-type, and a wrapped key to its user and its master key's id, so neither can be moved.
+in `user_keys`, wrapped by the master key. AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces: one key seals a few
+events, far from the 2^32 that the standard allows.
+
+Every event is sealed, also one without personal data, whose seal is only a tag. The seal is bound to the stream,
+version, type and id of the event and to its open columns (`place_of`). So whoever can write to the table but has no key
+can neither make an event that readers accept nor change or move one. The position, the instant and the hash before are
+not part of the seal: they are known only while the head is locked, and sealing there would make all writers wait for
+it. The keyed hash of the chain covers them (`events/chain.py`).
+
+A deletion destroys the wrapped key in its own transaction and leaves a proof in its place, sealed by the master key. A
+row without key and without proof was emptied by another hand: its user counts as damaged, and not as deleted.
 """
 
 import hashlib
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,6 +48,16 @@ class UserKey:
         return nonce + self.cipher.encrypt(nonce, personal, place)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A row of `user_keys`: the key of a living user, or the proof that a deletion destroyed it."""
+
+    user_id: UUID
+    wrapped: bytes | None = field(repr=False)
+    deletion_proof: bytes | None
+    master_key_id: bytes | None
+
+
 def opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
     """The personal data of an event.
 
@@ -49,13 +67,18 @@ def opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
     return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
 
 
-def place_of(stream_id: UUID, version: int, type_: str) -> bytes:
-    """The place of an event, which its personal data is bound to."""
-    return b"rollcall event v1" + stream_id.bytes + version.to_bytes(8) + type_.encode()
+_PLACE: Final = struct.Struct(">17s16sQ16sIII")
+
+
+def place_of(stream_id: bytes, version: int, event_id: bytes, type_: str, data: str, metadata: str) -> bytes:
+    """The place of an event, which its personal data is bound to. Each text has its length before all of them, so no
+    two events have the same place."""
+    texts = type_.encode(), data.encode(), metadata.encode()
+    return _PLACE.pack(b"rollcall event v2", stream_id, version, event_id, *map(len, texts)) + b"".join(texts)
 
 
 class Vault:
-    """Makes, wraps and unwraps the keys of users."""
+    """Makes, wraps, unwraps and destroys the keys of users."""
 
     def __init__(self, master_key: bytes, random_bytes: RandomBytes, *, others: Sequence[bytes] = ()) -> None:
         """`master_key` wraps and unwraps; `others` only unwrap, during a rotation of the master key."""
@@ -87,39 +110,53 @@ class Vault:
         """
         return self._wrap(owner, self.unwrapped(owner, wrapped, master_key_id))
 
-    def secret(self, owner: UUID, key: UserKey) -> bytes:
-        """The bytes of a key that is not used as a cipher.
-
-        Raises:
-            WrongMasterKey, DamagedKey: as for `key_of`.
-        """
-        return self.unwrapped(owner, key.wrapped, key.master_key_id)
-
     def unwrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> bytes:
         """The bytes of a key, past the cache: bulk readers keep only these.
 
         Raises:
             WrongMasterKey, DamagedKey: as for `key_of`.
         """
-        cipher = self._ciphers.get(master_key_id)
-        if cipher is None:
-            raise WrongMasterKey(expected=master_key_id, found=tuple(self._ciphers))
-        try:
-            return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound(owner, master_key_id))
-        except InvalidTag:
-            raise DamagedKey(owner) from None
+        return self._opened(wrapped, master_key_id, owner, _wrapped_place(owner, master_key_id))
+
+    def destroyed(self, owner: UUID) -> KeyRow:
+        """The row that a deletion leaves: no key, and the proof that a program with the master key destroyed it."""
+        proof = self._sealed(b"", _proof_place(owner, self.master_key_id))
+        return KeyRow(owner, None, proof, self.master_key_id)
+
+    def check_destroyed(self, owner: UUID, deletion_proof: bytes | None, master_key_id: bytes | None) -> None:
+        """Check that a deletion destroyed the key of a row without one.
+
+        Raises:
+            WrongMasterKey: the proof is sealed with a master key that is not at hand.
+            DamagedKey: there is no proof, or it is not one of this user's deletion.
+        """
+        if deletion_proof is None or master_key_id is None:
+            raise DamagedKey(owner)
+        self._opened(deletion_proof, master_key_id, owner, _proof_place(owner, master_key_id))
 
     def nonce(self) -> bytes:
         """A random nonce."""
         return self._random_bytes(NONCE_BYTES)
 
     def _wrap(self, owner: UUID, secret: bytes) -> UserKey:
-        nonce, bound = self.nonce(), _bound(owner, self.master_key_id)
-        wrapped = nonce + self._ciphers[self.master_key_id].encrypt(nonce, secret, bound)
+        wrapped = self._sealed(secret, _wrapped_place(owner, self.master_key_id))
         return UserKey(wrapped, self.master_key_id, AESGCM(secret))
 
     def _unwrap(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
         return UserKey(wrapped, master_key_id, AESGCM(self.unwrapped(owner, wrapped, master_key_id)))
+
+    def _sealed(self, secret: bytes, place: bytes) -> bytes:
+        nonce = self.nonce()
+        return nonce + self._ciphers[self.master_key_id].encrypt(nonce, secret, place)
+
+    def _opened(self, sealed: bytes, master_key_id: bytes, owner: UUID, place: bytes) -> bytes:
+        cipher = self._ciphers.get(master_key_id)
+        if cipher is None:
+            raise WrongMasterKey(expected=master_key_id, found=tuple(self._ciphers))
+        try:
+            return opened(cipher, sealed, place)
+        except (InvalidTag, ValueError):  # ValueError: the nonce is too short
+            raise DamagedKey(owner) from None
 
 
 def _id_of(master_key: bytes) -> bytes:
@@ -128,5 +165,9 @@ def _id_of(master_key: bytes) -> bytes:
     return hashlib.sha256(b"rollcall master key id v1" + master_key).digest()[:8]
 
 
-def _bound(owner: UUID, master_key_id: bytes) -> bytes:
+def _wrapped_place(owner: UUID, master_key_id: bytes) -> bytes:
     return b"rollcall wrapped key v1" + master_key_id + owner.bytes
+
+
+def _proof_place(owner: UUID, master_key_id: bytes) -> bytes:
+    return b"rollcall destroyed key v1" + master_key_id + owner.bytes

@@ -21,11 +21,11 @@ import structlog
 
 from events.appender import Appender
 from events.batch import Outcome
-from events.claims import ClaimsKey, open_claims_key
 from events.commands import UserCommands
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable
 from events.ids import new_id
+from events.log_keys import LogKeys, open_log_keys
 from events.migrations import migrate
 from events.retry import Result, retry
 from events.store import EventStore
@@ -164,15 +164,16 @@ async def create_tables(database: Database) -> None:
         log.info("migration.applied", name=applied)
 
 
-async def prepare_log(installation: Installation) -> ClaimsKey:
-    """Create the missing tables of the log, check the master key, and return the claims key.
+async def prepare_log(installation: Installation) -> LogKeys:
+    """Create the missing tables of the log, check the master key, and return the log's keys.
 
     Raises:
         DatabaseUnavailable: MySQL is away.
         WrongMasterKey, MigrationError: the log belongs to another key or another release.
+        LogSecretLost, DamagedKey: the log's secret is lost or was altered.
     """
     await create_tables(installation.database)
-    return await open_claims_key(installation.database, installation.vault)
+    return await open_log_keys(installation.database, installation.vault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ class Writer:
     """Commands on the log. A process has one, so that concurrent callers share a transaction."""
 
     commands: UserCommands
-    claims_key: ClaimsKey
+    keys: LogKeys
     wakeup: HeadPoll
     """Rung by each append, so that the feed of this process reads the new events immediately."""
 
@@ -194,7 +195,7 @@ async def open_writer(
         DatabaseUnavailable: MySQL is away.
         WrongMasterKey, MigrationError: the log belongs to another key or another release.
     """
-    claims_key = await prepare_log(installation)
+    keys = await prepare_log(installation)
     database, vault, store = installation.database, installation.vault, installation.store
     wakeup = HeadPoll(store)
 
@@ -206,12 +207,12 @@ async def open_writer(
     commands = UserCommands(
         database=database,
         store=store,
-        appender=Appender(database, claims_key, vault, now, new_id, on_outcome=on_outcome),
-        claims_key=claims_key,
+        appender=Appender(database, keys, vault, now, new_id, log_id=keys.log_id, on_outcome=on_outcome),
+        keys=keys,
         vault=vault,
         new_id=new_id,
     )
-    return Writer(commands, claims_key, wakeup)
+    return Writer(commands, keys, wakeup)
 
 
 def projector_of(installation: Installation, name: str, applied: Callable[[int, float], None]) -> Projector:

@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from events.database import Address, Database
 from events.migrations import migrate
+from events.vault import Vault
 from projections.mongo.client import MongoClient
 from rollcall.embedded import Addresses
+from tests.log import MASTER_KEY
 
 STRUCTURE = """
 SELECT CONCAT_WS(' ', table_name, column_name, column_type, is_nullable, column_default, collation_name)
@@ -48,7 +50,8 @@ class PooledSchema:
             await database.execute(f"DROP TABLE `{table}`")
         held = " UNION ALL ".join(f"SELECT '{table}' FROM {table} LIMIT 1" for table in self.tables)
         held = held.replace("SELECT", "(SELECT").replace("LIMIT 1", "LIMIT 1)")
-        for (table,) in await database.fetch_all(held):
+        filled = {table for (table,) in await database.fetch_all(held)}
+        for table in sorted(filled | {table for table, rows in self.rows.items() if rows}):
             # The triggers of `events` refuse DELETE.
             await database.execute(f"TRUNCATE {table}" if table == "events" else f"DELETE FROM {table}")
             for row in self.rows[table]:
@@ -103,11 +106,19 @@ async def _new(server: Address) -> PooledSchema:
     database = Database.at(address, size=2)
     try:
         await migrate(database, "events", "projections", "auth")
+        await _make_secret(database)
         tables = tuple(table for (table,) in await database.fetch_all(TABLES))
         rows = {table: await database.fetch_all(f"SELECT * FROM {table}") for table in tables}
         return PooledSchema(address, tables, rows, await _structure(database, tables))
     finally:
         await database.close()
+
+
+async def _make_secret(database: Database) -> None:
+    """Give the log the secret that `tests.log.wire` has the keys of, as if a process had opened it."""
+    ((log_id,),) = await database.fetch_all("SELECT log_id FROM log_head")
+    secret = Vault(MASTER_KEY, lambda size: MASTER_KEY[:size]).new_key(UUID(bytes=log_id))
+    await database.execute("INSERT INTO log_secret VALUES (1, %s, %s)", (secret.wrapped, secret.master_key_id))
 
 
 async def _structure(database: Database, tables: Sequence[str]) -> Sequence[Any]:

@@ -4,19 +4,21 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from events.appender import Appender
-from events.claims import ClaimsKey
 from events.commands import CommandResult, UserCommands
 from events.database import Database
 from events.event_types import Origin, Recorded, Role
 from events.ids import new_id
+from events.log_keys import LogKeys
 from events.store import EventStore
 from events.user import Register
 from events.vault import Vault
 
 MASTER_KEY = bytes(range(32))
 NOBODY = Origin()
+KEYS = LogKeys.of(UUID(int=0), MASTER_KEY)
 
 
 def present() -> datetime:
@@ -29,7 +31,7 @@ class Log:
     """The events floor with the program's wiring."""
 
     database: Database
-    claims_key: ClaimsKey
+    keys: LogKeys
     vault: Vault
     store: EventStore
     appender: Appender
@@ -41,7 +43,7 @@ class Log:
 
     def dated(self, moment: datetime) -> "Log":
         """The same log with a clock that stands at this moment."""
-        return wire_with(self.database, self.claims_key, self.vault, lambda: moment)
+        return wire_with(self.database, self.keys, self.vault, lambda: moment)
 
     async def all(self) -> list[Recorded]:
         """All events of the log."""
@@ -50,17 +52,15 @@ class Log:
 
 def wire(database: Database, *other_master_keys: bytes) -> Log:
     """Wire the events floor on a database with tables."""
-    return wire_with(database, ClaimsKey(MASTER_KEY), Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys))
+    return wire_with(database, KEYS, Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys))
 
 
-def wire_with(database: Database, key: ClaimsKey, vault: Vault, now: Callable[[], datetime] = present) -> Log:
+def wire_with(database: Database, keys: LogKeys, vault: Vault, now: Callable[[], datetime] = present) -> Log:
     """Wire the events floor with these keys and this clock."""
     store = EventStore(database, vault)
-    appender = Appender(database, key, vault, now, new_id)
-    commands = UserCommands(
-        database=database, store=store, appender=appender, claims_key=key, vault=vault, new_id=new_id
-    )
-    return Log(database, key, vault, store, appender, commands)
+    appender = Appender(database, keys, vault, now, new_id)
+    commands = UserCommands(database=database, store=store, appender=appender, keys=keys, vault=vault, new_id=new_id)
+    return Log(database, keys, vault, store, appender, commands)
 
 
 def registration(username: str, **fields: object) -> Register:

@@ -8,10 +8,10 @@ CREATE TABLE IF NOT EXISTS events (
     event_id    BINARY(16)      NOT NULL,
     type        VARCHAR(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     data        MEDIUMTEXT      NOT NULL COMMENT 'JSON: role, names of the changed fields',
-    personal    MEDIUMBLOB      NULL     COMMENT 'sealed with the user''s key: what deletion destroys',
+    personal    MEDIUMBLOB      NOT NULL COMMENT 'sealed with the user''s key, bound to the columns before it and to metadata',
     metadata    TEXT            NOT NULL COMMENT 'JSON: actor, correlation, schema',
     recorded_at DATETIME(6)     NOT NULL COMMENT 'UTC',
-    hash        BINARY(32)      NOT NULL COMMENT 'SHA-256 of this row and of the hash before it',
+    hash        BINARY(32)      NOT NULL COMMENT 'HMAC-SHA-256 of this row and of the hash before it',
     PRIMARY KEY (position),
     UNIQUE KEY one_event_per_version (stream_id, version)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
@@ -28,11 +28,13 @@ CREATE TABLE IF NOT EXISTS log_head (
 
 INSERT IGNORE INTO log_head (id, position, hash, log_id) VALUES (1, 0, REPEAT(X'00', 32), RANDOM_BYTES(16));
 
--- Each user's own key, wrapped by the master key. Deletion empties the row: see events/vault.py.
+-- Each user's own key, wrapped by the master key. A deletion leaves the proof that it destroyed the key: see
+-- events/vault.py.
 CREATE TABLE IF NOT EXISTS user_keys (
-    user_id       BINARY(16)     NOT NULL,
-    wrapped       VARBINARY(128) NULL COMMENT 'NULL once destroyed',
-    master_key_id BINARY(8)      NULL,
+    user_id        BINARY(16)     NOT NULL,
+    wrapped        VARBINARY(128) NULL COMMENT 'NULL once destroyed',
+    deletion_proof VARBINARY(64)  NULL COMMENT 'NULL until the key is destroyed',
+    master_key_id  BINARY(8)      NULL COMMENT 'of the key that sealed either',
     PRIMARY KEY (user_id),
     KEY by_master_key (master_key_id)
 );
@@ -42,17 +44,17 @@ CREATE TABLE IF NOT EXISTS claims (
     kind       VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'username, email or admin',
     value_hash BINARY(32)  NOT NULL COMMENT 'HMAC-SHA-256 of the normalised value',
     user_id    BINARY(16)  NOT NULL,
-    PRIMARY KEY (kind, value_hash)
+    PRIMARY KEY (kind, value_hash),
+    KEY by_user (user_id)
 );
 
--- The key that claims are hashed with, wrapped like a user's. It never changes: under another one everything would
--- look free.
-CREATE TABLE IF NOT EXISTS claims_key (
+-- The secret that the log's keys are made from, wrapped like a user's key. It never changes: see events/log_keys.py.
+CREATE TABLE IF NOT EXISTS log_secret (
     id            TINYINT UNSIGNED NOT NULL,
     wrapped       VARBINARY(128)   NOT NULL,
     master_key_id BINARY(8)        NOT NULL,
     PRIMARY KEY (id),
-    CONSTRAINT one_key CHECK (id = 1)
+    CONSTRAINT one_secret CHECK (id = 1)
 );
 
 -- Idempotency keys of commands that took effect. All hashes are keyed: see events/idempotency.py.

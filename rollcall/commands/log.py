@@ -48,7 +48,7 @@ async def show_head(settings: Settings, *, as_json: bool) -> int:
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Installation]:
-    """An installation with its tables created. The master key is not checked, since these commands need no key."""
+    """An installation with its tables created. The log's secret is not opened: a restore replaces it."""
     async with open_installation(settings, note) as installation:
         await create_tables(installation.database)
         yield installation
@@ -56,10 +56,11 @@ async def _opened(settings: Settings) -> AsyncIterator[Installation]:
 
 async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bool) -> int:
     """Verify the log, and that it contains the head `expected`; the work of `rollcall verify --log`."""
-    async with _opened(settings) as installation:
+    async with open_installation(settings, note) as installation:
+        keys = await prepare_log(installation)
         try:
             with progress("verifying the log", "events") as advance:
-                head = await verify_log(installation.database, advance, expected=expected)
+                head = await verify_log(installation.database, keys.chain, advance, expected=expected)
         except BrokenChain as broken:
             if as_json:
                 say_json({"whole": False, "position": broken.position, "reason": broken.reason})
@@ -98,7 +99,8 @@ async def export_to(settings: Settings, target: Path | None, after: int, *, with
         part = ExportPart(begin)
         try:
             with closing(_opened_to_write(target)) as file, progress("exporting", "events") as advance:
-                async for lines in export_log(installation.database, part, advance, with_keys=with_keys):
+                database, vault = installation.database, installation.vault
+                async for lines in export_log(database, vault, part, advance, with_keys=with_keys):
                     left = memoryview(lines)
                     while left:
                         left = left[file.write(left) :]

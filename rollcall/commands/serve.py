@@ -121,7 +121,7 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
                     await when_available(
                         lambda: ensure_first_admin(installation.database, writer.commands, passwords, password)
                     )
-                throttle = Throttle(installation.database, writer.claims_key.secret, now)
+                throttle = Throttle(installation.database, writer.keys.throttle, now)
                 opening.services = services = services_of(installation, writer, signing, passwords, throttle)
                 feeds.start("feed", services.feed.run())
                 feeds.start("session watch", services.watch.run())

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from events.claims import OWNER
 from events.database import Address, Database
 from events.event_types import Event, Forgotten, Recorded, UserRegistered, UserUpdated
 from events.idempotency import Idempotency, Request
+from events.log_keys import open_log_keys
 from events.store import EventStore
 from events.vault import Vault
 from graph.types import UserEventType
@@ -85,12 +85,12 @@ class Evidence:
     reported: list[ledger.Entry]
     log: list[Recorded]
     requests: dict[bytes, tuple[UUID, int]]
-    claims_secret: bytes
+    requests_key: bytes
 
     def effect_of(self, command: SentCommand) -> tuple[UUID, int] | None:
         """The user and the position that a command's idempotency key led to."""
         idempotency = Idempotency(command.first.caller, command.first.key or "", b"")
-        return self.requests.get(Request.of(self.claims_secret, idempotency).key_hash)
+        return self.requests.get(Request.of(self.requests_key, idempotency).key_hash)
 
 
 async def gather(system: System, directory: Path) -> Evidence:
@@ -118,16 +118,10 @@ async def gather(system: System, directory: Path) -> Evidence:
             reported=reported,
             log=await _whole_log(EventStore(database, vault)),
             requests={key: (UUID(bytes=user), int(position)) for key, user, position in rows},
-            claims_secret=await _claims_secret(database, vault),
+            requests_key=(await open_log_keys(database, vault)).requests,
         )
     finally:
         await database.close()
-
-
-async def _claims_secret(database: Database, vault: Vault) -> bytes:
-    row = await database.fetch_one("SELECT wrapped, master_key_id FROM claims_key")
-    assert row is not None
-    return vault.secret(OWNER, vault.key_of(OWNER, *row))
 
 
 async def _whole_log(store: EventStore) -> list[Recorded]:

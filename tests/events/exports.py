@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from events.chain import GENESIS, START, Head
-from events.claims import open_claims_key
 from events.database import Database
 from events.export import ENCODER, ExportPart, Header, Line, Trailer, export_log
+from events.log_keys import open_log_keys
 from events.restore import DECODER, restore_log
 from events.vault import Vault
 from tests.log import MASTER_KEY, Log, wire_with
@@ -18,14 +18,15 @@ def silently(done: int, total: int) -> None:
 
 
 async def opened(database: Database, vault: Vault | None = None) -> Log:
-    """A log under its own claims' key, as the program opens it."""
+    """A log with its own keys, as the program opens it."""
     vault = vault or Vault(MASTER_KEY, secrets.token_bytes)
-    return wire_with(database, await open_claims_key(database, vault), vault)
+    return wire_with(database, await open_log_keys(database, vault), vault)
 
 
 async def exported(database: Database, after: Head = START, *, with_keys: bool = True) -> list[bytes]:
     """The lines of an export."""
-    written = [lines async for lines in export_log(database, ExportPart(after), silently, with_keys=with_keys)]
+    vault = Vault(MASTER_KEY, secrets.token_bytes)
+    written = [lines async for lines in export_log(database, vault, ExportPart(after), silently, with_keys=with_keys)]
     return b"".join(written).splitlines(keepends=True)
 
 
@@ -61,7 +62,7 @@ def written(lines: Iterable[Line]) -> list[bytes]:
 
 async def is_empty(database: Database) -> bool:
     """Whether nothing of a log is there."""
-    tables = ("events", "user_keys", "claims", "claims_key")
+    tables = ("events", "user_keys", "claims")
     found = [await database.fetch_all(f"SELECT * FROM {table}") for table in tables]
     return not any(found) and await database.fetch_one("SELECT position, hash FROM log_head") == (0, START.hash)
 

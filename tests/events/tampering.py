@@ -9,6 +9,7 @@ from events.batch import insert_events
 from events.chain import EVENT_COLUMNS, START, Head, Link, StoredRow, link_of, next_hash, verify_log
 from events.database import Database
 from events.errors import BrokenChain
+from tests.log import KEYS
 
 
 def silently(done: int, total: int) -> None:
@@ -36,7 +37,7 @@ async def move_head(database: Database, mark: Head) -> None:
 async def broken_at(database: Database, expected: Head | None = None) -> int:
     """The position that verification names."""
     with pytest.raises(BrokenChain) as broken:
-        await verify_log(database, silently, expected=expected)
+        await verify_log(database, KEYS.chain, silently, expected=expected)
     return broken.value.position
 
 
@@ -46,10 +47,10 @@ def moved(link: Link, position: int) -> StoredRow:
 
 
 def rechained(rows: Iterable[StoredRow]) -> list[Link]:
-    """The rows with hashes that fit."""
+    """The rows with hashes that fit, as only somebody with the master key can make them."""
     made, before = list[Link](), START.hash
     for row in rows:
-        before = next_hash(before, row)
+        before = next_hash(KEYS.chain, before, row)
         made.append(Link(row, before))
     return made
 

@@ -14,6 +14,7 @@ from events.appender import Appender
 from events.batch import LOCK_HEAD, Append, Appended, Outcome
 from events.database import Connection, Database, Row
 from events.errors import ClaimTaken, DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, WrongExpectedVersion
+from events.event_types import UserUpdated
 from events.user import Account, Register, decide
 from tests.log import NOBODY, Log, present, registration, wire
 from tests.system.proxy import proxied
@@ -68,7 +69,7 @@ async def test_each_outcome_is_reported_and_a_report_that_fails_harms_no_append(
         reported.append((type(outcome), seconds))
         raise RuntimeError("the metrics are broken")
 
-    appender = Appender(log.database, log.claims_key, log.vault, present, log.commands._new_id, on_outcome=on_outcome)
+    appender = Appender(log.database, log.keys, log.vault, present, log.commands._new_id, on_outcome=on_outcome)
 
     appended = await appender.append(append_of(log, "ada"))
     with pytest.raises(ClaimTaken):
@@ -90,6 +91,28 @@ async def test_a_row_that_the_server_refuses_fails_alone(log: Log) -> None:
 
     assert [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [4]
     assert len(await log.all()) == 9
+
+
+async def test_a_lost_claim_fails_one_append_of_a_batch(log: Log) -> None:
+    """The claim that the user gives up is missing or another user's; the others of the same batch are written."""
+    users = [done.user for done in [await log.register(f"user{number}") for number in range(10)] if done.user]
+    keys = {user.id: (await log.store.read_stream(user.id)).key for user in users}
+    await log.database.execute("DELETE FROM claims WHERE user_id = %s", (users[2].id.bytes,))
+    await log.database.execute(
+        "UPDATE claims SET user_id = %s WHERE user_id = %s", (users[0].id.bytes, users[7].id.bytes)
+    )
+    appends = [
+        Append(user.id, 1, user, key, (UserUpdated(username=f"{user.username}x"),), NOBODY)
+        for user in users
+        if (key := keys[user.id])
+    ]
+
+    outcomes = await asyncio.gather(*(log.appender.append(one) for one in appends), return_exceptions=True)
+
+    refused = {number: str(outcome) for number, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    assert sorted(refused) == [2, 7]
+    assert all("username" in refused[number] and str(users[number].id) in refused[number] for number in refused)
+    assert len(await log.all()) == 18
 
 
 async def test_cancelled_callers_leave_the_others_their_outcome(log: Log) -> None:

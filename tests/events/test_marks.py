@@ -1,6 +1,6 @@
 """Promise 6 at the log's end: the head knows where it is, and a mark noted elsewhere tells what else was there.
 
-The attacker here has all privileges on the database and may have recomputed every hash.
+The attacker here has all privileges on the database, and the master key to make every hash anew.
 """
 
 import secrets
@@ -13,6 +13,7 @@ from events.chain import START, Head, read_head, verify_log
 from events.database import Database
 from events.errors import BrokenChain
 from tests.events.tampering import broken_at, forged, links, move_head, rewrite, silently
+from tests.log import KEYS
 
 EVENTS = 14
 
@@ -35,9 +36,9 @@ async def test_a_log_that_was_cut_off_with_its_head_is_found_with_a_noted_mark_o
     await exposed.execute("DELETE FROM events WHERE position > %s", (kept,))
     await move_head(exposed, rows[kept - 1].mark if kept else START)
 
-    assert (await verify_log(exposed, silently)).position == kept
+    assert (await verify_log(exposed, KEYS.chain, silently)).position == kept
     if kept:
-        assert (await verify_log(exposed, silently, expected=rows[kept - 1].mark)).position == kept
+        assert (await verify_log(exposed, KEYS.chain, silently, expected=rows[kept - 1].mark)).position == kept
     assert await broken_at(exposed, noted) == kept + 1
 
 
@@ -46,8 +47,8 @@ async def test_a_rewritten_tail_is_found_with_a_noted_mark_only(exposed: Databas
     rows = await links(exposed)
     await rewrite(exposed, forged(rows, 9))
 
-    assert (await verify_log(exposed, silently)).position == EVENTS
-    assert (await verify_log(exposed, silently, expected=rows[7].mark)).position == EVENTS
+    assert (await verify_log(exposed, KEYS.chain, silently)).position == EVENTS
+    assert (await verify_log(exposed, KEYS.chain, silently, expected=rows[7].mark)).position == EVENTS
     assert await broken_at(exposed, rows[8].mark) == 9
     assert await broken_at(exposed, rows[-1].mark) == EVENTS
 
@@ -71,7 +72,7 @@ async def test_a_head_that_does_not_fit_is_found(exposed: Database) -> None:
     assert await broken_at(exposed) == 11
     await exposed.execute("DELETE FROM log_head")
     with pytest.raises(BrokenChain, match="log_head has lost its row"):
-        await verify_log(exposed, silently)
+        await verify_log(exposed, KEYS.chain, silently)
 
 
 @given(st.integers(0, 2**64 - 1), st.binary(min_size=32, max_size=32))

@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from events.claims import open_claims_key
 from events.errors import WrongMasterKey
+from events.log_keys import open_log_keys
 from events.rotation import rotate_master_key
 from events.store import EventStore
 from events.user import Delete, Update, account_of
@@ -23,7 +23,7 @@ def silently(done: int, total: int) -> None:
 async def test_a_rotation_while_users_come_change_and_go_loses_none_and_brings_none_back(log: Log) -> None:
     """Afterwards the new key alone opens everything, the old one nothing, and deleted users stay forgotten."""
     users = [(await log.register(f"user{n}")).user_id for n in range(60)]
-    claims_key = await open_claims_key(log.database, log.vault)
+    keys = await open_log_keys(log.database, log.vault)
     both = Vault(NEW_KEY, secrets.token_bytes, others=[MASTER_KEY])
 
     async def life() -> None:
@@ -41,11 +41,11 @@ async def test_a_rotation_while_users_come_change_and_go_loses_none_and_brings_n
     store = EventStore(log.database, alone)
     accounts = [account_of((await store.read_stream(user_id)).events) for user_id in users]
     assert [account.user is None for account in accounts] == [number % 3 == 0 for number in range(60)]
-    assert (await open_claims_key(log.database, alone)).secret == claims_key.secret
+    assert await open_log_keys(log.database, alone) == keys
     with pytest.raises(WrongMasterKey):
         await log.store.read_all(after=0, limit=10)
     with pytest.raises(WrongMasterKey):
-        await open_claims_key(log.database, log.vault)
+        await open_log_keys(log.database, log.vault)
 
 
 async def test_a_rotation_that_is_run_again_finds_nothing_to_do(log: Log) -> None:

@@ -23,19 +23,25 @@ def vault(master: bytes = bytes(32), *others: bytes) -> Vault:
     return Vault(master, secrets.token_bytes, others=others)
 
 
-@given(st.binary(), st.uuids(), st.integers(1, 2**31), st.sampled_from(["UserRegistered", "UserUpdated"]))
-def test_what_was_sealed_opens_in_its_place_only(personal: bytes, stream: UUID, version: int, type_: str) -> None:
-    """Another stream, version, type or key does not open it."""
+@given(st.binary(), st.uuids(), st.integers(1, 2**31), st.uuids(), st.text(), st.text(), st.text())
+def test_what_was_sealed_opens_in_its_place_only(
+    personal: bytes, stream: UUID, version: int, event_id: UUID, type_: str, data: str, metadata: str
+) -> None:
+    """Another stream, version, id, type, open column or key does not open it."""
     key = vault().new_key(stream)
-    place = place_of(stream, version, type_)
+    place = place_of(stream.bytes, version, event_id.bytes, type_, data, metadata)
     sealed = key.seal(personal, place, secrets.token_bytes(12))
 
     assert opened(key.cipher, sealed, place) == personal
     assert personal not in sealed or len(personal) < 4
     for elsewhere in (
-        place_of(uuid4(), version, type_),
-        place_of(stream, version + 1, type_),
-        place_of(stream, version, "X"),
+        place_of(uuid4().bytes, version, event_id.bytes, type_, data, metadata),
+        place_of(stream.bytes, version + 1, event_id.bytes, type_, data, metadata),
+        place_of(stream.bytes, version, uuid4().bytes, type_, data, metadata),
+        place_of(stream.bytes, version, event_id.bytes, f"{type_}X", data, metadata),
+        place_of(stream.bytes, version, event_id.bytes, type_, f"{data}X", metadata),
+        place_of(stream.bytes, version, event_id.bytes, type_, data, f"{metadata}X"),
+        place_of(stream.bytes, version, event_id.bytes, f"{type_}X", data, f"X{metadata}"),
     ):
         with pytest.raises(InvalidTag):
             opened(key.cipher, sealed, elsewhere)
@@ -106,9 +112,11 @@ async def test_a_deleted_user_leaves_events_that_nobody_can_open(log: Log) -> No
     assert stream.key is None
     assert account_of(stream.events).user is None
     row = await log.database.fetch_one(
-        "SELECT wrapped, master_key_id FROM user_keys WHERE user_id = %s", (alice.user_id.bytes,)
+        "SELECT wrapped, deletion_proof, master_key_id FROM user_keys WHERE user_id = %s", (alice.user_id.bytes,)
     )
-    assert row == (None, None)
+    assert row is not None
+    assert row[0] is None
+    log.vault.check_destroyed(alice.user_id, *row[1:])
 
 
 async def test_a_refused_deletion_destroys_no_key(log: Log) -> None:

@@ -204,13 +204,15 @@ class Site:
 
 
 @asynccontextmanager
-async def running(addresses: Addresses, policy: ServingPolicy = DEVELOPMENT) -> AsyncIterator[Site]:
+async def running(
+    addresses: Addresses, policy: ServingPolicy = DEVELOPMENT, *, quarantine_limit: int = 0
+) -> AsyncIterator[Site]:
     """Run a site with an empty log of its own."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(databases.schema(addresses, size=32))
         mongo = await stack.enter_async_context(databases.mongo(addresses))
         site = await _site(stack, database, mongo, policy)
-        workers = [asyncio.create_task(work()) for work in _work(site)]
+        workers = [asyncio.create_task(work()) for work in _work(site, quarantine_limit)]
         try:
             await site.caught_up()
             yield site
@@ -257,7 +259,7 @@ def _services(
 ) -> Services:
     tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
     sessions = Sessions(log.database, Lifetimes(), now, new_id, secrets.token_bytes)
-    throttle = Throttle(log.database, log.claims_key.secret, now)
+    throttle = Throttle(log.database, log.keys.throttle, now)
     accounts = AccountCache(log.commands.account, time.monotonic)
     return Services(
         database=log.database,
@@ -281,7 +283,7 @@ def _services(
     )
 
 
-def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
+def _work(site: Site, quarantine_limit: int) -> list[Callable[[], Coroutine[None, None, None]]]:
     """The background work: a projector for each view, the feed and the session watch."""
     projectors = [
         Projector(
@@ -291,7 +293,7 @@ def _work(site: Site) -> list[Callable[[], Coroutine[None, None, None]]]:
             database=site.log.database,
             process="test",
             clock=time.monotonic,
-            quarantine_limit=0,
+            quarantine_limit=quarantine_limit,
             applied=lambda *_: None,
         )
         for view in site.views

@@ -11,10 +11,14 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from events.batch import insert_events
+from events.chain import Link, StoredRow
 from events.errors import DatabaseUnavailable, UnreadableEvent
 from events.event_types import Recorded
+from events.sql import NAIVE_EPOCH
 from events.store import Deletion
 from events.user import Delete, Update
+from events.vault import place_of
 from events.wakeup import HeadPoll
 from projections.errors import CheckpointAheadOfLog, CheckpointMoved, LeaseLost, ViewUnavailable
 from projections.lease import LEASE_SECONDS, Heartbeat
@@ -200,15 +204,12 @@ async def test_a_dropped_view_is_made_anew_while_the_projector_runs(bench: Bench
 
 async def test_an_event_that_cannot_be_read_stops_the_projector_as_faulted(bench: Bench, log: Log) -> None:
     """An unknown event type is never skipped: the view stays before it, and the status has position and reason."""
-    await log.register("alice")
-    await log.database.execute(
-        """
-        INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at, hash)
-        SELECT 2, user_id, 2, RANDOM_BYTES(16), 'UserTeleported', '{}', '{"schema":1}', UTC_TIMESTAMP(6),
-               REPEAT('0', 32)
-        FROM user_keys
-        """
-    )
+    alice = (await log.register("alice")).user_id
+    key, event_id = (await log.store.read_stream(alice)).key, bytes(16)
+    assert key is not None
+    sealed = key.seal(b"", place_of(alice.bytes, 2, event_id, "UserTeleported", "{}", '{"schema":1}'), bytes(12))
+    row = StoredRow(2, alice.bytes, 2, event_id, "UserTeleported", "{}", sealed, '{"schema":1}', NAIVE_EPOCH)
+    await log.database.execute(insert_events([Link(row, bytes(32))]))
     await log.database.execute("UPDATE log_head SET position = 2")
 
     with pytest.raises(UnreadableEvent, match="position 2"):

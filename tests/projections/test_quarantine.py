@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from events.batch import Append
+from events.batch import Append, replace_keys
 from events.errors import DamagedEvent
 from events.event_types import Recorded, UserUpdated
 from events.user import Update
@@ -244,16 +244,15 @@ async def delete(log: Log, user_id: UUID) -> None:
     async with log.database.transaction() as connection:
         await connection.execute(
             """
-            INSERT INTO events (position, stream_id, version, event_id, type, data, metadata, recorded_at, hash)
+            INSERT INTO events
+                (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash)
             SELECT MAX(position) + 1, %s, MAX(IF(stream_id = %s, version, 0)) + 1, RANDOM_BYTES(16), 'UserDeleted',
-                   '{"fields":[]}', '{"schema":1}', UTC_TIMESTAMP(6), REPEAT('0', 32)
+                   '{"fields":[]}', '', '{"schema":1}', UTC_TIMESTAMP(6), REPEAT('0', 32)
             FROM events
             """,
             (user_id.bytes, user_id.bytes),
         )
-        await connection.execute(
-            "UPDATE user_keys SET wrapped = NULL, master_key_id = NULL WHERE user_id = %s", (user_id.bytes,)
-        )
+        await connection.execute(replace_keys([log.vault.destroyed(user_id)]))
         await connection.execute("UPDATE log_head SET position = position + 1")
 
 

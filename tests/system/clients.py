@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from events.chain import verify_log
+from events.log_keys import open_log_keys
 from tests.events.tampering import silently
 from tests.log import Log
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -111,7 +112,8 @@ class Clients:
 
 async def check_log(log: Log, clients: Clients) -> None:
     """The log holds each acknowledged registration once at its position, and no refused one."""
-    end = await verify_log(log.database, silently)
+    keys = await open_log_keys(log.database, log.vault)
+    end = await verify_log(log.database, keys.chain, silently)
     rows = await log.database.fetch_all("SELECT position, stream_id FROM events")
     events = await log.all()
     users = {getattr(one.event, "username", ""): one.position for one in events if one.version == 1}

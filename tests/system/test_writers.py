@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from events.chain import verify_log
 from events.database import Address, Database
+from events.log_keys import open_log_keys
 from events.migrations import migrate
 from events.store import EventStore
 from events.vault import Vault
@@ -60,8 +61,9 @@ async def acknowledged(writer: asyncio.subprocess.Process) -> dict[int, int]:
 
 async def positions_by_user(database: Database) -> dict[int, int]:
     """The position of each user's registration; fails on a gap, a broken hash chain or a user registered twice."""
-    end, users = await verify_log(database, silently), dict[int, int]()
-    store = EventStore(database, Vault(MASTER_KEY, secrets.token_bytes))
+    vault = Vault(MASTER_KEY, secrets.token_bytes)
+    keys, store = await open_log_keys(database, vault), EventStore(database, vault)
+    end, users = await verify_log(database, keys.chain, silently), dict[int, int]()
     for after in range(0, end.position, PAGE_EVENTS):
         for recorded in await store.read_all(after=after, limit=PAGE_EVENTS):
             username = getattr(recorded.event, "username", "")
