@@ -237,6 +237,19 @@ class Database:
                 raise
             await connection.finish(())
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A session that reads everything as of one moment, for a short time: the server keeps old rows meanwhile."""
+        async with self.connection() as connection:
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            await connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            try:
+                yield connection
+            except EventsError:
+                await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
         """Every row of one statement's result."""
         async with _answered(), self.connection() as connection:

@@ -9,9 +9,11 @@ from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
+import msgspec
 import typer
 
 from events.chain import Head, mark_at, read_head, verify_log
+from events.consistency import Inconsistency, verify_users
 from events.errors import BadExport, BrokenChain, LogNotEmpty
 from events.export import ExportPart, export_log
 from events.restore import restore_log
@@ -54,21 +56,36 @@ async def _opened(settings: Settings) -> AsyncIterator[Installation]:
         yield installation
 
 
-async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bool) -> int:
-    """Verify the log, and that it contains the head `expected`; the work of `rollcall verify --log`."""
+async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bool, with_keys: bool = True) -> int:
+    """Verify the log, that it contains the head `expected`, and users' keys and claims; the work of
+    `rollcall verify --log`."""
+    inconsistencies = 0
+
+    def found(inconsistency: Inconsistency) -> None:
+        nonlocal inconsistencies
+        inconsistencies += 1
+        if as_json:
+            say_json(msgspec.to_builtins(inconsistency))
+        else:
+            say(str(inconsistency))
+
     async with open_installation(settings, note) as installation:
         keys = await prepare_log(installation)
+        database, vault = installation.database, installation.vault
         try:
             with progress("verifying the log", "events") as advance:
-                head = await verify_log(installation.database, keys.chain, advance, expected=expected)
+                head = await verify_log(database, keys.chain, advance, expected=expected)
         except BrokenChain as broken:
             if as_json:
                 say_json({"whole": False, "position": broken.position, "reason": broken.reason})
             else:
                 note(f"error: {broken}")
             return exits.FAULT
-    _print(head, as_json=as_json, whole=True)
-    return exits.OK
+        if with_keys:
+            with progress("verifying keys and claims", "users") as advance:
+                await verify_users(database, vault, keys, found, advance)
+    _print(head, as_json=as_json, whole=not inconsistencies)
+    return exits.FAULT if inconsistencies else exits.OK
 
 
 @app.command("export")

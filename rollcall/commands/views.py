@@ -206,7 +206,8 @@ async def _drop(settings: Settings, names: Sequence[str], name: str) -> int:
 def verify(
     view: Annotated[ViewName | None, typer.Argument(help="The view. Default: both.")] = None,
     verify_log: Annotated[
-        bool, typer.Option("--log", help="Verify the log instead: its positions, its hash chain and its head.")
+        bool,
+        typer.Option("--log", help="Verify the log instead: its positions, its hash chain, its head, keys and claims."),
     ] = False,
     expect: Annotated[
         str,
@@ -215,6 +216,9 @@ def verify(
             help="With --log: an earlier output of `rollcall head`, which the log must contain.",
         ),
     ] = "",
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="With --log: the log was restored without keys and claims.")
+    ] = False,
     repair: Annotated[
         bool,
         typer.Option("--repair", help="Write the users that differ again from the log, then compare again."),
@@ -237,12 +241,14 @@ def verify(
     the log as of its checkpoint. Exit code 1: a difference was found and not repaired.
 
     With --log the command verifies the hash chain of the log instead, and prints the first position that is not as it
-    was written. Exit code 3: the log is broken.
+    was written. Then it verifies that a user's key is gone if and only if the log deletes the user, and that the claims
+    are what the log adds up to. Exit code 3: the log is broken, or a key or a claim is wrong.
     """
     if verify_log:
-        _verify_log(expect, [view, repair, user, sample, show_values], as_json=as_json_)
-    if expect:
-        raise typer.BadParameter("requires --log", param_hint="--expect")
+        others: list[object] = [view, repair, user, sample, show_values]
+        _verify_log(expect, others, as_json=as_json_, with_keys=not without_keys)
+    if expect or without_keys:
+        raise typer.BadParameter("requires --log", param_hint="--expect" if expect else "--without-keys")
     if user is not None and sample:
         raise typer.BadParameter("use only one of the two", param_hint="--user, --sample")
     wanted = VerifyOptions(
@@ -257,14 +263,14 @@ def verify(
     run(_verify(settings_for("verify"), wanted))
 
 
-def _verify_log(expect: str, others: list[object], *, as_json: bool) -> NoReturn:
+def _verify_log(expect: str, others: list[object], *, as_json: bool, with_keys: bool) -> NoReturn:
     if any(others):
-        raise typer.BadParameter("goes only with --expect and --json", param_hint="--log")
+        raise typer.BadParameter("goes only with --expect, --without-keys and --json", param_hint="--log")
     try:
         mark = Head.parse(expect) if expect else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--expect") from error
-    run(verify_chain(settings_for("verify"), mark, as_json=as_json))
+    run(verify_chain(settings_for("verify"), mark, as_json=as_json, with_keys=with_keys))
 
 
 def _share(text: str) -> float | None:

@@ -91,7 +91,10 @@ async def test_a_noted_head_verifies_the_log_later(filled: Log, settings: Settin
     assert json.loads(capsys.readouterr().out) == {"position": USERS, "hash": head.hash.hex()}
 
     assert await verify_chain(settings, head, as_json=False) == exits.OK
-    assert capsys.readouterr() == (f"{head}\n", "verifying the log: 20 of 20 events (100 %)\n")
+    assert capsys.readouterr() == (
+        f"{head}\n",
+        "verifying the log: 20 of 20 events (100 %)\nverifying keys and claims: 20 of 20 users (100 %)\n",
+    )
     assert await verify_chain(settings, None, as_json=True) == exits.OK
     assert json.loads(capsys.readouterr().out) == {"whole": True, "position": USERS, "hash": head.hash.hex()}
 
@@ -152,7 +155,7 @@ async def test_a_log_without_keys_is_restored_with_a_warning(
 
     assert await restore_from(settings_of(copy, addresses), tmp_path / "log", with_keys=False) == exits.OK
     assert "warning: restored without keys" in capsys.readouterr().err
-    assert await verify_chain(settings_of(copy, addresses), None, as_json=False) == exits.OK
+    assert await verify_chain(settings_of(copy, addresses), None, as_json=False, with_keys=False) == exits.OK
 
 
 async def test_unusable_files_are_errors(settings: Settings, tmp_path: Path, capsys: Captured) -> None:

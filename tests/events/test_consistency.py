@@ -1,0 +1,117 @@
+"""Users' keys and claims are exactly what the log adds up to, or verification names the user and the row.
+
+The attacker here has all privileges on the database and no key.
+"""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from events import consistency
+from events.consistency import Inconsistency, verify_users
+from events.event_types import Role
+from events.user import ChangeRole, Delete, Update
+from tests.events.tampering import silently
+from tests.log import NOBODY, Log, wire
+
+STRANGER = UUID(int=2**128 - 1)
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that users and their events stand at the edges of pages."""
+    monkeypatch.setattr(consistency, "PAGE_USERS", 2)
+    monkeypatch.setattr(consistency, "PAGE_EVENTS", 2)
+
+
+async def inconsistencies(log: Log) -> list[Inconsistency]:
+    """What verification finds."""
+    found: list[Inconsistency] = []
+    await verify_users(log.database, log.vault, log.keys, found.append, silently)
+    return found
+
+
+async def people(log: Log) -> list[UUID]:
+    """An ADMIN, a renamed user, one with several events, a deleted one and another one."""
+    ids = [(await log.register(f"user{number}")).user_id for number in range(5)]
+    await log.commands.change(ids[0], ChangeRole(Role.ADMIN), NOBODY)
+    await log.commands.change(ids[1], Update(username="moved", email="moved@example.com"), NOBODY)
+    for number in range(5):
+        await log.commands.change(ids[2], Update(name=f"Number {number}"), NOBODY)
+    await log.commands.change(ids[3], Delete(), NOBODY)
+    return ids
+
+
+KEY_OF = "UPDATE user_keys AS a JOIN user_keys AS b ON b.user_id = {1} SET {2} WHERE a.user_id = {0}"
+TAMPERINGS: dict[str, tuple[str, tuple[int, ...], list[tuple[int, str]]]] = {
+    "an emptied key": ("UPDATE user_keys SET wrapped = NULL WHERE user_id = {}", (1,), [(1, "key")]),
+    "a lost key": ("DELETE FROM user_keys WHERE user_id = {}", (4,), [(4, "key")]),
+    "an altered key": ("UPDATE user_keys SET wrapped = REVERSE(wrapped) WHERE user_id = {}", (2,), [(2, "key")]),
+    "the proof of another deletion": (
+        KEY_OF.replace("{2}", "a.wrapped = NULL, a.deletion_proof = b.deletion_proof"), (0, 3), [(0, "key")]
+    ),
+    "a key of a deleted user": (KEY_OF.replace("{2}", "a.wrapped = b.wrapped"), (3, 0), [(3, "key")]),
+    "a key of nobody": (
+        "INSERT INTO user_keys (user_id, wrapped, master_key_id) SELECT {}, 'x', master_key_id FROM user_keys LIMIT 1",
+        (-1,), [(-1, "key")],
+    ),
+    "a missing claim": ("DELETE FROM claims WHERE user_id = {} AND kind = 'email'", (1,), [(1, "email")]),
+    "a missing seat": ("DELETE FROM claims WHERE kind = 'admin'", (), [(0, "admin")]),
+    "a moved claim": (
+        "UPDATE claims SET user_id = {} WHERE user_id = {} AND kind = 'username'",
+        (4, 1), [(1, "username"), (4, "username")],
+    ),
+    "a claim of a deleted user": (
+        "INSERT INTO claims VALUES ('username', REPEAT('x', 32), {})", (3,), [(3, "username")]
+    ),
+    "a seat too many": ("INSERT INTO claims VALUES ('admin', REPEAT('x', 32), {})", (2,), [(2, "admin")]),
+    "a claim of nobody": ("INSERT INTO claims VALUES ('email', REPEAT('x', 32), {})", (-1,), [(-1, "email")]),
+}  # fmt: skip
+"""SQL, the users in it, and the users and kinds of row that verification names."""
+
+
+async def test_users_that_nobody_touched_are_consistent(log: Log) -> None:
+    """Renamed, promoted and deleted ones too."""
+    assert await inconsistencies(log) == []
+    await people(log)
+    assert await inconsistencies(log) == []
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+async def test_a_row_that_was_changed_is_named_with_its_user(log: Log, what: str) -> None:
+    """And no other row."""
+    ids = [*await people(log), STRANGER]
+    statement, users, expected = TAMPERINGS[what]
+
+    assert await log.database.execute(statement.format(*(f"X'{ids[user].hex}'" for user in users)))
+
+    found = await inconsistencies(log)
+    assert [(one.user_id, one.kind) for one in found] == [(ids[place], kind) for place, kind in expected]
+
+
+async def test_a_deletion_that_was_cut_off_is_found(log: Log) -> None:
+    """The proof of the deletion outlives its event."""
+    ids = await people(log)
+    await log.database.execute("DROP TRIGGER events_refuse_delete")
+    await log.database.execute("DELETE FROM events WHERE type = 'UserDeleted'")
+
+    assert [(one.user_id, one.kind) for one in await inconsistencies(log)] == [(ids[3], "key")]
+
+
+async def test_verification_while_users_come_change_and_go_finds_nothing(log: Log) -> None:
+    """Each page is read as of one moment."""
+    writers = [wire(log.database) for _ in range(4)]
+
+    async def live(writer: int) -> None:
+        for number in range(10):
+            done = await writers[writer].register(f"user{writer}.{number}")
+            await writers[writer].commands.change(done.user_id, Update(username=f"new{writer}.{number}"), NOBODY)
+            if number % 2:
+                await writers[writer].commands.change(done.user_id, Delete(), NOBODY)
+
+    living = asyncio.gather(*(live(number) for number in range(4)))
+    while not living.done():
+        assert await inconsistencies(log) == []
+    await living
+    assert await inconsistencies(log) == []
