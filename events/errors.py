@@ -16,6 +16,7 @@ EventsError
  ├─ PositionGap            the log has a hole
  ├─ BrokenChain            the log, or an export of it, is not what was written
  ├─ BadExport              a file to restore from is not what was exported
+ ├─ BadHeads               a signed head is not one of this log
  ├─ LogNotEmpty            a log can only be restored into an empty one
  ├─ LogReplaced            the database holds another log than the one that this process was started on
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
@@ -145,6 +146,15 @@ class BadExport(EventsError):
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+class BadHeads(EventsError):
+    """Raised for signed heads that do not agree with each other or with the log, with the number of the line."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line} of the signed heads: {reason}")
         self.line = line
         self.reason = reason
 

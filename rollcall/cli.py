@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "create-admin": "users",
     "set-password": "users",
     "head": "log",
+    "heads": "heads",
     "export": "log",
     "restore": "log",
     "rotate-master-key": "log",

@@ -43,6 +43,15 @@ def signing_keys(settings: Settings) -> KeyRing:
     return _ring(settings, "signing_key", settings.signing_key, settings.other_signing_key)
 
 
+def head_key(settings: Settings) -> bytes:
+    """The seed of the key that signs heads, from the same places as the master keys.
+
+    Raises:
+        BadSettings: the key is required and not set, or the key file is damaged.
+    """
+    return _ring(settings, "head_key", settings.head_key, None).current
+
+
 def _ring(settings: Settings, name: str, given: SecretStr | None, other: SecretStr | None) -> KeyRing:
     others = (decoded_key(other.get_secret_value()),) if other else ()
     if given is not None:

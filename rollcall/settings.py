@@ -58,6 +58,13 @@ def _mongo_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _heads(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if separator and (scheme not in {"http", "https"} or not rest):
+        raise ValueError("expected a file, a URL that begins with http:// or https://, or -")
+    return value
+
+
 def networks(text: str) -> tuple[Network, ...]:
     """The networks of a comma-separated list.
 
@@ -102,6 +109,11 @@ class Settings(BaseSettings):
     other_signing_key: Key | None = Field(
         None, description="The old or the new signing key, during a change of the signing key. It only verifies."
     )
+    heads: Annotated[str, AfterValidator(_heads)] | None = Field(
+        None, description="Where `rollcall heads` writes signed heads: a file, an http or https URL, or -."
+    )
+    heads_seconds: float = Field(5.0, ge=0.1, le=3600, description="Seconds between two signed heads.")
+    head_key: Key | None = Field(None, description="32 bytes in base64: the Ed25519 seed that signs heads.")
     admin_password: SecretStr | None = Field(
         None, description="Password of the first administrator, `admin`, who is created if there is no ADMIN yet."
     )

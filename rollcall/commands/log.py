@@ -4,20 +4,23 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, aclosing, asynccontextmanager, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
+from uuid import UUID
 
 import msgspec
 import typer
 
 from events.chain import Head, mark_at, read_head, verify_log
 from events.consistency import Inconsistency, verify_users
-from events.errors import BadExport, BrokenChain, LogNotEmpty
+from events.errors import BadExport, BadHeads, BrokenChain, LogNotEmpty
 from events.export import ExportPart, export_log
 from events.restore import restore_log
 from events.rotation import rotate_master_key
+from events.signed_heads import KeptHeads, read_signed_heads
 from rollcall import exits
 from rollcall.console import Advance, Json, note, progress, run, say, say_json, settings_for
 from rollcall.settings import Settings
@@ -25,6 +28,8 @@ from rollcall.wiring import Installation, create_tables, open_installation, prep
 
 LINE_BYTES: Final = 32 * 1024 * 1024
 """Longest line of an export: an event whose personal data fills its column, in base64, and its other columns."""
+HEAD_BYTES: Final = 4_096
+"""Longest line of signed heads; a longer one is cut, and so refused."""
 STANDARD: Final = Path("-")
 """Standard input or output."""
 
@@ -56,8 +61,35 @@ async def _opened(settings: Settings) -> AsyncIterator[Installation]:
         yield installation
 
 
-async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bool, with_keys: bool = True) -> int:
-    """Verify the log, that it contains the head `expected`, and users' keys and claims; the work of
+@dataclass(frozen=True, slots=True)
+class SignedHeadsFile:
+    """A file of signed heads, and the public keys that verify it."""
+
+    path: Path
+    public_keys: Sequence[bytes]
+
+    def heads(self, file: BinaryIO, log_id: UUID) -> KeptHeads:
+        """The heads that are in the file now, to compare. A last line that is being written is left out."""
+        whole = os.fstat(file.fileno()).st_size
+
+        def lines() -> Iterator[bytes]:
+            done = 0
+            while (line := file.readline(HEAD_BYTES)) and (done := done + len(line)) <= whole:
+                if line.endswith(b"\n") or done < whole:
+                    yield line
+
+        return KeptHeads(read_signed_heads(lines(), log_id, self.public_keys))
+
+
+async def verify_chain(
+    settings: Settings,
+    expected: Head | None,
+    *,
+    as_json: bool,
+    with_keys: bool = True,
+    against: SignedHeadsFile | None = None,
+) -> int:
+    """Verify the log, that it holds the head `expected` and all signed heads, and users' keys and claims; the work of
     `rollcall verify --log`."""
     inconsistencies = 0
 
@@ -73,19 +105,36 @@ async def verify_chain(settings: Settings, expected: Head | None, *, as_json: bo
         keys = await prepare_log(installation)
         database, vault = installation.database, installation.vault
         try:
-            with progress("verifying the log", "events") as advance:
-                head = await verify_log(database, keys.chain, advance, expected=expected)
-        except BrokenChain as broken:
+            with _opened_heads(against) as file, progress("verifying the log", "events") as advance:
+                # The file first: every head in it is then one of the log.
+                kept = against.heads(file, keys.log_id) if against and file else KeptHeads(iter(()))
+                head = await verify_log(database, keys.chain, advance, expected=expected, passed=kept.passes)
+                kept.finish(head)
+        except OSError as error:
+            return _unusable(f"--against {error.filename} cannot be read: {error.strerror}")
+        except (BrokenChain, BadHeads) as broken:
             if as_json:
-                say_json({"whole": False, "position": broken.position, "reason": broken.reason})
+                place = {"line": broken.line} if isinstance(broken, BadHeads) else {"position": broken.position}
+                say_json({"whole": False, **place, "reason": broken.reason})
             else:
                 note(f"error: {broken}")
             return exits.FAULT
+        if against is not None:
+            note(f"the log holds all {kept.compared} signed heads")
         if with_keys:
             with progress("verifying keys and claims", "users") as advance:
                 await verify_users(database, vault, keys, found, advance)
     _print(head, as_json=as_json, whole=not inconsistencies)
     return exits.FAULT if inconsistencies else exits.OK
+
+
+@contextmanager
+def _opened_heads(against: SignedHeadsFile | None) -> Iterator[BinaryIO | None]:
+    if against is None:
+        yield None
+    else:
+        with against.path.open("rb") as file:
+            yield file
 
 
 @app.command("export")

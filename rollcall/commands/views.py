@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Final, NoReturn
 from uuid import UUID
 
@@ -14,12 +15,13 @@ import typer
 
 from events.chain import Head
 from events.errors import DatabaseUnavailable
+from events.signed_heads import parse_public_key
 from projections.comparison import Difference
 from projections.errors import RebuildRunning, ViewUnavailable
 from projections.rebuild_requests import RebuildRequests
 from projections.verification import Repair, Tally, Verification
 from rollcall import exits
-from rollcall.commands.log import verify_chain
+from rollcall.commands.log import SignedHeadsFile, verify_chain
 from rollcall.console import (
     Advance,
     Json,
@@ -216,6 +218,14 @@ def verify(
             help="With --log: an earlier output of `rollcall head`, which the log must contain.",
         ),
     ] = "",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --log: signed heads of `rollcall heads`, which the log must contain."),
+    ] = None,
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="With --against: output of `rollcall heads --public-key`. Repeatable."),
+    ] = None,
     without_keys: Annotated[
         bool, typer.Option("--without-keys", help="With --log: the log was restored without keys and claims.")
     ] = False,
@@ -246,9 +256,11 @@ def verify(
     """
     if verify_log:
         others: list[object] = [view, repair, user, sample, show_values]
-        _verify_log(expect, others, as_json=as_json_, with_keys=not without_keys)
-    if expect or without_keys:
-        raise typer.BadParameter("requires --log", param_hint="--expect" if expect else "--without-keys")
+        signed = _signed_heads(against, public_key or [])
+        _verify_log(expect, others, as_json=as_json_, with_keys=not without_keys, against=signed)
+    if expect or without_keys or against or public_key:
+        hint = "--expect, --without-keys, --against, --public-key"
+        raise typer.BadParameter("only together with --log", param_hint=hint)
     if user is not None and sample:
         raise typer.BadParameter("use only one of the two", param_hint="--user, --sample")
     wanted = VerifyOptions(
@@ -263,14 +275,28 @@ def verify(
     run(_verify(settings_for("verify"), wanted))
 
 
-def _verify_log(expect: str, others: list[object], *, as_json: bool, with_keys: bool) -> NoReturn:
+def _signed_heads(against: Path | None, public_keys: Sequence[str]) -> SignedHeadsFile | None:
+    if (against is None) != (not public_keys):
+        raise typer.BadParameter("use both or neither", param_hint="--against, --public-key")
+    try:
+        keys = [parse_public_key(text) for text in public_keys]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--public-key") from error
+    return None if against is None else SignedHeadsFile(against, keys)
+
+
+def _verify_log(
+    expect: str, others: list[object], *, as_json: bool, with_keys: bool, against: SignedHeadsFile | None
+) -> NoReturn:
     if any(others):
-        raise typer.BadParameter("goes only with --expect, --without-keys and --json", param_hint="--log")
+        raise typer.BadParameter(
+            "goes only with --expect, --against, --public-key, --without-keys and --json", param_hint="--log"
+        )
     try:
         mark = Head.parse(expect) if expect else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--expect") from error
-    run(verify_chain(settings_for("verify"), mark, as_json=as_json, with_keys=with_keys))
+    run(verify_chain(settings_for("verify"), mark, as_json=as_json, with_keys=with_keys, against=against))
 
 
 def _share(text: str) -> float | None:
