@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from events.errors import DamagedKey
 from events.user import Delete, Update
 from projections.comparison import Difference, DifferenceKind
 from projections.mongo.client import MongoDatabase
@@ -327,3 +328,15 @@ def test_views_that_are_near_each_other_share_a_fold() -> None:
     """A view that is far behind gets its own."""
     assert near_each_other({"a": 0, "b": 10_000}) == [{"a", "b"}]
     assert near_each_other({"a": 10_001, "b": 0}) == [{"b"}, {"a"}]
+
+
+async def test_a_key_that_was_emptied_by_another_hand_removes_nobody(bench: Bench, log: Log) -> None:
+    """A repair raises at the damaged user, and the view keeps everybody."""
+    ids = await filled(bench, log)
+    before = await bench.users()
+    await log.database.execute("UPDATE user_keys SET wrapped = NULL WHERE user_id = %s", (ids[2].bytes,))
+
+    with pytest.raises(DamagedKey, match=f"{ids[2]} was altered, emptied without a deletion"):
+        await Run(log, bench.records, repair=True).all_users()
+
+    assert await bench.users() == before

@@ -142,9 +142,12 @@ async def test_a_sample_reports_its_seed_and_size(site: Site) -> None:
         (["--sample", "2"], "expected a percentage such as 1%"),
         (["--sample", "0%"], "expected a percentage such as 1%"),
         (["--sample", "1%", "--user", "01a2020d-b3d5-7a96-99c5-4a2a4e12f0d1"], "use only one of the two"),
-        (["--expect", "7:00"], "requires --log"),
-        (["--log", "--repair"], "goes only with --expect and --json"),
-        (["--log", "mysql"], "goes only with --expect and --json"),
+        (["--expect", "7:00"], "only together with --log"),
+        (["--against", "heads", "--public-key", "x"], "only together with --log"),
+        (["--log", "--against", "heads"], "use both or neither"),
+        (["--log", "--against", "heads", "--public-key", "x"], "rollcall heads --public-key"),
+        (["--log", "--repair"], "goes only with --expect, --against"),
+        (["--log", "mysql"], "goes only with --expect, --against"),
     ],
 )
 def test_conflicting_arguments_are_refused(arguments: list[str], message: str) -> None:
