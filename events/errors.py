@@ -13,6 +13,7 @@ EventsError
  ├─ KeyReused              an idempotency key was used for another command before
  ├─ LastAdmin              the change would leave no administrator
  ├─ InconsistentClaims     the claims of a user are not what the log adds up to
+ ├─ UserBusy               too many commands on one user wait
  ├─ PositionGap            the log has a hole
  ├─ BrokenChain            the log, or an export of it, is not what was written
  ├─ BadExport              a file to restore from is not what was exported
@@ -121,6 +122,10 @@ class InconsistentClaims(EventsError):
             f"the {' and '.join(kinds)} of user {user_id} in the table claims is missing or another user's; "
             "`rollcall verify --log` names every claim that is not what the log adds up to"
         )
+
+
+class UserBusy(EventsError):
+    """Raised when too many commands on one user wait, or one has waited for too long. Nothing was written."""
 
 
 class PositionGap(EventsError):

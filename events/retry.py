@@ -8,17 +8,22 @@ Result = TypeVar("Result")
 
 
 class Backoff:
-    """Pauses in seconds: `first`, then each twice the one before, up to `longest`. `reset` starts again at `first`."""
+    """Pauses in seconds: `first`, then each twice the one before, up to `longest`. `reset` starts again at `first`.
 
-    def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
+    With `jitter`, a source of random numbers between 0 and 1, each pause is a random part of that: callers that failed
+    at the same moment do not try again at the same moment.
+    """
+
+    def __init__(self, first: float = 0.1, longest: float = 5.0, jitter: Callable[[], float] = lambda: 1.0) -> None:
         self.first = first
         self.longest = longest
+        self._jitter = jitter
         self._next = first
 
     def next(self) -> float:
         """The pause before the next attempt."""
         pause, self._next = self._next, min(self._next * 2, self.longest)
-        return pause
+        return pause * self._jitter()
 
     def reset(self) -> None:
         """Work succeeded: the next failure waits for `first` again."""

@@ -8,7 +8,7 @@ PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
                   raised by graph/persisted.py
 DEADLINE_EXCEEDED a query took too long: try again, or select less
 PROJECTION_BEHIND a view has not reached Min-Position in time: try again
-UNAVAILABLE       a database is away, or too many passwords wait to be checked: try again
+UNAVAILABLE       a database is away, or too many passwords or changes of one user wait: try again
 OUTCOME_UNKNOWN   MySQL went away during a change, which may have taken effect or not
 INTERNAL          unexpected: logged with a correlation id, which is all that the client gets
 
@@ -26,7 +26,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
-from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected
+from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, UserBusy
 from events.feed import FeedClosed, PositionAhead
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 UNAVAILABLE: Final = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
 NO_OPERATION: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
+BUSY_SECONDS: Final = 1
+"""After which a change of a user that has too many of them may be tried again."""
 RETRY_AFTER: Final = "retryAfter"
 """Key in an error's extensions: seconds until a retry may succeed."""
 
@@ -72,6 +74,8 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "BAD_USER_INPUT", str(cause))
         case PasswordsBusy():
             return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: RETRY_SECONDS})
+        case UserBusy():
+            return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: BUSY_SECONDS})
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
         case OutcomeUnknown():

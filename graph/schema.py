@@ -55,9 +55,9 @@ async def with_deadline(seconds: float, kind: OperationType, work: Coroutine[Any
     have to read or repeat, while its answer was on the way. Its other fields could not be refused either: fields of
     mutations are not nullable, so an error would discard the results of those that are done.
 
-    No mutation waits for ever: 5 s for a connection, 10 s for a lock, 40 s for a statement, 45 s for an append, and
-    then OUTCOME_UNKNOWN; passwords are refused while too many wait. A client that gives up earlier has its idempotency
-    key.
+    No mutation waits for ever: 20 s for earlier changes of the user, 5 s for a connection, 10 s for a lock, 40 s for a
+    statement, 45 s for an append, and then OUTCOME_UNKNOWN; passwords are refused while too many wait. A client that
+    gives up earlier has its idempotency key.
     """
     if kind is not OperationType.QUERY:
         return await work

@@ -29,6 +29,14 @@ def test_pauses_double_up_to_the_longest_and_start_again_after_a_reset() -> None
     assert backoff.next() == 1
 
 
+def test_jitter_takes_a_random_part_of_each_pause() -> None:
+    """The pauses grow as without it, so callers of one moment are spread over longer and longer times."""
+    parts = iter([0.0, 0.5, 1.0, 0.25])
+    backoff = Backoff(first=1, longest=5, jitter=lambda: next(parts))
+
+    assert [backoff.next() for _ in range(4)] == [0, 1, 4, 1.25]
+
+
 async def test_work_is_retried_until_it_succeeds_and_each_pause_is_announced() -> None:
     flaky, announced = Flaky(failures=2), list[tuple[str, float]]()
 

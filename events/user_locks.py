@@ -1,0 +1,68 @@
+"""Locks by user: within a process, the commands on one user run one after the other, in the order of their arrival.
+
+Concurrent commands on one user cannot all be decided on the same version: one is appended, and the others are decided
+again, each time with one winner. Under a lock each is decided on what the one before it left.
+
+The lock is this process's only. Commands of other processes are seen as `WrongExpectedVersion`, and a lock that several
+processes share would have to outlive a process that stops in the middle.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from events.errors import UserBusy
+
+CALLERS_PER_USER: Final = 200
+"""Callers that hold or await one user's lock. So the memory of a queue is bounded."""
+WAIT_SECONDS: Final = 20.0
+"""Longest wait for a lock. Two hundred commands take a second or two, so a longer wait is for a server that is away."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    callers: int = 0
+
+
+class UserLocks:
+    """One lock for each user that has callers. Without a caller nothing is kept."""
+
+    def __init__(self, callers: int = CALLERS_PER_USER, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._limit = callers
+        self._wait_seconds = wait_seconds
+        self._queues: dict[UUID, _Queue] = {}
+
+    def __len__(self) -> int:
+        """The number of users with callers."""
+        return len(self._queues)
+
+    @asynccontextmanager
+    async def held(self, user_id: UUID) -> AsyncIterator[None]:
+        """Hold the user's lock during the block. A caller that is cancelled leaves the queue.
+
+        Raises:
+            UserBusy: too many callers wait, or the wait took too long; the block has not begun.
+        """
+        queue = self._queues.setdefault(user_id, _Queue())
+        if queue.callers >= self._limit:
+            raise UserBusy(f"{queue.callers} changes of this user wait already: try again")
+        queue.callers += 1
+        try:
+            try:
+                async with asyncio.timeout(self._wait_seconds):
+                    await queue.lock.acquire()
+            except TimeoutError:
+                message = f"earlier changes of this user have taken more than {self._wait_seconds:g} s: try again"
+                raise UserBusy(message) from None
+            try:
+                yield
+            finally:
+                queue.lock.release()
+        finally:
+            queue.callers -= 1
+            if queue.callers == 0:
+                del self._queues[user_id]
