@@ -112,7 +112,8 @@ def long_streams(found: list[Measured]) -> Section:
     """A user with many events."""
     return Section(
         "A user with a long history",
-        "A command reads and folds the user's whole stream. The difference is the most that a snapshot could save.",
+        "A command reads the user's stream from its snapshot on, which is at most 50 events or 256 KiB old. The last "
+        "line is what it would cost to read the whole stream.",
         RATES,
         rates(found),
     )

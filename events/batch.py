@@ -228,7 +228,11 @@ def decide_batch(
 def _write_keys(rows: Sequence[KeyRow]) -> list[str]:
     """The statements that keep the keys of new users and destroy those of deleted users, with their events."""
     new, destroyed = [row for row in rows if row.wrapped], [row for row in rows if not row.wrapped]
-    return [statement(some) for statement, some in ((keep_keys, new), (replace_keys, destroyed)) if some]
+    writes = [keep_keys(new)] if new else []
+    if destroyed:
+        ids = sql.binaries(row.user_id.bytes for row in destroyed)
+        writes += [replace_keys(destroyed), DELETE_SNAPSHOTS.format(ids=ids)]
+    return writes
 
 
 @dataclass(slots=True)
@@ -328,6 +332,7 @@ VALUES {rows} AS new
 ON DUPLICATE KEY UPDATE
     wrapped = new.wrapped, deletion_proof = new.deletion_proof, master_key_id = new.master_key_id
 """
+DELETE_SNAPSHOTS = "DELETE FROM snapshots WHERE owner_id IN ({ids})"
 KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 
 

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -32,8 +33,9 @@ from events.idempotency import KEY_CHARACTERS, EarlierResult, Idempotency, Reque
 from events.ids import NewId
 from events.log_keys import LogKeys
 from events.retry import Backoff, retry
+from events.snapshots import NEWEST, AccountReader, SnapshotWriter
 from events.store import EventStore
-from events.user import Account, Command, Register, User, account_of, decide, existing
+from events.user import Account, Command, Register, User, decide, existing
 from events.user_locks import UserLocks
 from events.vault import UserKey, Vault
 
@@ -105,17 +107,30 @@ class UserCommands:
     ) -> None:
         """`jitter` returns random numbers between 0 and 1, which spread the attempts of several processes."""
         self._database = database
-        self._store = store
         self._appender = appender
         self._keys = keys
         self._vault = vault
         self._new_id = new_id
         self._jitter = jitter
+        self._snapshots = SnapshotWriter(database, vault)
+        self._accounts = AccountReader(store, self._snapshots)
         self._locks = UserLocks()
 
     async def account(self, user_id: UUID) -> Account:
         """The account as of now, from its stream; an empty one if the user never existed."""
-        return account_of((await self._store.read_stream(user_id)).events)
+        return (await self._accounts.read(user_id)).account
+
+    async def past_user(
+        self, user_id: UUID, *, at_position: int = NEWEST, as_of: datetime | None = None
+    ) -> User | None:
+        """The user as of a position or an instant.
+
+        None before the registration, and at all times once the user is deleted, since the data is gone.
+
+        Raises:
+            UserBusy: its stream is long, and too many callers fold it.
+        """
+        return (await self._accounts.read(user_id, up_to=at_position, until=as_of)).account.user
 
     async def find(self, login: str) -> Account | None:
         """The account with this username or email, as of now."""
@@ -163,8 +178,8 @@ class UserCommands:
         """
 
         async def attempt(request: Request | None) -> CommandResult:
-            stream = await self._store.read_stream(user_id)
-            account = account_of(stream.events)
+            fold = await self._accounts.read(user_id)
+            account = fold.account
             existing(account)
             if expected_version is not None and expected_version != account.version:
                 raise Rejected(
@@ -174,7 +189,7 @@ class UserCommands:
                         ("expectedVersion",),
                     )
                 )
-            return await self._carry_out(user_id, account, stream.key, command, origin, request)
+            return await self._carry_out(user_id, account, fold.key, command, origin, request)
 
         pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self._jitter)
         async with self._locks.held(user_id):
@@ -259,9 +274,8 @@ class UserCommands:
 
     async def _earlier_result(self, earlier: EarlierResult) -> CommandResult:
         """The first result again: the user as it was then; None if it is deleted since."""
-        stream = await self._store.read_stream(earlier.user_id)
-        account = account_of(recorded for recorded in stream.events if recorded.position <= earlier.position)
-        return CommandResult(earlier.user_id, account.user, earlier.position, changed=True)
+        user = await self.past_user(earlier.user_id, at_position=earlier.position)
+        return CommandResult(earlier.user_id, user, earlier.position, changed=True)
 
 
 def _bad_key(message: str) -> Rejected:

@@ -22,7 +22,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import count
 from typing import Final
 from uuid import UUID
@@ -127,11 +126,6 @@ class ChangeReader:
         living = [item for item in users.items() if item[1] is not None]
         self._users = dict(living[-self._limit :])
         return [change for change in changes if wanted(change.recorded)]
-
-
-async def user_at(store: EventStore, user_id: UUID, position: int) -> User | None:
-    """One user as of a position; None before its registration, and at every position once it is deleted."""
-    return reduce(evolve_if_registered, await store.read_streams([user_id], up_to=position), None)
 
 
 def evolve_if_registered(user: User | None, recorded: Recorded) -> User | None:

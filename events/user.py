@@ -54,6 +54,8 @@ class Account(msgspec.Struct, frozen=True):
     password_hash: str | None = None
     signed_out_at: int = 0
     """Version of the last event that ended the user's sessions: those that began before it are invalid."""
+    password_version: int = 0
+    """Version of the event that holds the password's hash."""
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,15 +156,15 @@ def evolve_account(account: Account, recorded: Recorded) -> Account:
     version = recorded.version
     match recorded.event:
         case PasswordChanged(password_hash, rehashed=True):
-            return Account(version, user, password_hash, account.signed_out_at)
+            return Account(version, user, password_hash, account.signed_out_at, password_version=version)
         case UserRegistered(password_hash=password_hash) | PasswordChanged(password_hash):
-            return Account(version, user, password_hash, signed_out_at=version)
+            return Account(version, user, password_hash, signed_out_at=version, password_version=version)
         case UserDeleted() | Forgotten():
             return Account(version, signed_out_at=version)
         case RoleChanged():
-            return Account(version, user, account.password_hash, signed_out_at=version)
+            return Account(version, user, account.password_hash, version, account.password_version)
         case _:
-            return Account(version, user, account.password_hash, account.signed_out_at)
+            return Account(version, user, account.password_hash, account.signed_out_at, account.password_version)
 
 
 def account_of(stream: Iterable[Recorded]) -> Account:

@@ -3,6 +3,7 @@
 The size of an answer is estimated: each field counts one, times the items of every list around it. A list has as many
 items as `first`, `last` or `days` say, or as their default says; a variable counts as the most that it may hold, since
 its value is not known when the document is validated. So the verdict belongs to the document and is cached with it.
+Fields that are read from the log cost more: a history for its range of the index, and time travel for the fold.
 
 The rules run in two steps, because each step relies on the one before: `WithinLimits` follows fragments, so the rules
 at its side require that every fragment has a unique name, is used and does not contain itself. What they let through
@@ -53,6 +54,13 @@ WIDTH: Final = 60
 DIRECTIVES: Final = 50
 COST: Final = 20_000
 """Fields of the answer. The largest page of users with all their fields has about 1,900."""
+TIME_TRAVEL: Final = frozenset({"asOf", "atPosition"})
+"""Arguments with which a field is folded from the log."""
+TIME_TRAVEL_COST: Final = 4_000
+"""Of a field with one of them, in fields: a document may have four. A fold may have to read a whole stream."""
+HISTORY: Final = "history"
+HISTORY_COST: Final = 20
+"""Of a history, which is one more range of an index that is read, besides the cost of its events."""
 PAIRS: Final = 5_000
 """Pairs of fields with one response key. Validation checks each pair, which takes 13 us: without this limit 2,000
 tokens keep a process busy for two seconds."""
@@ -177,10 +185,22 @@ class WithinLimits(ValidationRule):
             depth=1 + inner.depth,
             width=1,
             widest=inner.widest,
-            cost=1 + inner.cost * (_items(field, node) if field else 1),
+            cost=1 + _of_log(node) + inner.cost * (_items(field, node) if field else 1),
             aliases=inner.aliases + (node.alias is not None),
             directives=inner.directives,
         )
+
+
+def _of_log(node: FieldNode) -> int:
+    """The additional cost of a field that is read from the log.
+
+    A variable counts as given: whether it is null is not known when the document is validated.
+    """
+    travels = any(
+        argument.name.value in TIME_TRAVEL and not isinstance(argument.value, NullValueNode)
+        for argument in node.arguments or ()
+    )
+    return TIME_TRAVEL_COST * travels + HISTORY_COST * (node.name.value == HISTORY)
 
 
 def _items(field: GraphQLField, node: FieldNode) -> int:

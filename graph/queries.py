@@ -1,17 +1,14 @@
 """Queries."""
 
 from datetime import datetime
-from functools import partial, reduce
-from itertools import takewhile
+from functools import partial
 from typing import Annotated
-from uuid import UUID
 
 import strawberry
 
 from auth.permissions import Right, may
 from events.audit import AuditLog
-from events.feed import evolve_if_registered, user_at
-from events.store import EventStore
+from events.snapshots import NEWEST
 from events.user import User
 from graph.context import Info
 from graph.errors import bad_input
@@ -58,29 +55,11 @@ async def user(
     if user_id is None or (user_id != viewer.id and not may(viewer.role, Right.READ_ANY_USER)):
         return None
     if as_of is not None or at_position is not None:
-        return await past_user(info.context.services.store, user_id, as_of=as_of, at_position=at_position)
+        if as_of is not None and at_position is not None:
+            raise bad_input("asOf, atPosition: give one of them, not both")
+        position = NEWEST if at_position is None else at_position
+        return await info.context.services.commands.past_user(user_id, at_position=position, as_of=as_of)
     return await (await info.context.mysql_users()).get(user_id)
-
-
-async def past_user(
-    store: EventStore, user_id: UUID, *, as_of: datetime | None, at_position: int | None
-) -> User | None:
-    """The user as of an instant or a position, folded from the log.
-
-    None before the registration, and at all times once the user is deleted, since the data is gone.
-
-    Raises:
-        ClientError: BAD_USER_INPUT; both are given.
-    """
-    if as_of is not None and at_position is not None:
-        raise bad_input("asOf, atPosition: give one of them, not both")
-    if at_position is not None:
-        return await user_at(store, user_id, at_position)
-    stream = await store.read_stream(user_id)
-    # Clocks of servers differ, so a later event may have an earlier time. Everything from the first event after `as_of`
-    # is left out: a later instant never shows less.
-    past = takewhile(lambda recorded: as_of is None or recorded.recorded_at <= as_of, stream.events)
-    return reduce(evolve_if_registered, past, None)
 
 
 async def node(info: Info, id: Id) -> User | None:  # noqa: A002

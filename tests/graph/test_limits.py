@@ -55,6 +55,9 @@ AT_THE_LIMIT = {
     "several operations": " ".join(f"query Q{n} {{ users(first: 100) {{ {sent.PAGE} }} }}" for n in range(10)),
     "introspection": get_introspection_query(input_value_deprecation=True, directive_is_repeatable=True),
     "the largest page": f"{{ users(first: 100) {{ {sent.PAGE} }} }}",
+    "time travel": "query ($at: Position) { " + " ".join(
+        f'b{n}: user(id: "x", atPosition: $at) {{ {sent.USER} }}' for n in range(4)) + " }",
+    "no time travel": "{ " + " ".join(f'b{n}: user(id: "x", asOf: null) {{ id }}' for n in range(20)) + " }",
 }  # fmt: skip
 
 
@@ -85,11 +88,11 @@ BEYOND = {
     "query ($n: Int) { " + " ".join(f"b{n}: users(first: $n) {NODES}" for n in range(20)) + " }":
         "20,020 fields in the answer",
     "query ($n: Int) { users(first: 1, last: $n) { edges { node { history(first: 100) { edges { cursor node { id } } } "
-    "} } } }": "40,301 fields in the answer",
+    "} } } }": "42,301 fields in the answer",
     "{ a: users { edges { node { " + EVENTS_OF_A_PAGE + " } } } b: users(first: null) { edges { node { "
     + EVENTS_OF_A_PAGE + " } } } c: searchUsers { edges { node { " + EVENTS_OF_A_PAGE + " } } } d: events(first: null) "
     "{ edges { node { id version type position userId changedFields actorId recordedAt } } } e: searchUsers(first: 100)"
-    "{ edges { node { " + EVENTS_OF_A_PAGE + " } } } }": "33,485 fields in the answer",
+    "{ edges { node { " + EVENTS_OF_A_PAGE + " } } } }": "36,685 fields in the answer",
     "{ low: users(first: -999999) { edges { node { id } } } users(first: 6667) { edges { node { id } } } }":
         "20,006 fields in the answer",
     "query ($n: Int) { " + " ".join(
@@ -97,6 +100,10 @@ BEYOND = {
         "20,900 fields in the answer",
     " ".join(f"query Q{n} {{ users(first: 100) {NODES} }}" for n in range(20)): "20,020 fields in the answer",
     "{ users { " + "edges { node { id } } " * 59 + "} }": "5,133 pairs of fields to merge and may have 5,000",
+    "query ($at: DateTime) { " + " ".join(f'b{n}: user(id: "x", asOf: $at) {{ id }}' for n in range(5)) + " }":
+        "20,010 fields in the answer",
+    "{ " + " ".join(f'b{n}: user(id: "x", atPosition: "1") {{ id }}' for n in range(20)) + " }":
+        "80,040 fields in the answer",
     "{ me { id } } fragment A on User { " + fields(500) + " }": "Fragment 'A' is never used.",
     "{ me { ...A } } fragment A on User { id } fragment A on User { " + fields(500) + " }":
         "There can be only one fragment named 'A'.",

@@ -7,7 +7,6 @@ import pytest
 
 from events.event_types import Role
 from events.user import Delete, Update
-from graph.queries import past_user
 from tests.graph.client import Json
 from tests.graph.documents import DELETE, ONE, THEN, UPDATE
 from tests.graph.site import Site
@@ -101,8 +100,8 @@ async def test_clocks_that_disagree_show_no_change_before_the_one_that_it_follow
 
     names = []
     for minutes in (-1, 0, 5, 9, 10, 11):
-        user = await past_user(log.store, user_id, as_of=noon + timedelta(minutes=minutes), at_position=None)
+        user = await log.commands.past_user(user_id, as_of=noon + timedelta(minutes=minutes))
         names.append(user and user.name)
     assert names == [None, "Alice", "Alice", "Alice", "Second", "Second"]
     await log.commands.change(user_id, Delete(), NOBODY)
-    assert await past_user(log.store, user_id, as_of=noon, at_position=None) is None
+    assert await log.commands.past_user(user_id, as_of=noon) is None

@@ -1,0 +1,244 @@
+"""Fold one user's stream into an account, page by page, from a snapshot where there is one.
+
+A command needs the account of its user, and a stream may be long or large. So whoever folds `EVERY_EVENTS` events or
+`EVERY_BYTES` bytes keeps the result: one row for each user, written in the background and replaced by the next one.
+
+A snapshot is never trusted over the log. It is sealed with the user's key and bound to the stream, the version and the
+hash of the last event in it, and that hash covers every event before. If the log holds another event there, or the
+snapshot cannot be opened, or its form is another program's, it is ignored and the stream is folded from its first
+event, with the same result. So nothing has to be migrated, repaired or backed up.
+
+The password's hash is not in it but the version of the event that has it, which is read as well: a hash that was
+replaced is in no place where it was not before. Deletion destroys the key and deletes the row in the same transaction.
+
+A fold may be longer than an event loop should be kept busy, and longer than its caller waits. It pauses after each
+`SLICE_SECONDS` of work, for as long as it has worked, so that folds take half of the processor's time at most, and it
+can be cancelled there. It holds one page of rows. Of the streams that have more than one page, few are read at a time,
+and each by one caller, so that a caller with a long stream delays others' no more than anybody else.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+from asyncmy.errors import MySQLError
+from cryptography.exceptions import InvalidTag
+
+from events.database import Database, Row
+from events.errors import EventsError
+from events.event_types import PasswordChanged, Recorded, UserRegistered
+from events.sql import EPOCH
+from events.store import HASH, EventStore, SnapshotRow, recorded_of
+from events.user import Account, User, evolve_account
+from events.user_locks import UserLocks
+from events.vault import UserKey, Vault, opened
+
+log = structlog.get_logger(__name__)
+
+EVERY_EVENTS: Final = 50
+EVERY_BYTES: Final = 256 * 1024
+"""Events, and bytes of them, after the last snapshot that make another one due."""
+PAGE_EVENTS: Final = 64
+"""Events of a stream that are read at a time. An event has at most 70 kB, so a page has at most 4.5 MB."""
+PAGES_AT_ONCE: Final = 2
+"""Streams with more than one page of which a page is read and folded at a time."""
+FOLDS_PER_USER: Final = 20
+"""Callers that fold the same long stream or wait to do so."""
+SLICE_SECONDS: Final = 0.005
+WRITES_AT_ONCE: Final = 4
+"""Snapshots that are written at a time. One more is left out: the next caller that folds the stream makes it."""
+NEWEST: Final = 2**64 - 1
+"""No event has this position."""
+
+KEEP = """
+REPLACE INTO snapshots (owner_id, up_to_version, up_to_position, password_version, sealed)
+SELECT %s, %s, %s, %s, %s FROM user_keys WHERE user_id = %s AND wrapped IS NOT NULL FOR SHARE
+"""
+"""FOR SHARE: a deletion locks the row of the key first, so no snapshot is written after it."""
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """What a snapshot seals."""
+
+    user: User
+    signed_out_at: int
+    newest: datetime
+    """The latest instant of the events in it. Clocks differ, so it need not be that of the last event."""
+
+
+FORM: Final = b"rollcall snapshot v1"
+"""Another form of `Contents`, or another meaning of an event, needs another name here: older snapshots are ignored."""
+
+
+@dataclass(slots=True)
+class Fold:
+    """A user's stream, folded up to an event."""
+
+    account: Account = Account()  # noqa: RUF009 - frozen
+    key: UserKey | None = None
+    """The user's key; None if it never existed or is deleted."""
+    hash: bytes = b""
+    """Of the last event."""
+    newest: datetime = EPOCH
+    events: int = 0
+    """Events after the snapshot."""
+    size: int = 0
+    """Bytes of these events."""
+
+    def add(self, recorded: Recorded, event_hash: bytes, size: int) -> None:
+        """Fold one more event, which has this hash and these bytes."""
+        self.account = evolve_account(self.account, recorded)
+        self.hash = event_hash
+        self.newest = max(self.newest, recorded.recorded_at)
+        self.events += 1
+        self.size += size
+
+    def seal(self, user: User, key: UserKey, nonce: bytes) -> bytes:
+        """The snapshot of this user."""
+        contents = Contents(user, self.account.signed_out_at, self.newest)
+        place = place_of(user.id, user.version, self.hash, self.account.password_version)
+        return key.seal(msgspec.json.encode(contents), place, nonce)
+
+
+def place_of(user_id: UUID, version: int, event_hash: bytes, password_version: int) -> bytes:
+    """The place of a snapshot, which it is bound to."""
+    return FORM + user_id.bytes + version.to_bytes(8) + event_hash + password_version.to_bytes(8)
+
+
+def open_snapshot(
+    sealed: bytes, key: UserKey, user_id: UUID, version: int, event_hash: bytes, password: Recorded
+) -> Fold | None:
+    """The fold up to the last event in a snapshot; None if it is not the snapshot of that event.
+
+    Args:
+        sealed: The snapshot.
+        key: The user's key.
+        user_id: The user.
+        version: Version of the last event in it.
+        event_hash: The hash of the event that the log has there.
+        password: The event of the log that holds the password's hash.
+    """
+    if not isinstance(password.event, UserRegistered | PasswordChanged):
+        return None
+    try:
+        plain = opened(key.cipher, sealed, place_of(user_id, version, event_hash, password.version))
+        contents = msgspec.json.decode(plain, type=Contents)
+    except (InvalidTag, ValueError):  # ValueError: too short to be sealed, or not of this form
+        return None
+    password_hash = password.event.password_hash
+    account = Account(version, contents.user, password_hash, contents.signed_out_at, password.version)
+    return Fold(account, key, event_hash, contents.newest)
+
+
+class SnapshotWriter:
+    """Writes snapshots in the background."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+        self._writing: dict[UUID, asyncio.Task[None]] = {}
+
+    def keep(self, fold: Fold) -> None:
+        """Write the snapshot of a fold up to the user's newest event. Returns at once."""
+        user, key = fold.account.user, fold.key
+        if user is None or key is None or user.id in self._writing or len(self._writing) >= WRITES_AT_ONCE:
+            return
+        sealed = fold.seal(user, key, self._vault.nonce())
+        owner, row = user.id.bytes, (user.version, user.position, fold.account.password_version, sealed)
+        self._writing[user.id] = asyncio.create_task(self._write(user.id, (owner, *row, owner)))
+
+    async def finished(self) -> None:
+        """Wait until the snapshots that are being written are written."""
+        await asyncio.gather(*self._writing.values(), return_exceptions=True)
+
+    async def _write(self, user_id: UUID, arguments: Sequence[object]) -> None:
+        try:
+            await self._database.execute(KEEP, arguments)
+        except (EventsError, MySQLError) as error:
+            log.warning("snapshot.unwritten", user=str(user_id), error=str(error))
+        finally:
+            del self._writing[user_id]
+
+
+class AccountReader:
+    """Reads accounts from the log."""
+
+    def __init__(
+        self, store: EventStore, snapshots: SnapshotWriter, clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        """`clock` measures the processor time of this thread, in seconds."""
+        self._store = store
+        self._snapshots = snapshots
+        self._clock = clock
+        self._locks = UserLocks(FOLDS_PER_USER)
+        self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
+
+    async def read(self, user_id: UUID, *, up_to: int = NEWEST, until: datetime | None = None) -> Fold:
+        """The account as of now, or as of a position or an instant; an empty one if there was no such user.
+
+        Clocks of servers differ, so a later event may have an earlier time. Everything from the first event after
+        `until` is left out: a later instant never shows less.
+
+        Raises:
+            UnreadableEvent: this program cannot read an event of the stream.
+            DamagedKey: the user's key was altered.
+            UserBusy: the stream is long, and too many callers fold it.
+        """
+        snapshot, rows = await self._store.read_from_snapshot(user_id, up_to=up_to, limit=PAGE_EVENTS)
+        found, ignored = len(rows), False
+        fold: Fold | None = Fold()
+        if snapshot is not None:
+            fold, rows = await self._opened(user_id, snapshot, rows[0]), rows[1:]
+            ignored = fold is None or (until is not None and fold.newest > until)
+        if fold is None or ignored or not found:  # without events, the log may have lost those of a snapshot
+            rows = await self._store.read_rows(user_id, after_version=0, up_to=up_to, limit=PAGE_EVENTS)
+            fold, found = Fold(), len(rows)
+        ended = await self._fold(fold, rows, until)
+        if not ended and found == PAGE_EVENTS:
+            async with self._locks.held(user_id):
+                while not ended:
+                    async with self._pages:
+                        after = fold.account.version
+                        rows = await self._store.read_rows(user_id, after_version=after, up_to=up_to, limit=PAGE_EVENTS)
+                        ended = await self._fold(fold, rows, until) or len(rows) < PAGE_EVENTS
+        due = fold.events >= EVERY_EVENTS or fold.size >= EVERY_BYTES or ignored
+        if due and up_to == NEWEST and until is None:
+            self._snapshots.keep(fold)
+        return fold
+
+    async def _opened(self, user_id: UUID, snapshot: SnapshotRow, row: Row) -> Fold | None:
+        """The fold up to the snapshot, whose last event is in this row; None if the snapshot cannot be used."""
+        if snapshot.sealed is None:
+            return None
+        passwords, version = [row], snapshot.password_version
+        if version != snapshot.up_to_version:
+            passwords = await self._store.read_rows(user_id, after_version=version - 1, up_to=NEWEST, limit=1)
+        key = self._store.key_of(passwords)
+        if key is None:
+            return None
+        password = recorded_of(passwords[0], key.cipher)
+        return open_snapshot(snapshot.sealed, key, user_id, snapshot.up_to_version, row[HASH], password)
+
+    async def _fold(self, fold: Fold, rows: Sequence[Row], until: datetime | None) -> bool:
+        """Fold rows, with pauses; return whether the rest of the stream lies after the instant."""
+        if not rows:
+            return False
+        fold.key = self._store.key_of(rows)
+        cipher = fold.key.cipher if fold.key else None
+        began = self._clock()
+        for row in rows:
+            recorded = recorded_of(row, cipher)
+            if until is not None and recorded.recorded_at > until:
+                return True
+            fold.add(recorded, row[HASH], len(row[5]) + len(row[6] or b"") + len(row[7]))
+            worked = self._clock() - began
+            if worked >= SLICE_SECONDS:
+                await asyncio.sleep(worked)
+                began = self._clock()
+        return False
