@@ -10,11 +10,12 @@ from strawberry.dataloader import DataLoader
 
 from auth.addresses import Network
 from auth.authentication import Authenticator, SessionEnded
-from auth.permissions import Right, may
+from auth.permissions import STAFF, Right, may
 from auth.session_watch import Close, OpenConnection, SessionWatch
 from auth.sessions import Sessions
 from auth.sign_in import SignIn
 from auth.tokens import AccessTokens, InvalidToken, TokenClaims
+from auth.write_quota import WriteQuota
 from events.audit import AuditEntry, AuditLog
 from events.commands import UserCommands
 from events.database import Database
@@ -48,6 +49,7 @@ class Services:
     sessions: Sessions
     tokens: AccessTokens
     watch: SessionWatch
+    write_quota: WriteQuota
     proxies: Sequence[Network] = ()
     """Reverse proxies whose X-Forwarded-For is believed."""
 
@@ -151,6 +153,15 @@ class Context:
         if viewer.id != user_id and not may(viewer.role, right):
             raise forbidden()
         return viewer
+
+    async def pay_for_write(self, viewer: User, size: int) -> None:
+        """Take a write of a number of bytes out of the quotas of the viewer and its address. Staff have none.
+
+        Raises:
+            BudgetSpent: RATE_LIMITED; a quota is used up.
+        """
+        if viewer.role not in STAFF:
+            await self.services.write_quota.spend(viewer.id, self.address, size)
 
     async def mysql_users(self) -> MySQLUsers:
         """The MySQL view, once it has reached the position that the operation requires."""

@@ -8,6 +8,7 @@ PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
                   raised by graph/persisted.py
 DEADLINE_EXCEEDED a query took too long: try again, or select less
 PROJECTION_BEHIND a view has not reached Min-Position in time: try again
+RATE_LIMITED      the caller's budget for such requests is spent: try again after `retryAfter` seconds
 UNAVAILABLE       a database is away, or too many passwords or changes of one user wait: try again
 OUTCOME_UNKNOWN   MySQL went away during a change, which may have taken effect or not
 INTERNAL          unexpected: logged with a correlation id, which is all that the client gets
@@ -25,6 +26,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from auth.budgets import BudgetSpent
 from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, UserBusy
 from events.feed import FeedClosed, PositionAhead
@@ -74,6 +76,8 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "BAD_USER_INPUT", str(cause))
         case PasswordsBusy():
             return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: RETRY_SECONDS})
+        case BudgetSpent():
+            return _coded(error, "RATE_LIMITED", str(cause), **{RETRY_AFTER: cause.seconds})
         case UserBusy():
             return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: BUSY_SECONDS})
         case _ if isinstance(cause, NO_OPERATION):

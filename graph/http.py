@@ -6,7 +6,8 @@ The specification: https://graphql.github.io/graphql-over-http/draft/. Its rules
 - An operation that is not executed, because its document, name or variables are wrong, has errors and no `data`: 400 as
   `application/graphql-response+json`, 200 as `application/json`, whose clients expect no other.
 - An operation that is executed has `data` and gets 200, however many errors it has.
-- An operation that had no effect and may succeed later gets 503 with `Retry-After`.
+- An operation that had no effect and may succeed later gets `Retry-After`, with 429 if the client has sent too many
+  and otherwise with 503.
 """
 
 from collections.abc import Mapping
@@ -149,7 +150,9 @@ def answer(result: ExecutionResult, media_type: MediaType) -> web.Response:
     extensions = [error.extensions or {} for error in errors]
     retry_after = [found[RETRY_AFTER] for found in extensions if RETRY_AFTER in found]
     if result.data is None and retry_after:
-        return _response(body, HTTPStatus.SERVICE_UNAVAILABLE, media_type, {"Retry-After": str(max(retry_after))})
+        limited = any(found.get("code") == "RATE_LIMITED" for found in extensions)
+        status = HTTPStatus.TOO_MANY_REQUESTS if limited else HTTPStatus.SERVICE_UNAVAILABLE
+        return _response(body, status, media_type, {"Retry-After": str(max(retry_after))})
     if executed or media_type is MediaType.JSON:
         return _response(body, HTTPStatus.OK, media_type)
     statuses = (STATUSES[found["code"]] for found in extensions if found.get("code") in STATUSES)

@@ -15,6 +15,7 @@ from auth.throttle import TooManyFailures
 from events.errors import Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, Idempotency
+from events.rules import ATTRIBUTES_BYTES
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph.context import Info
 from graph.scalars import Position, Role, user_id_of
@@ -262,6 +263,8 @@ async def _change(
     viewer = await info.context.allowed_on(user_id, right)
     if user_id is None:
         return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
+    if isinstance(command, Update):  # everything else is for staff, or is a user's last
+        await info.context.pay_for_write(viewer, _size_of(command.attributes))
     try:
         done = await info.context.services.commands.change(
             user_id, command, info.context.origin_of(viewer), asked.expected_version, _idempotency(viewer, asked)
@@ -271,6 +274,14 @@ async def _change(
     if isinstance(command, ChangeRole | Delete):  # the event has ended the user's sessions; this removes their rows
         await info.context.services.sign_in.forget_ended(user_id)
     return UserPayload(user=done.user, position=Position(done.position))
+
+
+def _size_of(attributes: JSON | None) -> int:
+    """Bytes of attributes as compact JSON: all that can be large in a write."""
+    try:
+        return len(msgspec.json.encode(attributes))
+    except RecursionError:  # refused later, with the number of levels that is allowed
+        return ATTRIBUTES_BYTES
 
 
 def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from auth.authentication import Authenticator
+from auth.budgets import Budgets
 from auth.password_hashing import Passwords
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
+from auth.write_quota import WriteQuota
 from events.commands import AccountCache
 from events.feed import Feed
 from events.ids import new_id
@@ -53,6 +55,7 @@ def services_of(
     )
     sessions = Sessions(database, lifetimes, now, new_id, secrets.token_bytes)
     accounts = AccountCache(commands.account, time.monotonic)
+    budgets = Budgets(database, writer.keys.throttle, now)
     return Services(
         database=database,
         commands=commands,
@@ -69,6 +72,9 @@ def services_of(
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, commands, store, now),
+        write_quota=WriteQuota(
+            budgets, per_user=settings.writes_per_hour, per_address=settings.address_writes_per_hour
+        ),
         authenticator=Authenticator(tokens, sessions, commands, accounts, now),
         proxies=networks(settings.trusted_proxies or ""),
     )

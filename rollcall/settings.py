@@ -137,6 +137,14 @@ class Settings(BaseSettings):
     refresh_grace_seconds: int = Field(
         10, ge=0, le=300, description="Seconds in which a client's parallel tabs may use a refresh token again."
     )
+    writes_per_hour: int = Field(
+        3_600,
+        ge=0,
+        description="Writes an hour of one user; one of more than 4 KiB counts for each 4 KiB. 0: no limit.",
+    )
+    address_writes_per_hour: int = Field(
+        36_000, ge=0, description="Writes an hour from one address, counted in the same way. 0: no limit."
+    )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         None, description="Networks of your proxies, such as 10.0.0.0/8,fd00::/8. Their X-Forwarded-For is trusted."
     )

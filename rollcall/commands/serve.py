@@ -19,6 +19,7 @@ import typer
 
 from auth.sessions import Sessions
 from auth.throttle import Throttle
+from auth.write_quota import WriteQuota
 from events.database import Database
 from events.errors import DatabaseUnavailable
 from events.idempotency import sweep_requests
@@ -125,7 +126,9 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
                 opening.services = services = services_of(installation, writer, signing, passwords, throttle)
                 feeds.start("feed", services.feed.run())
                 feeds.start("session watch", services.watch.run())
-                errands.start("sweeps", _sweep(installation.database, services.sessions, throttle))
+                errands.start(
+                    "sweeps", _sweep(installation.database, services.sessions, throttle, services.write_quota)
+                )
                 errands.start("rebuild requests", run_requested_rebuilds(installation))
                 await prepare_views(installation)
                 await asyncio.Event().wait()
@@ -150,10 +153,10 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _sweep(database: Database, sessions: Sessions, throttle: Throttle) -> None:
-    """Remove idempotency keys, sessions and failed sign-ins that have expired, every `SWEEP_SECONDS`."""
+async def _sweep(database: Database, sessions: Sessions, throttle: Throttle, quota: WriteQuota) -> None:
+    """Remove what has expired, every `SWEEP_SECONDS`."""
     while True:
-        for sweep in (lambda: sweep_requests(database), sessions.sweep, throttle.sweep):
+        for sweep in (lambda: sweep_requests(database), sessions.sweep, throttle.sweep, quota.sweep):
             await when_available(sweep)
         await asyncio.sleep(SWEEP_SECONDS)
 

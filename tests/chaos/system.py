@@ -178,6 +178,8 @@ class System:
             "ROLLCALL_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
             "ROLLCALL_TRUSTED_PROXIES": "127.0.0.1/32",
+            "ROLLCALL_WRITES_PER_HOUR": "0",  # a caller does in a minute what a person does in years
+            "ROLLCALL_ADDRESS_WRITES_PER_HOUR": "0",
             "ROLLCALL_LOG_FORMAT": "json",
             **({"ROLLCALL_PORT": str(port)} if port is not None else {}),
         }

@@ -16,12 +16,14 @@ from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, w
 from aiohttp.test_utils import TestServer, get_port_socket
 
 from auth.authentication import Authenticator
+from auth.budgets import Budgets
 from auth.password_hashing import PROFILES, Passwords
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
+from auth.write_quota import WriteQuota
 from events.commands import AccountCache
 from events.database import Database
 from events.event_types import Role
@@ -278,6 +280,11 @@ def _services(
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, log.commands, log.store, now),
+        write_quota=WriteQuota(
+            Budgets(log.database, log.keys.throttle, now),
+            per_user=3_600,
+            per_address=0,  # all tests have one address
+        ),
         authenticator=Authenticator(tokens, sessions, log.commands, accounts, now),
         proxies=(ip_network("127.0.0.0/8"),),
     )

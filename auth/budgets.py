@@ -1,0 +1,141 @@
+"""Budgets: how much a caller may do in an hour, counted by all processes together.
+
+A budget fills evenly: after an hour without spending it is full. One instant per caller says how much is left, the
+moment at which its budget is full again; spending moves it into the future, at most to an hour from now. (This is the
+generic cell rate algorithm. A count per hour instead would allow twice as much around each full hour.)
+
+One statement decides and writes, so concurrent requests cannot overspend. The instant of a caller that was refused is
+remembered in the process. Until it is near enough, this caller costs no statement, however many requests it sends.
+"""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from cachetools import LRUCache
+
+from events.database import Database
+from events.sql import aware_utc, naive_utc
+
+HOUR: Final = timedelta(hours=1)
+REFUSED_CALLERS: Final = 20_000
+"""Refused callers that a process remembers, about 4 MB."""
+SWEPT_ROWS: Final = 10_000
+
+# Changes no row if too little is left. Without a row the budget is full.
+SPEND = """
+INSERT INTO budgets (key_hash, full_at) VALUES (%s, %s)
+ON DUPLICATE KEY UPDATE full_at =
+  IF(full_at > %s, full_at, GREATEST(full_at, CAST(%s AS DATETIME(6))) + INTERVAL %s MICROSECOND)
+"""
+FIND = "SELECT full_at FROM budgets WHERE key_hash = %s"
+SWEEP = "DELETE FROM budgets WHERE full_at < %s LIMIT %s"
+
+
+class BudgetSpent(Exception):
+    """The caller's budget for this purpose is spent; the message says when to try again."""
+
+    def __init__(self, purpose: str, wait: timedelta) -> None:
+        self.seconds = max(1, math.ceil(wait.total_seconds()))
+        super().__init__(f"too many requests to {purpose}: try again in {self.seconds} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What each caller may spend on a purpose."""
+
+    purpose: str
+    """Completes "too many requests to"."""
+    per_hour: int
+    """Also the most at once; 0 for no limit."""
+
+    def time_for(self, amount: int) -> timedelta:
+        """How long it takes to fill up by an amount. More than the whole budget counts as the whole."""
+        return max(HOUR * min(amount / self.per_hour, 1.0), timedelta.resolution)
+
+
+class Budgets:
+    """The callers' budgets in the database."""
+
+    def __init__(self, database: Database, secret: bytes, clock: Callable[[], datetime]) -> None:
+        """
+        Args:
+            database: The log's.
+            secret: Keys the hashes of callers, the same on every process.
+            clock: The present time.
+        """
+        self._database = database
+        self._secret = secret
+        self._clock = clock
+        self._refused: LRUCache[bytes, datetime] = LRUCache(REFUSED_CALLERS)
+
+    async def spend(self, budget: Budget, caller: str, amount: int = 1) -> None:
+        """Spend an amount of a caller's budget, or nothing.
+
+        Args:
+            budget: The purpose and its limit.
+            caller: Whom the budget belongs to, such as an address.
+            amount: How much, such as 1 for a request.
+
+        Raises:
+            BudgetSpent: too little is left.
+        """
+        if not budget.per_hour:
+            return
+        key, now, time = self._key(budget, caller), self._clock(), budget.time_for(amount)
+        latest = now + HOUR - time
+        full_at = self._refused.get(key)
+        if full_at is None or full_at <= latest:
+            moments = [naive_utc(moment) for moment in (now + time, latest, now)]
+            if await self._database.execute(SPEND, (key, *moments, time // timedelta.resolution)):
+                self._refused.pop(key, None)
+                return
+            row = await self._database.fetch_one(FIND, (key,))
+            full_at = self._refused[key] = aware_utc(row[0]) if row else now
+        raise BudgetSpent(budget.purpose, full_at - latest)
+
+    async def spent(self, budget: Budget, caller: str) -> float:
+        """The part of a caller's budget that is spent now, between 0 and 1."""
+        row = await self._database.fetch_one(FIND, (self._key(budget, caller),))
+        return min(max((aware_utc(row[0]) - self._clock()) / HOUR, 0.0), 1.0) if row else 0.0
+
+    async def sweep(self) -> int:
+        """Delete the rows of full budgets; return their number."""
+        swept = 0
+        while rows := await self._database.execute(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS)):
+            swept += rows
+        return swept
+
+    def _key(self, budget: Budget, caller: str) -> bytes:
+        text = f"rollcall budget\0{budget.purpose}\0{caller}"  # a purpose is a constant without \0
+        return hmac.digest(self._secret, text.encode(errors="surrogatepass"), hashlib.sha256)
+
+
+class Purpose(StrEnum):
+    """What an address has a budget for. The values complete "too many requests to"."""
+
+    REGISTER = "register"
+    SIGN_IN = "sign in"
+    REFRESH = "refresh a session"
+    CHANGE_PASSWORD = "change a password"  # noqa: S105
+
+
+class AddressBudgets:
+    """The budgets of addresses, an IPv4 address or an IPv6 network each: see auth/addresses.py."""
+
+    def __init__(self, budgets: Budgets, per_hour: Mapping[Purpose, int]) -> None:
+        self._budgets = budgets
+        self._by_purpose = {purpose: Budget(purpose, per_hour[purpose]) for purpose in Purpose}
+
+    async def pay(self, purpose: Purpose, address: str) -> None:
+        """Pay for one request of an address.
+
+        Raises:
+            BudgetSpent: its budget for this purpose is spent.
+        """
+        await self._budgets.spend(self._by_purpose[purpose], address)
