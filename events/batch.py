@@ -314,7 +314,7 @@ class BatchState:
         user_id = prepared.append.stream_id
         if lost := sorted(claim.kind for claim in prepared.releases if self.owners.get(claim) != user_id):
             raise InconsistentClaims(user_id, lost)
-        if kinds := sorted(claim.kind for claim in prepared.takes if claim in self.owners):
+        if kinds := sorted({claim.kind for claim in prepared.takes if claim in self.owners}):
             raise ClaimTaken(tuple(kinds))
         if loses and self.admins - loses + gains < 1:
             raise LastAdmin(user_id)

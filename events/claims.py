@@ -3,6 +3,9 @@
 A claim is a kind and a value: a username, an email, or an administrator's seat (a claim on the user's own id: it is
 never taken, but counted). The table keeps the HMAC of the normalised value under a key of the log: equal values
 collide, and without the key the values can be neither read nor guessed.
+
+A username is claimed in each form that it shares with its lookalikes. So it is taken for them as well, and most
+usernames, those of ASCII, have one form and one row. Sign-in looks for the form of equality only.
 """
 
 import hashlib
@@ -38,18 +41,25 @@ def claims_of(user: User | None) -> frozenset[Claim]:
     """The claims that a user in this state has."""
     if user is None:
         return frozenset()
-    seat = {Claim(ADMIN_SEAT, str(user.id))} if user.role is Role.ADMIN else set()
-    return frozenset({username_claim(user.username), email_claim(user.email)} | seat)
+    lookalikes = (Claim("username", form) for form in rules.lookalikes_of(user.username))
+    seat = [Claim(ADMIN_SEAT, str(user.id))] if user.role is Role.ADMIN else []
+    return sign_in_claims(user).union(lookalikes, seat)
 
 
-def username_claim(username: str) -> Claim:
-    """The claim on a username, the same for every spelling of it."""
-    return Claim("username", rules.same_username(username))
+def sign_in_claims(user: User) -> frozenset[Claim]:
+    """The claims by which a login finds the user."""
+    return frozenset(
+        {Claim("username", rules.same_username(user.username)), Claim("email", rules.same_email(user.email))}
+    )
 
 
-def email_claim(email: str) -> Claim:
-    """The claim on an email, the same for every spelling of it."""
-    return Claim("email", rules.same_email(email))
+def login_claim(login: str) -> Claim:
+    """The claim of the user whom a login names: by the email if it has an @, else by the username.
+
+    Text that can be neither has a claim that nobody can take.
+    """
+    kind, form = ("email", rules.sought_email(login)) if "@" in login else ("username", rules.sought_username(login))
+    return Claim(kind, f"\0{login}" if form is None else form)
 
 
 def hashed(key: bytes, claim: Claim) -> HashedClaim:

@@ -16,7 +16,7 @@ from cachetools import TTLCache
 
 from events.appender import Appender
 from events.batch import Append, Appended
-from events.claims import claims_of, email_claim, owner_of, username_claim
+from events.claims import login_claim, owner_of, sign_in_claims
 from events.database import Database
 from events.errors import (
     ClaimTaken,
@@ -67,6 +67,11 @@ class AccountCache:
         return account
 
 
+TAKEN: Final = {
+    "username": "this username, or one that looks like it, belongs to someone else",
+    "email": "this email belongs to someone else",
+}
+"""The message for a claim that another user has, by its kind."""
 ATTEMPTS: Final = 50
 """Attempts to decide a command, if other processes change the same user concurrently. Of several processes one wins
 each time: with eight that never pause, one command in a thousand loses 50 times."""
@@ -134,13 +139,13 @@ class UserCommands:
 
     async def find(self, login: str) -> Account | None:
         """The account with this username or email, as of now."""
-        claim = email_claim(login) if "@" in login else username_claim(login)
+        claim = login_claim(login)
         user_id = await owner_of(self._database, self._keys.claims, claim)
         if user_id is None:
             return None
         account = await self.account(user_id)
-        # A claim that was moved in the table to another user is not this user's in the log.
-        return account if claim in claims_of(account.user) else None
+        # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
+        return account if account.user is not None and claim in sign_in_claims(account.user) else None
 
     async def register(
         self, command: Register, origin: Origin, idempotency: Idempotency | None = None
@@ -264,9 +269,7 @@ class UserCommands:
         except TimeoutError:
             raise OutcomeUnknown(f"MySQL has not answered within {ANSWER_SECONDS:g} s; it may yet be done") from None
         except ClaimTaken as taken:
-            raise Rejected(
-                *(Problem(Reason.TAKEN, f"this {kind} belongs to someone else", (kind,)) for kind in taken.kinds)
-            ) from taken
+            raise Rejected(*(Problem(Reason.TAKEN, TAKEN[kind], (kind,)) for kind in taken.kinds)) from taken
         except LastAdmin as last:
             raise Rejected(Problem(Reason.INVALID, str(last), ("id",))) from last
         except KeyReused as reused:

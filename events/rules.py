@@ -1,23 +1,35 @@
 """Rules for the values of a user, and the forms in which two values are the same.
 
-Each `clean_` function returns the cleaned value or raises `Rejected` with the field and what to do.
+Each `clean_` function returns the cleaned value or raises `Rejected` with the field and what to do. It normalises the
+value until normalising again changes nothing, and checks the result: what is stored is what was checked.
+
+A `same_` function takes a cleaned value. A `sought_` function takes a value as it was typed, cleans it as a write does,
+and returns the form to look it up by.
 """
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
 
 import msgspec
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from precis_i18n import get_profile
 
 from events.errors import Problem, Reason, Rejected
+from events.lookalikes import skeleton
 
 USERNAME_CHARACTERS = 64
 EMAIL_CHARACTERS = 254
 """RFC 5321, section 4.5.3.1.3, less the angle brackets (erratum 1690 of RFC 3696)."""
 NAME_CHARACTERS = 200
+SAME_USERNAME_CHARACTERS = 3 * USERNAME_CHARACTERS
+"""Folding makes at most three characters of one."""
+SAME_EMAIL_CHARACTERS = 2 * 64 + 1 + 253
+"""A local part of 64 characters, which grow to two at most in lower case, and a domain of 253 (RFC 1035)."""
+COMPOSED_FROM = 4
+"""The most characters that NFC composes into one: longer text than that is refused before it is normalised."""
+PASSES = 3
 ATTRIBUTES_BYTES = 65_536
 """Size limit as compact JSON. The largest real record that was tested has 900 bytes."""
 ATTRIBUTES_DEPTH = 32
@@ -30,54 +42,94 @@ INTEGERS = range(-(2**63), 2**63)
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 USERNAMES = get_profile("UsernameCasePreserved")
+FREEFORM = get_profile("FreeFormClass")
 
 # Most values have these forms, which the libraries return unchanged, as a test checks. The libraries took a third of
 # the time of a whole registration, so they get the other values only.
 PLAIN_USERNAME = re.compile(r"[!-~]+")
 PLAIN_EMAIL = re.compile(r"(?=[^@]{1,64}@)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9](-?[a-z0-9]){0,30}\.)+[a-z]{2,24}")
+PLAIN_NAME = re.compile(r"[!-~]+( [!-~]+)*")
+
+AROUND_AN_ID = re.compile(r"urn:|uuid:|[-{}()]")
+ID = re.compile(r"[\da-f]{32}")
+r"""The digits of a UUID. `\d` is a digit of any script, because `UUID` reads all of them."""
+SPACES = re.compile(r"[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+IGNORABLE = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""What Unicode calls default-ignorable among letters and marks; all others are in the category Cf or unassigned."""
+BLANK = frozenset("\u2800\ufffc\U00013441\U00013442\U0001d159\u180a\u1cd3")
+"""Symbols that show nothing alone, such as the empty cell of Braille. Collations give the last two no weight."""
+
+_PICTURE = (
+    r"[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u27bf\u2900-\u2bff\u3030\u303d\u3297\u3299"
+    r"\U0001f000-\U0001faff][\ufe0e\ufe0f]?[\U0001f3fb-\U0001f3ff]?"
+)
+_JOINING = r"[\u0600-\u109f\u1700-\u18af\u1900-\u1bff\U00011000-\U00011fff]"
+ALSO_IN_NAMES: Final = re.compile(
+    # The flags of England, Scotland and Wales.
+    r"\U0001f3f4\U000e0067\U000e0062(\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074|"
+    r"\U000e0077\U000e006c\U000e0073)\U000e007f"
+    # Other emoji, joined or not. The blocks are reserved for them, so later ones than Python's data knows are allowed.
+    rf"|{_PICTURE}(\u200d{_PICTURE})*"
+    r"|[0-9#*]\ufe0f?\u20e3"
+    # A joiner between two letters of a script that joins: from Arabic to Myanmar, from Tagalog to Mongolian, ...
+    rf"|(?<={_JOINING})[\u200c\u200d](?={_JOINING})"
+    # The variants of ideographs, by which people write their names, and those of Mongolian letters.
+    r"|(?<=[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\ufe00-\ufe02\U000e0100-\U000e01ef]"
+    r"|(?<=[\u1820-\u18aa])[\u180b-\u180f]"
+    # The dots between the parts of a name and the signs and digits that PRECIS restricts to some neighbours.
+    r"|[\u00b7\u0375\u05f3\u05f4\u30fb\u0660-\u0669\u06f0-\u06f9]"
+)
+"""What the names of people need and PRECIS' FreeformClass refuses."""
 
 
 def clean_username(value: str) -> str:
     """A username after RFC 8265 (PRECIS): letters, digits and ASCII punctuation of any script, no spaces.
 
-    No @, so that a login is either a username or an email, never both.
+    It reads neither as an email nor as an id. So a login is either a username or an email, never both, and no text
+    that stands for one user stands for another elsewhere.
     """
-    if not value or len(value) > USERNAME_CHARACTERS:
-        _refuse("username", f"a username has 1 to {USERNAME_CHARACTERS} characters, this one has {len(value)}")
-    if "@" in value:
+    _check_length("username", value, USERNAME_CHARACTERS * COMPOSED_FROM, USERNAME_CHARACTERS)
+    cleaned = value if PLAIN_USERNAME.fullmatch(value) else _normalised("username", value, _precis_username)
+    _check_length("username", cleaned, USERNAME_CHARACTERS)
+    same = same_username(cleaned)
+    if "@" in same:
         _refuse("username", "a username must not contain @; sign-in uses it to recognise an email")
-    if PLAIN_USERNAME.fullmatch(value):
-        return value
-    try:
-        cleaned: str = USERNAMES.enforce(value)
-    except UnicodeEncodeError as error:
-        _refuse("username", f"a username cannot contain {_forbidden(error)}")
+    if len(same) >= 32 and ID.fullmatch(AROUND_AN_ID.sub("", same)):
+        _refuse("username", "a username must not read as an id (a UUID); add a character")
     return cleaned
 
 
 def clean_email(value: str) -> str:
-    """An address after RFC 5321 and 6531, its domain in lower case.
+    """An address after RFC 5321 and 6531, its domain in lower case and in Unicode.
 
     Whether mail can reach it is not checked, so that domains of intranets are valid.
     """
-    if len(value) > EMAIL_CHARACTERS:
-        _refuse("email", f"an email has at most {EMAIL_CHARACTERS} characters, this one has {len(value)}")
-    if PLAIN_EMAIL.fullmatch(value):
-        return value
-    try:
-        parsed = validate_email(_encodable(("email",), value), check_deliverability=False, strict=True)
-    except EmailNotValidError as error:
-        _refuse("email", f"not an email address: {error}")
-    return parsed.normalized
+    _check_length("email", value, EMAIL_CHARACTERS * COMPOSED_FROM, EMAIL_CHARACTERS)
+    cleaned = value if PLAIN_EMAIL.fullmatch(value) else _normalised("email", value, _valid_email)
+    _check_length("email", cleaned, EMAIL_CHARACTERS)
+    return cleaned
 
 
 def clean_name(value: str) -> str:
-    """A name in any script, emoji included, without white space at its ends."""
-    cleaned = unicodedata.normalize("NFC", _encodable(("name",), value)).strip()
-    if not cleaned or len(cleaned) > NAME_CHARACTERS:
-        _refuse("name", f"a name has 1 to {NAME_CHARACTERS} characters, this one has {len(cleaned)}")
-    if any(unicodedata.category(character) == "Cc" for character in cleaned):
-        _refuse("name", "a name cannot contain control characters such as a line break")
+    """A name in any script, emoji included: PRECIS' FreeformClass, and what names need beyond it.
+
+    Spaces of any kind become single ASCII spaces, and none is at an end. Something of the name can be seen.
+    """
+    _check_length("name", value, NAME_CHARACTERS * COMPOSED_FROM, NAME_CHARACTERS)
+    if PLAIN_NAME.fullmatch(value):
+        _check_length("name", value, NAME_CHARACTERS)
+        return value
+    cleaned = _normalised("name", _encodable(("name",), value), _tidied)
+    _check_length("name", cleaned, NAME_CHARACTERS)
+    plain = ALSO_IN_NAMES.sub("x", cleaned)
+    try:
+        FREEFORM.enforce(plain)
+    except UnicodeEncodeError as error:
+        _refuse("name", f"a name cannot contain {_forbidden(error)}")
+    if not any(unicodedata.category(character)[0] in "LNPS" and character not in BLANK for character in plain):
+        _refuse("name", "a name needs a character that can be seen: a letter, a digit, a sign or an emoji")
     return cleaned
 
 
@@ -92,14 +144,52 @@ def clean_attributes(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def same_username(value: str) -> str:
-    """The form in which equal usernames are equal: NFKC, without case."""
-    return _without_case(value)
+def same_username(username: str) -> str:
+    """The form in which equal usernames are equal: NFKC, without case (ß is ss)."""
+    if username.isascii():
+        return username.lower()
+    return _folded(username)
 
 
-def same_email(value: str) -> str:
-    """The form in which equal emails are equal: NFKC, without case. Few mail systems distinguish case."""
-    return _without_case(value)
+def lookalikes_of(username: str) -> frozenset[str]:
+    """The forms that a username shares with those that look like it, by Unicode's confusables (UTS 39).
+
+    `same_username` of every other username that looks like this one is among them, or the two share one of them. Signs
+    of ASCII are not taken for each other: both `user1` and `userl` are possible. The form without case is looked at as
+    well as the one that is shown, because a capital may look like another letter than its small one.
+    """
+    if username.isascii():
+        return frozenset()
+    return frozenset({_folded(skeleton(username)), _folded(skeleton(_folded(username)))})
+
+
+def same_email(email: str) -> str:
+    """The form in which equal emails are equal: the local part without case, the domain as its A-label (IDNA 2008).
+
+    The two belong to one mailbox on nearly all mail systems. Nothing more is folded, because it could join the
+    mailboxes of two people: ß is not ss. The two small sigmas are one letter, since they share a capital.
+    """
+    if email.isascii():
+        return email.lower()
+    local, _, domain = email.rpartition("@")
+    small = "".join(map(str.lower, local)).replace("\u03c2", "\u03c3")
+    labels = (label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in domain.split("."))
+    return f"{unicodedata.normalize('NFC', small)}@{'.'.join(labels)}"
+
+
+def sought_username(typed: str) -> str | None:
+    """`same_username` of a username as it was typed; None if no user can have it."""
+    return _sought(typed, clean_username, same_username)
+
+
+def sought_email(typed: str) -> str | None:
+    """`same_email` of an email as it was typed; None if no user can have it."""
+    return _sought(typed, clean_email, same_email)
+
+
+def sought_name(typed: str) -> str | None:
+    """A name as it was typed, cleaned; None if no user can have it."""
+    return _sought(typed, clean_name, str)
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -115,9 +205,55 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-def _without_case(value: str) -> str:
-    folded = unicodedata.normalize("NFKC", value).casefold()
+def _sought(typed: str, clean: Callable[[str], str], same: Callable[[str], str]) -> str | None:
+    try:
+        return same(clean(typed))
+    except Rejected:
+        return None
+
+
+def _folded(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", folded)
+
+
+def _normalised(field: str, value: str, step: Callable[[str], str]) -> str:
+    """The value after as many steps as it takes until one changes nothing."""
+    for _ in range(PASSES):
+        before, value = value, step(value)
+        if value == before:
+            break
+    else:
+        _refuse(field, f"the {field} changes each time that it is normalised; write it without unusual characters")
+    return value
+
+
+def _precis_username(value: str) -> str:
+    try:
+        cleaned: str = USERNAMES.enforce(value)
+    except UnicodeEncodeError as error:
+        _refuse("username", f"a username cannot contain {_forbidden(error)}")
+    return cleaned
+
+
+def _valid_email(value: str) -> str:
+    if found := IGNORABLE.search(value):
+        _refuse("email", f"an email cannot contain the character {found[0]!r}, which cannot be seen")
+    try:
+        parsed = validate_email(_encodable(("email",), value), check_deliverability=False, strict=True)
+    except EmailNotValidError as error:
+        _refuse("email", f"not an email address: {error}")
+    return parsed.normalized
+
+
+def _tidied(name: str) -> str:
+    return SPACES.sub(" ", unicodedata.normalize("NFC", name).strip("\t\r\n ")).strip(" ")
+
+
+def _check_length(field: str, value: str, most: int, stated: int | None = None) -> None:
+    if not 0 < len(value) <= most:
+        article = "an" if field == "email" else "a"
+        _refuse(field, f"{article} {field} has 1 to {stated or most} characters, this one has {len(value)}")
 
 
 def _check_json(value: Any, path: tuple[str, ...]) -> None:

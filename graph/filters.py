@@ -96,8 +96,12 @@ class UserFilter:
         default=None, name="or", description="At least one of these holds."
     )
     not_: "UserFilter | None" = strawberry.field(default=None, name="not", description="This does not hold.")
-    username: StringFilter | None = strawberry.field(default=None, description="Tests on the username.")
-    email: StringFilter | None = strawberry.field(default=None, description="Tests on the email.")
+    username: StringFilter | None = strawberry.field(
+        default=None, description="Tests on the username; eq and in find whom a sign-in finds."
+    )
+    email: StringFilter | None = strawberry.field(
+        default=None, description="Tests on the email; eq and in find whom a sign-in finds."
+    )
     name: StringFilter | None = strawberry.field(default=None, description="Tests on the name.")
     role: RoleFilter | None = strawberry.field(default=None, description="Tests on the role.")
     created_at: DateTimeFilter | None = strawberry.field(default=None, description="Tests on the registration's time.")

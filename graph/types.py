@@ -296,7 +296,9 @@ class ErrorCode(Enum):
     """A superset of `events.errors.Reason`."""
 
     INVALID = strawberry.enum_value("INVALID", description="The value cannot be accepted; message says why.")
-    TAKEN = strawberry.enum_value("TAKEN", description="The username or email belongs to someone else.")
+    TAKEN = strawberry.enum_value(
+        "TAKEN", description="The username or email belongs to someone else, or the username looks like another."
+    )
     WEAK_PASSWORD = strawberry.enum_value("WEAK_PASSWORD", description="Choose a better password; message says why.")
     WRONG_CREDENTIALS = strawberry.enum_value(
         "WRONG_CREDENTIALS", description="The same answer whether the account exists or not."

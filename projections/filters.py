@@ -25,7 +25,7 @@ class TimeField(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextIs:
-    """The field equals one of the values, ignoring case."""
+    """The field equals one of the values. Usernames and emails are found as a sign-in finds them."""
 
     field: TextField
     values: tuple[str, ...]

@@ -8,11 +8,10 @@ from uuid import UUID
 import msgspec
 
 from auth.hash_formats import UnknownHash, check_hash_form
-from events.claims import username_claim
 from events.commands import UserCommands
 from events.errors import Problem, Reason, Rejected
 from events.event_types import Origin, Role
-from events.rules import USERNAME_CHARACTERS
+from events.rules import USERNAME_CHARACTERS, same_username, sought_username
 from events.user import Register
 from rollcall.userfile import BadRow, UserFile, UserRow
 
@@ -84,7 +83,7 @@ class Importer:
         account = await self._commands.find(row.email) if row.email and "@" in row.email else None
         if account is None or account.user is None:
             return None
-        same = row.username is None or username_claim(row.username) == username_claim(account.user.username)
+        same = row.username is None or sought_username(row.username) == same_username(account.user.username)
         return account.user.id if same else None
 
     async def _register(self, row: UserRow) -> UUID:

@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS user_keys (
 -- What only one user may have. Values are keyed hashes, so the table tells nothing about anybody.
 CREATE TABLE IF NOT EXISTS claims (
     kind       VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'username, email or admin',
-    value_hash BINARY(32)  NOT NULL COMMENT 'HMAC-SHA-256 of the normalised value',
+    value_hash BINARY(32)  NOT NULL COMMENT 'HMAC-SHA-256 of a form of the value',
     user_id    BINARY(16)  NOT NULL,
     PRIMARY KEY (kind, value_hash),
     KEY by_user (user_id)

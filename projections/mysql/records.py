@@ -197,9 +197,13 @@ def literal_of(user: FoldedUser) -> str | None:
     """A user as a row of literals; None if it was deleted."""
     if user.held.user is None:
         return None
-    user_id, username, email, name, role, attributes, version, position, created_at, updated_at = row_of(user.held.user)
+    user_id, username, email, name, role, attributes, version, position, *moments, same_username, same_email = row_of(
+        user.held.user
+    )
+    created_at, updated_at = moments
     return (
         f"({sql.binary(user_id)}, {sql.text(username)}, {sql.text(email)}, {sql.text(name)}, "
         f"{sql.text(role)}, CONVERT({sql.text(attributes)} USING utf8mb4), {sql.integer(version)}, "
-        f"{sql.integer(position)}, {sql.instant(created_at)}, {sql.instant(updated_at)})"
+        f"{sql.integer(position)}, {sql.instant(created_at)}, {sql.instant(updated_at)}, "
+        f"{sql.text(same_username)}, {sql.text(same_email)})"
     )

@@ -16,6 +16,7 @@ from asyncmy.errors import ProgrammingError
 from events.database import Database, Row
 from events.event_types import JSON, Role
 from events.ids import uuid_of
+from events.rules import same_email, same_username
 from events.sql import aware_utc, naive_utc
 from events.user import User
 from projections.errors import ViewMissing
@@ -24,7 +25,7 @@ from projections.view import snapshot_name
 
 NO_SUCH_TABLE: Final = 1146
 
-COLUMNS: Final = (
+USER_FIELDS: Final = (
     "id",
     "username",
     "email",
@@ -36,11 +37,15 @@ COLUMNS: Final = (
     "created_at",
     "updated_at",
 )
-USER_COLUMNS: Final = ", ".join(COLUMNS)
+USER_COLUMNS: Final = ", ".join(USER_FIELDS)
+COLUMNS: Final = (*USER_FIELDS, "same_username", "same_email")
+ALL_COLUMNS: Final = ", ".join(COLUMNS)
 ASSIGNMENTS: Final = ", ".join(f"{column} = new.{column}" for column in COLUMNS[1:])
 
-# username, email and name compare without case and with accents, as the claims do. The indexes serve the five
-# orders and the filters of `users`; InnoDB appends the primary key to each, which breaks ties.
+# Texts are ordered without case and with accents. same_username and same_email are the forms in which the claims know
+# two values to be equal, so a filter finds whom a sign-in finds. The indexes serve the five orders and the filters of
+# `users`; InnoDB appends the primary key to each, which breaks ties. No column is shorter than what `events/rules.py`
+# accepts: that value's user would have to be quarantined.
 CREATE_USERS = """
 CREATE TABLE IF NOT EXISTS {users} (
     id         BINARY(16)      NOT NULL,
@@ -53,12 +58,14 @@ CREATE TABLE IF NOT EXISTS {users} (
     position   BIGINT UNSIGNED NOT NULL COMMENT 'of the last event in this row',
     created_at DATETIME(6)     NOT NULL COMMENT 'UTC',
     updated_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    same_username VARCHAR(192) NOT NULL,
+    same_email    VARCHAR(382) NOT NULL,
     PRIMARY KEY (id){keys}
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_as_ci COMMENT '{form}'
 """
 KEYS: Final = """
-    KEY by_username (username),
-    KEY by_email (email),
+    KEY by_username (same_username),
+    KEY by_email (same_email),
     KEY by_name (name),
     KEY by_created_at (created_at),
     KEY by_updated_at (updated_at),
@@ -150,7 +157,8 @@ class Tables:
             users=self.users,
             checkpoint=self.checkpoint,
             filling=self.filling,
-            columns=USER_COLUMNS,
+            user_columns=USER_COLUMNS,
+            columns=ALL_COLUMNS,
             assignments=ASSIGNMENTS,
             form=FORM,
             **parts,
@@ -177,7 +185,7 @@ ROLES: Final = {role.value: role for role in Role}
 
 
 def row_of(user: User) -> Row:
-    """The values of `USER_COLUMNS` for a user."""
+    """The values of `COLUMNS` for a user."""
     return (
         user.id.bytes,
         user.username,
@@ -189,6 +197,8 @@ def row_of(user: User) -> Row:
         user.position,
         naive_utc(user.created_at),
         naive_utc(user.updated_at),
+        same_username(user.username),
+        same_email(user.email),
     )
 
 
@@ -210,7 +220,7 @@ def user_of(row: Row) -> User:
 
 
 def fields_of(row: Row) -> dict[str, JSON]:
-    """A row of `USER_COLUMNS` as it is stored, by column, without the id."""
+    """A row of `COLUMNS` as it is stored, by column, without the id."""
     fields = dict(zip(COLUMNS[1:], row[1:], strict=True))
     fields["attributes"] = msgspec.json.decode(fields["attributes"])
     return fields

@@ -109,7 +109,7 @@ ROWS_PER_STATEMENT: Final = 200
 """With 64 KiB of attributes per row, a statement stays below the server's default max_allowed_packet of 64 MiB."""
 IDS_PER_STATEMENT: Final = 1_000
 
-READ_USERS = "SELECT {columns} FROM {users} WHERE id IN ({ids})"
+READ_USERS = "SELECT {user_columns} FROM {users} WHERE id IN ({ids})"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows} AS new ON DUPLICATE KEY UPDATE {assignments}"
 PLACEHOLDERS: Final = f"({placeholders(len(COLUMNS))})"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from events.errors import Reason, Rejected, UnreadableEvent
 from events.event_types import Origin, Recorded, Role, Stored, UserDeleted, decode, encode
-from events.rules import merge_patch
+from events.rules import merge_patch, sought_name
 from events.user import (
     Account,
     ChangePassword,
@@ -38,7 +38,9 @@ json_values = st.recursive(
     max_leaves=8,
 )
 attributes = st.dictionaries(keys, json_values, max_size=4)
-names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20).filter(str.strip)
+names = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20).filter(
+    sought_name
+)
 usernames = st.from_regex(r"[a-z][a-z0-9._-]{0,20}", fullmatch=True)
 emails = usernames.map(lambda username: f"{username.replace('.', '')}@example.com").filter(
     lambda email: not email.startswith(("-", "."))

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from events.database import Database
 from projections.mongo.client import MongoDatabase
+from projections.mysql.tables import COLUMNS
 
 UNKNOWN_USER = UUID("00000000-0000-7000-8000-000000000001")
 """An id of no user, less than any that the program assigns."""
@@ -34,7 +35,7 @@ def mysql_drifts(database: Database) -> Drifts:
         await database.execute("DELETE FROM users WHERE id = %s", (user_id.bytes,))
 
     async def copy(user_id: UUID, other: UUID) -> None:
-        columns = "username, email, name, role, attributes, version, position, created_at, updated_at"
+        columns = ", ".join(COLUMNS[1:])
         sql = f"INSERT INTO users (id, {columns}) SELECT %s, {columns} FROM users WHERE id = %s"
         await database.execute(sql, (other.bytes, user_id.bytes))
 

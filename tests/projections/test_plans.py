@@ -44,7 +44,8 @@ INSERT INTO users
 SELECT UNHEX(LEFT(SHA2(n, 256), 32)), CONCAT('user', n), CONCAT('user', n, '@example.com'),
        CONCAT('Name ', SHA2(n, 256)),
        ELT(1 + (n % 50 = 0) + (n % 5000 = 0), 'CUSTOMER', 'TECHNICAL_WORKER', 'ADMIN'), '{}', 1, n,
-       '2026-01-01' + INTERVAL n MINUTE, '2026-06-01' + INTERVAL n SECOND
+       '2026-01-01' + INTERVAL n MINUTE, '2026-06-01' + INTERVAL n SECOND,
+       CONCAT('user', n), CONCAT('user', n, '@example.com')
 FROM (
     SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n
     FROM digits a, digits b, digits c, digits e, digits f

@@ -2,14 +2,19 @@
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from events.errors import Rejected
 from events.event_types import Recorded, Role
-from events.user import ChangePassword, ChangeRole, Command, Delete, Update, User, evolve
+from events.ids import new_id
+from events.rules import sought_email, sought_name, sought_username
+from events.user import ChangePassword, ChangeRole, Command, Delete, Register, Update, User, evolve
 from projections.errors import CheckpointMoved, OutOfStep, ProjectionError, ViewMissing
+from tests.events import hostile
 from tests.events.test_user import attributes, live, registrations
 from tests.log import NOBODY, Log
 from tests.projections.views import Bench, Users
@@ -195,6 +200,40 @@ async def test_every_value_comes_back_as_it_went_in(bench: Bench, data: st.DataO
     await bench.view.apply(stream, after=0)
 
     assert list((await bench.users()).values()) == [account.user]
+
+
+suggestions = st.lists(
+    st.tuples(hostile.texts, hostile.emails | hostile.texts.map("{}@example.com".format), hostile.texts), max_size=40
+)
+LONGEST = [
+    ("\u0390" * 64, "\u0130" * 64 + "@" + "a" * 40 + ".example", "\U00020000" * 200),
+    ("\u0130" * 64, "x" * 64 + "@" + ("y" * 61 + ".") * 3 + "uk", "\ufdfa" * 200),
+    ("\U0001e900" * 64, "\u00e9" * 64 + "@" + ("\u00fc" * 5 + ".") * 9 + "example", "\u1100\u1161\u11a8" * 200),
+]
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values=suggestions)
+@example(values=LONGEST)
+async def test_whatever_the_rules_accept_fits_the_columns_and_indexes(
+    bench: Bench, log: Log, values: list[tuple[str, str, str]]
+) -> None:
+    """Hostile usernames, emails and names, up to the longest: the view takes each that a registration takes."""
+    for username, email, name in values:
+        command = Register(
+            username=username if sought_username(username) else f"user{new_id().hex}x",
+            email=email if sought_email(email) else f"{new_id()}@example.com",
+            name=name if sought_name(name) else "Somebody",
+        )
+        with suppress(Rejected):  # taken
+            await log.commands.register(command, NOBODY)
+    after = await bench.view.checkpoint()
+    new = await log.store.read_all(after=after, limit=1_000)
+    if new:
+        await bench.view.apply(new, after=after)
+
+    assert await bench.users() == folded(await log.all())
+    assert values != LONGEST or len(new) == len(LONGEST)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

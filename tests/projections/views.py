@@ -66,8 +66,8 @@ def mysql_view(database: Database) -> Bench:
         return {name for name in await names() if text in str(await database.fetch_all(f"SELECT * FROM {name}"))}
 
     async def plant(user_id: UUID) -> None:
-        values = ", ".join(["%s"] * 10)
-        row = (user_id.bytes, "planted", "e", "n", "CUSTOMER", "{}", 1, 1, "2026-01-01", "2026-01-01")
+        values = ", ".join(["%s"] * 12)
+        row = (user_id.bytes, "planted", "e", "n", "CUSTOMER", "{}", 1, 1, "2026-01-01", "2026-01-01", "planted", "e")
         await database.execute(f"INSERT INTO users_rebuild VALUES ({values})", row)
 
     copies = MySQLCopies(database)

@@ -41,7 +41,7 @@ async def test_the_duplicates_of_a_file_are_refused_and_the_rest_goes_in(log: Lo
     assert outcome.added == 2
     assert [(refused.line, refused.reason) for refused in outcome.refused] == [
         (2, "email: this email belongs to someone else"),
-        (3, "username: this username belongs to someone else"),
+        (3, "username: this username, or one that looks like it, belongs to someone else"),
         (4, "username: duplicates the user of line 1"),
     ]
 
@@ -57,6 +57,28 @@ async def test_a_second_run_of_the_same_file_adds_nothing(log: Log, tmp_path: Pa
     assert (first.added, second.added, second.already_there) == (2, 0, 2)
     assert second.refused == first.refused
     assert await log.store.head() == head == 2
+
+
+async def test_two_mailboxes_are_two_users_and_each_is_known_again_in_any_form(log: Log, tmp_path: Path) -> None:
+    """Nobody is silently left out; a second run knows everybody, also by other spellings of domain and username."""
+    first = await take(
+        log,
+        tmp_path / "users.json",
+        row(None, "ana@stra\u00dfe.example"),
+        row(None, "ana@strasse.example"),
+        row("Stra\u00dfe", "bo@xn--bcher-kva.example"),
+    )
+
+    second = await take(
+        log,
+        tmp_path / "users.json",
+        row(None, "ana@xn--strae-oqa.example"),
+        row(None, "ANA@strasse.example"),
+        row("STRASSE", "bo@B\u00dcCHER.example"),
+    )
+
+    assert (first.added, first.refused) == (3, [])
+    assert (second.added, second.already_there, second.refused) == (0, 3, [])
 
 
 async def test_a_row_without_a_username_gets_one_from_its_email(log: Log, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ async def test_differences_are_reported_masked_and_repaired(site: Site) -> None:
     reported = await site.verify()
     assert reported.code == exits.NOT_ALL
     assert reported.out.splitlines()[:6] == [
-        'mysql_users: index by_email: expected "email", found nothing',
+        'mysql_users: index by_email: expected "same_email", found nothing',
         f'mysql_users: user {ada}: email: expected "<15 characters>", found "<18 characters>"',
         reported.out.splitlines()[2],
         f'mongo_users: user {bob}: name: expected "<12 characters>", found "<6 characters>"',
