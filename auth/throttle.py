@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from events.claims import login_claim
 from events.database import Database
-from events.rules import same_username
 from events.sql import aware_utc, naive_utc
 
 LOGIN_CHARACTERS: Final = 254
@@ -137,7 +137,8 @@ class Throttle:
         Raises:
             TooManyFailures: the attempt has to wait; it is not counted.
         """
-        login = same_username(login[: LOGIN_CHARACTERS + 1])
+        claim = login_claim(login[: LOGIN_CHARACTERS + 1])  # one for all spellings
+        login = f"{claim.kind}\0{claim.value}"
         known = self._key("known", login, address)
         if await self._database.fetch_one(KNOWN, (known,)) is None:
             account, of_account = self._key("account", login), ACCOUNT

@@ -41,9 +41,12 @@ def claims_of(user: User | None) -> frozenset[Claim]:
     """The claims that a user in this state has."""
     if user is None:
         return frozenset()
-    lookalikes = (Claim("username", form) for form in rules.lookalikes_of(user.username))
-    seat = [Claim(ADMIN_SEAT, str(user.id))] if user.role is Role.ADMIN else []
-    return sign_in_claims(user).union(lookalikes, seat)
+    claims = sign_in_claims(user)
+    if lookalikes := rules.lookalikes_of(user.username):
+        claims |= {Claim("username", form) for form in lookalikes}
+    if user.role is Role.ADMIN:
+        claims |= {Claim(ADMIN_SEAT, str(user.id))}
+    return claims
 
 
 def sign_in_claims(user: User) -> frozenset[Claim]:

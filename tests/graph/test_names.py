@@ -16,6 +16,10 @@ CYRILLIC = str.maketrans("aceopsxyi", "\u0430\u0441\u0435\u043e\u0440\u0455\u044
 """The small letters of Latin that have a twin in Cyrillic."""
 
 
+WIDE = "\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45"
+"""`example` in full-width letters, which domains do not distinguish."""
+
+
 def twins(length: int = 12) -> str:
     """A new Latin word of letters that have a twin."""
     return "".join(random.choices("aceopsxy", k=length))
@@ -165,13 +169,14 @@ async def test_names_that_are_told_apart_are_two_users_and_are_found_apart(site:
 
 async def test_a_lookalike_signs_nobody_in(site: Site) -> None:
     """It keeps others away from the name; it is not another spelling of it."""
-    latin = twins()
-    lookalike = latin.translate(CYRILLIC)
-    await register(site, username=latin)
+    latin, other = twins(), twins()
+    for name, lookalike in ((latin, latin.translate(CYRILLIC)), (other.translate(CYRILLIC), other)):
+        await register(site, username=name)
 
-    assert await who(site, latin.upper()) == latin
-    assert await who(site, lookalike) is None
-    assert await listed(site, {"username": {"eq": lookalike}}) == []
+        assert await who(site, name.upper()) == name
+        assert await who(site, lookalike) is None
+        assert await set_password(site.log.commands, site.passwords, lookalike, PASSWORD) is None
+        assert await listed(site, {"username": {"eq": lookalike}}) == []
 
 
 async def test_an_email_is_found_as_it_was_typed(site: Site) -> None:
@@ -194,6 +199,27 @@ async def test_an_email_is_found_as_it_was_typed(site: Site) -> None:
         assert str(done.user_id) == user["id"]
     assert await listed(site, {"email": {"startsWith": f"{local}@B\u00fc"}}) == [user["username"]]
     assert await listed(site, {"email": {"contains": f"{local[3:]}@b\u00fccher."}}) == [user["username"]]
+
+
+async def test_guesses_at_one_account_count_together_however_its_login_is_spelled(own_site: Site) -> None:
+    """A domain has any number of spellings; each would otherwise allow ten guesses more."""
+    own_site.clock.stop()
+    local = f"ana{uuid4().hex[:12]}"
+    await register(own_site, email=f"{local}@b\u00fccher.example")
+    spellings = [
+        f"{local}@xn--bcher-kva.example",
+        f"{local}@B\u00dcCHER.example",
+        f"{local}@b\u00fccher\u3002example",
+        *(f"{local}@b\u00fccher.{'example'[:n]}{wide}{'example'[n + 1 :]}" for n, wide in enumerate(WIDE)),
+        f"{local}@B\u00fccher.Example",
+    ]
+
+    codes = [
+        (await own_site.anyone.field(LOGIN, input={"login": login, "password": "wrong password"}))["errors"][0]["code"]
+        for login in spellings
+    ]
+
+    assert codes == ["WRONG_CREDENTIALS"] * 10 + ["LOCKED"]
 
 
 @pytest.mark.parametrize(
