@@ -16,6 +16,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 CUSTOMER_BITS: Final = 64
 """The prefix of an IPv6 address that a provider assigns to one customer (RFC 6177)."""
+NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+"""Addresses of IPv4 clients in a network of IPv6 (RFC 6052). In one /64 they would all be one client."""
 
 # Some proxies append the port: 203.0.113.7:4711, [2001:db8::7]:4711.
 _WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]+|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]+)?")
@@ -49,4 +51,6 @@ def _parsed(text: str) -> IPAddress | None:
         address = ipaddress.ip_address((ported["v4"] or ported["v6"]) if ported else text.partition("%")[0])
     except ValueError:
         return None
+    if address in NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
     return getattr(address, "ipv4_mapped", None) or address

@@ -12,7 +12,7 @@ import structlog
 from auth.password_hashing import Passwords, PasswordsBusy, PasswordsClosed
 from auth.password_policy import WeakPassword, check_password
 from auth.sessions import Granted, InvalidRefreshToken, RefreshToken, Sessions
-from auth.throttle import LOGIN_CHARACTERS, SignInAttempt, Throttle
+from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
 from auth.tokens import AccessToken, AccessTokens
 from events.commands import CommandResult, UserCommands
 from events.errors import DatabaseUnavailable, Problem, Rejected, WrongExpectedVersion
@@ -98,12 +98,12 @@ class SignIn:
             WrongCredentials: after the time of a verification, whether the account exists or not.
             TooManyFailures: at once, whether the account exists or not.
         """
-        attempt = await self._throttle.begin(login, address)
+        attempt = await self._throttle.begin(self._throttle.sign_in(login), address)
         account = await self._commands.find(login) if len(login) <= LOGIN_CHARACTERS else None
         user, hashed = (account.user, account.password_hash) if account else (None, None)
         if not await self._verified(hashed, password, attempt) or account is None or user is None or hashed is None:
             raise WrongCredentials
-        await self._throttle.succeeded(attempt)
+        await self._throttle.succeeded(attempt, *self._targets(user))
         if self._passwords.needs_rehash(hashed):  # imported, or made with weaker parameters
             stronger = await self._passwords.hash(password)
             command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
@@ -140,11 +140,11 @@ class SignIn:
             PasswordRefused: the new password is too weak.
             Rejected: the password was changed concurrently.
         """
-        attempt = await self._throttle.begin(str(user_id), address)
+        attempt = await self._throttle.begin(password_change(user_id), address)
         account = await self._commands.account(user_id)
         if not await self._verified(account.password_hash, current, attempt) or account.user is None:
             raise WrongCredentials
-        await self._throttle.succeeded(attempt)
+        await self._throttle.succeeded(attempt, *self._targets(account.user))
         _check(new, account.user.username, account.user.email, account.user.name, ())
         hashed = await self._passwords.hash(new)
         command = ChangePassword(password_hash=hashed, replaces=account.password_hash)
@@ -173,7 +173,11 @@ class SignIn:
         token = self._tokens.issue(user.id, user.role, session.id, self._new_id(), until=session.ends_at)
         return SignedIn(user, token, granted.token, session.expires_at)
 
-    async def _verified(self, hashed: str | None, password: str, attempt: SignInAttempt) -> bool:
+    def _targets(self, user: User) -> tuple[Target, ...]:
+        """Every target of the user's password."""
+        return (*map(self._throttle.sign_in, (user.username, user.email)), password_change(user.id))
+
+    async def _verified(self, hashed: str | None, password: str, attempt: PasswordAttempt) -> bool:
         try:
             return await self._passwords.verify(hashed, password)
         except (PasswordsBusy, PasswordsClosed):

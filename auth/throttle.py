@@ -1,4 +1,4 @@
-"""Throttling of sign-ins by account and by address, shared by all processes.
+"""Throttling of password checks by account and by address, shared by all processes.
 
 After a number of free failures each attempt has to wait: one second, two, four, up to a longest pause. Failures are
 forgiven one by one, so that a pause never becomes a lock that an attacker could put on an account for good.
@@ -6,28 +6,33 @@ forgiven one by one, so that a pause never becomes a lock that an attacker could
 A failure counts against
 
 - its address, whatever the account;
-- the login as it was typed, whether there is such an account or not. So a refusal does not reveal which accounts exist,
-  and an attempt that must wait costs neither a read of the log nor a hash.
+- its target: the purpose of the check, and whose password it was. A sign-in names the claim that its login makes, of a
+  username or of an email; a change of the password names the user. Kinds and purposes have counters of their own, so
+  no text that somebody may choose as a username moves the counter of an email or of a user. All spellings of a login
+  make one claim, whether an account has it or not. So a refusal does not reveal which accounts exist, and an attempt
+  that must wait costs neither a read of the log nor a hash.
 
-An attacker could so make the owner of an account wait. Therefore the pair of an account and an address that has signed
-in to it before has a counter of its own: the owner waits for its own failures only.
+An attacker could so make the owner of an account wait. Therefore the pair of a target and an address from which its
+password was given before has a counter of its own: the owner waits for its own failures only.
 
 An attempt is counted before its password is checked, and taken back if the password was right. Counted afterwards, a
 thousand simultaneous attempts would all pass.
 
-A success clears the account's counter, but takes back only this one attempt of the address. Otherwise an attacker with
-an account could sign in to it between guesses at others.
+A success forgives what failed at the same target from the same address, if it is known, and otherwise this one attempt.
+An attacker could otherwise guess between the sign-ins of the owner, who resets the counter each time; or sign in to an
+account of its own between guesses at others, from the same address.
 """
 
 import hashlib
 import hmac
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
-from events.claims import login_claim
+from events.claims import hashed, login_claim
 from events.database import Database
 from events.sql import aware_utc, naive_utc
 
@@ -45,11 +50,14 @@ ON DUPLICATE KEY UPDATE key_hash = sign_in_failures.key_hash
 """  # noqa: E501
 FIND = "SELECT key_hash, failures, as_of, opens_at FROM sign_in_failures WHERE key_hash IN (%s, %s)"
 COUNT = "UPDATE sign_in_failures SET failures = %s, as_of = %s, opens_at = %s, clears_at = %s WHERE key_hash = %s"
-# Also ends the pause, which this attempt had begun.
-TAKE_BACK = "UPDATE sign_in_failures SET failures = GREATEST(failures - 1, 0), opens_at = as_of WHERE key_hash = %s"
+# Ends the pause too, if it is the one that this attempt began.
+TAKE_BACK = """
+UPDATE sign_in_failures SET failures = GREATEST(failures - 1, 0), opens_at = IF(opens_at = %s, as_of, opens_at)
+WHERE key_hash = %s
+"""
 FORGIVE = "DELETE FROM sign_in_failures WHERE key_hash = %s"
 REMEMBER = """
-INSERT INTO known_addresses (key_hash, seen_at) VALUES (%s, %s) AS new ON DUPLICATE KEY UPDATE seen_at = new.seen_at
+INSERT INTO known_addresses (key_hash, seen_at) VALUES {rows} AS new ON DUPLICATE KEY UPDATE seen_at = new.seen_at
 """
 SWEEP_FAILURES = "DELETE FROM sign_in_failures WHERE clears_at < %s LIMIT %s"
 SWEEP_KNOWN = "DELETE FROM known_addresses WHERE seen_at < %s LIMIT %s"
@@ -109,12 +117,31 @@ class FailureCounter:
 
 
 @dataclass(frozen=True, slots=True)
-class SignInAttempt:
-    """Keys of an attempt, which counts as failed until `succeeded` or `take_back`."""
+class Target:
+    """Whose password an attempt is made at, and for which purpose."""
 
-    account: bytes
-    address: bytes
-    known: bytes
+    purpose: str
+    kind: str
+    """Of the claim, or `user`."""
+    digest: bytes
+    """Of the claim, or the user's id."""
+
+
+def password_change(user_id: UUID) -> Target:
+    """The check of the current password before a change of it."""
+    return Target("change-password", "user", user_id.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordAttempt:
+    """An attempt, which counts as failed until `succeeded` or `take_back`."""
+
+    target: Target
+    address: str
+    known: bool
+    """Whether the target's password was given from this address before."""
+    opens_at: Mapping[bytes, datetime]
+    """The end of the pause that this attempt began, by the key of each counter that counts it."""
 
 
 class Throttle:
@@ -124,29 +151,30 @@ class Throttle:
         """
         Args:
             database: The log's.
-            secret: Keys the hashes of logins and addresses, the same on every process.
+            secret: Keys the hashes of claims and addresses, the same on every process.
             clock: The present time.
         """
         self._database = database
         self._secret = secret
         self._clock = clock
 
-    async def begin(self, login: str, address: str) -> SignInAttempt:
-        """Count an attempt to sign in.
+    def sign_in(self, login: str) -> Target:
+        """A sign-in with this login, in any spelling of it."""
+        claim = hashed(self._secret, login_claim(login[: LOGIN_CHARACTERS + 1]))
+        return Target("sign-in", claim.kind, claim.digest)
+
+    async def begin(self, target: Target, address: str) -> PasswordAttempt:
+        """Count an attempt.
 
         Raises:
             TooManyFailures: the attempt has to wait; it is not counted.
         """
-        claim = login_claim(login[: LOGIN_CHARACTERS + 1])  # one for all spellings
-        login = f"{claim.kind}\0{claim.value}"
-        known = self._key("known", login, address)
-        if await self._database.fetch_one(KNOWN, (known,)) is None:
-            account, of_account = self._key("account", login), ACCOUNT
-        else:
-            account, of_account = self._key("owner", login, address), OWNER
-        attempt = SignInAttempt(account, self._key("address", address), known)
-        limits = {attempt.account: of_account, attempt.address: ADDRESS}
-        keys, now = sorted(limits), self._clock()
+        known = await self._database.fetch_one(KNOWN, (self._key("known", target, address),)) is not None
+        limits = {
+            self._account(target, address, known=known): OWNER if known else ACCOUNT,
+            self._key("address", None, address): ADDRESS,
+        }
+        keys, now, opens_at = sorted(limits), self._clock(), {}
         async with self._database.transaction() as transaction:
             await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
             rows = await transaction.fetch_all(FIND, keys)
@@ -155,24 +183,34 @@ class Throttle:
             if wait <= timedelta():
                 for key, limit in limits.items():
                     counter = found[key].plus_one(limit, now)
+                    opens_at[key] = counter.opens_at
                     moments = (counter.as_of, counter.opens_at, counter.clears_at(limit))
                     await transaction.execute(COUNT, (counter.count, *map(naive_utc, moments), key))
         if wait > timedelta():
             raise TooManyFailures(wait)
-        return attempt
+        return PasswordAttempt(target, address, known, opens_at)
 
-    async def succeeded(self, attempt: SignInAttempt) -> None:
-        """Clear the account's counter: the password was right."""
+    async def succeeded(self, attempt: PasswordAttempt, *others: Target) -> None:
+        """Forgive what failed at the target from this address, and know the address from now on.
+
+        It is known for `others` too, further targets of the same user.
+        """
+        account = self._account(attempt.target, attempt.address, known=attempt.known)
+        known = sorted({self._key("known", target, attempt.address) for target in (attempt.target, *others)})
+        values = [value for key in known for value in (key, naive_utc(self._clock()))]
         async with self._database.transaction() as transaction:
-            for key, sql in sorted([(attempt.account, FORGIVE), (attempt.address, TAKE_BACK)]):
-                await transaction.execute(sql, (key,))
-            await transaction.execute(REMEMBER, (attempt.known, naive_utc(self._clock())))
+            for key in sorted(attempt.opens_at):
+                if key == account and attempt.known:
+                    await transaction.execute(FORGIVE, (key,))
+                else:
+                    await transaction.execute(TAKE_BACK, (naive_utc(attempt.opens_at[key]), key))
+            await transaction.execute(REMEMBER.format(rows=", ".join(["(%s, %s)"] * len(known))), values)
 
-    async def take_back(self, attempt: SignInAttempt) -> None:
+    async def take_back(self, attempt: PasswordAttempt) -> None:
         """Uncount an attempt whose password was not checked."""
         async with self._database.transaction() as transaction:
-            for key in sorted([attempt.account, attempt.address]):
-                await transaction.execute(TAKE_BACK, (key,))
+            for key in sorted(attempt.opens_at):
+                await transaction.execute(TAKE_BACK, (naive_utc(attempt.opens_at[key]), key))
 
     async def sweep(self) -> int:
         """Delete cleared counters and forgotten addresses; return the number of rows."""
@@ -182,6 +220,12 @@ class Throttle:
                 swept += rows
         return swept
 
-    def _key(self, kind: str, *parts: str) -> bytes:
-        text = "\0".join((f"rollcall {kind}", *parts)).encode(errors="surrogatepass")
-        return hmac.digest(self._secret, text, hashlib.sha256)
+    def _account(self, target: Target, address: str, *, known: bool) -> bytes:
+        """The key of the counter for the target, of its owner at a known address or of all other addresses."""
+        return self._key("owner", target, address) if known else self._key("account", target)
+
+    def _key(self, counter: str, target: Target | None, address: str = "") -> bytes:
+        named = (target.purpose.encode(), target.kind.encode(), target.digest) if target else ()
+        parts = (counter.encode(), *named, address.encode())
+        text = b"".join(len(part).to_bytes(4) + part for part in parts)  # so that no two lists of parts are one text
+        return hmac.digest(self._secret, b"rollcall throttle" + text, hashlib.sha256)

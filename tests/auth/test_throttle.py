@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from auth.throttle import ACCOUNT, ADDRESS, Throttle, TooManyFailures
+from auth.throttle import ACCOUNT, ADDRESS, OWNER, Target, Throttle, TooManyFailures, password_change
 from events.database import Database
 from tests.auth.clock import Time
 
@@ -28,7 +31,7 @@ def throttle(database: Database, time: Time) -> Throttle:
 async def wait_of(throttle: Throttle, login: str, address: str) -> int:
     """Fail an attempt; return the seconds that it has to wait, 0 if it was accepted."""
     try:
-        await throttle.begin(login, address)
+        await throttle.begin(throttle.sign_in(login), address)
     except TooManyFailures as error:
         return error.seconds
     return 0
@@ -74,7 +77,7 @@ async def test_failures_are_forgiven_little_by_little(throttle: Throttle, time: 
 
 async def test_the_owner_is_not_kept_out_by_others(throttle: Throttle, time: Time) -> None:
     """Where the account was signed in to before, only failures from there count."""
-    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await throttle.succeeded(await throttle.begin(throttle.sign_in("ada"), HERE))
     await fail(throttle, 60, "ada", THERE)
 
     assert await wait_of(throttle, "ada", THERE) > 0
@@ -113,7 +116,7 @@ async def test_success_at_an_own_account_does_not_clear_the_address(throttle: Th
     for number in range(99):
         await wait_of(throttle, f"user{number}", HERE)
         if number % 10 == 0:
-            await throttle.succeeded(await throttle.begin("mallory", HERE))
+            await throttle.succeeded(await throttle.begin(throttle.sign_in("mallory"), HERE))
 
     assert await fail(throttle, 3, "ada", HERE) == [0, 1, 1]
 
@@ -121,15 +124,92 @@ async def test_success_at_an_own_account_does_not_clear_the_address(throttle: Th
 async def test_success_clears_the_account(throttle: Throttle) -> None:
     """The right password resets the counter."""
     await fail(throttle, 9, "ada", HERE)
-    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await throttle.succeeded(await throttle.begin(throttle.sign_in("ada"), HERE))
 
     assert await fail(throttle, 20, "ada", HERE) == [0] * 20
+
+
+async def test_the_owners_success_elsewhere_does_not_forgive_a_stranger(throttle: Throttle) -> None:
+    """Otherwise each sign-in of the owner, from whatever new address, would allow ten more guesses."""
+    admitted = 0
+    for number in range(50):
+        admitted += (await fail(throttle, 9, "ada", THERE)).count(0)
+        try:
+            await throttle.succeeded(await throttle.begin(throttle.sign_in("ada"), f"192.0.2.{number}"))
+        except TooManyFailures:
+            continue
+
+    assert admitted == ACCOUNT.free
+
+
+async def test_success_of_a_stranger_resets_nothing(throttle: Throttle, time: Time) -> None:
+    """Whatever its username reads like: the victim's email in other characters, or the victim's id."""
+    victim = UUID(int=7)
+    lookalikes = ("victim\uff20example.com", "victim\ufe6bexample.com", str(victim), "VICTIM\uff20EXAMPLE.COM")
+    targets = (throttle.sign_in("victim@example.com"), password_change(victim))
+    admitted = dict.fromkeys(targets, 0)
+    for number in range(1_000):
+        address = f"192.0.2.{number // 50}"
+        for target in targets:
+            try:
+                await throttle.begin(target, address)
+            except TooManyFailures:
+                continue
+            admitted[target] += 1
+        if number % 9 == 8:
+            own = throttle.sign_in(lookalikes[number % len(lookalikes)])
+            await throttle.succeeded(await throttle.begin(own, f"198.51.100.{number % 250}"))
+
+    assert set(admitted.values()) == {ACCOUNT.free}
+
+
+async def test_a_success_ends_no_pause_but_its_own(throttle: Throttle, time: Time) -> None:
+    """An attempt at an own account that is still being checked does not open the address for another guess."""
+    await fail(throttle, 4, "ada", HERE)
+    for number in range(ADDRESS.free - 5):
+        await wait_of(throttle, f"user{number}", HERE)
+    own = await throttle.begin(throttle.sign_in("mallory"), HERE)
+    time.pass_(seconds=1)
+    assert await wait_of(throttle, "ada", HERE) == 0
+    pause = await wait_of(throttle, "ada", HERE)
+
+    await throttle.succeeded(own)
+
+    assert await wait_of(throttle, "ada", HERE) == pause > 0
+
+
+async def test_an_address_is_known_for_all_names_of_the_user(throttle: Throttle) -> None:
+    """Who signed in by username waits for no stranger at the email, nor at a change of the password."""
+    email, change = throttle.sign_in("ada@example.com"), password_change(UUID(int=7))
+    await throttle.succeeded(await throttle.begin(throttle.sign_in("ada"), HERE), email, change)
+
+    for target in (email, change):
+        for _ in range(ACCOUNT.free):
+            await throttle.begin(target, THERE)
+        for _ in range(OWNER.free):
+            await throttle.begin(target, HERE)
+
+
+PURPOSES = st.sampled_from(["sign-in", "change-password"])
+TARGETS = st.builds(Target, PURPOSES, st.sampled_from(["username", "email", "user"]), st.binary(max_size=32))
+
+
+@given(
+    one=st.tuples(st.text(), TARGETS | st.none(), st.text()), other=st.tuples(st.text(), TARGETS | st.none(), st.text())
+)
+def test_two_counters_have_one_key_only_if_they_are_one(
+    one: tuple[str, Target | None, str], other: tuple[str, Target | None, str]
+) -> None:
+    """Purpose, kind, digest and address are part of the key, and none can read like two of them."""
+    key = Throttle(None, SECRET, Time().now)._key  # type: ignore[arg-type]
+
+    assert (key(*one) == key(*other)) == (one == other)
 
 
 async def test_what_was_never_looked_at_does_not_count(throttle: Throttle) -> None:
     """A server without room for the attempt takes it back."""
     for _ in range(30):
-        await throttle.take_back(await throttle.begin("ada", HERE))
+        await throttle.take_back(await throttle.begin(throttle.sign_in("ada"), HERE))
 
     assert await fail(throttle, 10, "ada", HERE) == [0] * 10
 
@@ -165,7 +245,7 @@ async def test_a_restart_forgets_nothing(database: Database, throttle: Throttle,
 
 async def test_what_is_kept_names_nobody(database: Database, throttle: Throttle) -> None:
     """Neither a login nor an address, nor a hash that could be reversed without the secret."""
-    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await throttle.succeeded(await throttle.begin(throttle.sign_in("ada"), HERE))
     await fail(throttle, 3, "ada", THERE)
 
     rows = [
@@ -181,7 +261,7 @@ async def test_what_is_kept_names_nobody(database: Database, throttle: Throttle)
 
 async def test_sweeping_removes_what_is_forgiven(database: Database, throttle: Throttle, time: Time) -> None:
     """Also addresses not seen for three months; nothing else."""
-    await throttle.succeeded(await throttle.begin("ada", HERE))
+    await throttle.succeeded(await throttle.begin(throttle.sign_in("ada"), HERE))
     await fail(throttle, 4, "bob", THERE)
     time.pass_(minutes=59)
     await throttle.sweep()

@@ -1,7 +1,9 @@
 """Throttling as clients see it: guesses are locked out, the owner of the account is not."""
 
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
+from events.claims import Claim
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.documents import CHANGE_PASSWORD, LOGIN, ME
 from tests.graph.site import PASSWORD, Site
@@ -67,6 +69,50 @@ async def test_guessing_the_current_password_in_a_stolen_session_is_slowed_down_
     found = [error["code"] for answer in answers for error in answer["errors"]]
     assert found == ["WRONG_CREDENTIALS"] * 10 + ["LOCKED"]
     assert (await person.client.field(ME))["id"] == person.id
+
+
+async def admitted(site: Site, reads_like: str, guess: Callable[[int], Awaitable[list[str]]]) -> int:
+    """How many of a thousand guesses are checked while a stranger signs in after every ninth.
+
+    The stranger has a username that reads like the victim's email or id. `register` refuses some of those, so the claim
+    is written by hand.
+    """
+    stranger = await site.person()
+    claim = site.log.claims_key.hashed(Claim("username", reads_like))
+    await site.log.database.execute(
+        "INSERT INTO claims (kind, value_hash, user_id) VALUES (%s, %s, %s)",
+        (claim.kind, claim.digest, stranger.user.id.bytes),
+    )
+    checked = 0
+    for number in range(1_000):
+        checked += await guess(number) == ["WRONG_CREDENTIALS"]
+        if number % 9 == 8:
+            await log_in(site, reads_like.replace("@", "\uff20"), PASSWORD, f"192.0.2.{number % 250}")
+    return checked
+
+
+async def test_a_stranger_whose_username_reads_like_the_victims_email_resets_nothing(own_site: Site) -> None:
+    """Ten of a thousand guesses are checked, however often somebody else signs in."""
+    own_site.clock.stop()
+    victim = await own_site.person()
+
+    async def guess(number: int) -> list[str]:
+        return codes(await log_in(own_site, victim.user.email, f"guess {number}", f"203.0.113.{number // 50}"))
+
+    assert await admitted(own_site, victim.user.email, guess) == 10
+
+
+async def test_a_stranger_whose_username_reads_like_the_victims_id_resets_nothing(own_site: Site) -> None:
+    """Of a thousand guesses at the current password in a stolen session ten are checked."""
+    own_site.clock.stop()
+    victim = await own_site.person()
+
+    async def guess(number: int) -> list[str]:
+        passwords = {"currentPassword": f"guess {number}", "newPassword": "a password that is new"}
+        payload = await victim.client.field(CHANGE_PASSWORD, input=passwords)
+        return [error["code"] for error in payload["errors"]]
+
+    assert await admitted(own_site, victim.id, guess) == 10
 
 
 async def test_too_many_passwords_at_once_are_told_to_come_back(own_site: Site) -> None:
