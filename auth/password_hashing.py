@@ -1,17 +1,24 @@
-"""Hashing and verifying passwords with argon2id, on threads of their own."""
+"""Hashing and verifying passwords with argon2id, on threads of their own.
+
+A hash takes a fifth of a second, so whoever asks for many could keep all others waiting. Work therefore waits in two
+lanes, one for sign-ins and one for registrations, which take turns; in a lane the callers take turns. A sign-in waits
+for the running hashes and for one registration, however many wait, and in its lane for one password of each other
+caller. When a lane is full, the caller with the most passwords in it makes room for a caller with fewer.
+"""
 
 import asyncio
 import base64
 import os
 import sys
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
-from threading import BoundedSemaphore
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import argon2
 from argon2.profiles import RFC_9106_LOW_MEMORY
@@ -20,8 +27,8 @@ from auth.hash_formats import verify_hash
 from auth.password_policy import MAXIMUM_PASSWORD_LENGTH, normalised
 
 WAITING_PASSWORDS: Final = 100
-"""How many may wait for a thread. On 2 cores the last of them waits for 15 s with the profile rfc9106-low-memory, for
-2 s with owasp."""
+"""How many may wait for a thread in each lane. On 2 cores the last of them waits for 15 s with the profile
+rfc9106-low-memory, for 2 s with owasp, and twice as long if the other lane is full too."""
 RETRY_SECONDS: Final = 5
 """After which a client that was refused may try again."""
 
@@ -76,6 +83,62 @@ class PasswordsBusy(RuntimeError):
         super().__init__(f"too many sign-ins at once: try again in {RETRY_SECONDS} s")
 
 
+class Lane(Enum):
+    """Queues for a thread that take turns."""
+
+    SIGN_IN = auto()
+    REGISTRATION = auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    work: Callable[[], Any]
+    caller: str
+    outcome: "asyncio.Future[Any]"
+
+
+class _Waiting:
+    """The jobs that wait in a lane, by caller; the callers are in the order of their turns."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._by_caller: OrderedDict[str, deque[_Job]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_caller.values()))
+
+    def add(self, job: _Job) -> None:
+        """Let a job wait.
+
+        Raises:
+            PasswordsBusy: the lane is full, and no other caller has more jobs in it.
+        """
+        if len(self) >= self._room:
+            longest = max(self._by_caller.values(), key=len, default=deque[_Job]())
+            if len(longest) <= len(self._by_caller.get(job.caller, ())) + 1:
+                raise PasswordsBusy
+            dropped = longest[-1]
+            self.remove(dropped)
+            if not dropped.outcome.done():
+                dropped.outcome.set_exception(PasswordsBusy())
+        self._by_caller.setdefault(job.caller, deque()).append(job)
+
+    def remove(self, job: _Job) -> None:
+        """Forget a job, if it waits."""
+        jobs = self._by_caller.get(job.caller, deque[_Job]())
+        if job in jobs:
+            jobs.remove(job)
+            if not jobs:
+                del self._by_caller[job.caller]
+
+    def next(self) -> _Job:
+        """Take the oldest job of the caller whose turn it is."""
+        job = next(iter(self._by_caller.values()))[0]
+        self._by_caller.move_to_end(job.caller)
+        self.remove(job)
+        return job
+
+
 class Passwords:
     """Hashes and verifies passwords on threads of its own.
 
@@ -99,7 +162,7 @@ class Passwords:
         Args:
             profile: The parameters of new hashes, and those that older hashes are measured by.
             threads: How many passwords are worked on at the same time, at least 1; best the number of cores.
-            waiting: How many more may wait for a thread.
+            waiting: How many more may wait for a thread in each lane.
             verifier: Whether a hash was made from a password; blocks, and is called on the threads.
         """
         self._hasher = argon2.PasswordHasher(
@@ -108,19 +171,26 @@ class Passwords:
         self._decoy = _decoy(self._hasher)
         self._verifier = verifier
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_lower_priority)
-        self._room = BoundedSemaphore(threads + waiting)
+        self._free = threads
+        self._lanes = OrderedDict((lane, _Waiting(waiting)) for lane in Lane)
+        """In the order of their turns."""
         self._closed = False
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, lane: Lane = Lane.REGISTRATION, caller: str = "") -> str:
         """The argon2id hash of a password that `check_password` accepts, with a salt of its own.
+
+        Args:
+            password: The password.
+            lane: Where it waits for a thread.
+            caller: Who takes turns with the others in the lane, such as an address.
 
         Raises:
             PasswordsClosed: `close` was called before a thread was free.
             PasswordsBusy: too many are waiting.
         """
-        return await self._on_thread(partial(self._hasher.hash, normalised(password)))
+        return await self._on_thread(partial(self._hasher.hash, normalised(password)), lane, caller)
 
-    async def verify(self, encoded: str | None, password: str) -> bool:
+    async def verify(self, encoded: str | None, password: str, caller: str = "") -> bool:
         """Whether `encoded` was made from this password. A password of more than 1,024 code points never matches.
 
         None stands for an account that does not exist or has no password. It takes the time of a hash of the current
@@ -135,7 +205,7 @@ class Passwords:
         if len(password) > MAXIMUM_PASSWORD_LENGTH:
             return False
         against = self._decoy if encoded is None else encoded
-        matches = await self._on_thread(partial(self._matches, against, password))
+        matches = await self._on_thread(partial(self._matches, against, password), Lane.SIGN_IN, caller)
         return matches and encoded is not None
 
     def needs_rehash(self, encoded: str) -> bool:
@@ -162,27 +232,50 @@ class Passwords:
         Returns at once; the threads end with the last running call. May be called again.
         """
         self._closed = True
+        for waiting in self._lanes.values():
+            while waiting:
+                job = waiting.next()
+                if not job.outcome.done():
+                    job.outcome.set_exception(PasswordsClosed())
         self._threads.shutdown(wait=False)
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
-        def run() -> T:
-            # The executor could drop waiting work by itself, but its callers would then see a CancelledError.
-            if self._closed:
-                raise PasswordsClosed
-            return work()
-
+    async def _on_thread(self, work: Callable[[], T], lane: Lane, caller: str) -> T:
         if self._closed:
             raise PasswordsClosed
-        if not self._room.acquire(blocking=False):
-            raise PasswordsBusy
+        job = _Job(work, caller, asyncio.get_running_loop().create_future())
+        if self._free:
+            self._start(job)
+        else:
+            self._lanes[lane].add(job)
         try:
-            running = self._threads.submit(run)
-        except BaseException:
-            self._room.release()
+            return cast("T", await job.outcome)
+        except asyncio.CancelledError:
+            self._lanes[lane].remove(job)
             raise
-        # When the work ends or is dropped: a cancelled caller makes no room while its work goes on.
-        running.add_done_callback(lambda _: self._room.release())
-        return await asyncio.wrap_future(running)
+
+    def _start(self, job: _Job) -> None:
+        try:
+            running = asyncio.wrap_future(self._threads.submit(job.work))
+        except RuntimeError as error:  # the system gives no thread
+            job.outcome.set_exception(error)
+            return
+        self._free -= 1
+        # When the work ends: a cancelled caller makes no room while its work goes on.
+        running.add_done_callback(partial(self._ended, job))
+
+    def _ended(self, job: _Job, running: "asyncio.Future[Any]") -> None:
+        self._free += 1
+        error = running.exception()
+        if not job.outcome.done():
+            if error is None:
+                job.outcome.set_result(running.result())
+            else:
+                job.outcome.set_exception(error)
+        while self._free and (lane := next((lane for lane, waiting in self._lanes.items() if waiting), None)):
+            self._lanes.move_to_end(lane)
+            following = self._lanes[lane].next()
+            if not following.outcome.done():
+                self._start(following)
 
     def _matches(self, encoded: str, password: str) -> bool:
         # Our own hashes are of the normalised form; the system that an imported one comes from may have hashed the

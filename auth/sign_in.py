@@ -1,7 +1,7 @@
 """Registering, signing in, refreshing and changing passwords."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from auth.password_hashing import Passwords, PasswordsBusy, PasswordsClosed
+from auth.budgets import AddressBudgets, Purpose
+from auth.password_hashing import Lane, Passwords, PasswordsBusy, PasswordsClosed
 from auth.password_policy import WeakPassword, check_password
 from auth.sessions import Granted, InvalidRefreshToken, RefreshToken, Sessions
 from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
@@ -59,6 +60,7 @@ class SignIn:
         tokens: AccessTokens,
         sessions: Sessions,
         throttle: Throttle,
+        budgets: AddressBudgets,
         new_id: NewId,
     ) -> None:
         self._commands = commands
@@ -66,12 +68,27 @@ class SignIn:
         self._tokens = tokens
         self._sessions = sessions
         self._throttle = throttle
+        self._budgets = budgets
         self._new_id = new_id
 
     async def register(
-        self, command: Register, password: str, origin: Origin, idempotency: Idempotency | None
+        self,
+        command: Register,
+        password: str,
+        caller: str,
+        origin: Origin,
+        idempotency: Idempotency | None,
+        admission: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> CommandResult:
         """Register a user with a password.
+
+        Args:
+            command: The user.
+            password: The password.
+            caller: Who takes turns with others that register, such as an address.
+            origin: Who asks for it, and in which request.
+            idempotency: The key of the request.
+            admission: Entered around what is new, and not for a request that has run before.
 
         Raises:
             Rejected: a value is invalid, or taken.
@@ -88,8 +105,10 @@ class SignIn:
         earlier = await self._commands.earlier(idempotency)
         if earlier is not None:
             return earlier
-        command = msgspec.structs.replace(command, password_hash=await self._passwords.hash(password))
-        return await self._commands.register(command, origin, idempotency)
+        async with admission():
+            hashed = await self._passwords.hash(password, caller=caller)
+            command = msgspec.structs.replace(command, password_hash=hashed)
+            return await self._commands.register(command, origin, idempotency)
 
     async def log_in(self, login: str, password: str, address: str, origin: Origin) -> SignedIn:
         """Start a session.
@@ -97,7 +116,9 @@ class SignIn:
         Raises:
             WrongCredentials: after the time of a verification, whether the account exists or not.
             TooManyFailures: at once, whether the account exists or not.
+            BudgetSpent: too many sign-ins from this address.
         """
+        await self._budgets.pay(Purpose.SIGN_IN, address)
         attempt = await self._throttle.begin(self._throttle.sign_in(login), address)
         account = await self._commands.find(login) if len(login) <= LOGIN_CHARACTERS else None
         user, hashed = (account.user, account.password_hash) if account else (None, None)
@@ -105,9 +126,10 @@ class SignIn:
             raise WrongCredentials
         await self._throttle.succeeded(attempt, *self._targets(user))
         if self._passwords.needs_rehash(hashed):  # imported, or made with weaker parameters
-            stronger = await self._passwords.hash(password)
-            command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
-            with suppress(Rejected, WrongExpectedVersion):  # changed concurrently: the next sign-in rehashes
+            # Changed concurrently, or too many are waiting: the next sign-in rehashes.
+            with suppress(Rejected, WrongExpectedVersion, PasswordsBusy):
+                stronger = await self._passwords.hash(password, Lane.SIGN_IN, address)
+                command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
                 await self._commands.change(user.id, command, origin)
         return await self.start_session(user, since=account.version)
 
@@ -115,12 +137,14 @@ class SignIn:
         """Start a session that trusts a version of the user."""
         return self._signed_in(user, await self._sessions.start(user.id, since))
 
-    async def refresh(self, text: str) -> SignedIn:
+    async def refresh(self, text: str, address: str) -> SignedIn:
         """The next tokens of a session.
 
         Raises:
             InvalidRefreshToken: the token is not valid, or its session has ended.
+            BudgetSpent: too many refreshes from this address.
         """
+        await self._budgets.pay(Purpose.REFRESH, address)
         granted = await self._sessions.refresh(text)
         session = granted.session
         account = await self._commands.account(session.user_id)
@@ -137,16 +161,18 @@ class SignIn:
         Raises:
             WrongCredentials: the current password is wrong, or the user has none.
             TooManyFailures: the current password was wrong too often.
+            BudgetSpent: too many changes from this address.
             PasswordRefused: the new password is too weak.
             Rejected: the password was changed concurrently.
         """
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
         attempt = await self._throttle.begin(password_change(user_id), address)
         account = await self._commands.account(user_id)
         if not await self._verified(account.password_hash, current, attempt) or account.user is None:
             raise WrongCredentials
         await self._throttle.succeeded(attempt, *self._targets(account.user))
         _check(new, account.user.username, account.user.email, account.user.name, ())
-        hashed = await self._passwords.hash(new)
+        hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
         command = ChangePassword(password_hash=hashed, replaces=account.password_hash)
         done = await self._commands.change(user_id, command, origin)
         if done.user is not None and done.user.version == account.version + 1:  # else another event may have ended it
@@ -179,7 +205,7 @@ class SignIn:
 
     async def _verified(self, hashed: str | None, password: str, attempt: PasswordAttempt) -> bool:
         try:
-            return await self._passwords.verify(hashed, password)
+            return await self._passwords.verify(hashed, password, attempt.address)
         except (PasswordsBusy, PasswordsClosed):
             await self._throttle.take_back(attempt)
             raise

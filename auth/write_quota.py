@@ -98,7 +98,3 @@ class WriteQuota:
                 return wanted
         await self._budgets.spend(budget, caller, lacking)
         return lacking
-
-    async def sweep(self) -> int:
-        """Delete the rows of full budgets; return their number."""
-        return await self._budgets.sweep()

@@ -46,7 +46,11 @@ Bodies = Callable[[str], dict[str, Any]]
 async def signing_in(bench: Bench) -> list[Measured]:
     """Measure registrations and sign-ins against argon2 alone."""
     metrics = free_port()
-    variables = {"ROLLCALL_METRICS_PORT": str(metrics), "ROLLCALL_PASSWORD_PROFILE": PROFILE}
+    variables = {
+        "ROLLCALL_METRICS_PORT": str(metrics),
+        "ROLLCALL_PASSWORD_PROFILE": PROFILE,
+        "ROLLCALL_REGISTRATIONS_PER_HOUR": "0",
+    }
     async with serving(bench, "-m", "rollcall", "serve", **variables) as url:
         await admin_token(url)  # waits until the server has started
         names = [f"user.{secrets.token_hex(6)}" for _ in range((RUNS + 1) * TIMES)]

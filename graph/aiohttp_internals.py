@@ -3,6 +3,9 @@
 `Runner` answers bytes that never become a request. aiohttp answers them itself, before any middleware: with its own
 version, a plain text that repeats what came in, and a traceback in the log, which a client could fill that way.
 
+It also counts connections that have sent no whole request, and cuts those that take too long or are too many. aiohttp
+keeps one that sends nothing for an hour, and one that sends a header a minute for ever.
+
 `FrameWriter` writes WebSocket frames that are made already. aiohttp's writer frames each message of each socket again.
 
 `tests/graph/test_aiohttp_internals.py` fails if one of the private names is gone or means something else.
@@ -11,7 +14,7 @@ version, a plain text that repeats what came in, and a traceback in the log, whi
 import asyncio
 import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp import web
@@ -19,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from graph.http import refusal
+from graph.pending import REQUESTS, Pending, PendingConnections, PendingLimits
 
 WRITTEN_FOR: Final = (3, 14)
 """aiohttp's major and minor version. Bug fixes of it are trusted to keep private names."""
@@ -45,29 +49,74 @@ CLIENT_FAULTS: Final = (HttpProcessingError, RequestPayloadError)
 """What aiohttp raises when a client breaks the rules of HTTP."""
 
 
-class Runner(web.AppRunner):
-    """aiohttp's runner, except that malformed requests are answered as all others are."""
+KEEP_ALIVE_SECONDS: Final = 120.0
+"""How long a connection may be idle between two requests: longer than proxies keep theirs. aiohttp's is an hour."""
 
-    __slots__ = ()
+
+class Runner(web.AppRunner):
+    """aiohttp's runner, except that malformed requests are answered as all others are, and connections are bounded."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self, app: web.Application, *, pending: PendingLimits = REQUESTS, **options: Any) -> None:
+        super().__init__(app, **{"keepalive_timeout": KEEP_ALIVE_SECONDS, **options})
+        self._pending = PendingConnections(pending)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            cast("_Connection", request.protocol).spoken()
+            return await made.request_handler(request)
+
         return _Server(
-            made.request_handler,
+            handle,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
             loop=asyncio.get_running_loop(),
+            pending=self._pending,
             **made._kwargs,  # noqa: SLF001
         )
 
 
 class _Server(web.Server):
+    def __init__(self, handler: Any, *, pending: PendingConnections, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self.pending = pending
+
     def __call__(self) -> RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
 
 class _Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_connections", "_deadline", "_pending")
+
+    def __init__(self, server: _Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._connections = server.pending
+        self._pending: Pending | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection until its first request is there."""
+        super().connection_made(transport)
+        self._pending = self._connections.enter("", self._cut)
+        self._deadline = self._loop.call_later(self._connections.limits.seconds, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count the connection no more."""
+        self.spoken()
+        super().connection_lost(exc)
+
+    def spoken(self) -> None:
+        """Note that the client has sent a request."""
+        if self._pending is not None and self._deadline is not None:
+            self._connections.leave(self._pending)
+            self._deadline.cancel()
+            self._pending = self._deadline = None
+
+    async def _cut(self) -> None:
+        self.force_close()
 
     def handle_error(
         self,

@@ -16,6 +16,7 @@ from graph.context import Opening
 from graph.documents import DocumentCache
 from graph.endpoint import CORRELATION, GraphQLEndpoint
 from graph.http import refusal
+from graph.pending import PendingLimits
 from graph.persisted import PersistedDocuments, TrustedDocuments
 from graph.schema import make_schema
 from projections.errors import ProjectionError
@@ -43,6 +44,8 @@ class ServingPolicy:
     trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
     deadline_seconds: float = 10.0
     """Seconds after which a query is cut off."""
+    pending: PendingLimits = field(default_factory=PendingLimits)
+    """WebSockets that have not sent `connection_init`."""
 
 
 DEFAULT_POLICY: Final = ServingPolicy()
@@ -56,7 +59,9 @@ def make_app(
     documents = DocumentCache(introspection=policy.introspection)
     schema = make_schema(documents, policy.deadline_seconds)
     persisted = PersistedDocuments(policy.trusted, lambda text: not documents.faults(schema.graphql, text))
-    endpoint = GraphQLEndpoint(schema, opening, persisted, policy.origins, introspection=policy.introspection)
+    endpoint = GraphQLEndpoint(
+        schema, opening, persisted, policy.origins, introspection=policy.introspection, pending=policy.pending
+    )
 
     async def close(_: web.Application) -> None:
         await endpoint.close_connections()

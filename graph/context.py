@@ -11,6 +11,7 @@ from strawberry.dataloader import DataLoader
 from auth.addresses import Network
 from auth.authentication import Authenticator, SessionEnded
 from auth.permissions import STAFF, Right, may
+from auth.registration import Registration
 from auth.session_watch import Close, OpenConnection, SessionWatch
 from auth.sessions import Sessions
 from auth.sign_in import SignIn
@@ -46,6 +47,7 @@ class Services:
     rebuilds: RebuildRequests
     authenticator: Authenticator
     sign_in: SignIn
+    registration: Registration
     sessions: Sessions
     tokens: AccessTokens
     watch: SessionWatch

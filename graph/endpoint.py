@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
@@ -25,6 +26,7 @@ from graph.fanout import SharedOperations
 from graph.freshness import require_position
 from graph.http import HttpRefused, OperationRequest, answer, not_executed, refusal
 from graph.media_types import MediaType
+from graph.pending import PendingConnections, PendingLimits
 from graph.persisted import DocumentReference, PersistedDocuments
 from graph.sockets import Socket, TransportHandler, close_or_cut
 from graph.sse import EventStreams
@@ -62,9 +64,15 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         origins: frozenset[str],
         *,
         introspection: bool,
+        pending: PendingLimits,
     ) -> None:
-        protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL,)
-        super().__init__(schema, subscription_protocols=protocols, allowed_origins=tuple(origins))
+        super().__init__(
+            schema,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            allowed_origins=tuple(origins),
+            connection_init_wait_timeout=timedelta(),  # `TransportHandler` has waited before
+        )
+        self.pending = PendingConnections(pending)
         self.persisted = persisted
         self.operations = SharedOperations()
         self._opening = opening

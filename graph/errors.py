@@ -9,6 +9,8 @@ PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
 DEADLINE_EXCEEDED a query took too long: try again, or select less
 PROJECTION_BEHIND a view has not reached Min-Position in time: try again
 RATE_LIMITED      the caller's budget for such requests is spent: try again after `retryAfter` seconds
+PROOF_OF_WORK_REQUIRED
+                  a registration requires the answer to `challenge`, since too many are made
 UNAVAILABLE       a database is away, or too many passwords or changes of one user wait: try again
 OUTCOME_UNKNOWN   MySQL went away during a change, which may have taken effect or not
 INTERNAL          unexpected: logged with a correlation id, which is all that the client gets
@@ -28,6 +30,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 
 from auth.budgets import BudgetSpent
 from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
+from auth.registration import ProofRequired
 from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, UserBusy
 from events.feed import FeedClosed, PositionAhead
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
@@ -80,6 +83,9 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "RATE_LIMITED", str(cause), **{RETRY_AFTER: cause.seconds})
         case UserBusy():
             return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: BUSY_SECONDS})
+        case ProofRequired(challenge=challenge):
+            asked: dict[str, str | int] = {"challenge": challenge.text, "bits": challenge.number}
+            return _coded(error, "PROOF_OF_WORK_REQUIRED", str(cause), **asked)
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
         case OutcomeUnknown():

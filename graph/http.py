@@ -10,6 +10,7 @@ The specification: https://graphql.github.io/graphql-over-http/draft/. Its rules
   and otherwise with 503.
 """
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,9 @@ PARAMETERS: Final = (
 """Parameters of a request with their types; each may be left out or null."""
 IN_JSON: Final = ("variables", "extensions")
 """Parameters that are JSON texts in a query string."""
+
+BODY_SECONDS: Final = 60.0
+"""Time for a client to send its body, of 2 MiB at most."""
 
 CONTENT_TYPES: Final = {kind: f"{kind}; charset=utf-8" for kind in MediaType}
 STATUSES: Final = {
@@ -93,7 +97,12 @@ async def _body(request: web.Request) -> object:
         raise HttpRefused(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected application/json in UTF-8, found {found.charset!a:.80}"
         )
-    return _json(await request.read(), "the body")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return _json(await request.read(), "the body")
+    except TimeoutError as error:
+        message = f"the body has not arrived within {BODY_SECONDS:g} s"
+        raise HttpRefused(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
 
 
 def _query_string(request: web.Request) -> object:

@@ -1,6 +1,8 @@
 """Mutations and their inputs."""
 
 import dataclasses
+from datetime import timedelta
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -9,6 +11,7 @@ import structlog
 from strawberry.scalars import JSON
 
 from auth.permissions import Right
+from auth.registration import INVITATION_DAYS, InvalidInvitation, RegistrationClosed
 from auth.sessions import InvalidRefreshToken
 from auth.sign_in import PasswordRefused, WrongCredentials
 from auth.throttle import TooManyFailures
@@ -22,6 +25,7 @@ from graph.scalars import Position, Role, user_id_of
 from graph.types import (
     DeleteUserPayload,
     ErrorCode,
+    InvitationPayload,
     LogoutPayload,
     Projection,
     RebuildPayload,
@@ -43,6 +47,8 @@ NAME = "1 to 200 characters of any script."
 NEW_PASSWORD = "At least 8 characters."  # noqa: S105 - a description
 ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
 EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
+INVITATION = "An invitation, if registration requires one: see INVALID_INVITATION."
+PROOF_OF_WORK = "The answer to the challenge of PROOF_OF_WORK_REQUIRED: the challenge, a dot, and the number found."
 IDEMPOTENCY_KEY = (
     "1 to 255 characters of your choice: for at least 24 hours the same key and caller get the first answer again, "
     "and nothing is written."
@@ -57,6 +63,8 @@ class RegisterInput:
     password: str = strawberry.field(description=NEW_PASSWORD)
     attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
     idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
+    invitation: str | None = strawberry.field(default=None, description=INVITATION)
+    proof_of_work: str | None = strawberry.field(default=None, description=PROOF_OF_WORK)
 
 
 @strawberry.input(description="A new user of any role, created by an ADMIN.")
@@ -116,6 +124,8 @@ EXPECTED: Final = (
     WrongCredentials,
     TooManyFailures,
     InvalidRefreshToken,
+    RegistrationClosed,
+    InvalidInvitation,
     WrongExpectedVersion,
 )
 """Failures that a client should expect: they are data in the payload, not GraphQL errors."""
@@ -126,7 +136,8 @@ Input = strawberry.argument(description="The values of the mutation.")
 
 
 async def register(info: Info, input: Annotated[RegisterInput, Input]) -> RegisterPayload:  # noqa: A002
-    sign_in = info.context.services.sign_in
+    context = info.context
+    sign_in, registration = context.services.sign_in, context.services.registration
     command = Register(
         username=input.username,
         email=input.email,
@@ -134,7 +145,15 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
         attributes={} if input.attributes is None else input.attributes,
     )
     try:
-        done = await sign_in.register(command, input.password, info.context.origin, _idempotency(None, input))
+        invitation = await registration.admit(context.address, input.invitation, input.proof_of_work)
+        done = await sign_in.register(
+            command,
+            input.password,
+            context.address,
+            context.origin,
+            _idempotency(None, input),
+            partial(registration.using, invitation),
+        )
     except EXPECTED as error:
         return RegisterPayload(errors=_errors(error))
     signed_in = await sign_in.first_session(done)
@@ -153,11 +172,23 @@ async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> U
     )
     try:
         done = await info.context.services.sign_in.register(
-            command, input.password, info.context.origin_of(viewer), _idempotency(viewer, input)
+            command, input.password, str(viewer.id), info.context.origin_of(viewer), _idempotency(viewer, input)
         )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error))
     return UserPayload(user=done.user, position=Position(done.position))
+
+
+async def create_invitation(
+    info: Info,
+    days: Annotated[int, strawberry.argument(description="Days for which it is valid, at most 365.")] = 7,
+) -> InvitationPayload:
+    await info.context.allowed(Right.CREATE_USER)
+    if days not in INVITATION_DAYS:
+        message = f"expected 1 to {INVITATION_DAYS[-1]} days, found {days}"
+        return InvitationPayload(errors=[UserError(code=ErrorCode.INVALID, message=message, field=["days"])])
+    invitation = info.context.services.registration.invitations.issue(timedelta(days=days))
+    return InvitationPayload(invitation=invitation.text, expires_at=invitation.expires_at)
 
 
 async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPayload:  # noqa: A002
@@ -174,7 +205,7 @@ async def refresh_session(
     refresh_token: Annotated[str, strawberry.argument(description="The newest refresh token.")],
 ) -> SessionPayload:
     try:
-        signed_in = await info.context.services.sign_in.refresh(refresh_token)
+        signed_in = await info.context.services.sign_in.refresh(refresh_token, info.context.address)
     except EXPECTED as error:
         return SessionPayload(errors=_errors(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
@@ -288,7 +319,9 @@ def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
     """Two requests are the same if caller, key and values are."""
     if asked.idempotency_key is None:
         return None
-    values = {**dataclasses.asdict(asked), "idempotency_key": None, "mutation": type(asked).__name__}
+    # A client that repeats a request sends another proof of work.
+    left_out = {"idempotency_key": None, "proof_of_work": None}
+    values = {**dataclasses.asdict(asked), **left_out, "mutation": type(asked).__name__}
     caller = viewer.id if viewer else None
     return Idempotency(caller, asked.idempotency_key, msgspec.json.encode(values, order="deterministic"))
 
@@ -304,7 +337,11 @@ def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None
             field = [wrong_at] if wrong_at else None
             return [UserError(code=ErrorCode.WRONG_CREDENTIALS, message=str(error), field=field)]
         case TooManyFailures():
-            return [UserError(code=ErrorCode.LOCKED, message=str(error))]
+            return [UserError(code=ErrorCode.LOCKED, message=str(error), retry_after=error.seconds)]
+        case RegistrationClosed():
+            return [UserError(code=ErrorCode.REGISTRATION_CLOSED, message=str(error))]
+        case InvalidInvitation():
+            return [UserError(code=ErrorCode.INVALID_INVITATION, message=str(error), field=["invitation"])]
         case InvalidRefreshToken():
             return [UserError(code=ErrorCode.INVALID_TOKEN, message=str(error), field=["refreshToken"])]
         case _:
@@ -314,9 +351,14 @@ def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None
 @strawberry.type(description="Write operations.")
 class Mutation:
     register: RegisterPayload = strawberry.mutation(
-        resolver=register, description="Open to anyone; the new user is a CUSTOMER and is signed in."
+        resolver=register,
+        description="Open to anyone, unless the server requires an invitation or registers nobody; the new user is a "
+        "CUSTOMER and is signed in.",
     )
     create_user: UserPayload = strawberry.mutation(resolver=create_user, description="ADMIN only; any role.")
+    create_invitation: InvitationPayload = strawberry.mutation(
+        resolver=create_invitation, description="ADMIN only: an invitation, for servers that require one to register."
+    )
     login: SessionPayload = strawberry.mutation(resolver=login, description="Open to anyone; starts a session.")
     refresh_session: SessionPayload = strawberry.mutation(
         resolver=refresh_session, description="Open to anyone who has the token: the next tokens of its session."

@@ -6,8 +6,10 @@ The protocol: https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 (503) or if it comes from a page of another origin (403). As a socket it can then be closed only with a code.
 
 **Signing in.** The client sends `connection_init`, with its access token in the payload if it could not set a header,
-as no browser can. The socket joins the session watch first and is checked after that: a session that ends in between is
-noticed. From here on the watch closes the socket as soon as the session ends, the token expires or the user is deleted.
+as no browser can. Until then it counts for its address and in total (graph/pending.py). It has 10 s, and 3 s while many
+wait; when too many wait, the oldest is closed. The socket joins the session watch first and is checked after that: a
+session that ends in between is noticed. From here on the watch closes the socket as soon as the session ends, the token
+expires or the user is deleted.
 
 **Operations.** Each `subscribe` runs in a task of its own until it is done, fails, or the client sends `complete`. A
 wrong document ends its own operation with an `error`; Strawberry would close the socket and end all the others too.
@@ -35,7 +37,8 @@ The codes of a close, in addition to the protocol's own (4401, 4406, 4408, 4409,
 1001   this server is stopping; clients reconnect to another one
 1009   a message is larger than the server accepts
 1011   an unexpected failure; the reason has the correlation id under which it is logged
-1013   a database is away, or the user has too many connections; clients try again by themselves
+1013   a database is away, or there are too many connections, of the user or without `connection_init`; clients try
+       again by themselves
 """
 
 import asyncio
@@ -60,6 +63,7 @@ from graph.errors import UNAVAILABLE, ClientError
 from graph.fanout import EncodedAnswer, Frames, Framing, OperationRefused, response_frames
 from graph.freshness import require_position
 from graph.http import PARAMETERS
+from graph.pending import Pending, PendingLimits
 from graph.persisted import DocumentReference
 from graph.scalars import position_of
 
@@ -71,6 +75,8 @@ FORBIDDEN = 4403
 """Clients of the protocol connect again after it, with a new token."""
 FORBIDDEN_SECONDS = 3.0
 """How long the close of a session that has ended may wait for the client to read. It gets nothing else meanwhile."""
+CROWD_SECONDS = 0.5
+"""Pause between two looks at how many sockets wait for `connection_init`."""
 
 BEFORE_ID, AFTER_ID = b'{"id":', b',"type":"next","payload":'
 
@@ -119,18 +125,35 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     websocket: Socket
     view: Any  # a GraphQLEndpoint; graph/endpoint.py imports this module
+    pending: Pending
 
     async def handle(self) -> None:
         """Serve the socket until it is closed."""
         self.context.close = self._forbid
+        self.pending = self.view.pending.enter(self.context.address, self._make_room)
         try:
             await super().handle()
         finally:
+            self.view.pending.leave(self.pending)
             if self.context.watched is not None:
                 self.context.services.watch.leave(self.context.watched)
 
     async def _forbid(self, reason: str) -> None:
         await close_or_cut(self.websocket.ws, self.websocket.request, FORBIDDEN, reason, FORBIDDEN_SECONDS)
+
+    async def _make_room(self) -> None:
+        socket, reason = self.websocket, "too many sockets wait for connection_init; try again"
+        await close_or_cut(socket.ws, socket.request, WSCloseCode.TRY_AGAIN_LATER, reason, FORBIDDEN_SECONDS)
+
+    async def handle_connection_init_timeout(self) -> None:
+        """Close the socket if `connection_init` does not come in time."""
+        limits: PendingLimits = self.view.pending.limits
+        waited = limits.crowded_seconds
+        await asyncio.sleep(waited)
+        while waited < limits.seconds and not self.view.pending.crowded(self.context.address):
+            await asyncio.sleep(CROWD_SECONDS)
+            waited += CROWD_SECONDS
+        await super().handle_connection_init_timeout()  # which waits no longer: see graph/endpoint.py
 
     async def handle_message(self, message: Message) -> None:
         """Check the form of a message and handle it. A failure closes the socket with the code that says why."""
@@ -140,6 +163,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             return
         wanted = self.min_position
         if message["type"] == "connection_init":
+            self.view.pending.leave(self.pending)
             self.min_position = _min_position(message.get("payload")) or 0
         elif message["type"] == "subscribe":
             own = _min_position(message["payload"].get("extensions"))

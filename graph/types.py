@@ -309,6 +309,13 @@ class ErrorCode(Enum):
     INVALID_TOKEN = strawberry.enum_value(
         "INVALID_TOKEN", description="A refresh token that is unknown, expired, revoked or already used."
     )
+    REGISTRATION_CLOSED = strawberry.enum_value(
+        "REGISTRATION_CLOSED", description="Nobody can register here; an administrator creates accounts."
+    )
+    INVALID_INVITATION = strawberry.enum_value(
+        "INVALID_INVITATION",
+        description="Registration requires an invitation; this one is missing, forged, expired or already used.",
+    )
 
 
 @strawberry.type(description="Something the client can show at a form field.")
@@ -316,6 +323,9 @@ class UserError:
     code: ErrorCode = strawberry.field(description="The kind of problem.")
     message: str = strawberry.field(description="For a person to read.")
     field: list[str] | None = strawberry.field(description='Path into the input, such as ["email"].', default=None)
+    retry_after: int | None = strawberry.field(
+        description="With LOCKED: seconds until another attempt is checked.", default=None
+    )
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -356,6 +366,15 @@ class RegisterPayload:
     user: User | None = strawberry.field(default=None, graphql_type=UserType | None, description="The new user.")
     session: Session | None = strawberry.field(default=None, description="The new user is signed in.")
     position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+@strawberry.type(description="An invitation to register, or errors.")
+class InvitationPayload:
+    invitation: str | None = strawberry.field(
+        default=None, description="For `invitation` of `register`: works once, for whoever has it."
+    )
+    expires_at: datetime | None = strawberry.field(default=None, description="It is refused from then on.")
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from auth.authentication import Authenticator
-from auth.budgets import Budgets
+from auth.budgets import AddressBudgets, Budgets, Purpose
 from auth.password_hashing import Passwords
+from auth.registration import CHALLENGE, INVITATION, Registration
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
+from auth.single_use import SingleUseTokens
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
 from auth.write_quota import WriteQuota
@@ -55,7 +57,17 @@ def services_of(
     )
     sessions = Sessions(database, lifetimes, now, new_id, secrets.token_bytes)
     accounts = AccountCache(commands.account, time.monotonic)
-    budgets = Budgets(database, writer.keys.throttle, now)
+    secret = writer.keys.throttle
+    budgets = Budgets(database, secret, now)
+    by_address = AddressBudgets(
+        budgets,
+        {
+            Purpose.REGISTER: settings.registrations_per_hour,
+            Purpose.SIGN_IN: settings.sign_ins_per_hour,
+            Purpose.REFRESH: settings.refreshes_per_hour,
+            Purpose.CHANGE_PASSWORD: settings.password_changes_per_hour,
+        },
+    )
     return Services(
         database=database,
         commands=commands,
@@ -68,7 +80,15 @@ def services_of(
         rebuilds=RebuildRequests(database),
         mysql_users=MySQLUsers(replica),
         mongo_users=MongoUsers(mongo),
-        sign_in=SignIn(commands, passwords, tokens, sessions, throttle, new_id),
+        sign_in=SignIn(commands, passwords, tokens, sessions, throttle, by_address, new_id),
+        registration=Registration(
+            settings.registration,
+            settings.registration_proof_of_work_bits,
+            budgets,
+            by_address,
+            invitations=SingleUseTokens(database, secret, INVITATION, now, secrets.token_bytes),
+            challenges=SingleUseTokens(database, secret, CHALLENGE, now, secrets.token_bytes),
+        ),
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, commands, store, now),

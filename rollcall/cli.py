@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "import": "users",
     "create-admin": "users",
     "set-password": "users",
+    "invite": "users",
     "head": "log",
     "heads": "heads",
     "export": "log",

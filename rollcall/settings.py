@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth.addresses import Network
+from auth.registration import RegistrationMode
 from events.database import Address
 
 KEY_BYTES = 32
@@ -144,6 +145,20 @@ class Settings(BaseSettings):
     )
     address_writes_per_hour: int = Field(
         36_000, ge=0, description="Writes an hour from one address, counted in the same way. 0: no limit."
+    )
+    registration: RegistrationMode = Field(
+        RegistrationMode.OPEN, description="Who may register: `open` to anyone, by `invitation`, or `closed`."
+    )
+    registration_proof_of_work_bits: int = Field(
+        0, ge=0, le=30, description="Zero bits of the proof of work that registrations require under load. 0: never."
+    )
+    registrations_per_hour: int = Field(100, ge=0, description="Registrations an hour from one address. 0: no limit.")
+    sign_ins_per_hour: int = Field(2_000, ge=0, description="Sign-ins an hour from one address. 0: no limit.")
+    refreshes_per_hour: int = Field(
+        20_000, ge=0, description="Refreshes of sessions an hour from one address. 0: no limit."
+    )
+    password_changes_per_hour: int = Field(
+        200, ge=0, description="Changes of passwords an hour from one address. 0: no limit."
     )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         None, description="Networks of your proxies, such as 10.0.0.0/8,fd00::/8. Their X-Forwarded-For is trusted."

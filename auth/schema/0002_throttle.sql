@@ -16,3 +16,19 @@ CREATE TABLE IF NOT EXISTS known_addresses (
     PRIMARY KEY (key_hash),
     KEY by_seen_at (seen_at)
 );
+
+-- What callers have spent of their budgets. A row that is full says nothing and is swept.
+CREATE TABLE IF NOT EXISTS budgets (
+    key_hash BINARY(32)  NOT NULL COMMENT 'HMAC-SHA-256 of the purpose and the caller',
+    full_at  DATETIME(6) NOT NULL COMMENT 'UTC: when the budget is full again; at most an hour from now',
+    PRIMARY KEY (key_hash),
+    KEY by_full_at (full_at)
+);
+
+-- Invitations and solved challenges that were used: each works once. See auth/single_use.py.
+CREATE TABLE IF NOT EXISTS used_tokens (
+    id         BINARY(16)  NOT NULL COMMENT 'random',
+    expires_at DATETIME(6) NOT NULL COMMENT 'UTC: the token is not valid any more, so the row is swept',
+    PRIMARY KEY (id),
+    KEY by_expires_at (expires_at)
+);

@@ -17,16 +17,14 @@ from typing import Annotated, Final
 
 import typer
 
-from auth.sessions import Sessions
 from auth.throttle import Throttle
-from auth.write_quota import WriteQuota
 from events.database import Database
 from events.errors import DatabaseUnavailable
 from events.idempotency import sweep_requests
 from events.ids import new_id
 from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
-from graph.context import Opening
+from graph.context import Opening, Services
 from rollcall import exits
 from rollcall.administrators import ensure_first_admin, password_threads
 from rollcall.api import services_of, serving_policy
@@ -126,9 +124,7 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
                 opening.services = services = services_of(installation, writer, signing, passwords, throttle)
                 feeds.start("feed", services.feed.run())
                 feeds.start("session watch", services.watch.run())
-                errands.start(
-                    "sweeps", _sweep(installation.database, services.sessions, throttle, services.write_quota)
-                )
+                errands.start("sweeps", _sweep(installation.database, services, throttle))
                 errands.start("rebuild requests", run_requested_rebuilds(installation))
                 await prepare_views(installation)
                 await asyncio.Event().wait()
@@ -153,10 +149,17 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _sweep(database: Database, sessions: Sessions, throttle: Throttle, quota: WriteQuota) -> None:
+async def _sweep(database: Database, services: Services, throttle: Throttle) -> None:
     """Remove what has expired, every `SWEEP_SECONDS`."""
+    sweeps = (
+        lambda: sweep_requests(database),
+        services.sessions.sweep,
+        throttle.sweep,
+        services.registration.budgets.sweep,
+        services.registration.invitations.sweep,
+    )
     while True:
-        for sweep in (lambda: sweep_requests(database), sessions.sweep, throttle.sweep, quota.sweep):
+        for sweep in sweeps:
             await when_available(sweep)
         await asyncio.sleep(SWEEP_SECONDS)
 

@@ -1,13 +1,17 @@
-"""`rollcall import`, `create-admin` and `set-password`: commands on users."""
+"""`rollcall import`, `create-admin`, `set-password` and `invite`: commands on users."""
 
 import getpass
+import secrets
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from auth.password_policy import WeakPassword
+from auth.registration import INVITATION, INVITATION_DAYS
+from auth.single_use import SingleUseTokens
 from events.errors import Rejected
 from rollcall import exits
 from rollcall.administrators import create_admin, password_threads, set_password
@@ -15,7 +19,7 @@ from rollcall.console import Json, note, progress, run, say, say_json, settings_
 from rollcall.importer import Importer
 from rollcall.settings import Settings
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping, read_users
-from rollcall.wiring import open_installation, open_writer
+from rollcall.wiring import now, open_installation, open_writer, prepare_log
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -117,6 +121,32 @@ async def _set_password(settings: Settings, login: str, password: str) -> int:
         note(f"error: there is no user {login!r}")
         return exits.BAD_INPUT
     say(f"the password of {login} is set")
+    return exits.OK
+
+
+@app.command("invite")
+def invite_(
+    days: Annotated[
+        int,
+        typer.Option(
+            min=INVITATION_DAYS[0],
+            max=INVITATION_DAYS[-1],
+            metavar="N",
+            help="Days for which the invitation is valid.",
+        ),
+    ] = 7,
+) -> None:
+    """Print an invitation, with which one person can register where ROLLCALL_REGISTRATION is `invitation`."""
+    run(_invite(settings_for("invite"), timedelta(days=days)))
+
+
+async def _invite(settings: Settings, lifetime: timedelta) -> int:
+    async with open_installation(settings, note) as installation:
+        secret = (await prepare_log(installation)).secret
+        invitations = SingleUseTokens(installation.database, secret, INVITATION, now, secrets.token_bytes)
+        invitation = invitations.issue(lifetime)
+    note(f"valid until {invitation.expires_at.isoformat()}")
+    say(invitation.text)
     return exits.OK
 
 

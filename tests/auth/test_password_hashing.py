@@ -15,6 +15,7 @@ from auth.hash_formats import UnknownHash, check_hash_form, verify_hash
 from auth.password_hashing import (
     NICENESS,
     PROFILES,
+    Lane,
     Passwords,
     PasswordsBusy,
     PasswordsClosed,
@@ -40,6 +41,11 @@ class Gate:
         if not self.opened.wait(PATIENCE_SECONDS):
             raise TimeoutError
         return True
+
+    def hash(self, password: str) -> str:
+        """Hashes as argon2's hasher does, but only once it is opened."""
+        self("", password)
+        return "hash"
 
     async def holds(self, calls: int = 1) -> None:
         """Return when this many more calls have arrived."""
@@ -183,7 +189,7 @@ class TestQueue:
         with pytest.raises(PasswordsBusy):
             await passwords.verify("hash", "one too many")
         with pytest.raises(PasswordsBusy):
-            await passwords.hash("one too many")
+            await passwords.hash("one too many", Lane.SIGN_IN)
 
         gate.opened.set()
         assert await asyncio.gather(*calls) == [True] * 5
@@ -206,6 +212,85 @@ class TestQueue:
         gate.opened.set()
         assert await follower
         assert gate.asked == ["working", "follower"]
+
+
+class TestTurns:
+    """Nobody keeps others waiting by asking for much."""
+
+    @staticmethod
+    async def flooded(make: Make, threads: int, flood: int) -> tuple[Passwords, Gate, list[asyncio.Task[str]]]:
+        """Passwords whose threads are busy with the first of many registrations, while the others wait."""
+        gate = Gate()
+        passwords = make(threads=threads, verifier=gate, waiting=300)
+        passwords._hasher = gate  # type: ignore[assignment]
+        hashing = [asyncio.create_task(passwords.hash(f"{number}", caller="flood")) for number in range(flood)]
+        await gate.holds(threads)
+        return passwords, gate, hashing
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    async def test_a_sign_in_waits_for_one_registration_however_many_wait(self, make: Make, threads: int) -> None:
+        """Of 300 that wait at most one is hashed before it, besides those that were running."""
+        passwords, gate, hashing = await self.flooded(make, threads, 300)
+        signing_in = asyncio.create_task(passwords.verify("hash", "sign-in"))
+        await asyncio.sleep(0)
+
+        gate.opened.set()
+        assert await signing_in
+
+        assert gate.asked.index("sign-in") <= threads + 1
+        assert len(await asyncio.gather(*hashing)) == 300
+
+    async def test_registrations_go_on_while_many_sign_in(self, make: Make) -> None:
+        """The lanes take turns, in both directions."""
+        gate = Gate()
+        passwords = make(verifier=gate)
+        passwords._hasher = gate  # type: ignore[assignment]
+        signing_in = [asyncio.create_task(passwords.verify("hash", f"{number}")) for number in range(50)]
+        await gate.holds()
+        registering = asyncio.create_task(passwords.hash("registration"))
+        await asyncio.sleep(0)
+
+        gate.opened.set()
+        await asyncio.gather(registering, *signing_in)
+
+        assert gate.asked.index("registration") <= 2
+
+    async def test_callers_take_turns_in_a_lane(self, make: Make) -> None:
+        """One who sends fifty at once does not keep back another who sends two."""
+        gate = Gate()
+        passwords = make(verifier=gate)
+        first = asyncio.create_task(passwords.verify("hash", "running"))
+        await gate.holds()
+        many = [asyncio.create_task(passwords.verify("hash", f"{number}", "many")) for number in range(50)]
+        await asyncio.sleep(0)
+        few = [asyncio.create_task(passwords.verify("hash", name, "few")) for name in ("one", "other")]
+        await asyncio.sleep(0)
+
+        gate.opened.set()
+        await asyncio.gather(first, *many, *few)
+
+        assert gate.asked[:5] == ["running", "0", "one", "1", "other"]
+
+    async def test_who_fills_a_lane_makes_room_for_others(self, make: Make) -> None:
+        """The newest password of the caller with most of them is refused, until all have equally many."""
+        gate = Gate()
+        passwords = make(verifier=gate, waiting=4)
+        first = asyncio.create_task(passwords.verify("hash", "running"))
+        await gate.holds()
+        many = [asyncio.create_task(passwords.verify("hash", f"{number}", "many")) for number in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(PasswordsBusy):
+            await passwords.verify("hash", "4", "many")
+
+        few = [asyncio.create_task(passwords.verify("hash", f"few {number}", "few")) for number in range(2)]
+        await asyncio.sleep(0)
+        for caller in ("many", "few"):
+            with pytest.raises(PasswordsBusy):
+                await passwords.verify("hash", "more", caller)
+        gate.opened.set()
+
+        found = await asyncio.gather(first, *many, *few, return_exceptions=True)
+        assert [type(one) for one in found] == [bool, bool, bool, PasswordsBusy, PasswordsBusy, bool, bool]
 
 
 class TestUnknownAccounts:
@@ -344,7 +429,7 @@ class TestBesideTheLoop:
         verifying = [asyncio.create_task(passwords.verify(CHEAP_ARGON2, str(number))) for number in range(5)]
 
         await gate.holds(2)
-        assert passwords._threads._work_queue.qsize() == 3
+        assert len(passwords._lanes[Lane.SIGN_IN]) == 3
         gate.opened.set()
 
         assert all(await asyncio.wait_for(asyncio.gather(*verifying), PATIENCE_SECONDS))

@@ -180,6 +180,10 @@ class System:
             "ROLLCALL_TRUSTED_PROXIES": "127.0.0.1/32",
             "ROLLCALL_WRITES_PER_HOUR": "0",  # a caller does in a minute what a person does in years
             "ROLLCALL_ADDRESS_WRITES_PER_HOUR": "0",
+            "ROLLCALL_REGISTRATIONS_PER_HOUR": "0",  # a caller does in a minute what a person does in years
+            "ROLLCALL_SIGN_INS_PER_HOUR": "0",
+            "ROLLCALL_REFRESHES_PER_HOUR": "0",
+            "ROLLCALL_PASSWORD_CHANGES_PER_HOUR": "0",
             "ROLLCALL_LOG_FORMAT": "json",
             **({"ROLLCALL_PORT": str(port)} if port is not None else {}),
         }

@@ -64,6 +64,9 @@ mutation Register($input: RegisterInput!) {{
 CREATE = f"""
 mutation Create($input: CreateUserInput!) {{ createUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
 """
+INVITE = f"""
+mutation Invite($days: Int! = 7) {{ createInvitation(days: $days) {{ invitation expiresAt {ERRORS} }} }}
+"""
 LOGIN = f"""
 mutation Login($input: LoginInput!) {{ login(input: $input) {{ {SESSION} user {{ {USER} }} {ERRORS} }} }}
 """

@@ -4,9 +4,9 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any, Final
@@ -16,11 +16,13 @@ from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, w
 from aiohttp.test_utils import TestServer, get_port_socket
 
 from auth.authentication import Authenticator
-from auth.budgets import Budgets
+from auth.budgets import AddressBudgets, Budgets, Purpose
 from auth.password_hashing import PROFILES, Passwords
+from auth.registration import CHALLENGE, INVITATION, Registration, RegistrationMode
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
+from auth.single_use import SingleUseTokens
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
 from auth.write_quota import WriteQuota
@@ -55,6 +57,15 @@ PASSWORD = "correct horse battery staple"
 TOKEN_LIFETIME = timedelta(minutes=15)
 DEVELOPMENT = ServingPolicy(introspection=True, deadline_seconds=PATIENCE_SECONDS)
 """As `rollcall dev` serves clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What strangers may do. By default as much as they like, since all tests have one address."""
+
+    registration: RegistrationMode = RegistrationMode.OPEN
+    proof_bits: int = 0
+    per_hour: Mapping[Purpose, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -207,13 +218,17 @@ class Site:
 
 @asynccontextmanager
 async def running(
-    addresses: Addresses, policy: ServingPolicy = DEVELOPMENT, *, quarantine_limit: int = 0
+    addresses: Addresses,
+    policy: ServingPolicy = DEVELOPMENT,
+    doors: Doors | None = None,
+    *,
+    quarantine_limit: int = 0,
 ) -> AsyncIterator[Site]:
     """Run a site with an empty log of its own."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(databases.schema(addresses, size=32))
         mongo = await stack.enter_async_context(databases.mongo(addresses))
-        site = await _site(stack, database, mongo, policy)
+        site = await _site(stack, database, mongo, policy, doors or Doors())
         workers = [asyncio.create_task(work()) for work in _work(site, quarantine_limit)]
         try:
             await site.caught_up()
@@ -239,7 +254,9 @@ async def served(site: Site, policy: ServingPolicy) -> AsyncIterator[Site]:
         await server.close()
 
 
-async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, policy: ServingPolicy) -> Site:
+async def _site(
+    stack: AsyncExitStack, database: Database, mongo: MongoClient, policy: ServingPolicy, doors: Doors
+) -> Site:
     log, clock = wire(database), Clock()
     poll = WatchedPoll(log.store)
     passwords = Passwords(PROFILES["weak-for-tests"], threads=2)
@@ -247,7 +264,7 @@ async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, p
     views = (MySQLView(database), MongoView(mongo.documents))
     for view in views:
         await view.prepare()
-    services = _services(log, mongo, passwords, clock.now, poll)
+    services = _services(log, mongo, passwords, clock.now, poll, doors)
     checks: dict[str, Check] = {"mysql": lambda: database.fetch_one("SELECT 1"), "mongodb": mongo.ping}
     server = Server(make_app(Opening(services), checks, new_id, policy))
     await server.start_server()
@@ -257,11 +274,17 @@ async def _site(stack: AsyncExitStack, database: Database, mongo: MongoClient, p
 
 
 def _services(
-    log: Log, mongo: MongoClient, passwords: Passwords, now: Callable[[], datetime], poll: HeadPoll
+    log: Log, mongo: MongoClient, passwords: Passwords, now: Callable[[], datetime], poll: HeadPoll, doors: Doors
 ) -> Services:
     tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
     sessions = Sessions(log.database, Lifetimes(), now, new_id, secrets.token_bytes)
-    throttle = Throttle(log.database, log.keys.throttle, now)
+    secret = log.keys.throttle
+    throttle = Throttle(log.database, secret, now)
+    budgets = Budgets(log.database, secret, now)
+    by_address = AddressBudgets(budgets, {**dict.fromkeys(Purpose, 0), **doors.per_hour})
+    invitations, challenges = [
+        SingleUseTokens(log.database, secret, purpose, now, secrets.token_bytes) for purpose in (INVITATION, CHALLENGE)
+    ]
     accounts = AccountCache(log.commands.account, time.monotonic)
     return Services(
         database=log.database,
@@ -276,12 +299,13 @@ def _services(
         rebuilds=RebuildRequests(log.database),
         mysql_users=MySQLUsers(log.database),
         mongo_users=MongoUsers(mongo.documents),
-        sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, new_id),
+        sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, by_address, new_id),
+        registration=Registration(doors.registration, doors.proof_bits, budgets, by_address, invitations, challenges),
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, log.commands, log.store, now),
         write_quota=WriteQuota(
-            Budgets(log.database, log.keys.throttle, now),
+            budgets,
             per_user=3_600,
             per_address=0,  # all tests have one address
         ),

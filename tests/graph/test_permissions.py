@@ -30,6 +30,7 @@ from tests.graph.documents import (
     DELETE,
     EVENTS,
     HISTORY,
+    INVITE,
     LIST,
     LOGIN,
     LOGOUT,
@@ -123,6 +124,7 @@ MUTATIONS = [
     ),
     Row("refreshSession", REFRESH, ("yes", "yes", "yes", "yes", "yes"), lambda cast: {"token": cast.refresh_token}),
     Row("logout", LOGOUT, EVERYBODY_WITH_AN_ACCOUNT),
+    Row("createInvitation", INVITE, ADMIN_ONLY),
     Row("createUser", CREATE, ADMIN_ONLY, lambda cast: {"input": new_user(cast) | {"role": "TECHNICAL_WORKER"}}),
     Row(
         "updateUser oneself",
@@ -167,6 +169,7 @@ STATUSES = [Row("projectionStatus", STATUS, STAFF)]
 FIELDS = {
     "DayCount": "day count",
     "DeleteUserPayload": "deletedUserId position errors",
+    "InvitationPayload": "invitation expiresAt errors",
     "LogoutPayload": "loggedOut",
     "Node": "id",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
@@ -181,7 +184,7 @@ FIELDS = {
     "UserChange": "position type userId version changedFields recordedAt user",
     "UserConnection": "edges pageInfo totalCount",
     "UserEdge": "cursor node",
-    "UserError": "code message field",
+    "UserError": "code message field retryAfter",
     "UserEvent": "id position userId version type changedFields actorId recordedAt",
     "UserEventConnection": "edges pageInfo",
     "UserEventEdge": "cursor node",

@@ -1,12 +1,16 @@
 """Throttling as clients see it: guesses are locked out, the owner of the account is not."""
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
-from events.claims import Claim
+from auth.password_hashing import WAITING_PASSWORDS
+from events.claims import Claim, hashed
 from tests.graph.client import Answer, Json, answer_of
 from tests.graph.documents import CHANGE_PASSWORD, LOGIN, ME
 from tests.graph.site import PASSWORD, Site
+from tests.waiting import PATIENCE_SECONDS
 
 HERE, THERE = "203.0.113.7", "198.51.100.9"
 
@@ -78,7 +82,7 @@ async def admitted(site: Site, reads_like: str, guess: Callable[[int], Awaitable
     is written by hand.
     """
     stranger = await site.person()
-    claim = site.log.claims_key.hashed(Claim("username", reads_like))
+    claim = hashed(site.log.keys.claims, Claim("username", reads_like))
     await site.log.database.execute(
         "INSERT INTO claims (kind, value_hash, user_id) VALUES (%s, %s, %s)",
         (claim.kind, claim.digest, stranger.user.id.bytes),
@@ -118,14 +122,16 @@ async def test_a_stranger_whose_username_reads_like_the_victims_id_resets_nothin
 async def test_too_many_passwords_at_once_are_told_to_come_back(own_site: Site) -> None:
     """503 with Retry-After, instead of a growing queue; a password that was not checked is no failure."""
     person = await own_site.person()
-    room = own_site.passwords._room
-    taken = 0
-    while room.acquire(blocking=False):
-        taken += 1
+    gate = threading.Event()
+    own_site.passwords._verifier = lambda *_: gate.wait(PATIENCE_SECONDS)
+    waiting = [
+        asyncio.create_task(own_site.passwords.verify("hash", "waits", HERE)) for _ in range(2 + WAITING_PASSWORDS)
+    ]
+    await asyncio.sleep(0)
 
     answers = [await log_in(own_site, person.username, PASSWORD, HERE) for _ in range(15)]
-    for _ in range(taken):
-        room.release()
+    gate.set()
+    await asyncio.gather(*waiting)
 
     assert {answer.status for answer in answers} == {503}
     assert {answer.headers["Retry-After"] for answer in answers} == {"5"}

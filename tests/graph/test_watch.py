@@ -82,7 +82,7 @@ async def test_a_stolen_refresh_token_ends_the_socket_of_its_session(
     """The second use ends the session, and with it what is open in it."""
     person = await site.person()
     granted = await site.services.sessions.start(person.user.id, person.user.version)
-    signed_in = await site.services.sign_in.refresh(granted.token.text)
+    signed_in = await site.services.sign_in.refresh(granted.token.text, "")
     async with site.bearing(signed_in.token.token).socket() as socket:
         monkeypatch.setattr(site.clock, "ahead", timedelta(seconds=11))
         payload = await site.anyone.field(REFRESH, token=granted.token.text)

@@ -192,6 +192,7 @@ def own_servers(directory: Path, mysql_url: str, mongo_url: str) -> Installation
             "ROLLCALL_SIGNING_KEY": KEY,
             "ROLLCALL_ADMIN_PASSWORD": "correct horse battery",
             "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
+            "ROLLCALL_REGISTRATIONS_PER_HOUR": "0",
         },
     )
 

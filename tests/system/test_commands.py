@@ -24,6 +24,7 @@ COMMANDS = (
     "import",
     "create-admin",
     "set-password",
+    "invite",
     "rotate-master-key",
     "schema",
 )
@@ -107,6 +108,34 @@ async def test_create_admin_and_set_password_read_the_password_from_stdin(instal
         assert await installation.ask("{ me { role } }", admin) == {"me": {"role": "ADMIN"}}
         with pytest.raises(AssertionError, match="introspection has been disabled"):
             await installation.ask("{ __schema { queryType { name } } }", admin)
+
+
+REGISTER = "mutation($input: RegisterInput!) { register(input: $input) { user { username } errors { code field } } }"
+
+
+async def test_registration_by_invitation_and_its_budget(installation: Installation) -> None:
+    """The settings reach the API: an invitation of `rollcall invite` admits one person, and the budget is spent."""
+    variables = {"ROLLCALL_REGISTRATION": "invitation", "ROLLCALL_REGISTRATIONS_PER_HOUR": "3"}
+    installation = replace(installation, variables={**installation.variables, **variables})
+    invited = [await installation.run("invite", "--days", "2") for _ in range(2)]
+    invitations = [finished.out.strip() for finished in invited]
+
+    def given(number: int, invitation: str | None) -> dict[str, object]:
+        names = {"username": f"person{number}", "email": f"person{number}@example.com", "name": "A Person"}
+        return {**names, "password": "a pass phrase of mine", "invitation": invitation}
+
+    async with installation.running("serve"):
+        await eventually(installation.ready)
+        answers = [
+            (await installation.ask(REGISTER, input=given(number, invitation)))["register"]
+            for number, invitation in enumerate((None, invitations[0], invitations[0], invitations[1]))
+        ]
+        limited = await installation.post({"query": REGISTER, "variables": {"input": given(9, invitations[1])}})
+
+    refused = {"user": None, "errors": [{"code": "INVALID_INVITATION", "field": ["invitation"]}]}
+    admitted = [{"user": {"username": f"person{number}"}, "errors": []} for number in (1, 3)]
+    assert answers == [refused, admitted[0], refused, admitted[1]]
+    assert limited["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
 @pytest.mark.parametrize(
