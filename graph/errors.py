@@ -23,7 +23,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from graphql import GraphQLError
+from graphql import GraphQLError, ValueNode
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -73,6 +73,8 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
     """The error as the client may see it; what the client does not see is logged."""
     cause = _cause(error)
     match cause:
+        case None if _in_argument(error):
+            return _coded(error, "BAD_USER_INPUT", error.message)
         case None | ClientError():
             return error
         case BadQuery() | Rejected() | PositionAhead():
@@ -127,13 +129,18 @@ class ErrorsForClient(SchemaExtension):
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """The exception that a resolver raised; None for an error in the document or its variables."""
-    if isinstance(error, GraphQLError) and error.path is None and error.nodes:
-        return None  # found before execution; the cause, if any, is a scalar's own ValueError
+    """The exception that a resolver raised; None for an error in the document, its variables or an argument."""
+    if isinstance(error, GraphQLError) and error.nodes and (error.path is None or _in_argument(error)):
+        return None  # the cause, if any, is a scalar's own ValueError
     cause = error.original_error if isinstance(error, GraphQLError) else None
     if cause is None:
         return error if isinstance(error, ClientError) else None
     return _cause(cause) or cause
+
+
+def _in_argument(error: GraphQLError) -> bool:
+    """Whether execution found that an argument is invalid, such as a variable that is null where it must not be."""
+    return error.path is not None and any(isinstance(node, ValueNode) for node in error.nodes or ())
 
 
 def _coded(error: GraphQLError, code: str, message: str, **extensions: str | int) -> GraphQLError:

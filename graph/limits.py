@@ -1,4 +1,4 @@
-"""Limits on the size of operations, enforced before anything runs.
+"""Limits on the size of operations and of their variables, enforced before anything runs.
 
 The size of an answer is estimated: each field counts one, times the items of every list around it. A list has as many
 items as `first`, `last` or `days` say, or as their default says; a variable counts as the most that it may hold, since
@@ -8,6 +8,8 @@ Fields that are read from the log cost more: a history for its range of the inde
 The rules run in two steps, because each step relies on the one before: `WithinLimits` follows fragments, so the rules
 at its side require that every fragment has a unique name, is used and does not contain itself. What they let through
 has few enough fields for `QuickToMerge` to count pairs of them.
+
+What handles variables after that recurses into them and visits each value in Python, so `check_values` comes first.
 """
 
 from collections import defaultdict
@@ -37,6 +39,8 @@ from graphql import (
     is_list_type,
 )
 
+from graph.errors import bad_input
+
 DEFAULT_PAGE: Final = 20
 DEFAULT_EVENTS: Final = 100
 LARGEST_PAGE: Final = 100
@@ -65,6 +69,13 @@ PAIRS: Final = 5_000
 """Pairs of fields with one response key. Validation checks each pair, which takes 13 us: without this limit 2,000
 tokens keep a process busy for two seconds."""
 
+VALUES: Final = 10_000
+"""Values in the variables of an operation, containers included. The largest attributes have 2,000 without them."""
+VALUES_DEPTH: Final = 64
+"""Levels of the variables, or of a JSON value in a document. Attributes have 32, inside an input inside a variable."""
+
+JSON_TYPES: Final = frozenset({dict, list, str, int, float, bool, type(None)})
+
 USUAL_LIST: Final = 10
 """Items of a list without an argument for their number, such as the projections or the roles."""
 COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
@@ -72,6 +83,29 @@ COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
 
 SIGN_INS: Final = frozenset({"login", "register", "refreshSession", "changePassword"})
 """Root fields that check or hash a password, or check a refresh token."""
+
+
+def check_values(what: str, value: object) -> None:
+    """Refuse what is not a JSON value, or has too many values or levels.
+
+    It goes level by level: that cannot overflow the stack, and two megabytes of values take 40 ms.
+
+    Raises:
+        ClientError: BAD_USER_INPUT.
+    """
+    level, found = [value], 0
+    for _ in range(VALUES_DEPTH + 1):
+        found += len(level)
+        if found > VALUES:
+            raise bad_input(f"{what}: at most {VALUES:,} values, these are more")
+        if not JSON_TYPES.issuperset(map(type, level)):
+            other = next(each for each in level if type(each) not in JSON_TYPES)
+            raise bad_input(f"{what}: {other!r:.80} is no JSON value; declare the type of its variable as JSON")
+        containers = [each for each in level if isinstance(each, dict | list)]
+        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
+        if not level:
+            return
+    raise bad_input(f"{what}: nested at most {VALUES_DEPTH} deep, this goes deeper")
 
 
 class OneSignIn(ValidationRule):

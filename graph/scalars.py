@@ -1,7 +1,7 @@
 """Leaf types: the contract's scalars, the enums that lower layers define, and ids of users in arguments."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, NewType, TypeVar
@@ -9,12 +9,14 @@ from uuid import UUID
 
 import msgspec
 import strawberry
+from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, value_from_ast_untyped
 from strawberry.scalars import JSON
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.scalar import ScalarDefinition
 
 from events.event_types import Role
 from graph.errors import bad_input
+from graph.limits import VALUES_DEPTH, check_values
 from projections.status import State
 
 __all__ = [
@@ -100,6 +102,55 @@ def instant_of(text: Any) -> datetime:
     raise ValueError(f'an instant needs an offset, such as the Z of "2026-01-31T12:00:00Z", found {text!r:.80}')
 
 
+def json_of(value: Any) -> Any:
+    """A JSON value, as it came.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; it is too large, or holds a variable of another type, such as an instant.
+    """
+    check_values("JSON", value)
+    return value
+
+
+def literal_value(node: ValueNode, variables: Mapping[str, Any], depth: int = 0) -> Any:
+    """The value of a literal. Variables without a value are left out of objects and are null in lists.
+
+    These are the rules of input objects and lists (specification, 3.10 and 3.11).
+
+    Raises:
+        ClientError: BAD_USER_INPUT; it is nested too deeply.
+    """
+    if depth > VALUES_DEPTH:
+        raise bad_input(f"JSON: nested at most {VALUES_DEPTH} deep, this goes deeper")
+    match node:
+        case VariableNode():
+            return variables.get(node.name.value)
+        case ListValueNode():
+            return [literal_value(item, variables, depth + 1) for item in node.values]
+        case ObjectValueNode():
+            given = [(field.name.value, field.value) for field in node.fields]
+            return {
+                name: literal_value(value, variables, depth + 1)
+                for name, value in given
+                if not isinstance(value, VariableNode) or value.name.value in variables
+            }
+        case _:
+            return value_from_ast_untyped(node)
+
+
+def _scalar(parse_value: Callable[[Any], Any], **options: Any) -> ScalarDefinition:
+    """A scalar that parses its literals as `literal_value` does.
+
+    graphql-core's own parser puts its `Undefined` where a variable has no value. Bare variables do not come here.
+    """
+
+    def parse_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any:
+        return parse_value(literal_value(node, variables or {}))
+
+    made: ScalarDefinition = strawberry.scalar(parse_value=parse_value, parse_literal=parse_literal, **options)
+    return made
+
+
 class Instants:
     """Serialises instants of UTC as `isoformat` does, five times as fast: a page has hundreds of them."""
 
@@ -121,22 +172,22 @@ class Instants:
 
 
 SCALARS: dict[object, ScalarDefinition] = {
-    Position: strawberry.scalar(
+    Position: _scalar(
+        position_of,
         name="Position",
         description=(
             "A place in the event log, as a decimal string. Positions are dense and commit-ordered: a client that has\n"
             "seen position N has seen every event up to N. Clients store it and hand it back; they never do sums on it."
         ),
         serialize=str,
-        parse_value=position_of,
     ),
-    datetime: strawberry.scalar(
+    datetime: _scalar(
+        instant_of,
         name="DateTime",
         description="An instant, ISO 8601 with an offset, microseconds kept.",
         serialize=Instants(),
-        parse_value=instant_of,
     ),
-    JSON: strawberry.scalar(name="JSON", description="Any JSON value."),
+    JSON: _scalar(json_of, name="JSON", description="Any JSON value; keys keep their order."),
 }
 """The scalar of each Python type, for the schema's configuration."""
 
