@@ -9,7 +9,7 @@ and returns the form to look it up by.
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -33,7 +33,13 @@ PASSES = 3
 ATTRIBUTES_BYTES = 65_536
 """Size limit as compact JSON. The largest real record that was tested has 900 bytes."""
 ATTRIBUTES_DEPTH = 32
-"""MongoDB stores 100 levels and MySQL reads 100; the views add a few of their own."""
+"""MongoDB stores 100 levels; the view adds a few of its own."""
+ATTRIBUTES_KEY_CHARACTERS = 128
+ATTRIBUTES_VALUES = 2_000
+"""Texts, numbers, truth values, nulls and empty containers. Each makes an entry in an index of the MongoDB view."""
+ATTRIBUTES_INDEX_BYTES = 262_144
+"""Size limit of these entries. Each has its whole path, so one long key around many values multiplies: entries of 64
+KiB of attributes did not fit into MongoDB's cache of 256 MB, and the write failed. The largest now take 0.2 MB."""
 INTEGERS = range(-(2**63), 2**63)
 """The integers that a BSON document can hold."""
 
@@ -137,7 +143,7 @@ def clean_attributes(value: Any) -> dict[str, Any]:
     """A JSON object that both views can hold, and whose values a path such as `address.city` can address."""
     if not isinstance(value, Mapping):
         _refuse("attributes", f"attributes must be a JSON object, found {_json_type(value)}")
-    _check_json(value, ("attributes",))
+    _AttributesCheck().check(value, len("attributes"))
     size = len(msgspec.json.encode(value))
     if size > ATTRIBUTES_BYTES:
         _refuse("attributes", f"attributes have at most {ATTRIBUTES_BYTES} bytes as JSON, these have {size}")
@@ -256,38 +262,85 @@ def _check_length(field: str, value: str, most: int, stated: int | None = None) 
         _refuse(field, f"{article} {field} has 1 to {stated or most} characters, this one has {len(value)}")
 
 
-def _check_json(value: Any, path: tuple[str, ...]) -> None:
-    if len(path) - 1 > ATTRIBUTES_DEPTH:
-        _refuse("attributes", f"attributes are nested at most {ATTRIBUTES_DEPTH} deep, these go deeper")
+class _AttributesCheck:
+    """Checks the values of one JSON object, and adds up their number and the size of their index entries.
+
+    It stops at the first value past a limit, so that a large object costs no more than the largest that is allowed.
+    """
+
+    def __init__(self) -> None:
+        self._path = ["attributes"]
+        self._values = 0
+        self._index_bytes = 0
+
+    def check(self, value: Any, path_bytes: int) -> None:
+        """Check a value and what it contains; `path_bytes` is the size of its path without the places in lists."""
+        path = self._path
+        if len(path) - 1 > ATTRIBUTES_DEPTH:
+            _refuse("attributes", f"attributes are nested at most {ATTRIBUTES_DEPTH} deep, these go deeper")
+        match value:
+            case Mapping() if value:
+                for key, inner in value.items():
+                    key_bytes = _check_key(path, key)
+                    path.append(key)
+                    self.check(inner, path_bytes + 1 + key_bytes)
+                    path.pop()
+            case list() if value:
+                self._index_bytes += path_bytes  # an entry for each path says that a list is there
+                for index, inner in enumerate(value):
+                    path.append(str(index))
+                    self.check(inner, path_bytes)
+                    path.pop()
+            case _:
+                self._add(path_bytes + _check_value(path, value))
+
+    def _add(self, index_bytes: int) -> None:
+        self._values += 1
+        if self._values > ATTRIBUTES_VALUES:
+            _refuse("attributes", f"attributes have at most {ATTRIBUTES_VALUES} values, these have more")
+        self._index_bytes += index_bytes
+        if self._index_bytes > ATTRIBUTES_INDEX_BYTES:
+            _refuse(
+                "attributes",
+                f"attributes have at most {ATTRIBUTES_BYTES} bytes as JSON, and {ATTRIBUTES_INDEX_BYTES} bytes of "
+                "index entries, which are each value with its path; these have more",
+            )
+
+
+def _check_value(path: Sequence[str], value: Any) -> int:
+    """The size of a value in an index."""
     match value:
-        case bool() | None:
-            pass
         case str():
-            _encodable(path, value)
+            return _utf8_bytes(path, value)
+        case bool():
+            pass
         case int() if value not in INTEGERS:
             _refuse_at(path, "an integer must fit in 64 bits; send it as a string")
         case float() if value - value != 0:
             _refuse_at(path, "neither infinity nor NaN is JSON")
-        case Mapping():
-            for key, inner in value.items():
-                _check_key(key, path)
-                _check_json(inner, (*path, key))
-        case list():
-            for index, inner in enumerate(value):
-                _check_json(inner, (*path, str(index)))
+    return 8
 
 
-def _check_key(key: str, path: tuple[str, ...]) -> None:
-    if not key or "." in key or "\0" in key or key.startswith("$"):
+def _check_key(path: Sequence[str], key: str) -> int:
+    """The size of a key."""
+    if len(key) > ATTRIBUTES_KEY_CHARACTERS:
+        _refuse_at(path, f"a key has at most {ATTRIBUTES_KEY_CHARACTERS} characters, {key[:20]!r}... has {len(key)}")
+    if not key or "." in key or "\0" in key or key[0] == "$":
         _refuse_at(path, f"the key {key!r} cannot be stored: not empty, no dot, no NUL, no leading $")
-    _encodable(path, key)
+    return _utf8_bytes(path, key)
 
 
-def _encodable(path: tuple[str, ...], value: str) -> str:
+def _utf8_bytes(path: Sequence[str], value: str) -> int:
+    if value.isascii():
+        return len(value)
     try:
-        value.encode()
+        return len(value.encode())
     except UnicodeEncodeError:
         _refuse_at(path, "the text holds half of a surrogate pair, which is not Unicode")
+
+
+def _encodable(path: Sequence[str], value: str) -> str:
+    _utf8_bytes(path, value)
     return value
 
 
@@ -305,8 +358,8 @@ def _json_type(value: Any) -> str:
     return {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(value), "a number")
 
 
-def _refuse_at(path: tuple[str, ...], message: str) -> NoReturn:
-    raise Rejected(Problem(Reason.INVALID, f"{'.'.join(path)}: {message}", path))
+def _refuse_at(path: Sequence[str], message: str) -> NoReturn:
+    raise Rejected(Problem(Reason.INVALID, f"{'.'.join(path)}: {message}", tuple(path)))
 
 
 def _refuse(field: str, message: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """Parses and validates each document once: that is most of the work of a small query, and clients repeat a few."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cachetools import LRUCache
 from graphql import (
@@ -17,8 +17,9 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
+from graph.errors import ClientError
 from graph.execution import PlanCache
-from graph.limits import LIMITS, PARSER
+from graph.limits import LIMITS, PARSER, check_values
 
 CACHE_CHARACTERS: Final = 400_000
 """Characters of all cached documents together. A parsed document takes 135 to 165 bytes a character: 66 MB at most."""
@@ -102,12 +103,22 @@ def _validate(
     return ()
 
 
-def unnamed_faults(document: DocumentNode, operation_name: str | None) -> list[GraphQLError]:
-    """A fault if a document has several operations and none is named (specification, 6.1)."""
+def request_faults(
+    document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
+) -> list[GraphQLError]:
+    """The faults of a request for a valid document: its variables are too large, or no operation is named.
+
+    One must be named if there are several (specification, 6.1).
+    """
+    faults: list[GraphQLError] = []
     operations = sum(isinstance(node, OperationDefinitionNode) for node in document.definitions)
-    if operation_name is not None or operations <= 1:
-        return []
-    return [GraphQLError("operationName is required: the document has several operations")]
+    if operation_name is None and operations > 1:
+        faults.append(GraphQLError("operationName is required: the document has several operations"))
+    try:
+        check_values("variables", variables)
+    except ClientError as error:
+        faults.append(error)
+    return faults
 
 
 class CheckedDocuments(SchemaExtension):
@@ -135,10 +146,10 @@ class CheckedDocuments(SchemaExtension):
         yield
 
     def on_validate(self) -> Iterator[None]:
-        """Report the faults. Of several operations one must be named; Strawberry would run the first."""
+        """Report the faults. Of several unnamed operations Strawberry would run the first."""
         context = self.execution_context
         document = context.graphql_document
         name = context._provided_operation_name  # noqa: SLF001
-        unnamed = unnamed_faults(document, name) if document is not None else ()
-        context.pre_execution_errors = [*self._faults, *unnamed]
+        faults = request_faults(document, name, context.variables) if document is not None else ()
+        context.pre_execution_errors = [*self._faults, *faults]
         yield

@@ -45,7 +45,10 @@ USERNAME = "1 to 64 letters, digits and punctuation, without @ and spaces."
 EMAIL = "An email address."
 NAME = "1 to 200 characters of any script."
 NEW_PASSWORD = "At least 8 characters."  # noqa: S105 - a description
-ATTRIBUTES = "Free-form data: a JSON object of at most 64 KiB, 32 levels deep."
+ATTRIBUTES = (
+    "Free-form data: a JSON object of at most 64 KiB, 2,000 values, 32 levels, and 128 characters a key.\n"
+    "Keys keep their order."
+)
 EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
 INVITATION = "An invitation, if registration requires one: see INVALID_INVITATION."
 PROOF_OF_WORK = "The answer to the challenge of PROOF_OF_WORK_REQUIRED: the challenge, a dot, and the number found."

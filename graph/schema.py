@@ -34,7 +34,7 @@ from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 from strawberry.utils.operation import get_operation_type
 
-from graph.documents import CheckedDocuments, DocumentCache, unnamed_faults
+from graph.documents import CheckedDocuments, DocumentCache, request_faults
 from graph.errors import ClientError, ErrorsForClient, errors_for_client
 from graph.fanout import SubscriptionExecutor
 from graph.mutations import Mutation
@@ -130,7 +130,7 @@ class Schema(strawberry.Schema):
             raise CannotGetOperationTypeError(operation_name) from error
         if kind is OperationType.SUBSCRIPTION or kind not in (allowed_operation_types or SINGLE_RESULT):
             raise InvalidOperationTypeError(kind)
-        if wrong := [*faults, *unnamed_faults(document, operation_name)]:
+        if wrong := [*faults, *request_faults(document, operation_name, variable_values)]:
             return PreExecutionError(data=None, errors=errors_for_client(wrong, correlation))
         planned = plans.fields if plans is not None else 0
         work = execute(

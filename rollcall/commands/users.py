@@ -142,7 +142,7 @@ def invite_(
 
 async def _invite(settings: Settings, lifetime: timedelta) -> int:
     async with open_installation(settings, note) as installation:
-        secret = (await prepare_log(installation)).secret
+        secret = (await prepare_log(installation)).throttle
         invitations = SingleUseTokens(installation.database, secret, INVITATION, now, secrets.token_bytes)
         invitation = invitations.issue(lifetime)
     note(f"valid until {invitation.expires_at.isoformat()}")

@@ -104,6 +104,10 @@ def test_a_name_that_cannot_be_one_is_refused(value: str) -> None:
         ({"a": "x" * 1_000_000}, "at most 65536 bytes"),
         (nested(100), "at most 32 deep"),
         (nested(33), "at most 32 deep"),
+        ({"k" * 129: 1}, "at most 128 characters"),
+        ({"a": [0] * 2_001}, "at most 2000 values"),
+        ({f"{n}": None for n in range(2_001)}, "at most 2000 values"),
+        ({"k" * 128: list(range(1_999))}, "262144 bytes of index entries"),
         ([1], "must be a JSON object, found an array"),
         ("text", "must be a JSON object, found a string"),
         ({"a.b": 1}, "no dot"),
@@ -146,8 +150,9 @@ def test_the_library_returns_plain_emails_as_they_are(local: str, domain: str) -
 
 
 def test_attributes_at_the_limits_go_in() -> None:
-    """32 levels, 64 KiB, and both ends of the integers."""
+    """32 levels, 64 KiB, 2,000 values, and both ends of the integers."""
     rules.clean_attributes(nested(32))
+    rules.clean_attributes({"k" * 128: list(range(1_000)), "b": {}, "c": [], "d": list(range(998))})
     rules.clean_attributes({"a": "x" * (65_536 - 8)})
     rules.clean_attributes({"a": 2**63 - 1, "b": -(2**63), "c": None, "d": [], "e": {}})
 

@@ -104,6 +104,11 @@ async def test_a_row_without_a_username_gets_one_from_its_email(log: Log, tmp_pa
         (row("ann", "ann@example.com", password_hash="plaintext"), "password_hash: "),
         (row("ann", "ann@example.com", **{"a.b": 1}), "attributes: the key 'a.b' cannot be stored"),
         (row("ann", "ann@example.com", big={"$numberLong": str(2**63)}), "64 bits"),
+        (row("ann", "ann@example.com", **{"k" * 129: 1}), "a key has at most 128 characters"),
+        (row("ann", "ann@example.com", list=list(range(2_001))), "at most 2000 values"),
+        (row("ann", "ann@example.com", **{"k" * 128: ["x" * 20] * 1_999}), "bytes of index entries"),
+        (row("ann", "ann@example.com", deep=json.loads("[" * 600 + "]" * 600)), "nested at most 32 deep"),
+        ('{"email": "ann@example.com", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         ("{", ""),
     ],
 )
