@@ -47,6 +47,8 @@ check_version(aiohttp.__version__)
 
 CLIENT_FAULTS: Final = (HttpProcessingError, RequestPayloadError)
 """What aiohttp raises when a client breaks the rules of HTTP."""
+CONNECTION_LOST: Final = OSError
+"""What aiohttp raises when a client goes away. Those of handlers do not get here: graph/app.py answers them."""
 
 
 KEEP_ALIVE_SECONDS: Final = 120.0
@@ -139,8 +141,11 @@ class _Connection(RequestHandler):
         return response
 
     def log_exception(self, *arguments: Any, **options: Any) -> None:
-        """Log a fault of the server; one of the client, such as a body that cannot be unpacked, only for debugging."""
-        if isinstance(options.get("exc_info"), CLIENT_FAULTS):
+        """Log a fault of the server; one of the client, such as a body that is cut off, only for debugging.
+
+        aiohttp reads on after an early answer, and answers `Expect: 100-continue`, outside any middleware.
+        """
+        if isinstance(options.get("exc_info"), (*CLIENT_FAULTS, CONNECTION_LOST)):
             self.log_debug(*arguments, **options)
         else:
             super().log_exception(*arguments, **options)

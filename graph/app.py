@@ -15,7 +15,7 @@ from graph import cors, graphiql
 from graph.context import Opening
 from graph.documents import DocumentCache
 from graph.endpoint import CORRELATION, GraphQLEndpoint
-from graph.http import refusal
+from graph.http import ClientGone, refusal
 from graph.pending import PendingLimits
 from graph.persisted import PersistedDocuments, TrustedDocuments
 from graph.schema import make_schema
@@ -152,7 +152,8 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(400, "the body is not what its headers say, such as its Content-Encoding")
     except web.HTTPException:
         raise
-    except ClientConnectionResetError:
+    except (ClientGone, ClientConnectionResetError):
+        log.info("http.client_gone", path=request.path)
         return refusal(400, "the client has gone")  # aiohttp needs an answer; none is sent
     except Exception:
         log.exception("http.internal", path=request.path)

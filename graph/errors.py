@@ -79,12 +79,11 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return error
         case BadQuery() | Rejected() | PositionAhead():
             return _coded(error, "BAD_USER_INPUT", str(cause))
-        case PasswordsBusy():
-            return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: RETRY_SECONDS})
+        case PasswordsBusy() | UserBusy():
+            seconds = RETRY_SECONDS if isinstance(cause, PasswordsBusy) else BUSY_SECONDS
+            return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: seconds})
         case BudgetSpent():
             return _coded(error, "RATE_LIMITED", str(cause), **{RETRY_AFTER: cause.seconds})
-        case UserBusy():
-            return _coded(error, "UNAVAILABLE", str(cause), **{RETRY_AFTER: BUSY_SECONDS})
         case ProofRequired(challenge=challenge):
             asked: dict[str, str | int] = {"challenge": challenge.text, "bits": challenge.number}
             return _coded(error, "PROOF_OF_WORK_REQUIRED", str(cause), **asked)

@@ -57,6 +57,10 @@ class HttpRefused(Exception):
         self.headers = headers or {}
 
 
+class ClientGone(Exception):
+    """The client went away before its request was read."""
+
+
 class OperationRequest(NamedTuple):
     """A well-formed request. Its document is not parsed yet."""
 
@@ -72,6 +76,7 @@ async def read(request: web.Request) -> OperationRequest:
 
     Raises:
         HttpRefused: with the status and the reason.
+        ClientGone: the body is cut off.
     """
     if request.method == "POST":
         given = await _body(request)
@@ -99,10 +104,13 @@ async def _body(request: web.Request) -> object:
         )
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return _json(await request.read(), "the body")
+            body = await request.read()
     except TimeoutError as error:
         message = f"the body has not arrived within {BODY_SECONDS:g} s"
         raise HttpRefused(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
+    except OSError as error:  # aiohttp raises that of the connection
+        raise ClientGone from error
+    return _json(body, "the body")
 
 
 def _query_string(request: web.Request) -> object:

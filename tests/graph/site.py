@@ -125,7 +125,8 @@ class Server(TestServer):
         super().__init__(app, socket_factory=_listening)
 
     async def _make_runner(self, **options: Any) -> Runner:
-        return Runner(self.app, **options)
+        # aiohttp's test server cancels the handlers of clients that leave; the program does not.
+        return Runner(self.app, **options | {"handler_cancellation": False})
 
 
 @dataclass(frozen=True, slots=True)
