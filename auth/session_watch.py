@@ -121,7 +121,7 @@ class SessionWatch:
             account = await self._commands.account(user_id)
             for watched, claims in self._signed_in():
                 if claims.user_id == user_id:
-                    session = await self._sessions.find(claims.session_id)
+                    session = await self._sessions.find(claims.session_id, claims.user_id)
                     if session is None or not session.counts_for(account, self._clock()):
                         self._close([watched], ENDED)
         asked = {claims.session_id for _, claims in self._signed_in()}

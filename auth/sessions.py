@@ -1,7 +1,7 @@
 """Sessions and refresh tokens, shared by all processes.
 
 A session is a row, looked up on every request. It ends when the row is deleted: by logout, by reuse of a refresh token,
-or by expiry.
+by expiry, or by newer sessions, since a user has a limited number of them.
 
 Events end sessions too: a new password, another role, the deletion of the user. There the row does not decide, because
 the program could be killed between the event and the DELETE. A session records the version of the user that it trusts
@@ -9,91 +9,72 @@ the program could be killed between the event and the DELETE. A session records 
 older session is invalid from the event's COMMIT on. This also settles a sign-in that races a change of the password:
 the session trusts the version whose password was checked. The rows are deleted afterwards.
 
-A refresh token is replaced at each use, and reuse shows that two clients hold it: the session ends. But honest clients
-reuse tokens as well: two tabs wake up together, or the answer to a refresh is lost and the client repeats it. So within
-a grace period a used token is answered with the *same* successor again. A second successor would split the session
-into two lines, one of them perhaps a thief's, that no reuse would ever reveal. The server stores only hashes of tokens,
-so it derives the successor anew: the HMAC of a random salt, keyed with the replaced token. The salt is stored with the
-used token. A reader of the database has the salt without the token, a thief of an old token has no salt.
+A refresh token names its session and a generation, and each use replaces it with the next generation. The row holds the
+generation in force. A token of an older one shows that two clients hold the session's tokens: the session ends. But
+honest clients reuse tokens as well: two tabs wake up together, or the answer to a refresh is lost and the client
+repeats it. So within a grace period an old token is answered with the token in force. A second token in force would
+split the session into two lines, one of them perhaps a thief's, that no reuse would ever reveal. For the grace period
+the row holds the times at which the last generations were replaced.
 
-Concurrent refreshes with one token are serialised by the lock of the session's row.
+Both tokens and rows carry a MAC, keyed with a secret that is not in the database. A token is its session, its
+generation and the MAC of both, so it is checked without a read, any generation can be recognised, and nothing of tokens
+is stored. Who can read the database learns no token. Who can write to it can make none either, nor a session: a row
+whose MAC is wrong is no session. What remains is to put an earlier row back. Such a row ends where it ended before
+(`ends_at`, and the events of its user), and counts only for who has a token of it. A token that is newer than the row
+ends the session, so the owner's next refresh reveals a row that was put back while the session was in use.
 
-A refresh token is 256 random bits, written as 43 characters of base64url.
+Concurrent refreshes of one session are serialised by the lock of its row.
 """
 
 import base64
 import hashlib
 import hmac
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
 import msgspec
+import structlog
+from cachetools import LRUCache
 
 from events.database import Connection, Database, Row
 from events.ids import NewId
-from events.sql import aware_utc, binaries, naive_utc
+from events.sql import NAIVE_EPOCH, aware_utc, binaries, naive_utc
 from events.user import Account
 
-SECRET_BYTES: Final = 32
+log = structlog.get_logger(__name__)
 
-Random = Callable[[int], bytes]
-"""Returns a number of unpredictable bytes."""
-
-# 32 bytes are 43 characters. The 2 unused bits of the last one are zero, so each token has one spelling.
-_FORM = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshToken:
-    """The secret that keeps a session alive."""
-
-    secret: bytes = field(repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> "RefreshToken | None":
-        """The token in a text; None for any other text."""
-        return cls(base64.urlsafe_b64decode(f"{text}=")) if _FORM.fullmatch(text) else None
-
-    @property
-    def text(self) -> str:
-        return base64.urlsafe_b64encode(self.secret).decode().rstrip("=")
-
-    @property
-    def hash(self) -> bytes:
-        """The hash that the database stores. 256 random bits need no slow hash."""
-        return hashlib.sha256(self.secret).digest()
-
-    def successor(self, salt: bytes) -> "RefreshToken":
-        """The token that replaces this one."""
-        return RefreshToken(hmac.digest(self.secret, salt, hashlib.sha256))
-
-
-GRACE_STEPS: Final = 10
+GRACE_STEPS: Final = 9
 """Replacements within the grace period that a late token may be behind."""
+SESSIONS_PER_USER: Final = 50
 SWEPT_ROWS: Final = 1_000
 """Sessions deleted by one statement, so that a sweep holds its locks briefly."""
+REMEMBERED_ROWS: Final = 10_000
+"""About 15 MB. To check a row takes 7 us, to find the same row again 1 us."""
+REPORTED_ROWS: Final = 1_000
+"""Altered rows that a process remembers, so that it logs each once."""
 
-START = "INSERT INTO sessions (id, user_id, since, expires_at, ends_at) VALUES (%s, %s, %s, %s, %s)"
-ADD_TOKEN = "INSERT INTO refresh_tokens (token_hash, session_id) VALUES (%s, %s)"  # noqa: S105
-FIND = "SELECT id, user_id, since, expires_at, ends_at FROM sessions WHERE id = %s"
-FIND_WITH_HASH = """
-SELECT id, user_id, since, expires_at, ends_at,
-       (SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1)
+COLUMNS = "id, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, mac"
+START = f"INSERT INTO sessions ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants
+SURPLUS = "SELECT id FROM sessions WHERE user_id = %s ORDER BY used_at DESC, id DESC LIMIT %s OFFSET %s"
+FIND = f"SELECT {COLUMNS} FROM sessions WHERE id = %s"  # noqa: S608 - constants
+FIND_WITH_HASH = f"""
+SELECT {COLUMNS}, (SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1)
 FROM sessions WHERE id = %s
-"""
-FIND_LIVE = "SELECT id FROM sessions WHERE id IN ({ids})"
-OWNER_OF_TOKEN = "SELECT session_id FROM refresh_tokens WHERE token_hash = %s"  # noqa: S105
+"""  # noqa: S608 - constants
+FIND_ALL = f"SELECT {COLUMNS} FROM sessions WHERE id IN ({{ids}})"  # noqa: S608 - constants
 LOCK = f"{FIND} FOR UPDATE"
-# Separate from LOCK: in one statement with it, the token would be read as it was before the wait for the lock.
-FIND_TOKEN = "SELECT used_at, salt FROM refresh_tokens WHERE token_hash = %s"  # noqa: S105
-USE_TOKEN = "UPDATE refresh_tokens SET used_at = %s, salt = %s WHERE token_hash = %s"  # noqa: S105
-PROLONG = "UPDATE sessions SET expires_at = %s WHERE id = %s"
-TRUST = "UPDATE sessions SET since = %s WHERE id = %s"
+CHANGE = """
+UPDATE sessions SET since = %s, generation = %s, used_at = %s, expires_at = %s, ends_at = %s, replaced_at = %s, mac = %s
+WHERE id = %s
+"""
 END = "DELETE FROM sessions WHERE id = %s"
+END_SOME = "DELETE FROM sessions WHERE id IN ({ids})"
 END_ALL = "DELETE FROM sessions WHERE user_id = %s"
 FORGET = "DELETE FROM sessions WHERE user_id = %s AND since < %s"
 SWEEP = "DELETE FROM sessions WHERE expires_at < %s LIMIT %s"
@@ -125,19 +106,100 @@ class SignInSession(msgspec.Struct, frozen=True):
     user_id: UUID
     since: int
     """The version of the user that it trusts."""
+    generation: int
+    """Of its refresh token in force."""
+    used_at: datetime
+    """When it was started or last refreshed."""
     expires_at: datetime
     """Without another refresh."""
     ends_at: datetime
     """However often it is refreshed."""
+    replaced_at: tuple[datetime, ...] = ()
+    """When the last generations before the one in force were replaced, at most `GRACE_STEPS`."""
 
     def counts_for(self, account: Account, now: datetime) -> bool:
         """Whether the session is valid, given the user's current account."""
         return account.user is not None and self.since >= account.signed_out_at and now < self.expires_at
 
 
+# 52 bytes are 70 characters. The 4 unused bits of the last one are zero, so each token has one spelling.
+_FORM = re.compile(r"[A-Za-z0-9_-]{69}[AQgw]")
+_TOKEN = struct.Struct(">16sI")
+_ROW = struct.Struct(">16s16sIIqqq")
+_MOMENT = struct.Struct(">q")
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """The secret that keeps a session alive."""
+
+    session_id: UUID
+    generation: int
+    mac: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        return base64.urlsafe_b64encode(_TOKEN.pack(self.session_id.bytes, self.generation) + self.mac).decode()[:70]
+
+
+class SessionKey:
+    """Authenticates refresh tokens and rows of sessions."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def token(self, session_id: UUID, generation: int) -> RefreshToken:
+        """The refresh token of a session's generation."""
+        named = b"rollcall refresh token v1" + _TOKEN.pack(session_id.bytes, generation)
+        return RefreshToken(session_id, generation, hmac.digest(self._secret, named, hashlib.sha256))
+
+    def read_token(self, text: str) -> RefreshToken | None:
+        """The token in a text; None for any other text, and for a token that was not made here."""
+        if not _FORM.fullmatch(text):
+            return None
+        decoded = base64.urlsafe_b64decode(f"{text}==")
+        session_id, generation = _TOKEN.unpack_from(decoded)
+        token = self.token(UUID(bytes=session_id), generation)
+        return token if hmac.compare_digest(token.mac, decoded[_TOKEN.size :]) else None
+
+    def row(self, session: SignInSession) -> Row:
+        """The row of a session, with its MAC."""
+        moments = map(naive_utc, (session.used_at, session.expires_at, session.ends_at))
+        replaced_at = b"".join(_MOMENT.pack(_microseconds(naive_utc(moment))) for moment in session.replaced_at)
+        ids = (session.id.bytes, session.user_id.bytes)
+        row = (*ids, session.since, session.generation, *moments, replaced_at)
+        return (*row, self._mac(row))
+
+    def read_row(self, row: Row) -> SignInSession | None:
+        """The session in a row; None if the row was not made here."""
+        try:
+            genuine = hmac.compare_digest(self._mac(row[:-1]), row[-1])
+        except (TypeError, struct.error):  # a value that the program cannot write, such as the date 0000-00-00
+            return None
+        if not genuine:
+            return None
+        id_, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, _ = row
+        return SignInSession(
+            UUID(bytes=id_),
+            UUID(bytes=user_id),
+            since,
+            generation,
+            aware_utc(used_at),
+            aware_utc(expires_at),
+            aware_utc(ends_at),
+            tuple(aware_utc(NAIVE_EPOCH + value * _MICROSECOND) for (value,) in _MOMENT.iter_unpack(replaced_at)),
+        )
+
+    def _mac(self, row: Row) -> bytes:
+        id_, user_id, since, generation, *moments, replaced_at = row
+        packed = _ROW.pack(id_, user_id, since, generation, *map(_microseconds, moments))
+        return hmac.digest(self._secret, b"rollcall session v1" + packed + replaced_at, hashlib.sha256)
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A session and its current refresh token."""
+    """A session and its refresh token in force."""
 
     session: SignInSession
     token: RefreshToken
@@ -149,45 +211,64 @@ class Sessions:
     def __init__(
         self,
         database: Database,
+        secret: bytes,
         lifetimes: Lifetimes,
         clock: Callable[[], datetime],
         new_id: NewId,
-        random: Random,
+        *,
+        per_user: int = SESSIONS_PER_USER,
     ) -> None:
+        """
+        Args:
+            database: The log's.
+            secret: Keys the MACs, the same on every process.
+            lifetimes: Of sessions.
+            clock: The present time.
+            new_id: Makes the ids of sessions.
+            per_user: How many sessions a user may have; the least recently used ones end.
+        """
         self._database = database
+        self._key = SessionKey(secret)
+        self._read_row = lru_cache(REMEMBERED_ROWS)(self._key.read_row)  # by all columns, the MAC included
         self._lifetimes = lifetimes
         self._clock = clock
         self._new_id = new_id
-        self._random = random
+        self._per_user = per_user
+        self._reported: LRUCache[bytes, bool] = LRUCache(REPORTED_ROWS)
 
     async def start(self, user_id: UUID, since: int) -> Granted:
         """Start a session that trusts a version of the user."""
-        ends_at = self._clock() + self._lifetimes.absolute
-        session = SignInSession(self._new_id(), user_id, since, self._expiry(ends_at), ends_at)
-        token = RefreshToken(self._random(SECRET_BYTES))
-        values = (session.id.bytes, user_id.bytes, since, naive_utc(session.expires_at), naive_utc(ends_at))
-        async with self._database.transaction() as transaction:
-            await transaction.execute(START, values)
-            await transaction.execute(ADD_TOKEN, (token.hash, session.id.bytes))
-        return Granted(session, token)
+        now = self._clock()
+        ends_at = now + self._lifetimes.absolute
+        expires_at = min(now + self._lifetimes.idle, ends_at)
+        session = SignInSession(self._new_id(), user_id, since, 0, now, expires_at, ends_at)
+        await self._database.execute(START, self._key.row(session))
+        # After the INSERT is committed: of concurrent starts, the last to look sees the rows of all.
+        surplus = (user_id.bytes, SWEPT_ROWS, self._per_user)
+        if rows := await self._database.fetch_all(SURPLUS, surplus):
+            await self._database.execute(END_SOME.format(ids=binaries(row[0] for row in rows)))
+        return Granted(session, self._key.token(session.id, session.generation))
 
-    async def find(self, session_id: UUID) -> SignInSession | None:
-        """The session, if its row exists; `SignInSession.counts_for` decides whether it is valid."""
+    async def find(self, session_id: UUID, user_id: UUID) -> SignInSession | None:
+        """The session, if the user has it; `SignInSession.counts_for` decides whether it is valid."""
         row = await self._database.fetch_one(FIND, (session_id.bytes,))
-        return _session(row) if row else None
+        return self._of_user(row, user_id) if row else None
 
-    async def find_with_hash(self, session_id: UUID, user_id: UUID) -> tuple[SignInSession, bytes | None] | None:
-        """The session and the hash of the user's last event, from one snapshot."""
+    async def find_with_hash(self, session_id: UUID, user_id: UUID) -> tuple[SignInSession | None, bytes | None] | None:
+        """The session, if the user has it, and the hash of the user's last event, from one snapshot.
+
+        None if there is no row.
+        """
         row = await self._database.fetch_one(FIND_WITH_HASH, (user_id.bytes, session_id.bytes))
-        return (_session(row[:5]), row[5]) if row else None
+        return (self._of_user(row[:-1], user_id), row[-1]) if row else None
 
     async def live(self, session_ids: list[UUID]) -> set[UUID]:
-        """The sessions among these whose rows exist."""
+        """The sessions among these that have not been deleted."""
         if not session_ids:
             return set()
         ids = binaries(session_id.bytes for session_id in session_ids)  # a thousand parameters take 10 ms
-        rows = await self._database.fetch_all(FIND_LIVE.format(ids=ids))
-        return {UUID(bytes=row[0]) for row in rows}
+        rows = await self._database.fetch_all(FIND_ALL.format(ids=ids))
+        return {session.id for session in map(self._session, rows) if session}
 
     async def refresh(self, text: str) -> Granted:
         """Replace a refresh token.
@@ -195,19 +276,22 @@ class Sessions:
         Raises:
             InvalidRefreshToken: the token is not valid. If it was reused, its session has been ended.
         """
-        token = RefreshToken.parse(text)
-        owner = await self._database.fetch_one(OWNER_OF_TOKEN, (token.hash,)) if token else None
-        if token is None or owner is None:
+        token = self._key.read_token(text)
+        if token is None:
             raise InvalidRefreshToken
         async with self._database.transaction() as transaction:
-            granted = await self._replace(transaction, UUID(bytes=owner[0]), token)
+            session = await self._locked(transaction, token.session_id)
+            granted = await self._replace(transaction, session, token) if session else None
         if granted is None:
             raise InvalidRefreshToken
         return granted
 
     async def keep(self, session_id: UUID, since: int) -> None:
         """Let a session outlive an event that it caused and that ended the user's sessions."""
-        await self._database.execute(TRUST, (since, session_id.bytes))
+        async with self._database.transaction() as transaction:
+            session = await self._locked(transaction, session_id)
+            if session is not None:
+                await self._change(transaction, msgspec.structs.replace(session, since=since))
 
     async def end(self, session_id: UUID) -> None:
         """End one session."""
@@ -228,42 +312,45 @@ class Sessions:
             swept += rows
         return swept
 
-    async def _replace(self, transaction: Connection, session_id: UUID, token: RefreshToken) -> Granted | None:
+    async def _replace(self, transaction: Connection, session: SignInSession, token: RefreshToken) -> Granted | None:
         """The next token; None if this one is not valid, which ends the session."""
-        row = await transaction.fetch_one(LOCK, (session_id.bytes,))
-        session = _session(row) if row else None
-        newest = await self._newest(transaction, token) if session else None
-        if session is None or newest is None or self._clock() >= session.expires_at:
-            await transaction.execute(END, (session_id.bytes,))
+        now, age = self._clock(), session.generation - token.generation
+        late = 0 < age <= len(session.replaced_at) and now - session.replaced_at[-age] < self._lifetimes.grace
+        if now >= session.expires_at or not (age == 0 or late):
+            await transaction.execute(END, (session.id.bytes,))
             return None
-        if newest != token:
-            return Granted(session, newest)
-        salt = self._random(SECRET_BYTES)
-        successor = token.successor(salt)
-        expires_at = self._expiry(session.ends_at)
-        await transaction.execute(USE_TOKEN, (naive_utc(self._clock()), salt, token.hash))
-        await transaction.execute(ADD_TOKEN, (successor.hash, session_id.bytes))
-        await transaction.execute(PROLONG, (naive_utc(expires_at), session_id.bytes))
-        return Granted(msgspec.structs.replace(session, expires_at=expires_at), successor)
+        if age == 0:
+            session = msgspec.structs.replace(
+                session,
+                generation=session.generation + 1,
+                used_at=now,
+                expires_at=min(now + self._lifetimes.idle, session.ends_at),
+                replaced_at=(*session.replaced_at, now)[-GRACE_STEPS:],
+            )
+            await self._change(transaction, session)
+        return Granted(session, self._key.token(session.id, session.generation))
 
-    async def _newest(self, transaction: Connection, token: RefreshToken) -> RefreshToken | None:
-        """The current token of the session; None if this one was replaced before the grace period."""
-        for _ in range(GRACE_STEPS):
-            row = await transaction.fetch_one(FIND_TOKEN, (token.hash,))
-            if row is None:
-                return None
-            used_at, salt = row
-            if used_at is None:
-                return token
-            if self._clock() - aware_utc(used_at) >= self._lifetimes.grace:
-                return None
-            token = token.successor(salt)
-        return None
+    async def _locked(self, transaction: Connection, session_id: UUID) -> SignInSession | None:
+        row = await transaction.fetch_one(LOCK, (session_id.bytes,))
+        return self._session(row) if row else None
 
-    def _expiry(self, ends_at: datetime) -> datetime:
-        return min(self._clock() + self._lifetimes.idle, ends_at)
+    async def _change(self, transaction: Connection, session: SignInSession) -> None:
+        id_, _, *values = self._key.row(session)
+        await transaction.execute(CHANGE, (*values, id_))
+
+    def _of_user(self, row: Row, user_id: UUID) -> SignInSession | None:
+        session = self._session(row)
+        return session if session is not None and session.user_id == user_id else None
+
+    def _session(self, row: Row) -> SignInSession | None:
+        """The session in a row. A row that the program did not write is no session, and is logged once."""
+        session = self._read_row(row)
+        if session is None and row[0] not in self._reported:
+            self._reported[row[0]] = True
+            log.error("session.altered", session=str(UUID(bytes=row[0])))
+        return session
 
 
-def _session(row: Row) -> SignInSession:
-    id_, user_id, since, expires_at, ends_at = row
-    return SignInSession(UUID(bytes=id_), UUID(bytes=user_id), since, aware_utc(expires_at), aware_utc(ends_at))
+def _microseconds(moment: datetime) -> int:
+    """Of an instant in a DATETIME column."""
+    return (moment - NAIVE_EPOCH) // _MICROSECOND

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import json
 import os
-import secrets
 import signal
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from auth.tokens import AccessTokens, SigningKey
 from benchmarks.bench import Bench, open_bench
 from benchmarks.registrations import registration
 from events.event_types import Origin, Role
+from events.log_keys import open_log_keys
 from events.user import Update
 from rollcall.api import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
 from rollcall.embedded.process import free_port
@@ -167,7 +167,8 @@ async def _tokens(bench: Bench) -> list[str]:
         return datetime.now(UTC)
 
     signed = AccessTokens(SigningKey.from_seed(KEY), TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now)
-    sessions = Sessions(bench.database, Lifetimes(), now, bench.new_id, secrets.token_bytes)
+    keys = await open_log_keys(bench.database, bench.vault)
+    sessions = Sessions(bench.database, keys.sessions, Lifetimes(), now, bench.new_id)
     tokens = []
     for _ in range(STAFF):
         staff = msgspec.structs.replace(registration(), role=Role.TECHNICAL_WORKER)

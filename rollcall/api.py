@@ -55,7 +55,7 @@ def services_of(
         absolute=timedelta(days=settings.session_days),
         grace=timedelta(seconds=settings.refresh_grace_seconds),
     )
-    sessions = Sessions(database, lifetimes, now, new_id, secrets.token_bytes)
+    sessions = Sessions(database, writer.keys.sessions, lifetimes, now, new_id, per_user=settings.sessions_per_user)
     accounts = AccountCache(commands.account, time.monotonic)
     secret = writer.keys.throttle
     budgets = Budgets(database, secret, now)

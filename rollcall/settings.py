@@ -135,6 +135,9 @@ class Settings(BaseSettings):
     )
     session_days: int = Field(30, ge=1, le=3650, description="Days after which a session ends in any case.")
     session_idle_days: int = Field(7, ge=1, le=3650, description="Days without a refresh after which a session ends.")
+    sessions_per_user: int = Field(
+        50, ge=1, le=10_000, description="Sessions that a user may have. One more ends the least recently used one."
+    )
     refresh_grace_seconds: int = Field(
         10, ge=0, le=300, description="Seconds in which a client's parallel tabs may use a refresh token again."
     )

@@ -5,7 +5,6 @@ Waits for a line on standard input before it begins. Prints the tokens that it g
 
 import asyncio
 import json
-import secrets
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +23,7 @@ async def refreshed(sessions: Sessions, token: str) -> str | None:
 async def main(url: str, token: str, times: str, grace: str) -> None:
     database = Database.at(Address.parse(url), size=int(times))
     lifetimes = Lifetimes(grace=timedelta(seconds=float(grace)))
-    sessions = Sessions(database, lifetimes, lambda: datetime.now(UTC), new_id, secrets.token_bytes)
+    sessions = Sessions(database, bytes(32), lifetimes, lambda: datetime.now(UTC), new_id)
     await asyncio.gather(*(database.fetch_one("SELECT SLEEP(0.05)") for _ in range(int(times))))  # connect first
     print("ready", flush=True)  # noqa: T201
     await asyncio.to_thread(sys.stdin.readline)

@@ -1,6 +1,5 @@
 """The Authorization header, and what ends the session that its token names."""
 
-import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +26,7 @@ def tokens() -> AccessTokens:
 
 @pytest.fixture
 def sessions(log: Log) -> Sessions:
-    return Sessions(log.database, Lifetimes(), now, new_id, secrets.token_bytes)
+    return Sessions(log.database, log.keys.sessions, Lifetimes(), now, new_id)
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def _services(
     log: Log, mongo: MongoClient, passwords: Passwords, now: Callable[[], datetime], poll: HeadPoll, doors: Doors
 ) -> Services:
     tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
-    sessions = Sessions(log.database, Lifetimes(), now, new_id, secrets.token_bytes)
+    sessions = Sessions(log.database, log.keys.sessions, Lifetimes(), now, new_id)
     secret = log.keys.throttle
     throttle = Throttle(log.database, secret, now)
     budgets = Budgets(log.database, secret, now)
