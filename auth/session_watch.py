@@ -10,7 +10,9 @@ A request is authenticated once, but a WebSocket stays open for hours. Four time
 A connection joins the watch first and is authenticated afterwards, so nothing is missed: what was committed before the
 authentication is found by it, and what comes later by the next round.
 
-While MySQL is away, only expiry is noticed.
+While MySQL is away, only expiry is noticed. If the log changes, because it lost its tail or another one took its place,
+events may be missing that ended a session. So the watch closes all connections with a session; their clients connect
+again and are authenticated against the log as it is now.
 """
 
 import asyncio
@@ -26,8 +28,9 @@ import structlog
 
 from auth.sessions import Sessions
 from auth.tokens import TokenClaims
+from events.checkpoint import Checkpoint
 from events.commands import UserCommands
-from events.errors import EventsError
+from events.errors import EventsError, LogChanged
 from events.event_types import PasswordChanged, RoleChanged, UserDeleted
 from events.store import EventStore
 
@@ -38,6 +41,7 @@ CONNECTIONS_PER_CALLER: Final = 100
 """Open at the same time on one process, of a user or of the address of anonymous clients."""
 SESSIONS_PER_STATEMENT: Final = 1_000
 ENDED: Final = "the session has ended"
+LOG_CHANGED: Final = "the log has changed; connect again"
 ENDING: Final = frozenset({PasswordChanged.__name__, RoleChanged.__name__, UserDeleted.__name__})
 """Types of events that end a user's sessions."""
 
@@ -103,20 +107,28 @@ class SessionWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        position: int | None = None
+        reached: Checkpoint | None = None
         while True:
             now = self._clock()
             expired = [watched for watched, claims in self._signed_in() if now >= claims.expires_at]
             self._close(expired, "the access token has expired")
             try:
-                position = await self._close_ended(position)
+                reached = await self._close_ended(reached)
+            except LogChanged as error:
+                log.warning("watch.log_changed", position=error.position, reason=error.reason)
+                self._close([watched for watched, _ in self._signed_in()], LOG_CHANGED)
+                reached = None
             except EventsError as error:
                 log.warning("watch.waiting", error=str(error), retry_in=POLL_SECONDS)
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _close_ended(self, position: int | None) -> int:
-        """Close connections whose sessions have ended; return the position that the log was read to."""
-        position, ended = await self._store.streams_with(ENDING, after=position)
+    async def _close_ended(self, reached: Checkpoint | None) -> Checkpoint:
+        """Close connections whose sessions have ended; return the place that the log was read to.
+
+        Raises:
+            LogChanged: the log does not hold the place that was reached.
+        """
+        end, ended = await self._store.streams_with(ENDING, after=reached)
         for user_id in ended & self._open.keys():
             account = await self._commands.account(user_id)
             for watched, claims in self._signed_in():
@@ -129,7 +141,7 @@ class SessionWatch:
         while some := list(islice(ids, SESSIONS_PER_STATEMENT)):
             gone -= await self._sessions.live(some)
         self._close([watched for watched, claims in self._signed_in() if claims.session_id in gone], ENDED)
-        return position
+        return end
 
     def _signed_in(self) -> list[tuple[OpenConnection, TokenClaims]]:
         return [(watched, watched.claims) for open_ in self._open.values() for watched in open_ if watched.claims]

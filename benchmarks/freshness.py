@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from benchmarks.bench import Bench
 from benchmarks.processes import running
 from benchmarks.registrations import registration
+from events.checkpoint import Checkpoint
 from events.event_types import Origin
 from events.feed import Feed
 from events.wakeup import HeadPoll
@@ -145,9 +146,9 @@ async def _listen(feed: Feed, watcher: Watcher) -> None:
         watcher.at(change.recorded.position)
 
 
-async def _ask(checkpoint: Callable[[], Awaitable[int]], watcher: Watcher) -> None:
+async def _ask(checkpoint: Callable[[], Awaitable[Checkpoint]], watcher: Watcher) -> None:
     while True:
-        watcher.at(await checkpoint())
+        watcher.at((await checkpoint()).position)
         await asyncio.sleep(ASK_SECONDS)
 
 

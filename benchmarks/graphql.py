@@ -97,8 +97,8 @@ async def _fill(bench: Bench) -> list[str]:
     done = [await bench.commands.register(registration(), Origin()) for _ in range(USERS)]
     view = MySQLView(bench.database)
     await view.prepare()
-    while events := await bench.store.read_all(after=(position := await view.checkpoint()), limit=500):
-        await view.apply(events, after=position)
+    while (page := await bench.store.read_after(await view.checkpoint(), limit=500)).events:
+        await view.apply(page.events, after=page.after)
     return [str(one.user_id) for one in done]
 
 

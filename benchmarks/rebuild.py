@@ -26,7 +26,9 @@ from pymongo import WriteConcern
 from benchmarks.bench import MASTER_KEY, Bench
 from benchmarks.history import History
 from benchmarks.measure import Measured
+from events.checkpoint import ANY_LOG, BEGINNING, Checkpoint
 from events.database import Database
+from events.event_types import NOT_READ
 from events.migrations import migrate
 from events.store import BulkReader, EventStore
 from events.vault import Vault
@@ -109,7 +111,7 @@ async def _read(database: Database, vault: Vault) -> float:
 
 async def _write(database: Database, copy: Records, users: list[FoldedUser]) -> float:
     """Seconds to write the prepared rows or documents, as a rebuild writes them."""
-    await copy.begin(EVENTS)
+    await copy.begin(Checkpoint(ANY_LOG, EVENTS, NOT_READ))
     write = _documents((await copy.place()).users, users) if isinstance(copy, MongoRecords) else _rows(database, users)
     begun = time.perf_counter()
     await write()
@@ -143,15 +145,15 @@ def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
 
 async def _page_by_page(store: EventStore, copies: Copies) -> float:
     """Events a second of a projector without pauses, on an empty, indexed copy."""
-    copy, position = await copies.staging(), 0
-    await copy.begin(0)
+    copy, reached = await copies.staging(), BEGINNING
+    await copy.begin(reached)
     await copy.complete()
     begun = time.perf_counter()
-    while position < min(PAGED_EVENTS, EVENTS):
-        events = await store.read_all(after=position, limit=PAGE_EVENTS)
-        await copy.apply(events, after=position)
-        position += len(events)
-    rate = position / (time.perf_counter() - begun)
+    while reached.position < min(PAGED_EVENTS, EVENTS):
+        page = await store.read_after(reached, limit=PAGE_EVENTS)
+        await copy.apply(page.events, after=page.after)
+        reached = page.end
+    rate = reached.position / (time.perf_counter() - begun)
     await copy.discard()
     return rate
 

@@ -22,7 +22,7 @@ EventsError
  ├─ LogReplaced            the database holds another log than the one that this process was started on
  ├─ UnreadableEvent        an event of an unknown type, or of a form newer than this program
  │   └─ DamagedEvent       an event, or the key of its user, was altered or lost
- ├─ PositionAhead          a subscriber names a position that the log has not reached (`events/feed.py`)
+ ├─ LogChanged             the log does not hold a checkpoint: it has lost events, or it is another log
  ├─ FeedClosed             the program stops while changes are awaited (`events/feed.py`)
  └─ Rejected               the user aggregate refuses a command, with the problem of each field
 """
@@ -135,6 +135,19 @@ class PositionGap(EventsError):
         super().__init__(f"the log has a hole: expected position {expected}, found {found}")
         self.expected = expected
         self.found = found
+
+
+class LogChanged(EventsError):
+    """Raised when the log does not hold a checkpoint.
+
+    It has lost the events before the checkpoint's position and may have grown again, or it is another log. To read on
+    would take the events of one log for those of the other.
+    """
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"position {position} is not of this log: {reason}")
+        self.position = position
+        self.reason = reason
 
 
 class BrokenChain(EventsError):

@@ -162,6 +162,9 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Stored form of the event; `encode` sets it."""
 
 
+NOT_READ: Final = bytes(32)
+
+
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """One event as the log holds it."""
 
@@ -176,6 +179,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     recorded_at: datetime
     """UTC, to the microsecond. For display only: the order is that of positions."""
+    hash: bytes = NOT_READ
+    """Of the event in the chain; zeros if it was not read."""
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """The change feed: follow the log once per process and give every change to the subscribers of this process.
 
-The follower keeps the last changes in one window that all subscribers share; a subscriber is no more than the position
+The follower keeps the last changes in one window that all subscribers share; a subscriber is no more than the place
 up to which it has received everything. Each of its steps is decided by numbers:
 
     the next position is in the window      take it from there
@@ -13,7 +13,11 @@ between the last page that was read and the queue's first entry is in neither or
 place. It also costs memory for each slow subscriber; here all share the window, and one that reads the past holds a
 page of it.
 
-A subscriber to one user is woken for that user alone, with the position before the page that has something for it.
+A subscriber to one user is woken for that user alone, with the place before the page that has something for it.
+
+All of this is right for one log only. If it loses its tail and grows again, or another one takes its place, numbers go
+on as if nothing had happened. So the follower compares the hash of the last event that it has with each page. When they
+differ, every subscriber ends with `LogChanged`, since what it has received is not what the log holds.
 """
 
 import asyncio
@@ -29,10 +33,11 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from events.errors import DatabaseUnavailable, EventsError, PositionGap
+from events.checkpoint import BEGINNING, Checkpoint, cursor_of
+from events.errors import DatabaseUnavailable, EventsError, LogChanged, PositionGap
 from events.event_types import Recorded, UserRegistered
 from events.retry import Backoff, retry
-from events.store import EventStore
+from events.store import EventStore, LogPage
 from events.user import User, evolve
 from events.wakeup import Wakeup
 
@@ -54,17 +59,6 @@ REPLAYS: Final = 4
 IDLE_SECONDS: Final = 30.0
 
 
-class PositionAhead(EventsError):
-    """A subscriber names a position that the log has not reached: it comes from another log, or from a later state."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__(
-            f"after: the log has no position {position} (was it restored to an earlier state?); "
-            "read again, and subscribe without it"
-        )
-        self.position = position
-
-
 class FeedClosed(EventsError):
     """The program is stopping."""
 
@@ -77,6 +71,12 @@ class Change(msgspec.Struct, frozen=True):
 
     recorded: Recorded
     user: User | None
+    log_id: UUID
+
+    @property
+    def cursor(self) -> str:
+        """The place after this change, from which a subscriber can resume."""
+        return cursor_of(self.log_id, self.recorded)
 
 
 _BATCH_NUMBERS: Final = count()
@@ -108,21 +108,21 @@ class ChangeReader:
         self._limit: Final = remembered_users
         self._users: Users = {}
 
-    async def changes(self, page: Sequence[Recorded], wanted: ChangeFilter) -> list[Change]:
-        """The wanted changes of the next page of the log.
+    async def changes(self, page: LogPage, wanted: ChangeFilter) -> list[Change]:
+        """The wanted changes of the next page of the log, which is not empty.
 
         A call that fails leaves the kept users as they were, so the same page can be given again.
         """
-        interesting = self._users.keys() | {recorded.stream_id for recorded in page if wanted(recorded)}
-        events = [recorded for recorded in page if recorded.stream_id in interesting]
+        interesting = self._users.keys() | {recorded.stream_id for recorded in page.events if wanted(recorded)}
+        events = [recorded for recorded in page.events if recorded.stream_id in interesting]
         first_versions = {recorded.stream_id: recorded.version for recorded in reversed(events)}
         begun_before = {
             user_id for user_id, version in first_versions.items() if version > 1 and user_id not in self._users
         }
         users = dict(self._users)
-        for recorded in await self._store.read_streams(begun_before, up_to=page[0].position - 1):
+        for recorded in await self._store.read_streams(begun_before, up_to=page.after.position):
             _move_on(users, recorded)
-        changes = [Change(recorded, _move_on(users, recorded)) for recorded in events]
+        changes = [Change(recorded, _move_on(users, recorded), page.after.log_id) for recorded in events]
         living = [item for item in users.items() if item[1] is not None]
         self._users = dict(living[-self._limit :])
         return [change for change in changes if wanted(change.recorded)]
@@ -146,37 +146,44 @@ def _move_on(users: Users, recorded: Recorded) -> User | None:
 
 
 class ReplayPage(msgspec.Struct, frozen=True):
-    """The wanted changes up to a position, after those of the page before."""
+    """The wanted changes up to a place in the log, after those of the page before."""
 
     changes: list[Change]
-    position: int
+    end: Checkpoint
 
 
 Replay = AsyncGenerator[ReplayPage, None]
 
 
-async def replay_log(store: EventStore, wanted: ChangeFilter, *, after: int, up_to: int) -> Replay:
-    """The wanted changes of all users."""
+async def replay_log(store: EventStore, wanted: ChangeFilter, *, after: Checkpoint, up_to: int) -> Replay:
+    """The wanted changes of all users.
+
+    Raises:
+        LogChanged: the log does not hold a place that was reached.
+    """
     reader = ChangeReader(store, REPLAY_PAGE)
-    while after < up_to:
-        page = await store.read_all(after=after, limit=min(REPLAY_PAGE, up_to - after))
-        if not page:
-            raise PositionGap(after + 1, up_to)
+    while after.position < up_to:
+        page = await store.read_after(after, limit=min(REPLAY_PAGE, up_to - after.position))
+        if not page.events:
+            raise PositionGap(after.position + 1, up_to)
         changes = await reader.changes(page, wanted)
-        after = page[-1].position
+        after = page.end
         yield ReplayPage(changes, after)
 
 
-async def replay_user(store: EventStore, user_id: UUID, wanted: ChangeFilter, *, after: int, up_to: int) -> Replay:
+async def replay_user(
+    store: EventStore, user_id: UUID, wanted: ChangeFilter, *, after: Checkpoint, up_to: int
+) -> Replay:
     """The wanted changes of one user; only its own events are read, from the first."""
     user, version = None, 0
     while page := await store.read_stream_page(user_id, after_version=version, up_to=up_to, limit=REPLAY_PAGE):
         changes = []
         for recorded in page:
             user, version = evolve_if_registered(user, recorded), recorded.version
-            if recorded.position > after and wanted(recorded):
-                changes.append(Change(recorded, user))
-        yield ReplayPage(changes, max(after, page[-1].position))
+            if recorded.position > after.position and wanted(recorded):
+                changes.append(Change(recorded, user, after.log_id))
+        last = page[-1]
+        yield ReplayPage(changes, after.after(last) if last.position > after.position else after)
 
 
 @dataclass(eq=False, slots=True)
@@ -186,8 +193,10 @@ class Subscriber:
     wanted: ChangeFilter
     user_id: UUID | None
     """The only user that it follows; None for all."""
-    position: int
+    reached: Checkpoint
     """It has received every wanted change up to here."""
+    changed: LogChanged | None = None
+    """Why it cannot go on: the log that it follows has changed."""
     backoff: Backoff = field(default_factory=Backoff)
 
     def wants(self, change: Change) -> bool:
@@ -202,17 +211,18 @@ class Feed:
         self._store = store
         self._wakeup = wakeup
         self._subscribers: set[Subscriber] = set()
-        self._sleeping: defaultdict[UUID | None, set[asyncio.Future[int]]] = defaultdict(set)
+        self._sleeping: defaultdict[UUID | None, set[asyncio.Future[Checkpoint]]] = defaultdict(set)
         self._started = asyncio.Event()
         self._closed = False
-        self._position = 0
+        self._end = BEGINNING
+        """Up to here the log is in the window, or was."""
         self._recent: dict[int, Change] = {}
         self._shared: dict[tuple[int, ChangeFilter], ChangeBatch] = {}
         self._reader = ChangeReader(store, REMEMBERED_USERS)
         self._replays = asyncio.Semaphore(REPLAYS)
 
     async def changes(
-        self, wanted: ChangeFilter, *, user_id: UUID | None = None, after: int | None = None
+        self, wanted: ChangeFilter, *, user_id: UUID | None = None, after: int | Checkpoint | None = None
     ) -> AsyncGenerator[Change, None]:
         """The changes of `batches`, one by one."""
         async with aclosing(self.batches(wanted, user_id=user_id, after=after)) as batches:
@@ -221,9 +231,9 @@ class Feed:
                     yield change
 
     async def batches(
-        self, wanted: ChangeFilter, *, user_id: UUID | None = None, after: int | None = None
+        self, wanted: ChangeFilter, *, user_id: UUID | None = None, after: int | Checkpoint | None = None
     ) -> AsyncGenerator[Sequence[Change], None]:
-        """Every wanted change in log order, each once: from now on, or after a position.
+        """Every wanted change in log order, each once: from now on, or after a position or the checkpoint of a cursor.
 
         A batch holds no more changes than a page of the past: a slow subscriber gets more batches, and costs the memory
         of one. Subscribers at the same position whose `wanted` is the same function get the very same `ChangeBatch`, so
@@ -233,20 +243,22 @@ class Feed:
         yet. Cutting them off at the head would lose those committed while the head is read.
 
         Raises:
-            PositionAhead: the log has not reached that position.
+            LogChanged: the log does not hold the place that the subscriber has reached.
             FeedClosed: the program is stopping.
         """
         await self._started.wait()
-        if after is not None and after > self._position and after > await self._store.head():
-            raise PositionAhead(after)
-        subscriber = Subscriber(wanted, user_id, self._position if after is None else after)
+        subscriber = Subscriber(wanted, user_id, self._end)
         self._subscribers.add(subscriber)
         try:
+            if after is not None:
+                subscriber.reached = await self._place(after)
             while True:
-                if subscriber.position >= self._position:
+                if subscriber.changed is not None:
+                    raise subscriber.changed
+                if subscriber.reached.position >= self._end.position:
                     await self._sleep(subscriber)
                     continue
-                if subscriber.position + 1 in self._recent:
+                if subscriber.reached.position + 1 in self._recent:
                     if batch := self._next_of_window(subscriber):
                         yield batch
                     continue
@@ -256,26 +268,35 @@ class Feed:
         finally:
             self._subscribers.discard(subscriber)
 
+    async def _place(self, after: int | Checkpoint) -> Checkpoint:
+        if isinstance(after, int):
+            return await self._store.checkpoint_at(after)
+        await self._store.check(after)
+        return after
+
     async def _sleep(self, subscriber: Subscriber) -> None:
         """Wait for a page with something for the subscriber; nothing before that page was for it."""
         if self._closed:
             raise FeedClosed
-        woken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        woken: asyncio.Future[Checkpoint] = asyncio.get_running_loop().create_future()
         self._sleeping[subscriber.user_id].add(woken)
         try:
-            subscriber.position = max(subscriber.position, await woken)
+            before = await woken
         except asyncio.CancelledError:
             if sleeping := self._sleeping.get(subscriber.user_id):
                 sleeping.discard(woken)
                 if not sleeping:
                     del self._sleeping[subscriber.user_id]
             raise
+        if before.position > subscriber.reached.position:
+            subscriber.reached = before
 
     def _next_of_window(self, subscriber: Subscriber) -> Sequence[Change]:
         """The next batch of the window. The subscriber moves on at once: nothing else makes it move back."""
-        begin = subscriber.position
-        subscriber.position = min(self._position, begin + BATCH_CHANGES)
-        window = (self._recent[position] for position in range(begin + 1, subscriber.position + 1))
+        begin = subscriber.reached.position
+        end = min(self._end.position, begin + BATCH_CHANGES)
+        subscriber.reached = self._end.after(self._recent[end].recorded)
+        window = (self._recent[position] for position in range(begin + 1, end + 1))
         if subscriber.user_id is not None:
             return [change for change in window if subscriber.wants(change)]
         key = (begin, subscriber.wanted)
@@ -287,22 +308,24 @@ class Feed:
 
     async def _replay(self, subscriber: Subscriber) -> AsyncGenerator[list[Change], None]:
         """The past from the log, up to where the window ends now. An outage ends it early, after a pause."""
-        up_to, after = self._position, subscriber.position
+        end, after = self._end, subscriber.reached
         if subscriber.user_id is None:
-            pages = replay_log(self._store, subscriber.wanted, after=after, up_to=up_to)
+            pages = replay_log(self._store, subscriber.wanted, after=after, up_to=end.position)
         else:
-            pages = replay_user(self._store, subscriber.user_id, subscriber.wanted, after=after, up_to=up_to)
+            pages = replay_user(self._store, subscriber.user_id, subscriber.wanted, after=after, up_to=end.position)
         try:
             async with aclosing(pages):
                 while page := await self._next_page(pages):
-                    subscriber.position = page.position
+                    if subscriber.changed is not None:
+                        return
+                    subscriber.reached = page.end
                     subscriber.backoff.reset()
                     if page.changes:
                         yield page.changes
-            subscriber.position = up_to
+            subscriber.reached = end
         except DatabaseUnavailable as error:
             pause = subscriber.backoff.next()
-            log.warning("feed.waiting", position=subscriber.position, error=str(error), retry_in=pause)
+            log.warning("feed.waiting", position=subscriber.reached.position, error=str(error), retry_in=pause)
             await asyncio.sleep(pause)
 
     async def _next_page(self, pages: Replay) -> ReplayPage | None:
@@ -322,7 +345,7 @@ class Feed:
 
         def waiting(error: Exception, pause: float) -> None:
             level = log.warning if isinstance(error, DatabaseUnavailable) else log.error
-            level("feed.waiting", position=self._position, error=str(error), retry_in=pause)
+            level("feed.waiting", position=self._end.position, error=str(error), retry_in=pause)
 
         try:
             await retry(follow, EventsError, backoff=backoff, waiting=waiting)
@@ -331,30 +354,42 @@ class Feed:
 
     async def _advance(self) -> None:
         if not self._started.is_set():
-            self._jump(await self._store.head())
+            self._jump(await self._store.end())
             self._started.set()
-        head = await self._wakeup.beyond(self._position, at_most=IDLE_SECONDS)
+        end = await self._wakeup.beyond(self._end, at_most=IDLE_SECONDS)
         if not self._subscribers:
-            self._jump(head)
+            self._jump(end)
             return
-        page = await self._store.read_all(after=self._position, limit=FOLLOWER_PAGE)
-        if page:
-            self._publish(await self._reader.changes(page, lambda _: True))
+        try:
+            page = await self._store.read_after(self._end, limit=FOLLOWER_PAGE)
+        except LogChanged as error:
+            log.warning("feed.log_changed", position=error.position, reason=error.reason)
+            self._end_subscribers(error)
+            self._jump(await self._store.end())
+            return
+        if page.events:
+            self._publish(page.end, await self._reader.changes(page, lambda _: True))
             await _yield_to_subscribers()
 
-    def _jump(self, position: int) -> None:
-        """Continue from a position; no subscriber wants what lies before it."""
-        self._position = position
+    def _end_subscribers(self, error: LogChanged) -> None:
+        """End those that follow the log as it was. Who sleeps is woken; the others find it before their next batch."""
+        for subscriber in self._subscribers:
+            subscriber.changed = LogChanged(error.position, error.reason)
+        self._wake_all(lambda: LogChanged(error.position, error.reason))
+
+    def _jump(self, end: Checkpoint) -> None:
+        """Continue from a place; no subscriber wants what lies before it."""
+        self._end = end
         self._recent.clear()
         self._shared.clear()
         self._reader = ChangeReader(self._store, REMEMBERED_USERS)
 
-    def _publish(self, changes: list[Change]) -> None:
+    def _publish(self, end: Checkpoint, changes: list[Change]) -> None:
         """Move the window on, and wake the subscribers for whom there is something in it."""
-        before, self._position = self._position, changes[-1].recorded.position
+        before, self._end = self._end, end
         self._shared.clear()
         self._recent.update((change.recorded.position, change) for change in changes)
-        for position in range(next(iter(self._recent)), self._position - RECENT_CHANGES + 1):
+        for position in range(next(iter(self._recent)), end.position - RECENT_CHANGES + 1):
             del self._recent[position]
         for user_id in {None, *(change.recorded.stream_id for change in changes)} & self._sleeping.keys():
             for woken in self._sleeping.pop(user_id):
@@ -363,10 +398,13 @@ class Feed:
 
     def _close(self) -> None:
         self._closed = True
+        self._wake_all(FeedClosed)
+
+    def _wake_all(self, make_error: Callable[[], EventsError]) -> None:
         for sleeping in self._sleeping.values():
             for woken in sleeping:
                 if not woken.done():
-                    woken.set_exception(FeedClosed())
+                    woken.set_exception(make_error())
         self._sleeping.clear()
 
 

@@ -17,10 +17,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
-from events.chain import EVENT_COLUMNS, ROW_COLUMNS
+from events.chain import EVENT_COLUMNS, GENESIS, ROW_COLUMNS
+from events.checkpoint import Checkpoint, check_held
 from events.database import Row, Source, placeholders
-from events.errors import DamagedEvent, DamagedKey, PositionGap
-from events.event_types import Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
+from events.errors import BrokenChain, DamagedEvent, DamagedKey, LogChanged, PositionGap
+from events.event_types import NOT_READ, Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
 from events.ids import following, uuid_of
 from events.sql import aware_utc
 from events.vault import UserKey, Vault, opened, place_of
@@ -33,6 +34,21 @@ FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """  # noqa: S608 - constants
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
+# Begins with the event that a checkpoint names, so that comparing its hash takes no statement of its own. The end of
+# the log comes with each row. An outer join from the head, which has a row even without events, would be sorted.
+READ_AFTER = f"""
+SELECT {EVENT_COLUMNS}, log_id, end_position, end_hash, {KEY_COLUMNS}
+FROM (SELECT log_id, position AS end_position, hash AS end_hash FROM log_head WHERE id = 1) AS head
+JOIN events AS e
+LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
+WHERE e.position >= %s ORDER BY e.position LIMIT %s
+"""  # noqa: S608 - constants
+READ_PLACE = """
+SELECT log_id, head.position, head.hash, e.hash
+FROM log_head AS head
+LEFT JOIN events AS e ON e.position = %s
+WHERE head.id = 1
+"""
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
 # MySQL reads the snapshot first, one row by its key, so `up_to_version` is a constant and the versions are a range of
@@ -47,7 +63,12 @@ WHERE e.position <= %s
 ORDER BY e.version LIMIT %s
 """  # noqa: S608 - constants
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
-FIND_STREAMS = "SELECT DISTINCT stream_id FROM events WHERE position > %s AND position <= %s AND type IN ({types})"
+# The first row has the hash of the event that the checkpoint names.
+FIND_STREAMS = """
+SELECT NULL, hash FROM events WHERE position = %s
+UNION ALL
+SELECT DISTINCT stream_id, NULL FROM events WHERE position > %s AND position <= %s AND type IN ({types})
+"""
 FIND_DELETIONS = """
 SELECT stream_id, version, position, deletion_proof, master_key_id
 FROM events JOIN user_keys ON user_id = stream_id
@@ -57,6 +78,12 @@ READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
 READ_FORGOTTEN = (
     "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL AND deletion_proof IS NOT NULL"
 )
+
+HASH: Final = 9
+"""The column of `READ` and `READ_AFTER` with the event's hash."""
+END: Final = slice(10, 13)
+"""The columns of `READ_AFTER` with the end of the log."""
+HEAD_LOST: Final = "log_head has lost its row"
 
 KEY_LOST: Final = "the key of its user is lost; restore user_keys from a backup"
 KEY_ALTERED: Final = "the key of its user was altered, or emptied without a deletion"
@@ -70,10 +97,6 @@ class Stream(msgspec.Struct, frozen=True):
     """None if the user never existed or is deleted."""
 
 
-HASH: Final = 9
-"""Column of the event's hash in a row of `READ`."""
-
-
 class SnapshotRow(msgspec.Struct, frozen=True):
     """The newest snapshot of a user, as the table has it."""
 
@@ -81,6 +104,19 @@ class SnapshotRow(msgspec.Struct, frozen=True):
     password_version: int
     sealed: bytes | None
     """None if the log does not hold the last event in it."""
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """The next events of the log after a checkpoint."""
+
+    after: Checkpoint
+    """The checkpoint, with the id of this log even where it named none."""
+    events: list[Recorded]
+
+    @property
+    def end(self) -> Checkpoint:
+        """The checkpoint after these events."""
+        return self.after.after(self.events[-1]) if self.events else self.after
 
 
 class Deletion(msgspec.Struct, frozen=True):
@@ -102,6 +138,43 @@ class EventStore:
         """Position of the newest event; 0 while there is none. A primary-key lookup in a table of one row."""
         row = await self._source.fetch_one("SELECT position FROM log_head WHERE id = 1")
         return int(row[0]) if row else 0
+
+    async def end(self) -> Checkpoint:
+        """The end of the log now, at the same cost as `head`."""
+        row = await self._source.fetch_one("SELECT log_id, position, hash FROM log_head WHERE id = 1")
+        if row is None:
+            raise BrokenChain(0, HEAD_LOST)
+        log_id, position, digest = row
+        return Checkpoint(uuid_of(log_id), position, digest)
+
+    async def checkpoint_at(self, position: int) -> Checkpoint:
+        """The checkpoint at a position.
+
+        Raises:
+            LogChanged: the log has not reached it.
+        """
+        end, found = await self._place(position)
+        if end.position < position:
+            raise LogChanged(position, f"the log ends at position {end.position}")
+        if position and found is None:
+            raise PositionGap(position, position + 1)
+        return Checkpoint(end.log_id, position, found or GENESIS)
+
+    async def check(self, checkpoint: Checkpoint) -> None:
+        """Check that the log holds a checkpoint.
+
+        Raises:
+            LogChanged: it does not.
+        """
+        check_held(checkpoint, *await self._place(checkpoint.position))
+
+    async def _place(self, position: int) -> tuple[Checkpoint, bytes | None]:
+        """The end of the log, and the hash of the event at a position."""
+        row = await self._source.fetch_one(READ_PLACE, (position,))
+        if row is None:
+            raise BrokenChain(0, HEAD_LOST)
+        log_id, *end, found = row
+        return Checkpoint(uuid_of(log_id), *end), found
 
     async def position_at(self, instant: datetime) -> int:
         """The position up to which the log was written at an instant; 0 before the first event.
@@ -170,15 +243,20 @@ class EventStore:
         sql = READ_STREAMS.format(ids=placeholders(len(wanted)))
         return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
 
-    async def streams_with(self, types: Iterable[str], *, after: int | None) -> tuple[int, set[UUID]]:
-        """The head, and the streams with events of these types after a position; no streams if it is None."""
-        head = await self.head()
-        if after is None or head <= after:
-            return head, set()
+    async def streams_with(self, types: Iterable[str], *, after: Checkpoint | None) -> tuple[Checkpoint, set[UUID]]:
+        """The end of the log, and the streams with events of these types after a checkpoint; none if it is None.
+
+        Raises:
+            LogChanged: the log does not hold the checkpoint.
+        """
+        end = await self.end()
+        if after is None or end == after:
+            return end, set()
         wanted = list(types)
         sql = FIND_STREAMS.format(types=placeholders(len(wanted)))
-        rows = await self._source.fetch_all(sql, [after, head, *wanted])
-        return head, {UUID(bytes=row[0]) for row in rows}
+        rows = await self._source.fetch_all(sql, [after.position, after.position, end.position, *wanted])
+        check_held(after, end, next((hash_ for _, hash_ in rows if hash_ is not None), None))
+        return end, {UUID(bytes=stream_id) for stream_id, _ in rows if stream_id is not None}
 
     async def deletions(self, *, after: int, up_to: int) -> list[Deletion]:
         """The deletions after a position, up to and including another, of users whose key they destroyed."""
@@ -202,25 +280,54 @@ class EventStore:
         """
         return [self._recorded(row) for row in await self._rows(after, limit)]
 
-    async def read_past_damage(self, *, after: int, limit: int) -> list[Recorded]:
-        """Like `read_all`, but yields damaged events as `Damaged`, so that one user's damage stops no other user.
+    async def read_after(self, after: Checkpoint, *, limit: int) -> LogPage:
+        """The next events after a checkpoint, at most `limit`, as complete as those of `read_all`.
+
+        Raises:
+            LogChanged: the log does not hold the checkpoint.
+            PositionGap, UnreadableEvent: as `read_all`.
+        """
+        begin, rows = await self._rows_after(after, limit)
+        return LogPage(begin, [self._recorded(row) for row in rows])
+
+    async def read_past_damage(self, after: Checkpoint, *, limit: int) -> LogPage:
+        """Like `read_after`, but yields damaged events as `Damaged`, so that one user's damage stops no other user.
 
         A deletion that destroyed its user's key is one however damaged it is, and the user's other events are
         `Forgotten`, damaged or not.
 
         Raises:
-            PositionGap: as `read_all`.
+            LogChanged, PositionGap: as `read_after`.
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
+        begin, rows = await self._rows_after(after, limit)
         recorded = []
-        for row in await self._rows(after, limit):
+        for row in rows:
             try:
                 key = self._key(row)
             except (DamagedEvent, DamagedKey) as error:
                 recorded.append(damaged_of(row, KEY_ALTERED if isinstance(error, DamagedKey) else error.reason))
             else:
                 recorded.append(recorded_past_damage(row, key.cipher if key else None))
-        return recorded
+        return LogPage(begin, recorded)
+
+    async def _rows_after(self, after: Checkpoint, limit: int) -> tuple[Checkpoint, list[Row]]:
+        """The checkpoint with the id of this log, and the rows after it.
+
+        Raises:
+            LogChanged: the log does not hold the checkpoint.
+            PositionGap: the log has lost an event.
+        """
+        named = min(1, after.position)
+        rows = await self._source.fetch_all(READ_AFTER, (max(1, after.position), limit + named))
+        if rows:
+            check_dense(after.position - named, (row[0] for row in rows))
+            log_id, *place = rows[0][END]
+            end, found = Checkpoint(uuid_of(log_id), *place), rows[0][HASH]
+        else:  # the log is empty, or shorter than the checkpoint
+            end, found = await self._place(after.position)
+        check_held(after, end, found)
+        return msgspec.structs.replace(after, log_id=end.log_id), rows[named:]
 
     async def _rows(self, after: int, limit: int) -> list[Row]:
         rows = await self._source.fetch_all(READ_ALL, (after, limit))
@@ -293,7 +400,7 @@ def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
 
 
 def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
-    position, stream_id, version, event_id, type_, _, _, _, recorded_at, *_ = row
+    position, stream_id, version, event_id, type_, _, _, _, recorded_at, *others = row
     return Recorded(
         position=position,
         stream_id=uuid_of(stream_id),
@@ -304,6 +411,7 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
         fields=fields,
         origin=origin,
         recorded_at=aware_utc(recorded_at),
+        hash=others[0] if others else NOT_READ,
     )
 
 

@@ -11,6 +11,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final, Protocol
 
+from events.checkpoint import Checkpoint
 from events.store import EventStore
 
 SHORTEST_SECONDS: Final = 0.005
@@ -20,8 +21,11 @@ LONGEST_SECONDS: Final = 0.05
 class Wakeup(Protocol):
     """Wakes a follower of the log."""
 
-    async def beyond(self, position: int, at_most: float) -> int:
-        """Return the position of the head once it is past `position`, or after `at_most` seconds."""
+    async def beyond(self, known: Checkpoint, at_most: float) -> Checkpoint:
+        """Return the end of the log once it is not `known` any more, or after `at_most` seconds.
+
+        The log has grown then, or it has changed: it lost its tail, or is another log.
+        """
         ...
 
 
@@ -45,16 +49,16 @@ class HeadPoll:
         """Poll now: this process appended."""
         self._rung.set()
 
-    async def beyond(self, position: int, at_most: float) -> int:
+    async def beyond(self, known: Checkpoint, at_most: float) -> Checkpoint:
         deadline = asyncio.get_running_loop().time() + at_most
         while True:
             self._rung.clear()  # before the read: a ring during the read counts
-            head = await self._store.head()
-            if head > position:
+            end = await self._store.end()
+            if end != known:
                 self._pause = self._shortest
-                return head
+                return end
             if asyncio.get_running_loop().time() >= deadline:
-                return head
+                return end
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause):
                     await self._rung.wait()

@@ -18,6 +18,7 @@ from auth.sign_in import SignIn
 from auth.tokens import AccessTokens, InvalidToken, TokenClaims
 from auth.write_quota import WriteQuota
 from events.audit import AuditEntry, AuditLog
+from events.checkpoint import Checkpoint
 from events.commands import UserCommands
 from events.database import Database
 from events.event_types import Origin
@@ -83,7 +84,7 @@ class Context:
     """The WebSocket, once `connection_init` has named its session."""
     connection_params: Mapping[str, object] = field(default_factory=dict)
     """Payload of a WebSocket's `connection_init`; Strawberry sets it."""
-    last_event: int | None = None
+    last_event: Checkpoint | None = None
     """Last-Event-ID of a client that reopens an event stream."""
     _histories: DataLoader[HistoryKey, list[AuditEntry]] | None = None
 

@@ -6,6 +6,7 @@ BAD_USER_INPUT    an argument is not valid; the message says which and why
 BAD_REQUEST       the request holds no operation that can be executed
 PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
                   raised by graph/persisted.py
+LOG_CHANGED       the log does not hold the place that a subscription goes on from: read anew, subscribe from now
 DEADLINE_EXCEEDED a query took too long: try again, or select less
 PROJECTION_BEHIND a view has not reached Min-Position in time: try again
 RATE_LIMITED      the caller's budget for such requests is spent: try again after `retryAfter` seconds
@@ -31,8 +32,8 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from auth.budgets import BudgetSpent
 from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from auth.registration import ProofRequired
-from events.errors import DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, UserBusy
-from events.feed import FeedClosed, PositionAhead
+from events.errors import DatabaseUnavailable, EventsError, LogChanged, OutcomeUnknown, Rejected, UserBusy
+from events.feed import FeedClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ def projection_behind(view: str, found: int, wanted: int) -> ClientError:
     return ClientError("PROJECTION_BEHIND", f"{view} is at position {found}, not yet at {wanted}: try again")
 
 
-def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
+def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:  # noqa: C901 - one case for each error
     """The error as the client may see it; what the client does not see is logged."""
     cause = _cause(error)
     match cause:
@@ -77,7 +78,7 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
             return _coded(error, "BAD_USER_INPUT", error.message)
         case None | ClientError():
             return error
-        case BadQuery() | Rejected() | PositionAhead():
+        case BadQuery() | Rejected():
             return _coded(error, "BAD_USER_INPUT", str(cause))
         case PasswordsBusy() | UserBusy():
             seconds = RETRY_SECONDS if isinstance(cause, PasswordsBusy) else BUSY_SECONDS
@@ -87,6 +88,13 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:
         case ProofRequired(challenge=challenge):
             asked: dict[str, str | int] = {"challenge": challenge.text, "bits": challenge.number}
             return _coded(error, "PROOF_OF_WORK_REQUIRED", str(cause), **asked)
+        case LogChanged():
+            log.warning("graph.log_changed", correlation=str(correlation), reason=str(cause))
+            message = (
+                f"the log does not hold what you have received up to position {cause.position}: it was restored to an "
+                "earlier state, or is another one; read again, and subscribe from now on"
+            )
+            return _coded(error, "LOG_CHANGED", message)
         case _ if isinstance(cause, NO_OPERATION):
             return _coded(error, "BAD_REQUEST", error.message)
         case OutcomeUnknown():

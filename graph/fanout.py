@@ -15,10 +15,10 @@ Two subscribers share a result if nothing could make theirs differ, that is if
 - they execute the same operation of the same parsed document (`DocumentCache` parses equal texts once);
 - each field below the root field is an attribute of what is published: no resolver reads, or depends on the viewer;
 - the directive variables have the same values;
-- the change is the same: the same position, and with its user or, once that is deleted, without it.
+- the change is the same: the same position and hash, and with its user or, once that is deleted, without it.
 
-Rights, `after`, `userId` and `types` may differ. They decide which changes a subscriber gets, which is the business of
-its source stream, and does not affect how a change is shown.
+Rights and arguments may differ. They decide which changes a subscriber gets, which is the business of its source
+stream, and does not affect how a change is shown.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Hashable, Sequence
@@ -54,8 +54,8 @@ class EncodedAnswer(NamedTuple):
     """One result of an operation as JSON."""
 
     payload: bytes
-    position: int | None = None
-    """The position from which a client that has this answer can resume."""
+    cursor: str | None = None
+    """The place from which a client that has this answer can resume."""
 
 
 class Framing(NamedTuple):
@@ -72,9 +72,11 @@ class Topic(NamedTuple, Generic[Item]):
     shape: Callable[[Item], object]
     """The item as its GraphQL type shows it. Depends on nothing but the item."""
     position: Callable[[Item], int | None]
-    """The position from which a client that has the item can resume; None if its kind has no positions."""
+    """The item's position in the log; None if its kind has no positions."""
     version: Callable[[Item], Hashable]
     """Distinguishes two items at one position."""
+    cursor: Callable[[Item], str | None]
+    """The place from which a client that has the item can resume; None if its kind has none."""
 
 
 class SourceStream(AsyncIterable[Any], Generic[Item]):
@@ -175,7 +177,7 @@ async def _parts(
             result: Any = executor.build_per_event_executor(topic.shape(item)).execute_operation(serially=False)
             result = await result if isawaitable(result) else result
             errors = [for_client(error, correlation) for error in result.errors or ()]
-            answer = EncodedAnswer(encode_result(result.data, errors), topic.position(item))
+            answer = EncodedAnswer(encode_result(result.data, errors), topic.cursor(item))
         answers.append(answer)
         size += len(answer.payload)
         if size >= BATCH_BYTES:
@@ -235,14 +237,14 @@ class SharedOperation:
         position, version = topic.position(item), topic.version(item)
         cached = self._cache.get((self._number, position))
         if cached is not None and cached.version == version:
-            return EncodedAnswer(cached.parts[0], position)
+            return EncodedAnswer(cached.parts[0], topic.cursor(item))
         executor = self._executor.build_per_event_executor(topic.shape(item))
         result: Any = executor.execute_operation(serially=False)  # nothing in it is awaited
         if result.errors:
             return None
         payload = encode_result(result.data)
         self._keep((self._number, position), CacheEntry(version, [payload]))
-        return EncodedAnswer(payload, position)
+        return EncodedAnswer(payload, topic.cursor(item))
 
     def _keep(self, key: tuple[Hashable, ...], entry: CacheEntry) -> None:
         with suppress(ValueError):  # larger than the whole cache

@@ -62,7 +62,7 @@ class ViewPosition:
 
     async def _read_now(self) -> None:
         began = asyncio.get_running_loop().time()
-        self._position = await self._checkpoint()
+        self._position = (await self._checkpoint()).position
         self._read_at = began
 
 

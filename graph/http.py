@@ -11,14 +11,15 @@ The specification: https://graphql.github.io/graphql-over-http/draft/. Its rules
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from aiohttp import web
 from graphql import GraphQLError
 from strawberry.types import ExecutionResult
 
+from events.checkpoint import Checkpoint, checkpoint_of
 from graph import strict_json
 from graph.errors import RETRY_AFTER
 from graph.media_types import MediaType, content_type
@@ -45,6 +46,9 @@ STATUSES: Final = {
     "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Statuses by the codes of errors that are not the client's; others get 400."""
+
+
+Parsed = TypeVar("Parsed")
 
 
 class HttpRefused(Exception):
@@ -135,22 +139,22 @@ def min_position(request: web.Request) -> int:
     Raises:
         HttpRefused: it is not a position.
     """
-    return _position(request, "Min-Position") or 0
+    return _parsed(request, "Min-Position", position_of) or 0
 
 
-def last_event(request: web.Request) -> int | None:
-    """`Last-Event-ID`: the position of the last event of a stream that the client has; None without the header.
+def last_event(request: web.Request) -> Checkpoint | None:
+    """`Last-Event-ID`: the cursor of the last event of a stream that the client has; None without the header.
 
     Raises:
-        HttpRefused: it is not a position.
+        HttpRefused: it is not a cursor.
     """
-    return _position(request, "Last-Event-ID")
+    return _parsed(request, "Last-Event-ID", checkpoint_of)
 
 
-def _position(request: web.Request, header: str) -> int | None:
+def _parsed(request: web.Request, header: str, parse: Callable[[str], Parsed]) -> Parsed | None:
     given = request.headers.getall(header, None)
     try:
-        return position_of(", ".join(given)) if given else None
+        return parse(", ".join(given)) if given else None
     except ValueError as error:
         raise HttpRefused(HTTPStatus.BAD_REQUEST, f"{header}: {error}") from error
 

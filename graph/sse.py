@@ -2,7 +2,7 @@
 
 The protocol: https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
 
-    id: 42                      the position to resume from: as `after`, or sent back as Last-Event-ID
+    id: AZrF...                 the cursor to resume from: as `cursor`, or sent back as Last-Event-ID
     event: next
     data: {"data":{...}}
 
@@ -69,7 +69,7 @@ def _frame_events(answers: Sequence[EncodedAnswer]) -> Frames:
     """Answers as events. JSON has no line breaks: they are escaped in its strings."""
     events = []
     for answer in answers:
-        id_ = b"" if answer.position is None else b"id: %d\n" % answer.position
+        id_ = b"" if answer.cursor is None else b"id: %s\n" % answer.cursor.encode()
         events.append(b"%sevent: next\ndata: %s\n\n" % (id_, answer.payload))
     return [b"".join(events)]
 

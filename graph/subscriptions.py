@@ -8,9 +8,10 @@ from typing import Annotated, Final
 import strawberry
 
 from auth.permissions import Right, may
+from events.checkpoint import Checkpoint, checkpoint_of
 from events.feed import Change, ChangeFilter
 from graph.context import Info
-from graph.errors import forbidden
+from graph.errors import bad_input, forbidden
 from graph.fanout import SourceStream, Topic
 from graph.scalars import Position, user_id_argument
 from graph.types import Projection, UserChange, UserEventType
@@ -19,12 +20,15 @@ from projections.status import Statuses, StatusFeed
 CHANGES: Final = Topic[Change](
     shape=UserChange.of,
     position=lambda change: change.recorded.position,
-    version=lambda change: change.user is None,  # deletion is all that alters what a position shows
+    # Deletion is all that alters what an event shows. The hash tells it from the event that a changed log has there.
+    version=lambda change: (change.user is None, change.recorded.hash),
+    cursor=lambda change: change.cursor,
 )
 STATUSES: Final = Topic[Statuses](
     shape=lambda statuses: [Projection.of(status) for status in statuses],
     position=lambda _: None,
     version=tuple,
+    cursor=lambda _: None,
 )
 
 
@@ -47,6 +51,15 @@ async def user_changes(
         Position | None,
         strawberry.argument(description="Start with the first change after this position; by default, from now on."),
     ] = None,
+    cursor: Annotated[
+        str | None,
+        strawberry.argument(
+            description=(
+                "Start with the first change after the one with this cursor, if the log still holds that change; else\n"
+                "the error is LOG_CHANGED. Not together with `after`."
+            )
+        ),
+    ] = None,
 ) -> AsyncIterable[UserChange]:
     viewer = await info.context.signed_in()
     followed = user_id_argument(user_id) if user_id is not None else None
@@ -55,9 +68,28 @@ async def user_changes(
             raise forbidden("you may only follow your own record")
         followed = viewer.id
     wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
-    seen = info.context.last_event  # a client that reopens a stream sends its first `after` again, too
-    batches = info.context.services.feed.batches(wanted, user_id=followed, after=after if seen is None else seen)
+    batches = info.context.services.feed.batches(
+        wanted, user_id=followed, after=_begin(after, cursor, info.context.last_event)
+    )
     return SourceStream(batches, CHANGES)
+
+
+def _begin(after: Position | None, cursor: str | None, last_event: Checkpoint | None) -> int | Checkpoint | None:
+    """Where a subscription begins. A client that reopens a stream sends its first arguments again, too.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; the cursor is none, or `after` is given with it.
+    """
+    if last_event is not None:
+        return last_event
+    if cursor is None:
+        return after
+    if after is not None:
+        raise bad_input("give `after` or `cursor`, not both")
+    try:
+        return checkpoint_of(cursor)
+    except ValueError as error:
+        raise bad_input(f"cursor: {error}") from error
 
 
 async def projection_status(info: Info) -> AsyncIterable[list[Projection]]:
@@ -77,7 +109,8 @@ class Subscription:
         resolver=user_changes,
         description=(
             "Changes from now on, or from just after a position: a client that reconnects with the last position\n"
-            "that it saw misses nothing. A CUSTOMER sees only changes of its own record."
+            "that it saw misses nothing. A CUSTOMER sees only changes of its own record. With the last `cursor`, a\n"
+            "client also learns whether the log still holds what it saw: else the error LOG_CHANGED ends it."
         ),
     )
     projection_status: AsyncIterable[list[Projection]] = strawberry.subscription(

@@ -192,6 +192,7 @@ class UserConnection:
 @strawberry.type(description="One change, pushed. Nothing is skipped and nothing is sent twice on one subscription.")
 class UserChange:
     position: Position = strawberry.field(description="Of the event.")
+    cursor: str = strawberry.field(description="Opaque. The place after this change: resume from it with `cursor`.")
     type: UserEventType = strawberry.field(description="What happened.")
     user_id: strawberry.ID = strawberry.field(description="The user it happened to.")
     version: int = strawberry.field(description="The user's version after it.")
@@ -206,6 +207,7 @@ class UserChange:
         recorded = source.recorded
         return cls(
             position=Position(recorded.position),
+            cursor=source.cursor,
             type=UserEventType(recorded.type),
             user_id=strawberry.ID(str(recorded.stream_id)),
             version=recorded.version,

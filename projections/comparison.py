@@ -40,7 +40,7 @@ class DifferenceKind(StrEnum):
     INDEX = "index"
     """A declared index is missing or differs."""
     CHECKPOINT = "checkpoint"
-    """The view's checkpoint is past the end of the log."""
+    """The log does not hold the view's checkpoint."""
     VIEW = "view"
     """The view does not exist."""
 

@@ -5,7 +5,7 @@ ProjectionError
  ├─ ViewRefused          the view's database refuses access
  ├─ ViewMissing          the view does not exist
  ├─ CheckpointMoved      another process has written the view
- ├─ CheckpointAheadOfLog the view is past the end of the log
+ ├─ ViewOfOtherLog       the log does not hold the view's checkpoint
  ├─ OutOfStep            the view lacks an earlier event of a user
  ├─ RefusedValue         the view's database rejects a user's row or document
  ├─ QuarantineFull       too many users would be in quarantine
@@ -23,6 +23,8 @@ ProjectionError
 
 from collections.abc import Sequence
 from uuid import UUID
+
+from events.errors import LogChanged
 
 
 class ProjectionError(Exception):
@@ -51,11 +53,11 @@ class CheckpointMoved(ProjectionError):
         super().__init__(f"{view} is no longer at position {expected}: another process has written it")
 
 
-class CheckpointAheadOfLog(ProjectionError):
-    """The log was restored to an earlier state, for instance from a backup, and the view was not."""
+class ViewOfOtherLog(ProjectionError):
+    """The log was restored to an earlier state and the view was not, or the view is of another installation."""
 
-    def __init__(self, view: str, position: int, head: int) -> None:
-        super().__init__(f"{view} is at position {position}, past the log's head {head}: rebuild the view")
+    def __init__(self, view: str, error: LogChanged) -> None:
+        super().__init__(f"{view} follows another log: {error}; rebuild the view")
 
 
 class OutOfStep(ProjectionError):

@@ -22,34 +22,38 @@ stands alone; everything before that event has been applied by then. The event i
 still rejects it, `probe` writes something harmless: if that is rejected too, the database is at fault and is waited
 for. Otherwise the event is to blame, and its user is quarantined, in this view only.
 
-What concerns every user stops the projector: an event of a newer release, a gap in the log, a database that refuses
-access. So does one user too many in quarantine, because then single users are not the cause, and a deletion that cannot
-be applied, because a deleted user must not stay.
+Each read of the log begins with the event that the checkpoint names, and compares its hash. So a view never takes the
+events of one log for those of another, or of the same one after it lost its tail and grew again.
+
+What concerns every user stops the projector: an event of a newer release, a gap in the log, a log that does not hold
+the view's checkpoint, a database that refuses access. So does one user too many in quarantine, because then single
+users are not the cause, and a deletion that cannot be applied, because a deleted user must not stay.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 from asyncmy.errors import MySQLError
 
+from events.checkpoint import Checkpoint
 from events.database import Connection, Database
-from events.errors import DamagedEvent, DatabaseUnavailable
+from events.errors import DamagedEvent, DatabaseUnavailable, LogChanged
 from events.event_types import Recorded
 from events.retry import Backoff, retry
-from events.store import EventStore
+from events.store import EventStore, LogPage
 from events.wakeup import Wakeup
 from projections.errors import (
-    CheckpointAheadOfLog,
     CheckpointMoved,
     LeaseLost,
     OutOfStep,
     QuarantineFull,
     RefusedValue,
     ViewMissing,
+    ViewOfOtherLog,
     ViewUnavailable,
 )
 from projections.folding import DELETIONS
@@ -184,42 +188,43 @@ class Projector:
 
     async def _round(self, heartbeat: Heartbeat) -> None:
         heartbeat.check()
-        position = await self._view.checkpoint()
+        checkpoint = await self._view.checkpoint()
         if self._clock() - self._quarantine_read_at >= HEARTBEAT_SECONDS:  # operators change it too
             self._quarantined = unresolved(await self._view.quarantine())
             self._quarantine_read_at = self._clock()
-        events = await self._store.read_past_damage(after=position, limit=BATCH_EVENTS)
-        await self._apply(events, heartbeat)
-        if len(events) == BATCH_EVENTS:
+        try:
+            page = await self._store.read_past_damage(checkpoint, limit=BATCH_EVENTS)
+        except LogChanged as error:
+            self._position = checkpoint.position
+            raise ViewOfOtherLog(self._view.name, error) from error
+        await self._apply(page, heartbeat)
+        if len(page.events) == BATCH_EVENTS:
             return
-        position += len(events)
-        self._reached(position, State.LIVE, heartbeat)
-        head = await self._wakeup.beyond(position, at_most=HEARTBEAT_SECONDS)
-        if head < position:
-            raise CheckpointAheadOfLog(self._view.name, position, head)
+        self._reached(page.end.position, State.LIVE, heartbeat)
+        await self._wakeup.beyond(page.end, at_most=HEARTBEAT_SECONDS)
 
-    async def _apply(self, events: Sequence[Recorded], heartbeat: Heartbeat) -> None:
+    async def _apply(self, page: LogPage, heartbeat: Heartbeat) -> None:
         """Apply the events, halving a batch that fails; quarantine the user of an event that fails alone."""
-        batches = [events] if events else []
+        checkpoint, batches = page.after, [page.events] if page.events else []
         while batches:
             heartbeat.check()
             batch, began = batches.pop(), self._clock()
-            after = batch[0].position - 1
             try:
-                await self._view.apply(batch, after=after)
+                await self._view.apply(batch, after=checkpoint)
             except POISON:
                 if len(batch) > 1:
                     middle = len(batch) // 2
                     batches += [batch[middle:], batch[:middle]]
                     continue
-                await self._retry_alone(batch[0])
+                await self._retry_alone(batch[0], checkpoint)
             self._rate.count(len(batch))
             self._applied(len(batch), self._clock() - began)
-            log.debug("projector.applied", view=self._view.name, after=after, events=len(batch))
-            if batches or len(events) == BATCH_EVENTS:
-                self._reached(batch[-1].position, State.CATCHING_UP, heartbeat)
+            log.debug("projector.applied", view=self._view.name, after=checkpoint.position, events=len(batch))
+            checkpoint = checkpoint.after(batch[-1])
+            if batches or len(page.events) == BATCH_EVENTS:
+                self._reached(checkpoint.position, State.CATCHING_UP, heartbeat)
 
-    async def _retry_alone(self, event: Recorded) -> None:
+    async def _retry_alone(self, event: Recorded, after: Checkpoint) -> None:
         """Retry an event that failed alone, then quarantine its user.
 
         Raises:
@@ -228,7 +233,7 @@ class Projector:
         """
         try:
             await retry(
-                lambda: self._view.apply([event], after=event.position - 1),
+                lambda: self._view.apply([event], after=after),
                 POISON,
                 backoff=Backoff(first=0.05),
                 attempts=ALONE_ATTEMPTS,
@@ -236,7 +241,7 @@ class Projector:
         except POISON as error:
             if isinstance(error, RefusedValue):
                 await self._probe(error)
-            await self._quarantine_user(event, error)
+            await self._quarantine_user(event, after, error)
 
     async def _probe(self, error: RefusedValue) -> None:
         try:
@@ -244,14 +249,14 @@ class Projector:
         except RefusedValue as refused:
             raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
 
-    async def _quarantine_user(self, event: Recorded, error: Exception) -> None:
+    async def _quarantine_user(self, event: Recorded, after: Checkpoint, error: Exception) -> None:
         if isinstance(event.event, DELETIONS):
             raise error
         reason, quarantined = str(error), unresolved(await self._view.quarantine())
         if quarantined >= self._quarantine_limit:
             raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
         user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)
-        await self._view.quarantine_user(user)
+        await self._view.quarantine_user(user, event=event, after=after)
         self._quarantined = quarantined + 1
         log.error(
             "projector.quarantined",

@@ -28,7 +28,9 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from events.checkpoint import Checkpoint
 from events.database import Connection, Database
+from events.errors import LogChanged
 from events.retry import Backoff, retry
 from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
@@ -76,10 +78,11 @@ class Rebuilder:
         Raises:
             RebuildRunning: another process works on the copies.
             RebuildDiffers: the new copy differs from the log; the live view is unchanged.
+            LogChanged: the log lost events during the rebuild; the next one begins anew.
         """
         async with self._lock(progress) as steps:
             copy = await self.copies.staging()
-            folded = await self._fill(copy, await self.store.head(), steps)
+            folded = await self._fill(copy, await self.store.end(), steps)
             await self._catch_up(copy, steps)
             await self._compare(copy, folded, steps)
             position = await self._catch_up(copy, steps)
@@ -92,6 +95,7 @@ class Rebuilder:
 
         Raises:
             NoPreviousView: there is no previous copy.
+            LogChanged: the previous copy was made from another log, or from this one before it lost events.
             RebuildRunning: another process works on the copies.
         """
         async with self._lock(progress) as steps:
@@ -123,9 +127,9 @@ class Rebuilder:
         copy = self.copies.snapshot(name)
         async with self._lock(progress) as steps:
             state = await copy.fill_state()
-            if state is not None and (state.next_id is None or state.up_to != position):
-                raise SnapshotExists(self.copies.live.name, name, f"a snapshot at position {state.up_to}")
-            await self._fill(copy, position, steps)
+            if state is not None and (state.next_id is None or state.up_to.position != position):
+                raise SnapshotExists(self.copies.live.name, name, f"a snapshot at position {state.up_to.position}")
+            await self._fill(copy, await self.store.checkpoint_at(position), steps)
 
     async def drop_snapshot(self, name: str) -> None:
         """Remove a snapshot.
@@ -149,17 +153,18 @@ class Rebuilder:
             async with _Steps(view, progress).saved(session) as steps:
                 yield steps
 
-    async def _fill(self, copy: Records, up_to: int, steps: "_Steps") -> LogFold | None:
+    async def _fill(self, copy: Records, up_to: Checkpoint, steps: "_Steps") -> LogFold | None:
         """Fill the copy, from where an interrupted rebuild stopped; return all users, folded, if they fit in memory."""
         state = await copy.fill_state()
-        if state is None or state.up_to > up_to:
+        if state is None or not await self._holds(state.up_to):
             await copy.begin(up_to)
             state = FillState(up_to, ALL_USERS.lower)
         if state.next_id is None:
             return None
         complete = None
-        folding = steps.counter("folding", "events", state.up_to, 0.0, 0.5)
-        async with aclosing(self._fold(UserRange(state.next_id), copy, state.up_to, folding)) as parts:
+        position = state.up_to.position
+        folding = steps.counter("folding", "events", position, 0.0, 0.5)
+        async with aclosing(self._fold(UserRange(state.next_id), copy, position, folding)) as parts:
             async for folded in parts:
                 await copy.fill(folded, steps.counter("writing", "users", len(folded), 0.5, 0.3))
                 if folded.users == ALL_USERS:
@@ -181,20 +186,26 @@ class Rebuilder:
         )
 
     async def _catch_up(self, copy: Records, steps: "_Steps") -> int:
-        """Apply events until the copy has reached the head of the log; its position."""
-        position = await copy.checkpoint()
-        while position < (head := await self.store.head()):
-            position = await self._apply_next(copy, position)
-            steps.report("catching up", "events", position, max(head, position), 0.9, 0.0)
-        return position
+        """Apply events until the copy has reached the end of the log; its position.
 
-    async def _apply_next(self, copy: Records, position: int) -> int:
+        Raises:
+            LogChanged: the log does not hold the copy's checkpoint.
+        """
+        checkpoint = await copy.checkpoint()
+        while (following := await self._apply_next(copy, checkpoint)) != checkpoint:
+            checkpoint = following
+            position = checkpoint.position
+            steps.report("catching up", "events", position, max(await self.store.head(), position), 0.9, 0.0)
+        return checkpoint.position
+
+    async def _apply_next(self, copy: Records, checkpoint: Checkpoint) -> Checkpoint:
         """Apply the next events. Read them again if the projector removes a deleted user from the copy meanwhile."""
 
-        async def apply() -> int:
-            events = await self.store.read_past_damage(after=position, limit=BATCH_EVENTS)
-            await copy.apply(events, after=position)
-            return position + len(events)
+        async def apply() -> Checkpoint:
+            page = await self.store.read_past_damage(checkpoint, limit=BATCH_EVENTS)
+            if page.events:
+                await copy.apply(page.events, after=page.after)
+            return page.end if page.events else checkpoint
 
         return await retry(apply, (OutOfStep, CheckpointMoved), backoff=Backoff(first=0.01), attempts=APPLY_ATTEMPTS)
 
@@ -205,7 +216,17 @@ class Rebuilder:
         """
         live = self.copies.live
         with suppress(ViewMissing):
-            await live.forget(await self.store.deletions(after=await live.checkpoint(), up_to=up_to))
+            reached = await live.checkpoint()
+            after = reached.position if await self._holds(reached) else 0
+            await live.forget(await self.store.deletions(after=after, up_to=up_to))
+
+    async def _holds(self, checkpoint: Checkpoint) -> bool:
+        """The log holds the checkpoint of a copy: it is the log that the copy was made from."""
+        try:
+            await self.store.check(checkpoint)
+        except LogChanged:
+            return False
+        return True
 
     async def _compare(self, copy: Records, complete: LogFold | None, steps: "_Steps") -> None:
         """Compare all users of the copy with the log.
@@ -226,7 +247,7 @@ class Rebuilder:
 
     async def _all_users(self, copy: Records, complete: LogFold | None, steps: "_Steps") -> AsyncIterator[LogFold]:
         """All users as of the copy's checkpoint, part by part; `complete` is advanced instead of folded again."""
-        position = await copy.checkpoint()
+        position = (await copy.checkpoint()).position
         users: UserRange | None = ALL_USERS
         if complete is not None:
             await complete.advance(position)

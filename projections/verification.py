@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from events.database import Source, placeholders
+from events.errors import LogChanged
 from events.ids import uuid_of
 from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
@@ -104,7 +105,7 @@ class Repair:
             return
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS):
-                while await view.checkpoint() < position:  # noqa: ASYNC110 - it moves in another process
+                while (await view.checkpoint()).position < position:  # noqa: ASYNC110 - it moves in another process
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             self._stopped.add(view.name)
@@ -136,7 +137,7 @@ class Verification:
             PositionGap, UnreadableEvent, OutOfStep: the log itself cannot be folded.
         """
         await self._verify_structures()
-        for group in near_each_other({view.name: await view.checkpoint() for view in self._views}):
+        for group in near_each_other({view.name: (await view.checkpoint()).position for view in self._views}):
             await self._verify_group([view for view in self._views if view.name in group], limit_bytes)
         await self._finish()
 
@@ -207,7 +208,7 @@ class Verification:
 
         async def reached() -> int:
             """A position that the log has reached too: a view may be ahead of a log that was restored."""
-            return min([await view.checkpoint() for view in views] + [await self._log.store.head()])
+            return min([(await view.checkpoint()).position for view in views] + [await self._log.store.head()])
 
         progress, goal = self._stage("folding the log", "events"), await reached()
 
@@ -264,7 +265,7 @@ class Verification:
     async def _finish(self) -> None:
         for view in self._views:
             tally = self.tallies[view.name]
-            tally.checkpoint, tally.head = await view.checkpoint(), await self._log.store.head()
+            tally.checkpoint, tally.head = (await view.checkpoint()).position, await self._log.store.head()
             tally.quarantined = len(await view.quarantine())
 
     async def _log_ids(self) -> AsyncIterator[list[UUID]]:
@@ -283,13 +284,14 @@ async def structure(view: Records, store: EventStore) -> list[Difference]:
         ViewMissing: the view does not exist.
     """
     checkpoint = await view.checkpoint()
-    head = await store.head()  # after the checkpoint: the log has an event before a view can
     found = [
         Difference(view=view.name, kind=DifferenceKind.INDEX, field=name, expected=expected, found=actual)
         for name, (expected, actual) in (await view.indexes()).items()
     ]
-    if checkpoint > head:
-        found.append(Difference(view=view.name, kind=DifferenceKind.CHECKPOINT, expected=head, found=checkpoint))
+    try:
+        await store.check(checkpoint)
+    except LogChanged as error:
+        found.append(Difference(view=view.name, kind=DifferenceKind.CHECKPOINT, found=str(error)))
     found += [
         Difference(view=view.name, kind=DifferenceKind.UNKNOWN_ROW, found=row) for row in await view.unknown_rows()
     ]

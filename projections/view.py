@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from events.checkpoint import Checkpoint
 from events.event_types import JSON, Recorded
 from events.store import Deletion, EventStore, UserRange
 from projections.errors import InvalidSnapshotName
@@ -22,7 +23,7 @@ from projections.quarantine import Quarantine, Quarantined, ReadStream
 
 
 class View(Protocol):
-    """All users as of one position of the log, stored in a database together with that position."""
+    """All users as of one place in the log, stored in a database together with that place."""
 
     @property
     def name(self) -> str:
@@ -33,8 +34,8 @@ class View(Protocol):
         """Create what is missing, empty and at position 0; leave what exists unchanged."""
         ...
 
-    async def checkpoint(self) -> int:
-        """The position that the view has reached.
+    async def checkpoint(self) -> Checkpoint:
+        """The place in the log that the view has reached; `BEGINNING` if it is empty.
 
         Raises:
             ViewMissing: the view does not exist.
@@ -42,8 +43,8 @@ class View(Protocol):
         """
         ...
 
-    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
-        """Apply the events that follow position `after`, and move the checkpoint, exactly once.
+    async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
+        """Apply the events that follow `after`, and move the checkpoint, exactly once.
 
         A repeated call changes nothing, even if the first one was interrupted. Users that the events delete are
         removed from every copy of the view as well.
@@ -72,11 +73,11 @@ class View(Protocol):
         """
         ...
 
-    async def quarantine_user(self, user: Quarantined) -> None:
-        """Skip the event at `user.position` and hold the user's later events, exactly once.
+    async def quarantine_user(self, user: Quarantined, *, event: Recorded, after: Checkpoint) -> None:
+        """Skip the event that follows `after` and hold its user's later events, exactly once.
 
         Raises:
-            CheckpointMoved: the view is not at the position before that event.
+            CheckpointMoved: the view is not at `after`.
         """
         ...
 
@@ -124,8 +125,8 @@ class RecordState(msgspec.Struct, frozen=True):
 class FillState(msgspec.Struct, frozen=True):
     """How far a copy is filled."""
 
-    up_to: int
-    """The position that the copy is filled as of."""
+    up_to: Checkpoint
+    """The place in the log that the copy is filled as of."""
     next_id: UUID | None
     """The least id that is not filled yet; None once the copy is complete."""
 
@@ -180,8 +181,8 @@ class Records(View, Protocol):
         """How far the copy is filled; None if it does not exist or was made in another form than this program's."""
         ...
 
-    async def begin(self, up_to: int) -> None:
-        """Create the copy anew without users and indexes, to be filled as of a position."""
+    async def begin(self, up_to: Checkpoint) -> None:
+        """Create the copy anew without users and indexes, to be filled as of a place in the log."""
         ...
 
     async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:

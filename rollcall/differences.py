@@ -41,7 +41,7 @@ def _what(difference: Difference) -> str:
         case DifferenceKind.UNKNOWN_ROW:
             return f"unknown row with id {_shown(difference.found)}, which is no user's"
         case DifferenceKind.CHECKPOINT:
-            return f"the checkpoint is {difference.found}, past the log's head {difference.expected}; rebuild the view"
+            return f"{difference.found}; rebuild the view"
         case DifferenceKind.INDEX:
             return f"index {difference.field}: {_both(difference)}"
         case DifferenceKind.CHANGED:

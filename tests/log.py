@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from events.appender import Appender
+from events.checkpoint import Checkpoint
 from events.commands import CommandResult, UserCommands
 from events.database import Database
 from events.event_types import Origin, Recorded, Role
@@ -44,6 +45,22 @@ class Log:
     def dated(self, moment: datetime) -> "Log":
         """The same log with a clock that stands at this moment."""
         return wire_with(self.database, self.keys, self.vault, lambda: moment)
+
+    async def at(self, position: int) -> Checkpoint:
+        """The checkpoint at a position."""
+        return await self.store.checkpoint_at(position)
+
+    async def lose_tail(self, position: int) -> None:
+        """Lose the events after a position, as a failover to a lagging replica does."""
+        digest = (await self.at(position)).hash
+        for statement in (
+            "DROP TRIGGER events_refuse_delete",
+            f"DELETE FROM events WHERE position > {position}",
+            "DELETE FROM user_keys WHERE user_id NOT IN (SELECT stream_id FROM events)",
+            "DELETE FROM claims WHERE user_id NOT IN (SELECT stream_id FROM events)",
+        ):
+            await self.database.execute(statement)
+        await self.database.execute("UPDATE log_head SET position = %s, hash = %s", (position, digest))
 
     async def all(self) -> list[Recorded]:
         """All events of the log."""

@@ -16,6 +16,7 @@ import msgspec
 from pymongo import ASCENDING, DeleteOne, InsertOne, ReplaceOne, WriteConcern
 from pymongo.errors import BulkWriteError
 
+from events.checkpoint import Checkpoint
 from events.event_types import JSON
 from events.ids import following
 from events.store import ALL_USERS, EventStore, UserRange
@@ -42,7 +43,7 @@ Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
 class CopyEntry(msgspec.Struct, frozen=True, rename="camel"):
     """How far a copy is filled, as stored in the directory."""
 
-    up_to: int
+    up_to: Checkpoint
     following: UUID | None
     form: str
 
@@ -65,7 +66,7 @@ class MongoRecords(MongoView):
         # Repeated if a rebuild has made another collection live meanwhile.
         while True:
             with translated():
-                place, checkpoint = await self.place(), await self.checkpoint()
+                place, checkpoint = await self.place(), (await self.checkpoint()).position
                 held = held_by(await self.quarantine())
                 found = await place.users.find({"_id": {"$in": list(user_ids)}}).to_list(None)
                 unmoved = await self.place() == place
@@ -106,7 +107,7 @@ class MongoRecords(MongoView):
                 return None
         return FillState(entry.up_to, entry.following) if entry.following else FillState(await self.checkpoint(), None)
 
-    async def begin(self, up_to: int) -> None:
+    async def begin(self, up_to: Checkpoint) -> None:
         await self.discard()
         with translated():
             await self._database.create_collection((await self._collection()).name, check_exists=False)
@@ -169,7 +170,7 @@ class MongoRecords(MongoView):
         return msgspec.convert(found, CopyEntry) if found else None
 
     async def _save(self, entry: CopyEntry) -> None:
-        values: dict[str, Any] = {**msgspec.to_builtins(entry, builtin_types=(UUID,))}
+        values: dict[str, Any] = {**msgspec.to_builtins(entry, builtin_types=(UUID, bytes))}
         await self._entries.replace_one({"_id": (await self._collection()).name}, values, upsert=True)
 
     async def _move(self, least: UUID | None) -> None:

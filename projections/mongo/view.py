@@ -4,7 +4,8 @@ There are no transactions, so a standalone server, a replica set and a sharded c
 and written back, each write guarded by the version that was read; then the checkpoint moves by compare-and-set. If the
 projector dies in between, the batch is repeated, and documents that have it already are skipped by their version. A
 projector that lost its lease without noticing fails every guard. The quarantine is part of the checkpoint's document,
-so both are compared and set as one.
+so both are compared and set as one. The hash in the checkpoint is compared too: a projector of another log, or of this
+one before it lost its tail, cannot write.
 
 The checkpoint is stored under the UUID of the collection, not under its name: a collection that was dropped and created
 again has another UUID, so it is not mistaken for an up-to-date one. `projections/mongo/collections.py` says which
@@ -22,6 +23,7 @@ from bson.errors import BSONError
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
+from events.checkpoint import BEGINNING, Checkpoint
 from events.event_types import Recorded
 from events.store import Deletion
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing, ViewUnavailable
@@ -52,6 +54,11 @@ from projections.quarantine import (
 )
 
 PROBE: Final[Document] = {"_id": UUID(int=0)}
+
+
+def checkpoint_of(document: Document) -> Checkpoint:
+    """The checkpoint in its document."""
+    return Checkpoint(document["log_id"], document["position"], document["hash"])
 
 
 def quarantine_of(checkpoint: Document) -> Quarantine:
@@ -109,18 +116,16 @@ class MongoView:
             with _ignoring_existing():
                 await self._database.create_collection(users.name, check_exists=False)
             await users.create_indexes(INDEXES)
-            await self._start((await self.place(users)).identity, 0)
+            await self._start((await self.place(users)).identity, BEGINNING)
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         with translated():
-            return int((await self._checkpoint_document(await self.place()))["position"])
+            return checkpoint_of(await self._checkpoint_document(await self.place()))
 
-    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+    async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         with translated():
             place = await self.place()
-            checkpoint = await self._checkpoint_document(place)
-            if checkpoint["position"] != after:
-                raise CheckpointMoved(NAME, after)
+            checkpoint = await self._checkpoint_at(place, after)
             quarantine = quarantine_of(checkpoint)
             applied = applicable(events, quarantine)
             found = await self._read(place, {recorded.stream_id for recorded in applied})
@@ -128,8 +133,8 @@ class MongoView:
             # Copies first: once the live view has the tombstone, a repeated batch skips the user.
             await self._forget_in_copies(place, [change for change in changes if change.after.user is None])
             with raising_refused_value():
-                await self._write(place, changes, found, after)
-            await self._move_checkpoint(checkpoint, events[-1].position, without_deleted(applied, quarantine))
+                await self._write(place, changes, found, after.position)
+            await self._move_checkpoint(checkpoint, after.after(events[-1]), without_deleted(applied, quarantine))
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
         # A batch that is being written meanwhile fails its guard, or its insert finds the tombstone.
@@ -145,12 +150,10 @@ class MongoView:
         with translated():
             return quarantine_of(await self._checkpoint_document(await self.place()))
 
-    async def quarantine_user(self, user: Quarantined) -> None:
+    async def quarantine_user(self, user: Quarantined, *, event: Recorded, after: Checkpoint) -> None:
         with translated():
-            checkpoint = await self._checkpoint_document(await self.place())
-            if checkpoint["position"] != user.position - 1:
-                raise CheckpointMoved(NAME, user.position - 1)
-            await self._move_checkpoint(checkpoint, user.position, (*quarantine_of(checkpoint), user))
+            checkpoint = await self._checkpoint_at(await self.place(), after)
+            await self._move_checkpoint(checkpoint, after.after(event), (*quarantine_of(checkpoint), user))
 
     async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
         # Repeated until the checkpoint has not moved meanwhile, so no event of the user was skipped.
@@ -163,7 +166,7 @@ class MongoView:
             while True:
                 checkpoint = await self._checkpoint_of_quarantined(await self.place(), user_id)
                 left = with_dropped(quarantine_of(checkpoint), user_id)
-                if await self._moved(checkpoint, checkpoint["position"], left):
+                if await self._moved(checkpoint, checkpoint_of(checkpoint), left):
                     return
 
     async def probe(self) -> None:
@@ -205,9 +208,10 @@ class MongoView:
             return cast("UUID", info["info"]["uuid"])
         return None
 
-    async def _start(self, identity: UUID, position: int) -> None:
+    async def _start(self, identity: UUID, checkpoint: Checkpoint) -> None:
         with _ignoring_existing():
-            await self._checkpoints.update_one({"_id": identity}, {"$setOnInsert": {"position": position}}, upsert=True)
+            fields = {"$setOnInsert": msgspec.structs.asdict(checkpoint)}
+            await self._checkpoints.update_one({"_id": identity}, fields, upsert=True)
 
     async def _read(self, place: UsersCollection, user_ids: set[UUID]) -> dict[UUID, Document]:
         wanted = {"_id": {"$in": list(user_ids)}}
@@ -235,6 +239,17 @@ class MongoView:
             raise ViewMissing(NAME)
         return found
 
+    async def _checkpoint_at(self, place: UsersCollection, expected: Checkpoint) -> Document:
+        """The checkpoint's document, which must be at this place.
+
+        Raises:
+            CheckpointMoved: it is not.
+        """
+        found = await self._checkpoint_document(place)
+        if (found["position"], found["hash"]) != (expected.position, expected.hash):
+            raise CheckpointMoved(NAME, expected.position)
+        return found
+
     async def _checkpoint_of_quarantined(self, place: UsersCollection, user_id: UUID) -> Document:
         checkpoint = await self._checkpoint_document(place)
         if user_id not in held_by(quarantine_of(checkpoint)):
@@ -258,21 +273,23 @@ class MongoView:
                 )
         except CheckpointMoved:
             return False
-        return await self._moved(checkpoint, checkpoint["position"], without(quarantine_of(checkpoint), user_id))
+        return await self._moved(checkpoint, checkpoint_of(checkpoint), without(quarantine_of(checkpoint), user_id))
 
-    async def _move_checkpoint(self, checkpoint: Document, last: int, quarantine: Quarantine) -> None:
-        if not await self._moved(checkpoint, last, quarantine):
+    async def _move_checkpoint(self, checkpoint: Document, new: Checkpoint, quarantine: Quarantine) -> None:
+        if not await self._moved(checkpoint, new, quarantine):
             raise CheckpointMoved(NAME, checkpoint["position"])
 
-    async def _moved(self, checkpoint: Document, last: int, quarantine: Quarantine) -> bool:
+    async def _moved(self, checkpoint: Document, new: Checkpoint, quarantine: Quarantine) -> bool:
         """Compare-and-set. Compares the quarantine too: with an older one, a projector would skip a released user."""
         as_read = {
             "_id": checkpoint["_id"],
             "position": checkpoint["position"],
+            "hash": checkpoint["hash"],
             "quarantine": checkpoint.get("quarantine"),
         }
         documents = [msgspec.to_builtins(one, builtin_types=(UUID,)) for one in quarantine]
-        moved = await self._checkpoints.update_one(as_read, {"$set": {"position": last, "quarantine": documents}})
+        fields = {**msgspec.structs.asdict(new), "quarantine": documents}
+        moved = await self._checkpoints.update_one(as_read, {"$set": fields})
         return moved.matched_count == 1
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from asyncmy.errors import MySQLError
 
 from events import sql
+from events.checkpoint import Checkpoint
 from events.database import Connection, Row, placeholders
 from events.event_types import JSON
 from events.ids import following, uuid_of
@@ -37,6 +38,8 @@ from projections.mysql.tables import (
     SET_CHECKPOINT,
     START_CHECKPOINT,
     START_FILLING,
+    checkpoint_of,
+    columns_of,
     differing_indexes,
     fields_of,
     raising_view_missing,
@@ -115,14 +118,14 @@ class MySQLRecords(MySQLView):
                 row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         except ViewMissing:
             return FillState(await self.checkpoint(), None)
-        return FillState(row[0], uuid_of(row[1] or bytes(16))) if row else None
+        return FillState(checkpoint_of(row[:3]), uuid_of(row[3] or bytes(16))) if row else None
 
-    async def begin(self, up_to: int) -> None:
+    async def begin(self, up_to: Checkpoint) -> None:
         # The table of users comes last: if it exists, the others do.
         await self.discard()
         for statement in (CREATE_FILLING, CREATE_CHECKPOINT, START_CHECKPOINT):
             await self._database.execute(self._tables.sql(statement))
-        await self._database.execute(self._tables.sql(START_FILLING), (up_to, bytes(16)))
+        await self._database.execute(self._tables.sql(START_FILLING), (*columns_of(up_to), bytes(16)))
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
     async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
@@ -130,7 +133,7 @@ class MySQLRecords(MySQLView):
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         if row is None:
             raise ViewMissing(self.name)
-        await self._database.execute(self._tables.sql(DELETE_FROM), (row[1],))
+        await self._database.execute(self._tables.sql(DELETE_FROM), (row[3],))
         await fill_pages(users, literal_of, self._write_page, advance)
 
     async def _write_page(self, users: Sequence[FoldedUser], rows: list[str | None]) -> None:
@@ -152,7 +155,7 @@ class MySQLRecords(MySQLView):
                 await self._add_keys(session)
             filling = await session.fetch_one(self._tables.sql(READ_FILLING))
             if filling is not None:
-                await session.execute(self._tables.sql(SET_CHECKPOINT), (filling[0],))
+                await session.execute(self._tables.sql(SET_CHECKPOINT), filling[:3])
             await session.execute(self._tables.sql(END_FILLING))
 
     async def discard(self) -> None:

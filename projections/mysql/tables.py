@@ -13,6 +13,7 @@ from typing import Final, Self
 import msgspec
 from asyncmy.errors import ProgrammingError
 
+from events.checkpoint import Checkpoint
 from events.database import Database, Row
 from events.event_types import JSON, Role
 from events.ids import uuid_of
@@ -85,29 +86,37 @@ SELECT table_comment FROM information_schema.tables WHERE table_schema = DATABAS
 CREATE_CHECKPOINT = """
 CREATE TABLE IF NOT EXISTS {checkpoint} (
     id         TINYINT UNSIGNED NOT NULL,
+    log_id     BINARY(16)       NOT NULL COMMENT 'the log that the view follows; zeros at position 0',
     position   BIGINT UNSIGNED  NOT NULL,
+    hash       BINARY(32)       NOT NULL COMMENT 'of the event at the position; zeros at position 0',
     quarantine JSON             NOT NULL DEFAULT (JSON_ARRAY()) COMMENT 'quarantined users',
     PRIMARY KEY (id),
     CHECK (id = 1)
 )
 """
-START_CHECKPOINT = "INSERT IGNORE INTO {checkpoint} (id, position) VALUES (1, 0)"
+START_CHECKPOINT = """
+INSERT IGNORE INTO {checkpoint} (id, log_id, position, hash) VALUES (1, REPEAT(X'00', 16), 0, REPEAT(X'00', 32))
+"""
 # The second condition is always true; the statement fails if the table of users does not exist.
-READ_CHECKPOINT = "SELECT position FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))"
-MOVE_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1 AND position = %s"
-SET_CHECKPOINT = "UPDATE {checkpoint} SET position = %s WHERE id = 1"
+READ_CHECKPOINT = """
+SELECT log_id, position, hash FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))
+"""
+SET_CHECKPOINT = "UPDATE {checkpoint} SET log_id = %s, position = %s, hash = %s WHERE id = 1"
+MOVE_CHECKPOINT = SET_CHECKPOINT + " AND position = %s AND hash = %s"
 # How far a copy is filled. The table exists only until the copy is complete.
 CREATE_FILLING = """
 CREATE TABLE IF NOT EXISTS {filling} (
     id        TINYINT UNSIGNED NOT NULL,
+    log_id    BINARY(16)       NOT NULL,
     up_to     BIGINT UNSIGNED  NOT NULL COMMENT 'position that the copy is filled as of',
+    hash      BINARY(32)       NOT NULL COMMENT 'of the event at that position',
     following BINARY(16)       NULL     COMMENT 'least id that is not filled yet; NULL when there is none',
     PRIMARY KEY (id)
 )
 """
-START_FILLING = "REPLACE INTO {filling} (id, up_to, following) VALUES (1, %s, %s)"
+START_FILLING = "REPLACE INTO {filling} (id, log_id, up_to, hash, following) VALUES (1, %s, %s, %s, %s)"
 MOVE_FILLING = "UPDATE {filling} SET following = %s WHERE id = 1"
-READ_FILLING = "SELECT up_to, following FROM {filling} WHERE id = 1"
+READ_FILLING = "SELECT log_id, up_to, hash, following FROM {filling} WHERE id = 1"
 END_FILLING = "DROP TABLE IF EXISTS {filling}"
 DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}, {filling}"
 LIST_COPIES = r"""
@@ -179,6 +188,17 @@ def raising_view_missing() -> Iterator[None]:
         if error.args and error.args[0] == NO_SUCH_TABLE:
             raise ViewMissing(NAME) from error
         raise
+
+
+def checkpoint_of(row: Row) -> Checkpoint:
+    """The checkpoint in a row of `log_id, position, hash`."""
+    log_id, position, digest = row
+    return Checkpoint(uuid_of(log_id), position, digest)
+
+
+def columns_of(checkpoint: Checkpoint) -> Row:
+    """The values of `log_id, position, hash`."""
+    return checkpoint.log_id.bytes, checkpoint.position, checkpoint.hash
 
 
 ROLES: Final = {role.value: role for role in Role}

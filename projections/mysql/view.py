@@ -1,6 +1,7 @@
 """How events change the MySQL view exactly once.
 
-The checkpoint is a row in the same database and moves by compare-and-set in the transaction that writes the users.
+The checkpoint is a row in the same database and moves by compare-and-set in the transaction that writes the users. The
+hash is compared too: a projector of another log, or of this one before it lost its tail, cannot write.
 After a crash the database has both or neither. A projector that lost its lease without noticing finds the checkpoint
 moved and writes nothing. The quarantine is a column of the same row and changes under that row's lock.
 
@@ -14,9 +15,10 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from asyncmy.errors import MySQLError, OperationalError
+from asyncmy.errors import MySQLError
 
 from events import sql
+from events.checkpoint import Checkpoint
 from events.database import Connection, Database, Source, placeholders
 from events.event_types import Recorded, Role
 from events.store import Deletion, forgotten_users
@@ -40,6 +42,8 @@ from projections.mysql.tables import (
     STAGING,
     START_CHECKPOINT,
     Tables,
+    checkpoint_of,
+    columns_of,
     raising_view_missing,
     row_of,
     user_of,
@@ -55,9 +59,6 @@ from projections.quarantine import (
     without_deleted,
 )
 from projections.view import SNAPSHOT_NAME
-
-UNKNOWN_COLUMN: Final = 1054
-COLUMN_EXISTS: Final = 1060
 
 PROBE: Final = User(
     id=UUID(int=0),
@@ -78,11 +79,9 @@ LOCK_QUARANTINE: Final = READ_QUARANTINE + " FOR UPDATE"
 SAVE_QUARANTINE: Final = "UPDATE {checkpoint} SET quarantine = %s WHERE id = 1"
 QUARANTINE_USER: Final = """
 UPDATE {checkpoint}
-SET position = %s, quarantine = JSON_ARRAY_APPEND(quarantine, '$', CAST(%s AS JSON))
-WHERE id = 1 AND position = %s
+SET log_id = %s, position = %s, hash = %s, quarantine = JSON_ARRAY_APPEND(quarantine, '$', CAST(%s AS JSON))
+WHERE id = 1 AND position = %s AND hash = %s
 """
-# For a view from a version of the program that had no quarantine.
-ADD_QUARANTINE: Final = "ALTER TABLE {checkpoint} ADD COLUMN quarantine JSON NOT NULL DEFAULT (JSON_ARRAY())"
 
 
 def quarantine_of(column: str) -> Quarantine:
@@ -133,23 +132,22 @@ class MySQLView:
                 if session is not None and await self._is_missing():
                     for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
                         await session.execute(self._tables.sql(statement, keys=f",{KEYS}"))
-        await self._add_quarantine()
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         with raising_view_missing():
             row = await self._database.fetch_one(self._tables.sql(READ_CHECKPOINT))
         if row is None:
             raise ViewMissing(NAME)
-        return int(row[0])
+        return checkpoint_of(row)
 
-    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+    async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         # The lock of the checkpoint's row keeps other writers out until COMMIT.
-        last = events[-1].position
+        values = (*columns_of(after.after(events[-1])), after.position, after.hash)
         with raising_view_missing(), raising_refused_value():
             async with self._database.transaction() as connection:
-                moved = await connection.execute(self._tables.sql(MOVE_CHECKPOINT), (last, after))
+                moved = await connection.execute(self._tables.sql(MOVE_CHECKPOINT), values)
                 if moved != 1:
-                    raise CheckpointMoved(NAME, after)
+                    raise CheckpointMoved(NAME, after.position)
                 _, quarantine = await self._read_quarantine(connection)
                 applied = applicable(events, quarantine)
                 held = await self._held(connection, {recorded.stream_id for recorded in applied})
@@ -170,11 +168,16 @@ class MySQLView:
             _, quarantine = await self._read_quarantine(self._database)
         return quarantine
 
-    async def quarantine_user(self, user: Quarantined) -> None:
-        values = (user.position, msgspec.json.encode(user).decode(), user.position - 1)
+    async def quarantine_user(self, user: Quarantined, *, event: Recorded, after: Checkpoint) -> None:
+        values = (
+            *columns_of(after.after(event)),
+            msgspec.json.encode(user).decode(),
+            after.position,
+            after.hash,
+        )
         with raising_view_missing():
             if await self._database.execute(self._tables.sql(QUARANTINE_USER), values) != 1:
-                raise CheckpointMoved(NAME, user.position - 1)
+                raise CheckpointMoved(NAME, after.position)
 
     async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
         # The projector waits for the lock of the checkpoint's row.
@@ -205,19 +208,6 @@ class MySQLView:
         except ViewMissing:
             return True
         return False
-
-    async def _add_quarantine(self) -> None:
-        try:
-            await self._database.fetch_one(self._tables.sql(READ_QUARANTINE))
-        except OperationalError as error:
-            if error.args[0] != UNKNOWN_COLUMN:
-                raise
-            # Another process may add the column at the same time.
-            try:
-                await self._database.execute(self._tables.sql(ADD_QUARANTINE))
-            except OperationalError as again:
-                if again.args[0] != COLUMN_EXISTS:
-                    raise
 
     async def _read_quarantine(self, source: Source, statement: str = READ_QUARANTINE) -> tuple[int, Quarantine]:
         """The checkpoint and its quarantine."""

@@ -9,10 +9,11 @@ import pytest
 import pytest_asyncio
 
 from events import feed as feed_module
+from events.checkpoint import Checkpoint
 from events.errors import DatabaseUnavailable
 from events.event_types import Recorded, Role
 from events.feed import Change, ChangeFilter, Feed, FeedClosed
-from events.store import EventStore
+from events.store import EventStore, LogPage
 from events.user import ChangeRole, Delete, Update
 from events.wakeup import HeadPoll
 from tests.log import NOBODY, Log
@@ -66,11 +67,11 @@ class Source(HeadPoll):
         self.open = asyncio.Event()
         self.open.set()
 
-    async def beyond(self, position: int, at_most: float) -> int:
-        self.position = position
-        head = await super().beyond(position, at_most)
+    async def beyond(self, known: Checkpoint, at_most: float) -> Checkpoint:
+        self.position = known.position
+        end = await super().beyond(known, at_most)
         await self.open.wait()
-        return head
+        return end
 
     async def idle(self) -> None:
         """Wait until the feed has come to the end of the log."""
@@ -243,11 +244,11 @@ class Away(EventStore):
 
     readings = 0
 
-    async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
+    async def read_after(self, after: Checkpoint, *, limit: int) -> LogPage:
         self.readings += 1
         if self.readings % 2:
             raise DatabaseUnavailable("gone for a moment")
-        return await super().read_all(after=after, limit=limit)
+        return await super().read_after(after, limit=limit)
 
 
 async def test_nothing_is_skipped_when_the_database_goes_away(log: Log) -> None:

@@ -15,11 +15,12 @@ import pytest
 import pytest_asyncio
 
 from events import feed as feed_module
+from events.checkpoint import Checkpoint
 from events.database import Database, Row
-from events.errors import DatabaseUnavailable
+from events.errors import DatabaseUnavailable, LogChanged
 from events.event_types import Recorded, Role, UserUpdated
-from events.feed import Change, ChangeFilter, Feed, FeedClosed, PositionAhead
-from events.store import EventStore
+from events.feed import Change, ChangeFilter, Feed, FeedClosed
+from events.store import EventStore, LogPage
 from events.user import ChangeRole, Delete, Update
 from events.vault import Vault
 from events.wakeup import HeadPoll
@@ -187,7 +188,7 @@ async def test_a_position_that_the_log_has_not_come_to_is_refused(log: Log, feed
     """To wait for it would skip what a log that was restored to an earlier state holds after it now."""
     await log.register("alice")
 
-    with pytest.raises(PositionAhead, match="no position 2"):
+    with pytest.raises(LogChanged, match="position 2 is not of this log: the log ends at position 1"):
         await anext(feed.changes(everything, after=2))
 
 
@@ -225,10 +226,10 @@ class Held(HeadPoll):
         self.open = asyncio.Event()
         self.asked = False
 
-    async def beyond(self, position: int, at_most: float) -> int:
+    async def beyond(self, known: Checkpoint, at_most: float) -> Checkpoint:
         self.asked = True
         await self.open.wait()
-        return await super().beyond(position, at_most)
+        return await super().beyond(known, at_most)
 
     async def is_asked(self) -> bool:
         return self.asked
@@ -239,9 +240,9 @@ class Away(EventStore):
 
     readings = 0
 
-    async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
+    async def read_after(self, after: Checkpoint, *, limit: int) -> LogPage:
         self._fail_sometimes()
-        return await super().read_all(after=after, limit=limit)
+        return await super().read_after(after, limit=limit)
 
     async def read_stream_page(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Recorded]:
         self._fail_sometimes()
@@ -272,7 +273,7 @@ async def reached(feed: Feed, position: int) -> None:
     """Wait until the feed has come so far."""
 
     async def there() -> bool:
-        return feed._position >= position
+        return feed._end.position >= position
 
     await eventually(there)
 

@@ -99,9 +99,9 @@ mutation Rebuild($name: String!, $key: String) {
 """
 
 CHANGES = f"""
-subscription Changes($userId: ID, $types: [UserEventType!], $after: Position) {{
-  userChanges(userId: $userId, types: $types, after: $after) {{
-    position type userId version changedFields recordedAt user {{ {USER} }}
+subscription Changes($userId: ID, $types: [UserEventType!], $after: Position, $cursor: String) {{
+  userChanges(userId: $userId, types: $types, after: $after, cursor: $cursor) {{
+    position cursor type userId version changedFields recordedAt user {{ {USER} }}
   }}
 }}
 """

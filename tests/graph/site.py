@@ -26,6 +26,7 @@ from auth.single_use import SingleUseTokens
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
 from auth.write_quota import WriteQuota
+from events.checkpoint import Checkpoint
 from events.commands import AccountCache
 from events.database import Database
 from events.event_types import Role
@@ -95,9 +96,9 @@ class WatchedPoll(HeadPoll):
 
     position = 0
 
-    async def beyond(self, position: int, at_most: float) -> int:
-        self.position = position
-        return await super().beyond(position, at_most)
+    async def beyond(self, known: Checkpoint, at_most: float) -> Checkpoint:
+        self.position = known.position
+        return await super().beyond(known, at_most)
 
 
 SYSTEM_KEEPS: Final = 64 * 1024
@@ -189,7 +190,7 @@ class Site:
 
         async def reached() -> bool:
             try:
-                return all([await view.checkpoint() >= head for view in self.views])
+                return all([(await view.checkpoint()).position >= head for view in self.views])
             except ViewMissing:
                 return False
 
@@ -223,14 +224,17 @@ async def running(
     policy: ServingPolicy = DEVELOPMENT,
     doors: Doors | None = None,
     *,
+    projected: bool = True,
     quarantine_limit: int = 0,
 ) -> AsyncIterator[Site]:
-    """Run a site with an empty log of its own."""
+    """Run a site with an empty log of its own, with projectors or without."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(databases.schema(addresses, size=32))
         mongo = await stack.enter_async_context(databases.mongo(addresses))
         site = await _site(stack, database, mongo, policy, doors or Doors())
-        workers = [asyncio.create_task(work()) for work in _work(site, quarantine_limit)]
+        work = [site.services.feed.run, site.services.watch.run]
+        work += _projectors(site, quarantine_limit) if projected else []
+        workers = [asyncio.create_task(one()) for one in work]
         try:
             await site.caught_up()
             yield site
@@ -315,8 +319,8 @@ def _services(
     )
 
 
-def _work(site: Site, quarantine_limit: int) -> list[Callable[[], Coroutine[None, None, None]]]:
-    """The background work: a projector for each view, the feed and the session watch."""
+def _projectors(site: Site, quarantine_limit: int) -> list[Callable[[], Coroutine[None, None, None]]]:
+    """A projector for each view."""
     projectors = [
         Projector(
             view=view,
@@ -330,4 +334,4 @@ def _work(site: Site, quarantine_limit: int) -> list[Callable[[], Coroutine[None
         )
         for view in site.views
     ]
-    return [*(projector.run for projector in projectors), site.services.feed.run, site.services.watch.run]
+    return [projector.run for projector in projectors]

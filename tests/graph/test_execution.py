@@ -63,6 +63,7 @@ def change(number: int, user: User | None) -> UserChange:
     """A change of a user."""
     return UserChange(
         position=Position(number),
+        cursor=f"cursor{number}",
         type=list(UserEventType)[number % 5],
         user_id=strawberry.ID(str(number)),
         version=number,

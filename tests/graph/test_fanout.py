@@ -74,7 +74,7 @@ def change(position: int, *, deleted: bool = False) -> Change:
         origin=Origin(),
         recorded_at=NOW,
     )
-    return Change(recorded, None if deleted else user)
+    return Change(recorded, None if deleted else user, NUMBER)
 
 
 @strawberry.type
@@ -317,7 +317,7 @@ async def test_little_is_made_ahead_of_what_a_client_has_read() -> None:
     user = change(1).user
     assert user is not None
     large = msgspec.structs.replace(user, attributes={"note": "x" * 10_000})
-    changes = [Change(change(number).recorded, large) for number in range(1, 41)]
+    changes = [Change(change(number).recorded, large, NUMBER) for number in range(1, 41)]
 
     results: Any = await SHARING.stream("subscription { userChanges { user { attributes } } }", context_value=changes)
     batches = response_frames(results, SharedOperations(), NUMBER, PAYLOADS)

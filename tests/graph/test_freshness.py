@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from events.checkpoint import Checkpoint
 from events.event_types import Role
 from events.user import Update
 from graph import freshness
@@ -146,7 +147,7 @@ async def test_a_reading_of_the_checkpoint_serves_all_who_ask_at_once(
     view, readings = own_site.services.positions.mysql_users, 0
     checkpoint = view._checkpoint
 
-    async def counted() -> int:
+    async def counted() -> Checkpoint:
         nonlocal readings
         readings += 1
         return await checkpoint()

@@ -95,7 +95,7 @@ async def test_a_slow_subscriber_costs_little_delays_no_one_and_misses_nothing(l
         await stalled(large_site)
         held = unwritten(large_site)
         assert max(held) <= MARK + 2 * LARGE, held
-        oldest = min(listener.position for listener in large_site.services.feed._subscribers)
+        oldest = min(listener.reached.position for listener in large_site.services.feed._subscribers)
         assert oldest + 1 not in large_site.services.feed._recent  # it must be read from the log
 
         assert [await names(take, MANY) for take in stopped] == [sent] * 3

@@ -11,6 +11,7 @@ from aiohttp import ClientPayloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from auth.sessions import Sessions
+from events.checkpoint import cursor_of
 from events.errors import DatabaseUnavailable
 from events.user import Update
 from graph import media_types, sse
@@ -49,22 +50,22 @@ async def opened(site: Site, before: int) -> None:
     await eventually(is_there)
 
 
-async def test_each_event_has_the_position_to_resume_from(site: Site) -> None:
+async def test_each_event_has_the_cursor_to_resume_from(site: Site) -> None:
     """In `id`, whatever the document selects; also with `history`, which is not shared."""
     person = await site.person()
     with_history = "subscription { userChanges(after: %s) { user { history(first: 1) { edges { cursor } } } } }"
-    start = str(await site.log.store.head())
-    positions = await rename(site, person, "One", "Two")
+    end = await site.log.store.end()
+    await rename(site, person, "One", "Two")
+    page = await site.log.store.read_after(end, limit=2)
+    cursors = [cursor_of(end.log_id, recorded) for recorded in page.events]
     for document in ("subscription { userChanges(after: %s) { version } }", with_history):
-        async with streaming(person.client, document % f'"{start}"') as events:
-            assert [
-                (event.id if event else None) for event in [await events.event(), await events.event()]
-            ] == positions
+        async with streaming(person.client, document % f'"{end.position}"') as events:
+            assert [(event.id if event else None) for event in [await events.event(), await events.event()]] == cursors
 
 
-@pytest.mark.parametrize("how", ["after", "Last-Event-ID", "both"])
+@pytest.mark.parametrize("how", ["after", "cursor", "Last-Event-ID", "both"])
 async def test_a_client_that_resumes_misses_nothing_and_gets_nothing_twice(site: Site, how: str) -> None:
-    """By `after`, or by the header, which takes precedence: a client repeats the request as it was."""
+    """By an argument, or by the header, which takes precedence: a client repeats the request as it was."""
     person = await site.person()
     start = str(await site.log.store.head())
     await rename(site, person, "One", "Two")
@@ -74,16 +75,17 @@ async def test_a_client_that_resumes_misses_nothing_and_gets_nothing_twice(site:
     assert first.id is not None
     await rename(site, person, "Three")
 
-    after = {"after": first.id, "Last-Event-ID": None, "both": start}[how]
-    headers = {} if how == "after" else {"Last-Event-ID": first.id}
-    async with streaming(person.client, CHANGES, headers, after=after) as events:
+    position = first.data["data"]["userChanges"]["position"]
+    arguments = {"after": {"after": position}, "cursor": {"cursor": first.id}, "both": {"after": start}}.get(how, {})
+    headers = {} if how in ("after", "cursor") else {"Last-Event-ID": first.id}
+    async with streaming(person.client, CHANGES, headers, **arguments) as events:
         names = [(await events.next())["userChanges"]["user"]["name"] for _ in range(2)]
 
     assert names == ["Two", "Three"]
 
 
-@pytest.mark.parametrize("position", ["", "-1", "01", "x", "1, 2", "9" * 30])
-async def test_a_last_event_id_that_is_no_position_is_refused(site: Site, position: str) -> None:
+@pytest.mark.parametrize("position", ["", "1", "x", "A" * 55, "A" * 57, "A" * 52 + "====", "\u0661" * 56])
+async def test_a_last_event_id_that_is_no_cursor_is_refused(site: Site, position: str) -> None:
     """Before the stream begins."""
     person = await site.person()
     headers = {**person.client.headers, "Accept": ACCEPT, "Last-Event-ID": position}
@@ -118,7 +120,9 @@ WRONG = {
     "{ me {": None,
     "{ nothing }": None,
     "subscription { userChanges(after: 1) { version } }": None,
-    'subscription { userChanges(after: "99999999") { version } }': "BAD_USER_INPUT",
+    'subscription { userChanges(after: "99999999") { version } }': "LOG_CHANGED",
+    'subscription { userChanges(cursor: "x") { version } }': "BAD_USER_INPUT",
+    'subscription { userChanges(after: "1", cursor: "x") { version } }': "BAD_USER_INPUT",
     "subscription { projectionStatus { name } }": "FORBIDDEN",
 }
 

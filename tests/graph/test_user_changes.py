@@ -137,7 +137,7 @@ async def test_a_position_past_the_end_of_the_log_is_refused(site: Site) -> None
     async with staff.client.socket() as socket:
         id_ = await socket.subscribe(CHANGES, after=str(await site.log.store.head() + 1))
 
-        assert await socket.codes(id_) == ["BAD_USER_INPUT"]
+        assert await socket.codes(id_) == ["LOG_CHANGED"]
 
 
 async def test_types_and_user_narrow_down_what_is_heard(site: Site) -> None:

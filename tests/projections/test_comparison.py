@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from events.checkpoint import Checkpoint
 from events.event_types import JSON
 from events.store import ALL_USERS
 from events.user import Delete, Update
@@ -45,7 +46,7 @@ async def test_a_view_made_by_a_projector_equals_the_log(
     monkeypatch.setattr("projections.comparison.PAGE_USERS", page)
     monkeypatch.setattr("projections.comparison.EXAMINED_USERS", page)
     events = await some_history(log, 1)
-    await bench.view.apply(events[:40], after=0)
+    await bench.view.apply(events[:40], after=await log.at(0))
 
     for up_to in (0, 1, 25, 40):
         assert await compared(bench.records, log, up_to, limit_bytes) == []
@@ -61,7 +62,7 @@ async def test_what_is_missing_extra_changed_or_stale_is_found(
     ids = [(await log.register(f"user{n}", attributes={"n": n})).user_id for n in range(6)]
     for user_id in ids:
         await log.commands.change(user_id, Update(name="Changed"), NOBODY)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
 
     await drifts.remove(ids[1])
     await drifts.copy(ids[0], UNKNOWN_USER)
@@ -102,7 +103,9 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
         writing = [asyncio.create_task(write(seed)) for seed in range(8)]
         try:
             while rounds < 5 or not all(task.done() for task in writing):
-                found = await compared(bench.records, log, await bench.view.checkpoint(), limit_bytes=100_000)
+                found = await compared(
+                    bench.records, log, (await bench.view.checkpoint()).position, limit_bytes=100_000
+                )
                 assert found == []
                 rounds += 1
         finally:
@@ -112,14 +115,14 @@ async def test_nothing_is_found_while_writers_and_the_projector_are_at_work(
 async def test_a_view_that_is_behind_is_compared_as_of_where_it_is(bench: Bench, drifts: Drifts, log: Log) -> None:
     """Events after the checkpoint are no difference; a user deleted there is compared once the view is there."""
     alice, bob, carol = [(await log.register(name)).user_id for name in ("alice", "bob", "carol")]
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await log.commands.change(alice, Update(name="Later"), NOBODY)
     await log.commands.change(bob, Delete(), NOBODY)
     late = (await log.register("late")).user_id
 
     assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
-    await bench.view.apply((await log.all())[3:], after=3)
+    await bench.view.apply((await log.all())[3:], after=await log.at(3))
     await drifts.copy(carol, UNKNOWN_USER)
     assert await examine(bench.records, log.store, [alice, bob, carol, late]) == []
 
@@ -129,14 +132,14 @@ async def test_an_event_between_the_two_steps_is_no_difference(
 ) -> None:
     """Appended and applied after the first step: the stream is read after the record and has it."""
     alice = (await log.register("alice")).user_id
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
 
     read = bench.records.read
 
     async def moved(user_ids: Collection[UUID]) -> RecordState:
         before = await log.store.head()
         await log.commands.change(alice, Update(name=f"Name {before}"), NOBODY)
-        await bench.view.apply((await log.all())[before:], after=before)
+        await bench.view.apply((await log.all())[before:], after=await log.at(before))
         return await read(user_ids)
 
     monkeypatch.setattr(bench.records, "read", moved)
@@ -149,19 +152,19 @@ async def test_a_document_that_moves_while_its_checkpoint_is_read_is_no_differen
 ) -> None:
     """The document is read after the checkpoint, so that it is not behind it."""
     alice = (await log.register("alice")).user_id
-    await mongo_bench.view.apply(await log.all(), after=0)
+    await mongo_bench.view.apply(await log.all(), after=await log.at(0))
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     checkpoint, events = MongoView.checkpoint, await log.all()
 
-    async def moved_meanwhile(self: MongoView) -> int:
+    async def moved_meanwhile(self: MongoView) -> Checkpoint:
         if len(events) > 1:
-            await mongo_bench.view.apply([events.pop()], after=1)
+            await mongo_bench.view.apply([events.pop()], after=await log.at(1))
         return await checkpoint(self)
 
     with monkeypatch.context() as patch:
         patch.setattr(MongoView, "checkpoint", moved_meanwhile)
         assert await examine(mongo_bench.records, log.store, [alice]) == []
-    assert await mongo_bench.view.checkpoint() == 2
+    assert (await mongo_bench.view.checkpoint()).position == 2
 
 
 async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_one(
@@ -171,16 +174,16 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     alice = (await log.register("alice")).user_id
     await log.commands.change(alice, Update(name="Other"), NOBODY)
     events = await log.all()
-    await mongo_bench.view.apply(events, after=0)
+    await mongo_bench.view.apply(events, after=await log.at(0))
     copy, past = await mongo_bench.copies.staging(), LogFold(log.database, log.vault, limit_bytes=PLENTY)
     await past.advance(1)
-    await copy.begin(1)
+    await copy.begin(await log.at(1))
     await copy.fill(past, silently)
     await copy.complete()
     copies = [mongo_bench.copies]
     checkpoint = MongoView.checkpoint
 
-    async def swapped_afterwards(self: MongoView) -> int:
+    async def swapped_afterwards(self: MongoView) -> Checkpoint:
         found = await checkpoint(self)
         while copies:
             await copies.pop().swap()
@@ -189,14 +192,14 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     with monkeypatch.context() as patch:
         patch.setattr(MongoView, "checkpoint", swapped_afterwards)
         assert await examine(mongo_bench.records, log.store, [alice]) == []
-    assert await mongo_bench.view.checkpoint() == 1
+    assert (await mongo_bench.view.checkpoint()).position == 1
 
 
 async def test_a_deleted_user_that_came_back_is_found(bench: Bench, drifts: Drifts, log: Log) -> None:
     """A row where there must be none, or a document where there must be a tombstone."""
     gone, stays = [(await log.register(name)).user_id for name in ("gone", "stays")]
     await log.commands.change(gone, Delete(), NOBODY)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
 
     await drifts.remove(gone)
     await drifts.copy(stays, gone)
@@ -216,7 +219,7 @@ async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
     ids = [(await log.register(f"user{n}", attributes={"town": "Paris"})).user_id for n in range(4)]
     await log.commands.change(ids[0], Update(name="Other"), NOBODY)
     await log.commands.change(ids[3], Delete(), NOBODY)
-    await mongo_bench.view.apply(await log.all(), after=0)
+    await mongo_bench.view.apply(await log.all(), after=await log.at(0))
     users = documents["users"]
 
     await users.update_one({"_id": ids[0]}, {"$set": {"history.1.type": "RoleChanged"}})

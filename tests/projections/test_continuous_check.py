@@ -35,7 +35,7 @@ async def test_a_difference_is_found_within_some_rounds_and_reported_until_it_is
 ) -> None:
     """A changed user and one that the log does not have: one line each, without values, and a gauge."""
     ids = [(await log.register(f"user{n}")).user_id for n in range(100)]
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     check = check_of(log, bench)
     await check.round()
     assert (check.result.differing, await reported_differences(bench, log)) == (frozenset(), 0)
@@ -62,7 +62,7 @@ async def test_a_difference_is_found_within_some_rounds_and_reported_until_it_is
 async def test_a_check_survives_a_dropped_view_and_a_broken_log(bench: Bench, log: Log) -> None:
     """It goes on when the view is dropped and made anew, and logs a log that cannot be folded."""
     await log.register("alice")
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     check = check_of(log, bench)
 
     async def another_round() -> bool:
@@ -89,7 +89,7 @@ async def test_a_check_survives_a_dropped_view_and_a_broken_log(bench: Bench, lo
 async def test_a_standby_checks_nothing(bench: Bench, log: Log) -> None:
     """Two processes would overwrite each other's count, since they choose other users."""
     await log.register("alice")
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     standby, leader = check_of(log, bench, is_active=False), check_of(log, bench)
     running = [asyncio.create_task(check.run()) for check in (standby, leader)]
 

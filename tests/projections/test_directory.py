@@ -18,7 +18,7 @@ async def rebuilt(documents: MongoDatabase, log: Log) -> None:
     bench = mongo_view(documents)
     await bench.view.prepare()
     await log.register("alice")
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await rebuilder(bench, log).rebuild(silently)
     await rebuilder(bench, log).finish()
 
@@ -59,7 +59,7 @@ async def test_a_swap_changes_all_names_in_one_update(documents: MongoDatabase, 
     copies = MongoCopies(documents)
     before = await Directory(documents).read()
     copy = await copies.staging()
-    await copy.begin(1)
+    await copy.begin(await log.at(1))
     meanwhile = await Directory(documents).read()
     await copy.complete()
     await copies.swap()

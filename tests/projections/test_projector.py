@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from events.batch import insert_events
 from events.chain import Link, StoredRow
+from events.checkpoint import Checkpoint
 from events.errors import DatabaseUnavailable, UnreadableEvent
 from events.event_types import Recorded
 from events.sql import NAIVE_EPOCH
@@ -20,7 +21,7 @@ from events.store import Deletion
 from events.user import Delete, Update
 from events.vault import place_of
 from events.wakeup import HeadPoll
-from projections.errors import CheckpointAheadOfLog, CheckpointMoved, LeaseLost, ViewUnavailable
+from projections.errors import CheckpointMoved, LeaseLost, ViewOfOtherLog, ViewUnavailable
 from projections.lease import LEASE_SECONDS, Heartbeat
 from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
@@ -136,10 +137,10 @@ class Flaky:
     async def prepare(self) -> None:
         await self._view.prepare()
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         return await self._view.checkpoint()
 
-    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+    async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         if self._errors:
             await self._view.apply(events[:1], after=after)
             raise self._errors.pop()
@@ -151,8 +152,8 @@ class Flaky:
     async def quarantine(self) -> Quarantine:
         return await self._view.quarantine()
 
-    async def quarantine_user(self, user: Quarantined) -> None:
-        await self._view.quarantine_user(user)
+    async def quarantine_user(self, user: Quarantined, *, event: Recorded, after: Checkpoint) -> None:
+        await self._view.quarantine_user(user, event=event, after=after)
 
     async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
         await self._view.release_user(user_id, read_stream)
@@ -167,7 +168,7 @@ class Flaky:
 class Away(Flaky):
     """A view whose database never answers."""
 
-    async def checkpoint(self) -> int:
+    async def checkpoint(self) -> Checkpoint:
         raise ViewUnavailable("the view is away")
 
 
@@ -180,7 +181,7 @@ async def test_trouble_that_passes_is_waited_for_and_nothing_is_applied_twice(be
     async with running(projector(Flaky(bench.view, trouble), log)):
 
         async def caught_up() -> bool:
-            return await bench.view.checkpoint() == 10
+            return (await bench.view.checkpoint()).position == 10
 
         await eventually(caught_up)
 
@@ -224,12 +225,12 @@ async def test_a_view_that_is_ahead_of_the_log_is_a_fault(bench: Bench, log: Log
     """After the log was restored from a backup, the view would skip the next events: it faults instead."""
     for number in range(3):
         await log.register(f"user{number}")
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await log.database.execute("DROP TRIGGER events_refuse_delete")
     await log.database.execute("DELETE FROM events WHERE position > 1")
     await log.database.execute("UPDATE log_head SET position = 1")
 
-    with pytest.raises(CheckpointAheadOfLog, match="at position 3, past the log's head 1: rebuild the view"):
+    with pytest.raises(ViewOfOtherLog, match="the log ends at position 1, so it lost its events from position 2 on"):
         await projector(bench.view, log).run()
 
     assert (await status_of(log, bench.view)).state is State.FAULTED
@@ -269,7 +270,7 @@ async def test_a_projector_that_was_killed_does_not_look_healthy(bench: Bench, l
 class Stuck(Flaky):
     """A view whose database accepts a batch and never answers."""
 
-    async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+    async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         await asyncio.Event().wait()
 
 
@@ -297,7 +298,7 @@ async def test_a_projector_without_an_accepted_report_for_a_whole_lease_begins_n
         with pytest.raises(LeaseLost):
             await asyncio.wait_for(work._work(heartbeat), PATIENCE_SECONDS)
 
-    assert await bench.view.checkpoint() == 0
+    assert (await bench.view.checkpoint()).position == 0
 
 
 async def test_a_projector_that_begins_does_not_report_a_position_that_it_does_not_know(bench: Bench, log: Log) -> None:
@@ -319,7 +320,7 @@ async def test_a_busy_projector_keeps_its_lease(bench: Bench, log: Log) -> None:
     """One batch takes longer than the lease lasts in silence: the heartbeat renews it, and no standby takes over."""
 
     class Slow(Flaky):
-        async def apply(self, events: Sequence[Recorded], *, after: int) -> None:
+        async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
             await asyncio.sleep(LEASE_SECONDS + 1.5)
             await super().apply(events, after=after)
 
@@ -333,7 +334,7 @@ async def test_a_busy_projector_keeps_its_lease(bench: Bench, log: Log) -> None:
         async with running(projector(bench.view, log, "test:other")):
 
             async def done() -> bool:
-                return await bench.view.checkpoint() == 1
+                return (await bench.view.checkpoint()).position == 1
 
             await eventually(done)
             status = await status_of(log, bench.view)
@@ -363,7 +364,7 @@ class Paused:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def apply(self, events: Sequence[Recorded], after: int) -> asyncio.Task[None]:
+    def apply(self, events: Sequence[Recorded], after: Checkpoint) -> asyncio.Task[None]:
         """Begin to apply the events."""
         view = MongoView(self.documents)
         write = view._write
@@ -387,10 +388,10 @@ async def test_a_projector_that_lost_its_lease_cannot_restore_a_deleted_user(
     await log.commands.change(alice.user_id, Delete(), NOBODY)
     events = await log.all()
 
-    late = former.apply(events[:1], after=0)
+    late = former.apply(events[:1], after=await log.at(0))
     await former.reached.wait()
-    await view.apply(events[:1], after=0)
-    await view.apply(events[1:], after=1)
+    await view.apply(events[:1], after=await log.at(0))
+    await view.apply(events[1:], after=await log.at(1))
     former.go.set()
 
     with pytest.raises(CheckpointMoved):
@@ -407,12 +408,12 @@ async def test_a_projector_that_lost_its_lease_cannot_undo_later_changes(documen
     await log.commands.change(alice.user_id, Update(name="Second"), NOBODY)
     await log.commands.change(alice.user_id, Update(name="Third"), NOBODY)
     events = await log.all()
-    await view.apply(events[:1], after=0)
+    await view.apply(events[:1], after=await log.at(0))
 
-    late = former.apply(events[1:2], after=1)
+    late = former.apply(events[1:2], after=await log.at(1))
     await former.reached.wait()
-    await view.apply(events[1:2], after=1)
-    await view.apply(events[2:], after=2)
+    await view.apply(events[1:2], after=await log.at(1))
+    await view.apply(events[2:], after=await log.at(2))
     former.go.set()
 
     with pytest.raises(CheckpointMoved):

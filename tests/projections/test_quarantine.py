@@ -21,7 +21,7 @@ from projections.status import State
 from tests.log import NOBODY, Log
 from tests.projections.test_projector import projector, running, status_of
 from tests.projections.test_view_contract import folded
-from tests.projections.views import Bench, Users
+from tests.projections.views import Bench, Users, quarantine
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 SECRET: Final = "Rumpelstiltskin"
@@ -81,7 +81,7 @@ async def reach(bench: Bench, position: int) -> None:
     """Wait until the view has passed a position."""
 
     async def reached() -> bool:
-        return await bench.view.checkpoint() >= position
+        return (await bench.view.checkpoint()).position >= position
 
     await eventually(reached)
 
@@ -90,7 +90,7 @@ async def reach(bench: Bench, position: int) -> None:
 async def test_a_broken_event_holds_its_user_alone(bench: Bench, log: Log, poison: Poison) -> None:
     """In the middle of a batch: Bob stays as he was, his later events are held, all others are up to date."""
     alice, bob, carol = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     before = (await bench.users()).get(bob)
     for number in range(10):
         await rename(log, alice, f"Alice {number}")
@@ -122,7 +122,7 @@ async def test_a_broken_event_holds_its_user_alone(bench: Bench, log: Log, poiso
 async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Bench, log: Log) -> None:
     """Held events are applied while the projector works on; then the user's events flow again."""
     alice, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     async with running(projector(bench.view, log)):
         await lost_row(bench, log, bob)
         for number in range(30):
@@ -141,8 +141,8 @@ async def test_a_released_user_is_brought_to_the_present_from_the_log(bench: Ben
 async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench: Bench, log: Log) -> None:
     """A projector applies the user's next event right after the release has read the log: it takes effect once."""
     _, bob, _ = await three_users(log)
-    await bench.view.apply((await log.all())[:1], after=0)
-    await bench.view.quarantine_user(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await bench.view.apply((await log.all())[:1], after=await log.at(0))
+    await quarantine(bench.view, log, Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
     await rename(log, bob, "Bobby")
     events = await log.all()
     projecting: list[asyncio.Task[None]] = []
@@ -150,7 +150,7 @@ async def test_an_event_that_comes_while_its_user_is_released_is_not_lost(bench:
     async def history(user_id: UUID, up_to: int) -> list[Recorded]:
         read = await log.store.read_user(user_id, up_to)
         if not projecting:
-            projecting.append(asyncio.create_task(bench.view.apply(events[2:], after=2)))
+            projecting.append(asyncio.create_task(bench.view.apply(events[2:], after=await log.at(2))))
             await asyncio.wait(projecting, timeout=0.3)
         return read
 
@@ -169,13 +169,13 @@ async def test_a_user_that_is_still_broken_stays_where_it_is(
     await poison(bench, log, bob)
     async with running(projector(bench.view, log)):
         await reach(bench, await log.store.head())
-    before = await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()
+    before = await bench.users(), await bench.view.quarantine(), (await bench.view.checkpoint()).position
 
     with pytest.raises(error) as raised:
         await bench.view.release_user(bob, log.store.read_user)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
 
-    assert (await bench.users(), await bench.view.quarantine(), await bench.view.checkpoint()) == before
+    assert (await bench.users(), await bench.view.quarantine(), (await bench.view.checkpoint()).position) == before
 
 
 async def test_a_repaired_event_is_applied_by_a_retry(bench: Bench, log: Log) -> None:
@@ -198,7 +198,7 @@ async def test_a_repaired_event_is_applied_by_a_retry(bench: Bench, log: Log) ->
 async def test_a_dropped_user_is_left_as_it_is_and_not_counted(bench: Bench, log: Log) -> None:
     """It is not counted, its events are still held, and it can be released later."""
     alice, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await lost_row(bench, log, bob)
     async with running(projector(bench.view, log, quarantine_limit=1)):
         await reach(bench, await log.store.head())
@@ -222,7 +222,7 @@ async def test_a_dropped_user_is_left_as_it_is_and_not_counted(bench: Bench, log
 async def test_a_deleted_user_in_quarantine_is_forgotten(bench: Bench, log: Log, poison: Poison) -> None:
     """The view keeps nothing of a deleted user, and neither does the quarantine."""
     alice, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await poison(bench, log, bob)
     async with running(projector(bench.view, log)):
         await reach(bench, await log.store.head())
@@ -259,7 +259,7 @@ async def delete(log: Log, user_id: UUID) -> None:
 async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: Log) -> None:
     """Past the limit single users are not the cause: FAULTED, with the position and the reason."""
     users = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     for user_id in users:
         await lost_row(bench, log, user_id)
 
@@ -269,7 +269,7 @@ async def test_one_broken_user_too_many_stops_the_projector(bench: Bench, log: L
     status = await status_of(log, bench.view)
     assert status.state is State.FAULTED
     assert "position 6" in (status.last_error or "")
-    assert await bench.view.checkpoint() == 5
+    assert (await bench.view.checkpoint()).position == 5
 
 
 async def test_a_database_that_takes_nothing_is_waited_for_and_no_user_is_blamed(bench: Bench, log: Log) -> None:
@@ -293,16 +293,16 @@ async def test_a_database_that_takes_nothing_is_waited_for_and_no_user_is_blamed
 async def test_a_user_is_quarantined_once_and_only_at_the_checkpoint(bench: Bench, log: Log) -> None:
     """Compare-and-set: repeated, or by a projector that lost its lease, it is refused and changes nothing."""
     _, bob, _ = await three_users(log)
-    await bench.view.apply((await log.all())[:1], after=0)
+    await bench.view.apply((await log.all())[:1], after=await log.at(0))
     one = Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none")
 
-    await bench.view.quarantine_user(one)
-    for late in (one, msgspec.structs.replace(one, position=1), msgspec.structs.replace(one, position=5)):
+    await quarantine(bench.view, log, one)
+    for late in (one, msgspec.structs.replace(one, position=1)):
         with pytest.raises(CheckpointMoved):
-            await bench.view.quarantine_user(late)
+            await quarantine(bench.view, log, late)
 
     assert await bench.view.quarantine() == (one,)
-    assert await bench.view.checkpoint() == 2
+    assert (await bench.view.checkpoint()).position == 2
 
 
 async def test_a_projector_with_an_older_quarantine_cannot_skip_a_released_user(
@@ -312,8 +312,8 @@ async def test_a_projector_with_an_older_quarantine_cannot_skip_a_released_user(
     _, bob, _ = await three_users(log)
     view = MongoView(documents)
     await view.prepare()
-    await view.apply((await log.all())[:1], after=0)
-    await view.quarantine_user(Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
+    await view.apply((await log.all())[:1], after=await log.at(0))
+    await quarantine(view, log, Quarantined(user_id=bob, position=2, type="UserRegistered", reason="none"))
     await rename(log, bob, "Bobby")
     events = await log.all()
     released: list[Recorded] = []
@@ -327,7 +327,7 @@ async def test_a_projector_with_an_older_quarantine_cannot_skip_a_released_user(
 
     view._read = release_first  # type: ignore[method-assign]
     with pytest.raises(CheckpointMoved):
-        await view.apply(events[2:], after=2)
-    await view.apply(events[2:], after=2)
+        await view.apply(events[2:], after=await log.at(2))
+    await view.apply(events[2:], after=await log.at(2))
 
     assert (await documents["users"].find_one({"_id": bob}) or {})["name"] == "Bobby"

@@ -14,13 +14,13 @@ from tests.projections.test_projector import projector, running
 from tests.projections.test_quarantine import damaged_data, reach, rename, three_users
 from tests.projections.test_rebuild import rebuild, rebuilder, same, silently
 from tests.projections.test_verification import Run
-from tests.projections.views import Bench
+from tests.projections.views import Bench, quarantine
 
 
 async def bob_quarantined(bench: Bench, log: Log) -> UUID:
     """Three users; Bob is quarantined at a renaming that the view does not have."""
     _, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=await bench.view.checkpoint())
+    await bench.view.apply(await log.all(), after=await log.at((await bench.view.checkpoint()).position))
     await rename(log, bob, "Bobby")
     await quarantine_user(bench, log, bob)
     return bob
@@ -29,7 +29,7 @@ async def bob_quarantined(bench: Bench, log: Log) -> UUID:
 async def quarantine_user(bench: Bench, log: Log, user_id: UUID) -> None:
     """At the newest event."""
     event = Quarantined(user_id=user_id, position=await log.store.head(), type="UserUpdated", reason="none")
-    await bench.view.quarantine_user(event)
+    await quarantine(bench.view, log, event)
 
 
 async def test_a_quarantined_user_is_neither_compared_nor_repaired(bench: Bench, log: Log) -> None:
@@ -55,7 +55,7 @@ async def test_a_damaged_event_is_not_compared_in_a_view_that_has_quarantined_it
 ) -> None:
     """Damage that cannot be repaired does not end the comparison of the others."""
     alice, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await damaged_data(bench, log, bob)
     await quarantine_user(bench, log, bob)
     await drifts.set(alice, email="forged@example.com")
@@ -75,7 +75,7 @@ async def test_a_damaged_event_is_not_compared_in_a_view_that_has_quarantined_it
 async def test_a_damaged_event_that_a_view_has_not_reached_is_reported(bench: Bench, log: Log) -> None:
     """The verification ends with it: whether the record is right cannot be known."""
     _, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await damaged_data(bench, log, bob)
 
     with pytest.raises(DamagedEvent, match="position 4"):
@@ -85,7 +85,7 @@ async def test_a_damaged_event_that_a_view_has_not_reached_is_reported(bench: Be
 async def test_a_rebuild_stops_at_a_damaged_event_and_names_it(bench: Bench, log: Log) -> None:
     """A copy without a damaged event must not go live; the live view stays, with its quarantine."""
     _, bob, _ = await three_users(log)
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     before = await bench.users()
     await damaged_data(bench, log, bob)
     await quarantine_user(bench, log, bob)
@@ -133,7 +133,7 @@ async def test_a_view_that_is_rolled_back_still_has_its_quarantine(bench: Bench,
 async def test_a_user_deleted_in_quarantine_is_removed_from_every_copy(bench: Bench, log: Log) -> None:
     """The previous copy, a snapshot and the live view have the user; then none of them."""
     gone = (await log.register("needleuser")).user_id
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await rebuild(bench, log)
     await rebuilder(bench, log).take_snapshot("users_at_then", 1, silently)
     await rename(log, gone, "other")

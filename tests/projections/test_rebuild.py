@@ -42,27 +42,27 @@ async def same(bench: Bench, log: Log) -> bool:
 async def test_a_dropped_view_comes_back_from_the_log_as_it_was(bench: Bench, log: Log) -> None:
     """The log alone is enough to make the view again."""
     events = await some_history(log, 1)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     before = await bench.users()
     await bench.drop()
 
     assert await rebuild(bench, log) == len(events)
 
     assert await bench.users() == before == folded(events)
-    assert await bench.view.checkpoint() == len(events)
+    assert (await bench.view.checkpoint()).position == len(events)
 
 
 @pytest.mark.parametrize("memory_bytes", [PLENTY, 8_000, 1])
 async def test_a_rebuild_repairs_any_damage_of_the_view(bench: Bench, log: Log, memory_bytes: int) -> None:
     """Neither the live view's content nor the number of parts matters; later events are applied after it."""
     events = await some_history(log, 2)
-    await bench.view.apply(events[:15], after=0)
+    await bench.view.apply(events[:15], after=await log.at(0))
 
     await rebuild(bench, log, memory_bytes)
 
     assert await same(bench, log)
     await log.register("later")
-    await bench.view.apply((await log.all())[len(events) :], after=len(events))
+    await bench.view.apply((await log.all())[len(events) :], after=await log.at(len(events)))
     assert await same(bench, log)
 
 
@@ -72,7 +72,7 @@ async def test_a_view_that_was_rebuilt_is_in_every_field_what_a_projector_makes(
     for number in range(25):
         await log.commands.change(busy, Update(name=f"Busy {number}", attributes={"words": [f"a{number} b"]}), NOBODY)
     events = await some_history(log, 3)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     ids = {recorded.stream_id for recorded in events}
     before = await living(bench.records, ids)
 
@@ -105,7 +105,7 @@ async def caught_up(bench: Bench, log: Log) -> None:
     """Wait until the view is where the log is."""
 
     async def has() -> bool:
-        return await bench.view.checkpoint() == await log.store.head()
+        return (await bench.view.checkpoint()).position == await log.store.head()
 
     await eventually(has)
 
@@ -120,7 +120,7 @@ async def nothing_runs(log: Log) -> bool:
 async def test_an_interrupted_rebuild_leaves_the_live_view_and_is_continued(bench: Bench, log: Log) -> None:
     """Cancelled repeatedly at any moment, it keeps what is filled, and the view is right in the end."""
     events = await some_history(log, 3)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     before = await bench.users()
     for step in range(1, 40):
         work = asyncio.create_task(rebuild(bench, log, 4_000))
@@ -143,7 +143,7 @@ async def test_what_is_past_the_mark_of_a_copy_is_not_trusted(
 ) -> None:
     """A process was killed after it wrote users and before it recorded that: they are written again."""
     events = await some_history(log, 4)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     monkeypatch.setattr("projections.view.PAGE_USERS", 3)
     pages = 0
 
@@ -223,7 +223,7 @@ class Meddling:
 async def test_a_copy_that_differs_from_the_log_is_not_swapped_in(bench: Bench, log: Log, memory_bytes: int) -> None:
     """Every user is compared; the live view stays, the copy is removed, and the next rebuild succeeds."""
     events = await some_history(log, 6)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     before, names = await bench.users(), await bench.names()
     meddle = Meddling(bench, log)
     work = rebuilder(bench, log, memory_bytes)
@@ -249,26 +249,26 @@ async def test_a_copy_that_differs_from_the_log_is_not_swapped_in(bench: Bench, 
 async def test_the_previous_copy_catches_up_and_is_swapped_back(bench: Bench, log: Log) -> None:
     """Back and forth: at each swap the new live view has the whole log."""
     events = await some_history(log, 7)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     await rebuild(bench, log)
     for number in range(3):
         user = (await log.register(f"later{number}")).user_id
-        await bench.view.apply((await log.all())[-1:], after=await bench.view.checkpoint())
+        await bench.view.apply((await log.all())[-1:], after=await log.at((await bench.view.checkpoint()).position))
         await log.commands.change(user, Update(name=f"Later {number}"), NOBODY)
 
         assert await rebuilder(bench, log).roll_back(silently) == await log.store.head()
 
-        assert await bench.view.checkpoint() == await log.store.head()
+        assert (await bench.view.checkpoint()).position == await log.store.head()
         assert await same(bench, log)
 
 
 async def test_finishing_removes_the_previous_and_the_staging_copy(bench: Bench, log: Log) -> None:
     """The previous copy and an unfinished one are removed; a rollback is not possible then."""
     events = await some_history(log, 8)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     names = len(await bench.names())
     await rebuild(bench, log)
-    await (await bench.copies.staging()).begin(3)
+    await (await bench.copies.staging()).begin(await log.at(3))
     assert len(await bench.names()) > names
 
     await rebuilder(bench, log).finish()
@@ -281,7 +281,7 @@ async def test_finishing_removes_the_previous_and_the_staging_copy(bench: Bench,
 
 async def test_one_previous_copy_is_kept_and_no_more(bench: Bench, log: Log) -> None:
     """After any number of rebuilds and interrupted ones."""
-    await bench.view.apply(await some_history(log, 9), after=0)
+    await bench.view.apply(await some_history(log, 9), after=await log.at(0))
     await rebuild(bench, log)
     names = len(await bench.names())
 
@@ -324,7 +324,7 @@ async def test_a_user_deleted_while_the_view_is_behind_is_not_in_the_previous_co
     """The copy has applied the deletion and the live view has not: after the swap no projector would."""
     gone, other = [(await log.register(name)).user_id for name in ("needleuser", "needleother")]
     await log.register("stays")
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await log.commands.change(gone, Delete(), NOBODY)
 
     await rebuild(bench, log)
@@ -342,7 +342,7 @@ async def test_a_batch_that_was_cut_off_and_repeated_removes_deleted_users_from_
 ) -> None:
     """Cut off between the users and the checkpoint: the repeated batch skips the deletion in the live view."""
     gone = (await log.register("needleuser")).user_id
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await rebuild(bench, log)
     await log.commands.change(gone, Delete(), NOBODY)
     deletion = (await log.all())[1:]
@@ -355,8 +355,8 @@ async def test_a_batch_that_was_cut_off_and_repeated_removes_deleted_users_from_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(bench.view), "_write", cut_off)
         with pytest.raises(InterruptedError):
-            await bench.view.apply(deletion, after=1)
-    await bench.view.apply(deletion, after=1)
+            await bench.view.apply(deletion, after=await log.at(1))
+    await bench.view.apply(deletion, after=await log.at(1))
 
     assert await bench.needles("needleuser") == set()
 

@@ -17,7 +17,7 @@ async def test_every_write_of_the_view_names_the_whole_shard_key(log: Log, docum
     bench = mongo_view(documents)
     await bench.view.prepare()
     await documents.command("profile", EVERYTHING)
-    await apply_in_batches(bench, await some_history(log, seed), seed)
+    await apply_in_batches(bench, log, await some_history(log, seed), seed)
     await MongoView(documents).probe()
     await documents.command("profile", 0)
 

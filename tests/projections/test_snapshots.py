@@ -20,7 +20,7 @@ async def test_a_snapshot_holds_the_users_as_they_were(
 ) -> None:
     """Every field of every user, at any position; the live view is not touched."""
     events = await some_history(log, 1)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     before = await bench.users()
 
     await rebuilder(bench, log, memory_bytes).take_snapshot("users_at_then", position, silently)
@@ -35,12 +35,12 @@ async def test_a_snapshot_holds_the_users_as_they_were(
 async def test_a_deleted_user_is_in_no_snapshot_whichever_came_first(bench: Bench, log: Log) -> None:
     """A snapshot of a time before the deletion does not restore the user, and an existing one loses it."""
     gone = (await log.register("needleuser")).user_id
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await rebuilder(bench, log).take_snapshot("users_at_early", 1, silently)
     assert "users_at_early" in await bench.needles("needleuser")
 
     await log.commands.change(gone, Delete(), NOBODY)
-    await bench.view.apply((await log.all())[1:], after=1)
+    await bench.view.apply((await log.all())[1:], after=await log.at(1))
     await rebuilder(bench, log).take_snapshot("users_at_late", 1, silently)
 
     assert await bench.needles("needleuser") == set()
@@ -74,7 +74,7 @@ async def test_a_deleted_user_is_in_no_snapshot_whichever_came_first(bench: Benc
 )
 async def test_reserved_and_malformed_names_are_refused(bench: Bench, log: Log, name: str) -> None:
     """Neither made nor dropped: the name is checked before anything else."""
-    await bench.view.apply(await some_history(log, 2, users=4, commands=0), after=0)
+    await bench.view.apply(await some_history(log, 2, users=4, commands=0), after=await log.at(0))
     before = await bench.users(), await bench.names()
 
     with pytest.raises(InvalidSnapshotName):
@@ -87,7 +87,7 @@ async def test_reserved_and_malformed_names_are_refused(bench: Bench, log: Log, 
 
 async def test_a_snapshot_is_dropped_and_nothing_else(bench: Bench, log: Log) -> None:
     """With its companion tables; a second drop finds none."""
-    await bench.view.apply(await some_history(log, 3), after=0)
+    await bench.view.apply(await some_history(log, 3), after=await log.at(0))
     names = await bench.names()
     await rebuilder(bench, log).take_snapshot("users_at_1", 10, silently)
     await rebuilder(bench, log).take_snapshot("users_at_1_2", 12, silently)
@@ -108,18 +108,18 @@ async def test_a_snapshot_is_not_overwritten(bench: Bench, log: Log) -> None:
     for position in (10, 11):
         with pytest.raises(SnapshotExists, match="a snapshot at position 10"):
             await rebuilder(bench, log).take_snapshot("users_at_x", position, silently)
-    await bench.copies.snapshot("users_at_y").begin(12)
+    await bench.copies.snapshot("users_at_y").begin(await log.at(12))
 
     with pytest.raises(SnapshotExists, match="a snapshot at position 12"):
         await rebuilder(bench, log).take_snapshot("users_at_y", 13, silently)
     await rebuilder(bench, log).take_snapshot("users_at_y", 12, silently)
 
-    assert await bench.copies.snapshot("users_at_y").checkpoint() == 12
+    assert (await bench.copies.snapshot("users_at_y").checkpoint()).position == 12
 
 
 async def test_snapshots_survive_rebuilds_and_the_removal_of_what_is_beside(bench: Bench, log: Log) -> None:
     """They are removed by `drop` and by nothing else."""
-    await bench.view.apply(await some_history(log, 5), after=0)
+    await bench.view.apply(await some_history(log, 5), after=await log.at(0))
     await rebuilder(bench, log).take_snapshot("users_at_7", 7, silently)
 
     await rebuild(bench, log)

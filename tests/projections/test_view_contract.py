@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from events.checkpoint import BEGINNING
 from events.errors import Rejected
 from events.event_types import Recorded, Role
 from events.ids import new_id
@@ -50,12 +51,12 @@ async def some_history(log: Log, seed: int, users: int = 12, commands: int = 40)
     return await log.all()
 
 
-async def apply_in_batches(bench: Bench, events: list[Recorded], seed: int) -> None:
+async def apply_in_batches(bench: Bench, log: Log, events: list[Recorded], seed: int) -> None:
     """Apply all events in batches of many sizes."""
     chance, done = random.Random(seed), 0
     while done < len(events):
         size = chance.randint(1, 9)
-        await bench.view.apply(events[done : done + size], after=done)
+        await bench.view.apply(events[done : done + size], after=await log.at(done))
         done += len(events[done : done + size])
 
 
@@ -64,26 +65,26 @@ async def test_a_view_is_the_fold_of_the_log_whatever_the_batches(bench: Bench, 
     """In batches of any size, the view equals the fold of the log, field by field."""
     events = await some_history(log, seed)
 
-    await apply_in_batches(bench, events, seed)
+    await apply_in_batches(bench, log, events, seed)
 
     assert await bench.users() == folded(events)
-    assert await bench.view.checkpoint() == len(events)
+    assert (await bench.view.checkpoint()).position == len(events)
 
 
 async def test_a_batch_from_another_position_is_refused_and_changes_nothing(bench: Bench, log: Log) -> None:
     """Compare-and-set: a projector that lost its lease without noticing cannot write."""
     events = await some_history(log, 4)
-    await bench.view.apply(events[:20], after=0)
+    await bench.view.apply(events[:20], after=await log.at(0))
     before = await bench.users()
 
     for stale in (events[:20], events[:10]):
         with pytest.raises(CheckpointMoved):
-            await bench.view.apply(stale, after=0)
+            await bench.view.apply(stale, after=await log.at(0))
     with pytest.raises((CheckpointMoved, OutOfStep)):
-        await bench.view.apply(events[30:], after=30)
+        await bench.view.apply(events[30:], after=await log.at(30))
 
     assert await bench.users() == before
-    assert await bench.view.checkpoint() == 20
+    assert (await bench.view.checkpoint()).position == 20
 
 
 async def test_of_projectors_that_race_each_event_takes_effect_once(bench: Bench, log: Log) -> None:
@@ -91,24 +92,24 @@ async def test_of_projectors_that_race_each_event_takes_effect_once(bench: Bench
     events = await some_history(log, 5)
 
     async def project() -> None:
-        while (position := await bench.view.checkpoint()) < len(events):
+        while (position := (await bench.view.checkpoint()).position) < len(events):
             try:
-                await bench.view.apply(events[position : position + 3], after=position)
+                await bench.view.apply(events[position : position + 3], after=await log.at(position))
             except ProjectionError:
                 continue
 
     await asyncio.gather(*(project() for _ in range(4)))
 
     assert await bench.users() == folded(events)
-    assert await bench.view.checkpoint() == len(events)
+    assert (await bench.view.checkpoint()).position == len(events)
 
 
 async def test_cancelled_batches_are_repeated_without_harm(bench: Bench, log: Log) -> None:
     """Cancelled at any moment and repeated from the checkpoint, a batch takes effect exactly once."""
     events = await some_history(log, 6)
     delays = random.Random(6)
-    while (position := await bench.view.checkpoint()) < len(events):
-        applying = asyncio.create_task(bench.view.apply(events[position : position + 5], after=position))
+    while (position := (await bench.view.checkpoint()).position) < len(events):
+        applying = asyncio.create_task(bench.view.apply(events[position : position + 5], after=await log.at(position)))
         await asyncio.wait({applying}, timeout=delays.random() * 0.008)
         applying.cancel()
         [outcome] = await asyncio.gather(applying, return_exceptions=True)
@@ -123,38 +124,38 @@ async def test_an_event_whose_predecessor_the_view_lacks_is_refused(bench: Bench
     await log.commands.change(done.user_id, Update(name="Al"), NOBODY)
     await log.commands.change(done.user_id, Update(name="Ali"), NOBODY)
     events = await log.all()
-    await bench.view.apply(events[:1], after=0)
+    await bench.view.apply(events[:1], after=await log.at(0))
     skipping = [events[2]]
 
     with pytest.raises(OutOfStep, match="expected version 2, found 3"):
-        await bench.view.apply(skipping, after=1)
+        await bench.view.apply(skipping, after=await log.at(1))
 
-    assert await bench.view.checkpoint() == 1
+    assert (await bench.view.checkpoint()).position == 1
 
 
 async def test_a_view_that_was_dropped_says_so_and_is_made_anew(bench: Bench, log: Log) -> None:
     """A missing table or collection is an error of its own, and `prepare` starts again at position 0."""
     events = await some_history(log, 7)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
     await bench.drop()
 
     with pytest.raises(ViewMissing):
         await bench.view.checkpoint()
     await bench.view.prepare()
 
-    assert await bench.view.checkpoint() == 0
-    await bench.view.apply(events, after=0)
+    assert (await bench.view.checkpoint()).position == 0
+    await bench.view.apply(events, after=await log.at(0))
     assert await bench.users() == folded(events)
 
 
 async def test_preparing_a_view_that_is_there_changes_nothing(bench: Bench, log: Log) -> None:
     """`prepare` may run at every start."""
     events = await some_history(log, 8)
-    await bench.view.apply(events, after=0)
+    await bench.view.apply(events, after=await log.at(0))
 
     await asyncio.gather(bench.view.prepare(), bench.view.prepare())
 
-    assert await bench.view.checkpoint() == len(events)
+    assert (await bench.view.checkpoint()).position == len(events)
     assert await bench.users() == folded(events)
 
 
@@ -166,25 +167,25 @@ async def test_processes_that_prepare_a_new_view_at_the_same_moment_all_succeed(
 
         await asyncio.gather(*(bench.view.prepare() for _ in range(8)))
 
-        await bench.view.apply(await log.all(), after=0)
+        await bench.view.apply(await log.all(), after=await log.at(0))
         assert len(await bench.users()) == 1
 
 
 async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(bench: Bench, log: Log) -> None:
     """After the swap the checkpoint is the staging copy's, not the old view's."""
     events = await some_history(log, 9)
-    await bench.view.apply(events[:10], after=0)
+    await bench.view.apply(events[:10], after=await log.at(0))
     replacement = await bench.copies.staging()
-    await replacement.begin(0)
+    await replacement.begin(await log.at(0))
     await replacement.complete()
-    await replacement.apply(events[:30], after=0)
+    await replacement.apply(events[:30], after=await log.at(0))
 
-    assert await bench.view.checkpoint() == 10
+    assert (await bench.view.checkpoint()).position == 10
     await bench.copies.swap()
 
-    assert await bench.view.checkpoint() == 30
+    assert (await bench.view.checkpoint()).position == 30
     assert await bench.users() == folded(events[:30])
-    await bench.view.apply(events[30:], after=30)
+    await bench.view.apply(events[30:], after=await log.at(30))
     assert await bench.users() == folded(events)
 
 
@@ -197,7 +198,7 @@ async def test_every_value_comes_back_as_it_went_in(bench: Bench, data: st.DataO
     registration = data.draw(registrations)
     account, stream = live(registration, Update(attributes=data.draw(attributes)))
 
-    await bench.view.apply(stream, after=0)
+    await bench.view.apply(stream, after=BEGINNING)
 
     assert list((await bench.users()).values()) == [account.user]
 
@@ -228,7 +229,7 @@ async def test_whatever_the_rules_accept_fits_the_columns_and_indexes(
         with suppress(Rejected):  # taken
             await log.commands.register(command, NOBODY)
     after = await bench.view.checkpoint()
-    new = await log.store.read_all(after=after, limit=1_000)
+    new = (await log.store.read_after(after, limit=1_000)).events
     if new:
         await bench.view.apply(new, after=after)
 
@@ -248,22 +249,22 @@ async def test_a_view_that_is_behind_never_has_a_deleted_user(bench: Bench, log:
     events = await log.all()
 
     for done in range(0, len(events), size):
-        await bench.view.apply(events[done : done + size], after=done)
+        await bench.view.apply(events[done : done + size], after=await log.at(done))
 
     assert {user.username for user in (await bench.users()).values()} == {"first", "second"}
-    assert await bench.view.checkpoint() == len(events)
+    assert (await bench.view.checkpoint()).position == len(events)
 
 
 async def test_a_view_that_had_seen_a_user_forgets_it_when_its_events_are_forgotten(bench: Bench, log: Log) -> None:
     """It has the user from before the deletion; the events between cannot be opened: the user is removed."""
     gone = await log.register("gone")
-    await bench.view.apply(await log.all(), after=0)
+    await bench.view.apply(await log.all(), after=await log.at(0))
     await log.commands.change(gone.user_id, Update(name="Going"), NOBODY)
     await log.commands.change(gone.user_id, Delete(), NOBODY)
     events = await log.all()
 
-    await bench.view.apply(events[1:2], after=1)
+    await bench.view.apply(events[1:2], after=await log.at(1))
     assert await bench.users() == {}
-    await bench.view.apply(events[2:], after=2)
+    await bench.view.apply(events[2:], after=await log.at(2))
 
     assert await bench.users() == {}

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from events.checkpoint import Checkpoint
 from events.database import Address, Database
 from events.errors import EventsError, Rejected
 from events.event_types import Forgotten, Origin, Recorded, UserDeleted
@@ -67,6 +68,10 @@ class MadeUpLog:
         """The next events."""
         return self.events[after : after + limit]
 
+    def at(self, position: int) -> Checkpoint:
+        """The checkpoint at a position."""
+        return Checkpoint(UUID(int=1), position, position.to_bytes(32))
+
     async def history(self, user_id: UUID, up_to: int) -> list[Recorded]:
         """One user's events."""
         return [recorded for recorded in self.events[:up_to] if recorded.stream_id == user_id]
@@ -83,6 +88,7 @@ class MadeUpLog:
             fields=event.changed_fields(),
             origin=Origin(),
             recorded_at=START + timedelta(seconds=position),
+            hash=position.to_bytes(32),
         )
         self.events.append(recorded)
         self._accounts[user_id] = account = evolve_account(account, recorded)
@@ -180,9 +186,9 @@ class ViewMachine(RuleBasedStateMachine):
 
     async def _project(self, size: int, rounds: int) -> None:
         for _ in range(rounds):
-            position = await self.view.checkpoint()
+            position = (await self.view.checkpoint()).position
             if events := self.log.read(position, size):
-                await self.view.apply(events, after=position)
+                await self.view.apply(events, after=self.log.at(position))
 
     async def _round(self, size: int) -> None:
         """One, which a late write of a cancelled projector may come before."""
@@ -190,18 +196,18 @@ class ViewMachine(RuleBasedStateMachine):
             await self._project(size, rounds=1)
 
     async def _repeat(self, size: int) -> None:
-        position = await self.view.checkpoint()
+        position = (await self.view.checkpoint()).position
         if events := self.log.read(position, size):
             with suppress(CheckpointMoved):
-                await self.view.apply(events, after=position)
+                await self.view.apply(events, after=self.log.at(position))
             with pytest.raises(CheckpointMoved):
-                await self.view.apply(events, after=position)
+                await self.view.apply(events, after=self.log.at(position))
 
     async def _from_elsewhere(self, after: int, size: int) -> None:
-        events, before = self.log.read(after, size), await self.view.checkpoint()
+        events, before = self.log.read(after, size), (await self.view.checkpoint()).position
         if events and after != before:
             with suppress(CheckpointMoved):
-                await self.view.apply(events, after=after)
+                await self.view.apply(events, after=self.log.at(after))
                 assert after > before  # which a late write has come to meanwhile
 
     async def _cancelled(self, size: int, seconds: float) -> None:
@@ -227,7 +233,7 @@ class ViewMachine(RuleBasedStateMachine):
         await asyncio.gather(*map(project, sizes))
 
     async def _set_aside(self) -> None:
-        position = await self.view.checkpoint()
+        position = (await self.view.checkpoint()).position
         for recorded in self.log.read(position, 1):
             held = {one.user_id for one in await self.view.quarantine()}
             if recorded.stream_id not in held and not isinstance(recorded.event, Forgotten | UserDeleted):
@@ -235,7 +241,7 @@ class ViewMachine(RuleBasedStateMachine):
                     user_id=recorded.stream_id, position=position + 1, type=recorded.type, reason="made up"
                 )
                 with suppress(CheckpointMoved):
-                    await self.view.quarantine_user(one)
+                    await self.view.quarantine_user(one, event=recorded, after=self.log.at(position))
 
     async def _release(self, chance: random.Random, size: int) -> None:
         quarantine = await self.view.quarantine()
@@ -246,7 +252,7 @@ class ViewMachine(RuleBasedStateMachine):
 
     async def _compare(self) -> None:
         """Late writes of cancelled projectors may still come in: the view is asked until it holds still."""
-        while await self._in_peace(self.view.checkpoint) < len(self.log.events):
+        while (await self._in_peace(self.view.checkpoint)).position < len(self.log.events):
             await self._round(50)
         aside = {one.user_id: one.position for one in await self.view.quarantine()}
         states, users = lives(self.log.events), await self.stage.bench.users()

@@ -14,7 +14,9 @@ from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
 from projections.mysql.records import MySQLRecords
 from projections.mysql.tables import USER_COLUMNS, user_of
+from projections.quarantine import Quarantined
 from projections.view import Copies, Record, Records, View
+from tests.log import Log
 
 Users = dict[UUID, User]
 
@@ -105,6 +107,12 @@ def mongo_view(database: MongoDatabase) -> Bench:
     copies = MongoCopies(database)
     records = MongoRecords(database)
     return Bench(copies.live, records, copies, users, drop, lose, refuse, names, plant, needles)
+
+
+async def quarantine(view: View, log: Log, user: Quarantined) -> None:
+    """Quarantine a user at its event, as the projector does."""
+    page = await log.store.read_past_damage(await log.at(user.position - 1), limit=1)
+    await view.quarantine_user(user, event=page.events[0], after=page.after)
 
 
 async def living(records: Records, user_ids: Collection[UUID]) -> dict[UUID, Record]:

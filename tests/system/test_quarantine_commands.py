@@ -22,7 +22,7 @@ async def test_an_operator_sees_retries_and_drops(urls: tuple[str, str], tmp_pat
     async with scene("mysql", urls) as stage:
         alice, bob, _ = await three_users(stage.log)
         await stage.bench.view.prepare()
-        await stage.bench.view.apply(await stage.log.all(), after=0)
+        await stage.bench.view.apply(await stage.log.all(), after=await stage.log.at(0))
         await lost_row(stage.bench, stage.log, alice)
         await damaged_data(stage.bench, stage.log, bob)
         async with running(projector(stage.bench.view, stage.log)):

@@ -171,7 +171,7 @@ async def test_a_killed_rebuild_is_resumed(urls: tuple[str, str], tmp_path: Path
             await eventually(lambda: partly_filled(stores, view))
             await rebuilding.stop(signal.SIGKILL)
         assert await partly_filled(stores, view)
-        assert await copies_of(stores, view).live.checkpoint() == 0
+        assert (await copies_of(stores, view).live.checkpoint()).position == 0
 
         again = await installation.run("rebuild", view)
 

@@ -50,7 +50,7 @@ async def site(database: Database, documents: MongoDatabase, addresses: Addresse
     ]
     for view in (MySQLView(database), MongoView(documents)):
         await view.prepare()
-        await view.apply(await log.all(), after=0)
+        await view.apply(await log.all(), after=await log.at(0))
     address = database.address
     mysql_url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
     mongo_url = addresses.mongo_url.replace("/rollcall?", f"/{documents.name}?")
