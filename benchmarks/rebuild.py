@@ -133,7 +133,7 @@ def _rows(database: Database, users: list[FoldedUser]) -> Write:
 
 def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
     ready = list(map(document_of, users))
-    quick = collection.with_options(write_concern=WriteConcern(w=1, j=False))
+    quick = collection.with_options(write_concern=WriteConcern(w="majority", j=False))
 
     async def write() -> None:
         for start in range(0, len(ready), 2_000):

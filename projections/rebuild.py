@@ -123,13 +123,22 @@ class Rebuilder:
             InvalidSnapshotName: the name is not allowed.
             SnapshotExists: there is a complete snapshot of that name, or one at another position.
             RebuildRunning: another process works on the copies.
+            RebuildDiffers: the snapshot differs from the log; it was removed.
+            LogChanged: the log has not reached the position, or it lost events meanwhile; the snapshot was removed.
         """
         copy = self.copies.snapshot(name)
         async with self._lock(progress) as steps:
             state = await copy.fill_state()
             if state is not None and (state.next_id is None or state.up_to.position != position):
                 raise SnapshotExists(self.copies.live.name, name, f"a snapshot at position {state.up_to.position}")
-            await self._fill(copy, await self.store.checkpoint_at(position), steps)
+            up_to = await self.store.checkpoint_at(position)
+            folded = await self._fill(copy, up_to, steps)
+            await self._compare(copy, folded, steps)
+            try:
+                await self.store.check(await copy.checkpoint())
+            except LogChanged:
+                await copy.discard()
+                raise
 
     async def drop_snapshot(self, name: str) -> None:
         """Remove a snapshot.

@@ -43,6 +43,8 @@ class MongoClient:
             socketTimeoutMS=60_000,
             w="majority",
             journal=True,
+            # A write is guarded by what was read, so a read that a failover takes back would guard nothing.
+            readConcernLevel="majority",
             tz_aware=True,
         )
 

@@ -1,8 +1,9 @@
 """The documents of the MongoDB view: read and repaired one by one, and written in bulk into a copy.
 
 A copy is filled in the order of the ids, into a collection without indexes, page by page. The batches of a page are
-written concurrently and without waiting for the journal. The update that then records how far the copy is filled waits
-for the journal, which keeps the order of writes. After a crash, documents past the recorded id are removed.
+written concurrently, by a majority of the members but without waiting for the journal. The update that then records how
+far the copy is filled waits for the journal, which keeps the order of writes. After a crash, documents past the
+recorded id are removed. Without a majority, a new primary could lack a page that is recorded as filled.
 """
 
 import asyncio
@@ -124,7 +125,7 @@ class MongoRecords(MongoView):
             await fill_pages(users, document_of, self._write_page, advance)
 
     async def _write_page(self, users: Sequence[FoldedUser], documents: list[Document]) -> None:
-        unjournaled = (await self._collection()).with_options(write_concern=WriteConcern(w=1, j=False))
+        unjournaled = (await self._collection()).with_options(write_concern=WriteConcern(w="majority", j=False))
         batches = [documents[start : start + BATCH_DOCUMENTS] for start in range(0, len(documents), BATCH_DOCUMENTS)]
         await asyncio.gather(*(_insert(unjournaled, batch) for batch in batches))
         await self._move(following(users[-1].id))

@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from events.errors import LogChanged
+from events.store import ALL_USERS, Deletion
 from events.user import Delete, Update
-from projections.errors import InvalidSnapshotName, NoSuchSnapshot, SnapshotExists
+from projections.errors import InvalidSnapshotName, NoSuchSnapshot, RebuildDiffers, SnapshotExists
+from projections.view import Records
 from tests.log import NOBODY, Log
 from tests.projections.test_folding import plainly
 from tests.projections.test_rebuild import rebuild, rebuilder, silently
@@ -141,3 +144,47 @@ async def test_an_instant_is_the_position_that_the_log_had_then(log: Log) -> Non
         assert await log.store.position_at(recorded.recorded_at) == recorded.position
         assert await log.store.position_at(recorded.recorded_at - moment) == recorded.position - 1
     assert await log.store.position_at(events[-1].recorded_at + timedelta(days=1)) == len(events)
+
+
+async def test_a_snapshot_that_differs_from_the_log_is_removed(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is compared before it counts as made: a page that its database lost, as in a failover, is noticed."""
+    events = await some_history(log, 6)
+    snapshot = bench.copies.snapshot("users_at_then")
+    complete = type(snapshot).complete
+
+    async def lost(self: Records) -> None:
+        await complete(self)
+        [(user_id, _), *_] = await self.page(ALL_USERS, 1)
+        await self.forget([Deletion(user_id, 1, 1)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(snapshot), "complete", lost)
+        with pytest.raises(RebuildDiffers):
+            await rebuilder(bench, log).take_snapshot("users_at_then", 20, silently)
+    assert await bench.copies.snapshots() == []
+
+    await rebuilder(bench, log).take_snapshot("users_at_then", 20, silently)
+    assert len(await living(snapshot, {recorded.stream_id for recorded in events[:20]})) > 1
+
+
+async def test_a_snapshot_is_removed_if_the_log_changes_while_it_is_made(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be of a log that is not there any more."""
+    for number in range(6):
+        await log.register(f"user{number}")
+    snapshot = bench.copies.snapshot("users_at_then")
+    complete = type(snapshot).complete
+
+    async def changed(self: Records) -> None:
+        await complete(self)
+        await log.lose_tail(4)
+        for number in range(6):
+            await log.register(f"other{number}")
+
+    monkeypatch.setattr(type(snapshot), "complete", changed)
+    with pytest.raises((LogChanged, RebuildDiffers)):
+        await rebuilder(bench, log).take_snapshot("users_at_then", 6, silently)
+    assert await bench.copies.snapshots() == []

@@ -6,20 +6,26 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest_asyncio
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from events.checkpoint import BEGINNING
+from events.event_types import Origin, Recorded, Role, UserRegistered
+from projections.mongo.client import MongoClient as RollcallClient
+from projections.mongo.view import MongoView
 from rollcall.embedded import mongo
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
 from tests.ports import free_port
 from tests.system.clients import Clients
 from tests.system.installation import own_servers
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 MEMBERS = 3
 OPTIONS = (
@@ -150,3 +156,46 @@ async def test_the_mongodb_view_loses_nothing_when_the_primary_is_killed(
         await eventually(caught_up)
         verified = await installation.run("verify", "mongo")
     assert verified.code == 0, verified.err
+
+
+async def test_a_view_reads_nothing_that_a_failover_can_take_back(members: Members) -> None:
+    """Only the primary has a write while the others are stopped: guards must not be made from it."""
+    client = RollcallClient(members.url())
+    view = MongoView(client.documents)
+    await view.prepare()
+    await view.apply([registered(1)], after=BEGINNING)
+    primary = await members.elected()
+    with MongoClient[Any](members.url()) as direct:  # the primary stays one however long the others are stopped
+        config = direct.admin.command("replSetGetConfig")["config"]
+        config["settings"]["electionTimeoutMillis"] = PATIENCE_SECONDS * 1_000
+        direct.admin.command("replSetReconfig", {**config, "version": config["version"] + 1})
+    secondaries = [child for port, child in members.children.items() if port != primary]
+    for child in secondaries:
+        child.popen.send_signal(signal.SIGSTOP)
+    try:
+        with MongoClient[Any](members.url(), w=1) as direct:
+            documents = direct.get_default_database()
+            documents["checkpoints"].update_one({}, {"$set": {"position": 2}})
+            local = documents["checkpoints"].find_one({})
+            assert local is not None
+            assert local["position"] == 2
+        assert (await view.checkpoint()).position == 1
+    finally:
+        for child in secondaries:
+            child.popen.send_signal(signal.SIGCONT)
+        client.close()
+
+
+def registered(position: int) -> Recorded:
+    """The registration of a user."""
+    return Recorded(
+        position=position,
+        stream_id=UUID(int=position << 64),
+        version=1,
+        event_id=UUID(int=position),
+        type="UserRegistered",
+        event=UserRegistered(username="ada", email="ada@example.com", name="Ada", role=Role.CUSTOMER, attributes={}),
+        fields=(),
+        origin=Origin(),
+        recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
