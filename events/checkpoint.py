@@ -44,7 +44,9 @@ BEGINNING: Final = Checkpoint(ANY_LOG, 0, GENESIS)
 
 
 def check_held(checkpoint: Checkpoint, end: Checkpoint, found: bytes | None) -> None:
-    """Check that a log holds a checkpoint. `end` is the log's own, `found` the hash of its event at the position.
+    """Check that a log holds a checkpoint.
+
+    `end` is the end of the log or a place after the checkpoint; `found` is the hash of the event at the position.
 
     Raises:
         LogChanged: it does not.

@@ -34,11 +34,11 @@ FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 """  # noqa: S608 - constants
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
-# Begins with the event that a checkpoint names, so that comparing its hash takes no statement of its own. The end of
-# the log comes with each row. An outer join from the head, which has a row even without events, would be sorted.
+# Begins with the event that a checkpoint names, so that comparing its hash takes no statement of its own. The log's id
+# comes with each row. An outer join from the head, which has a row even without events, would be sorted.
 READ_AFTER = f"""
-SELECT {EVENT_COLUMNS}, log_id, end_position, end_hash, {KEY_COLUMNS}
-FROM (SELECT log_id, position AS end_position, hash AS end_hash FROM log_head WHERE id = 1) AS head
+SELECT {EVENT_COLUMNS}, log_id, {KEY_COLUMNS}
+FROM (SELECT log_id FROM log_head WHERE id = 1) AS head
 JOIN events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 WHERE e.position >= %s ORDER BY e.position LIMIT %s
@@ -81,8 +81,8 @@ READ_FORGOTTEN = (
 
 HASH: Final = 9
 """The column of `READ` and `READ_AFTER` with the event's hash."""
-END: Final = slice(10, 13)
-"""The columns of `READ_AFTER` with the end of the log."""
+LOG_ID: Final = 10
+"""The column of `READ_AFTER` with the log's id."""
 HEAD_LOST: Final = "log_head has lost its row"
 
 KEY_LOST: Final = "the key of its user is lost; restore user_keys from a backup"
@@ -322,8 +322,7 @@ class EventStore:
         rows = await self._source.fetch_all(READ_AFTER, (max(1, after.position), limit + named))
         if rows:
             check_dense(after.position - named, (row[0] for row in rows))
-            log_id, *place = rows[0][END]
-            end, found = Checkpoint(uuid_of(log_id), *place), rows[0][HASH]
+            end, found = Checkpoint(uuid_of(rows[0][LOG_ID]), rows[-1][0], rows[-1][HASH]), rows[0][HASH]
         else:  # the log is empty, or shorter than the checkpoint
             end, found = await self._place(after.position)
         check_held(after, end, found)

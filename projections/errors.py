@@ -12,6 +12,7 @@ ProjectionError
  ├─ NotQuarantined       the user is not in quarantine
  ├─ LeaseLost            another projector may hold the view's lease
  ├─ RebuildRunning       the view is being rebuilt
+ ├─ CopiesMoved          another process has exchanged the view's copies
  ├─ KeyUsed              the idempotency key was used for another view
  ├─ RebuildDiffers       the new copy of the view differs from the log
  ├─ NoPreviousView       there is no previous copy to roll back to
@@ -104,6 +105,13 @@ class RebuildRunning(ProjectionError):
 
     def __init__(self, view: str) -> None:
         super().__init__(f"{view} is being rebuilt already")
+
+
+class CopiesMoved(ProjectionError):
+    """The copies are not those that this process worked on: it lost its lock, and another one went on."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(f"the copies of {view} were exchanged by another process meanwhile; nothing was done")
 
 
 class KeyUsed(ProjectionError):

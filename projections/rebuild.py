@@ -79,15 +79,17 @@ class Rebuilder:
             RebuildRunning: another process works on the copies.
             RebuildDiffers: the new copy differs from the log; the live view is unchanged.
             LogChanged: the log lost events during the rebuild; the next one begins anew.
+            CopiesMoved: this process lost its lock, and another one went on with the copies.
         """
         async with self._lock(progress) as steps:
             copy = await self.copies.staging()
             folded = await self._fill(copy, await self.store.end(), steps)
+            compared = await copy.copy_id()
             await self._catch_up(copy, steps)
             await self._compare(copy, folded, steps)
             position = await self._catch_up(copy, steps)
             await self._forget_deleted(position)
-            await self.copies.swap()
+            await self.copies.swap(compared)
             return position
 
     async def roll_back(self, progress: StepProgress) -> int:
@@ -102,9 +104,10 @@ class Rebuilder:
             previous = await self.copies.previous()
             if previous is None:
                 raise NoPreviousView(self.copies.live.name)
+            brought_up = await previous.copy_id()
             position = await self._catch_up(previous, steps)
             await self._forget_deleted(position)
-            await self.copies.swap_back()
+            await self.copies.swap_back(brought_up)
             return position
 
     async def finish(self) -> None:

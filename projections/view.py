@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Final, Protocol, TypeVar
+from typing import Final, NewType, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -109,6 +109,8 @@ class View(Protocol):
         ...
 
 
+CopyId = NewType("CopyId", UUID)
+
 Record = Mapping[str, JSON]
 """A user's row or document by the view's own field names, without the id."""
 
@@ -158,6 +160,14 @@ class Records(View, Protocol):
 
         Raises:
             ViewMissing: the view does not exist.
+        """
+        ...
+
+    async def copy_id(self) -> CopyId:
+        """What distinguishes the copy from one that is made later in its place.
+
+        Raises:
+            ViewMissing: it does not exist.
         """
         ...
 
@@ -234,16 +244,28 @@ class Copies(Protocol):
         """The names of all snapshots."""
         ...
 
-    async def swap(self) -> None:
-        """Make the staging copy live and the live view the previous copy, in one atomic step."""
+    async def swap(self, staging: CopyId) -> None:
+        """Make the staging copy live and the live view the previous copy, in one atomic step.
+
+        Raises:
+            CopiesMoved: the staging copy is another one by now.
+        """
         ...
 
-    async def swap_back(self) -> None:
-        """Exchange the previous copy and the live view, in one atomic step."""
+    async def swap_back(self, previous: CopyId) -> None:
+        """Exchange the previous copy and the live view, in one atomic step.
+
+        Raises:
+            CopiesMoved: the previous copy is another one by now.
+        """
         ...
 
     async def finish(self) -> None:
-        """Remove the previous copy, and a staging copy that an interrupted rebuild has left."""
+        """Remove the previous copy, and a staging copy that an interrupted rebuild has left.
+
+        Raises:
+            CopiesMoved: another process has exchanged copies meanwhile.
+        """
         ...
 
 

@@ -16,7 +16,10 @@ import re
 from typing import Final
 
 import msgspec
+from pymongo.errors import DuplicateKeyError
 
+from projections.errors import CopiesMoved
+from projections.mongo import NAME
 from projections.mongo.client import Collection, MongoDatabase
 from projections.view import SNAPSHOT_NAME
 
@@ -52,9 +55,23 @@ class Directory:
         found = await self._entries.find_one({"_id": NAMES_ID})
         return msgspec.convert(found, CollectionNames) if found else CollectionNames()
 
-    async def write(self, names: CollectionNames) -> None:
-        """Replace the names in one atomic update. Only the holder of the rebuild's lock may do so."""
-        await self._entries.replace_one({"_id": NAMES_ID}, msgspec.to_builtins(names), upsert=True)
+    async def write(self, names: CollectionNames, *, expected: CollectionNames) -> None:
+        """Replace the names that were read, in one atomic update.
+
+        The lock of a rebuild is not enough: it may be lost, in a failover of MySQL for instance, without the holder
+        noticing at once.
+
+        Raises:
+            CopiesMoved: another process has replaced them meanwhile.
+        """
+        as_read = {"_id": NAMES_ID, **msgspec.to_builtins(expected)}
+        first = expected == CollectionNames()  # may not be stored yet
+        try:
+            found = await self._entries.replace_one(as_read, msgspec.to_builtins(names), upsert=first)
+        except DuplicateKeyError as error:
+            raise CopiesMoved(NAME) from error
+        if not found.matched_count and found.upserted_id is None:
+            raise CopiesMoved(NAME)
 
     async def collections(self) -> list[str]:
         """All collections of users: live, copies, snapshots, and those that a crash has left."""

@@ -29,7 +29,7 @@ from projections.mongo.collections import DIRECTORY
 from projections.mongo.documents import INDEXES, differing_indexes, document_of, repair_indexes
 from projections.mongo.view import PROBE, MongoView
 from projections.quarantine import held_by
-from projections.view import FillState, Record, RecordState, fill_pages
+from projections.view import CopyId, FillState, Record, RecordState, fill_pages
 
 # MongoDB compares within one type, so this also finds ids of every other type.
 UNKNOWN: Final[Document] = {"_id": {"$not": {"$gte": ALL_USERS.lower, "$lte": ALL_USERS.last}}}
@@ -74,6 +74,10 @@ class MongoRecords(MongoView):
             if unmoved:
                 records = {document["_id"]: _record(document) for document in found if document["_id"] != PROBE["_id"]}
                 return RecordState(checkpoint, records, held)
+
+    async def copy_id(self) -> CopyId:
+        with translated():
+            return CopyId((await self.place()).identity)
 
     async def unknown_rows(self) -> list[str]:
         with translated():

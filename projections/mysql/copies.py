@@ -1,15 +1,34 @@
 """The copies of the MySQL view.
 
 The swap is one RENAME TABLE of the users and their checkpoints. It is atomic and waits for running statements, so a
-reader, which names `users` in each statement, sees the view before the swap or after it.
+reader, which names `users` in each statement, sees the view before the swap or after it. The tables are locked before,
+and the copy's id is compared under the locks: a process that lost the lock of the rebuild without noticing would else
+make live what another one has begun to fill. The previous copy is renamed in the same step and dropped afterwards.
 """
 
 from events.database import Database
-from projections.errors import ViewMissing
+from events.ids import uuid_of
+from projections.errors import CopiesMoved, ViewMissing
+from projections.mysql import NAME
 from projections.mysql.records import MySQLRecords
-from projections.mysql.tables import DROP, EXCHANGE, LIST_COPIES, PREVIOUS, STAGING, SWAP, Tables
+from projections.mysql.tables import (
+    DROP,
+    DROPPED,
+    EXCHANGE,
+    LIST_COPIES,
+    LOCK_COPIES,
+    LOCK_PREVIOUS,
+    PREVIOUS,
+    READ_COPY_ID,
+    REPLACE_PREVIOUS,
+    STAGING,
+    SWAP,
+    UNLOCK,
+    Tables,
+    raising_view_missing,
+)
 from projections.mysql.view import MySQLView
-from projections.view import SNAPSHOT_NAME
+from projections.view import SNAPSHOT_NAME, CopyId
 
 
 class MySQLCopies:
@@ -33,16 +52,38 @@ class MySQLCopies:
     def snapshot(self, name: str) -> MySQLRecords:
         return MySQLRecords(self._database, Tables.snapshot(name))
 
-    async def swap(self) -> None:
+    async def swap(self, staging: CopyId) -> None:
         await self.live.prepare()
-        await self._database.execute(PREVIOUS.sql(DROP))
-        await self._database.execute(SWAP)
+        await self._database.execute(DROPPED.sql(DROP))
+        lock, replaced = STAGING.sql(LOCK_COPIES), ""
+        if await self.previous() is not None:
+            lock, replaced = lock + LOCK_PREVIOUS, REPLACE_PREVIOUS
+        await self._rename(STAGING, staging, lock, SWAP.format(previous=replaced))
+        await self._database.execute(DROPPED.sql(DROP))
 
-    async def swap_back(self) -> None:
-        await self._database.execute(EXCHANGE)
+    async def swap_back(self, previous: CopyId) -> None:
+        await self._rename(PREVIOUS, previous, PREVIOUS.sql(LOCK_COPIES), EXCHANGE)
+
+    async def _rename(self, tables: Tables, expected: CopyId, lock: str, rename: str) -> None:
+        """Lock and rename the tables of a copy and of the live view, if the copy is the expected one.
+
+        Raises:
+            CopiesMoved: it is not.
+        """
+        async with self._database.dedicated() as session:  # its end releases the locks, however the block ends
+            try:
+                with raising_view_missing():
+                    await session.execute(lock)
+                    found = await session.fetch_one(tables.sql(READ_COPY_ID))
+            except ViewMissing as error:
+                raise CopiesMoved(NAME) from error
+            if found is None or uuid_of(found[0]) != expected:
+                raise CopiesMoved(NAME)
+            await session.execute(rename)
+            await session.execute(UNLOCK)
 
     async def finish(self) -> None:
-        for tables in (PREVIOUS, STAGING):
+        for tables in (PREVIOUS, STAGING, DROPPED):
             await self._database.execute(tables.sql(DROP))
 
     async def snapshots(self) -> list[str]:

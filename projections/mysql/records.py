@@ -33,6 +33,7 @@ from projections.mysql.tables import (
     HAS_KEYS,
     KEYS_MEMORY,
     MOVE_FILLING,
+    READ_COPY_ID,
     READ_FILLING,
     READ_FORM,
     SET_CHECKPOINT,
@@ -48,7 +49,7 @@ from projections.mysql.tables import (
 )
 from projections.mysql.view import DELETE_USERS, LOCK_QUARANTINE, PLACEHOLDERS, UPSERT_USERS, MySQLView, quarantine_of
 from projections.quarantine import held_by
-from projections.view import FillState, Record, RecordState, fill_pages
+from projections.view import CopyId, FillState, Record, RecordState, fill_pages
 
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_PAGE = "SELECT {columns} FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
@@ -89,6 +90,13 @@ class MySQLRecords(MySQLView):
             raise ViewMissing(NAME)
         held = held_by(quarantine_of(rows[0][1]))
         return RecordState(rows[0][0], {uuid_of(row[2]): fields_of(row[2:]) for row in rows if row[2]}, held)
+
+    async def copy_id(self) -> CopyId:
+        with raising_view_missing():
+            row = await self._database.fetch_one(self._tables.sql(READ_COPY_ID))
+        if row is None:
+            raise ViewMissing(NAME)
+        return CopyId(uuid_of(row[0]))
 
     async def unknown_rows(self) -> list[str]:
         return []  # any 16 bytes, which is all that the column accepts, are an id

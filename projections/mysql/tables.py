@@ -90,17 +90,20 @@ CREATE TABLE IF NOT EXISTS {checkpoint} (
     position   BIGINT UNSIGNED  NOT NULL,
     hash       BINARY(32)       NOT NULL COMMENT 'of the event at the position; zeros at position 0',
     quarantine JSON             NOT NULL DEFAULT (JSON_ARRAY()) COMMENT 'quarantined users',
+    copy_id    BINARY(16)       NOT NULL COMMENT 'random: tells this copy from one made later under its name',
     PRIMARY KEY (id),
     CHECK (id = 1)
 )
 """
 START_CHECKPOINT = """
-INSERT IGNORE INTO {checkpoint} (id, log_id, position, hash) VALUES (1, REPEAT(X'00', 16), 0, REPEAT(X'00', 32))
+INSERT IGNORE INTO {checkpoint} (id, log_id, position, hash, copy_id)
+VALUES (1, REPEAT(X'00', 16), 0, REPEAT(X'00', 32), RANDOM_BYTES(16))
 """
 # The second condition is always true; the statement fails if the table of users does not exist.
 READ_CHECKPOINT = """
 SELECT log_id, position, hash FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))
 """
+READ_COPY_ID = "SELECT copy_id FROM {checkpoint} WHERE id = 1"
 SET_CHECKPOINT = "UPDATE {checkpoint} SET log_id = %s, position = %s, hash = %s WHERE id = 1"
 MOVE_CHECKPOINT = SET_CHECKPOINT + " AND position = %s AND hash = %s"
 # How far a copy is filled. The table exists only until the copy is complete.
@@ -121,14 +124,21 @@ END_FILLING = "DROP TABLE IF EXISTS {filling}"
 DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}, {filling}"
 LIST_COPIES = r"""
 SELECT table_name FROM information_schema.tables
-WHERE table_schema = DATABASE() AND (table_name IN ('users_old', 'users_rebuild') OR table_name LIKE 'users\_at\_%')
+WHERE table_schema = DATABASE()
+    AND (table_name IN ('users_old', 'users_rebuild', 'users_dropped') OR table_name LIKE 'users\_at\_%')
 """
+# Held while a copy's id is compared and until its tables are renamed.
+LOCK_COPIES = "LOCK TABLES users WRITE, users_checkpoint WRITE, {users} WRITE, {checkpoint} WRITE"
+LOCK_PREVIOUS: Final = ", users_old WRITE, users_old_checkpoint WRITE"
+UNLOCK: Final = "UNLOCK TABLES"
 # One RENAME TABLE is atomic: a reader of `users` finds one table or the other, each with its own checkpoint.
 SWAP = """
-RENAME TABLE
+RENAME TABLE {previous}
     users TO users_old, users_checkpoint TO users_old_checkpoint,
     users_rebuild TO users, users_rebuild_checkpoint TO users_checkpoint
 """
+# The previous copy makes room in the same step and is dropped afterwards.
+REPLACE_PREVIOUS: Final = "users_old TO users_dropped, users_old_checkpoint TO users_dropped_checkpoint,"
 EXCHANGE = """
 RENAME TABLE
     users TO users_aside, users_checkpoint TO users_aside_checkpoint,
@@ -177,6 +187,8 @@ class Tables:
 LIVE: Final = Tables("users")
 STAGING: Final = Tables("users_rebuild")
 PREVIOUS: Final = Tables("users_old")
+DROPPED: Final = Tables("users_dropped")
+"""The former previous copy, between a swap and its DROP; a crash may leave it until the next swap."""
 
 
 @contextmanager

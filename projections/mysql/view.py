@@ -32,6 +32,7 @@ from projections.mysql.tables import (
     CREATE_CHECKPOINT,
     CREATE_USERS,
     DROP,
+    DROPPED,
     KEYS,
     LIST_COPIES,
     LIVE,
@@ -260,7 +261,7 @@ class MySQLView:
         if not gone:
             return
         for (name,) in await connection.fetch_all(LIST_COPIES):
-            if name in (PREVIOUS.users, STAGING.users) or SNAPSHOT_NAME.fullmatch(name):
+            if name in (PREVIOUS.users, STAGING.users, DROPPED.users) or SNAPSHOT_NAME.fullmatch(name):
                 await connection.execute(Tables(name).sql(DELETE_USERS, ids=placeholders(len(gone))), gone)
 
     async def _remove(self, connection: Connection, user_ids: Iterable[UUID]) -> None:

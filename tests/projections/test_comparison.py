@@ -186,7 +186,7 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     async def swapped_afterwards(self: MongoView) -> Checkpoint:
         found = await checkpoint(self)
         while copies:
-            await copies.pop().swap()
+            await copies.pop().swap(await copy.copy_id())
         return found
 
     with monkeypatch.context() as patch:

@@ -62,7 +62,7 @@ async def test_a_swap_changes_all_names_in_one_update(documents: MongoDatabase, 
     await copy.begin(await log.at(1))
     meanwhile = await Directory(documents).read()
     await copy.complete()
-    await copies.swap()
+    await copies.swap(await copy.copy_id())
     after = await Directory(documents).read()
 
     assert meanwhile.live == before.live

@@ -181,7 +181,7 @@ async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(
     await replacement.apply(events[:30], after=await log.at(0))
 
     assert (await bench.view.checkpoint()).position == 10
-    await bench.copies.swap()
+    await bench.copies.swap(await replacement.copy_id())
 
     assert (await bench.view.checkpoint()).position == 30
     assert await bench.users() == folded(events[:30])
