@@ -19,6 +19,7 @@ STOP_SECONDS: Final = 4.0
 """Time that a child has to stop before it is killed."""
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
+SECRETS_OF_API: Final = frozenset({"ROLLCALL_SIGNING_KEY", "ROLLCALL_OTHER_SIGNING_KEY", "ROLLCALL_ADMIN_PASSWORD"})
 STEADY_SECONDS: Final = 60.0
 """A child that ran for longer than this resets the back-off."""
 
@@ -26,6 +27,12 @@ STEADY_SECONDS: Final = 60.0
 def own_metrics_port(settings: Settings, number: int) -> dict[str, str]:
     """The variable that gives a child its own metrics port, since processes cannot share one."""
     return {} if settings.metrics_port is None else {"ROLLCALL_METRICS_PORT": str(settings.metrics_port + number)}
+
+
+def environment_of(arguments: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a child gets: only the API gets the keys that sign access tokens, and the first password."""
+    withheld = frozenset[str]() if arguments[0] == "serve" else SECRETS_OF_API
+    return {name: value for name, value in variables.items() if name.upper() not in withheld}
 
 
 async def keep_running(
@@ -62,7 +69,7 @@ async def run_child(
     """Run `rollcall ARGUMENT...` and return its exit code, which is negative if a signal ended it.
 
     Cancelling this stops the child. The child has its own session, so Ctrl-C reaches only this process. It inherits the
-    environment, extended by `variables`. `started` is called with its process id.
+    environment as `environment_of` says, extended by `variables`. `started` is called with its process id.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -74,7 +81,7 @@ async def run_child(
         "-m",
         "rollcall",
         *arguments,
-        env={**os.environ, **(variables or {})},
+        env=environment_of(arguments, {**os.environ, **(variables or {})}),
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -210,6 +210,16 @@ def test_only_the_api_gets_the_secrets_that_only_it_uses(secret: str) -> None:
     assert [name for name in OURS if secret in OURS[name]["environment"]] == ["api"]
 
 
+@pytest.mark.parametrize("service", sorted(COMPOSE["services"]))
+def test_no_password_is_an_argument(service: str) -> None:
+    """Every process of a machine can read arguments: a shell must not put a secret's value among them."""
+    service_ = COMPOSE["services"][service]
+    check = service_.get("healthcheck", {}).get("test", [])
+    arguments = [*service_.get("command", []), *service_.get("entrypoint", []), *check]
+
+    assert not [part for part in arguments if re.search(r"--?p(assword)?[ =]|(?<!\$)\$\{\w*(PASSWORD|KEY)", part)]
+
+
 def test_no_secret_has_a_default() -> None:
     """Each secret is required, with a message that says so."""
     references = list(REFERENCE.finditer((ROOT / "docker-compose.yml").read_text()))
