@@ -10,6 +10,9 @@ A request is authenticated once, but a WebSocket stays open for hours. Four time
 A connection joins the watch first and is authenticated afterwards, so nothing is missed: what was committed before the
 authentication is found by it, and what comes later by the next round.
 
+The trouble of one user is that user's: if the events of a user cannot be read, whether a session of that user has ended
+is not known, so the watch closes that user's connections and goes on.
+
 While MySQL is away, only expiry is noticed. If the log changes, because it lost its tail or another one took its place,
 events may be missing that ended a session. So the watch closes all connections with a session; their clients connect
 again and are authenticated against the log as it is now.
@@ -30,7 +33,7 @@ from auth.sessions import Sessions
 from auth.tokens import TokenClaims
 from events.checkpoint import Checkpoint
 from events.commands import UserCommands
-from events.errors import EventsError, LogChanged
+from events.errors import DatabaseUnavailable, EventsError, LogChanged
 from events.event_types import PasswordChanged, RoleChanged, UserDeleted
 from events.store import EventStore
 
@@ -130,7 +133,14 @@ class SessionWatch:
         """
         end, ended = await self._store.streams_with(ENDING, after=reached)
         for user_id in ended & self._open.keys():
-            account = await self._commands.account(user_id)
+            try:
+                account = await self._commands.account(user_id)
+            except DatabaseUnavailable:
+                raise
+            except EventsError as error:
+                log.error("watch.unreadable", user=str(user_id), error=str(error))  # noqa: TRY400 - the cause is in it
+                self._close([watched for watched, claims in self._signed_in() if claims.user_id == user_id], ENDED)
+                continue
             for watched, claims in self._signed_in():
                 if claims.user_id == user_id:
                     session = await self._sessions.find(claims.session_id, claims.user_id)

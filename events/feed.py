@@ -18,12 +18,16 @@ A subscriber to one user is woken for that user alone, with the place before the
 All of this is right for one log only. If it loses its tail and grows again, or another one takes its place, numbers go
 on as if nothing had happened. So the follower compares the hash of the last event that it has with each page. When they
 differ, every subscriber ends with `LogChanged`, since what it has received is not what the log holds.
+
+A damaged event concerns its user alone. The feed passes over it: its change, and the later ones of the same user, come
+at their places with `Unreadable` instead of the user. Nothing of an unreadable user is kept, so once the log is
+restored the user's next change is whole again.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import count
@@ -34,8 +38,8 @@ import msgspec
 import structlog
 
 from events.checkpoint import BEGINNING, Checkpoint, cursor_of
-from events.errors import DatabaseUnavailable, EventsError, LogChanged, PositionGap
-from events.event_types import Recorded, UserRegistered
+from events.errors import DamagedEvent, DatabaseUnavailable, EventsError, LogChanged, PositionGap
+from events.event_types import Damaged, Forgotten, Recorded, UserDeleted, UserRegistered
 from events.retry import Backoff, retry
 from events.store import EventStore, LogPage
 from events.user import User, evolve
@@ -66,11 +70,24 @@ class FeedClosed(EventsError):
         super().__init__("the server is stopping; subscribe again")
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """The state of a user of whom an event is damaged: it is not known until the log is restored."""
+
+    position: int
+    """Position of the first damaged event."""
+    reason: str
+    """Nothing personal."""
+
+
+UserState = User | Unreadable | None
+"""None before a user's registration and once it is deleted."""
+
+
 class Change(msgspec.Struct, frozen=True):
-    """One event, and the user right after it; None once deleted."""
+    """One event, and the user right after it."""
 
     recorded: Recorded
-    user: User | None
+    user: UserState
     log_id: UUID
 
     @property
@@ -94,7 +111,7 @@ class ChangeBatch(tuple[Change, ...]):
 
 ChangeFilter = Callable[[Recorded], bool]
 
-Users = dict[UUID, User | None]
+Users = dict[UUID, UserState]
 
 
 class ChangeReader:
@@ -123,7 +140,7 @@ class ChangeReader:
         for recorded in await self._store.read_streams(begun_before, up_to=page.after.position):
             _move_on(users, recorded)
         changes = [Change(recorded, _move_on(users, recorded), page.after.log_id) for recorded in events]
-        living = [item for item in users.items() if item[1] is not None]
+        living = [item for item in users.items() if isinstance(item[1], User)]
         self._users = dict(living[-self._limit :])
         return [change for change in changes if wanted(change.recorded)]
 
@@ -133,15 +150,30 @@ def evolve_if_registered(user: User | None, recorded: Recorded) -> User | None:
 
     The user may be deleted between two reads. Its earlier events are then read as forgotten, and an event that was read
     before the deletion belongs to a user that is not known any more.
+
+    Raises:
+        DamagedEvent: the event cannot be read.
     """
-    if user is None and not isinstance(recorded.event, UserRegistered):
+    if user is None and not isinstance(recorded.event, UserRegistered | Damaged):
         return None
     return evolve(user, recorded)
 
 
-def _move_on(users: Users, recorded: Recorded) -> User | None:
+def evolve_past_damage(user: UserState, recorded: Recorded) -> UserState:
+    """Like `evolve_if_registered`, but damage makes the user `Unreadable`, until it is deleted."""
+    if isinstance(recorded.event, UserDeleted | Forgotten):
+        return None
+    if isinstance(user, Unreadable):
+        return user
+    try:
+        return evolve_if_registered(user, recorded)
+    except DamagedEvent as error:
+        return Unreadable(error.position, error.reason)
+
+
+def _move_on(users: Users, recorded: Recorded) -> UserState:
     """Evolve one user, and move it to the end of those that were met."""
-    user = users[recorded.stream_id] = evolve_if_registered(users.pop(recorded.stream_id, None), recorded)
+    user = users[recorded.stream_id] = evolve_past_damage(users.pop(recorded.stream_id, None), recorded)
     return user
 
 
@@ -163,7 +195,7 @@ async def replay_log(store: EventStore, wanted: ChangeFilter, *, after: Checkpoi
     """
     reader = ChangeReader(store, REPLAY_PAGE)
     while after.position < up_to:
-        page = await store.read_after(after, limit=min(REPLAY_PAGE, up_to - after.position))
+        page = await store.read_past_damage(after, limit=min(REPLAY_PAGE, up_to - after.position))
         if not page.events:
             raise PositionGap(after.position + 1, up_to)
         changes = await reader.changes(page, wanted)
@@ -175,11 +207,12 @@ async def replay_user(
     store: EventStore, user_id: UUID, wanted: ChangeFilter, *, after: Checkpoint, up_to: int
 ) -> Replay:
     """The wanted changes of one user; only its own events are read, from the first."""
-    user, version = None, 0
+    user: UserState = None
+    version = 0
     while page := await store.read_stream_page(user_id, after_version=version, up_to=up_to, limit=REPLAY_PAGE):
         changes = []
         for recorded in page:
-            user, version = evolve_if_registered(user, recorded), recorded.version
+            user, version = evolve_past_damage(user, recorded), recorded.version
             if recorded.position > after.position and wanted(recorded):
                 changes.append(Change(recorded, user, after.log_id))
         last = page[-1]
@@ -361,14 +394,17 @@ class Feed:
             self._jump(end)
             return
         try:
-            page = await self._store.read_after(self._end, limit=FOLLOWER_PAGE)
+            page = await self._store.read_past_damage(self._end, limit=FOLLOWER_PAGE)
         except LogChanged as error:
             log.warning("feed.log_changed", position=error.position, reason=error.reason)
             self._end_subscribers(error)
             self._jump(await self._store.end())
             return
         if page.events:
-            self._publish(page.end, await self._reader.changes(page, lambda _: True))
+            changes = await self._reader.changes(page, lambda _: True)
+            for position, user_id, reason in _damaged(page.events):
+                log.error("feed.damaged", position=position, user=str(user_id), reason=reason)
+            self._publish(page.end, changes)
             await _yield_to_subscribers()
 
     def _end_subscribers(self, error: LogChanged) -> None:
@@ -406,6 +442,12 @@ class Feed:
                 if not woken.done():
                     woken.set_exception(make_error())
         self._sleeping.clear()
+
+
+def _damaged(page: Iterable[Recorded]) -> Iterator[tuple[int, UUID, str]]:
+    for recorded in page:
+        if isinstance(recorded.event, Damaged):
+            yield recorded.position, recorded.stream_id, recorded.event.reason
 
 
 async def _yield_to_subscribers() -> None:

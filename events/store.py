@@ -231,17 +231,23 @@ class EventStore:
         return await self.read_streams([stream_id], up_to=up_to)
 
     async def read_stream_page(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Recorded]:
-        """One user's next events after a version, up to and including a position; at most `limit`."""
+        """One user's next events after a version, up to and including a position; at most `limit`.
+
+        Damaged events are `Damaged`, as in `read_past_damage`.
+        """
         rows = await self.read_rows(stream_id, after_version=after_version, up_to=up_to, limit=limit)
-        return [self._recorded(row) for row in rows]
+        return [self._past_damage(row) for row in rows]
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
-        """The events of several users up to and including a position, in log order."""
+        """The events of several users up to and including a position, in log order.
+
+        Damaged events are `Damaged`, as in `read_past_damage`, so one user's damage hides no other user.
+        """
         wanted = [stream_id.bytes for stream_id in stream_ids]
         if not wanted:
             return []
         sql = READ_STREAMS.format(ids=placeholders(len(wanted)))
-        return [self._recorded(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
+        return [self._past_damage(row) for row in await self._source.fetch_all(sql, [*wanted, up_to])]
 
     async def streams_with(self, types: Iterable[str], *, after: Checkpoint | None) -> tuple[Checkpoint, set[UUID]]:
         """The end of the log, and the streams with events of these types after a checkpoint; none if it is None.
@@ -301,15 +307,7 @@ class EventStore:
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
         begin, rows = await self._rows_after(after, limit)
-        recorded = []
-        for row in rows:
-            try:
-                key = self._key(row)
-            except (DamagedEvent, DamagedKey) as error:
-                recorded.append(damaged_of(row, KEY_ALTERED if isinstance(error, DamagedKey) else error.reason))
-            else:
-                recorded.append(recorded_past_damage(row, key.cipher if key else None))
-        return LogPage(begin, recorded)
+        return LogPage(begin, [self._past_damage(row) for row in rows])
 
     async def _rows_after(self, after: Checkpoint, limit: int) -> tuple[Checkpoint, list[Row]]:
         """The checkpoint with the id of this log, and the rows after it.
@@ -336,6 +334,13 @@ class EventStore:
     def _recorded(self, row: Row) -> Recorded:
         key = self._key(row)
         return recorded_of(row, key.cipher if key else None)
+
+    def _past_damage(self, row: Row) -> Recorded:
+        try:
+            key = self._key(row)
+        except (DamagedEvent, DamagedKey) as error:
+            return damaged_of(row, KEY_ALTERED if isinstance(error, DamagedKey) else error.reason)
+        return recorded_past_damage(row, key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
         """The key of the row's user; None if a deletion destroyed it.

@@ -9,6 +9,7 @@ PERSISTED_QUERY_NOT_FOUND, PERSISTED_QUERY_NOT_SUPPORTED, DOCUMENT_NOT_TRUSTED
 LOG_CHANGED       the log does not hold the place that a subscription goes on from: read anew, subscribe from now
 DEADLINE_EXCEEDED a query took too long: try again, or select less
 PROJECTION_BEHIND a view has not reached Min-Position in time: try again
+DAMAGED           events of one user were altered or lost in the log: nothing helps but an operator
 RATE_LIMITED      the caller's budget for such requests is spent: try again after `retryAfter` seconds
 PROOF_OF_WORK_REQUIRED
                   a registration requires the answer to `challenge`, since too many are made
@@ -32,7 +33,16 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from auth.budgets import BudgetSpent
 from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from auth.registration import ProofRequired
-from events.errors import DatabaseUnavailable, EventsError, LogChanged, OutcomeUnknown, Rejected, UserBusy
+from events.errors import (
+    DamagedEvent,
+    DamagedKey,
+    DatabaseUnavailable,
+    EventsError,
+    LogChanged,
+    OutcomeUnknown,
+    Rejected,
+    UserBusy,
+)
 from events.feed import FeedClosed
 from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
 
@@ -88,6 +98,9 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:  # noqa:
         case ProofRequired(challenge=challenge):
             asked: dict[str, str | int] = {"challenge": challenge.text, "bits": challenge.number}
             return _coded(error, "PROOF_OF_WORK_REQUIRED", str(cause), **asked)
+        case DamagedEvent() | DamagedKey():
+            log.warning("graph.damaged", correlation=str(correlation), path=error.path, error=str(cause))
+            return _coded(error, "DAMAGED", "events of this user are damaged in the log; an operator must restore them")
         case LogChanged():
             log.warning("graph.log_changed", correlation=str(correlation), reason=str(cause))
             message = (

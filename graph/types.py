@@ -6,7 +6,7 @@ Expected failures of mutations are data in a payload's `errors`, so that a form 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Self, cast
 
 import msgspec
 import strawberry
@@ -15,8 +15,8 @@ from strawberry.scalars import JSON
 from auth.sign_in import SignedIn
 from events import event_types
 from events.audit import AuditEntry
-from events.errors import Problem
-from events.feed import Change
+from events.errors import DamagedEvent, Problem
+from events.feed import Change, Unreadable
 from events.user import User
 from graph.context import Info
 from graph.errors import bad_input
@@ -199,12 +199,19 @@ class UserChange:
     changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
     recorded_at: datetime = strawberry.field(description="When the log recorded it.")
     user: User | None = strawberry.field(
-        graphql_type=UserType | None, description="The user right after this change; null once deleted."
+        graphql_type=UserType | None,
+        description=(
+            "The user right after this change; null once deleted. Null with the error DAMAGED if the log's events of\n"
+            "this user cannot be read."
+        ),
     )
 
     @classmethod
     def of(cls, source: Change) -> Self:
-        recorded = source.recorded
+        recorded, user = source.recorded, source.user
+        if isinstance(user, Unreadable):
+            # GraphQL reports an exception that is the value of a field as the error of that field.
+            user = cast("User", DamagedEvent(user.position, user.reason))
         return cls(
             position=Position(recorded.position),
             cursor=source.cursor,
@@ -213,7 +220,7 @@ class UserChange:
             version=recorded.version,
             changed_fields=list(recorded.fields),
             recorded_at=recorded.recorded_at,
-            user=source.user,
+            user=user,
         )
 
 
