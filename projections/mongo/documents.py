@@ -1,27 +1,27 @@
 """The documents of the MongoDB view: users as documents, and their indexes.
 
-A document has a user's fields, its recent history, and the words for text search. A deleted user leaves a tombstone, an
+A document has a user's fields, its recent history, and its words for text search. A deleted user leaves a tombstone, an
 id and a version without personal data: without it, a batch repeated by a projector that lost its lease could bring the
 user back.
 
 Instants are ISO 8601 text of fixed width in UTC, which sorts by time: a BSON date would lose the microseconds.
 """
 
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from pymongo import ASCENDING, TEXT, IndexModel
+from pymongo import ASCENDING, IndexModel
 
 from events.event_types import JSON, Role
 from events.user import User
 from projections.folding import HISTORY_EVENTS, FoldedBatch, FoldedUser, HeldUser, HistoryEntry
 from projections.mongo.client import Collection, Document
+from projections.mongo.words import words_of
 
-WORD: Final = re.compile(r"\w+")
+WITHOUT_WORDS: Final = {"words": 0, "nameWords": 0, "emailWords": 0}
+"""The projection of a query that does not need the words: they may be larger than everything else."""
 
 
 def document_of(user: FoldedUser) -> Document:
@@ -45,6 +45,7 @@ def tombstone(user_id: UUID, version: int, position: int) -> Document:
 
 
 def _document(user: User, history: list[Document]) -> Document:
+    name, email = words_of([user.username, user.name]), words_of([user.email])
     return {
         "_id": user.id,
         "username": user.username,
@@ -57,8 +58,9 @@ def _document(user: User, history: list[Document]) -> Document:
         "createdAt": _text(user.created_at),
         "updatedAt": _text(user.updated_at),
         "history": history[-HISTORY_EVENTS:],
-        "words": (words := list(_texts(user.attributes))),
-        "tokens": sorted(tokens_of([user.username, user.name, user.email, *words])),
+        "words": sorted(words_of(_texts(user.attributes)) | name | email),
+        "nameWords": sorted(name),
+        "emailWords": sorted(email),
     }
 
 
@@ -76,15 +78,6 @@ def user_of(document: Document) -> User:
         created_at=datetime.fromisoformat(document["createdAt"]),
         updated_at=datetime.fromisoformat(document["updatedAt"]),
     )
-
-
-def tokens_of(texts: Iterable[str]) -> set[str]:
-    """The distinct words in texts, without case and accents, as a search compares them."""
-    plain = "\n".join(texts).casefold()
-    if not plain.isascii():  # ASCII has no accents, and this loop is most of the cost of making a document
-        decomposed = unicodedata.normalize("NFKD", plain)
-        plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return set(WORD.findall(plain))
 
 
 def held(document: Document) -> HeldUser:
@@ -124,31 +117,23 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-# No language: names are not English, so no word is stemmed or dropped. `words` are the texts inside attributes; a text
-# index on every field ($**) would also find dates and event types.
 INDEXES: Final = [
     IndexModel([("username", ASCENDING)], name="by_username"),
     IndexModel([("email", ASCENDING)], name="by_email"),
     IndexModel([("role", ASCENDING)], name="by_role"),
     IndexModel([("createdAt", ASCENDING)], name="by_created_at"),
     IndexModel([("attributes.$**", ASCENDING)], name="by_attribute"),
-    IndexModel(
-        [("username", TEXT), ("name", TEXT), ("email", TEXT), ("words", TEXT)],
-        name="by_text",
-        default_language="none",
-        language_override="no_such_field",
-        weights={"username": 10, "name": 10, "email": 5, "words": 1},
-    ),
+    IndexModel([("words", ASCENDING)], name="by_word"),
 ]
-IMMATERIAL: Final = frozenset({"name", "v", "ns", "background", "textIndexVersion"})
+IMMATERIAL: Final = frozenset({"name", "v", "ns", "background"})
 
 
 def _shape(index: Mapping[str, Any]) -> dict[str, JSON]:
-    """The options of an index that must match. MongoDB stores a text index under another key; its weights tell it."""
+    """The options of an index that must match."""
     shape = {option: value for option, value in index.items() if option not in IMMATERIAL}
     key = shape.pop("key")
     fields = list(key.items()) if isinstance(key, Mapping) else key
-    return shape if "weights" in shape else {**shape, "key": [list(field) for field in fields]}
+    return {**shape, "key": [list(field) for field in fields]}
 
 
 DECLARED: Final = {index.document["name"]: _shape(index.document) for index in INDEXES}

@@ -4,9 +4,9 @@ No operator is ever made from input: `_attribute` puts a client's value below an
 `_checked` rejects paths with a step that is empty or begins with `$`.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -20,37 +20,42 @@ from projections.errors import BadQuery
 from projections.filters import AttributeTest, Operator
 from projections.mongo.client import Collection, Document, MongoDatabase, translated
 from projections.mongo.collections import Directory
-from projections.mongo.documents import tokens_of, user_of
+from projections.mongo.documents import WITHOUT_WORDS, user_of
+from projections.mongo.words import words_of
 
+TEXT_CHARACTERS: Final = 1_000
+NAME_SCORE, EMAIL_SCORE, OTHER_SCORE = 10.0, 5.0, 1.0
+"""Score of a word that occurs in the username or name, in the email, or only in attributes."""
 PATH_CHARACTERS: Final = 500
 QUERY_MILLISECONDS: Final = 10_000
-# NamespaceNotFound, IndexNotFound (the text index), CursorNotFound, QueryPlanKilled.
-DROPPED: Final = frozenset({26, 27, 43, 175})
+# NamespaceNotFound, CursorNotFound, QueryPlanKilled.
+DROPPED: Final = frozenset({26, 43, 175})
 Answer = TypeVar("Answer", list["Hit"], int)
 LIVING: Final[Document] = {"deleted": {"$ne": True}}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Search:
-    """A user matches if all words occur and all tests hold."""
+    """A user matches if all words of the text occur and all tests hold.
+
+    A text of white space is no condition. Any other text without a word, such as an emoji, matches nobody.
+    """
 
     text: str
     tests: tuple[AttributeTest, ...]
 
-    @property
-    def phrases(self) -> str:
-        """The words for `$text`, each quoted as a phrase; empty without words.
+    @cached_property
+    def words(self) -> list[str] | None:
+        """The words that must all occur; None without a text.
 
-        All phrases must occur, but only one of several bare words, and a leading minus would exclude a word. A phrase
-        may begin or end inside a word of the user; comparing `tokens` as well rules that out.
+        Raises:
+            BadQuery: the text is too long.
         """
-        words = (re.sub(r"^\W+|\W+$", "", word) for word in re.split(r'[\s"\\]+', self.text))
-        return " ".join(f'"{word}"' for word in words if word)
-
-    @property
-    def tokens(self) -> list[str]:
-        """The words as they are in the field `tokens` of documents."""
-        return sorted(tokens_of([self.text]))
+        if not self.text.strip():
+            return None
+        if len(self.text) > TEXT_CHARACTERS:
+            raise BadQuery(f"text: at most {TEXT_CHARACTERS:,} characters, found {len(self.text):,}")
+        return sorted(words_of([self.text]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +138,27 @@ def pipeline(search: Search, count: int, after: HitCursor | None) -> list[Docume
         *stages,
         {"$sort": {"score": -1, "_id": 1}},
         {"$limit": count + 1},
-        {"$project": {"words": 0, "tokens": 0, "history": 0}},
+        {"$project": {**WITHOUT_WORDS, "history": 0}},
     ]
 
 
 def _match(search: Search) -> Document:
     conditions: list[Document] = [LIVING, *map(_attribute, search.tests)]
-    if search.phrases:
-        conditions = [{"$text": {"$search": search.phrases}}, {"tokens": {"$all": search.tokens}}, *conditions]
+    if search.words is not None:
+        conditions.append({"words": {"$all": search.words}})  # an empty list matches nobody
     return {"$and": conditions}
 
 
 def _score(search: Search) -> JSON:
-    return {"$meta": "textScore"} if search.phrases else {"$literal": 0.0}
+    words = search.words
+    if not words:
+        return {"$literal": 0.0}
+
+    def also(field: str, score: float) -> JSON:
+        return {"$multiply": [{"$size": {"$setIntersection": [f"${field}", {"$literal": words}]}}, score]}
+
+    in_name, in_email = also("nameWords", NAME_SCORE - OTHER_SCORE), also("emailWords", EMAIL_SCORE - OTHER_SCORE)
+    return {"$add": [len(words) * OTHER_SCORE, in_name, in_email]}
 
 
 def _beyond(cursor: HitCursor) -> Document:

@@ -41,7 +41,7 @@ from projections.mongo.client import (
     translated,
 )
 from projections.mongo.collections import Directory
-from projections.mongo.documents import INDEXES, document_after, guard, held, tombstone
+from projections.mongo.documents import INDEXES, WITHOUT_WORDS, document_after, guard, held, tombstone
 from projections.quarantine import (
     Quarantine,
     Quarantined,
@@ -215,7 +215,7 @@ class MongoView:
 
     async def _read(self, place: UsersCollection, user_ids: set[UUID]) -> dict[UUID, Document]:
         wanted = {"_id": {"$in": list(user_ids)}}
-        return {document["_id"]: document async for document in place.users.find(wanted, {"words": 0, "tokens": 0})}
+        return {document["_id"]: document async for document in place.users.find(wanted, WITHOUT_WORDS)}
 
     async def _write(
         self, place: UsersCollection, changes: list[FoldedBatch], found: dict[UUID, Document], after: int

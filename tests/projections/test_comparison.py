@@ -223,7 +223,7 @@ async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
     users = documents["users"]
 
     await users.update_one({"_id": ids[0]}, {"$set": {"history.1.type": "RoleChanged"}})
-    await users.update_one({"_id": ids[1]}, {"$set": {"words": []}, "$unset": {"tokens": 1}})
+    await users.update_one({"_id": ids[1]}, {"$set": {"words": []}, "$unset": {"nameWords": 1}})
     await users.update_one({"_id": ids[2]}, {"$set": {"attributes.town": "Rome", "more": 1}})
     await users.update_one({"_id": ids[3]}, {"$set": {"email": "gone@example.com"}})
 
@@ -231,7 +231,7 @@ async def test_history_words_tokens_and_tombstones_of_a_document_are_compared(
     assert [(one.user_id, one.kind, one.field) for one in found] == [
         (ids[0], DifferenceKind.CHANGED, "history[1]"),
         (ids[1], DifferenceKind.CHANGED, "words"),
-        (ids[1], DifferenceKind.CHANGED, "tokens"),
+        (ids[1], DifferenceKind.CHANGED, "nameWords"),
         (ids[2], DifferenceKind.CHANGED, "attributes"),
         (ids[2], DifferenceKind.CHANGED, "more"),
         (ids[3], DifferenceKind.CHANGED, "email"),
