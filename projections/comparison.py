@@ -183,9 +183,9 @@ def _first_entry(field: str, expected: JSON, found: JSON) -> tuple[str, JSON, JS
 
 
 def same(expected: JSON, found: JSON) -> bool:
-    """Whether two values are the same JSON. Python's `==` takes 1, 1.0 and True for equal."""
+    """Whether two values are the same JSON, in the order of keys too. Python's `==` takes 1, 1.0 and True for equal."""
     if isinstance(expected, dict) and isinstance(found, dict):
-        return expected.keys() == found.keys() and all(same(value, found[key]) for key, value in expected.items())
+        return list(expected) == list(found) and all(map(same, expected.values(), found.values()))
     if isinstance(expected, list) and isinstance(found, list):
         return len(expected) == len(found) and all(map(same, expected, found))
     return bool(expected == found) and _number_type(expected) == _number_type(found)

@@ -214,7 +214,7 @@ def literal_of(user: FoldedUser) -> str | None:
     created_at, updated_at = moments
     return (
         f"({sql.binary(user_id)}, {sql.text(username)}, {sql.text(email)}, {sql.text(name)}, "
-        f"{sql.text(role)}, CONVERT({sql.text(attributes)} USING utf8mb4), {sql.integer(version)}, "
+        f"{sql.text(role)}, {sql.text(attributes)}, {sql.integer(version)}, "
         f"{sql.integer(position)}, {sql.instant(created_at)}, {sql.instant(updated_at)}, "
         f"{sql.text(same_username)}, {sql.text(same_email)})"
     )

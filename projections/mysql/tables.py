@@ -47,6 +47,7 @@ ASSIGNMENTS: Final = ", ".join(f"{column} = new.{column}" for column in COLUMNS[
 # two values to be equal, so a filter finds whom a sign-in finds. The indexes serve the five orders and the filters of
 # `users`; InnoDB appends the primary key to each, which breaks ties. No column is shorter than what `events/rules.py`
 # accepts: that value's user would have to be quarantined.
+# A JSON column would sort the keys of the attributes, and no query looks into them.
 CREATE_USERS = """
 CREATE TABLE IF NOT EXISTS {users} (
     id         BINARY(16)      NOT NULL,
@@ -54,7 +55,7 @@ CREATE TABLE IF NOT EXISTS {users} (
     email      VARCHAR(254)    NOT NULL,
     name       VARCHAR(200)    NOT NULL,
     role       VARCHAR(32)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    attributes JSON            NOT NULL,
+    attributes MEDIUMTEXT      CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL COMMENT 'JSON',
     version    INT UNSIGNED    NOT NULL,
     position   BIGINT UNSIGNED NOT NULL COMMENT 'of the last event in this row',
     created_at DATETIME(6)     NOT NULL COMMENT 'UTC',

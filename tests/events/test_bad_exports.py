@@ -171,13 +171,16 @@ async def test_a_missing_key_is_refused_even_when_the_trailer_fits(lived: Log, c
 
 
 async def test_an_altered_key_is_refused_even_when_the_trailer_fits(lived: Log, copy: Database) -> None:
-    """The error blames the file and names the user."""
+    """The error blames the file and names the event."""
     lines = read(await exported(lived.database))
     place, key = next((n, one) for n, one in enumerate(lines) if isinstance(one, KeyLine) and one.wrapped is not None)
     assert key.wrapped is not None
     lines[place] = msgspec.structs.replace(key, wrapped=key.wrapped[:-1] + bytes([key.wrapped[-1] ^ 1]))
 
-    with pytest.raises(BadExport, match=f"all lines were read, but the wrapped key of {key.user_id} was altered"):
+    with pytest.raises(
+        BadExport,
+        match=r"all lines were read, but event at position \d+ cannot be read: the key of its user was altered",
+    ):
         await restored(copy, written(lines))
     assert await is_empty(copy)
 

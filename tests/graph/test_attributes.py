@@ -157,3 +157,17 @@ async def test_variables_have_a_greatest_number_of_values_and_levels(site: Site)
         ["BAD_USER_INPUT"],
         "variables: nested at most 64 deep, this goes deeper",
     )
+
+
+async def test_keys_keep_the_order_in_which_they_came(site: Site) -> None:
+    """In answers of mutations, in both views, in the past, and when a patch changes some and adds others."""
+    attributes = {"zebra": 1, "a": {"long key": 1, "b": [{"y": 1, "x": 2}]}, "10": 0, "9": 0, "\u00e9": 0}
+    person = await site.person(attributes=attributes)
+    assert await shown(site, person.id) == [json.dumps(attributes)] * 2
+
+    patch = {"new": {"d": 1, "c": 2}, "9": 9, "zebra": None}
+    answer = await person.client.field(UPDATE, input={"id": person.id, "attributes": patch})
+
+    expected = {"a": attributes["a"], "10": 0, "9": 9, "\u00e9": 0, "new": {"d": 1, "c": 2}}
+    assert json.dumps(answer["user"]["attributes"]) == json.dumps(expected)
+    assert await shown(site, person.id) == [json.dumps(expected)] * 2
