@@ -184,8 +184,14 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
         return refusal(HTTPStatus.FORBIDDEN, OTHER_ORIGIN)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
-        """Take the token from `connection_init`; Strawberry closes a socket with a bad one with 4403."""
-        given = context.connection_params.get("authorization", context.authorization)
+        """Take the token from `connection_init`; Strawberry closes a socket with a bad one with 4403.
+
+        The case of `authorization` does not matter, as in a header: clients pass on what they send as one.
+        """
+        named = [value for name, value in context.connection_params.items() if name.lower() == "authorization"]
+        if len(named) > 1:
+            raise ConnectionRejectionError
+        given = named[0] if named else context.authorization
         if not isinstance(given, str | None):
             raise ConnectionRejectionError
         context.authorization = given

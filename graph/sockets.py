@@ -164,6 +164,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         wanted = self.min_position
         if message["type"] == "connection_init":
             self.view.pending.leave(self.pending)
+            message["payload"] = message.get("payload") or {}  # it may be null, which Strawberry refuses
             self.min_position = _min_position(message.get("payload")) or 0
         elif message["type"] == "subscribe":
             own = _min_position(message["payload"].get("extensions"))
@@ -247,6 +248,8 @@ def _fault(message: object) -> str | None:
     if kind in {"subscribe", "complete"} and not isinstance(message.get("id"), str):
         return f"{kind}: id must be a string"
     if kind == "connection_init":
+        if not isinstance(payload, dict | None):
+            return "connection_init: payload must be an object"
         return _min_position_fault("connection_init: payload", payload)
     if kind != "subscribe":
         return None

@@ -27,6 +27,11 @@ def report(line: str) -> None:
     log.info("servers", step=line)
 
 
+def authority(host: str, port: int) -> str:
+    """Host and port as in a URL, where an IPv6 address has brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @asynccontextmanager
 async def listening(
     runner: web.AppRunner, host: str, port: int, setting: str, *, sharing: bool = False
@@ -43,9 +48,9 @@ async def listening(
             await web.TCPSite(runner, host, port, reuse_address=True, reuse_port=sharing).start()
         except OSError as error:
             raise BadSettings(
-                f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {host}:{port}: {error.strerror}"
+                f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {authority(host, port)}: {error.strerror}"
             ) from error
-        log.info("serving", setting=setting, addresses=[f"http://{one[0]}:{one[1]}" for one in runner.addresses])
+        log.info("serving", setting=setting, addresses=[f"http://{authority(*one[:2])}" for one in runner.addresses])
         yield
     finally:
         await step(f"requests at {setting}", runner.cleanup(), seconds)

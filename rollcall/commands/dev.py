@@ -19,6 +19,7 @@ from rollcall.administrators import FIRST_ADMIN, ensure_first_admin, password_th
 from rollcall.children import keep_running, own_metrics_port
 from rollcall.console import run, say, settings_for
 from rollcall.keys import kept_secret, signing_keys
+from rollcall.serving import authority
 from rollcall.settings import BadSettings, Settings
 from rollcall.wiring import Installation, open_installation, open_writer, prepare_views, when_available
 
@@ -70,7 +71,7 @@ async def run_everything(settings: Settings) -> int:
             for number, name in enumerate(PROCESSES):
                 processes.create_task(_keep_running(name, own_variables(settings, number), running), name=name)
             await _until_ready(installation, running)
-            report(f"ready  {_address(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
+            report(f"ready  {url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
     return exits.OK
 
 
@@ -100,7 +101,7 @@ async def _until_ready(installation: Installation, running: dict[str, int]) -> N
 
     async def answers() -> bool:
         try:
-            async with client.get(f"{_address(installation.settings)}/readyz") as answer:
+            async with client.get(f"{url_of(installation.settings)}/readyz") as answer:
                 return answer.status == 200
         except aiohttp.ClientError:
             return False
@@ -118,6 +119,8 @@ async def _until_ready(installation: Installation, running: dict[str, int]) -> N
             await asyncio.sleep(READY_POLL_SECONDS)
 
 
-def _address(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-    return f"http://{host}:{settings.port}"
+def url_of(settings: Settings) -> str:
+    """The URL at which this machine reaches the API."""
+    # These two listen on every address of their version, so the loopback address of that version reaches them.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    return f"http://{authority(host, settings.port)}"

@@ -33,7 +33,7 @@ from rollcall.console import run, settings_for
 from rollcall.keys import master_keys, signing_keys
 from rollcall.metrics import Metrics
 from rollcall.rebuild_worker import run_requested_rebuilds
-from rollcall.serving import SHUTDOWN_SECONDS, listening, measured, report
+from rollcall.serving import SHUTDOWN_SECONDS, authority, listening, measured, report
 from rollcall.settings import BadSettings, Settings
 from rollcall.stopping import Background, end_tasks
 from rollcall.wiring import (
@@ -237,4 +237,5 @@ def _reserved_port(host: str, port: int) -> Iterator[int]:
             shared.bind(address[4])
             yield shared.getsockname()[1]
     except OSError as error:
-        raise BadSettings(f"ROLLCALL_HOST, ROLLCALL_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
+        at = authority(host, port)
+        raise BadSettings(f"ROLLCALL_HOST, ROLLCALL_PORT: cannot listen on {at}: {error.strerror}") from error

@@ -26,6 +26,7 @@ OPTIONS = (
     "--nounixsocket",  # its default directory is /tmp
     f"--replSet={SET}",
     "--noscripting",
+    "--networkMessageCompressors=snappy,zstd",  # without zlib, by which releases before 6.0.27 leak memory
     "--quiet",
     "--wiredTigerCacheSizeGB=0.25",
     "--oplogSize=990",  # megabytes, the minimum

@@ -110,6 +110,31 @@ async def test_a_token_travels_in_connection_init_or_in_the_header(site: Site) -
 
     assert await viewer() == person.id
     assert await viewer(authorization=other.client.authorization) == other.id
+    assert await viewer(Authorization=other.client.authorization) == other.id
+    assert await viewer(AUTHORIZATION=other.client.authorization) == other.id
+
+
+async def test_two_tokens_in_one_connection_init_are_refused(site: Site) -> None:
+    """Spelled in two ways: which one is meant is not guessed."""
+    one, other = await site.person(), await site.person()
+    payload = {"authorization": one.client.authorization, "Authorization": other.client.authorization}
+    async with site.anyone.raw_socket() as raw:
+        await send(raw, {"type": "connection_init", "payload": payload})
+
+        assert await close_code(raw) == 4403
+
+
+@pytest.mark.parametrize("message", [{}, {"payload": None}, {"payload": {}}], ids=["absent", "null", "empty"])
+async def test_connection_init_needs_no_payload(site: Site, message: Json) -> None:
+    """The protocol allows null; the token of the header counts."""
+    person = await site.person()
+    headers = person.client.headers
+    async with site.session.ws_connect(site.anyone.url, protocols=[SUBPROTOCOL], headers=headers) as raw:
+        socket = Socket(raw)
+        await socket.send({"type": "connection_init", **message})
+
+        assert await socket.receive() == {"type": "connection_ack"}
+        assert (await socket.next(await socket.subscribe(ME)))["me"]["id"] == person.id
 
 
 async def test_the_protocols_own_rules_have_their_own_codes(site: Site) -> None:

@@ -178,6 +178,14 @@ async def test_servers_refuse_a_client_without_the_password(addresses: Addresses
         client.rollcall.users.find_one()
 
 
+async def test_the_private_mongod_unpacks_no_zlib(addresses: Addresses) -> None:
+    """Releases before 6.0.27 leak memory to whoever can connect and sends zlib (CVE-2025-14847); the others stay."""
+    with MongoClient[dict[str, Any]](addresses.mongo_url) as client:
+        agreed = client.admin.command("hello", compression=["zlib", "snappy", "zstd"])["compression"]
+
+    assert agreed == ["snappy", "zstd"]
+
+
 async def test_only_the_owner_can_read_the_passwords(shared: Path) -> None:
     """Other users can read neither the runtime file nor the data directories."""
     secret = [shared / name for name in ("servers.json", "mysql", "mongo")]

@@ -4,12 +4,15 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from rollcall.commands.dev import url_of
+from rollcall.settings import Settings
 from tests.ports import free_port
 from tests.system.installation import Installation, Process
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -158,6 +161,33 @@ async def run_through_a_life(
 
     await eventually(in_neither)
     return user_id
+
+
+async def test_dev_is_ready_on_an_ipv6_address(installation: Installation) -> None:
+    """The `ready` line has a URL that works, with brackets around the address."""
+    port = installation.port
+    installation = replace(installation, variables={**installation.variables, "ROLLCALL_HOST": "::1"})
+
+    async with installation.running("dev") as dev:
+        ready = await dev.line("ready")
+        assert f"http://[::1]:{port}/graphql" in ready
+        async with aiohttp.ClientSession() as client, client.get(f"http://[::1]:{port}/readyz") as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "localhost"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - not bound
+        ("::", "[::1]"),
+        ("::1", "[::1]"),
+    ],
+)
+def test_the_address_of_any_host_is_a_url_that_reaches_it(host: str, address: str) -> None:
+    """Those that stand for every address are reached at the loopback address of their own version."""
+    assert url_of(Settings(host=host, port=8000)) == f"http://{address}:8000"
 
 
 async def test_a_port_in_use_is_an_error(installation: Installation) -> None:
