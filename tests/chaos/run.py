@@ -97,7 +97,7 @@ async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
     """Run the plan and judge it."""
     say(f"seed {plan.seed}, {plan.seconds:.0f} s, in {directory}")
     directory.mkdir(parents=True, exist_ok=True)
-    async with running(directory) as system, watched(system) as watch:
+    async with running(directory, limited=plan.strangers) as system, watched(system) as watch:
         if system.mongo_disk is None and "full-disk" in plan.kinds:
             say("full-disk is left out: only root may mount the file system that it fills")
         await eventually(lambda: _healthy(watch), within=READY_SECONDS)

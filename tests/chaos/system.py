@@ -30,6 +30,18 @@ STOP_SECONDS: Final = 20.0
 """The limit for a process to end after SIGTERM, on a busy machine without its databases."""
 ADMIN_PASSWORD: Final = "correct horse battery"
 LAST_LINES: Final = 4
+NO_LIMITS: Final = dict.fromkeys(
+    (
+        "ROLLCALL_WRITES_PER_HOUR",
+        "ROLLCALL_ADDRESS_WRITES_PER_HOUR",
+        "ROLLCALL_REGISTRATIONS_PER_HOUR",
+        "ROLLCALL_SIGN_INS_PER_HOUR",
+        "ROLLCALL_REFRESHES_PER_HOUR",
+        "ROLLCALL_PASSWORD_CHANGES_PER_HOUR",
+    ),
+    "0",
+)
+"""In half an hour a client of the load does what a person does in years."""
 TETHERED: Final = (sys.executable, "-I", "-S", tether.__file__)
 
 
@@ -145,6 +157,8 @@ class System:
     server_busy: dict[str, asyncio.Lock] = field(
         default_factory=lambda: {"mysql": asyncio.Lock(), "mongo": asyncio.Lock()}
     )
+    limited: bool = False
+    """With the default limits of what one caller may do in an hour, or with none."""
     mongo_disk: Path | None = None
     """The file system of MongoDB's data, if it is separate and can be filled."""
     previous_keys: list[bytes] = field(default_factory=list, repr=False)
@@ -178,12 +192,7 @@ class System:
             "ROLLCALL_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
             "ROLLCALL_TRUSTED_PROXIES": "127.0.0.1/32",
-            "ROLLCALL_WRITES_PER_HOUR": "0",  # a caller does in a minute what a person does in years
-            "ROLLCALL_ADDRESS_WRITES_PER_HOUR": "0",
-            "ROLLCALL_REGISTRATIONS_PER_HOUR": "0",  # a caller does in a minute what a person does in years
-            "ROLLCALL_SIGN_INS_PER_HOUR": "0",
-            "ROLLCALL_REFRESHES_PER_HOUR": "0",
-            "ROLLCALL_PASSWORD_CHANGES_PER_HOUR": "0",
+            **({} if self.limited else NO_LIMITS),
             "ROLLCALL_LOG_FORMAT": "json",
             **({"ROLLCALL_PORT": str(port)} if port is not None else {}),
         }
@@ -204,14 +213,16 @@ class System:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[System]:
+async def running(directory: Path, *, limited: bool = False) -> AsyncIterator[System]:
     """Start the system, and end all of its processes when the block ends."""
     async with AsyncExitStack() as stack:
         mongo_disk = _own_file_system(directory / "mongo-server", stack)
         mysqld, mongod = await asyncio.gather(own_mysqld(directory), own_mongod(mongo_disk or directory))
         stack.callback(_end_server, mysqld)
         stack.callback(_end_server, mongod)
-        system = System(directory, mysqld, mongod, Keyring(secrets.token_bytes(32)), mongo_disk=mongo_disk)
+        system = System(
+            directory, mysqld, mongod, Keyring(secrets.token_bytes(32)), limited=limited, mongo_disk=mongo_disk
+        )
         for number in (1, 2):
             await _add_api(system, f"api-{number}", stack)
             for view in ("mysql", "mongo"):
