@@ -136,7 +136,7 @@ def nested(levels: int) -> Json:
         ("name", "line\nbreak"),
         ("name", " \t "),
         ("attributes", {"note": "x" * 1_000_000}),
-        ("attributes", nested(100)),
+        ("attributes", nested(40)),
         ("attributes", "text"),
         ("attributes", [1, 2]),
     ],

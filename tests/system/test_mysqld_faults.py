@@ -20,7 +20,8 @@ from events.database import Address, Database
 from events.errors import DatabaseUnavailable, OutcomeUnknown
 from events.idempotency import Idempotency
 from events.migrations import migrate
-from tests.log import NOBODY, registration, wire
+from tests.events.exports import opened
+from tests.log import NOBODY, registration
 from tests.system.clients import Clients, check_log
 from tests.system.installation import own_servers
 from tests.system.servers import OwnServer, own_mysqld
@@ -59,7 +60,7 @@ async def test_every_answer_is_true_when_mysql_is_paused_restarted_and_killed(
                 await mysqld.start()
                 await clients.wait_for_success()
     database = Database.at(Address.parse(mysqld.url), size=2)
-    await check_log(wire(database), clients)
+    await check_log(await opened(database), clients)
     await database.close()
 
 
@@ -71,7 +72,7 @@ async def test_a_silent_mysql_server_times_out(mysqld: OwnServer, monkeypatch: p
     await server.close()
     database = Database.at(address, size=4)
     await migrate(database, "events")
-    log, once = wire(database), Idempotency(None, "key", b"register late")
+    log, once = await opened(database), Idempotency(None, "key", b"register late")
     await log.register("early")
 
     mysqld.pause()

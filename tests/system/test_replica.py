@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from events.database import Address, Database
-from tests.log import wire
+from tests.events.exports import opened
 from tests.system.clients import CLIENTS, Clients, check_log
 from tests.system.installation import Installation, own_servers
 from tests.system.proxy import proxied
@@ -151,7 +151,7 @@ async def test_a_failover_to_the_replica_loses_no_acknowledged_write(
                 await promote(pair)
                 await clients.wait_for_success()
     database = Database.at(Address.parse(pair.replica.url), size=2)
-    await check_log(wire(database), clients)
+    await check_log(await opened(database), clients)
     await database.close()
 
 

@@ -21,7 +21,8 @@ from projections.status import ProjectionStatus, read_status
 from rollcall.embedded import mysql
 from rollcall.embedded.process import Child, spawn, stop
 from rollcall.embedded.sources import Sources
-from tests.log import NOBODY, Log, wire
+from tests.events.exports import opened
+from tests.log import NOBODY, Log
 from tests.ports import free_port
 from tests.projections.test_view_contract import folded
 from tests.projections.views import Bench, mongo_view, mysql_view
@@ -80,7 +81,7 @@ async def scene(view: str, urls: tuple[str, str]) -> AsyncIterator[Scene]:
     """Open an empty log and one empty view."""
     database, mongo = Database.at(Address.parse(urls[0]), size=4), MongoClient(urls[1])
     await migrate(database, "events", "projections")
-    yield Scene(wire(database), mysql_view(database) if view == "mysql" else mongo_view(mongo.documents))
+    yield Scene(await opened(database), mysql_view(database) if view == "mysql" else mongo_view(mongo.documents))
     mongo.close()
     await database.close()
 
