@@ -1,7 +1,7 @@
 """Registering, signing in, refreshing and changing passwords."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ from auth.sessions import Granted, InvalidRefreshToken, RefreshToken, Sessions
 from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
 from auth.tokens import AccessToken, AccessTokens
 from events.commands import CommandResult, UserCommands
-from events.errors import DatabaseUnavailable, Problem, Rejected, WrongExpectedVersion
+from events.errors import DatabaseUnavailable, Problem, Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import Idempotency
 from events.ids import NewId
@@ -121,6 +121,11 @@ class SignIn:
         await self._budgets.pay(Purpose.SIGN_IN, address)
         attempt = await self._throttle.begin(self._throttle.sign_in(login), address)
         account = await self._commands.find(login) if len(login) <= LOGIN_CHARACTERS else None
+        return await self._log_in(account, password, attempt, origin)
+
+    async def _log_in(
+        self, account: Account | None, password: str, attempt: PasswordAttempt, origin: Origin
+    ) -> SignedIn:
         user, hashed = (account.user, account.password_hash) if account else (None, None)
         if not await self._verified(hashed, password, attempt) or account is None or user is None or hashed is None:
             raise WrongCredentials
@@ -128,9 +133,9 @@ class SignIn:
         if self._passwords.needs_rehash(hashed):  # imported, or made with weaker parameters
             # Changed concurrently, or too many are waiting: the next sign-in rehashes.
             with suppress(Rejected, WrongExpectedVersion, PasswordsBusy):
-                stronger = await self._passwords.hash(password, Lane.SIGN_IN, address)
+                stronger = await self._passwords.hash(password, Lane.SIGN_IN, attempt.address)
                 command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
-                await self._commands.change(user.id, command, origin)
+                user = (await self._commands.change(user.id, command, origin)).user or user
         return await self.start_session(user, since=account.version)
 
     async def start_session(self, user: User, since: int) -> SignedIn:
@@ -181,13 +186,44 @@ class SignIn:
         await self.forget_ended(user_id)
         return done
 
-    async def first_session(self, done: CommandResult) -> SignedIn | None:
-        """Start the session of a user who has just registered; None if that fails and the user has to sign in."""
+    async def first_session(
+        self, done: CommandResult, login: str, password: str, address: str, origin: Origin
+    ) -> SignedIn | None:
+        """Start the session of a user who has just registered; None if that fails and the user has to sign in.
+
+        Who repeats a registration has not proved to be the one who registered, so that is a sign-in.
+
+        Raises:
+            WrongCredentials, TooManyFailures: as for `log_in`, for a repeated registration.
+        """
+        if done.repeated:
+            account = await self._commands.account(done.user_id)
+            target = self._throttle.sign_in(account.user.username if account.user else login)
+            attempt = await self._throttle.begin(target, address)
+            return await self._log_in(account, password, attempt, origin)
         if done.user is None:
             return None
         with _afterwards("start the session of a new user"):
             return await self.start_session(done.user, since=done.user.version)
         return None
+
+    @asynccontextmanager
+    async def counting_taken(self, user_id: UUID, address: str) -> AsyncIterator[None]:
+        """Count a command of a user as a failure if it is refused because a username or an email is taken.
+
+        Such a refusal tells of an account. The command is counted before it runs, since many run at the same moment.
+
+        Raises:
+            TooManyFailures: the user, or the address, was refused too often.
+        """
+        attempt = await self._throttle.begin(Target("taken", "user", user_id.bytes), address)
+        try:
+            yield
+        except Rejected as rejected:
+            if all(problem.reason is not Reason.TAKEN for problem in rejected.problems):
+                await self._throttle.take_back(attempt)
+            raise
+        await self._throttle.take_back(attempt)
 
     async def forget_ended(self, user_id: UUID) -> None:
         """Delete the rows of sessions that an event of the user has ended."""

@@ -94,6 +94,9 @@ class CommandResult:
     """Position of the user's last event. A view that has applied it shows the command's effect."""
     changed: bool
     """False if there was nothing to change, and so nothing was written."""
+    repeated: bool = False
+    """True if an earlier request with the same idempotency key had this effect. A caller that is not signed in has
+    proved nothing by that."""
 
 
 class UserCommands:
@@ -269,7 +272,9 @@ class UserCommands:
         except TimeoutError:
             raise OutcomeUnknown(f"MySQL has not answered within {ANSWER_SECONDS:g} s; it may yet be done") from None
         except ClaimTaken as taken:
-            raise Rejected(*(Problem(Reason.TAKEN, TAKEN[kind], (kind,)) for kind in taken.kinds)) from taken
+            # Only the first: beside a username that the caller holds itself, any email could be tried without a trace.
+            kind = "username" if "username" in taken.kinds else "email"
+            raise Rejected(Problem(Reason.TAKEN, TAKEN[kind], (kind,))) from taken
         except LastAdmin as last:
             raise Rejected(Problem(Reason.INVALID, str(last), ("id",))) from last
         except KeyReused as reused:
@@ -278,7 +283,7 @@ class UserCommands:
     async def _earlier_result(self, earlier: EarlierResult) -> CommandResult:
         """The first result again: the user as it was then; None if it is deleted since."""
         user = await self.past_user(earlier.user_id, at_position=earlier.position)
-        return CommandResult(earlier.user_id, user, earlier.position, changed=True)
+        return CommandResult(earlier.user_id, user, earlier.position, changed=True, repeated=True)
 
 
 def _bad_key(message: str) -> Rejected:

@@ -30,11 +30,13 @@ class Idempotency(msgspec.Struct, frozen=True):
     """Two requests with equal values here are the same request."""
 
     caller: UUID | None
-    """The caller whose key it is; keys of different callers are independent."""
+    """The caller whose key it is; keys of different callers are independent. Callers that cannot be told apart, since
+    they are not signed in, have one for each command."""
     key: str
     """Chosen by the client."""
     command: bytes
-    """The command, in any form that is the same for the same command."""
+    """The command without its secrets, in any form that is the same for the same command. Its hash is kept, and a
+    secret that people choose can be guessed from a fast hash by who has the key."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -1,16 +1,19 @@
 """Mutations and their inputs."""
 
 import dataclasses
+import hashlib
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Final
+from uuid import UUID
 
 import msgspec
 import strawberry
 import structlog
 from strawberry.scalars import JSON
 
-from auth.permissions import Right
+from auth.permissions import Right, may
 from auth.registration import INVITATION_DAYS, InvalidInvitation, RegistrationClosed
 from auth.sessions import InvalidRefreshToken
 from auth.sign_in import PasswordRefused, WrongCredentials
@@ -157,9 +160,9 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
             _idempotency(None, input),
             partial(registration.using, invitation),
         )
+        signed_in = await sign_in.first_session(done, input.username, input.password, context.address, context.origin)
     except EXPECTED as error:
         return RegisterPayload(errors=_errors(error))
-    signed_in = await sign_in.first_session(done)
     session = Session.of(signed_in) if signed_in else None
     return RegisterPayload(user=done.user, session=session, position=Position(done.position))
 
@@ -299,10 +302,16 @@ async def _change(
         return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
     if isinstance(command, Update):  # everything else is for staff, or is a user's last
         await info.context.pay_for_write(viewer, _size_of(command.attributes))
+    services = info.context.services
+    # Whoever may read any user learns nothing from TAKEN.
+    probes = isinstance(command, Update) and (command.username is not None or command.email is not None)
+    counted = probes and not may(viewer.role, Right.READ_ANY_USER)
+    counting = services.sign_in.counting_taken(viewer.id, info.context.address) if counted else nullcontext()
     try:
-        done = await info.context.services.commands.change(
-            user_id, command, info.context.origin_of(viewer), asked.expected_version, _idempotency(viewer, asked)
-        )
+        async with counting:
+            done = await services.commands.change(
+                user_id, command, info.context.origin_of(viewer), asked.expected_version, _idempotency(viewer, asked)
+            )
     except EXPECTED as error:
         return UserPayload(errors=_errors(error))
     if isinstance(command, ChangeRole | Delete):  # the event has ended the user's sessions; this removes their rows
@@ -319,14 +328,18 @@ def _size_of(attributes: JSON | None) -> int:
 
 
 def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
-    """Two requests are the same if caller, key and values are."""
+    """Two requests are the same if caller, key and values are. Passwords are left out, since the log keeps a hash.
+
+    Clients that are not signed in cannot be told apart, and may choose the same key. So each input has keys of its own.
+    """
     if asked.idempotency_key is None:
         return None
     # A client that repeats a request sends another proof of work.
-    left_out = {"idempotency_key": None, "proof_of_work": None}
+    left_out = {"idempotency_key": None, "password": None, "proof_of_work": None}
     values = {**dataclasses.asdict(asked), **left_out, "mutation": type(asked).__name__}
-    caller = viewer.id if viewer else None
-    return Idempotency(caller, asked.idempotency_key, msgspec.json.encode(values, order="deterministic"))
+    command = msgspec.json.encode(values, order="deterministic")
+    caller = viewer.id if viewer else UUID(bytes=hashlib.sha256(command).digest()[:16])
+    return Idempotency(caller, asked.idempotency_key, command)
 
 
 def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None = None) -> list[UserError]:

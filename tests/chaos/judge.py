@@ -89,7 +89,7 @@ class Evidence:
 
     def effect_of(self, command: SentCommand) -> tuple[UUID, int] | None:
         """The user and the position that a command's idempotency key led to."""
-        idempotency = Idempotency(command.first.caller, command.first.key or "", b"")
+        idempotency = Idempotency(command.first.key_owner, command.first.key or "", b"")
         return self.requests.get(Request.of(self.requests_key, idempotency).key_hash)
 
 

@@ -35,6 +35,8 @@ class Sent(Line, frozen=True, tag="sent", kw_only=True):
     """The idempotency key."""
     caller: UUID | None
     """The signed-in user, or None."""
+    key_owner: UUID | None = None
+    """Whose idempotency key it is: the caller's, or the registration's own."""
     user: UUID | None
     """The user to change; None for a registration."""
     token: str | None

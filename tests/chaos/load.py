@@ -19,6 +19,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
+from graph import mutations
 from tests.chaos.ledger import Abandoned, Done, Ledger, Refused, Sent, Unanswered, Wrong
 from tests.chaos.system import ADMIN_PASSWORD, Api
 
@@ -156,6 +157,7 @@ class Client:
                     kind=kind,
                     key=key,
                     caller=None if kind == "register" else self.user,
+                    key_owner=_key_owner(fields, key) if kind == "register" else self.user,
                     user=user,
                     token=token,
                     role=fields.get("role"),
@@ -342,6 +344,12 @@ def registration(username: str, token: str) -> dict[str, Any]:
         "password": PASSWORD,
         "attributes": {"mark": token},
     }
+
+
+def _key_owner(fields: dict[str, Any], key: str) -> UUID | None:
+    """Whose key a registration has."""
+    found = mutations._idempotency(None, mutations.RegisterInput(**fields, idempotency_key=key))
+    return found.caller if found else None
 
 
 def _answer(status: int, body: bytes) -> Answer:

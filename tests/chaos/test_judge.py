@@ -55,6 +55,7 @@ def sent_command(
                 kind=kind,
                 key=command,
                 caller=None if kind == "register" else ADA,
+                key_owner=None if kind == "register" else ADA,
                 user=None,
                 token=token,
                 to="api-1",

@@ -134,7 +134,7 @@ class World:
     def _unless_taken(self, user_id: UUID | None, then: Person) -> Verdict:
         others = [person.claims(other) for other, person in self.people.items() if other != user_id]
         taken = reduce(or_, others, set[tuple[str, str]]()) & then.claims(user_id or UUID(int=0))
-        return Refused(tuple(sorted(kind for kind, _ in taken))) if taken else Accepted(then)
+        return Refused((max(kind for kind, _ in taken),)) if taken else Accepted(then)  # the username before the email
 
     def after(self, sent: Sent, user_id: UUID, position: int) -> "World":
         """The world once a command has taken effect."""

@@ -115,10 +115,9 @@ async def test_a_username_and_an_email_that_were_given_up_are_free_at_once(site:
     """Another user can take them and sign in with them; while they are held they are TAKEN."""
     first, second = await site.person(), await site.person()
     wanted = {"username": first.username.upper(), "email": first.user.email.upper()}
-    assert sorted(problems(await second.client.field(UPDATE, input={"id": second.id, **wanted})), key=str) == [
-        ("TAKEN", ["email"]),
-        ("TAKEN", ["username"]),
-    ]
+    for name, value in wanted.items():
+        payload = await second.client.field(UPDATE, input={"id": second.id, name: value})
+        assert problems(payload) == [("TAKEN", [name])]
 
     moved = somebody()
     await first.client.field(UPDATE, input={"id": first.id, "username": moved["username"], "email": moved["email"]})
