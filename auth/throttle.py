@@ -34,7 +34,7 @@ from uuid import UUID
 
 from events.claims import hashed, login_claim
 from events.database import Database
-from events.sql import aware_utc, naive_utc
+from events.sql import EPOCH, NAIVE_EPOCH, aware_utc, naive_utc
 
 LOGIN_CHARACTERS: Final = 254
 """The longest login is the longest email."""
@@ -52,7 +52,7 @@ FIND = "SELECT key_hash, failures, as_of, opens_at FROM sign_in_failures WHERE k
 COUNT = "UPDATE sign_in_failures SET failures = %s, as_of = %s, opens_at = %s, clears_at = %s WHERE key_hash = %s"
 # Ends the pause too, if it is the one that this attempt began.
 TAKE_BACK = """
-UPDATE sign_in_failures SET failures = GREATEST(failures - 1, 0), opens_at = IF(opens_at = %s, as_of, opens_at)
+UPDATE sign_in_failures SET failures = GREATEST(failures - 1, 0), opens_at = IF(opens_at = %s, '1970-01-01', opens_at)
 WHERE key_hash = %s
 """
 FORGIVE = "DELETE FROM sign_in_failures WHERE key_hash = %s"
@@ -109,7 +109,9 @@ class FailureCounter:
         elapsed = max(now - self.as_of, timedelta())  # another process's clock may be ahead
         forgiven = elapsed / limit.forgiven_in
         count = max(self.count - forgiven, 0.0) + 1
-        return FailureCounter(count, now, now + limit.pause(count))
+        # Without a pause it is long open: the clock of a simultaneous attempt may be a moment behind.
+        pause = limit.pause(count)
+        return FailureCounter(count, now, now + pause if pause else EPOCH)
 
     def clears_at(self, limit: Limit) -> datetime:
         """When all failures are forgiven."""
@@ -176,7 +178,8 @@ class Throttle:
         }
         keys, now, opens_at = sorted(limits), self._clock(), {}
         async with self._database.transaction() as transaction:
-            await transaction.execute(LOCK, [value for key in keys for value in (key, *[naive_utc(now)] * 3)])
+            moments = (naive_utc(now), NAIVE_EPOCH, naive_utc(now))
+            await transaction.execute(LOCK, [value for key in keys for value in (key, *moments)])
             rows = await transaction.fetch_all(FIND, keys)
             found = {row[0]: FailureCounter(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
             wait = max(counter.opens_at for counter in found.values()) - now
@@ -184,8 +187,8 @@ class Throttle:
                 for key, limit in limits.items():
                     counter = found[key].plus_one(limit, now)
                     opens_at[key] = counter.opens_at
-                    moments = (counter.as_of, counter.opens_at, counter.clears_at(limit))
-                    await transaction.execute(COUNT, (counter.count, *map(naive_utc, moments), key))
+                    ends = (counter.as_of, counter.opens_at, counter.clears_at(limit))
+                    await transaction.execute(COUNT, (counter.count, *map(naive_utc, ends), key))
         if wait > timedelta():
             raise TooManyFailures(wait)
         return PasswordAttempt(target, address, known, opens_at)

@@ -278,3 +278,14 @@ def test_the_limits_are_what_the_documents_say() -> None:
     """docs/security.md states them."""
     assert (ACCOUNT.free, ACCOUNT.forgiven_in) == (10, timedelta(minutes=15))
     assert (ADDRESS.free, ADDRESS.forgiven_in) == (100, timedelta(seconds=10))
+
+
+async def test_attempts_at_the_same_moment_by_slower_clocks_are_admitted(database: Database) -> None:
+    """Other processes' clocks differ, and attempts wait for each other's locks: neither is a failure."""
+    ahead, behind = Time(), Time()
+    ahead.pass_(seconds=2)
+
+    await Throttle(database, SECRET, ahead.now).begin(password_change(UUID(int=1)), HERE)
+    later = Throttle(database, SECRET, behind.now)
+    await later.take_back(await later.begin(password_change(UUID(int=2)), HERE))
+    await later.begin(password_change(UUID(int=1)), HERE)

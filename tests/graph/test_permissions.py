@@ -181,7 +181,7 @@ FIELDS = {
     "Session": "accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt",
     "SessionPayload": "session user errors",
     "User": "id username email name role attributes version position createdAt updatedAt",
-    "UserChange": "position type userId version changedFields recordedAt user",
+    "UserChange": "position cursor type userId version changedFields recordedAt user",
     "UserConnection": "edges pageInfo totalCount",
     "UserEdge": "cursor node",
     "UserError": "code message field retryAfter",
