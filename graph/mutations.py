@@ -334,8 +334,8 @@ def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
     """
     if asked.idempotency_key is None:
         return None
-    # A client that repeats a request sends another proof of work.
-    left_out = {"idempotency_key": None, "password": None, "proof_of_work": None}
+    # A client that repeats a request sends another proof of work, and an invitation is a secret of its bearer.
+    left_out = {"idempotency_key": None, "password": None, "proof_of_work": None, "invitation": None}
     values = {**dataclasses.asdict(asked), **left_out, "mutation": type(asked).__name__}
     command = msgspec.json.encode(values, order="deterministic")
     caller = viewer.id if viewer else UUID(bytes=hashlib.sha256(command).digest()[:16])

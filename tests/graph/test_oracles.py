@@ -113,7 +113,7 @@ def inputs() -> Iterator[Idempotent]:
 @pytest.mark.parametrize("given", list(inputs()), ids=lambda given: type(given).__name__)
 def test_no_secret_enters_a_fingerprint(given: Idempotent) -> None:
     """All other fields do, so another command is another command."""
-    secrets = {"password", "idempotency_key", "proof_of_work"}
+    secrets = {"password", "idempotency_key", "proof_of_work", "invitation"}
 
     found = mutations._idempotency(None, given)
 

@@ -229,12 +229,12 @@ async def test_whatever_the_rules_accept_fits_the_columns_and_indexes(
         with suppress(Rejected):  # taken
             await log.commands.register(command, NOBODY)
     after = await bench.view.checkpoint()
-    new = (await log.store.read_after(after, limit=1_000)).events
-    if new:
-        await bench.view.apply(new, after=after)
+    page = await log.store.read_after(after, limit=1_000)
+    if page.events:
+        await bench.view.apply(page.events, after=page.after)
 
     assert await bench.users() == folded(await log.all())
-    assert values != LONGEST or len(new) == len(LONGEST)
+    assert values != LONGEST or len(page.events) == len(LONGEST)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
