@@ -78,6 +78,7 @@ async def test_a_check_survives_a_dropped_view_and_a_broken_log(bench: Bench, lo
             await bench.view.prepare()
             before = check.result.looked_at
             await eventually(another_round)
+            await bench.view.apply(await log.all(), after=await log.at(0))
             await log.database.execute("DELETE FROM user_keys")
             await eventually(lambda: logged(lines, "audit.failed"))
         finally:
