@@ -7,8 +7,8 @@ from tests.chaos.system import System
 
 APPEND: Final = """
 INSERT INTO events (position, stream_id, version, event_id, type, data, personal, metadata, recorded_at, hash)
-SELECT head.position + 1, last.stream_id, last.version + 1, RANDOM_BYTES(16), 'RoleChanged', '{"role":"ADMIN"}', NULL,
-       last.metadata, last.recorded_at, RANDOM_BYTES(32)
+SELECT head.position + 1, last.stream_id, last.version + 1, RANDOM_BYTES(16), 'RoleChanged', '{"role":"ADMIN"}',
+       RANDOM_BYTES(64), last.metadata, last.recorded_at, RANDOM_BYTES(32)
 FROM log_head AS head
 JOIN events AS last ON last.position = (
     SELECT MAX(newest.position) FROM events AS newest
