@@ -1,9 +1,9 @@
 """Hashing and verifying passwords with argon2id, on threads of their own.
 
-A hash takes a fifth of a second, so whoever asks for many could keep all others waiting. Work therefore waits in two
-lanes, one for sign-ins and one for registrations, which take turns; in a lane the callers take turns. A sign-in waits
-for the running hashes and for one registration, however many wait, and in its lane for one password of each other
-caller. When a lane is full, the caller with the most passwords in it makes room for a caller with fewer.
+A hash takes a fifth of a second, so one caller with many requests could make all others wait. Work therefore waits in
+two lanes, one for sign-ins and one for registrations, which take turns; in a lane the callers take turns. A sign-in
+waits for the running hashes and for one registration, however many wait, and in its lane for one password of each
+other caller. When a lane is full, the caller with the most passwords in it makes room for a caller with fewer.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Who may register: anyone, holders of an invitation, or nobody; and what a registration costs.
+"""The rules of registration: open, by invitation or closed, and the cost of one.
 
 Each address has a budget of registrations. Many addresses together can still register more than the operator wants.
 While they do, a registration may be required to come with a proof of work: the client finds a number with which the
@@ -40,7 +40,7 @@ class RegistrationMode(StrEnum):
 
 
 class RegistrationClosed(Exception):
-    """Nobody may register here."""
+    """Registration is closed."""
 
     def __init__(self) -> None:
         super().__init__("registration is closed here: an administrator creates accounts")
@@ -83,7 +83,7 @@ class Registration:
         """Let a client register, and count it; its invitation, if one is required, is yet to be used.
 
         Raises:
-            RegistrationClosed: nobody may register.
+            RegistrationClosed: registration is closed.
             InvalidInvitation: an invitation is required.
             ProofRequired: a proof of work is required; nothing was counted.
             BudgetSpent: too many registrations from this address.

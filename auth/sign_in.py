@@ -86,7 +86,7 @@ class SignIn:
             command: The user.
             password: The password.
             caller: Who takes turns with others that register, such as an address.
-            origin: Who asks for it, and in which request.
+            origin: The actor and the request.
             idempotency: The key of the request.
             admission: Entered around what is new, and not for a request that has run before.
 

@@ -8,7 +8,7 @@ A failure counts against
 - its address, whatever the account;
 - its target: the purpose of the check, and whose password it was. A sign-in names the claim that its login makes, of a
   username or of an email; a change of the password names the user. Kinds and purposes have counters of their own, so
-  no text that somebody may choose as a username moves the counter of an email or of a user. All spellings of a login
+  no valid username moves the counter of an email or of a user. All spellings of a login
   make one claim, whether an account has it or not. So a refusal does not reveal which accounts exist, and an attempt
   that must wait costs neither a read of the log nor a hash.
 

@@ -9,6 +9,7 @@ its budget and, at worst, what every process has taken before. A caller that wri
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -90,11 +91,8 @@ class WriteQuota:
         """Take the units that are lacking, or twice as many as the last time if there are; return how many."""
         wanted = max(lacking, min(2 * taken, budget.per_hour // LEASE_PARTS))
         if wanted > lacking:
-            try:
+            with suppress(BudgetSpent):
                 await self._budgets.spend(budget, caller, wanted)
-            except BudgetSpent:
-                wanted = lacking
-            else:
                 return wanted
         await self._budgets.spend(budget, caller, lacking)
         return lacking

@@ -12,7 +12,7 @@ from tests.chaos.faults import CALM_SECONDS, Fault
 from tests.chaos.judge import SHOWN
 from tests.chaos.leaks import Growth
 from tests.chaos.ledger import Abandoned, Done, Refused
-from tests.chaos.run import Outcome
+from tests.chaos.run import Outcome, percentile99
 
 HEAD: Final = f"{'fault':18} {'times':>5} {'alone':>5} {'no ack, longest':>16} {'recovery, median':>17} {'longest':>8}"
 
@@ -100,7 +100,7 @@ def _latencies(outcome: Outcome, after: float, before: float) -> dict[str, list[
 def percentiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, 99th percentile, longest."""
     ordered = sorted(values)
-    return statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1]
+    return statistics.median(ordered), percentile99(ordered), ordered[-1]
 
 
 def _of_kind(outcome: Outcome, faults: Sequence[Fault]) -> OfKind:
