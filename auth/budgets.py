@@ -106,10 +106,7 @@ class Budgets:
 
     async def sweep(self) -> int:
         """Delete the rows of full budgets; return their number."""
-        swept = 0
-        while rows := await self._database.execute(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS)):
-            swept += rows
-        return swept
+        return await self._database.sweep(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS))
 
     def _key(self, budget: Budget, caller: str) -> bytes:
         text = f"rollcall budget\0{budget.purpose}\0{caller}"  # a purpose is a constant without \0

@@ -307,10 +307,7 @@ class Sessions:
 
     async def sweep(self) -> int:
         """Delete expired sessions; return their number."""
-        swept = 0
-        while rows := await self._database.execute(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS)):
-            swept += rows
-        return swept
+        return await self._database.sweep(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS))
 
     async def _replace(self, transaction: Connection, session: SignInSession, token: RefreshToken) -> Granted | None:
         """The next token; None if this one is not valid, which ends the session."""

@@ -96,10 +96,7 @@ class SingleUseTokens:
 
     async def sweep(self) -> int:
         """Forget tokens of every purpose that have expired; return their number."""
-        swept = 0
-        while rows := await self._database.execute(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS)):
-            swept += rows
-        return swept
+        return await self._database.sweep(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS))
 
     def _signature(self, signed: bytes) -> bytes:
         return hmac.digest(self._secret, b"rollcall token\0" + self._purpose + b"\0" + signed, hashlib.sha256)

@@ -217,11 +217,10 @@ class Throttle:
 
     async def sweep(self) -> int:
         """Delete cleared counters and forgotten addresses; return the number of rows."""
-        now, swept = self._clock(), 0
-        for sql, before in ((SWEEP_FAILURES, now), (SWEEP_KNOWN, now - timedelta(days=KNOWN_DAYS))):
-            while rows := await self._database.execute(sql, (naive_utc(before), SWEPT_ROWS)):
-                swept += rows
-        return swept
+        now = self._clock()
+        failures = await self._database.sweep(SWEEP_FAILURES, (naive_utc(now), SWEPT_ROWS))
+        long_ago = naive_utc(now - timedelta(days=KNOWN_DAYS))
+        return failures + await self._database.sweep(SWEEP_KNOWN, (long_ago, SWEPT_ROWS))
 
     def _account(self, target: Target, address: str, *, known: bool) -> bytes:
         """The key of the counter for the target, of its owner at a known address or of all other addresses."""

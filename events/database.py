@@ -265,6 +265,13 @@ class Database:
         async with self.connection() as connection:
             return await connection.execute(sql, arguments)
 
+    async def sweep(self, sql: str, arguments: Arguments) -> int:
+        """Repeat a DELETE with a LIMIT, which holds its locks briefly, until no row is left; return how many."""
+        swept = 0
+        while rows := await self.execute(sql, arguments):
+            swept += rows
+        return swept
+
     @asynccontextmanager
     async def dedicated(self, *, idle_seconds: int | None = None) -> AsyncIterator[Connection]:
         """A session outside the pool, for a named lock, which belongs to a session. `idle_seconds` is as in `at`."""

@@ -72,7 +72,4 @@ async def find_request(database: Database, request: Request) -> EarlierResult | 
 
 async def sweep_requests(database: Database) -> int:
     """Delete the keys that are older than `KEPT`; return how many."""
-    swept = 0
-    while rows := await database.execute(SWEEP, (KEPT.total_seconds(), SWEPT_ROWS)):
-        swept += rows
-    return swept
+    return await database.sweep(SWEEP, (KEPT.total_seconds(), SWEPT_ROWS))
