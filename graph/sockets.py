@@ -153,6 +153,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         while waited < limits.seconds and not self.view.pending.crowded(self.context.address):
             await asyncio.sleep(CROWD_SECONDS)
             waited += CROWD_SECONDS
+        # Before the close, which takes a while: otherwise those that wake meanwhile would all find it still crowded.
+        self.view.pending.leave(self.pending)
         await super().handle_connection_init_timeout()  # which waits no longer: see graph/endpoint.py
 
     async def handle_message(self, message: Message) -> None:
