@@ -193,9 +193,8 @@ class Passwords:
     async def verify(self, encoded: str | None, password: str, caller: str = "") -> bool:
         """Whether `encoded` was made from this password. A password of more than 1,024 code points never matches.
 
-        None stands for an account that does not exist or has no password. It takes the time of a hash of the current
-        profile, so that the time does not show which accounts exist, and is never True. (An imported hash takes its own
-        time until its user's first sign-in has replaced it.)
+        None stands for an account without a password. It takes the time of a hash of the current profile, so that the
+        time does not show that, and is never True.
 
         Raises:
             UnknownHash: the hash is in no form that can be verified; none such should have been stored.

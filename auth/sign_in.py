@@ -2,20 +2,24 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from auth.budgets import AddressBudgets, Purpose
+from auth.hash_formats import UnknownHash
 from auth.password_hashing import Lane, Passwords, PasswordsBusy, PasswordsClosed
 from auth.password_policy import WeakPassword, check_password
 from auth.sessions import Granted, InvalidRefreshToken, RefreshToken, Sessions
 from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
 from auth.tokens import AccessToken, AccessTokens
+from events.claims import login_claim, sign_in_claims
 from events.commands import CommandResult, UserCommands
+from events.credentials import NO_CREDENTIAL, Credential
 from events.errors import DatabaseUnavailable, Problem, Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import Idempotency
@@ -48,6 +52,21 @@ class SignedIn:
     token: AccessToken
     refresh_token: RefreshToken
     refresh_token_expires_at: datetime
+
+
+CHECKS: Final = 2
+"""Credentials that a password is checked against, if another sign-in hashes it anew, or the user changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proved:
+    """A user whose password was given."""
+
+    user: User
+    version: int
+    """Of the user, when its password was this one."""
+    password_version: int
+    password_hash: str = field(repr=False)
 
 
 class SignIn:
@@ -120,23 +139,45 @@ class SignIn:
         """
         await self._budgets.pay(Purpose.SIGN_IN, address)
         attempt = await self._throttle.begin(self._throttle.sign_in(login), address)
-        account = await self._commands.find(login) if len(login) <= LOGIN_CHARACTERS else None
-        return await self._log_in(account, password, attempt, origin)
-
-    async def _log_in(
-        self, account: Account | None, password: str, attempt: PasswordAttempt, origin: Origin
-    ) -> SignedIn:
-        user, hashed = (account.user, account.password_hash) if account else (None, None)
-        if not await self._verified(hashed, password, attempt) or account is None or user is None or hashed is None:
+        credential = await self._commands.credential(login) if len(login) <= LOGIN_CHARACTERS else NO_CREDENTIAL
+        proved = await self._prove(credential, password, attempt)
+        # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
+        if login_claim(login) not in sign_in_claims(proved.user):
             raise WrongCredentials
+        return await self._sign_in(proved, password, attempt, origin)
+
+    async def _prove(self, credential: Credential, password: str, attempt: PasswordAttempt) -> _Proved:
+        """Check a password against a credential, and fold the stream of its user only if it is right: a long stream
+        takes longer.
+
+        The password may be changed, or hashed anew, in the meantime; then there is another credential to check. If it
+        is the same one again, an earlier key was put back into the table.
+
+        Raises:
+            WrongCredentials: it is the wrong password, or nobody's.
+        """
+        earlier = credential
+        for _ in range(CHECKS):
+            hashed = credential.password_hash
+            if not await self._verified(credential, password, attempt) or credential.user_id is None or hashed is None:
+                raise WrongCredentials
+            account = await self._commands.account(credential.user_id)
+            if account.user is not None and account.password_version == credential.version:
+                return _Proved(account.user, account.version, credential.version, hashed)
+            earlier, credential = credential, await self._commands.credential_of(credential.user_id)
+        log.warning("signin.earlier_password", user=str(earlier.user_id), version=earlier.version)
+        raise WrongCredentials
+
+    async def _sign_in(self, proved: _Proved, password: str, attempt: PasswordAttempt, origin: Origin) -> SignedIn:
+        user = proved.user
         await self._throttle.succeeded(attempt, *self._targets(user))
-        if self._passwords.needs_rehash(hashed):  # imported, or made with weaker parameters
+        if self._passwords.needs_rehash(proved.password_hash):  # imported, or made with weaker parameters
             # Changed concurrently, or too many are waiting: the next sign-in rehashes.
             with suppress(Rejected, WrongExpectedVersion, PasswordsBusy):
                 stronger = await self._passwords.hash(password, Lane.SIGN_IN, attempt.address)
-                command = ChangePassword(password_hash=stronger, replaces=hashed, rehashed=True)
+                command = ChangePassword(password_hash=stronger, replaces=proved.password_version, rehashed=True)
                 user = (await self._commands.change(user.id, command, origin)).user or user
-        return await self.start_session(user, since=account.version)
+        return await self.start_session(user, since=proved.version)
 
     async def start_session(self, user: User, since: int) -> SignedIn:
         """Start a session that trusts a version of the user."""
@@ -172,15 +213,14 @@ class SignIn:
         """
         await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
         attempt = await self._throttle.begin(password_change(user_id), address)
-        account = await self._commands.account(user_id)
-        if not await self._verified(account.password_hash, current, attempt) or account.user is None:
-            raise WrongCredentials
-        await self._throttle.succeeded(attempt, *self._targets(account.user))
-        _check(new, account.user.username, account.user.email, account.user.name, ())
+        proved = await self._prove(await self._commands.credential_of(user_id), current, attempt)
+        user = proved.user
+        await self._throttle.succeeded(attempt, *self._targets(user))
+        _check(new, user.username, user.email, user.name, ())
         hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
-        command = ChangePassword(password_hash=hashed, replaces=account.password_hash)
+        command = ChangePassword(password_hash=hashed, replaces=proved.password_version)
         done = await self._commands.change(user_id, command, origin)
-        if done.user is not None and done.user.version == account.version + 1:  # else another event may have ended it
+        if done.user is not None and done.user.version == proved.version + 1:  # else another event may have ended it
             with _afterwards("keep the session that the password was changed in"):
                 await self._sessions.keep(session_id, done.user.version)
         await self.forget_ended(user_id)
@@ -200,7 +240,8 @@ class SignIn:
             account = await self._commands.account(done.user_id)
             target = self._throttle.sign_in(account.user.username if account.user else login)
             attempt = await self._throttle.begin(target, address)
-            return await self._log_in(account, password, attempt, origin)
+            proved = await self._prove(await self._commands.credential_of(done.user_id), password, attempt)
+            return await self._sign_in(proved, password, attempt, origin)
         if done.user is None:
             return None
         with _afterwards("start the session of a new user"):
@@ -239,9 +280,14 @@ class SignIn:
         """Every target of the user's password."""
         return (*map(self._throttle.sign_in, (user.username, user.email)), password_change(user.id))
 
-    async def _verified(self, hashed: str | None, password: str, attempt: PasswordAttempt) -> bool:
+    async def _verified(self, credential: Credential, password: str, attempt: PasswordAttempt) -> bool:
         try:
-            return await self._passwords.verify(hashed, password, attempt.address)
+            try:
+                return await self._passwords.verify(credential.password_hash, password, attempt.address)
+            except UnknownHash as error:  # perhaps not that of the login's user, so it is no error of this sign-in
+                if credential.user_id is not None:
+                    log.warning("signin.unknown_hash", user=str(credential.user_id), error=str(error))
+                return await self._passwords.verify(None, password, attempt.address)
         except (PasswordsBusy, PasswordsClosed):
             await self._throttle.take_back(attempt)
             raise

@@ -25,10 +25,12 @@ from events.event_types import (
     UserRegistered,
     UserUpdated,
     encode,
+    password_hash_of,
 )
 from events.ids import uuid7
 from events.log_keys import open_log_keys
-from events.vault import KeyRow, UserKey, Vault, place_of
+from events.sql import binaries
+from events.vault import CredentialKey, KeyRow, UserKey, Vault, place_of
 
 STATEMENT_EVENTS: Final = 2_000
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,6 +52,7 @@ class Statement:
     links: list[Link] = field(default_factory=list)
     born: list[HistoryUser] = field(default_factory=list)
     gone: list[HistoryUser] = field(default_factory=list)
+    credentials: dict[UUID, CredentialKey] = field(default_factory=dict)
 
 
 class History:
@@ -76,10 +79,13 @@ class History:
                 if statement.born:
                     keys = [KeyRow(one.id, one.key.wrapped, None, one.key.master_key_id) for one in statement.born]
                     await connection.execute(batch.keep_keys(keys))
+                if statement.credentials:
+                    await connection.execute(batch.replace_credentials(statement.credentials.values()))
                 if statement.gone:
-                    await connection.execute(
-                        batch.replace_keys([self._vault.destroyed(one.id) for one in statement.gone])
-                    )
+                    ids = binaries(one.id.bytes for one in statement.gone)
+                    destroyed = [self._vault.destroyed(one.id) for one in statement.gone]
+                    await connection.execute(batch.replace_keys(destroyed))
+                    await connection.execute(batch.DELETE_CREDENTIALS.format(ids=ids))
                 await connection.execute(batch.move_head(self._mark))
                 await connection.execute("COMMIT")
 
@@ -143,7 +149,13 @@ class History:
     def _record(self, statement: Statement, user: HistoryUser, event: Event) -> None:
         user.version += 1
         origin = Origin(actor=user.id, correlation=UUID(int=self._mark.position))
-        stored, event_id = encode(event, origin), UUID(int=self._chance.getrandbits(128)).bytes
+        event_id = UUID(int=self._chance.getrandbits(128)).bytes
+        sealed_hash: bytes | None = None
+        if password_hash := password_hash_of(event):
+            sealed_hash, statement.credentials[user.id] = self._vault.seal_credential(
+                user.id, user.version, event_id, password_hash
+            )
+        stored = encode(event, origin, sealed_hash)
         place = place_of(user.id.bytes, user.version, event_id, stored.type, stored.data, stored.metadata)
         row = StoredRow(
             self._mark.position + 1,

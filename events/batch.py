@@ -18,12 +18,12 @@ from events.chain import EVENT_COLUMNS, Head, Link, StoredRow, next_hash
 from events.claims import ADMIN_SEAT, HashedClaim, claims_of, hashed
 from events.database import Row
 from events.errors import ClaimTaken, EventsError, InconsistentClaims, KeyReused, LastAdmin, WrongExpectedVersion
-from events.event_types import Event, Origin, Recorded, Stored, UserDeleted, encode
+from events.event_types import Event, Origin, Recorded, Stored, UserDeleted, encode, password_hash_of
 from events.idempotency import EarlierResult, Request
 from events.ids import NewId
 from events.log_keys import LogKeys
 from events.user import User, evolve
-from events.vault import KeyRow, UserKey, Vault, place_of
+from events.vault import CredentialKey, KeyRow, UserKey, Vault, place_of
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -104,14 +104,22 @@ class PreparedAppend:
     """Claims that the user has after it and not before it."""
     key_row: KeyRow | None
     """The row of the user's key after it, if it registers or deletes the user."""
+    credential: CredentialKey | None
+    """The key of the password's hash after it, if it sets one."""
 
     @classmethod
     def of(cls, append: Append, keys: LogKeys, vault: Vault, new_id: NewId) -> Self:
         """Encode and seal the events, and hash the claims."""
         stored, event_ids = [], tuple(new_id() for _ in append.events)
         first = append.expected_version + 1
+        credential: CredentialKey | None = None
         for version, (event_id, event) in enumerate(zip(event_ids, append.events, strict=True), start=first):
-            encoded = encode(event, append.origin)
+            sealed_hash: bytes | None = None
+            if (password_hash := password_hash_of(event)) is not None:
+                sealed_hash, credential = vault.seal_credential(
+                    append.stream_id, version, event_id.bytes, password_hash
+                )
+            encoded = encode(event, append.origin, sealed_hash)
             place = place_of(
                 append.stream_id.bytes, version, event_id.bytes, encoded.type, encoded.data, encoded.metadata
             )
@@ -125,6 +133,7 @@ class PreparedAppend:
             releases=frozenset(hashed(keys.claims, claim) for claim in before - after),
             takes=frozenset(hashed(keys.claims, claim) for claim in after - before),
             key_row=_key_row(append, vault),
+            credential=credential,
         )
 
     @property
@@ -200,7 +209,7 @@ def decide_batch(
 ) -> DecidedBatch:
     """Decide each append on the rows of `read_statements` and on the appends before it. A refusal affects no other."""
     state, now = BatchState.of(found), now.astimezone(UTC)
-    before, links, key_rows, outcomes = state.head.hash, list[Link](), list[KeyRow](), list[Outcome]()
+    before, links, passed, outcomes = state.head.hash, list[Link](), list[PreparedAppend](), list[Outcome]()
     for prepared in batch:
         try:
             outcome = state.admit(prepared, now)
@@ -211,8 +220,7 @@ def decide_batch(
         if isinstance(outcome, Appended):
             links += prepared.links(outcome, chain_key, before)
             before = links[-1].hash
-            if prepared.key_row is not None:
-                key_rows.append(prepared.key_row)
+            passed.append(prepared)
     if not links:
         return DecidedBatch(outcomes)
     writes = [insert_events(links), move_head(links[-1].mark)]
@@ -222,16 +230,23 @@ def decide_batch(
         writes.append(RELEASE_CLAIMS.format(claims=_claims(state.released)))
     if state.taken:
         writes.append(take_claims(state.taken.items()))
-    return DecidedBatch(outcomes, writes + _write_keys(key_rows))
+    return DecidedBatch(outcomes, writes + _write_keys(passed))
 
 
-def _write_keys(rows: Sequence[KeyRow]) -> list[str]:
-    """The statements that keep the keys of new users and destroy those of deleted users, with their events."""
+def _write_keys(passed: Sequence[PreparedAppend]) -> list[str]:
+    """The statements that keep the keys of new users and of new passwords, and destroy those of deleted users.
+
+    In this order: a batch may set a user's password and delete the user.
+    """
+    rows = [prepared.key_row for prepared in passed if prepared.key_row]
     new, destroyed = [row for row in rows if row.wrapped], [row for row in rows if not row.wrapped]
     writes = [keep_keys(new)] if new else []
+    # Of several in one batch, the newest.
+    if credentials := {prepared.append.stream_id: prepared.credential for prepared in passed if prepared.credential}:
+        writes.append(replace_credentials(credentials.values()))
     if destroyed:
         ids = sql.binaries(row.user_id.bytes for row in destroyed)
-        writes += [replace_keys(destroyed), DELETE_SNAPSHOTS.format(ids=ids)]
+        writes += [replace_keys(destroyed), DELETE_CREDENTIALS.format(ids=ids), DELETE_SNAPSHOTS.format(ids=ids)]
     return writes
 
 
@@ -332,6 +347,12 @@ VALUES {rows} AS new
 ON DUPLICATE KEY UPDATE
     wrapped = new.wrapped, deletion_proof = new.deletion_proof, master_key_id = new.master_key_id
 """
+REPLACE_CREDENTIALS = """
+INSERT INTO credential_keys (user_id, version, wrapped, master_key_id)
+VALUES {rows} AS new
+ON DUPLICATE KEY UPDATE version = new.version, wrapped = new.wrapped, master_key_id = new.master_key_id
+"""
+DELETE_CREDENTIALS = "DELETE FROM credential_keys WHERE user_id IN ({ids})"
 DELETE_SNAPSHOTS = "DELETE FROM snapshots WHERE owner_id IN ({ids})"
 KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
 
@@ -360,6 +381,19 @@ def keep_keys(rows: Iterable[KeyRow]) -> str:
 def replace_keys(rows: Iterable[KeyRow]) -> str:
     """Put other rows into the place of those that are there."""
     return REPLACE_KEYS.format(rows=_keys(rows))
+
+
+def replace_credentials(keys: Iterable[CredentialKey]) -> str:
+    """Put these keys of password hashes into the place of their users' former ones.
+
+    In the order of the ids, in which a rotation locks them too, so that neither waits for the other in a circle.
+    """
+    rows = (
+        f"({sql.binary(key.user_id.bytes)}, {sql.integer(key.version)}, {sql.binary(key.wrapped)}, "
+        f"{sql.binary(key.master_key_id)})"
+        for key in sorted(keys, key=lambda key: key.user_id.bytes)
+    )
+    return REPLACE_CREDENTIALS.format(rows=", ".join(rows))
 
 
 def _keep_requests(requests: Mapping[bytes, EarlierResult], made_at: datetime) -> str:

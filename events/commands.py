@@ -17,6 +17,7 @@ from cachetools import TTLCache
 from events.appender import Appender
 from events.batch import Append, Appended
 from events.claims import login_claim, owner_of, sign_in_claims
+from events.credentials import Credential, credential_of_claim, credential_of_user
 from events.database import Database
 from events.errors import (
     ClaimTaken,
@@ -139,6 +140,14 @@ class UserCommands:
             UserBusy: its stream is long, and too many callers fold it.
         """
         return (await self._accounts.read(user_id, up_to=at_position, until=as_of)).account.user
+
+    async def credential(self, login: str) -> Credential:
+        """The credential of the user with this username or email; one without a user if there is no such user."""
+        return await credential_of_claim(self._database, self._vault, self._keys.claims, login_claim(login))
+
+    async def credential_of(self, user_id: UUID) -> Credential:
+        """The credential of a user."""
+        return await credential_of_user(self._database, self._vault, user_id)
 
     async def find(self, login: str) -> Account | None:
         """The account with this username or email, as of now."""

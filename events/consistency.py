@@ -1,9 +1,12 @@
-"""Verify the tables beside the log: users' keys and claims are exactly what the log adds up to.
+"""Verify the tables beside the log: users' keys, credentials and claims are exactly what the log adds up to.
 
 The chain covers `events` only. Here each user's stream is folded, and compared with the user's rows:
 
-    user_keys   the key is there, or a deletion in the log destroyed it and left its proof
-    claims      the username, the email and the seat of an administrator, no more and no less
+    user_keys         the key is there, or a deletion in the log destroyed it and left its proof
+    credential_keys   the key of the newest password's hash, if the user lives and has a password, and it opens the hash
+    claims            the username, the email and the seat of an administrator, no more and no less
+
+The hashes of earlier passwords cannot be opened, as is meant, and no reader needs them.
 
 Users are read in the order of their ids, some at a time, each page in a snapshot of its own. So memory is bounded, the
 answer is exact while appends go on, and no transaction stays open. The chain is to be verified as well: an event that
@@ -21,13 +24,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from events import sql
 from events.chain import ROW_COLUMNS, ChainProgress
 from events.claims import HashedClaim, claims_of, hashed
+from events.credentials import credential_problem, credentials_of
 from events.database import Database, Row, Source
 from events.errors import DamagedKey, UnreadableEvent
 from events.event_types import UserDeleted
 from events.ids import uuid_of
 from events.log_keys import LogKeys
 from events.store import recorded_of
-from events.user import User, evolve
+from events.user import Account, evolve_account
 from events.vault import Vault
 
 PAGE_USERS: Final = 200
@@ -38,6 +42,7 @@ COUNT_USERS = "SELECT COUNT(*) FROM user_keys"
 NEXT_USERS = """
 (SELECT DISTINCT stream_id AS user_id FROM events WHERE stream_id > %s ORDER BY stream_id LIMIT %s)
 UNION (SELECT user_id FROM user_keys WHERE user_id > %s ORDER BY user_id LIMIT %s)
+UNION (SELECT user_id FROM credential_keys WHERE user_id > %s ORDER BY user_id LIMIT %s)
 UNION (SELECT DISTINCT user_id FROM claims WHERE user_id > %s ORDER BY user_id LIMIT %s)
 ORDER BY user_id LIMIT %s
 """
@@ -56,7 +61,7 @@ class Inconsistency(msgspec.Struct, frozen=True):
 
     user_id: UUID
     kind: str
-    """`key`, `events` or the kind of a claim."""
+    """`key`, `credential`, `events` or the kind of a claim."""
     problem: str
 
     def __str__(self) -> str:
@@ -75,15 +80,16 @@ class _Folded:
     events: int = 0
     deleted: bool = False
     """The last event is the deletion."""
-    user: User | None = None
+    account: Account = Account()  # noqa: RUF009 - frozen
     unreadable: str | None = None
     """Why the events could not be folded."""
+    credential_problem: str | None = None
 
 
 async def verify_users(
     database: Database, vault: Vault, keys: LogKeys, found: Callable[[Inconsistency], None], progress: ChainProgress
 ) -> None:
-    """Verify the keys and claims of all users. `found` is called with each row that is not as it should be.
+    """Verify the keys, credentials and claims of all users. `found` is called with each row that differs.
 
     Raises:
         WrongMasterKey: a key is wrapped with a master key that is not at hand.
@@ -93,7 +99,7 @@ async def verify_users(
     while True:
         async with database.snapshot() as source:
             after = (last, PAGE_USERS)
-            ids = [row[0] for row in await source.fetch_all(NEXT_USERS, (*after, *after, *after, PAGE_USERS))]
+            ids = [row[0] for row in await source.fetch_all(NEXT_USERS, (*after, *after, *after, *after, PAGE_USERS))]
             if not ids:
                 return
             users = await _folded(source, vault, ids)
@@ -115,6 +121,9 @@ async def _folded(source: Source, vault: Vault, ids: Sequence[bytes]) -> dict[by
         for row in rows:
             _fold(users[row[1]], row)
         last, version = rows[-1][1], rows[-1][2]
+    credentials = await credentials_of(source, vault, ids)
+    for user_id, folded in users.items():
+        folded.credential_problem = credential_problem(folded.account, credentials.get(user_id))
     return users
 
 
@@ -140,7 +149,7 @@ def _fold(folded: _Folded, row: Row) -> None:
     if folded.cipher is None or folded.unreadable:
         return
     try:
-        folded.user = evolve(folded.user, recorded_of(row, folded.cipher))
+        folded.account = evolve_account(folded.account, recorded_of(row, folded.cipher))
     except UnreadableEvent as error:
         folded.unreadable = str(error)
 
@@ -149,6 +158,8 @@ def _problems(folded: _Folded) -> Iterator[tuple[str, str]]:
     if not folded.events:
         if folded.key_problem != "is missing":
             yield "key", "belongs to a user that the log does not have"
+        if folded.credential_problem:
+            yield "credential", "belongs to a user that the log does not have"
         return
     if folded.deleted and not folded.destroyed:
         yield "key", "is not destroyed, though the log deletes the user"
@@ -158,12 +169,16 @@ def _problems(folded: _Folded) -> Iterator[tuple[str, str]]:
         yield "key", folded.key_problem
     if folded.unreadable:
         yield "events", folded.unreadable
+    elif folded.credential_problem and not folded.key_problem:
+        yield "credential", folded.credential_problem
 
 
 async def _wrong_claims(source: Source, keys: LogKeys, users: dict[bytes, _Folded]) -> Iterable[Inconsistency]:
     """Claims that are missing, another user's, or too many. Of users that cannot be folded nothing is known."""
     expected = {
-        hashed(keys.claims, claim): user_id for user_id, folded in users.items() for claim in claims_of(folded.user)
+        hashed(keys.claims, claim): user_id
+        for user_id, folded in users.items()
+        for claim in claims_of(folded.account.user)
     }
     owners: dict[HashedClaim, bytes] = {}
     if expected:

@@ -7,6 +7,7 @@ EventsError
  ├─ MigrationError         a migration was changed after it was applied
  ├─ WrongMasterKey         a key was wrapped with a master key that is not at hand
  ├─ DamagedKey             a wrapped key was altered, or emptied without a deletion
+ ├─ DamagedCredential      the key of a password's hash was altered, lost or put back
  ├─ LogSecretLost          the log has events and has lost the secret that its hashes are made with
  ├─ WrongExpectedVersion   the stream has moved since it was read
  ├─ ClaimTaken             a username or email belongs to another user
@@ -61,6 +62,15 @@ class WrongMasterKey(EventsError):
             f"the master key is not the one that this log's keys are wrapped with: expected the one with id "
             f"{expected.hex()}, found {', '.join(one.hex() for one in found)}"
         )
+
+
+class DamagedCredential(EventsError):
+    """Raised when the key of a user's password hash is not the one that the log calls for."""
+
+    def __init__(self, user_id: UUID, reason: str) -> None:
+        super().__init__(f"the credential key of user {user_id} {reason}")
+        self.user_id = user_id
+        self.reason = reason
 
 
 class DamagedKey(EventsError):

@@ -1,7 +1,9 @@
 """The event types, and the form in which the log stores them.
 
 An event is stored in two JSON parts. The open part holds the role and the names of the fields that were set, and stays
-readable for ever. The personal part holds what deletion must destroy; it is sealed with the user's own key.
+readable for ever. The personal part holds what deletion must destroy; it is sealed with the user's own key. In it the
+password's hash is sealed once more, with a key that the next hash replaces (`events/credentials.py`). Readers of events
+get no hash, since nothing but a sign-in needs one.
 
 The log is never rewritten, so an event keeps the form of the release that wrote it. When a type's form changes, SCHEMA
 goes up by one, and if the old form cannot be read as the new one, an upcaster that makes the next form is added to
@@ -71,7 +73,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
     """The first event of every stream. Without a password hash the user cannot sign in yet."""
 
-    PERSONAL = frozenset({"username", "email", "name", "attributes", "password_hash"})
+    PERSONAL = frozenset({"username", "email", "name", "attributes"})
 
     username: str
     email: str
@@ -79,6 +81,7 @@ class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
     role: Role
     attributes: dict[str, JSON] = {}
     password_hash: str | None = None
+    """None in an event that was read."""
 
     def changed_fields(self) -> tuple[str, ...]:
         optional = [("attributes", self.attributes), ("password", self.password_hash)]
@@ -105,9 +108,8 @@ class UserUpdated(Event, frozen=True, omit_defaults=True, kw_only=True):
 class PasswordChanged(Event, frozen=True, omit_defaults=True):
     """A new password, or the same one hashed with better parameters at a sign-in."""
 
-    PERSONAL = frozenset({"password_hash"})
-
-    password_hash: str
+    password_hash: str | None = None
+    """None in an event that was read."""
     rehashed: bool = False
     """The password is the same as before, so sessions stay valid."""
 
@@ -194,11 +196,41 @@ class Stored(msgspec.Struct, frozen=True):
     metadata: str
 
 
-def encode(event: Event, origin: Origin) -> Stored:
-    """The stored form of an event, its personal part not yet sealed."""
+class _PersonalCredential(msgspec.Struct, frozen=True):
+    """The part of the personal data that sign-in reads."""
+
+    credential: bytes | None = None
+
+
+def password_hash_of(event: Event) -> str | None:
+    """The password's hash that an event which is to be appended sets."""
+    return event.password_hash if isinstance(event, UserRegistered | PasswordChanged) else None
+
+
+def sealed_credential(personal: bytes) -> bytes | None:
+    """The sealed hash in the personal data of an event; None if it sets no password.
+
+    Raises:
+        DecodeError: this is no personal data.
+    """
+    return msgspec.json.decode(personal, type=_PersonalCredential).credential if personal else None
+
+
+def encode(event: Event, origin: Origin, credential: bytes | None = None) -> Stored:
+    """The stored form of an event, its personal part not yet sealed.
+
+    Args:
+        event: The event.
+        origin: Its actor and request.
+        credential: The sealed form of its password's hash, which is stored in place of the hash.
+    """
     values = msgspec.to_builtins(event)
+    if values.pop("password_hash", None) is not None and credential is None:
+        raise ValueError("a password's hash is stored sealed only: expected its credential")
     personal = {name: value for name, value in values.items() if name in event.PERSONAL}
     opened = {name: value for name, value in values.items() if name not in event.PERSONAL}
+    if credential is not None:
+        personal["credential"] = credential
     return Stored(
         type=type(event).__name__,
         data=_text({**opened, "fields": event.changed_fields()}),

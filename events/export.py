@@ -3,6 +3,7 @@
     {"line":"header","format":"rollcall log","version":1,"after":"0:0000...","keys":true,"log_id":"9b1c...",...}
     {"line":"event","position":1,"stream_id":"0198...",...,"hash":"bKc..."}        every column; bytes in base64
     {"line":"key","user_id":"0198...","wrapped":"3q2...","deletion_proof":null,"master_key_id":"A1b..."}
+    {"line":"credential","user_id":"0198...","version":1,"wrapped":"9fK...","master_key_id":"A1b..."}
     {"line":"trailer","events":1,"keys":1,"head":"1:6ca7...","sha256":"..."}
 
 Text columns are strings, since it is their bytes that are hashed. The chain covers the event lines, the trailer's
@@ -10,9 +11,11 @@ SHA-256 all lines of the part. A part may follow another in the same file: its h
 The header has the log's id and its secret, wrapped by the master key, without which the chain cannot be verified.
 
 Appends and deletions go on during an export. The end is fixed first, then the events are read, then the keys: a
-deletion destroys its key in its own transaction, so no export holds a deleted user's event and key. Keys are left out
-unless asked for, since with the master key they open all personal data for as long as the file exists. If a part has
-keys it has all of them. Claims are not exported: a restore makes them from the events.
+deletion destroys its key in its own transaction, so no export holds a deleted user's event and key. Likewise for the
+keys of passwords' hashes, of which there is one for each user: an export opens the newest hash and no earlier one. Who
+sets a password during an export has none in it, and needs a part that follows or `rollcall set-password`. Keys are left
+out unless asked for, since with the master key they open all personal data for as long as the file exists. If a part
+has keys it has all of them. Claims are not exported: a restore makes them from the events.
 """
 
 import hashlib
@@ -28,7 +31,7 @@ from events.database import Database
 from events.errors import UnreadableEvent
 from events.log_keys import LogSecret, open_log_secret
 from events.store import KEY_LOST
-from events.vault import KeyRow, Vault
+from events.vault import CredentialKey, KeyRow, Vault
 
 FORMAT: Final = "rollcall log"
 VERSION: Final = 1
@@ -117,18 +120,33 @@ class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
         return KeyRow(self.user_id, self.wrapped, self.deletion_proof, self.master_key_id)
 
 
+class CredentialLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="line", tag="credential"):
+    """A row of `credential_keys`."""
+
+    user_id: UUID
+    version: Annotated[int, msgspec.Meta(ge=1, lt=2**32)]
+    wrapped: bytes
+    master_key_id: bytes
+
+    @property
+    def key(self) -> CredentialKey:
+        """The row of the line."""
+        return CredentialKey(self.user_id, self.version, self.wrapped, self.master_key_id)
+
+
 class Trailer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="line", tag="trailer"):
     """Ends a part."""
 
     events: int
     keys: int
+    """Of users and of passwords' hashes."""
     head: str
     """The head after the part's last event."""
     sha256: str
     """SHA-256 of all lines of the part before this one, in hexadecimal."""
 
 
-Line = Header | EventLine | KeyLine | Trailer
+Line = Header | EventLine | KeyLine | CredentialLine | Trailer
 
 ENCODER: Final = msgspec.json.Encoder()
 
@@ -147,7 +165,7 @@ class ExportPart:
         if isinstance(line, EventLine):
             self.mark = Head(line.position, line.hash)
         self._events += isinstance(line, EventLine)
-        self._keys += isinstance(line, KeyLine)
+        self._keys += isinstance(line, KeyLine | CredentialLine)
         self._digest.update(text)
 
     @property
@@ -164,6 +182,15 @@ FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
 WHERE e.stream_id > %s AND e.version = 1 AND e.position <= %s
 ORDER BY e.stream_id
+LIMIT %s
+"""
+# Without those of hashes after the end of the part.
+READ_CREDENTIALS = """
+SELECT c.user_id, c.version, c.wrapped, c.master_key_id
+FROM credential_keys AS c
+JOIN events AS e ON e.stream_id = c.user_id AND e.version = c.version
+WHERE c.user_id > %s AND e.position <= %s
+ORDER BY c.user_id
 LIMIT %s
 """
 
@@ -191,6 +218,8 @@ async def export_log(
     if with_keys:
         async for keys in _keys(database, end):
             yield _written(part, keys)
+        async for credentials in _credentials(database, end):
+            yield _written(part, credentials)
     yield _text(part.trailer)
 
 
@@ -202,6 +231,14 @@ async def _keys(database: Database, up_to: int) -> AsyncIterator[list[KeyLine]]:
             if not is_there:
                 raise UnreadableEvent(position, KEY_LOST)
         yield [KeyLine(UUID(bytes=user_id), *columns) for user_id, _, _, *columns in rows]
+        last = rows[-1][0]
+
+
+async def _credentials(database: Database, up_to: int) -> AsyncIterator[list[CredentialLine]]:
+    """The keys of the hashes that the log has up to a position."""
+    last = b""
+    while rows := await database.fetch_all(READ_CREDENTIALS, (last, up_to, PAGE_KEYS)):
+        yield [CredentialLine(UUID(bytes=user_id), *columns) for user_id, *columns in rows]
         last = rows[-1][0]
 
 

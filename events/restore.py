@@ -6,11 +6,12 @@ its end. The price: MySQL keeps the transaction in a temporary file until COMMIT
 its size. The head is locked meanwhile, so an append waits and then finds the restored log.
 
 The restored log has the id and the secret of the exported one, so its hashes fit and earlier heads are heads of it.
-Claims are made from the restored users. That opens every event, so a restored log is readable. Without keys a log can
-be kept and verified, but not read, and no username counts as taken. The caller must ask for that.
+Claims are made from the restored users. That opens every event and the newest hash of each password, so a restored log
+is readable. A key that opens an earlier hash, or anything of a deleted user, is in no export and is refused. Without
+keys a log can be kept and verified, but not read, and no username counts as taken. The caller must ask for that.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
@@ -22,13 +23,14 @@ from events import batch
 from events.batch import LOCK_HEAD
 from events.chain import START, ChainProgress, Head, Link, follow
 from events.claims import claims_of, hashed
+from events.credentials import credential_problem, credentials_of
 from events.database import Connection, Database
-from events.errors import BadExport, BrokenChain, DamagedKey, LogNotEmpty, UnreadableEvent
+from events.errors import BadExport, BrokenChain, DamagedCredential, DamagedKey, LogNotEmpty, UnreadableEvent
 from events.event_types import Forgotten, Recorded, UserDeleted
-from events.export import EventLine, ExportPart, Header, KeyLine, Line, Trailer
+from events.export import CredentialLine, EventLine, ExportPart, Header, KeyLine, Line, Trailer
 from events.log_keys import LogKeys, LogSecret, keep_log_secret
 from events.store import EventStore
-from events.user import User, evolve
+from events.user import Account, evolve_account
 from events.vault import Vault
 
 BATCH_LINES: Final = 500
@@ -36,8 +38,9 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 """Bytes of lines. A statement has at most twice that and one line, far below max_allowed_packet (64 MiB)."""
 PAGE_USERS: Final = 500
 
-NOT_EMPTY = "SELECT EXISTS(SELECT 1 FROM events), EXISTS(SELECT 1 FROM user_keys), EXISTS(SELECT 1 FROM claims)"
-FORGET_KEYS = "DELETE FROM user_keys"
+FILLED = ("events", "user_keys", "credential_keys", "claims")
+NOT_EMPTY = f"SELECT {', '.join(f'EXISTS(SELECT 1 FROM {table})' for table in FILLED)}"  # noqa: S608 - constants
+FORGET_KEYS = ("DELETE FROM user_keys", "DELETE FROM credential_keys")
 COUNT_USERS = "SELECT COUNT(*) FROM user_keys"
 NEXT_USERS = "SELECT DISTINCT stream_id FROM events WHERE stream_id > %s ORDER BY stream_id LIMIT %s"
 
@@ -149,7 +152,7 @@ async def _check_empty(connection: Connection) -> None:
     if head is None or Head(*head[:2]) != START:
         raise LogNotEmpty(f"a head at position {head[0]}" if head else "no head")
     found = await connection.fetch_one(NOT_EMPTY)
-    tables = [name for name, there in zip(("events", "user_keys", "claims"), found or (), strict=True) if there]
+    tables = [name for name, there in zip(FILLED, found or (), strict=True) if there]
     if tables:
         raise LogNotEmpty(f"rows in {', '.join(tables)}")
 
@@ -161,7 +164,7 @@ def _blaming_the_file(reader: ExportReader) -> Iterator[None]:
         yield
     except (DataError, IntegrityError) as error:
         raise BadExport(reader.number, f"here or before, MySQL refuses a row: {error}") from error
-    except (UnreadableEvent, DamagedKey) as error:
+    except (UnreadableEvent, DamagedKey, DamagedCredential) as error:
         raise BadExport(reader.number, f"all lines were read, but {error}") from error
 
 
@@ -170,6 +173,7 @@ async def _write(
 ) -> tuple[LogSecret, LogKeys]:
     events: list[Link] = []
     keys: list[KeyLine] = []
+    credentials: list[CredentialLine] = []
     size = 0
     async for text in lines:
         match reader.read(text):
@@ -177,39 +181,50 @@ async def _write(
                 events.append(line.link)
             case KeyLine() as key if with_keys:
                 keys.append(key)
-            case Header():
+            case CredentialLine() as credential if with_keys:
+                credentials.append(credential)
+            case Header():  # this part has newer keys
                 keys.clear()
-                await connection.execute(FORGET_KEYS)  # this part has newer ones
+                credentials.clear()
+                for statement in FORGET_KEYS:
+                    await connection.execute(statement)
         size += len(text)
-        if len(events) + len(keys) >= BATCH_LINES or size >= BATCH_BYTES:
-            await _write_batch(connection, events, keys)
-            events, keys, size = [], [], 0
+        if len(events) + len(keys) + len(credentials) >= BATCH_LINES or size >= BATCH_BYTES:
+            await _write_batch(connection, events, keys, credentials)
+            events, keys, credentials, size = [], [], [], 0
     secret = reader.finish()
     if with_keys and not reader.keys:
         raise BadExport(reader.number, "the last part has no keys, so the log would be unreadable: see --without-keys")
-    await _write_batch(connection, events, keys)
+    await _write_batch(connection, events, keys, credentials)
     return secret
 
 
-async def _write_batch(connection: Connection, events: Sequence[Link], keys: Sequence[KeyLine]) -> None:
+async def _write_batch(
+    connection: Connection, events: Sequence[Link], keys: Sequence[KeyLine], credentials: Sequence[CredentialLine]
+) -> None:
     if events:
         await connection.execute(batch.insert_events(events))
     if keys:
         await connection.execute(batch.keep_keys(key.row for key in keys))
+    if credentials:
+        await connection.execute(batch.replace_credentials(line.key for line in credentials))
 
 
 async def _take_claims(
     connection: Connection, vault: Vault, log_keys: LogKeys, head: Head, progress: ChainProgress
 ) -> None:
-    """Take the claims of every user."""
+    """Take the claims of every user, and check the key of its password's hash."""
     store = EventStore(connection, vault)
     counted = await connection.fetch_one(COUNT_USERS)
     done, total, last = 0, counted[0] if counted else 0, b""
     while page := await connection.fetch_all(NEXT_USERS, (last, PAGE_USERS)):
         ids = [UUID(bytes=stream_id) for (stream_id,) in page]
-        users = _users(await store.read_streams(ids, up_to=head.position))
+        accounts = _accounts(await store.read_streams(ids, up_to=head.position))
+        await _check_credentials(connection, vault, accounts)
         taken = [
-            (hashed(log_keys.claims, claim), user_id) for user_id, user in users.items() for claim in claims_of(user)
+            (hashed(log_keys.claims, claim), user_id)
+            for user_id, account in accounts.items()
+            for claim in claims_of(account.user)
         ]
         if taken:
             await connection.execute(batch.take_claims(taken))
@@ -217,13 +232,26 @@ async def _take_claims(
         progress(done, total)
 
 
-def _users(events: Sequence[Recorded]) -> dict[UUID, User | None]:
-    """The users after these events, by id.
+async def _check_credentials(connection: Connection, vault: Vault, accounts: Mapping[UUID, Account]) -> None:
+    """Check that each key there is opens the newest hash. One that is missing was replaced during the export.
+
+    Raises:
+        DamagedCredential: one does not.
+    """
+    found = await credentials_of(connection, vault, [user_id.bytes for user_id in accounts])
+    for user_id, account in accounts.items():
+        credential = found.get(user_id.bytes)
+        if credential is not None and (problem := credential_problem(account, credential)):
+            raise DamagedCredential(user_id, problem)
+
+
+def _accounts(events: Sequence[Recorded]) -> dict[UUID, Account]:
+    """The accounts after these events, by id.
 
     Raises:
         UnreadableEvent: a deleted user's events can still be read, so its key is in the file; no export has such a key.
     """
-    users: dict[UUID, User | None] = {}
+    accounts: dict[UUID, Account] = {}
     readable: set[UUID] = set()
     for recorded in events:
         if isinstance(recorded.event, UserDeleted):
@@ -233,5 +261,6 @@ def _users(events: Sequence[Recorded]) -> dict[UUID, User | None]:
                 )
         elif not isinstance(recorded.event, Forgotten):
             readable.add(recorded.stream_id)
-        users[recorded.stream_id] = evolve(users.get(recorded.stream_id), recorded)
-    return users
+        account = accounts.get(recorded.stream_id, Account())
+        accounts[recorded.stream_id] = evolve_account(account, recorded)
+    return accounts

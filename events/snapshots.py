@@ -8,8 +8,8 @@ hash of the last event in it, and that hash covers every event before. If the lo
 snapshot cannot be opened, or its form is another program's, it is ignored and the stream is folded from its first
 event, with the same result. So nothing has to be migrated, repaired or backed up.
 
-The password's hash is not in it but the version of the event that has it, which is read as well: a hash that was
-replaced is in no place where it was not before. Deletion destroys the key and deletes the row in the same transaction.
+No password's hash is in it, since no event that is folded has one. Deletion destroys the key and deletes the row in the
+same transaction.
 
 A fold may be longer than an event loop should be kept busy, and longer than its caller waits. It pauses after each
 `SLICE_SECONDS` of work, for as long as it has worked, so that folds take half of the processor's time at most, and it
@@ -32,7 +32,7 @@ from cryptography.exceptions import InvalidTag
 
 from events.database import Database, Row
 from events.errors import EventsError
-from events.event_types import PasswordChanged, Recorded, UserRegistered
+from events.event_types import Recorded
 from events.sql import EPOCH
 from events.store import HASH, EventStore, SnapshotRow, recorded_of
 from events.user import Account, User, evolve_account
@@ -57,8 +57,8 @@ NEWEST: Final = 2**64 - 1
 """No event has this position."""
 
 KEEP = """
-REPLACE INTO snapshots (owner_id, up_to_version, up_to_position, password_version, sealed)
-SELECT %s, %s, %s, %s, %s FROM user_keys WHERE user_id = %s AND wrapped IS NOT NULL FOR SHARE
+REPLACE INTO snapshots (owner_id, up_to_version, up_to_position, sealed)
+SELECT %s, %s, %s, %s FROM user_keys WHERE user_id = %s AND wrapped IS NOT NULL FOR SHARE
 """
 """FOR SHARE: a deletion locks the row of the key first, so no snapshot is written after it."""
 
@@ -68,6 +68,7 @@ class Contents(msgspec.Struct, frozen=True):
 
     user: User
     signed_out_at: int
+    password_version: int
     newest: datetime
     """The latest instant of the events in it. Clocks differ, so it need not be that of the last event."""
 
@@ -101,19 +102,16 @@ class Fold:
 
     def seal(self, user: User, key: UserKey, nonce: bytes) -> bytes:
         """The snapshot of this user."""
-        contents = Contents(user, self.account.signed_out_at, self.newest)
-        place = place_of(user.id, user.version, self.hash, self.account.password_version)
-        return key.seal(msgspec.json.encode(contents), place, nonce)
+        contents = Contents(user, self.account.signed_out_at, self.account.password_version, self.newest)
+        return key.seal(msgspec.json.encode(contents), place_of(user.id, user.version, self.hash), nonce)
 
 
-def place_of(user_id: UUID, version: int, event_hash: bytes, password_version: int) -> bytes:
+def place_of(user_id: UUID, version: int, event_hash: bytes) -> bytes:
     """The place of a snapshot, which it is bound to."""
-    return FORM + user_id.bytes + version.to_bytes(8) + event_hash + password_version.to_bytes(8)
+    return FORM + user_id.bytes + version.to_bytes(8) + event_hash
 
 
-def open_snapshot(
-    sealed: bytes, key: UserKey, user_id: UUID, version: int, event_hash: bytes, password: Recorded
-) -> Fold | None:
+def open_snapshot(sealed: bytes, key: UserKey, user_id: UUID, version: int, event_hash: bytes) -> Fold | None:
     """The fold up to the last event in a snapshot; None if it is not the snapshot of that event.
 
     Args:
@@ -122,17 +120,13 @@ def open_snapshot(
         user_id: The user.
         version: Version of the last event in it.
         event_hash: The hash of the event that the log has there.
-        password: The event of the log that holds the password's hash.
     """
-    if not isinstance(password.event, UserRegistered | PasswordChanged):
-        return None
     try:
-        plain = opened(key.cipher, sealed, place_of(user_id, version, event_hash, password.version))
+        plain = opened(key.cipher, sealed, place_of(user_id, version, event_hash))
         contents = msgspec.json.decode(plain, type=Contents)
     except (InvalidTag, ValueError):  # ValueError: too short to be sealed, or not of this form
         return None
-    password_hash = password.event.password_hash
-    account = Account(version, contents.user, password_hash, contents.signed_out_at, password.version)
+    account = Account(version, contents.user, contents.signed_out_at, contents.password_version)
     return Fold(account, key, event_hash, contents.newest)
 
 
@@ -150,7 +144,7 @@ class SnapshotWriter:
         if user is None or key is None or user.id in self._writing or len(self._writing) >= WRITES_AT_ONCE:
             return
         sealed = fold.seal(user, key, self._vault.nonce())
-        owner, row = user.id.bytes, (user.version, user.position, fold.account.password_version, sealed)
+        owner, row = user.id.bytes, (user.version, user.position, sealed)
         self._writing[user.id] = asyncio.create_task(self._write(user.id, (owner, *row, owner)))
 
     async def finished(self) -> None:
@@ -194,7 +188,7 @@ class AccountReader:
         found, ignored = len(rows), False
         fold: Fold | None = Fold()
         if snapshot is not None:
-            fold, rows = await self._opened(user_id, snapshot, rows[0]), rows[1:]
+            fold, rows = self._opened(user_id, snapshot, rows[0]), rows[1:]
             ignored = fold is None or (until is not None and fold.newest > until)
         if fold is None or ignored or not found:  # without events, the log may have lost those of a snapshot
             rows = await self._store.read_rows(user_id, after_version=0, up_to=up_to, limit=PAGE_EVENTS)
@@ -212,18 +206,12 @@ class AccountReader:
             self._snapshots.keep(fold)
         return fold
 
-    async def _opened(self, user_id: UUID, snapshot: SnapshotRow, row: Row) -> Fold | None:
+    def _opened(self, user_id: UUID, snapshot: SnapshotRow, row: Row) -> Fold | None:
         """The fold up to the snapshot, whose last event is in this row; None if the snapshot cannot be used."""
-        if snapshot.sealed is None:
+        key = self._store.key_of([row])
+        if snapshot.sealed is None or key is None:
             return None
-        passwords, version = [row], snapshot.password_version
-        if version != snapshot.up_to_version:
-            passwords = await self._store.read_rows(user_id, after_version=version - 1, up_to=NEWEST, limit=1)
-        key = self._store.key_of(passwords)
-        if key is None:
-            return None
-        password = recorded_of(passwords[0], key.cipher)
-        return open_snapshot(snapshot.sealed, key, user_id, snapshot.up_to_version, row[HASH], password)
+        return open_snapshot(snapshot.sealed, key, user_id, snapshot.up_to_version, row[HASH])
 
     async def _fold(self, fold: Fold, rows: Sequence[Row], until: datetime | None) -> bool:
         """Fold rows, with pauses; return whether the rest of the stream lies after the instant."""

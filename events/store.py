@@ -54,7 +54,7 @@ READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.posit
 # MySQL reads the snapshot first, one row by its key, so `up_to_version` is a constant and the versions are a range of
 # the index. The range holds the last event in the snapshot, which says whether it is this log's.
 READ_FROM_SNAPSHOT = f"""
-SELECT {EVENT_COLUMNS}, up_to_version, password_version, IF(version = up_to_version, sealed, NULL), {KEY_COLUMNS}
+SELECT {EVENT_COLUMNS}, up_to_version, IF(version = up_to_version, sealed, NULL), {KEY_COLUMNS}
 FROM snapshots
 RIGHT JOIN (SELECT 1) AS one ON owner_id = %s AND up_to_position <= %s
 JOIN events AS e ON e.stream_id = %s AND e.version >= COALESCE(up_to_version, 1)
@@ -101,7 +101,6 @@ class SnapshotRow(msgspec.Struct, frozen=True):
     """The newest snapshot of a user, as the table has it."""
 
     up_to_version: int
-    password_version: int
     sealed: bytes | None
     """None if the log does not hold the last event in it."""
 
@@ -212,7 +211,7 @@ class EventStore:
         rows = await self._source.fetch_all(READ_FROM_SNAPSHOT, arguments)
         if not rows or rows[0][10] is None:
             return None, rows
-        return SnapshotRow(*rows[0][10:13]), rows
+        return SnapshotRow(*rows[0][10:12]), rows
 
     async def read_rows(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Row]:
         """Like `read_stream_page`, without opening the events."""

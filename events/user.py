@@ -46,16 +46,15 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """The state that commands are decided on: the user, and what only sign-in may see."""
+    """The state that commands are decided on: the user, and what sign-in needs. It has no password's hash."""
 
     version: int = 0
     user: User | None = None
     """None before the registration and after the deletion."""
-    password_hash: str | None = None
     signed_out_at: int = 0
     """Version of the last event that ended the user's sessions: those that began before it are invalid."""
     password_version: int = 0
-    """Version of the event that holds the password's hash."""
+    """Version of the event that holds the password's hash; 0 if the user has no password."""
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +81,8 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     """Set the password's hash, if the hash that was checked is still the current one."""
 
     password_hash: str
-    replaces: str | None
-    """The hash that the old password was checked against; None if the user had none."""
+    replaces: int
+    """Version of the event with the hash that the old password was checked against; 0 if the user had none."""
     rehashed: bool = False
     """The password is the same, hashed with better parameters."""
 
@@ -155,16 +154,17 @@ def evolve_account(account: Account, recorded: Recorded) -> Account:
     user = evolve(account.user, recorded)
     version = recorded.version
     match recorded.event:
-        case PasswordChanged(password_hash, rehashed=True):
-            return Account(version, user, password_hash, account.signed_out_at, password_version=version)
-        case UserRegistered(password_hash=password_hash) | PasswordChanged(password_hash):
-            return Account(version, user, password_hash, signed_out_at=version, password_version=version)
+        case PasswordChanged(rehashed=True):
+            return Account(version, user, account.signed_out_at, password_version=version)
+        case UserRegistered() | PasswordChanged():
+            password_version = version if "password" in recorded.fields else 0
+            return Account(version, user, signed_out_at=version, password_version=password_version)
         case UserDeleted() | Forgotten():
             return Account(version, signed_out_at=version)
         case RoleChanged():
-            return Account(version, user, account.password_hash, version, account.password_version)
+            return Account(version, user, version, account.password_version)
         case _:
-            return Account(version, user, account.password_hash, account.signed_out_at, account.password_version)
+            return Account(version, user, account.signed_out_at, account.password_version)
 
 
 def account_of(stream: Iterable[Recorded]) -> Account:
@@ -212,7 +212,7 @@ def _update(user: User, command: Update) -> tuple[UserUpdated, ...]:
 
 
 def _password_change(account: Account, command: ChangePassword) -> tuple[PasswordChanged, ...]:
-    if command.replaces != account.password_hash:
+    if command.replaces != account.password_version:
         problem = Problem(Reason.STALE_VERSION, "the password was changed meanwhile: try again", ())
         raise Rejected(problem)
     return (PasswordChanged(command.password_hash, command.rehashed),)

@@ -10,6 +10,9 @@ can neither make an event that readers accept nor change or move one. The positi
 not part of the seal: they are known only while the head is locked, and sealing there would make all writers wait for
 it. The keyed hash of the chain covers them (`events/chain.py`).
 
+The hash of a password has one more seal, under a key that seals nothing else. Only the key of the newest hash is kept,
+in `credential_keys` (`events/credentials.py`).
+
 A deletion destroys the wrapped key in its own transaction and leaves a proof in its place, sealed by the master key. A
 row without key and without proof was emptied by another hand: its user counts as damaged, and not as deleted.
 """
@@ -56,6 +59,17 @@ class KeyRow:
     wrapped: bytes | None = field(repr=False)
     deletion_proof: bytes | None
     master_key_id: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialKey:
+    """A row of `credential_keys`: the key that the hash of a user's password is sealed with, wrapped."""
+
+    user_id: UUID
+    version: int
+    """Of the event that holds the sealed hash."""
+    wrapped: bytes = field(repr=False)
+    master_key_id: bytes
 
 
 def opened(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
@@ -139,6 +153,36 @@ class Vault:
             raise DamagedKey(owner)
         self._opened(deletion_proof, master_key_id, owner, _proof_place(owner, master_key_id))
 
+    def seal_credential(
+        self, owner: UUID, version: int, event_id: bytes, password_hash: str
+    ) -> tuple[bytes, CredentialKey]:
+        """Seal the hash of a password, for one event, with a fresh key; return the sealed hash and the wrapped key."""
+        secret, nonce = self._random_bytes(KEY_BYTES), self.nonce()
+        place = _credential_place(owner, version, event_id)
+        sealed = nonce + AESGCM(secret).encrypt(nonce, password_hash.encode(), place)
+        return sealed, self._credential_key(owner, version, secret)
+
+    def open_credential(self, key: CredentialKey, event_id: bytes, sealed: bytes) -> str:
+        """The hash of a password.
+
+        Raises:
+            WrongMasterKey: its key was wrapped with a master key that is not at hand.
+            DamagedKey: the key or the sealed hash was altered, or belongs to another event.
+        """
+        cipher = AESGCM(self._credential_secret(key))
+        try:
+            return opened(cipher, sealed, _credential_place(key.user_id, key.version, event_id)).decode()
+        except (InvalidTag, ValueError):  # ValueError: the nonce is too short
+            raise DamagedKey(key.user_id) from None
+
+    def rewrapped_credential(self, key: CredentialKey) -> CredentialKey:
+        """The same key, wrapped by `master_key`.
+
+        Raises:
+            WrongMasterKey, DamagedKey: as for `open_credential`.
+        """
+        return self._credential_key(key.user_id, key.version, self._credential_secret(key))
+
     def nonce(self) -> bytes:
         """A random nonce."""
         return self._random_bytes(NONCE_BYTES)
@@ -149,6 +193,14 @@ class Vault:
 
     def _unwrap(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
         return UserKey(wrapped, master_key_id, AESGCM(self.unwrapped(owner, wrapped, master_key_id)))
+
+    def _credential_key(self, owner: UUID, version: int, secret: bytes) -> CredentialKey:
+        wrapped = self._sealed(secret, _credential_key_place(owner, version, self.master_key_id))
+        return CredentialKey(owner, version, wrapped, self.master_key_id)
+
+    def _credential_secret(self, key: CredentialKey) -> bytes:
+        place = _credential_key_place(key.user_id, key.version, key.master_key_id)
+        return self._opened(key.wrapped, key.master_key_id, key.user_id, place)
 
     def _sealed(self, secret: bytes, place: bytes) -> bytes:
         nonce = self.nonce()
@@ -176,3 +228,11 @@ def _wrapped_place(owner: UUID, master_key_id: bytes) -> bytes:
 
 def _proof_place(owner: UUID, master_key_id: bytes) -> bytes:
     return b"rollcall destroyed key v1" + master_key_id + owner.bytes
+
+
+def _credential_key_place(owner: UUID, version: int, master_key_id: bytes) -> bytes:
+    return b"rollcall credential key v1" + master_key_id + owner.bytes + version.to_bytes(8)
+
+
+def _credential_place(owner: UUID, version: int, event_id: bytes) -> bytes:
+    return b"rollcall credential v1" + owner.bytes + version.to_bytes(8) + event_id

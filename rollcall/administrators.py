@@ -79,5 +79,5 @@ async def set_password(commands: UserCommands, passwords: Passwords, login: str,
     if account is None or account.user is None:
         return None
     check_password(password, username=account.user.username, email=account.user.email, name=account.user.name)
-    command = ChangePassword(password_hash=await passwords.hash(password), replaces=account.password_hash)
+    command = ChangePassword(password_hash=await passwords.hash(password), replaces=account.password_version)
     return await commands.change(account.user.id, command, Origin())

@@ -57,6 +57,7 @@ class Log:
             "DROP TRIGGER events_refuse_delete",
             f"DELETE FROM events WHERE position > {position}",
             "DELETE FROM user_keys WHERE user_id NOT IN (SELECT stream_id FROM events)",
+            "DELETE FROM credential_keys WHERE user_id NOT IN (SELECT stream_id FROM events)",
             "DELETE FROM claims WHERE user_id NOT IN (SELECT stream_id FROM events)",
         ):
             await self.database.execute(statement)

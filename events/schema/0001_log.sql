@@ -39,6 +39,17 @@ CREATE TABLE IF NOT EXISTS user_keys (
     KEY by_master_key (master_key_id)
 );
 
+-- The key of each living user's password hash, wrapped by the master key. A new hash replaces the row, a deletion
+-- deletes it: see events/credentials.py. Without an index by master key, since appends and a rotation would lock it in
+-- different orders.
+CREATE TABLE IF NOT EXISTS credential_keys (
+    user_id       BINARY(16)     NOT NULL,
+    version       INT UNSIGNED   NOT NULL COMMENT 'of the event that holds the sealed hash',
+    wrapped       VARBINARY(128) NOT NULL,
+    master_key_id BINARY(8)      NOT NULL COMMENT 'of the key that sealed it',
+    PRIMARY KEY (user_id)
+);
+
 -- What only one user may have. Values are keyed hashes, so the table tells nothing about anybody.
 CREATE TABLE IF NOT EXISTS claims (
     kind       VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'username, email or admin',

@@ -60,8 +60,8 @@ async def run_everything(settings: Settings) -> int:
         path = settings.data_dir / "keys" / "first-admin-password"
         password = given.get_secret_value() if given else kept_secret(path, lambda: secrets.token_urlsafe(12))
         await ensure_first_admin(installation.database, writer.commands, passwords, password)
-        account = await writer.commands.find(FIRST_ADMIN)
-        if not account or not await passwords.verify(account.password_hash, password):
+        credential = await writer.commands.credential(FIRST_ADMIN)
+        if credential.user_id is None or not await passwords.verify(credential.password_hash, password):
             shown = "the password that you set"
         else:
             shown = "the password in ROLLCALL_ADMIN_PASSWORD" if given else f"password {password}"

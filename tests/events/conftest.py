@@ -18,7 +18,7 @@ async def lived(database: Database) -> Log:
     ids = [(await log.register(f"user{n}", password_hash=f"hash{n}", attributes={"n": n})).user_id for n in range(5)]
     await log.commands.change(ids[0], ChangeRole(Role.ADMIN), NOBODY)
     await log.commands.change(ids[1], Update(username="moved", name="Näme 😀"), NOBODY)
-    await log.commands.change(ids[2], ChangePassword(password_hash="better", replaces="hash2"), NOBODY)
+    await log.commands.change(ids[2], ChangePassword(password_hash="better", replaces=1), NOBODY)
     await log.commands.change(ids[3], Delete(), NOBODY)
     return log
 

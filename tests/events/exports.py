@@ -62,7 +62,7 @@ def written(lines: Iterable[Line]) -> list[bytes]:
 
 async def is_empty(database: Database) -> bool:
     """Whether nothing of a log is there."""
-    tables = ("events", "user_keys", "claims")
+    tables = ("events", "user_keys", "credential_keys", "claims")
     found = [await database.fetch_all(f"SELECT * FROM {table}") for table in tables]
     return not any(found) and await database.fetch_one("SELECT position, hash FROM log_head") == (0, START.hash)
 
@@ -75,6 +75,6 @@ async def rows(database: Database, table: str) -> list[Any]:
 async def empty(database: Database) -> None:
     """Make a log as if it were new."""
     await database.execute("DROP TRIGGER IF EXISTS events_refuse_delete")
-    for table in ("events", "user_keys", "claims"):
+    for table in ("events", "user_keys", "credential_keys", "claims"):
         await database.execute(f"DELETE FROM {table}")
     await database.execute("UPDATE log_head SET position = 0, hash = %s", (GENESIS,))

@@ -43,7 +43,8 @@ def edited(text: Lines, number: int, old: bytes, new: bytes) -> Lines:
     return [*text[: number - 1], text[number - 1].replace(old, new, 1), *text[number:]]
 
 
-# The file of `lived`: a header, events in lines 2 to 10, keys in 11 to 15, and the trailer in line 16.
+# The file of `lived`: a header, events in lines 2 to 10, users' keys in 11 to 15, those of passwords' hashes in 16 to
+# 19, and the trailer in line 20.
 FAULTS: dict[str, tuple[int, Callable[[Lines], Lines]]] = {
     "an edited role": (7, lambda text: edited(text, 7, b"ADMIN", b"CUSTOMER")),
     "an edited instant": (3, lambda text: edited(text, 3, b'"recorded_at":"2', b'"recorded_at":"3')),
@@ -57,13 +58,15 @@ FAULTS: dict[str, tuple[int, Callable[[Lines], Lines]]] = {
     "no JSON": (6, lambda text: [*text[:5], b"\xff\xfe\n", *text[5:]]),
     "an empty line": (6, lambda text: [*text[:5], b"\n", *text[5:]]),
     "a missing event": (4, lambda text: without(text, 4)),
-    "a missing last event": (16 - 1, lambda text: without(text, 10)),
+    "a missing last event": (20 - 1, lambda text: without(text, 10)),
     "an event twice": (5, lambda text: [*text[:4], text[3], *text[4:]]),
     "two events swapped": (4, lambda text: [*text[:3], text[4], text[3], *text[5:]]),
     "an event among the keys": (12, lambda text: [*text[:11], text[9], *text[11:]]),
-    "a missing key": (15, lambda text: without(text, 12)),
-    "a key destroyed": (16, lambda text: edited(text, live_key(text), *destroying(text))),
-    "no trailer": (15, lambda text: text[:-1]),
+    "a missing key": (19, lambda text: without(text, 12)),
+    "a missing key of a hash": (19, lambda text: without(text, 17)),
+    "an edited version of a hash": (20, lambda text: edited(text, 16, b'"version":', b'"version":1')),
+    "a key destroyed": (20, lambda text: edited(text, live_key(text), *destroying(text))),
+    "no trailer": (19, lambda text: text[:-1]),
     "cut off after a line": (6, lambda text: text[:6]),
     "cut off in a line": (7, lambda text: [*text[:6], text[6][:40]]),
     "only a header": (1, lambda text: text[:1]),
@@ -73,10 +76,10 @@ FAULTS: dict[str, tuple[int, Callable[[Lines], Lines]]] = {
     "a newer version": (1, lambda text: edited(text, 1, b'"version":1', b'"version":2')),
     "a header that is no mark": (1, lambda text: edited(text, 1, b'"after":"0:', b'"after":"')),
     "a later part only": (1, lambda text: edited(text, 1, b'"after":"0:', b'"after":"4:')),
-    "a trailer of fewer events": (16, lambda text: edited(text, 16, b'"events":9', b'"events":8')),
-    "another digest": (16, lambda text: edited(text, 16, b'"sha256":"', b'"sha256":"0')),
-    "another end": (16, lambda text: edited(text, 16, b'"head":"9:', b'"head":"9:0')),
-    "something after the trailer": (17, lambda text: [*text, text[1]]),
+    "a trailer of fewer events": (20, lambda text: edited(text, 20, b'"events":9', b'"events":8')),
+    "another digest": (20, lambda text: edited(text, 20, b'"sha256":"', b'"sha256":"0')),
+    "another end": (20, lambda text: edited(text, 20, b'"head":"9:', b'"head":"9:0')),
+    "something after the trailer": (21, lambda text: [*text, text[1]]),
     "a file that is none of ours": (1, lambda text: [b'{"username":"ada"}\n']),
 }
 
@@ -99,7 +102,7 @@ async def test_a_file_that_was_altered_or_cut_off_is_refused_with_the_line_and_n
 ) -> None:
     """Whatever was done to it, by accident."""
     text = await exported(lived.database)
-    assert len(text) == 16
+    assert len(text) == 20
 
     for fault, (line, make) in FAULTS.items():
         with pytest.raises(BadExport) as refusal:
@@ -119,7 +122,7 @@ async def test_an_empty_file_is_refused_as_what_it_is(copy: Database, with_keys:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 15), st.integers(0, 10_000), st.integers(0, 255))
+@given(st.integers(0, 19), st.integers(0, 10_000), st.integers(0, 255))
 async def test_a_file_of_which_any_byte_was_changed_is_refused(lived: Log, number: int, place: int, byte: int) -> None:
     """At its own line, or at the trailer where the line still means the same."""
     text = LINES.setdefault(lived.database.address.database, await exported(lived.database))
@@ -131,7 +134,7 @@ async def test_a_file_of_which_any_byte_was_changed_is_refused(lived: Log, numbe
         read_all([*text[:number], bytes(line), *text[number + 1 :]])
 
     if isinstance(refusal.value, BadExport):
-        assert refusal.value.line in {number + 1, 16}
+        assert refusal.value.line in {number + 1, 20}
 
 
 def read_all(text: Lines) -> None:
@@ -229,7 +232,7 @@ async def test_parts_that_do_not_follow_one_another_are_refused(lived: Log, copy
         (second + begin, 1),
         (begin + third, 6),
         (begin + second + third, 5 + len(second) + 1),
-        (first + first, 17),
+        (first + first, 21),
         ([*begin, second[0].replace(b'"after":"4:', b'"after":"4:0')], 6),
     ]:
         with pytest.raises(BadExport) as refusal:

@@ -1,4 +1,4 @@
-"""Users' keys and claims are exactly what the log adds up to, or verification names the user and the row.
+"""Users' keys, credentials and claims are exactly what the log adds up to, or verification names the user and the row.
 
 The attacker here has all privileges on the database and no key.
 """
@@ -11,7 +11,7 @@ import pytest
 from events import consistency
 from events.consistency import Inconsistency, verify_users
 from events.event_types import Role
-from events.user import ChangeRole, Delete, Update
+from events.user import ChangePassword, ChangeRole, Delete, Update
 from tests.events.tampering import silently
 from tests.log import NOBODY, Log, wire
 
@@ -34,7 +34,7 @@ async def inconsistencies(log: Log) -> list[Inconsistency]:
 
 async def people(log: Log) -> list[UUID]:
     """An ADMIN, a renamed user, one with several events, a deleted one and another one."""
-    ids = [(await log.register(f"user{number}")).user_id for number in range(5)]
+    ids = [(await log.register(f"user{number}", password_hash=f"hash {number}")).user_id for number in range(5)]
     await log.commands.change(ids[0], ChangeRole(Role.ADMIN), NOBODY)
     await log.commands.change(ids[1], Update(username="moved", email="moved@example.com"), NOBODY)
     for number in range(5):
@@ -107,6 +107,9 @@ async def test_verification_while_users_come_change_and_go_finds_nothing(log: Lo
         for number in range(10):
             done = await writers[writer].register(f"user{writer}.{number}")
             await writers[writer].commands.change(done.user_id, Update(username=f"new{writer}.{number}"), NOBODY)
+            for replaces in (0, 3):
+                changed = ChangePassword(password_hash=f"hash {replaces}", replaces=replaces)
+                await writers[writer].commands.change(done.user_id, changed, NOBODY)
             if number % 2:
                 await writers[writer].commands.change(done.user_id, Delete(), NOBODY)
 

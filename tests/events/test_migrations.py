@@ -17,7 +17,9 @@ from tests.log import Log
 async def test_several_processes_may_migrate_at_once(log: Log) -> None:
     """Of eight that start together each file is applied by exactly one, also where there is nothing yet."""
     names = [f"{m.floor}/{m.name}" for floor in ("events", "projections") for m in migrations_of(floor)]
-    await log.database.execute("DROP TABLE migrations, events, log_head, claims, log_secret, user_keys, projectors")
+    await log.database.execute(
+        "DROP TABLE migrations, events, log_head, claims, log_secret, user_keys, credential_keys, projectors"
+    )
 
     applied = await asyncio.gather(*(migrate(log.database, "events", "projections") for _ in range(8)))
 

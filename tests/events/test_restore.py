@@ -31,7 +31,7 @@ async def test_a_restored_log_is_the_same_to_the_byte(lived: Log, copy: Database
     """Its events, its head, its keys; and it verifies."""
     end = await restored(copy, await exported(lived.database))
 
-    for table in ("events", "log_head", "log_secret", "user_keys"):
+    for table in ("events", "log_head", "log_secret", "user_keys", "credential_keys"):
         assert await rows(copy, table) == await rows(lived.database, table)
     assert end == await read_head(lived.database) == await verify_log(copy, KEYS.chain, silently, expected=end)
 
@@ -46,7 +46,8 @@ async def test_users_are_who_they_were_in_a_restored_log(lived: Log, copy: Datab
         account = await log.commands.find(login)
         assert account is not None
         assert account == await lived.commands.find(login)
-        assert account.password_hash is not None
+        assert await log.commands.credential(login) == await lived.commands.credential(login)
+        assert (await log.commands.credential(login)).password_hash is not None
     for username, email in (("MOVED", "new@example.com"), ("new", "User2@example.com")):
         with pytest.raises(Rejected, match="belongs to someone else"):
             await log.register(username, email=email)
@@ -99,7 +100,7 @@ async def test_parts_that_follow_one_another_are_restored_as_one(lived: Log, cop
 
     await restored(copy, first + second)
 
-    for table in ("events", "log_head", "log_secret", "user_keys"):
+    for table in ("events", "log_head", "log_secret", "user_keys", "credential_keys"):
         assert await rows(copy, table) == await rows(lived.database, table)
     assert await (await opened(copy)).commands.find("moved") is None
 
@@ -107,14 +108,15 @@ async def test_parts_that_follow_one_another_are_restored_as_one(lived: Log, cop
 async def test_an_export_that_was_broken_off_is_gone_on_with(lived: Log, copy: Database) -> None:
     """The part that has no trailer ends where the next one begins, among its events or among its keys."""
     text = await exported(lived.database)
-    for lines in (6, 13):
+    for lines in (6, 13, 17):
         broken_off = text[:lines]
         events = [line for line in read(broken_off) if isinstance(line, EventLine)]
         rest = await exported(lived.database, events[-1].link.mark)
 
         await restored(copy, broken_off + rest)
 
-        assert await rows(copy, "user_keys") == await rows(lived.database, "user_keys")
+        for table in ("user_keys", "credential_keys"):
+            assert await rows(copy, table) == await rows(lived.database, table)
         await empty(copy)
 
 
@@ -129,7 +131,7 @@ async def test_without_keys_a_log_is_restored_only_to_be_kept(lived: Log, copy: 
 
     assert await verify_log(copy, KEYS.chain, silently) == end == await read_head(lived.database)
     assert await rows(copy, "events") == await rows(lived.database, "events")
-    assert await rows(copy, "claims") == await rows(copy, "user_keys") == []
+    assert await rows(copy, "claims") == await rows(copy, "user_keys") == await rows(copy, "credential_keys") == []
     with pytest.raises(UnreadableEvent, match="the key of its user is lost"):
         await (await opened(copy)).all()
 
@@ -138,7 +140,7 @@ async def test_keys_are_left_out_when_a_log_is_only_to_be_kept(lived: Log, copy:
     """A file may have them all the same."""
     await restored(copy, await exported(lived.database), with_keys=False)
 
-    assert await rows(copy, "claims") == await rows(copy, "user_keys") == []
+    assert await rows(copy, "claims") == await rows(copy, "user_keys") == await rows(copy, "credential_keys") == []
 
 
 async def test_a_log_that_is_not_empty_is_left_as_it_is(lived: Log, copy: Database) -> None:
@@ -148,6 +150,7 @@ async def test_a_log_that_is_not_empty_is_left_as_it_is(lived: Log, copy: Databa
 
     for what in (
         "INSERT INTO user_keys (user_id) VALUES (REPEAT('x', 16))",
+        "INSERT INTO credential_keys VALUES (REPEAT('x', 16), 1, 'x', REPEAT('x', 8))",
         "INSERT INTO claims VALUES ('username', REPEAT('x', 32), REPEAT('x', 16))",
         "UPDATE log_head SET position = 1",
         "DELETE FROM log_head",

@@ -38,7 +38,7 @@ from tests.log import MASTER_KEY, NOBODY, Log
 from tests.waiting import eventually
 
 KEY = Vault(MASTER_KEY, bytes).new_key(UUID(int=7))
-FIND = "SELECT up_to_version, up_to_position, password_version, sealed FROM snapshots WHERE owner_id = %s"
+FIND = "SELECT up_to_version, up_to_position, sealed FROM snapshots WHERE owner_id = %s"
 
 
 def canonical(account: Account) -> bytes:
@@ -58,7 +58,10 @@ def folded(stream: Sequence[Recorded]) -> Fold:
     return fold
 
 
-@given(registrations, st.lists(commands | st.just(ChangePassword(password_hash="h", replaces=None)), max_size=6))
+@given(
+    registrations,
+    st.lists(commands | st.builds(ChangePassword, password_hash=st.just("h"), replaces=st.integers(0, 3)), max_size=6),
+)
 def test_a_stream_folded_from_any_snapshot_is_the_stream_folded_from_its_beginning(
     registration: Register, lived: list[Command]
 ) -> None:
@@ -70,8 +73,8 @@ def test_a_stream_folded_from_any_snapshot_is_the_stream_folded_from_its_beginni
         if before.account.user is None:
             continue  # a deleted user has no snapshot
         sealed = before.seal(before.account.user, KEY, bytes(12))
-        last, password = stream[cut - 1], stream[before.account.password_version - 1]
-        fold = open_snapshot(sealed, KEY, last.stream_id, last.version, hash_of(last), password)
+        last = stream[cut - 1]
+        fold = open_snapshot(sealed, KEY, last.stream_id, last.version, hash_of(last))
         assert fold is not None
         assert canonical(fold.account) == canonical(before.account)
         for recorded in stream[cut:]:
@@ -81,26 +84,24 @@ def test_a_stream_folded_from_any_snapshot_is_the_stream_folded_from_its_beginni
 
 @given(registrations)
 def test_a_snapshot_opens_at_its_own_place_only(registration: Register) -> None:
-    """Not for another user, version, hash, password or key, and not with a bit changed."""
-    _, stream = live(registration, ChangePassword(password_hash="h", replaces=None), Update(name="Another"))
-    first, password, last = stream
+    """Not for another user, version, hash or key, and not with a bit changed."""
+    _, stream = live(registration, ChangePassword(password_hash="h", replaces=0), Update(name="Another"))
+    _, password, last = stream
     fold = folded(stream)
     assert fold.account.user is not None
     sealed = fold.seal(fold.account.user, KEY, bytes(12))
     place = (last.stream_id, 3, hash_of(last))
-    assert open_snapshot(sealed, KEY, *place, password) is not None
+    assert open_snapshot(sealed, KEY, *place) is not None
 
     another_key = Vault(MASTER_KEY, lambda n: b"x" * n).new_key(last.stream_id)
     moved = [
-        open_snapshot(sealed, KEY, UUID(int=8), 3, hash_of(last), password),
-        open_snapshot(sealed, KEY, last.stream_id, 4, hash_of(last), password),
-        open_snapshot(sealed, KEY, last.stream_id, 3, hash_of(password), password),
-        open_snapshot(sealed, KEY, *place, first),
-        open_snapshot(sealed, KEY, *place, last),
-        open_snapshot(sealed, another_key, *place, password),
-        open_snapshot(bytes([sealed[0] ^ 1]) + sealed[1:], KEY, *place, password),
-        open_snapshot(sealed[:-1], KEY, *place, password),
-        open_snapshot(b"", KEY, *place, password),
+        open_snapshot(sealed, KEY, UUID(int=8), 3, hash_of(last)),
+        open_snapshot(sealed, KEY, last.stream_id, 4, hash_of(last)),
+        open_snapshot(sealed, KEY, last.stream_id, 3, hash_of(password)),
+        open_snapshot(sealed, another_key, *place),
+        open_snapshot(bytes([sealed[0] ^ 1]) + sealed[1:], KEY, *place),
+        open_snapshot(sealed[:-1], KEY, *place),
+        open_snapshot(b"", KEY, *place),
     ]
     assert moved == [None] * len(moved)
 
@@ -122,7 +123,7 @@ async def from_the_beginning(log: Log, user_id: UUID) -> Account:
     return account_of((await log.store.read_stream(user_id)).events)
 
 
-def random_change(chance: random.Random, password: str | None) -> Command:
+def random_change(chance: random.Random, password: int) -> Command:
     kind = chance.randrange(5)
     if kind == 0:
         return ChangePassword(password_hash=f"hash{chance.random()}", replaces=password, rehashed=chance.random() < 0.5)
@@ -144,7 +145,7 @@ async def test_with_snapshots_and_without_the_log_gives_the_same_users(log: Log,
     for _ in range(12):
         account = await log.commands.account(user_id)
         with suppress(Rejected):
-            await log.commands.change(user_id, random_change(chance, account.password_hash), NOBODY)
+            await log.commands.change(user_id, random_change(chance, account.password_version), NOBODY)
         await settled(log)
         await log.commands.change(other_id, Update(name=f"Name {chance.random()}"), NOBODY)
         assert canonical(await log.commands.account(user_id)) == canonical(await from_the_beginning(log, user_id))
@@ -169,7 +170,7 @@ async def check_the_past(log: Log, user_id: UUID) -> None:
 async def aged(log: Log, name: str) -> UUID:
     """A user with a snapshot, two changes after it, and a password of another version than the first."""
     user_id = (await log.register(name, password_hash="first")).user_id
-    await log.commands.change(user_id, ChangePassword(password_hash="second", replaces="first"), NOBODY)
+    await log.commands.change(user_id, ChangePassword(password_hash="second", replaces=1), NOBODY)
     for number in range(4):
         await log.commands.change(user_id, Update(name=f"Name {number}", attributes={str(number): number}), NOBODY)
         await settled(log)
@@ -190,10 +191,6 @@ SPOILED = {
     "an earlier event": "UPDATE snapshots SET up_to_version = up_to_version - 1 WHERE owner_id = %s",
     "a later event": "UPDATE snapshots SET up_to_version = up_to_version + 1 WHERE owner_id = %s",
     "an event that is not there": "UPDATE snapshots SET up_to_version = 1000 WHERE owner_id = %s",
-    "neither event is there": "UPDATE snapshots SET up_to_version = 1000, password_version = 999 WHERE owner_id = %s",
-    "another password": "UPDATE snapshots SET password_version = 1 WHERE owner_id = %s",
-    "an event without a password": "UPDATE snapshots SET password_version = 3 WHERE owner_id = %s",
-    "an event that is none": "UPDATE snapshots SET password_version = 0 WHERE owner_id = %s",
     "version 0": "UPDATE snapshots SET up_to_version = 0 WHERE owner_id = %s",
     "another user's": "UPDATE snapshots AS one, (SELECT sealed FROM snapshots WHERE owner_id <> %s) AS other "
     "SET one.sealed = other.sealed WHERE owner_id = %s",
@@ -255,21 +252,21 @@ async def test_deletion_leaves_no_snapshot_and_none_is_written_after_it(log: Log
 
 @pytest.mark.usefixtures("often")
 async def test_a_snapshot_does_not_hold_the_passwords_hash(log: Log) -> None:
-    """A hash that was replaced is in no place where the key opens it, besides the event that set it."""
+    """Neither one that was replaced, nor the newest."""
     user_id = await aged(log, "alice")
     row = await log.database.fetch_one(FIND, (user_id.bytes,))
     key = (await log.store.read_stream(user_id)).key
     assert row is not None
     assert key is not None
     (last,) = await log.store.read_rows(user_id, after_version=row[0] - 1, up_to=row[1], limit=1)
-    place = snapshots.place_of(user_id, row[0], last[HASH], row[2])
+    place = snapshots.place_of(user_id, row[0], last[HASH])
 
-    contents = key.cipher.decrypt(row[3][:12], row[3][12:], place)
+    contents = key.cipher.decrypt(row[2][:12], row[2][12:], place)
 
     assert b"Name " in contents
     assert b"first" not in contents
     assert b"second" not in contents
-    assert (await log.commands.account(user_id)).password_hash == "second"
+    assert (await log.commands.credential_of(user_id)).password_hash == "second"
 
 
 @pytest.mark.usefixtures("often")
@@ -373,7 +370,7 @@ async def test_a_long_stream_is_read_by_pages_once_and_then_from_its_snapshot(lo
     source.rows.clear()
     second = await AccountReader(store, writer).read(user_id)
     assert canonical(second.account) == canonical(first.account)
-    assert sum(source.rows) == 2  # the last event in the snapshot, and that of the password
+    assert sum(source.rows) == 1  # the last event in the snapshot
 
 
 async def test_a_snapshot_is_due_by_bytes_too(log: Log) -> None:

@@ -47,7 +47,7 @@ SETTINGS = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink a run on a real server takes minutes
     suppress_health_check=[HealthCheck.too_slow],
 )
-TABLES = ("user_keys", "claims", "requests", "snapshots")
+TABLES = ("user_keys", "credential_keys", "claims", "requests", "snapshots")
 T = TypeVar("T")
 
 

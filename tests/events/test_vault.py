@@ -96,7 +96,7 @@ async def test_a_deleted_user_leaves_events_that_nobody_can_open(log: Log) -> No
     alice = await log.register("alice", attributes={"secret": "x"})
     await log.commands.change(alice.user_id, Update(name="Al"), NOBODY)
     await log.commands.change(alice.user_id, ChangeRole(Role.ADMIN), NOBODY)
-    await log.commands.change(alice.user_id, ChangePassword(password_hash="h", replaces=None), NOBODY)
+    await log.commands.change(alice.user_id, ChangePassword(password_hash="h", replaces=0), NOBODY)
     await log.register("root", Role.ADMIN)
     kept = await log.database.fetch_one(
         "SELECT wrapped, master_key_id FROM user_keys WHERE user_id = %s", (alice.user_id.bytes,)

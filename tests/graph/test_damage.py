@@ -116,7 +116,7 @@ async def test_the_watch_closes_the_sockets_of_a_user_whom_it_cannot_read_and_wa
 async def end_sessions(site: Site, person: Person, damage: Damage | None = None) -> None:
     """Change the password as `rollcall set-password` does; damage the user before the watch can see it."""
     account = await site.log.commands.account(person.user.id)
-    command = ChangePassword(password_hash="other", replaces=account.password_hash)
+    command = ChangePassword(password_hash="other", replaces=account.password_version)
     read, waiting, go_on = site.log.store.streams_with, asyncio.Event(), asyncio.Event()
 
     async def hold(*arguments: Any, **options: Any) -> Any:

@@ -78,7 +78,7 @@ async def outlive_a_new_password(one: Attacker, _: Person) -> None:
     """A new password has ended the session, and the row says that it trusts the version after it."""
     account = await one.site.log.commands.account(one.person.user.id)
     await one.site.log.commands.change(
-        one.person.user.id, ChangePassword(password_hash="other", replaces=account.password_hash), NOBODY
+        one.person.user.id, ChangePassword(password_hash="other", replaces=account.password_version), NOBODY
     )
     await one.execute("UPDATE sessions SET since = since + 9 WHERE id = %s", one.session_id.bytes)
 

@@ -81,7 +81,7 @@ async def test_the_password_of_now_repeats_a_registration(site: Site) -> None:
     assert account is not None
     assert account.user is not None
     command = ChangePassword(
-        password_hash=await site.passwords.hash("a password that is new"), replaces=account.password_hash
+        password_hash=await site.passwords.hash("a password that is new"), replaces=account.password_version
     )
     await site.log.commands.change(account.user.id, command, NOBODY)
 

@@ -196,7 +196,7 @@ async def test_deletion_removes_the_sessions(site: Site) -> None:
     assert await rows_of(site, person) == 0
 
 
-ENDINGS = [ChangePassword(password_hash="h", replaces=None), ChangeRole(Role.ADMIN), Delete()]
+ENDINGS = [ChangePassword(password_hash="h", replaces=0), ChangeRole(Role.ADMIN), Delete()]
 
 
 @pytest.mark.parametrize("command", ENDINGS, ids=lambda command: type(command).__name__)
@@ -209,7 +209,7 @@ async def test_the_log_alone_ends_sessions(site: Site, command: Command) -> None
     device, idle = await sign_in(site, person), await sign_in(site, person)
     if isinstance(command, ChangePassword):
         account = await site.log.commands.account(person.user.id)
-        command = ChangePassword(password_hash=command.password_hash, replaces=account.password_hash)
+        command = ChangePassword(password_hash=command.password_hash, replaces=account.password_version)
 
     await site.log.commands.change(person.user.id, command, Origin())
 
@@ -238,7 +238,7 @@ async def test_a_sign_in_that_a_new_password_overtakes_begins_no_session(site: S
     person = await site.person()
     stale = person.user
     account = await site.log.commands.account(stale.id)
-    command = ChangePassword(password_hash="other", replaces=account.password_hash)
+    command = ChangePassword(password_hash="other", replaces=account.password_version)
     await site.log.commands.change(stale.id, command, Origin())
 
     late = await site.services.sign_in.start_session(stale, since=stale.version)

@@ -44,7 +44,7 @@ async def change_password_elsewhere(site: Site, person: Person) -> None:
 async def set_password_by_command(site: Site, person: Person) -> None:
     """As `rollcall set-password` does, in a process that knows nothing of sessions."""
     account = await site.log.commands.account(person.user.id)
-    command = ChangePassword(password_hash="other", replaces=account.password_hash)
+    command = ChangePassword(password_hash="other", replaces=account.password_version)
     await site.log.commands.change(person.user.id, command, Origin())
 
 

@@ -42,7 +42,9 @@ async def some_history(log: Log, seed: int, users: int = 12, commands: int = 40)
             Update(name=f"Name {number}", attributes={"n": None, f"k{number}": {"deep": [number]}}),
             Update(username=f"renamed{number}", email=f"renamed{number}@example.com"),
             ChangeRole(chance.choice(list(Role))),
-            ChangePassword(password_hash=f"hash{number}", replaces=(await log.commands.account(user_id)).password_hash),
+            ChangePassword(
+                password_hash=f"hash{number}", replaces=(await log.commands.account(user_id)).password_version
+            ),
         ]
         await log.commands.change(user_id, chance.choice(choices), NOBODY)
         if chance.random() < 0.08 and len(ids) > 3:
