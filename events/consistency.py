@@ -175,14 +175,15 @@ def _problems(folded: _Folded) -> Iterator[tuple[str, str]]:
 
 async def _wrong_claims(source: Source, keys: LogKeys, users: dict[bytes, _Folded]) -> Iterable[Inconsistency]:
     """Claims that are missing, another user's, or too many. Of users that cannot be folded nothing is known."""
-    expected = {
-        hashed(keys.claims, claim): user_id
+    # A list, since two users of one page may have one name: a claim that was removed could be taken again.
+    expected = [
+        (hashed(keys.claims, claim), user_id)
         for user_id, folded in users.items()
         for claim in claims_of(folded.account.user)
-    }
+    ]
     owners: dict[HashedClaim, bytes] = {}
     if expected:
-        wanted = ", ".join(f"({sql.text(claim.kind)}, {sql.binary(claim.digest)})" for claim in expected)
+        wanted = ", ".join(f"({sql.text(claim.kind)}, {sql.binary(claim.digest)})" for claim, _ in expected)
         rows = await source.fetch_all(FIND_CLAIMS.format(claims=wanted))
         owners = {HashedClaim(kind, digest): owner for kind, digest, owner in rows}
     known = {user_id for user_id, folded in users.items() if not folded.unreadable and not folded.key_problem}
@@ -191,7 +192,7 @@ async def _wrong_claims(source: Source, keys: LogKeys, users: dict[bytes, _Folde
         for user_id, kind, count in await source.fetch_all(COUNT_CLAIMS.format(ids=sql.binaries(users)))
     }
     wrong = []
-    for claim, user_id in expected.items():
+    for claim, user_id in expected:
         owner = owners.get(claim)
         if owner == user_id:
             counts[user_id, claim.kind] -= 1

@@ -90,6 +90,17 @@ async def test_a_row_that_was_changed_is_named_with_its_user(log: Log, what: str
     assert [(one.user_id, one.kind) for one in found] == [(ids[place], kind) for place, kind in expected]
 
 
+@pytest.mark.parametrize("size", [1, 200], ids=["apart", "in one page"])
+async def test_two_users_of_one_name_are_found(log: Log, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A claim was removed and taken by another user: the first one has none, also beside the second one."""
+    monkeypatch.setattr(consistency, "PAGE_USERS", size)
+    first = (await log.register("ann")).user_id
+    await log.database.execute("DELETE FROM claims WHERE kind = 'username'")
+    second = (await log.register("ann", email="other@example.com")).user_id
+
+    assert await inconsistencies(log) == [Inconsistency(first, "username", f"the claim is that of user {second}")]
+
+
 async def test_a_deletion_that_was_cut_off_is_found(log: Log) -> None:
     """The proof of the deletion outlives its event."""
     ids = await people(log)
