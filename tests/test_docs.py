@@ -164,6 +164,11 @@ def test_the_permissions_table_matches_the_code() -> None:
         assert [cell == "yes" for cell in row[1:]] == [may(role, right) for role in roles], right
 
 
+def defines(path: Path, name: str) -> bool:
+    """A file of tests defines this one."""
+    return path.exists() and bool(re.search(rf"^(?:async )?def {name}\(", path.read_text(), re.MULTILINE))
+
+
 def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
     """docs/security.md names at least one existing test for each check, by file and function."""
     rows = table(SECURITY, "check", "of", "what Rollcall does", "tests")
@@ -174,10 +179,24 @@ def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
         assert named, row[0]
         assert row[1] in {"O", "A", "O, A", "R"}, row[0]
         for file, name in named:
-            sources = [path for floor in ("auth", "graph") if (path := ROOT / "tests" / floor / file).exists()]
-            assert sources, file
-            defined = re.compile(rf"^(?:async )?def {name}\(", re.MULTILINE)
-            assert any(defined.search(source.read_text()) for source in sources), (file, name)
+            assert any(defines(ROOT / "tests" / floor / file, name) for floor in ("auth", "graph")), (file, name)
+
+
+def test_every_cell_of_the_attackers_table_has_tests_that_exist() -> None:
+    """docs/security.md says what each attacker can do to each promise, and names existing tests that show it."""
+    attackers = ("anonymous", "customer", "staff", "reader of a backup", "writer of the database", "operator")
+    rows = table(SECURITY, "promise", *attackers)
+    used: set[str] = set()
+
+    assert len(rows) == 10
+    for promise, *cells in rows:
+        for attacker, cell in zip(attackers, cells, strict=True):
+            verdict = re.fullmatch(r"[^\[]+ ((?:\[\d+\])+)", cell)
+            assert verdict, (promise, attacker)
+            used.update(re.findall(r"\d+", verdict[1]))
+    assert used == set(re.findall(r"^(\d+)\. `tests/[\w/]+\.py::\w+`$", SECURITY, re.MULTILINE))
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", SECURITY):
+        assert defines(ROOT / file, name), (file, name)
 
 
 def test_the_api_guide_has_every_error_code() -> None:

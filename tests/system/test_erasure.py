@@ -1,14 +1,13 @@
 """Promise 5 for a whole installation: after a deletion no stored or printed byte holds personal data of the user."""
 
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from events.database import Address, Database
-from projections.mongo.client import MongoClient
 from tests.system.binlog import rows_in_binary_log
+from tests.system.dumps import dump, holding
 from tests.system.installation import Installation, own_servers
 from tests.waiting import eventually
 
@@ -32,33 +31,6 @@ async def logged_bytes(urls: tuple[str, str]) -> dict[str, bytes]:
     return rows
 
 
-async def stored_bytes(urls: tuple[str, str]) -> dict[str, bytes]:
-    """All rows and documents as bytes, by table and collection."""
-    database, mongo = Database.at(Address.parse(urls[0]), size=1), MongoClient(urls[1])
-    found: dict[str, bytes] = {}
-    tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
-    for (table,) in await database.fetch_all(tables):
-        found[table] = b"\n".join(
-            _bytes(value) for row in await database.fetch_all(f"SELECT * FROM {table}") for value in row
-        )
-    for name in await mongo.documents.list_collection_names():
-        documents = await mongo.documents[name].find().to_list()
-        found[f"mongo {name}"] = repr(documents).encode()
-    mongo.close()
-    await database.close()
-    return found
-
-
-def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
-
-
-def holding(places: dict[str, bytes]) -> dict[str, list[str]]:
-    """The needles that each place holds."""
-    found = {place: [needle for needle in NEEDLES if needle.encode() in text] for place, text in places.items()}
-    return {place: needles for place, needles in found.items() if needles}
-
-
 async def test_a_deleted_user_leaves_no_personal_data(urls: tuple[str, str], tmp_path: Path) -> None:
     """Tables, collections, an export, the binary log, logs and output hold none, even after rebuilds of both views."""
     installation = own_servers(tmp_path, *urls)
@@ -66,13 +38,13 @@ async def test_a_deleted_user_leaves_no_personal_data(urls: tuple[str, str], tmp
         await dev.line("ready")
         user_id, token = await register_and_change(installation)
         await eventually(installation.live)
-        assert set(holding(await stored_bytes(urls))) == {"users", "mongo users"}
+        assert set(holding(await dump(urls), *NEEDLES)) == {"users", "mongo users"}
 
         await installation.ask(
             "mutation($id: ID!) { deleteUser(input: {id: $id}) { errors { code } } }", token, id=user_id
         )
         await eventually(installation.live)
-        assert holding(await stored_bytes(urls)) == {}
+        assert holding(await dump(urls), *NEEDLES) == {}
         for view in ("mysql", "mongo"):
             assert (await installation.run("rebuild", view)).code == 0
         await eventually(installation.live)
@@ -84,11 +56,11 @@ async def test_a_deleted_user_leaves_no_personal_data(urls: tuple[str, str], tmp
             "log": "".join(dev.err).encode(),
             "output": "".join(dev.out).encode(),
         }
-        assert holding(await stored_bytes(urls) | printed) == {}
+        assert holding(await dump(urls) | printed, *NEEDLES) == {}
 
         logged = await logged_bytes(urls)
-        assert set(holding(logged)) <= PLAIN_TEXT
-        assert set(holding(logged)["users"]) == set(NEEDLES)  # control: the search finds plain text
+        assert set(holding(logged, *NEEDLES)) <= PLAIN_TEXT
+        assert set(holding(logged, *NEEDLES)["users"]) == set(NEEDLES)  # control: the search finds plain text
         assert all(there in logged["events"] for there in (b"UserRegistered", b"UserUpdated", UUID(user_id).bytes))
         assert UUID(user_id).bytes in logged["user_keys"]
 
