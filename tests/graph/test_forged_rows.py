@@ -13,6 +13,7 @@ from events.event_types import Role
 from events.ids import new_id
 from events.user import ChangeRole
 from rollcall.embedded import Addresses
+from tests.events.tampering import broken_at
 from tests.graph.conftest import Complaints
 from tests.graph.documents import CREATE, LOGIN, ONE, SEARCH, UPDATE
 from tests.graph.site import PASSWORD, Person, Site, running, somebody
@@ -111,6 +112,20 @@ async def test_the_hash_of_an_administrators_event_makes_no_administrator(expose
     await append_row(exposed, mallory, "UserUpdated", '{"fields":[]}', await last_hash(exposed, admin))
 
     assert not await is_admin(exposed, mallory)
+
+
+async def test_a_demotion_that_was_removed_counts_no_more_until_verification_names_it(addresses: Addresses) -> None:
+    """A limit: the seals do not show that a stream lacks its last event. A former password comes back likewise."""
+    async with running(addresses, projected=False) as site:  # projectors would stop at the hole
+        _, mallory = await site.person(Role.ADMIN), await site.person(Role.ADMIN)
+        demoted = await site.log.commands.change(mallory.user.id, ChangeRole(Role.CUSTOMER), NOBODY)
+        assert not await is_admin(site, mallory)
+
+        await site.log.database.execute("DROP TRIGGER events_refuse_delete")
+        await site.log.database.execute("DELETE FROM events WHERE position = %s", (demoted.position,))
+
+        assert await is_admin(site, mallory)
+        assert await broken_at(site.log.database) == demoted.position
 
 
 async def test_a_moved_claim_signs_nobody_in_as_somebody_else(exposed: Site) -> None:
