@@ -11,7 +11,8 @@ usernames = st.sampled_from(["ann", "Ann", "bob", "cid"])
 emails = st.sampled_from(["a@x.org", "A@x.org", "b@x.org", "c@x.org"])
 names = st.sampled_from(["N", "M"])
 roles = st.sampled_from([Role.CUSTOMER, Role.CUSTOMER, Role.ADMIN])
-registrations = st.builds(Register, username=usernames, email=emails, name=names, role=roles)
+hashes = st.sampled_from([None, "hash"])
+registrations = st.builds(Register, username=usernames, email=emails, name=names, role=roles, password_hash=hashes)
 changes = st.one_of(
     st.builds(Update, username=st.none() | usernames, email=st.none() | emails, name=st.none() | names),
     st.builds(ChangeRole, roles),

@@ -195,6 +195,20 @@ class StoreMachine(RuleBasedStateMachine):
                 assert [type(one.event) for one in events] == [Forgotten] * (len(events) - 1) + [UserDeleted]
 
     @invariant()
+    def keys_of_hashes_are_those_of_the_living_who_have_a_password(self) -> None:
+        """Each is that of the newest hash."""
+        recorded = self.run(self.log.all())
+        rows = self.run(self.log.database.fetch_all("SELECT user_id, version FROM credential_keys"))
+        accounts = {
+            user_id.bytes: account_of(one for one in recorded if one.stream_id == user_id)
+            for user_id in self.world.people
+        }
+
+        assert dict(rows) == {
+            user_id: account.password_version for user_id, account in accounts.items() if account.password_version
+        }
+
+    @invariant()
     def claims_requests_and_keys_are_those_of_the_model(self) -> None:
         """No more and no less: what was released is free, what was shredded is gone, what was refused left nothing."""
         fetch, keys = self.log.database.fetch_all, self.log.keys
