@@ -132,7 +132,7 @@ def _rows(database: Database, users: list[FoldedUser]) -> Write:
 
 
 def _documents(collection: Collection, users: list[FoldedUser]) -> Write:
-    ready = list(map(document_of, users))
+    ready = [document for document in map(document_of, users) if document is not None]
     quick = collection.with_options(write_concern=WriteConcern(w="majority", j=False))
 
     async def write() -> None:

@@ -225,9 +225,15 @@ class EventStore:
         """
         return self._key(rows[0]) if rows else None
 
-    async def read_user(self, stream_id: UUID, up_to: int) -> list[Recorded]:
-        """One user's events up to and including a position."""
-        return await self.read_streams([stream_id], up_to=up_to)
+    async def read_user(self, stream_id: UUID, up_to: Checkpoint) -> list[Recorded]:
+        """One user's events up to a checkpoint.
+
+        Raises:
+            LogChanged: the log does not hold the checkpoint.
+        """
+        events = await self.read_streams([stream_id], up_to=up_to.position)
+        await self.check(up_to)  # afterwards: what was read is then of the log that holds it
+        return events
 
     async def read_stream_page(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Recorded]:
         """One user's next events after a version, up to and including a position; at most `limit`.

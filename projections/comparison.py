@@ -5,7 +5,7 @@ first is quick and may be wrong: all users folded in bulk as of a position, join
 A user that is equal is done. The second step, `examine`, is exact and looks only at the users that differ.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import zip_longest
 from typing import Final
@@ -16,6 +16,7 @@ import msgspec
 from events.event_types import JSON, Recorded, UserDeleted
 from events.store import EventStore, UserRange
 from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, fold
+from projections.quarantine import UNREADABLE
 from projections.view import Record, Records
 
 PAGE_USERS: Final = 500
@@ -35,6 +36,8 @@ class DifferenceKind(StrEnum):
     """The view has a user that the log does not have, or that was deleted."""
     CHANGED = "changed"
     """A field is not what the user's events make it."""
+    UNREADABLE = "unreadable"
+    """An event of the user is damaged, so what its record must be is not known."""
     UNKNOWN_ROW = "stranger"
     """The view has a row that cannot belong to a user: its id is no UUID."""
     INDEX = "index"
@@ -65,6 +68,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
                 return f"{subject}is missing"
             case DifferenceKind.EXTRA:
                 return f"{subject}should not be there"
+            case DifferenceKind.UNREADABLE:
+                return f"{subject}{self.found}"
             case _:
                 return f"{subject}{self.field or self.kind.value} differs"
 
@@ -82,12 +87,13 @@ async def compare(
 
     Raises:
         ViewMissing: the view does not exist.
-        UnreadableEvent, OutOfStep: the log itself cannot be folded.
+        UnreadableEvent: an event comes from a newer release.
     """
     differing: list[UUID] = []
-    async for user_id, expected, found in _joined(records, folded, users):
+    async for user_id, user, found in _joined(records, folded, users):
         advance(1)
-        if not same(expected, found):
+        expected = records.expected(user) if user else None
+        if (user and user.quarantined) or not same(expected, found):
             differing.append(user_id)
         if len(differing) == EXAMINED_USERS:
             yield await examine(records, store, differing)
@@ -107,7 +113,8 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
 
     Three kinds of users have no differences: those in quarantine, whose records are older than the checkpoint on
     purpose; those whose deletion the view has not reached, because their key is destroyed and the expected record
-    cannot be known any more; and deleted users without a record, because a view made anew has no tombstones of them.
+    cannot be known any more; and deleted users without a record, because a view made anew has no tombstones of them. A
+    user of whom an event up to the checkpoint cannot be read, and who is not in quarantine, is a difference.
 
     Raises:
         As `compare`.
@@ -121,7 +128,13 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
         record = state.records.get(user_id)
         if deleted_after(stream, state.checkpoint):
             continue
-        user = expected_user(stream, record, state.checkpoint)
+        try:
+            user = expected_user(stream, record, state.checkpoint)
+        except UNREADABLE as error:
+            found.append(
+                Difference(view=records.name, kind=DifferenceKind.UNREADABLE, user_id=user_id, found=str(error))
+            )
+            continue
         if user and user.held.user is None and record is None:
             continue
         found += [
@@ -129,6 +142,21 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
             for kind, field, expected, actual in _differences(records.expected(user) if user else None, record)
         ]
     return found
+
+
+def repairable(
+    streams: Mapping[UUID, Sequence[Recorded]], records: Mapping[UUID, Record], checkpoint: int
+) -> Iterator[tuple[UUID, Record | None, FoldedUser | None]]:
+    """The users whose records can be made from the log: each with its record and the user that it must be of."""
+    for user_id, stream in streams.items():
+        if deleted_after(stream, checkpoint):
+            continue
+        record = records.get(user_id)
+        try:
+            user = expected_user(stream, record, checkpoint)
+        except UNREADABLE:
+            continue
+        yield user_id, record, user
 
 
 async def read_streams(store: EventStore, user_ids: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
@@ -145,7 +173,11 @@ def deleted_after(stream: Sequence[Recorded], checkpoint: int) -> bool:
 
 
 def expected_user(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> FoldedUser | None:
-    """The user as of its record's version if that is possible, else as of the checkpoint; None if there is none."""
+    """The user as of its record's version if that is possible, else as of the checkpoint; None if there is none.
+
+    Raises:
+        DamagedEvent, OutOfStep: an event up to there cannot be applied.
+    """
     applied = sum(recorded.position <= checkpoint for recorded in stream)
     version = found.get("version") if found else None
     possible = isinstance(version, int) and applied <= version <= len(stream)
@@ -198,21 +230,21 @@ def _number_type(value: JSON) -> type | None:
 
 async def _joined(
     records: Records, folded: Iterable[FoldedUser], users: UserRange
-) -> AsyncIterator[tuple[UUID, Record | None, Record | None]]:
-    """The expected and the found record of every user that either side has: a full join in the order of ids."""
+) -> AsyncIterator[tuple[UUID, FoldedUser | None, Record | None]]:
+    """The folded user and the found record of every user that either side has: a full join in the order of ids."""
     remaining = iter(folded)
     user = next(remaining, None)
     async for user_id, found in _pages(records, users):
         while user is not None and user.id < user_id:
-            yield user.id, records.expected(user), None
+            yield user.id, user, None
             user = next(remaining, None)
         if user is not None and user.id == user_id:
-            yield user_id, records.expected(user), found
+            yield user_id, user, found
             user = next(remaining, None)
         else:
             yield user_id, None, found
     while user is not None:
-        yield user.id, records.expected(user), None
+        yield user.id, user, None
         user = next(remaining, None)
 
 

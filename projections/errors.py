@@ -9,6 +9,7 @@ ProjectionError
  ├─ OutOfStep            the view lacks an earlier event of a user
  ├─ RefusedValue         the view's database rejects a user's row or document
  ├─ QuarantineFull       too many users would be in quarantine
+ ├─ TooManyDamaged       a rebuild would quarantine too many users
  ├─ NotQuarantined       the user is not in quarantine
  ├─ LeaseLost            another projector may hold the view's lease
  ├─ RebuildRunning       the view is being rebuilt
@@ -81,6 +82,15 @@ class QuarantineFull(ProjectionError):
         super().__init__(
             f"{view} stopped before position {position}, which cannot be applied ({reason}): "
             f"{limit} users, the limit, are in quarantine already"
+        )
+
+
+class TooManyDamaged(ProjectionError):
+    """A copy with that many users in quarantine is no view of the log, so it does not replace the live one."""
+
+    def __init__(self, full: QuarantineFull) -> None:
+        super().__init__(
+            f"{full}; the live view is unchanged. Repair the log or the cause, or raise the limit, and try again"
         )
 
 

@@ -2,10 +2,11 @@
 
 `fold` is the one piece of logic that both views share; a view then writes each user once per batch. `LogFold` folds the
 log in its own order, so it must keep every user until the last event, each packed as MessagePack: a fifth of the
-objects' size. When the users do not fit, the log is read once for each part of them. How large users are is not known
-before they are folded, so parts are not planned: when a pass exceeds the limit, it drops the users with the greatest
-ids, a tenth of the limit, and goes on without them; the next pass begins with the least of those. Ids sort by time, so
-the dropped users are the newest, of whom little was folded yet.
+objects' size. From an event on that cannot be applied, it keeps the user as it was before, and the reason. When the
+users do not fit, the log is read once for each part of them. How large users are is not known before they are folded,
+so parts are not planned: when a pass exceeds the limit, it drops the users with the greatest ids, a tenth of the limit,
+and goes on without them; the next pass begins with the least of those. Ids sort by time, so the dropped users are the
+newest, of whom little was folded yet.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,16 +17,13 @@ from uuid import UUID
 import msgspec
 
 from events.database import Source
-from events.errors import DamagedEvent
-from events.event_types import Forgotten, Recorded, UserDeleted
+from events.event_types import Recorded
 from events.ids import uuid_of
 from events.store import ALL_USERS, BulkReader, UserRange
 from events.user import User, evolve
 from events.vault import Vault
 from projections.errors import OutOfStep
-
-DELETIONS = (Forgotten, UserDeleted)
-"""Events after which the user does not exist, whatever its state was: a view applies them without knowing it."""
+from projections.quarantine import DELETIONS, UNREADABLE, Quarantined
 
 HISTORY_EVENTS: Final = 20
 """Number of a user's last events that a view may list."""
@@ -63,6 +61,10 @@ class HeldUser(msgspec.Struct, frozen=True):
     """None once deleted."""
 
 
+NOTHING: Final = HeldUser(0, None)
+"""The state of a user of whom no event can be applied."""
+
+
 class FoldedBatch(msgspec.Struct, frozen=True):
     """One user before and after a batch."""
 
@@ -95,6 +97,7 @@ def fold_user(user_id: UUID, before: HeldUser | None, stream: Sequence[Recorded]
 
     Raises:
         OutOfStep: as `fold`.
+        DamagedEvent: an event's content is lost.
     """
     version, user = (before.version, before.user) if before else (0, None)
     for recorded in stream:
@@ -102,6 +105,27 @@ def fold_user(user_id: UUID, before: HeldUser | None, stream: Sequence[Recorded]
             raise OutOfStep(user_id, recorded.position, version + 1, recorded.version)
         version, user = recorded.version, evolve(user, recorded)
     return FoldedBatch(user_id, before, HeldUser(version, user), tuple(stream))
+
+
+def fold_readable(
+    user_id: UUID, before: HeldUser | None, stream: Sequence[Recorded]
+) -> tuple[FoldedBatch, Quarantined | None]:
+    """Like `fold_user`, but stops before an event that cannot be applied and says which. A deletion is applied."""
+    try:
+        return fold_user(user_id, before, stream), None
+    except UNREADABLE:
+        held, applied, quarantined = before, list[Recorded](), None
+    for recorded in stream:
+        if quarantined and not isinstance(recorded.event, DELETIONS):
+            continue
+        try:
+            held = fold_user(user_id, held, [recorded]).after
+        except UNREADABLE as error:
+            quarantined = Quarantined.at(recorded, error)
+        else:
+            applied.append(recorded)
+            quarantined = None
+    return FoldedBatch(user_id, before, held or NOTHING, tuple(applied)), quarantined
 
 
 PAGE_EVENTS: Final = 2_000
@@ -123,9 +147,11 @@ class FoldedUser(msgspec.Struct, frozen=True):
     id: UUID
     held: HeldUser
     position: int
-    """Position of the user's last event."""
+    """Position of the user's last event that was applied."""
     history: tuple[HistoryEntry, ...]
     """The user's last events, oldest first."""
+    quarantined: Quarantined | None = None
+    """The event that could not be applied, if there is one: the user is as before it."""
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -153,20 +179,14 @@ class LogFold:
         limit_bytes: int,
         history_events: int = HISTORY_EVENTS,
         users: UserRange = ALL_USERS,
-        skip_damaged: bool = False,
     ) -> None:
-        """An empty fold at position 0.
-
-        `history_events` is how many of each user's last events are kept. With `skip_damaged`, users with a damaged
-        event are left out.
-        """
+        """An empty fold at position 0. `history_events` is how many of each user's last events are kept."""
         self.position = 0
         self._reader = BulkReader(source, vault, users)
         self._limit_bytes = limit_bytes
         self._history_events = history_events
         self._packed: dict[bytes, bytes] = {}
-        self._skip_damaged = skip_damaged
-        self._skipped: set[bytes] = set()
+        self._quarantined: dict[bytes, Quarantined] = {}
         self._bytes = 0
 
     @property
@@ -183,14 +203,12 @@ class LogFold:
 
         Raises:
             PositionGap, UnreadableEvent: as `BulkReader.read`.
-            DamagedEvent: the content of an event is lost.
-            OutOfStep: the log lacks an event of a user.
         """
         while self.position < up_to:
             page_end = min(self.position + PAGE_EVENTS, up_to)
             streams = await self._reader.read(self.position, page_end)
             for key, events in streams.items():
-                self._fold_or_skip(key, events)
+                self._fold(key, events)
             self.position = page_end
             dropped = self._drop_newest() if self._bytes > self._limit_bytes else 0
             advance(sum(map(len, streams.values())) - dropped)
@@ -198,41 +216,38 @@ class LogFold:
     def get(self, user_id: UUID) -> FoldedUser | None:
         """One user; None if the log has no event of it."""
         packed = self._packed.get(user_id.bytes)
-        return None if packed is None else _folded_user(user_id, packed)
+        return None if packed is None else _folded_user(user_id, packed, self._quarantined.get(user_id.bytes))
 
     def __iter__(self) -> Iterator[FoldedUser]:
         """The users in the order of their ids."""
         for key in sorted(self._packed):
-            yield _folded_user(uuid_of(key), self._packed[key])
+            yield _folded_user(uuid_of(key), self._packed[key], self._quarantined.get(key))
 
     def clear(self) -> None:
         """Drop all users and free the memory."""
         self._packed.clear()
+        self._quarantined.clear()
         self._bytes = 0
         self._reader.forget()
 
-    def _fold_or_skip(self, key: bytes, events: list[Recorded]) -> None:
-        if key in self._skipped:
-            return
-        try:
-            self._fold(key, events)
-        except DamagedEvent:
-            if not self._skip_damaged:
-                raise
-            self._skipped.add(key)
-            packed = self._packed.pop(key, None)
-            self._bytes -= 0 if packed is None else len(packed) + OVERHEAD_BYTES
-
     def _fold(self, key: bytes, events: list[Recorded]) -> None:
+        if key in self._quarantined:
+            events = [recorded for recorded in events if isinstance(recorded.event, DELETIONS)]
+            if not events:
+                return
+            del self._quarantined[key]
         previous = self._packed.get(key)
         before = EMPTY if previous is None else UNPACK(previous)
         held = None if previous is None else HeldUser(before.version, before.user)
-        change = fold_user(events[0].stream_id, held, events)
+        change, quarantined = fold_readable(events[0].stream_id, held, events)
+        if quarantined is not None:
+            self._quarantined[key] = quarantined
         history: list[msgspec.Raw] = []
         if change.after.user and self._history_events:
-            new = (msgspec.Raw(PACK(HistoryEntry.of(recorded))) for recorded in events)
+            new = (msgspec.Raw(PACK(HistoryEntry.of(recorded))) for recorded in change.events)
             history = [*before.history, *new][-self._history_events :]
-        packed = PACK(_Packed(change.after.version, events[-1].position, change.after.user, history))
+        position = change.events[-1].position if change.events else before.position
+        packed = PACK(_Packed(change.after.version, position, change.after.user, history))
         self._bytes += len(packed) + OVERHEAD_BYTES if previous is None else len(packed) - len(previous)
         self._packed[key] = packed
 
@@ -243,6 +258,7 @@ class LogFold:
         while self._bytes > wanted and len(keys) > 1:
             upper = keys.pop()
             packed = self._packed.pop(upper)
+            self._quarantined.pop(upper, None)
             self._bytes -= len(packed) + OVERHEAD_BYTES
             events += UNPACK(packed).version
         if upper is not None:
@@ -273,7 +289,7 @@ async def fold_log(
         folded.clear()
 
 
-def _folded_user(user_id: UUID, packed: bytes) -> FoldedUser:
+def _folded_user(user_id: UUID, packed: bytes, quarantined: Quarantined | None) -> FoldedUser:
     kept = UNPACK(packed)
     history = tuple(UNPACK_ENTRY(entry) for entry in kept.history)
-    return FoldedUser(user_id, HeldUser(kept.version, kept.user), kept.position, history)
+    return FoldedUser(user_id, HeldUser(kept.version, kept.user), kept.position, history, quarantined)

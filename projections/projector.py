@@ -17,10 +17,8 @@ without noticing, for instance because it was suspended, is stopped three times 
 reports have not been accepted for as long as the lease lasts, the view's compare-and-set rejects what it still does,
 and the session through which it would report is gone.
 
-A batch that fails does not say which of its events is to blame, or whether any is. So it is halved until one event
-stands alone; everything before that event has been applied by then. The event is retried a few times. If the database
-still rejects it, `probe` writes something harmless: if that is rejected too, the database is at fault and is waited
-for. Otherwise the event is to blame, and its user is quarantined, in this view only.
+An event that cannot be applied holds its own user, in this view only (`projections/applying.py`). A database that
+rejects every write is waited for.
 
 Each read of the log begins with the event that the checkpoint names, and compares its hash. So a view never takes the
 events of one log for those of another, or of the same one after it lost its tail and grew again.
@@ -33,30 +31,19 @@ users are not the cause, and a deletion that cannot be applied, because a delete
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import structlog
 from asyncmy.errors import MySQLError
 
-from events.checkpoint import Checkpoint
 from events.database import Connection, Database
-from events.errors import DamagedEvent, DatabaseUnavailable, LogChanged
-from events.event_types import Recorded
+from events.errors import DatabaseUnavailable, LogChanged
 from events.retry import Backoff, retry
 from events.store import EventStore, LogPage
 from events.wakeup import Wakeup
-from projections.errors import (
-    CheckpointMoved,
-    LeaseLost,
-    OutOfStep,
-    QuarantineFull,
-    RefusedValue,
-    ViewMissing,
-    ViewOfOtherLog,
-    ViewUnavailable,
-)
-from projections.folding import DELETIONS
+from projections.applying import EventApplier, QuarantineRule
+from projections.errors import CheckpointMoved, LeaseLost, ViewMissing, ViewOfOtherLog, ViewUnavailable
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
 from projections.quarantine import Quarantined, unresolved
 from projections.status import ProjectorReport, State, remove_standby, save_last_report, save_standby
@@ -65,13 +52,9 @@ from projections.view import View
 log = structlog.get_logger(__name__)
 
 BATCH_EVENTS: Final = 500
-ALONE_ATTEMPTS: Final = 4
-"""To apply an event that failed alone, before its user is quarantined."""
 LAST_REPORT_SECONDS: Final = 2.0
 RATE_WINDOW_SECONDS: Final = 5.0
 
-POISON: Final = (OutOfStep, DamagedEvent, RefusedValue)
-"""Errors for which one event, or one user's record, can be to blame."""
 RETRIED: Final = (ViewUnavailable, ViewMissing, CheckpointMoved)
 """Errors that pass while the lease is kept."""
 LEASE_ENDS: Final = (DatabaseUnavailable, LeaseLost)
@@ -102,7 +85,7 @@ class Projector:
         self._database = database
         self._process = process
         self._clock = clock
-        self._quarantine_limit = quarantine_limit
+        self._applier = EventApplier(view, store, QuarantineRule(view.name, quarantine_limit), self._report_quarantined)
         self._applied = applied
         self._rate = EventRate(clock)
         self._state = State.CATCHING_UP
@@ -194,76 +177,35 @@ class Projector:
             self._quarantine_read_at = self._clock()
         try:
             page = await self._store.read_past_damage(checkpoint, limit=BATCH_EVENTS)
+            await self._apply(page, heartbeat)
         except LogChanged as error:
             self._position = checkpoint.position
             raise ViewOfOtherLog(self._view.name, error) from error
-        await self._apply(page, heartbeat)
         if len(page.events) == BATCH_EVENTS:
             return
         self._reached(page.end.position, State.LIVE, heartbeat)
         await self._wakeup.beyond(page.end, at_most=HEARTBEAT_SECONDS)
 
     async def _apply(self, page: LogPage, heartbeat: Heartbeat) -> None:
-        """Apply the events, halving a batch that fails; quarantine the user of an event that fails alone."""
-        checkpoint, batches = page.after, [page.events] if page.events else []
-        while batches:
-            heartbeat.check()
-            batch, began = batches.pop(), self._clock()
-            try:
-                await self._view.apply(batch, after=checkpoint)
-            except POISON:
-                if len(batch) > 1:
-                    middle = len(batch) // 2
-                    batches += [batch[middle:], batch[:middle]]
-                    continue
-                await self._retry_alone(batch[0], checkpoint)
-            self._rate.count(len(batch))
-            self._applied(len(batch), self._clock() - began)
-            log.debug("projector.applied", view=self._view.name, after=checkpoint.position, events=len(batch))
-            checkpoint = checkpoint.after(batch[-1])
-            if batches or len(page.events) == BATCH_EVENTS:
-                self._reached(checkpoint.position, State.CATCHING_UP, heartbeat)
+        """Apply the events; quarantine the users of those that cannot be applied."""
+        began = self._clock()
+        async with aclosing(self._applier.apply(page, before_batch=heartbeat.check)) as batches:
+            async for batch, checkpoint in batches:
+                self._rate.count(len(batch))
+                self._applied(len(batch), self._clock() - began)
+                log.debug("projector.applied", view=self._view.name, up_to=checkpoint.position, events=len(batch))
+                if checkpoint.position < page.end.position or len(page.events) == BATCH_EVENTS:
+                    self._reached(checkpoint.position, State.CATCHING_UP, heartbeat)
+                began = self._clock()
 
-    async def _retry_alone(self, event: Recorded, after: Checkpoint) -> None:
-        """Retry an event that failed alone, then quarantine its user.
-
-        Raises:
-            QuarantineFull: too many users are in quarantine already.
-            ViewUnavailable: the view's database rejects every write.
-        """
-        try:
-            await retry(
-                lambda: self._view.apply([event], after=after),
-                POISON,
-                backoff=Backoff(first=0.05),
-                attempts=ALONE_ATTEMPTS,
-            )
-        except POISON as error:
-            if isinstance(error, RefusedValue):
-                await self._probe(error)
-            await self._quarantine_user(event, after, error)
-
-    async def _probe(self, error: RefusedValue) -> None:
-        try:
-            await self._view.probe()
-        except RefusedValue as refused:
-            raise ViewUnavailable(f"{self._view.name} takes no writes at all: {refused}") from error
-
-    async def _quarantine_user(self, event: Recorded, after: Checkpoint, error: Exception) -> None:
-        if isinstance(event.event, DELETIONS):
-            raise error
-        reason, quarantined = str(error), unresolved(await self._view.quarantine())
-        if quarantined >= self._quarantine_limit:
-            raise QuarantineFull(self._view.name, event.position, reason, self._quarantine_limit) from error
-        user = Quarantined(user_id=event.stream_id, position=event.position, type=event.type, reason=reason)
-        await self._view.quarantine_user(user, event=event, after=after)
-        self._quarantined = quarantined + 1
+    def _report_quarantined(self, user: Quarantined) -> None:
+        self._quarantined += 1
         log.error(
             "projector.quarantined",
             view=self._view.name,
             user=str(user.user_id),
             position=user.position,
-            reason=reason,
+            reason=user.reason,
         )
 
     def _reached(self, position: int, state: State, heartbeat: Heartbeat) -> None:

@@ -7,6 +7,10 @@ staging copy, writing each user once, as of the position of the log's head when 
 is a view like any other and applies the events since then. It is compared with the log, every user and every field. If
 it differs it is removed and the live view stays; else it catches up once more and is swapped with the live view.
 
+A user whose events cannot be read, or whom the view's database rejects, does not stop the others. The copy quarantines
+the user as a projector would, and the result says so; with the swap, the copy's quarantine becomes the view's. Above
+the limit of quarantined users the copy is removed.
+
 The swap is one atomic step of the database and exchanges the users together with their checkpoint. That is what makes
 it safe without stopping anything. A reader sees the one view or the other, never a mixture or a gap. The projector asks
 the view for its checkpoint in every round, so after the swap it continues where the new view is. A batch that it was
@@ -28,27 +32,35 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from events.checkpoint import Checkpoint
 from events.database import Connection, Database
 from events.errors import LogChanged
 from events.retry import Backoff, retry
 from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
+from projections.applying import EventApplier, QuarantineRule
 from projections.comparison import compare
 from projections.errors import (
     CheckpointMoved,
     NoPreviousView,
     NoSuchSnapshot,
-    OutOfStep,
+    QuarantineFull,
     RebuildDiffers,
     RebuildRunning,
+    RefusedValue,
     SnapshotExists,
+    TooManyDamaged,
     ViewMissing,
 )
-from projections.folding import ItemsDone, LogFold, fold_log
+from projections.folding import FoldedUser, ItemsDone, LogFold, fold_log
 from projections.lease import named_lock, rebuild_lock
+from projections.quarantine import Quarantine, Quarantined
 from projections.status import save_rebuild_progress
-from projections.view import Copies, FillState, Records
+from projections.view import Copies, FillState, Records, SetAside
+
+log = structlog.get_logger(__name__)
 
 BATCH_EVENTS: Final = 2_000
 SHOWN_DIFFERENCES: Final = 20
@@ -62,6 +74,16 @@ StepProgress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A copy that a rebuild or a rollback has made live, or a snapshot."""
+
+    position: int
+    """The position that it has reached."""
+    quarantine: Quarantine
+    """The users whose events it could not apply."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuilder:
     """Works on the copies of one view."""
 
@@ -71,32 +93,42 @@ class Rebuilder:
     vault: Vault
     memory_bytes: int
     """Limit for folded users in memory."""
+    quarantine_limit: int
+    """Limit for users in the quarantine of a copy."""
 
-    async def rebuild(self, progress: StepProgress) -> int:
-        """Rebuild the view; the position that the new view has reached at the swap.
+    async def rebuild(self, progress: StepProgress) -> Rebuilt:
+        """Rebuild the view. Users that an operator has dropped in the live view stay dropped if they must be held.
 
         Raises:
             RebuildRunning: another process works on the copies.
             RebuildDiffers: the new copy differs from the log; the live view is unchanged.
+            TooManyDamaged: the log or the view's database is at fault; the copy was removed.
             LogChanged: the log lost events during the rebuild; the next one begins anew.
             CopiesMoved: this process lost its lock, and another one went on with the copies.
         """
         async with self._lock(progress) as steps:
             copy = await self.copies.staging()
-            folded = await self._fill(copy, await self.store.end(), steps)
-            compared = await copy.copy_id()
-            await self._catch_up(copy, steps)
-            await self._compare(copy, folded, steps)
-            position = await self._catch_up(copy, steps)
+            rule = await self._rule(copy)
+            try:
+                folded = await self._fill(copy, await self.store.end(), rule, steps)
+                compared = await copy.copy_id()
+                await self._catch_up(copy, rule, steps)
+                await self._compare(copy, folded, steps)
+                position = await self._catch_up(copy, rule, steps)
+            except QuarantineFull as error:
+                await copy.discard()
+                raise TooManyDamaged(error) from error
+            quarantine = await copy.quarantine()
             await self._forget_deleted(position)
             await self.copies.swap(compared)
-            return position
+            return Rebuilt(position, quarantine)
 
-    async def roll_back(self, progress: StepProgress) -> int:
-        """Make the previous copy live again after it has caught up; the position that it has reached.
+    async def roll_back(self, progress: StepProgress) -> Rebuilt:
+        """Make the previous copy live again after it has caught up.
 
         Raises:
             NoPreviousView: there is no previous copy.
+            TooManyDamaged: the log or the view's database is at fault; the previous copy is kept.
             LogChanged: the previous copy was made from another log, or from this one before it lost events.
             RebuildRunning: another process works on the copies.
         """
@@ -105,28 +137,35 @@ class Rebuilder:
             if previous is None:
                 raise NoPreviousView(self.copies.live.name)
             brought_up = await previous.copy_id()
-            position = await self._catch_up(previous, steps)
+            try:
+                position = await self._catch_up(previous, await self._rule(previous), steps)
+            except QuarantineFull as error:
+                raise TooManyDamaged(error) from error
+            quarantine = await previous.quarantine()
             await self._forget_deleted(position)
             await self.copies.swap_back(brought_up)
-            return position
+            return Rebuilt(position, quarantine)
 
     async def finish(self) -> None:
         """Remove the previous copy, and what an interrupted rebuild has left.
 
         Raises:
             RebuildRunning: another process works on the copies.
+            CopiesMoved: this process lost its lock, and another one went on with the copies.
         """
         async with self._lock():
-            await self.copies.finish()
+            previous = await self.copies.previous()
+            await self.copies.finish(None if previous is None else await previous.copy_id())
 
-    async def take_snapshot(self, name: str, position: int, progress: StepProgress) -> None:
+    async def take_snapshot(self, name: str, position: int, progress: StepProgress) -> Rebuilt:
         """Make a copy of the users as of a position, without users deleted since.
 
         Raises:
             InvalidSnapshotName: the name is not allowed.
             SnapshotExists: there is a complete snapshot of that name, or one at another position.
             RebuildRunning: another process works on the copies.
-            RebuildDiffers: the snapshot differs from the log; it was removed.
+            RebuildDiffers, TooManyDamaged: the snapshot differs from the log, or would quarantine too many users; it
+                was removed.
             LogChanged: the log has not reached the position, or it lost events meanwhile; the snapshot was removed.
         """
         copy = self.copies.snapshot(name)
@@ -135,13 +174,18 @@ class Rebuilder:
             if state is not None and (state.next_id is None or state.up_to.position != position):
                 raise SnapshotExists(self.copies.live.name, name, f"a snapshot at position {state.up_to.position}")
             up_to = await self.store.checkpoint_at(position)
-            folded = await self._fill(copy, up_to, steps)
+            try:
+                folded = await self._fill(copy, up_to, await self._rule(copy), steps)
+            except QuarantineFull as error:
+                await copy.discard()
+                raise TooManyDamaged(error) from error
             await self._compare(copy, folded, steps)
             try:
                 await self.store.check(await copy.checkpoint())
             except LogChanged:
                 await copy.discard()
                 raise
+            return Rebuilt(position, await copy.quarantine())
 
     async def drop_snapshot(self, name: str) -> None:
         """Remove a snapshot.
@@ -165,7 +209,40 @@ class Rebuilder:
             async with _Steps(view, progress).saved(session) as steps:
                 yield steps
 
-    async def _fill(self, copy: Records, up_to: Checkpoint, steps: "_Steps") -> LogFold | None:
+    async def _rule(self, copy: Records) -> QuarantineRule:
+        dropped: Quarantine = ()
+        with suppress(ViewMissing):
+            dropped = await self.copies.live.quarantine()
+        return QuarantineRule(f"the copy of {copy.name}", self.quarantine_limit, dropped)
+
+    def _report_quarantined(self, user: Quarantined) -> None:
+        log.error(
+            "rebuild.quarantined",
+            view=self.copies.live.name,
+            user=str(user.user_id),
+            position=user.position,
+            reason=user.reason,
+        )
+
+    def _set_aside(self, rule: QuarantineRule, filled: Quarantine) -> SetAside:
+        """How users are quarantined while a copy is filled; `filled` were before it was interrupted."""
+        held = list(filled)
+
+        async def set_aside(user: FoldedUser, error: RefusedValue | None) -> Quarantined:
+            found = user.quarantined
+            if found is None:
+                last = await self.store.read_stream_page(
+                    user.id, after_version=user.held.version - 1, up_to=user.position, limit=1
+                )
+                found = Quarantined.at(last[0], error or RefusedValue("unknown"))
+            admitted = rule.admit(found, held)
+            held.append(admitted)
+            self._report_quarantined(admitted)
+            return admitted
+
+        return set_aside
+
+    async def _fill(self, copy: Records, up_to: Checkpoint, rule: QuarantineRule, steps: "_Steps") -> LogFold | None:
         """Fill the copy, from where an interrupted rebuild stopped; return all users, folded, if they fit in memory."""
         state = await copy.fill_state()
         if state is None or not await self._holds(state.up_to):
@@ -174,11 +251,11 @@ class Rebuilder:
         if state.next_id is None:
             return None
         complete = None
-        position = state.up_to.position
+        position, set_aside = state.up_to.position, self._set_aside(rule, state.quarantine)
         folding = steps.counter("folding", "events", position, 0.0, 0.5)
         async with aclosing(self._fold(UserRange(state.next_id), copy, position, folding)) as parts:
             async for folded in parts:
-                await copy.fill(folded, steps.counter("writing", "users", len(folded), 0.5, 0.3))
+                await copy.fill(folded, steps.counter("writing", "users", len(folded), 0.5, 0.3), set_aside)
                 if folded.users == ALL_USERS:
                     complete = folded
                     break
@@ -197,29 +274,30 @@ class Rebuilder:
             advance=advance,
         )
 
-    async def _catch_up(self, copy: Records, steps: "_Steps") -> int:
+    async def _catch_up(self, copy: Records, rule: QuarantineRule, steps: "_Steps") -> int:
         """Apply events until the copy has reached the end of the log; its position.
 
         Raises:
             LogChanged: the log does not hold the copy's checkpoint.
+            QuarantineFull: the copy would quarantine too many users.
         """
-        checkpoint = await copy.checkpoint()
-        while (following := await self._apply_next(copy, checkpoint)) != checkpoint:
-            checkpoint = following
-            position = checkpoint.position
+        applier = EventApplier(copy, self.store, rule, self._report_quarantined)
+
+        async def apply_next() -> tuple[int, bool]:
+            page = await self.store.read_past_damage(await copy.checkpoint(), limit=BATCH_EVENTS)
+            async with aclosing(applier.apply(page)) as batches:
+                async for _ in batches:
+                    pass
+            return page.end.position, bool(page.events)
+
+        position, more = 0, True
+        while more:
+            # The projector may remove a deleted user from the copy between a read and a write, which fails its guard.
+            position, more = await retry(
+                apply_next, CheckpointMoved, backoff=Backoff(first=0.01), attempts=APPLY_ATTEMPTS
+            )
             steps.report("catching up", "events", position, max(await self.store.head(), position), 0.9, 0.0)
-        return checkpoint.position
-
-    async def _apply_next(self, copy: Records, checkpoint: Checkpoint) -> Checkpoint:
-        """Apply the next events. Read them again if the projector removes a deleted user from the copy meanwhile."""
-
-        async def apply() -> Checkpoint:
-            page = await self.store.read_past_damage(checkpoint, limit=BATCH_EVENTS)
-            if page.events:
-                await copy.apply(page.events, after=page.after)
-            return page.end if page.events else checkpoint
-
-        return await retry(apply, (OutOfStep, CheckpointMoved), backoff=Backoff(first=0.01), attempts=APPLY_ATTEMPTS)
+        return position
 
     async def _forget_deleted(self, up_to: int) -> None:
         """Remove from the live view the users whose deletion only the new view has applied.

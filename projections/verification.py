@@ -18,7 +18,7 @@ from events.ids import uuid_of
 from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
 from projections.comparison import EXAMINED_USERS, Difference, DifferenceKind, compare, examine
-from projections.errors import ViewMissing
+from projections.errors import RefusedValue, ViewMissing
 from projections.folding import LogFold
 from projections.view import Records
 
@@ -88,16 +88,26 @@ class Repair:
 
         Raises:
             ViewMissing, ViewUnavailable, DatabaseUnavailable: the view cannot be written.
+            LogChanged: the log does not hold the view's checkpoint.
         """
         remaining: list[Difference] = []
         for _ in range(REPAIR_ATTEMPTS):
-            await view.repair(user_ids, self._store)
+            await self._rewrite(view, list(user_ids))
             await self._pass(view, await self._store.head())
             remaining = await examine(view, self._store, user_ids)
             user_ids = _users_of(remaining)
             if not remaining:
                 break
         return remaining
+
+    async def _rewrite(self, view: Records, user_ids: Sequence[UUID]) -> None:
+        """Rewrite records, halving the users if the view rejects one, who is then left as it was."""
+        try:
+            await view.repair(user_ids, self._store)
+        except RefusedValue:
+            middle = len(user_ids) // 2
+            for half in (user_ids[:middle], user_ids[middle:]) if middle else ():
+                await self._rewrite(view, half)
 
     async def _pass(self, view: Records, position: int) -> None:
         """Wait until the view passes a position, unless it did not move last time."""
@@ -112,7 +122,10 @@ class Repair:
 
 
 class Verification:
-    """One run over some views. `found` is called with each difference; with `repair`, differences are repaired."""
+    """One run over some views. `found` is called with each difference; with `repair`, differences are repaired.
+
+    A view whose checkpoint the log does not hold is compared and not repaired: it would become a mixture of two logs.
+    """
 
     def __init__(
         self,
@@ -125,6 +138,8 @@ class Verification:
         self.tallies = {view.name: Tally(view.name) for view in views}
         self._log = log
         self._views = list(views)
+        self._diverged: set[str] = set()
+        """Views whose checkpoint the log does not hold."""
         self._found = found
         self._stage = stage
         self._repair = repair
@@ -134,7 +149,7 @@ class Verification:
 
         Raises:
             ViewUnavailable, DatabaseUnavailable: a database is away.
-            PositionGap, UnreadableEvent, OutOfStep: the log itself cannot be folded.
+            PositionGap, UnreadableEvent: the log itself cannot be folded.
         """
         await self._verify_structures()
         for group in near_each_other({view.name: (await view.checkpoint()).position for view in self._views}):
@@ -167,6 +182,8 @@ class Verification:
             As `all_users`.
         """
         for view in self._views:
+            if difference := await checkpoint_difference(view, self._log.store):
+                self._report_structure(view, [difference])
             await self._examine(view, [user_id])
         await self._finish()
 
@@ -174,17 +191,24 @@ class Verification:
         """Verify what does not concern single users; a view that does not exist is left out from then on."""
         for view in list(self._views):
             try:
-                remaining = differences = await structure(view, self._log.store)
+                differences = await structure(view, self._log.store)
             except ViewMissing:
                 self._views.remove(view)
-                remaining = differences = [Difference(view=view.name, kind=DifferenceKind.VIEW)]
-            for difference in differences:
-                self._found(difference)
-            if differences and self._repair is not None and view in self._views:
+                differences = [Difference(view=view.name, kind=DifferenceKind.VIEW)]
+            self._report_structure(view, differences)
+            repairs = self._repair is not None and view.name not in self._diverged and view in self._views
+            if differences and repairs:
                 await view.repair_structure()
-                remaining = await structure(view, self._log.store)
-            self.tallies[view.name].differences += len(differences)
-            self.tallies[view.name].left += len(remaining)
+                repaired = len(differences) - len(await structure(view, self._log.store))
+                self.tallies[view.name].left -= repaired
+
+    def _report_structure(self, view: Records, differences: list[Difference]) -> None:
+        for difference in differences:
+            self._found(difference)
+            if difference.kind is DifferenceKind.CHECKPOINT:
+                self._diverged.add(view.name)
+        self.tallies[view.name].differences += len(differences)
+        self.tallies[view.name].left += len(differences)
 
     async def _verify_group(self, views: list[Records], limit_bytes: int) -> None:
         remaining: UserRange | None = ALL_USERS
@@ -195,7 +219,6 @@ class Verification:
                 limit_bytes=limit_bytes,
                 history_events=max(view.history_events for view in views),
                 users=remaining,
-                skip_damaged=True,  # such a user is in the view's quarantine, or is examined alone, which raises
             )
             await self._fold(folded, views)
             for view in views:
@@ -259,7 +282,9 @@ class Verification:
         tally = self.tallies[view.name]
         tally.differences += len(differences)
         tally.differing_users += len(users)
-        remaining = differences if self._repair is None else await self._repair.users(view, users)
+        remaining = differences
+        if self._repair is not None and view.name not in self._diverged:
+            remaining = await self._repair.users(view, users)
         tally.left += len(remaining)
 
     async def _finish(self) -> None:
@@ -283,19 +308,29 @@ async def structure(view: Records, store: EventStore) -> list[Difference]:
     Raises:
         ViewMissing: the view does not exist.
     """
-    checkpoint = await view.checkpoint()
+    diverged = await checkpoint_difference(view, store)
     found = [
         Difference(view=view.name, kind=DifferenceKind.INDEX, field=name, expected=expected, found=actual)
         for name, (expected, actual) in (await view.indexes()).items()
     ]
-    try:
-        await store.check(checkpoint)
-    except LogChanged as error:
-        found.append(Difference(view=view.name, kind=DifferenceKind.CHECKPOINT, found=str(error)))
+    found += [diverged] if diverged else []
     found += [
         Difference(view=view.name, kind=DifferenceKind.UNKNOWN_ROW, found=row) for row in await view.unknown_rows()
     ]
     return found
+
+
+async def checkpoint_difference(view: Records, store: EventStore) -> Difference | None:
+    """The difference of a view whose checkpoint the log does not hold.
+
+    Raises:
+        ViewMissing: the view does not exist.
+    """
+    try:
+        await store.check(await view.checkpoint())
+    except LogChanged as error:
+        return Difference(view=view.name, kind=DifferenceKind.CHECKPOINT, found=str(error))
+    return None
 
 
 def is_chosen(user_id: UUID, seed: int, share: float) -> bool:

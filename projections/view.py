@@ -5,11 +5,9 @@ knows the live view, the staging copy, the previous copy and the snapshots. How 
 and is not part of this.
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Final, NewType, Protocol, TypeVar
+from typing import Final, NewType, Protocol
 from uuid import UUID
 
 import msgspec
@@ -17,7 +15,7 @@ import msgspec
 from events.checkpoint import Checkpoint
 from events.event_types import JSON, Recorded
 from events.store import Deletion, EventStore, UserRange
-from projections.errors import InvalidSnapshotName
+from projections.errors import InvalidSnapshotName, RefusedValue
 from projections.folding import FoldedUser, ItemsDone
 from projections.quarantine import Quarantine, Quarantined, ReadStream
 
@@ -88,6 +86,7 @@ class View(Protocol):
 
         Raises:
             NotQuarantined: the user is not in quarantine.
+            LogChanged: the log does not hold the view's checkpoint.
             OutOfStep, DamagedEvent, RefusedValue: the stream still cannot be applied; the user stays in quarantine.
         """
         ...
@@ -131,6 +130,15 @@ class FillState(msgspec.Struct, frozen=True):
     """The place in the log that the copy is filled as of."""
     next_id: UUID | None
     """The least id that is not filled yet; None once the copy is complete."""
+    quarantine: Quarantine = ()
+    """The users that were quarantined while it was filled so far; empty once it is complete."""
+
+
+SetAside = Callable[[FoldedUser, RefusedValue | None], Awaitable[Quarantined]]
+"""Called once with each user that a copy must quarantine: with the error if the copy's database rejects the user.
+
+The answer is the entry of the quarantine. Raises `QuarantineFull` if too many users would be in it.
+"""
 
 
 class Records(View, Protocol):
@@ -180,7 +188,12 @@ class Records(View, Protocol):
         ...
 
     async def repair(self, user_ids: Collection[UUID], store: EventStore) -> None:
-        """Rewrite records as of the checkpoint. A user that changes meanwhile may be left as it was."""
+        """Rewrite records as of the checkpoint. A user that changes meanwhile, or cannot be read, is left as it was.
+
+        Raises:
+            LogChanged: the log does not hold the view's checkpoint; nothing was written.
+            RefusedValue: the view's database rejects one of the records.
+        """
         ...
 
     async def repair_structure(self) -> None:
@@ -195,11 +208,12 @@ class Records(View, Protocol):
         """Create the copy anew without users and indexes, to be filled as of a place in the log."""
         ...
 
-    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
+    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
         """Write users in the order of their ids, and with each page how far the copy is filled.
 
         `users` are all users from `next_id` on, up to the last of them. After a crash, what was written past the
-        recorded id is discarded. Users deleted meanwhile are not left in the copy.
+        recorded id is discarded. Users deleted meanwhile are not left in the copy. A user whom the database rejects has
+        no record.
         """
         ...
 
@@ -260,11 +274,13 @@ class Copies(Protocol):
         """
         ...
 
-    async def finish(self) -> None:
+    async def finish(self, previous: CopyId | None) -> None:
         """Remove the previous copy, and a staging copy that an interrupted rebuild has left.
 
+        `previous` is the id of the copy to remove; None if there was none.
+
         Raises:
-            CopiesMoved: another process has exchanged copies meanwhile.
+            CopiesMoved: the previous copy is another one by now; nothing was removed.
         """
         ...
 
@@ -282,47 +298,3 @@ def snapshot_name(name: str) -> str:
     if not SNAPSHOT_NAME.fullmatch(name):
         raise InvalidSnapshotName(name)
     return name
-
-
-PAGE_USERS: Final = 2_000
-"""Written per page: at most this many are written again after a crash."""
-YIELD_USERS: Final = 50
-"""Rows made before the event loop runs, so that the page before is sent on time."""
-
-Prepared = TypeVar("Prepared")
-
-
-async def fill_pages(
-    users: Iterable[FoldedUser],
-    make: Callable[[FoldedUser], Prepared],
-    write: Callable[[Sequence[FoldedUser], list[Prepared]], Awaitable[None]],
-    advance: ItemsDone,
-) -> None:
-    """Make a row of each user and write them page by page; the first error ends all of it.
-
-    The next page is made while the database writes this one: the database works in another process and takes most of
-    the time, so the two overlap.
-    """
-
-    async def written(page: Sequence[FoldedUser], rows: list[Prepared]) -> None:
-        await write(page, rows)
-        advance(len(page))
-
-    remaining = iter(users)
-    writing: asyncio.Task[None] | None = None
-    try:
-        while page := list(islice(remaining, PAGE_USERS)):
-            rows: list[Prepared] = []
-            for number, user in enumerate(page):
-                rows.append(make(user))
-                if number % YIELD_USERS == 0:
-                    await asyncio.sleep(0)
-            if writing is not None:
-                await writing
-            writing = asyncio.create_task(written(page, rows))
-        if writing is not None:
-            await writing
-    finally:
-        if writing is not None:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)

@@ -11,12 +11,14 @@ OPEN: Final = frozenset(
     {"role", "version", "position", "created_at", "updated_at", "createdAt", "updatedAt", "deleted"}
 )
 """Fields without personal data. All others are masked, unknown ones included."""
+OPEN_KINDS: Final = frozenset({DifferenceKind.INDEX, DifferenceKind.CHECKPOINT, DifferenceKind.UNREADABLE})
+"""Kinds of differences without personal data."""
 OPEN_IN_HISTORY: Final = frozenset({"position", "version", "type", "fields", "actor", "recordedAt"})
 
 
 def masked(difference: Difference) -> Difference:
     """The difference with each personal value replaced by its type and size."""
-    if difference.kind in (DifferenceKind.INDEX, DifferenceKind.CHECKPOINT) or difference.field in OPEN:
+    if difference.kind in OPEN_KINDS or difference.field in OPEN:
         return difference
     mask = _masked_entry if (difference.field or "").startswith("history[") else _mask
     return msgspec.structs.replace(difference, expected=mask(difference.expected), found=mask(difference.found))
@@ -34,7 +36,7 @@ def as_text(difference: Difference) -> str:
 
 def _what(difference: Difference) -> str:
     match difference.kind:
-        case DifferenceKind.MISSING | DifferenceKind.EXTRA:
+        case DifferenceKind.MISSING | DifferenceKind.EXTRA | DifferenceKind.UNREADABLE:
             return str(difference)
         case DifferenceKind.VIEW:
             return "the view does not exist; start its projector, or rebuild it"

@@ -114,7 +114,7 @@ async def open_installation(
         mongo = MongoClient(addresses.mongo_url)
         vault = Vault(keys.current, secrets.token_bytes, others=keys.others)
         store = EventStore(database, vault)
-        memory = settings.rebuild_memory_bytes
+        limits = settings.rebuild_memory_bytes, settings.quarantine_limit
         try:
             yield Installation(
                 settings=settings,
@@ -126,8 +126,8 @@ async def open_installation(
                 views={"mysql": MySQLView(database), "mongo": MongoView(mongo.documents)},
                 records={"mysql": MySQLRecords(database), "mongo": MongoRecords(mongo.documents)},
                 rebuilders={
-                    "mysql": Rebuilder(MySQLCopies(database), store, database, vault, memory),
-                    "mongo": Rebuilder(MongoCopies(mongo.documents), store, database, vault, memory),
+                    "mysql": Rebuilder(MySQLCopies(database), store, database, vault, *limits),
+                    "mongo": Rebuilder(MongoCopies(mongo.documents), store, database, vault, *limits),
                 },
             )
         finally:

@@ -30,6 +30,7 @@ async def alter_key(database: Database, user_id: UUID) -> None:
 async def append_damaged(database: Database, user_id: UUID) -> int:
     """Append an event of the user that nobody can open; its position."""
     async with database.transaction() as transaction:
+        await transaction.fetch_one("SELECT position FROM log_head WHERE id = 1 FOR UPDATE")  # beside writers
         await transaction.execute(INSERT, (user_id.bytes, user_id.bytes))
         await transaction.execute(MOVE_HEAD)
         row = await transaction.fetch_one("SELECT position FROM log_head")

@@ -59,13 +59,14 @@ class MongoCopies:
             await self._check(names.previous, previous)
             await self._directory.write(replace(names, live=names.previous, previous=names.live), expected=names)
 
-    async def finish(self) -> None:
+    async def finish(self, previous: CopyId | None) -> None:
         with translated():
             names = await self._directory.read()
+            await self._check(names.previous, previous)
             await self._directory.write(replace(names, previous=None, staging=None), expected=names)
         await self._drop_unnamed()
 
-    async def _check(self, name: str | None, expected: CopyId) -> None:
+    async def _check(self, name: str | None, expected: CopyId | None) -> None:
         """Check that the collection of this name is the expected one: names of staging copies are used again.
 
         Raises:

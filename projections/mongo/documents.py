@@ -24,8 +24,10 @@ WITHOUT_WORDS: Final = {"words": 0, "nameWords": 0, "emailWords": 0}
 """The projection of a query that does not need the words: they may be larger than everything else."""
 
 
-def document_of(user: FoldedUser) -> Document:
-    """The document that the view must have of a user."""
+def document_of(user: FoldedUser) -> Document | None:
+    """The document that the view must have of a user; None if no event of it can be applied."""
+    if not user.held.version:
+        return None
     if user.held.user is None:
         return tombstone(user.id, user.held.version, user.position)
     return _document(user.held.user, list(map(_history_entry, user.history)))

@@ -2,14 +2,15 @@
 
 A copy is filled in the order of the ids, into a collection without indexes, page by page. The batches of a page are
 written concurrently, by a majority of the members but without waiting for the journal. The update that then records how
-far the copy is filled waits for the journal, which keeps the order of writes. After a crash, documents past the
-recorded id are removed. Without a majority, a new primary could lack a page that is recorded as filled.
+far the copy is filled, and whom it quarantines, waits for the journal, which keeps the order of writes. After a crash,
+documents past the recorded id are removed. Without a majority, a new primary could lack a page that is recorded as
+filled.
 """
 
 import asyncio
 import hashlib
 from collections.abc import Collection as Ids
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,15 +22,16 @@ from events.checkpoint import Checkpoint
 from events.event_types import JSON
 from events.ids import following
 from events.store import ALL_USERS, EventStore, UserRange
-from projections.comparison import deleted_after, expected_user, read_streams
+from projections.comparison import read_streams, repairable
 from projections.errors import ViewMissing
+from projections.filling import CopyFiller, Page, quarantined_in
 from projections.folding import HISTORY_EVENTS, FoldedUser, ItemsDone
 from projections.mongo.client import Collection, Document, only_duplicates, translated
 from projections.mongo.collections import DIRECTORY
 from projections.mongo.documents import INDEXES, differing_indexes, document_of, repair_indexes
-from projections.mongo.view import PROBE, MongoView
-from projections.quarantine import held_by
-from projections.view import CopyId, FillState, Record, RecordState, fill_pages
+from projections.mongo.view import PROBE, MongoView, documents_of, raising_refused_value
+from projections.quarantine import Quarantine, Quarantined, held_by
+from projections.view import CopyId, FillState, Record, RecordState, SetAside
 
 # MongoDB compares within one type, so this also finds ids of every other type.
 UNKNOWN: Final[Document] = {"_id": {"$not": {"$gte": ALL_USERS.lower, "$lte": ALL_USERS.last}}}
@@ -47,6 +49,8 @@ class CopyEntry(msgspec.Struct, frozen=True, rename="camel"):
     up_to: Checkpoint
     following: UUID | None
     form: str
+    quarantine: Quarantine = ()
+    """Of the users that are filled. Once the copy is complete, its quarantine is that in its checkpoint."""
 
 
 class MongoRecords(MongoView):
@@ -55,7 +59,8 @@ class MongoRecords(MongoView):
     history_events = HISTORY_EVENTS
 
     def expected(self, user: FoldedUser) -> Record | None:
-        return _record(document_of(user))
+        document = document_of(user)
+        return None if document is None else _record(document)
 
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
         return [(document["_id"], _record(document)) for document in await self._read_range(users, limit, None)]
@@ -96,12 +101,11 @@ class MongoRecords(MongoView):
 
     async def repair(self, user_ids: Ids[UUID], store: EventStore) -> None:
         # Each write is guarded by the version that was read, like the projector's.
+        checkpoint = await self.checkpoint()
         state = await self.read(user_ids)
-        writes: list[Write] = []
-        for user_id, stream in (await read_streams(store, set(user_ids) - state.held)).items():
-            if not deleted_after(stream, state.checkpoint):
-                record = state.records.get(user_id)
-                writes.append(_write(user_id, record, expected_user(stream, record, state.checkpoint)))
+        streams = await read_streams(store, set(user_ids) - state.held)
+        await store.check(checkpoint)
+        writes = [_write(*one) for one in repairable(streams, state.records, state.checkpoint)]
         if writes:
             await self._repair(writes)
 
@@ -110,7 +114,9 @@ class MongoRecords(MongoView):
             entry = await self._entry()
             if entry is None or entry.form != FORM or await self._identity((await self._collection()).name) is None:
                 return None
-        return FillState(entry.up_to, entry.following) if entry.following else FillState(await self.checkpoint(), None)
+        if entry.following is None:
+            return FillState(await self.checkpoint(), None)
+        return FillState(entry.up_to, entry.following, entry.quarantine)
 
     async def begin(self, up_to: Checkpoint) -> None:
         await self.discard()
@@ -118,7 +124,7 @@ class MongoRecords(MongoView):
             await self._database.create_collection((await self._collection()).name, check_exists=False)
             await self._save(CopyEntry(up_to, UUID(int=0), FORM))
 
-    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
+    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
         with translated():
             entry = await self._entry()
             if entry is None:
@@ -126,13 +132,17 @@ class MongoRecords(MongoView):
             # Tombstones stay: the projector wrote them, for users that were deleted after they were folded.
             unrecorded: Document = {"_id": {"$gte": entry.following}, "deleted": {"$ne": True}}
             await (await self._collection()).delete_many(unrecorded)
-            await fill_pages(users, document_of, self._write_page, advance)
+            await CopyFiller(self, document_of, self._write_page, set_aside).fill(users, advance)
 
-    async def _write_page(self, users: Sequence[FoldedUser], documents: list[Document]) -> None:
+    async def _write_page(self, page: Page[Document]) -> None:
         unjournaled = (await self._collection()).with_options(write_concern=WriteConcern(w="majority", j=False))
+        documents = [one.row for one in page if one.row is not None]
         batches = [documents[start : start + BATCH_DOCUMENTS] for start in range(0, len(documents), BATCH_DOCUMENTS)]
-        await asyncio.gather(*(_insert(unjournaled, batch) for batch in batches))
-        await self._move(following(users[-1].id))
+        # All of them end before an error is raised: nothing may write to the copy afterwards.
+        done = await asyncio.gather(*(_insert(unjournaled, batch) for batch in batches), return_exceptions=True)
+        for error in filter(None, done):
+            raise error
+        await self._move(following(page[-1].user.id), quarantined_in(page))
 
     async def complete(self) -> None:
         with translated():
@@ -141,7 +151,7 @@ class MongoRecords(MongoView):
                 raise ViewMissing(self.name)
             users = await self._collection()
             await users.create_indexes(INDEXES)
-            await self._start((await self.place(users)).identity, entry.up_to)
+            await self._start((await self.place(users)).identity, entry.up_to, entry.quarantine)
             await self._move(None)
 
     async def discard(self) -> None:
@@ -156,7 +166,7 @@ class MongoRecords(MongoView):
         return self._database[DIRECTORY]
 
     async def _repair(self, writes: list[Write]) -> None:
-        with translated():
+        with translated(), raising_refused_value():
             try:
                 await (await self.place()).users.bulk_write(writes, ordered=False)
             except BulkWriteError as error:
@@ -178,8 +188,11 @@ class MongoRecords(MongoView):
         values: dict[str, Any] = {**msgspec.to_builtins(entry, builtin_types=(UUID, bytes))}
         await self._entries.replace_one({"_id": (await self._collection()).name}, values, upsert=True)
 
-    async def _move(self, least: UUID | None) -> None:
-        await self._entries.update_one({"_id": (await self._collection()).name}, {"$set": {"following": least}})
+    async def _move(self, least: UUID | None, quarantined: Ids[Quarantined] = ()) -> None:
+        update: Document = {"$set": {"following": least}}
+        if quarantined:
+            update["$push"] = {"quarantine": {"$each": documents_of(quarantined)}}
+        await self._entries.update_one({"_id": (await self._collection()).name}, update)
 
 
 def _record(document: Document) -> Record:
@@ -188,15 +201,18 @@ def _record(document: Document) -> Record:
 
 def _write(user_id: UUID, found: Record | None, user: FoldedUser | None) -> Write:
     guard = {"_id": user_id, "version": found.get("version") if found else None}
-    if user is None:
+    document = None if user is None else document_of(user)
+    if document is None:
         return DeleteOne(guard)
-    return InsertOne(document_of(user)) if found is None else ReplaceOne(guard, document_of(user))
+    return InsertOne(document) if found is None else ReplaceOne(guard, document)
 
 
 async def _insert(users: Collection, batch: list[Document]) -> None:
-    """Insert a batch. A document that exists already is the tombstone of a user deleted meanwhile, and stays."""
-    try:
-        await users.insert_many(batch, ordered=False)
-    except BulkWriteError as error:
-        if not only_duplicates(error):
-            raise
+    """Insert a batch. A document that exists already stays: it is the tombstone of a user deleted meanwhile, or was
+    inserted before another one of the page was rejected."""
+    with raising_refused_value():
+        try:
+            await users.insert_many(batch, ordered=False)
+        except BulkWriteError as error:
+            if not only_duplicates(error):
+                raise

@@ -12,7 +12,7 @@ again has another UUID, so it is not mistaken for an up-to-date one. `projection
 collection is live.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, cast
@@ -64,6 +64,11 @@ def checkpoint_of(document: Document) -> Checkpoint:
 def quarantine_of(checkpoint: Document) -> Quarantine:
     """The quarantine in a checkpoint's document."""
     return msgspec.convert(checkpoint.get("quarantine") or [], Quarantine)
+
+
+def documents_of(quarantine: Iterable[Quarantined]) -> list[Document]:
+    """A quarantine as it is stored."""
+    return [msgspec.to_builtins(one, builtin_types=(UUID,)) for one in quarantine]
 
 
 @contextmanager
@@ -208,10 +213,10 @@ class MongoView:
             return cast("UUID", info["info"]["uuid"])
         return None
 
-    async def _start(self, identity: UUID, checkpoint: Checkpoint) -> None:
+    async def _start(self, identity: UUID, checkpoint: Checkpoint, quarantine: Quarantine = ()) -> None:
         with _ignoring_existing():
-            fields = {"$setOnInsert": msgspec.structs.asdict(checkpoint)}
-            await self._checkpoints.update_one({"_id": identity}, fields, upsert=True)
+            fields = {**msgspec.structs.asdict(checkpoint), "quarantine": documents_of(quarantine)}
+            await self._checkpoints.update_one({"_id": identity}, {"$setOnInsert": fields}, upsert=True)
 
     async def _read(self, place: UsersCollection, user_ids: set[UUID]) -> dict[UUID, Document]:
         wanted = {"_id": {"$in": list(user_ids)}}
@@ -264,7 +269,7 @@ class MongoView:
         place = await self.place()
         checkpoint = await self._checkpoint_of_quarantined(place, user_id)
         found = await self._read(place, {user_id})
-        [change] = fold({}, await read_stream(user_id, checkpoint["position"]))
+        [change] = fold({}, await read_stream(user_id, checkpoint_of(checkpoint)))
         before = held(found[user_id]) if found else None
         try:
             with raising_refused_value():
@@ -287,8 +292,7 @@ class MongoView:
             "hash": checkpoint["hash"],
             "quarantine": checkpoint.get("quarantine"),
         }
-        documents = [msgspec.to_builtins(one, builtin_types=(UUID,)) for one in quarantine]
-        fields = {**msgspec.structs.asdict(new), "quarantine": documents}
+        fields = {**msgspec.structs.asdict(new), "quarantine": documents_of(quarantine)}
         moved = await self._checkpoints.update_one(as_read, {"$set": fields})
         return moved.matched_count == 1
 

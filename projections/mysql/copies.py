@@ -13,10 +13,12 @@ from projections.mysql import NAME
 from projections.mysql.records import MySQLRecords
 from projections.mysql.tables import (
     DROP,
+    DROP_LOCKED,
     DROPPED,
     EXCHANGE,
     LIST_COPIES,
     LOCK_COPIES,
+    LOCK_COPY,
     LOCK_PREVIOUS,
     PREVIOUS,
     READ_COPY_ID,
@@ -58,14 +60,14 @@ class MySQLCopies:
         lock, replaced = STAGING.sql(LOCK_COPIES), ""
         if await self.previous() is not None:
             lock, replaced = lock + LOCK_PREVIOUS, REPLACE_PREVIOUS
-        await self._rename(STAGING, staging, lock, SWAP.format(previous=replaced))
+        await self._change(STAGING, staging, lock, SWAP.format(previous=replaced))
         await self._database.execute(DROPPED.sql(DROP))
 
     async def swap_back(self, previous: CopyId) -> None:
-        await self._rename(PREVIOUS, previous, PREVIOUS.sql(LOCK_COPIES), EXCHANGE)
+        await self._change(PREVIOUS, previous, PREVIOUS.sql(LOCK_COPIES), EXCHANGE)
 
-    async def _rename(self, tables: Tables, expected: CopyId, lock: str, rename: str) -> None:
-        """Lock and rename the tables of a copy and of the live view, if the copy is the expected one.
+    async def _change(self, tables: Tables, expected: CopyId, lock: str, change: str) -> None:
+        """Lock the tables of a copy, and others, and change them if the copy is the expected one.
 
         Raises:
             CopiesMoved: it is not.
@@ -79,11 +81,15 @@ class MySQLCopies:
                 raise CopiesMoved(NAME) from error
             if found is None or uuid_of(found[0]) != expected:
                 raise CopiesMoved(NAME)
-            await session.execute(rename)
+            await session.execute(change)
             await session.execute(UNLOCK)
 
-    async def finish(self) -> None:
-        for tables in (PREVIOUS, STAGING, DROPPED):
+    async def finish(self, previous: CopyId | None) -> None:
+        if previous is not None:
+            await self._change(PREVIOUS, previous, PREVIOUS.sql(LOCK_COPY), PREVIOUS.sql(DROP_LOCKED))
+        elif await self.previous() is not None:
+            raise CopiesMoved(NAME)
+        for tables in (STAGING, DROPPED):
             await self._database.execute(tables.sql(DROP))
 
     async def snapshots(self) -> list[str]:

@@ -1,14 +1,15 @@
 """The rows of the MySQL view: read and repaired one by one, and written in bulk into a copy.
 
 A copy is filled in the order of the ids, into a table without secondary indexes, page by page. Each page is one
-transaction that also records how far the copy is filled, so a crash leaves no partial page. The indexes are built at
-the end, in a third of the time that maintaining them would take.
+transaction that also records how far the copy is filled and whom it quarantines, so a crash leaves no partial page. The
+indexes are built at the end, in a third of the time that maintaining them would take.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from asyncmy.errors import MySQLError
 
 from events import sql
@@ -18,8 +19,9 @@ from events.event_types import JSON
 from events.ids import following, uuid_of
 from events.store import EventStore, UserRange, forgotten_users
 from events.user import User
-from projections.comparison import deleted_after, expected_user, read_streams
+from projections.comparison import read_streams, repairable
 from projections.errors import ViewMissing
+from projections.filling import CopyFiller, Page, quarantined_in
 from projections.folding import FoldedUser, ItemsDone
 from projections.mysql import NAME
 from projections.mysql.tables import (
@@ -47,9 +49,17 @@ from projections.mysql.tables import (
     repair_indexes,
     row_of,
 )
-from projections.mysql.view import DELETE_USERS, LOCK_QUARANTINE, PLACEHOLDERS, UPSERT_USERS, MySQLView, quarantine_of
+from projections.mysql.view import (
+    DELETE_USERS,
+    LOCK_QUARANTINE,
+    PLACEHOLDERS,
+    UPSERT_USERS,
+    MySQLView,
+    quarantine_of,
+    raising_refused_value,
+)
 from projections.quarantine import held_by
-from projections.view import CopyId, FillState, Record, RecordState, fill_pages
+from projections.view import CopyId, FillState, Record, RecordState, SetAside
 
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_PAGE = "SELECT {columns} FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
@@ -63,6 +73,7 @@ LEFT JOIN (SELECT {columns} FROM {users} WHERE id IN ({ids})) AS found ON TRUE
 
 DELETE_FROM = "DELETE FROM {users} WHERE id >= %s"
 INSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows}"
+ADD_QUARANTINED = "UPDATE {checkpoint} SET quarantine = JSON_MERGE_PRESERVE(quarantine, CAST(%s AS JSON)) WHERE id = 1"
 KEY_EXISTS: Final = 1061
 STATEMENT_BYTES: Final = 1024 * 1024
 """Bytes of literals in a statement, plus at most 200 kB for the last row: far below max_allowed_packet (64 MiB)."""
@@ -109,14 +120,13 @@ class MySQLRecords(MySQLView):
 
     async def repair(self, user_ids: Collection[UUID], store: EventStore) -> None:
         # The lock of the checkpoint's row keeps the projector out.
-        with raising_view_missing():
+        with raising_view_missing(), raising_refused_value():
             async with self._database.transaction() as connection:
-                position, quarantine = await self._read_quarantine(connection, LOCK_QUARANTINE)
-                repaired = set(user_ids) - held_by(quarantine)
-                for user_id, stream in (await read_streams(store, repaired)).items():
-                    if not deleted_after(stream, position):
-                        user = expected_user(stream, None, position)
-                        await self._put(connection, user_id, user.held.user if user else None)
+                checkpoint, quarantine = await self._read_quarantine(connection, LOCK_QUARANTINE)
+                streams = await read_streams(store, set(user_ids) - held_by(quarantine))
+                await store.check(checkpoint)
+                for user_id, _, user in repairable(streams, {}, checkpoint.position):
+                    await self._put(connection, user_id, user.held.user if user else None)
 
     async def fill_state(self) -> FillState | None:
         if await self._database.fetch_one(self._tables.sql(READ_FORM)) != (FORM,):
@@ -126,7 +136,9 @@ class MySQLRecords(MySQLView):
                 row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         except ViewMissing:
             return FillState(await self.checkpoint(), None)
-        return FillState(checkpoint_of(row[:3]), uuid_of(row[3] or bytes(16))) if row else None
+        if row is None:
+            return None
+        return FillState(checkpoint_of(row[:3]), uuid_of(row[3] or bytes(16)), await self.quarantine())
 
     async def begin(self, up_to: Checkpoint) -> None:
         # The table of users comes last: if it exists, the others do.
@@ -136,25 +148,30 @@ class MySQLRecords(MySQLView):
         await self._database.execute(self._tables.sql(START_FILLING), (*columns_of(up_to), bytes(16)))
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
-    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone) -> None:
+    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
         with raising_view_missing():
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         if row is None:
             raise ViewMissing(self.name)
         await self._database.execute(self._tables.sql(DELETE_FROM), (row[3],))
-        await fill_pages(users, literal_of, self._write_page, advance)
+        await CopyFiller(self, literal_of, self._write_page, set_aside).fill(users, advance)
 
-    async def _write_page(self, users: Sequence[FoldedUser], rows: list[str | None]) -> None:
-        """Write a page and how far the copy is filled.
+    async def _write_page(self, page: Page[str]) -> None:
+        """Write a page, whom the copy quarantines, and how far it is filled.
 
         Users deleted before `forgotten_users` reads are removed here. Those deleted later are removed by the projector,
         whose DELETE waits for this transaction, because the rows are written by then.
         """
-        async with self._database.transaction() as connection:
-            for chunk in chunks(row for row in rows if row is not None):
-                await connection.execute(self._tables.sql(INSERT_USERS, rows=chunk))
-            await self._remove(connection, await forgotten_users(connection, [user.id for user in users]))
-            await connection.execute(self._tables.sql(MOVE_FILLING), (following(users[-1].id).bytes,))
+        quarantined = quarantined_in(page)
+        with raising_view_missing(), raising_refused_value():
+            async with self._database.transaction() as connection:
+                for chunk in chunks(one.row for one in page if one.row is not None):
+                    await connection.execute(self._tables.sql(INSERT_USERS, rows=chunk))
+                await self._remove(connection, await forgotten_users(connection, [one.user.id for one in page]))
+                if quarantined:
+                    added = msgspec.json.encode(quarantined).decode()
+                    await connection.execute(self._tables.sql(ADD_QUARANTINED), (added,))
+                await connection.execute(self._tables.sql(MOVE_FILLING), (following(page[-1].user.id).bytes,))
 
     async def complete(self) -> None:
         async with self._database.dedicated() as session:

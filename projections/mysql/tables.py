@@ -131,6 +131,8 @@ WHERE table_schema = DATABASE()
 # Held while a copy's id is compared and until its tables are renamed.
 LOCK_COPIES = "LOCK TABLES users WRITE, users_checkpoint WRITE, {users} WRITE, {checkpoint} WRITE"
 LOCK_PREVIOUS: Final = ", users_old WRITE, users_old_checkpoint WRITE"
+LOCK_COPY: Final = "LOCK TABLES {users} WRITE, {checkpoint} WRITE"
+DROP_LOCKED: Final = "DROP TABLE {users}, {checkpoint}"
 UNLOCK: Final = "UNLOCK TABLES"
 # One RENAME TABLE is atomic: a reader of `users` finds one table or the other, each with its own checkpoint.
 SWAP = """

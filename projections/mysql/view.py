@@ -75,7 +75,7 @@ PROBE: Final = User(
 )
 """A user that a healthy view accepts."""
 
-READ_QUARANTINE: Final = "SELECT position, quarantine FROM {checkpoint} WHERE id = 1"
+READ_QUARANTINE: Final = "SELECT log_id, position, hash, quarantine FROM {checkpoint} WHERE id = 1"
 LOCK_QUARANTINE: Final = READ_QUARANTINE + " FOR UPDATE"
 SAVE_QUARANTINE: Final = "UPDATE {checkpoint} SET quarantine = %s WHERE id = 1"
 QUARANTINE_USER: Final = """
@@ -184,8 +184,8 @@ class MySQLView:
         # The projector waits for the lock of the checkpoint's row.
         with raising_view_missing(), raising_refused_value():
             async with self._database.transaction() as connection:
-                position, quarantine = await self._locked(connection, user_id)
-                [change] = fold({}, await read_stream(user_id, position))
+                checkpoint, quarantine = await self._locked(connection, user_id)
+                [change] = fold({}, await read_stream(user_id, checkpoint))
                 before = (await self._held(connection, {user_id})).get(user_id)
                 await self._write(connection, [msgspec.structs.replace(change, before=before)])
                 await self._save_quarantine(connection, without(quarantine, user_id))
@@ -210,23 +210,23 @@ class MySQLView:
             return True
         return False
 
-    async def _read_quarantine(self, source: Source, statement: str = READ_QUARANTINE) -> tuple[int, Quarantine]:
+    async def _read_quarantine(self, source: Source, statement: str = READ_QUARANTINE) -> tuple[Checkpoint, Quarantine]:
         """The checkpoint and its quarantine."""
         row = await source.fetch_one(self._tables.sql(statement))
         if row is None:
             raise ViewMissing(NAME)
-        return int(row[0]), quarantine_of(row[1])
+        return checkpoint_of(row[:3]), quarantine_of(row[3])
 
     async def _save_quarantine(self, connection: Connection, quarantine: Quarantine) -> None:
         """Replace the quarantine, which was read under the checkpoint's lock."""
         await connection.execute(self._tables.sql(SAVE_QUARANTINE), (msgspec.json.encode(quarantine).decode(),))
 
-    async def _locked(self, connection: Connection, user_id: UUID) -> tuple[int, Quarantine]:
+    async def _locked(self, connection: Connection, user_id: UUID) -> tuple[Checkpoint, Quarantine]:
         """The checkpoint and its quarantine, locked until COMMIT; the user must be in it."""
-        position, quarantine = await self._read_quarantine(connection, LOCK_QUARANTINE)
+        checkpoint, quarantine = await self._read_quarantine(connection, LOCK_QUARANTINE)
         if user_id not in held_by(quarantine):
             raise NotQuarantined(NAME, user_id)
-        return position, quarantine
+        return checkpoint, quarantine
 
     async def _held(self, connection: Connection, user_ids: set[UUID]) -> dict[UUID, HeldUser]:
         if not user_ids:

@@ -18,7 +18,9 @@ from events.errors import DatabaseUnavailable
 from events.signed_heads import parse_public_key
 from projections.comparison import Difference
 from projections.errors import RebuildRunning, ViewUnavailable
+from projections.quarantine import Quarantine, unresolved
 from projections.rebuild_requests import RebuildRequests
+from projections.status import save_quarantined
 from projections.verification import Repair, Tally, Verification
 from rollcall import exits
 from rollcall.commands.log import SignedHeadsFile, verify_chain
@@ -37,7 +39,7 @@ from rollcall.console import (
 )
 from rollcall.differences import as_json, as_text, masked
 from rollcall.settings import Settings
-from rollcall.wiring import open_installation, prepare_log, rebuilding
+from rollcall.wiring import Installation, open_installation, prepare_log, rebuilding
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 log = structlog.get_logger(__name__)
@@ -77,9 +79,11 @@ def rebuild(
     With --as and --to-position or --to-instant the command makes a snapshot instead: another table or collection with
     the users as they were at that position of the log, without those deleted since. `rollcall drop` removes it.
 
-    ROLLCALL_REBUILD_MEMORY limits the memory for users. Exit code 2: there is no previous copy, or the snapshot cannot
-    be made. Exit code 3: another rebuild of the view is running, or the staging copy differs from the log and was not
-    swapped.
+    A user whose events are damaged, or whom the view's database rejects, is quarantined in the new copy and printed.
+
+    ROLLCALL_REBUILD_MEMORY limits the memory for users. Exit code 1: done, and users are quarantined. Exit code 2:
+    there is no previous copy, or the snapshot cannot be made. Exit code 3: another rebuild of the view is running, the
+    staging copy differs from the log and was not swapped, or more users than ROLLCALL_QUARANTINE_LIMIT are damaged.
     """
     when = _when(to_position, to_instant)
     if sum((rollback, finish, requested, bool(name))) > 1 or (when is None) != (not name):
@@ -114,26 +118,44 @@ def _when(position: int | None, instant: str) -> int | datetime | None:
 
 
 async def _rebuild(settings: Settings, names: Sequence[str]) -> int:
+    codes = []
     async with rebuilding(settings, note) as installation:
         for name in names:
             rebuilder = installation.rebuilders[name]
             view = rebuilder.copies.live.name
             with steps(f"rebuilding {view}") as advance:
-                position = await rebuilder.rebuild(advance)
+                rebuilt = await rebuilder.rebuild(advance)
             await RebuildRequests(installation.database).settle(view)
-            say(f"{view} was rebuilt from {position} events, equals the log, and serves now")
+            say(f"{view} was rebuilt from {rebuilt.position} events, equals the log, and serves now")
             say(f"the previous copy is kept: `rollcall rebuild {name}` --rollback or --finish")
-    return exits.OK
+            codes.append(await _report_quarantine(installation, view, rebuilt.quarantine))
+    return max(codes)
+
+
+async def _report_quarantine(installation: Installation, view: str, quarantine: Quarantine) -> int:
+    """Print whom the copy that serves now has quarantined, and save their number; the exit code."""
+    await save_quarantined(installation.database, view, unresolved(quarantine))
+    return _print_quarantine(view, quarantine)
+
+
+def _print_quarantine(copy: str, quarantine: Quarantine) -> int:
+    for one in quarantine:
+        dropped = " (dropped)" if one.dropped else ""
+        say(f"{copy}: user {one.user_id} is in quarantine at position {one.position}{dropped}: {one.reason}")
+    return exits.NOT_ALL if unresolved(quarantine) else exits.OK
 
 
 async def _roll_back(settings: Settings, names: Sequence[str]) -> int:
+    codes = []
     async with rebuilding(settings, note) as installation:
         for rebuilder in (installation.rebuilders[name] for name in names):
             view = rebuilder.copies.live.name
             with steps(f"rolling {view} back") as advance:
-                position = await rebuilder.roll_back(advance)
-            say(f"the previous copy of {view} was brought up to position {position} and serves now; the other is kept")
-    return exits.OK
+                done = await rebuilder.roll_back(advance)
+            reached = f"was brought up to position {done.position} and serves now"
+            say(f"the previous copy of {view} {reached}; the other is kept")
+            codes.append(await _report_quarantine(installation, view, done.quarantine))
+    return max(codes)
 
 
 async def _finish(settings: Settings, names: Sequence[str]) -> int:
@@ -145,6 +167,7 @@ async def _finish(settings: Settings, names: Sequence[str]) -> int:
 
 
 async def _take_snapshots(settings: Settings, names: Sequence[str], when: int | datetime, name: str) -> int:
+    codes = []
     async with rebuilding(settings, note) as installation:
         head = await installation.store.head()
         position = when if isinstance(when, int) else await installation.store.position_at(when)
@@ -154,9 +177,10 @@ async def _take_snapshots(settings: Settings, names: Sequence[str], when: int | 
         for rebuilder in (installation.rebuilders[view] for view in names):
             view = rebuilder.copies.live.name
             with steps(f"making {name} of {view}") as advance:
-                await rebuilder.take_snapshot(name, position, advance)
+                taken = await rebuilder.take_snapshot(name, position, advance)
             say(f"{name} of {view} has the users as they were at position {position}, without those deleted since")
-    return exits.OK
+            codes.append(_print_quarantine(f"{name} of {view}", taken.quarantine))
+    return max(codes)
 
 
 async def _rebuild_requested(settings: Settings, names: Sequence[str]) -> int:
@@ -175,7 +199,7 @@ async def _rebuild_requested(settings: Settings, names: Sequence[str]) -> int:
                 continue
             log.info("rebuild.begun", view=view)
             try:
-                position = await rebuilder.rebuild(lambda *_: None)
+                rebuilt = await rebuilder.rebuild(lambda *_: None)
             except RebuildRunning:
                 log.info("rebuild.elsewhere", view=view)
             except (DatabaseUnavailable, ViewUnavailable):
@@ -186,7 +210,9 @@ async def _rebuild_requested(settings: Settings, names: Sequence[str]) -> int:
                 raise
             else:
                 await requests.settle(view)
-                log.info("rebuild.done", view=view, position=position)
+                quarantined = unresolved(rebuilt.quarantine)
+                await save_quarantined(installation.database, view, quarantined)
+                log.info("rebuild.done", view=view, position=rebuilt.position, quarantined=quarantined)
     return exits.OK
 
 

@@ -2,18 +2,23 @@
 
 import asyncio
 from contextlib import suppress
+from uuid import UUID
 
+import msgspec
 import pytest
 
 from events.database import Database
 from events.errors import LogChanged
-from events.user import Delete
+from events.user import Delete, Update
+from projections.comparison import DifferenceKind
 from projections.errors import CheckpointMoved, ViewOfOtherLog
+from projections.quarantine import Quarantined
 from projections.rebuild import Rebuilder
 from projections.status import State
 from tests.log import NOBODY, Log, wire
 from tests.projections.test_projector import projector, running, status_of
 from tests.projections.test_rebuild import rebuild, rebuilder, same, silently
+from tests.projections.test_verification import Run
 from tests.projections.test_view_contract import folded, some_history
 from tests.projections.views import Bench
 from tests.waiting import eventually
@@ -176,8 +181,56 @@ async def test_a_log_that_changes_during_a_rebuild_ends_it(bench: Bench, log: Lo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(staging), "complete", changed_meanwhile)
         with pytest.raises(LogChanged):
-            await Rebuilder(copies, log.store, log.database, log.vault, 2**28).rebuild(silently)
+            await Rebuilder(copies, log.store, log.database, log.vault, 2**28, quarantine_limit=0).rebuild(silently)
 
     assert await bench.users() == {}
     await rebuild(bench, log)
     assert await same(bench, log)
+
+
+async def diverged(bench: Bench, log: Log) -> UUID:
+    """A view of a log that lost its tail and grew again; a user of whom the view lacks a change."""
+    alice = (await log.register("alice")).user_id
+    await grow(log, "before", 4)
+    await bench.view.apply(await log.all(), after=await log.at(0))
+    page = await log.store.read_past_damage(await log.at(4), limit=1)
+    await log.lose_tail(3)
+    await log.commands.change(alice, Update(name="Of The Other Log"), NOBODY)
+    await grow(log, "after", 4)
+    assert page.end == await bench.view.checkpoint()
+    return alice
+
+
+async def test_a_user_is_not_released_into_a_view_whose_log_changed(bench: Bench, log: Log) -> None:
+    """The record would be of another log than the view's other records."""
+    alice = await diverged(bench, log)
+    end = await bench.view.checkpoint()
+    recorded = msgspec.structs.replace((await log.all())[0], position=end.position + 1, hash=b"x" * 32)
+    held = Quarantined(user_id=alice, position=end.position + 1, type="UserUpdated", reason="none")
+    await bench.view.quarantine_user(held, event=recorded, after=end)
+    before = await bench.users()
+
+    with pytest.raises(LogChanged):
+        await bench.view.release_user(alice, log.store.read_user)
+
+    assert await bench.users() == before
+    assert await bench.view.quarantine() == (held,)
+
+
+@pytest.mark.parametrize("of_one_user", [False, True])
+async def test_a_view_whose_log_changed_is_compared_and_not_repaired(bench: Bench, log: Log, of_one_user: bool) -> None:
+    """It would become a mixture of two logs: the checkpoint is reported, nothing is written, and all is left."""
+    alice = await diverged(bench, log)
+    before = await bench.users()
+    run = Run(log, bench.records, repair=True)
+
+    await (run.verification.user(alice) if of_one_user else run.all_users())
+
+    kinds = [(one.kind, one.user_id) for one in run.told]
+    assert kinds[0] == (DifferenceKind.CHECKPOINT, None)
+    assert (DifferenceKind.CHANGED, alice) in kinds
+    assert run.tally.left == run.tally.differences == len(kinds)
+    assert await bench.users() == before
+    with pytest.raises(LogChanged):
+        await bench.records.repair([alice], log.store)
+    assert await bench.users() == before

@@ -12,9 +12,11 @@ from events.event_types import JSON
 from events.store import ALL_USERS
 from events.user import Delete, Update
 from projections.comparison import Difference, DifferenceKind, compare, examine, same
-from projections.folding import LogFold, fold_log
+from projections.errors import RefusedValue
+from projections.folding import FoldedUser, LogFold, fold_log
 from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
+from projections.quarantine import Quarantined
 from projections.view import Records, RecordState
 from tests.log import NOBODY, Log
 from tests.projections.drifts import UNKNOWN_USER, Drifts
@@ -25,6 +27,11 @@ from tests.projections.views import Bench
 
 CHANGES = 60
 """Of each of eight writers."""
+
+
+async def nobody_aside(user: FoldedUser, error: RefusedValue | None) -> Quarantined:
+    """No user may be quarantined."""
+    raise AssertionError(f"{user.id} was set aside: {error}")
 
 
 async def compared(records: Records, log: Log, up_to: int, limit_bytes: int = PLENTY) -> list[Difference]:
@@ -178,7 +185,7 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     copy, past = await mongo_bench.copies.staging(), LogFold(log.database, log.vault, limit_bytes=PLENTY)
     await past.advance(1)
     await copy.begin(await log.at(1))
-    await copy.fill(past, silently)
+    await copy.fill(past, silently, nobody_aside)
     await copy.complete()
     copies = [mongo_bench.copies]
     checkpoint = MongoView.checkpoint

@@ -60,7 +60,7 @@ async def test_a_difference_is_found_within_some_rounds_and_reported_until_it_is
 
 
 async def test_a_check_survives_a_dropped_view_and_a_broken_log(bench: Bench, log: Log) -> None:
-    """It goes on when the view is dropped and made anew, and logs a log that cannot be folded."""
+    """It goes on when the view is dropped and made anew, and logs a log that cannot be read."""
     await log.register("alice")
     await bench.view.apply(await log.all(), after=await log.at(0))
     check = check_of(log, bench)
@@ -79,7 +79,7 @@ async def test_a_check_survives_a_dropped_view_and_a_broken_log(bench: Bench, lo
             before = check.result.looked_at
             await eventually(another_round)
             await bench.view.apply(await log.all(), after=await log.at(0))
-            await log.database.execute("DELETE FROM user_keys")
+            await log.database.execute("RENAME TABLE user_keys TO elsewhere")
             await eventually(lambda: logged(lines, "audit.failed"))
         finally:
             running.cancel()

@@ -26,7 +26,7 @@ def late(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, meanwhile: Ca
     """Something happens right before the step of the copies, once: their lock was lost without a word."""
     take = getattr(bench.copies, step)
 
-    async def taken(*arguments: CopyId) -> None:
+    async def taken(*arguments: CopyId | None) -> None:
         monkeypatch.undo()
         await meanwhile()
         await take(*arguments)
@@ -76,7 +76,7 @@ async def test_a_copy_that_another_process_has_swapped_is_not_swapped_again(
         await rebuild(bench, log)
 
     assert await same(bench, log)
-    assert await rebuilder(bench, log).roll_back(silently) == 6
+    assert (await rebuilder(bench, log).roll_back(silently)).position == 6
 
 
 async def test_a_rollback_to_another_copy_than_was_brought_up_to_date_is_refused(
@@ -90,7 +90,36 @@ async def test_a_rollback_to_another_copy_than_was_brought_up_to_date_is_refused
         await rebuilder(bench, log).roll_back(silently)
 
     assert await same(bench, log)
-    assert await rebuilder(bench, log).roll_back(silently) == 6
+    assert (await rebuilder(bench, log).roll_back(silently)).position == 6
+
+
+async def test_a_previous_copy_that_another_process_has_made_meanwhile_is_not_removed(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what the other process would roll back to."""
+    await lived(bench, log)
+    late(bench, monkeypatch, "finish", lambda: rebuilt_elsewhere(bench, log))
+
+    with pytest.raises(CopiesMoved):
+        await rebuilder(bench, log).finish()
+
+    assert (await rebuilder(bench, log).roll_back(silently)).position == 6
+    await rebuilder(bench, log).finish()
+    assert await bench.copies.previous() is None
+
+
+async def test_a_first_previous_copy_of_another_process_is_not_removed(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There was none when this process looked."""
+    await log.register("alice")
+    await bench.view.apply(await log.all(), after=await log.at(0))
+    late(bench, monkeypatch, "finish", lambda: rebuilt_elsewhere(bench, log))
+
+    with pytest.raises(CopiesMoved):
+        await rebuilder(bench, log).finish()
+
+    assert await bench.copies.previous() is not None
 
 
 async def test_the_names_of_collections_are_compared_and_set(documents: MongoDatabase) -> None:

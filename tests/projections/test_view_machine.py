@@ -72,9 +72,9 @@ class MadeUpLog:
         """The checkpoint at a position."""
         return Checkpoint(UUID(int=1), position, position.to_bytes(32))
 
-    async def history(self, user_id: UUID, up_to: int) -> list[Recorded]:
+    async def history(self, user_id: UUID, up_to: Checkpoint) -> list[Recorded]:
         """One user's events."""
-        return [recorded for recorded in self.events[:up_to] if recorded.stream_id == user_id]
+        return [recorded for recorded in self.events[: up_to.position] if recorded.stream_id == user_id]
 
     def _append(self, user_id: UUID, account: Account, event: Any) -> Account:
         position = len(self.events) + 1
