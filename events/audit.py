@@ -11,8 +11,9 @@ from uuid import UUID
 import msgspec
 
 from events.database import Row, Source, placeholders
-from events.event_types import Stored, decode
-from events.sql import aware_utc
+from events.errors import UnreadableEvent
+from events.event_types import EVENT_TYPES, UNKNOWN, Origin, Stored, decode
+from events.sql import EPOCH, instant_of
 
 COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
 
@@ -91,19 +92,23 @@ def _union(statement: str, times: int) -> str:
 
 
 def _entries(rows: Sequence[Row]) -> list[AuditEntry]:
+    """The entries of rows. Of a damaged one, the columns that can be read: its user's trouble hides nobody else."""
     entries = []
     for position, stream_id, version, event_id, type_, data, metadata, recorded_at in rows:
-        _, fields, origin = decode(Stored(type_, data, b"", metadata), position, forgotten=True)
+        try:
+            _, fields, origin = decode(Stored(type_, data, b"", metadata), position, forgotten=True)
+        except UnreadableEvent:
+            fields, origin = (), Origin()
         entries.append(
             AuditEntry(
                 position=position,
                 user_id=UUID(bytes=stream_id),
                 version=version,
                 event_id=UUID(bytes=event_id),
-                type=type_,
+                type=type_ if type_ in EVENT_TYPES else UNKNOWN,
                 fields=fields,
                 actor=origin.actor,
-                recorded_at=aware_utc(recorded_at),
+                recorded_at=instant_of(recorded_at) or EPOCH,
             )
         )
     return entries

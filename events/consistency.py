@@ -26,7 +26,7 @@ from events.chain import ROW_COLUMNS, ChainProgress
 from events.claims import HashedClaim, claims_of, hashed
 from events.credentials import credential_problem, credentials_of
 from events.database import Database, Row, Source
-from events.errors import DamagedKey, UnreadableEvent
+from events.errors import UnreadableEvent, UnusableKey
 from events.event_types import UserDeleted
 from events.ids import uuid_of
 from events.log_keys import LogKeys
@@ -89,11 +89,7 @@ class _Folded:
 async def verify_users(
     database: Database, vault: Vault, keys: LogKeys, found: Callable[[Inconsistency], None], progress: ChainProgress
 ) -> None:
-    """Verify the keys, credentials and claims of all users. `found` is called with each row that differs.
-
-    Raises:
-        WrongMasterKey: a key is wrapped with a master key that is not at hand.
-    """
+    """Verify the keys, credentials and claims of all users. `found` is called with each row that differs."""
     counted = await database.fetch_one(COUNT_USERS)
     total, done, last = counted[0] if counted else 0, 0, b""
     while True:
@@ -136,10 +132,10 @@ def _read_key(
             vault.check_destroyed(owner, proof, master_key_id)
             folded.destroyed = True
         else:
-            folded.key_problem = "was altered or is another user's"
+            folded.key_problem = "was altered, is another user's, or is wrapped with an unknown master key"
             folded.cipher = AESGCM(vault.unwrapped(owner, wrapped, master_key_id))
         folded.key_problem = None
-    except DamagedKey:
+    except UnusableKey:
         return
 
 

@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidTag
 from events import sql
 from events.claims import Claim, hashed
 from events.database import Row, Source
-from events.errors import DamagedCredential, DamagedKey
+from events.errors import DamagedCredential, UnusableKey
 from events.event_types import sealed_credential
 from events.ids import uuid_of
 from events.user import Account
@@ -58,7 +58,7 @@ WHERE claim.kind = %s AND claim.value_hash = COALESCE(
 """  # noqa: S608 - constants
 READ: Final = f"SELECT {COLUMNS} FROM credential_keys AS c {JOINS} WHERE c.user_id IN ({{ids}})"  # noqa: S608 - constants
 
-ALTERED: Final = "was altered, or belongs to another user or event"
+ALTERED: Final = "was altered, belongs to another user or event, or is wrapped with another master key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,7 @@ async def credential_of_user(source: Source, vault: Vault, user_id: UUID) -> Cre
 async def credentials_of(
     source: Source, vault: Vault, user_ids: Iterable[bytes]
 ) -> dict[bytes, Credential | DamagedCredential]:
-    """The credentials of these users; users without one are left out.
-
-    Raises:
-        WrongMasterKey: a key is wrapped with a master key that is not at hand.
-    """
+    """The credentials of these users; users without one are left out."""
     found: dict[bytes, Credential | DamagedCredential] = {}
     for row in await source.fetch_all(READ.format(ids=sql.binaries(user_ids))):
         try:
@@ -150,7 +146,6 @@ def _opened(vault: Vault, row: Row) -> Credential:
 
     Raises:
         DamagedCredential: it cannot be read.
-        WrongMasterKey: a key is wrapped with a master key that is not at hand.
     """
     user_id, version, wrapped, master_key_id, user_key, user_key_id, *event = row
     owner = uuid_of(user_id)
@@ -167,5 +162,5 @@ def _opened(vault: Vault, row: Row) -> Credential:
             raise DamagedCredential(owner, f"is that of an event without a password, at version {version}")
         key = CredentialKey(owner, int(version), wrapped, master_key_id)
         return Credential(owner, key.version, vault.open_credential(key, event_id, sealed))
-    except (DamagedKey, InvalidTag, ValueError):  # ValueError: what should be sealed is too short
+    except (UnusableKey, InvalidTag, ValueError):  # ValueError: what should be sealed is too short
         raise DamagedCredential(owner, ALTERED) from None

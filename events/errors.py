@@ -5,9 +5,10 @@ EventsError
  │   └─ OutcomeUnknown     it broke during a COMMIT, which may or may not have happened
  ├─ DatabaseRefused        MySQL refuses this program's sign-in, or a right that it needs
  ├─ MigrationError         a migration was changed after it was applied
- ├─ WrongMasterKey         a key was wrapped with a master key that is not at hand
- ├─ DamagedKey             a wrapped key was altered, or emptied without a deletion
  ├─ DamagedCredential      the key of a password's hash was altered, lost or put back
+ ├─ UnusableKey            a wrapped key cannot be unwrapped
+ │   ├─ WrongMasterKey     it was wrapped with a master key that is not at hand
+ │   └─ DamagedKey         it was altered, or emptied without a deletion
  ├─ LogSecretLost          the log has events and has lost the secret that its hashes are made with
  ├─ WrongExpectedVersion   the stream has moved since it was read
  ├─ ClaimTaken             a username or email belongs to another user
@@ -54,7 +55,11 @@ class MigrationError(EventsError):
     """Raised when an applied migration differs from the one in this program."""
 
 
-class WrongMasterKey(EventsError):
+class UnusableKey(EventsError):
+    """Base of the errors of one wrapped key. The key of a user concerns this user only."""
+
+
+class WrongMasterKey(UnusableKey):
     """Raised when a key of this log is wrapped with a master key that the program does not have."""
 
     def __init__(self, expected: bytes, found: Sequence[bytes]) -> None:
@@ -73,7 +78,7 @@ class DamagedCredential(EventsError):
         self.reason = reason
 
 
-class DamagedKey(EventsError):
+class DamagedKey(UnusableKey):
     """Raised when a wrapped key is not what was written, belongs to another user, or is gone without a deletion."""
 
     def __init__(self, owner: UUID) -> None:

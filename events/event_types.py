@@ -152,6 +152,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
 }
 """Every type that the log may hold, by its stored name."""
 
+UNKNOWN: Final = "Unknown"
+"""The type of a damaged event whose row names none that this program knows. Never stored."""
+
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The actor and the request of an event: the stored metadata."""
@@ -180,7 +183,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the user's fields that the event set."""
     origin: Origin
     recorded_at: datetime
-    """UTC, to the microsecond. For display only: the order is that of positions."""
+    """UTC, to the microsecond. For display only: the order is that of positions. 1970 if the log has no instant."""
     hash: bytes = NOT_READ
     """Of the event in the chain; zeros if it was not read."""
 
@@ -265,10 +268,12 @@ def decode(
             values |= msgspec.json.decode(stored.personal, type=dict[str, JSON])
         values = upcast(stored.type, values, origin.schema, newest, upcasters)
         fields: Sequence[str] = values.pop("fields")
+        if forgotten:  # nothing authenticates the open columns any more
+            fields = msgspec.convert(fields, tuple[str, ...])
         if forgotten and cls is not UserDeleted:
             return Forgotten(), tuple(fields), origin
         return msgspec.convert(values, cls), tuple(fields), origin
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, KeyError, TypeError, RecursionError) as error:
         raise DamagedEvent(position, f"damaged {stored.type}: {error}") from error
 
 

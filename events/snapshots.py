@@ -181,7 +181,7 @@ class AccountReader:
 
         Raises:
             UnreadableEvent: this program cannot read an event of the stream.
-            DamagedKey: the user's key was altered.
+            UnusableKey: the user's key cannot be unwrapped.
             UserBusy: the stream is long, and too many callers fold it.
         """
         snapshot, rows = await self._store.read_from_snapshot(user_id, up_to=up_to, limit=PAGE_EVENTS)

@@ -45,7 +45,7 @@ def text(value: str) -> str:
 
 def instant(value: datetime) -> str:
     """A DATETIME(6). It has no offset, so `value` must be UTC."""
-    return text(value.strftime("%Y-%m-%d %H:%M:%S.%f"))
+    return text(value.replace(tzinfo=None).isoformat(" ", "microseconds"))  # strftime pads no year before 1000
 
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,6 +55,11 @@ NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a DATETIME column ha
 def naive_utc(moment: datetime) -> datetime:
     """The instant for a DATETIME parameter. The driver would drop an offset without converting."""
     return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def instant_of(value: object) -> datetime | None:
+    """The instant in a DATETIME column; None for 0000-00-00 and the like, which MySQL can be made to keep."""
+    return aware_utc(value) if isinstance(value, datetime) else None
 
 
 def aware_utc(moment: datetime) -> datetime:

@@ -20,10 +20,30 @@ from events import sql
 from events.chain import EVENT_COLUMNS, GENESIS, ROW_COLUMNS
 from events.checkpoint import Checkpoint, check_held
 from events.database import Row, Source, placeholders
-from events.errors import BrokenChain, DamagedEvent, DamagedKey, LogChanged, PositionGap
-from events.event_types import NOT_READ, Damaged, Event, Forgotten, Origin, Recorded, Stored, UserDeleted, decode
+from events.errors import (
+    BrokenChain,
+    DamagedEvent,
+    LogChanged,
+    PositionGap,
+    UnreadableEvent,
+    UnusableKey,
+    WrongMasterKey,
+)
+from events.event_types import (
+    EVENT_TYPES,
+    NOT_READ,
+    UNKNOWN,
+    Damaged,
+    Event,
+    Forgotten,
+    Origin,
+    Recorded,
+    Stored,
+    UserDeleted,
+    decode,
+)
 from events.ids import following, uuid_of
-from events.sql import aware_utc
+from events.sql import EPOCH, instant_of
 from events.vault import UserKey, Vault, opened, place_of
 
 # The key comes with the event in one statement: between two, the user could be deleted.
@@ -87,6 +107,8 @@ HEAD_LOST: Final = "log_head has lost its row"
 
 KEY_LOST: Final = "the key of its user is lost; restore user_keys from a backup"
 KEY_ALTERED: Final = "the key of its user was altered, or emptied without a deletion"
+KEY_UNKNOWN: Final = "the key of its user names a master key that this process does not have"
+INSTANT_LOST: Final = "recorded_at is no instant"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -179,7 +201,7 @@ class EventStore:
         """The position up to which the log was written at an instant; 0 before the first event.
 
         Instants come from the clocks of the processes that wrote, which may differ. Where they are not in the order of
-        the positions, the answer is one of the positions around the instant.
+        the positions, the answer is one of the positions around the instant. A damaged one counts as early.
         """
         before, after = 0, await self.head() + 1
         while after - before > 1:
@@ -187,7 +209,7 @@ class EventStore:
             row = await self._source.fetch_one(READ_INSTANT, (middle,))
             if row is None:
                 raise PositionGap(middle, middle + 1)
-            before, after = (middle, after) if aware_utc(row[0]) <= instant else (before, middle)
+            before, after = (middle, after) if (instant_of(row[0]) or EPOCH) <= instant else (before, middle)
         return before
 
     async def read_stream(self, stream_id: UUID) -> Stream:
@@ -195,7 +217,7 @@ class EventStore:
 
         Raises:
             UnreadableEvent: this program cannot read one of them.
-            DamagedKey: the user's key was altered.
+            UnusableKey: the user's key cannot be unwrapped.
         """
         rows = await self._source.fetch_all(READ_STREAM, (stream_id.bytes,))
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
@@ -221,7 +243,7 @@ class EventStore:
         """The key of the user whose events one statement read; None if it is deleted.
 
         Raises:
-            DamagedEvent, DamagedKey: it is lost or was altered.
+            DamagedEvent, UnusableKey: it is lost or cannot be unwrapped.
         """
         return self._key(rows[0]) if rows else None
 
@@ -274,7 +296,7 @@ class EventStore:
         found = []
         for user_id, version, position, *proof in await self._source.fetch_all(FIND_DELETIONS, (after, up_to)):
             deletion = Deletion(uuid_of(user_id), int(version), int(position))
-            with suppress(DamagedKey):
+            with suppress(UnusableKey):
                 self._vault.check_destroyed(deletion.user_id, *proof)
                 found.append(deletion)
         return found
@@ -343,8 +365,10 @@ class EventStore:
     def _past_damage(self, row: Row) -> Recorded:
         try:
             key = self._key(row)
-        except (DamagedEvent, DamagedKey) as error:
-            return damaged_of(row, KEY_ALTERED if isinstance(error, DamagedKey) else error.reason)
+        except DamagedEvent as error:
+            return damaged_of(row, error.reason)
+        except UnusableKey as error:
+            return damaged_of(row, _problem_of(error))
         return recorded_past_damage(row, key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
@@ -352,7 +376,7 @@ class EventStore:
 
         Raises:
             DamagedEvent: it is lost, which is not the same.
-            DamagedKey: it was altered, or emptied without a deletion.
+            UnusableKey: it cannot be unwrapped, or was emptied without a deletion.
         """
         position, stream_id, *_, has_row, wrapped, deletion_proof, master_key_id = row
         if not has_row:
@@ -373,18 +397,26 @@ async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID
 
 
 def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
-    """The event in a row that begins with `ROW_COLUMNS`. Without a cipher, its user's key was destroyed: `Forgotten`.
+    """The event in a row that begins with `ROW_COLUMNS`.
+
+    Without a cipher, its user's key was destroyed: `Forgotten` or the deletion, whatever else the row holds.
 
     Raises:
         DamagedEvent, UnreadableEvent: this program cannot read it.
     """
-    position, stream_id, version, event_id, type_, data, personal, metadata, *_ = row
-    if cipher is not None:
+    position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at, *_ = row
+    if cipher is None:
         try:
-            personal = opened(cipher, personal, place_of(stream_id, version, event_id, type_, data, metadata))
-        except (InvalidTag, ValueError):  # ValueError: what should be sealed is too short
-            raise DamagedEvent(position, "it was altered or moved, or this program did not write it") from None
-    return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position, forgotten=cipher is None))
+            return _as_recorded(row, *decode(Stored(type_, data, b"", metadata), position, forgotten=True))
+        except UnreadableEvent as error:
+            return damaged_of(row, error.reason, forgotten=True)
+    try:
+        personal = opened(cipher, personal, place_of(stream_id, version, event_id, type_, data, metadata))
+    except (InvalidTag, ValueError):  # ValueError: what should be sealed is too short
+        raise DamagedEvent(position, "it was altered or moved, or this program did not write it") from None
+    if not isinstance(recorded_at, datetime):  # only the chain's hash covers it
+        raise DamagedEvent(position, INSTANT_LOST)
+    return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position))
 
 
 def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
@@ -396,7 +428,7 @@ def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
     try:
         return recorded_of(row, cipher)
     except DamagedEvent as error:
-        return damaged_of(row, error.reason, forgotten=cipher is None)
+        return damaged_of(row, error.reason)
 
 
 def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
@@ -405,7 +437,12 @@ def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
     event: Event = Damaged(reason)
     if forgotten:
         event = UserDeleted() if row[4] == UserDeleted.__name__ else Forgotten()
-    return _as_recorded(row, event, (), Origin())
+    recorded = _as_recorded(row, event, (), Origin())
+    return recorded if recorded.type in EVENT_TYPES else msgspec.structs.replace(recorded, type=UNKNOWN)
+
+
+def _problem_of(error: UnusableKey) -> str:
+    return KEY_UNKNOWN if isinstance(error, WrongMasterKey) else KEY_ALTERED
 
 
 def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
@@ -419,7 +456,7 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
         event=event,
         fields=fields,
         origin=origin,
-        recorded_at=aware_utc(recorded_at),
+        recorded_at=instant_of(recorded_at) or EPOCH,
         hash=others[0] if others else NOT_READ,
     )
 
@@ -552,8 +589,8 @@ class BulkReader:
                     else:
                         secret = self._vault.unwrapped(owner, wrapped, master_key_id)
                     self._secrets[user_id] = secret
-                except DamagedKey:
-                    self._damaged[user_id] = KEY_ALTERED
+                except UnusableKey as error:
+                    self._damaged[user_id] = _problem_of(error)
 
     def _recorded(self, user_id: bytes, rows: list[Row]) -> list[Recorded]:
         if user_id in self._damaged:

@@ -112,16 +112,16 @@ class Vault:
         """A fresh key for a new user."""
         return self._wrap(owner, self._random_bytes(KEY_BYTES))
 
-    def key_of(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
+    def key_of(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None) -> UserKey:
         """The key that the log keeps for a user.
 
         Raises:
             WrongMasterKey: it was wrapped with a master key that is not at hand.
-            DamagedKey: it was altered, or is another user's.
+            DamagedKey: it was altered, is another user's, or has lost the id of its master key.
         """
         return self._remembered(owner, wrapped, master_key_id)
 
-    def rewrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
+    def rewrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None) -> UserKey:
         """The same key, wrapped by `master_key`.
 
         Raises:
@@ -129,12 +129,14 @@ class Vault:
         """
         return self._wrap(owner, self.unwrapped(owner, wrapped, master_key_id))
 
-    def unwrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> bytes:
+    def unwrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None) -> bytes:
         """The bytes of a key, past the cache: bulk readers keep only these.
 
         Raises:
             WrongMasterKey, DamagedKey: as for `key_of`.
         """
+        if master_key_id is None:
+            raise DamagedKey(owner)
         return self._opened(wrapped, master_key_id, owner, _wrapped_place(owner, master_key_id))
 
     def destroyed(self, owner: UUID) -> KeyRow:
@@ -191,8 +193,9 @@ class Vault:
         wrapped = self._sealed(secret, _wrapped_place(owner, self.master_key_id))
         return UserKey(wrapped, self.master_key_id, AESGCM(secret))
 
-    def _unwrap(self, owner: UUID, wrapped: bytes, master_key_id: bytes) -> UserKey:
-        return UserKey(wrapped, master_key_id, AESGCM(self.unwrapped(owner, wrapped, master_key_id)))
+    def _unwrap(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None) -> UserKey:
+        cipher = AESGCM(self.unwrapped(owner, wrapped, master_key_id))
+        return UserKey(wrapped, master_key_id or b"", cipher)
 
     def _credential_key(self, owner: UUID, version: int, secret: bytes) -> CredentialKey:
         wrapped = self._sealed(secret, _credential_key_place(owner, version, self.master_key_id))

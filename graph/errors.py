@@ -35,12 +35,12 @@ from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from auth.registration import ProofRequired
 from events.errors import (
     DamagedEvent,
-    DamagedKey,
     DatabaseUnavailable,
     EventsError,
     LogChanged,
     OutcomeUnknown,
     Rejected,
+    UnusableKey,
     UserBusy,
 )
 from events.feed import FeedClosed
@@ -98,7 +98,7 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:  # noqa:
         case ProofRequired(challenge=challenge):
             asked: dict[str, str | int] = {"challenge": challenge.text, "bits": challenge.number}
             return _coded(error, "PROOF_OF_WORK_REQUIRED", str(cause), **asked)
-        case DamagedEvent() | DamagedKey():
+        case DamagedEvent() | UnusableKey():
             log.warning("graph.damaged", correlation=str(correlation), path=error.path, error=str(cause))
             return _coded(error, "DAMAGED", "events of this user are damaged in the log; an operator must restore them")
         case LogChanged():

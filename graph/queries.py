@@ -8,6 +8,7 @@ import strawberry
 
 from auth.permissions import Right, may
 from events.audit import AuditLog
+from events.event_types import UNKNOWN
 from events.snapshots import NEWEST
 from events.user import User
 from graph.context import Info
@@ -123,7 +124,7 @@ async def events(
     stream_id = None if user_id is None else user_id_argument(user_id)
     count, start = page_size(first, "first", DEFAULT_EVENTS), after or 0
     log = AuditLog(info.context.services.database)
-    names = sorted({kind.value for kind in (UserEventType if types is None else types)})
+    names = sorted({kind.value for kind in (UserEventType if types is None else types)} - {UNKNOWN})
     if stream_id is not None:
         entries = await log.of_user(stream_id, names, after=start, limit=count + 1)
     elif types is None:

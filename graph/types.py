@@ -6,7 +6,7 @@ Expected failures of mutations are data in a payload's `errors`, so that a form 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, ClassVar, Self, cast
+from typing import Annotated, ClassVar, Final, Self, cast
 
 import msgspec
 import strawberry
@@ -26,6 +26,9 @@ from graph.scalars import Position, Role, State, describe_enum
 from projections.mysql.queries import count_registrations
 from projections.status import ProjectionStatus
 
+GREATEST_INT: Final = 2**31 - 1
+"""The greatest Int of GraphQL. A damaged row may have a greater version."""
+
 
 class UserEventType(Enum):
     """The contract's names of the event types; the values are the log's."""
@@ -35,6 +38,7 @@ class UserEventType(Enum):
     PASSWORD_CHANGED = event_types.PasswordChanged.__name__
     ROLE_CHANGED = event_types.RoleChanged.__name__
     USER_DELETED = event_types.UserDeleted.__name__
+    UNKNOWN = event_types.UNKNOWN
 
 
 describe_enum(
@@ -47,6 +51,7 @@ describe_enum(
         UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
         UserEventType.ROLE_CHANGED: "The user has another role.",
         UserEventType.USER_DELETED: "The user was deleted.",
+        UserEventType.UNKNOWN: "The log's event is damaged and does not say.",
     },
 )
 
@@ -70,7 +75,7 @@ class UserEvent:
             id=strawberry.ID(str(source.event_id)),
             position=Position(source.position),
             user_id=strawberry.ID(str(source.user_id)),
-            version=source.version,
+            version=min(source.version, GREATEST_INT),
             type=UserEventType(source.type),
             changed_fields=list(source.fields),
             actor_id=strawberry.ID(str(source.actor)) if source.actor else None,
@@ -217,7 +222,7 @@ class UserChange:
             cursor=source.cursor,
             type=UserEventType(recorded.type),
             user_id=strawberry.ID(str(recorded.stream_id)),
-            version=recorded.version,
+            version=min(recorded.version, GREATEST_INT),
             changed_fields=list(recorded.fields),
             recorded_at=recorded.recorded_at,
             user=user,

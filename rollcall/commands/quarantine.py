@@ -8,7 +8,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from events.errors import DamagedEvent, DamagedKey
+from events.errors import DamagedEvent, UnusableKey
 from projections.errors import NotQuarantined, OutOfStep, RefusedValue, ViewMissing
 from projections.quarantine import Quarantine, unresolved
 from projections.status import save_quarantined
@@ -18,7 +18,7 @@ from rollcall.console import Json, ViewArgument, note, result_console, run, say,
 from rollcall.settings import Settings
 from rollcall.wiring import Installation, open_installation, prepare_log
 
-STILL_BROKEN = (DamagedEvent, DamagedKey, OutOfStep, RefusedValue)
+STILL_BROKEN = (DamagedEvent, UnusableKey, OutOfStep, RefusedValue)
 
 
 app = typer.Typer(
