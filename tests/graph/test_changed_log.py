@@ -1,7 +1,8 @@
 """Clients are told when the log does not hold what they have received: after a failover or a restored backup."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -9,7 +10,6 @@ import pytest_asyncio
 
 from auth.session_watch import SessionWatch
 from events.checkpoint import Checkpoint
-from events.errors import LogChanged
 from events.event_types import Role
 from events.user import Update
 from graph.fanout import SharedOperations
@@ -17,7 +17,7 @@ from graph.subscriptions import CHANGES as TOPIC
 from rollcall.embedded import Addresses
 from tests.graph.client import Json, close_code
 from tests.graph.conftest import Complaints
-from tests.graph.documents import CHANGES, ME
+from tests.graph.documents import CHANGES, LOGOUT, ME
 from tests.graph.events import streaming
 from tests.graph.site import Person, Site, running
 from tests.graph.test_fanout import change, shared_operation
@@ -126,22 +126,40 @@ async def test_a_cursor_of_another_log_is_refused(changing_site: Site, site: Sit
         assert await socket.codes(await socket.subscribe(CHANGES, cursor=first["cursor"])) == ["LOG_CHANGED"]
 
 
-async def test_sockets_with_a_session_are_closed(changing_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events may be gone that ended the session: clients connect again and are authenticated again."""
-    close_ended, changed = SessionWatch._close_ended, [LogChanged(7, "the log ends at position 4")]
+@pytest.mark.parametrize("regrown", [0, 2, 5], ids=["shorter", "as long", "longer"])
+async def test_sockets_with_a_session_are_closed(
+    changing_site: Site, monkeypatch: pytest.MonkeyPatch, regrown: int
+) -> None:
+    """Events may be gone that ended the session: clients connect again, are authenticated again and watched on."""
+    store, reached = changing_site.log.store, list[Checkpoint]()
+    read = store.streams_with
 
-    async def after_the_change(watch: SessionWatch, known: Checkpoint | None) -> Checkpoint:
-        if changed and watch._signed_in():
-            raise changed.pop()
-        return await close_ended(watch, known)
+    async def note(types: Iterable[str], *, after: Checkpoint | None) -> tuple[Checkpoint, set[UUID]]:
+        reached.extend([after] if after else [])
+        return await read(types, after=after)
 
+    monkeypatch.setattr(store, "streams_with", note)  # of this API's watch: that of `site` follows another log
     person = await changing_site.person()
-    async with person.client.socket() as signed_in, changing_site.anyone.socket() as anonymous:
-        assert (await signed_in.next(await signed_in.subscribe(ME)))["me"]["id"] == person.id
-        monkeypatch.setattr(SessionWatch, "_close_ended", after_the_change)
+    start, _ = await renamed(changing_site, person)
+    end = await store.end()
 
-        assert await close_code(signed_in.raw) == 4403
+    async def has_read_all() -> bool:
+        return end in reached
+
+    async with person.client.socket() as signed_in, changing_site.anyone.socket() as anonymous:
+        closed = asyncio.create_task(close_code(signed_in.raw))  # who does not read is cut off
+        await eventually(has_read_all)
+        await changing_site.log.lose_tail(start + 1)
+        await rename(changing_site, person, *(f"Other {number}" for number in range(regrown)))
+
+        assert await closed == 4403
         assert await anonymous.next(await anonymous.subscribe(ME)) == {"me": None}
+    async with person.client.socket() as again:
+        me = (await again.next(await again.subscribe(ME)))["me"]
+        assert me["name"] == (f"Other {regrown - 1}" if regrown else "One")
+        closed = asyncio.create_task(close_code(again.raw))
+        await person.client.field(LOGOUT)
+        assert await closed == 4403
 
 
 async def test_an_answer_for_a_lost_event_is_not_given_for_the_one_in_its_place() -> None:

@@ -17,6 +17,7 @@ from events.migrations import migrate
 from projections.mongo.copies import MongoCopies
 from projections.mysql.copies import MySQLCopies
 from projections.view import Copies
+from tests.damage import alter_key, alter_newest
 from tests.projections.views import mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
 from tests.system.test_faults import VAULT, Stores, both_views_are, open_stores, user_file
@@ -181,3 +182,71 @@ async def test_a_killed_rebuild_is_resumed(urls: tuple[str, str], tmp_path: Path
         bench = mysql_view(stores.database) if view == "mysql" else mongo_view(stores.mongo.documents)
         same = await bench.users() == expected  # pytest takes minutes to explain a comparison of thousands
         assert same
+
+
+async def test_views_are_rebuilt_past_damaged_users_beside_their_projectors(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    """Both rebuilds name the users, readers see everybody else, and after the repair a rebuild holds nobody."""
+    user_file(tmp_path / "users.json", 40)
+    installation = own_servers(tmp_path, *urls)
+    async with installation.running("dev") as dev, open_stores(urls) as stores:
+        await dev.line("ready")
+        assert (await installation.run("import", "users.json")).code == 0
+        await eventually(installation.live)
+        token = await installation.sign_in("admin", "correct horse battery")
+        users = await stores.log()
+        altered, unreadable = [user.id for user in users.values() if user.username in ("customer3", "customer7")]
+        await rename(installation, token, str(altered), "Altered")
+        await alter_newest(stores.database, altered)
+        await alter_key(stores.database, unreadable)
+
+        done = [await installation.run("rebuild", view) for view in ("mysql", "mongo")]
+
+        for view, finished in zip(("mysql_users", "mongo_users"), done, strict=True):
+            assert finished.code == 1, finished.err
+            for user_id in (altered, unreadable):
+                assert f"{view}: user {user_id} is in quarantine at position" in finished.out
+                assert "rebuild.quarantined" in finished.err
+        other = next(user for user in users.values() if user.username == "customer5")
+        await rename(installation, token, str(other.id), "Renamed")
+        await eventually(lambda: both_show(installation, token, "customer5", "Renamed", 40))
+        status = await installation.status()
+        assert {name: one["quarantined"] for name, one in status.items()} == {"mysql_users": 2, "mongo_users": 2}
+        assert [await both_show(installation, token, name, shown, 40) for name, shown in SHOWN] == [True, True]
+        assert (await installation.run("verify")).code == 0
+
+        await alter_newest(stores.database, altered)
+        await alter_key(stores.database, unreadable)
+        mended = await installation.run("rebuild", "all")
+        assert (mended.code, "quarantine" in mended.out) == (0, False), mended.err
+        await eventually(installation.live)
+        assert await both_views_are(stores, await stores.log())
+        assert (await installation.run("quarantine", "list", "--json")).out.strip() == "[]"
+
+
+SHOWN = (("customer3", "Customer 3"), ("customer9", "Customer 9"))
+"""The first is as before the event that was altered."""
+
+
+async def rename(installation: Installation, token: str, user_id: str, name: str) -> None:
+    """Rename a user."""
+    await installation.ask(
+        "mutation($id: ID!, $n: String!) { updateUser(input: {id: $id, name: $n}) { errors { code } } }",
+        token,
+        id=user_id,
+        n=name,
+    )
+
+
+async def both_show(installation: Installation, token: str, username: str, name: str, count: int) -> bool:
+    """Whether the list of the MySQL view and the search of the MongoDB view have the user with this name."""
+    data = await installation.ask(
+        "query($t: String!) { searchUsers(text: $t) { edges { node { name } } } "
+        "users(first: 100) { totalCount edges { node { username name } } } }",
+        token,
+        t=username,
+    )
+    listed = {edge["node"]["username"]: edge["node"]["name"] for edge in data["users"]["edges"]}
+    found = [edge["node"]["name"] for edge in data["searchUsers"]["edges"]]
+    return bool(data["users"]["totalCount"] == count and listed[username] == name and name in found)
