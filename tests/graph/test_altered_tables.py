@@ -5,14 +5,16 @@ no right, and what can be done to the others is found by verification, or is a l
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest_asyncio
 
+from auth.registration import RegistrationMode
 from events.consistency import Inconsistency, verify_users
 from events.event_types import Role
 from rollcall.embedded import Addresses
 from tests.graph.documents import CREATE, EVENTS, LOGIN, ME, ONE, REGISTER, UPDATE
-from tests.graph.site import PASSWORD, Person, Site, running, somebody
+from tests.graph.site import PASSWORD, Doors, Person, Site, running, somebody
 
 
 @pytest_asyncio.fixture
@@ -97,3 +99,17 @@ async def test_guesses_are_free_again_once_their_counters_are_removed(exposed: S
     await exposed.log.database.execute("DELETE FROM sign_in_failures")
 
     assert await sign_in(exposed, victim.username, "a wrong guess") == ["WRONG_CREDENTIALS"]
+
+
+async def test_an_invitation_admits_again_once_its_use_was_removed(addresses: Addresses) -> None:
+    """A limit. With the row it admits one person."""
+    async with running(addresses, doors=Doors(RegistrationMode.INVITATION)) as site:
+        invitation = site.services.registration.invitations.issue(timedelta(days=1)).text
+
+        async def register() -> list[str]:
+            payload = await site.anyone.field(REGISTER, input=somebody(invitation=invitation))
+            return [error["code"] for error in payload["errors"]]
+
+        assert [await register(), await register()] == [[], ["INVALID_INVITATION"]]
+        await site.log.database.execute("DELETE FROM used_tokens")
+        assert await register() == []
