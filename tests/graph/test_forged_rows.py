@@ -115,7 +115,7 @@ async def test_the_hash_of_an_administrators_event_makes_no_administrator(expose
 
 
 async def test_a_demotion_that_was_removed_counts_no_more_until_verification_names_it(addresses: Addresses) -> None:
-    """A limit: the seals do not show that a stream lacks its last event. A former password comes back likewise."""
+    """A limit: the seals do not show that a stream lacks its last event."""
     async with running(addresses, projected=False) as site:  # projectors would stop at the hole
         _, mallory = await site.person(Role.ADMIN), await site.person(Role.ADMIN)
         demoted = await site.log.commands.change(mallory.user.id, ChangeRole(Role.CUSTOMER), NOBODY)
