@@ -41,7 +41,7 @@ from events.retry import Backoff, retry
 from events.store import ALL_USERS, EventStore, UserRange
 from events.vault import Vault
 from projections.applying import EventApplier, QuarantineRule
-from projections.comparison import compare
+from projections.comparison import DifferenceKind, compare, read_streams
 from projections.errors import (
     CheckpointMoved,
     NoPreviousView,
@@ -54,7 +54,7 @@ from projections.errors import (
     TooManyDamaged,
     ViewMissing,
 )
-from projections.folding import FoldedUser, ItemsDone, LogFold, fold_log
+from projections.folding import FoldedUser, ItemsDone, LogFold, fold_log, fold_readable
 from projections.lease import named_lock, rebuild_lock
 from projections.quarantine import Quarantine, Quarantined
 from projections.status import save_rebuild_progress
@@ -113,7 +113,7 @@ class Rebuilder:
                 folded = await self._fill(copy, await self.store.end(), rule, steps)
                 compared = await copy.copy_id()
                 await self._catch_up(copy, rule, steps)
-                await self._compare(copy, folded, steps)
+                await self._compare(copy, folded, rule, steps)
                 position = await self._catch_up(copy, rule, steps)
             except QuarantineFull as error:
                 await copy.discard()
@@ -174,12 +174,13 @@ class Rebuilder:
             if state is not None and (state.next_id is None or state.up_to.position != position):
                 raise SnapshotExists(self.copies.live.name, name, f"a snapshot at position {state.up_to.position}")
             up_to = await self.store.checkpoint_at(position)
+            rule = await self._rule(copy)
             try:
-                folded = await self._fill(copy, up_to, await self._rule(copy), steps)
+                folded = await self._fill(copy, up_to, rule, steps)
+                await self._compare(copy, folded, rule, steps)
             except QuarantineFull as error:
                 await copy.discard()
                 raise TooManyDamaged(error) from error
-            await self._compare(copy, folded, steps)
             try:
                 await self.store.check(await copy.checkpoint())
             except LogChanged:
@@ -318,17 +319,26 @@ class Rebuilder:
             return False
         return True
 
-    async def _compare(self, copy: Records, complete: LogFold | None, steps: "_Steps") -> None:
-        """Compare all users of the copy with the log.
+    async def _compare(self, copy: Records, complete: LogFold | None, rule: QuarantineRule, steps: "_Steps") -> None:
+        """Compare all users of the copy with the log. Who was damaged since the copy was filled is quarantined.
 
         Raises:
             RebuildDiffers: a user differs; the copy is removed.
+            QuarantineFull: the copy would quarantine too many users.
         """
         found: list[str] = []
         async for folded in self._all_users(copy, complete, steps):
             comparing = steps.counter("comparing", "users", len(folded), 0.9, 0.1)
             async for differences in compare(copy, folded, folded.users, self.store, comparing):
-                found += map(str, differences)
+                damaged = {one.user_id for one in differences if one.kind is DifferenceKind.UNREADABLE and one.user_id}
+                found += [str(one) for one in differences if one.user_id not in damaged]
+                for user_id, stream in (await read_streams(self.store, damaged)).items():
+                    _, broken = fold_readable(user_id, None, stream)
+                    if broken is None:  # repaired meanwhile, so it was not compared
+                        found.append(f"user {user_id}: was damaged and repaired meanwhile")
+                        continue
+                    await copy.hold_user(admitted := rule.admit(broken, await copy.quarantine()))
+                    self._report_quarantined(admitted)
                 if len(found) > SHOWN_DIFFERENCES:
                     break
         if found:

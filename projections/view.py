@@ -217,6 +217,10 @@ class Records(View, Protocol):
         """
         ...
 
+    async def hold_user(self, user: Quarantined) -> None:
+        """Quarantine a user of a copy that no projector writes, as the user is at the checkpoint."""
+        ...
+
     async def complete(self) -> None:
         """Build the indexes once all users are written. The copy is then a view at the position it is filled as of."""
         ...

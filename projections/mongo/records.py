@@ -144,6 +144,11 @@ class MongoRecords(MongoView):
             raise error
         await self._move(following(page[-1].user.id), quarantined_in(page))
 
+    async def hold_user(self, user: Quarantined) -> None:
+        with translated():
+            update = {"$push": {"quarantine": {"$each": documents_of([user])}}}
+            await self._checkpoints.update_one({"_id": (await self.place()).identity}, update)
+
     async def complete(self) -> None:
         with translated():
             entry = await self._entry()

@@ -5,7 +5,7 @@ transaction that also records how far the copy is filled and whom it quarantines
 indexes are built at the end, in a third of the time that maintaining them would take.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from asyncmy.errors import MySQLError
 
 from events import sql
 from events.checkpoint import Checkpoint
-from events.database import Connection, Row, placeholders
+from events.database import Connection, Row, Source, placeholders
 from events.event_types import JSON
 from events.ids import following, uuid_of
 from events.store import EventStore, UserRange, forgotten_users
@@ -58,7 +58,7 @@ from projections.mysql.view import (
     quarantine_of,
     raising_refused_value,
 )
-from projections.quarantine import held_by
+from projections.quarantine import Quarantined, held_by
 from projections.view import CopyId, FillState, Record, RecordState, SetAside
 
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
@@ -169,9 +169,15 @@ class MySQLRecords(MySQLView):
                     await connection.execute(self._tables.sql(INSERT_USERS, rows=chunk))
                 await self._remove(connection, await forgotten_users(connection, [one.user.id for one in page]))
                 if quarantined:
-                    added = msgspec.json.encode(quarantined).decode()
-                    await connection.execute(self._tables.sql(ADD_QUARANTINED), (added,))
+                    await self._hold(connection, quarantined)
                 await connection.execute(self._tables.sql(MOVE_FILLING), (following(page[-1].user.id).bytes,))
+
+    async def hold_user(self, user: Quarantined) -> None:
+        with raising_view_missing():
+            await self._hold(self._database, [user])
+
+    async def _hold(self, source: Source, users: Sequence[Quarantined]) -> None:
+        await source.execute(self._tables.sql(ADD_QUARANTINED), (msgspec.json.encode(users).decode(),))
 
     async def complete(self) -> None:
         async with self._database.dedicated() as session:

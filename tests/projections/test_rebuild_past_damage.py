@@ -121,6 +121,31 @@ async def test_a_user_that_breaks_during_a_rebuild_is_set_aside_while_the_copy_c
     assert (await bench.users())[bob].name == "Bob"
 
 
+async def test_a_user_whose_past_is_damaged_during_a_rebuild_is_set_aside_when_it_is_compared(
+    bench: Bench, log: Log
+) -> None:
+    """The copy has the user as it was, and whether that is right cannot be known any more."""
+    alice, bob, _ = await three_users(log)
+    await bench.view.apply(await log.all(), after=await log.at(0))
+    complete = type(await bench.copies.staging()).complete
+
+    async def then_damage(self: object) -> None:
+        await complete(self)  # type: ignore[arg-type]
+        await alter_key(log.database, bob)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(await bench.copies.staging()), "complete", then_damage)
+        rebuilt = await rebuild_past(bench, log, limit=1, memory_bytes=1)
+
+    assert [(one.user_id, one.position) for one in rebuilt.quarantine] == [(bob, 2)]
+    assert await bench.view.quarantine() == rebuilt.quarantine
+    assert {user.name for user in (await bench.users()).values()} == {"Alice", "Bob", "Carol"}
+    await rename(log, alice, "Later")
+    async with running(projector(bench.view, log)):
+        await reach(bench, await log.store.head())
+    assert (await bench.users())[alice].name == "Later"
+
+
 async def test_a_rebuilt_view_is_followed_past_the_user_and_releases_it_once_the_log_is_repaired(
     bench: Bench, log: Log
 ) -> None:
