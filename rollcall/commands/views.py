@@ -16,7 +16,7 @@ import typer
 from events.chain import Head
 from events.errors import DatabaseUnavailable
 from events.signed_heads import parse_public_key
-from projections.comparison import Difference
+from projections.comparison import NO_END, Difference
 from projections.errors import RebuildRunning, ViewUnavailable
 from projections.quarantine import Quarantine, unresolved
 from projections.rebuild_requests import RebuildRequests
@@ -358,7 +358,7 @@ async def _verify(settings: Settings, options: VerifyOptions) -> int:
 
     async with open_installation(settings, note) as installation:
         await prepare_log(installation)
-        known = options.user is None or (await installation.store.read_stream(options.user)).events
+        known = options.user is None or await installation.store.read_streams([options.user], up_to=NO_END)
         with ExitStack() as bars:
 
             def stage(title: str, unit: str) -> Advance:

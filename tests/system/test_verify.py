@@ -17,6 +17,7 @@ from projections.mysql.view import MySQLView
 from rollcall import exits
 from rollcall.cli import app
 from rollcall.embedded import Addresses
+from tests.damage import alter_key
 from tests.events.exports import opened
 from tests.log import Log
 from tests.projections import drifts
@@ -164,3 +165,21 @@ async def test_an_unknown_user_id_is_an_error(site: Site) -> None:
 
     assert finished.code == exits.BAD_INPUT
     assert "error: neither the log nor a view has a user 01a2020d-b3d5-7a96-99c5-4a2a4e12f0d1" in finished.err
+
+
+async def test_a_damaged_user_is_reported_and_hides_no_other(site: Site) -> None:
+    """Exit code 1 and the reason, unmasked; alone, among all users, and where a repair leaves the user as it is."""
+    ada, bob, _ = site.ids
+    await alter_key(site.log.database, UUID(bob))
+    await site.relational.set(UUID(ada), name="Forged")
+
+    of_bob = await site.verify("mysql", "--user", bob, "--json")
+    of_all = await site.verify("mysql", "--repair", "--json")
+
+    [difference, summary] = lines_of(of_bob)
+    assert (of_bob.code, difference["kind"], difference["user_id"], summary["left"]) == (1, "unreadable", bob, 1)
+    assert "the key of its user was altered" in difference["found"]
+    *differences, summary = lines_of(of_all)
+    assert [(one["user_id"], one["kind"]) for one in differences] == [(ada, "changed"), (bob, "unreadable")]
+    assert (of_all.code, summary["differences"], summary["left"]) == (1, 2, 1)
+    assert f"mysql_users: user {bob}: event at position 2 cannot be read" in (await site.verify("mysql")).out
