@@ -10,6 +10,7 @@ from uuid import UUID
 
 from events import batch
 from events.database import Database
+from events.errors import UnusableKey
 from events.vault import CredentialKey, KeyRow, Vault
 
 PAGE_KEYS: Final = 500
@@ -18,7 +19,7 @@ COUNT_KEYS = "SELECT COUNT(*) FROM user_keys WHERE master_key_id <> %s"
 COUNT_CREDENTIALS = "SELECT COUNT(*) FROM credential_keys WHERE master_key_id <> %s"
 PAGE = """
 SELECT user_id, wrapped, deletion_proof, master_key_id
-FROM user_keys WHERE master_key_id <> %s LIMIT %s FOR UPDATE
+FROM user_keys WHERE master_key_id <> %s AND user_id > %s ORDER BY user_id LIMIT %s FOR UPDATE
 """
 PAGE_CREDENTIALS = """
 SELECT user_id, version, wrapped, master_key_id
@@ -39,24 +40,30 @@ async def rotate_master_key(database: Database, vault: Vault, progress: Rotation
     """Wrap with the vault's master key every key that is wrapped with another one; return how many.
 
     May be interrupted and run again. A deletion or a new password meanwhile is not undone: each page is locked while it
-    is done, and of a key that was destroyed at most the proof is in it.
+    is done, and of a key that was destroyed at most the proof is in it. A key that cannot be unwrapped is left as it
+    is, and its error is raised after all others are done.
 
     Raises:
-        WrongMasterKey: a key is wrapped with a master key that is not at hand.
+        WrongMasterKey: the log's secret, which comes first, or a user's key is wrapped with a master key that is not at
+            hand.
         DamagedKey: a key was altered.
     """
     await _rewrap_secret(database, vault)
-    credentials = await _count(database, COUNT_CREDENTIALS, vault)
-    total, done = await _count(database, COUNT_KEYS, vault) + credentials, 0
-    while rewrapped := await _rewrap_page(database, vault):
-        done += rewrapped
-        progress(done, max(total, done))
-    while credentials:
-        last = b""
-        while page := await _rewrap_credentials(database, vault, last):
-            done, last = done + len(page), page[-1].user_id.bytes
-            progress(done, max(total, done))
-        credentials = await _count(database, COUNT_CREDENTIALS, vault)  # of processes that still wrap with another key
+    total = await _count(database, COUNT_KEYS, vault) + await _count(database, COUNT_CREDENTIALS, vault)
+    done, unusable = 0, list[UnusableKey]()
+    for rewrap_page in (_rewrap_keys, _rewrap_credentials):
+        moved, failed = True, list[UnusableKey]()
+        while moved:  # a key may have come meanwhile before the place that a pass has reached
+            moved, last = False, b""
+            failed.clear()
+            while page := await rewrap_page(database, vault, last, failed):
+                last, rewrapped = page
+                done += rewrapped
+                moved = moved or rewrapped > 0
+                progress(done, max(total, done))
+        unusable += failed
+    if unusable:
+        raise unusable[0]
     return done
 
 
@@ -65,23 +72,38 @@ async def _count(database: Database, statement: str, vault: Vault) -> int:
     return int(row[0]) if row else 0
 
 
-async def _rewrap_page(database: Database, vault: Vault) -> int:
-    async with database.transaction() as connection:
-        page = await connection.fetch_all(PAGE, (vault.master_key_id, PAGE_KEYS))
-        if page:
-            rows = (KeyRow(UUID(bytes=user_id), *columns) for user_id, *columns in page)
-            await connection.execute(batch.replace_keys([_rewrapped(row, vault) for row in rows]))
-    return len(page)
+Page = tuple[bytes, int] | None
+"""The last user of a page, and how many keys of it were rewrapped. None at the end."""
 
 
-async def _rewrap_credentials(database: Database, vault: Vault, last: bytes) -> list[CredentialKey]:
-    """Wrap the next keys of passwords' hashes after a user."""
+async def _rewrap_keys(database: Database, vault: Vault, after: bytes, unusable: list[UnusableKey]) -> Page:
+    """Rewrap the next users' keys after a user."""
     async with database.transaction() as connection:
-        rows = await connection.fetch_all(PAGE_CREDENTIALS, (last, vault.master_key_id, PAGE_KEYS))
-        page = [CredentialKey(UUID(bytes=user_id), *columns) for user_id, *columns in rows]
-        if page:
-            await connection.execute(batch.replace_credentials(map(vault.rewrapped_credential, page)))
-    return page
+        page = await connection.fetch_all(PAGE, (vault.master_key_id, after, PAGE_KEYS))
+        rewrapped = []
+        for user_id, *columns in page:
+            try:
+                rewrapped.append(_rewrapped(KeyRow(UUID(bytes=user_id), *columns), vault))
+            except UnusableKey as error:
+                unusable.append(error)
+        if rewrapped:
+            await connection.execute(batch.replace_keys(rewrapped))
+    return (page[-1][0], len(rewrapped)) if page else None
+
+
+async def _rewrap_credentials(database: Database, vault: Vault, after: bytes, unusable: list[UnusableKey]) -> Page:
+    """Rewrap the next keys of passwords' hashes after a user."""
+    async with database.transaction() as connection:
+        page = await connection.fetch_all(PAGE_CREDENTIALS, (after, vault.master_key_id, PAGE_KEYS))
+        rewrapped = []
+        for user_id, *columns in page:
+            try:
+                rewrapped.append(vault.rewrapped_credential(CredentialKey(UUID(bytes=user_id), *columns)))
+            except UnusableKey as error:
+                unusable.append(error)
+        if rewrapped:
+            await connection.execute(batch.replace_credentials(rewrapped))
+    return (page[-1][0], len(rewrapped)) if page else None
 
 
 def _rewrapped(row: KeyRow, vault: Vault) -> KeyRow:

@@ -277,7 +277,8 @@ def rotate_master_key_() -> None:
     ROLLCALL_MASTER_KEY and the old one in ROLLCALL_OTHER_MASTER_KEY. 3. Run this command with the same two keys. 4.
     Restart every process without the old key.
 
-    An interrupted run can be repeated. Exit code 2: ROLLCALL_OTHER_MASTER_KEY is not set; 3: a key is wrong.
+    An interrupted run can be repeated. Exit code 2: ROLLCALL_OTHER_MASTER_KEY is not set; 3: a key is wrong, or that of
+    a user was altered, and all others are done.
     """
     run(_rotate_master_key(settings_for("rotate-master-key")))
 

@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from events.errors import WrongMasterKey
+from events.errors import DamagedKey, UnusableKey, WrongMasterKey
 from events.log_keys import open_log_keys
 from events.rotation import rotate_master_key
 from events.store import EventStore
@@ -69,3 +69,25 @@ async def test_a_rotation_without_the_old_key_changes_nothing(log: Log) -> None:
         await rotate_master_key(log.database, Vault(NEW_KEY, secrets.token_bytes), silently)
 
     assert len(await log.all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [("wrapped = REVERSE(wrapped)", DamagedKey), ("master_key_id = X'0102030405060708'", WrongMasterKey)],
+)
+async def test_a_key_that_cannot_be_unwrapped_holds_up_no_other(
+    log: Log, monkeypatch: pytest.MonkeyPatch, damage: str, error: type[Exception]
+) -> None:
+    """The first user's, with pages of one key: all others are wrapped anew, and then the error is raised."""
+    monkeypatch.setattr("events.rotation.PAGE_KEYS", 1)
+    users = [(await log.register(f"user{n}")).user_id for n in range(4)]
+    await log.database.execute(f"UPDATE user_keys SET {damage} WHERE user_id = %s", (users[0].bytes,))
+    both = Vault(NEW_KEY, secrets.token_bytes, others=[MASTER_KEY])
+
+    with pytest.raises(error):
+        await rotate_master_key(log.database, both, silently)
+
+    store = EventStore(log.database, Vault(NEW_KEY, secrets.token_bytes))
+    assert [len((await store.read_stream(user_id)).events) for user_id in users[1:]] == [1, 1, 1]
+    with pytest.raises(UnusableKey):
+        await store.read_stream(users[0])
