@@ -6,6 +6,8 @@ way of losing the server is `DatabaseUnavailable`.
 """
 
 import asyncio
+import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 from asyncmy import errors
 from asyncmy.connection import Connection as DriverConnection
 from asyncmy.connection import connect
-from asyncmy.errors import InternalError
+from asyncmy.errors import InternalError, OperationalError
 from asyncmy.pool import Pool
 
-from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, OutcomeUnknown
+from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, OutcomeUnknown, TlsRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,11 @@ class Address:
     user: str
     password: str = field(repr=False)
     database: str
+    tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+    """If given, a connection is encrypted by it, or refused. None: plain text."""
 
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, tls: ssl.SSLContext | None = None) -> Self:
         """Read `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`.
 
         Raises:
@@ -59,6 +63,7 @@ class Address:
             unquote(parts.username or ""),
             unquote(parts.password or ""),
             database,
+            tls,
         )
 
 
@@ -69,6 +74,7 @@ TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 192
 # Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
 # be made while binary logging is on.
 REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
+INSECURE_TRANSPORT = 3159
 
 
 class translated:  # noqa: N801 - it reads as the verb that it is
@@ -89,12 +95,15 @@ def translate(error: BaseException | None) -> None:
     Raises:
         DatabaseUnavailable: MySQL was lost.
         DatabaseRefused: MySQL refuses access.
+        TlsRefused: MySQL requires TLS.
     """
     if isinstance(error, errors.MySQLError):
         code = error.args[0] if error.args else None
         client_side = isinstance(code, int) and 2000 <= code < 3000
         if client_side or code in TRANSIENT or isinstance(error, errors.InterfaceError):
             raise DatabaseUnavailable(f"MySQL: {error}") from error
+        if code == INSECURE_TRANSPORT:
+            raise TlsRefused("MySQL requires TLS, which is off") from error
         if code in REFUSED:
             raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
     if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
@@ -114,6 +123,9 @@ SET time_zone = '+00:00',
     innodb_lock_wait_timeout = 10,
     max_execution_time = 30000
 """
+
+ANSWERS_WITHOUT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""What OpenSSL makes of an answer in plain text."""
 
 ANSWER_SECONDS: Final = 40.0
 """How long a statement that reads, or a packet of several, may take. The server ends queries after 30 s itself and
@@ -307,6 +319,10 @@ class Database:
                 return await attempt
         except TimeoutError as error:
             raise DatabaseUnavailable(f"no MySQL connection to {where} within {self._acquire_timeout:g} s") from error
+        except OperationalError as error:
+            if reason := _tls_refusal(error):
+                raise TlsRefused(f"MySQL at {where}: {reason}") from error
+            raise
         except (OSError, RuntimeError, InternalError) as error:
             # The driver's RuntimeError: the server hung up before the connection was set up. Its InternalError: the
             # server gave the connection up meanwhile (`connect_timeout`), as on a process that was stopped and goes on.
@@ -359,6 +375,24 @@ def _heed(cancelled: int) -> None:
         raise asyncio.CancelledError
 
 
+def _tls_refusal(error: OperationalError) -> str | None:
+    """Why the two sides do not agree on TLS; None if something else is the cause.
+
+    The driver asks for TLS whatever the server's greeting says, so a server without it answers what is no TLS. In TLS
+    1.3 the server judges the client's certificate after the handshake, and its alert arrives like an answer.
+    """
+    match error.__cause__:
+        case ssl.SSLCertVerificationError() as cause:
+            return f"its certificate is not accepted: {cause.verify_message}"
+        case ssl.SSLError(reason=str(reason)) if reason in ANSWERS_WITHOUT_TLS:
+            return "it does not offer TLS, which is required"
+        case ssl.SSLError(reason=str(reason)) as cause if not isinstance(cause, ssl.SSLEOFError):
+            return f"TLS failed: {reason}"
+    if alert := re.search(r"\[SSL: (\w*ALERT\w*)\]", str(error)):
+        return f"it refuses TLS with this client: {alert[1]}"
+    return None
+
+
 class _answered:  # noqa: N801 - it reads as the verb that it is
     """Raise `DatabaseUnavailable` if the answer does not come within `ANSWER_SECONDS`.
 
@@ -392,5 +426,6 @@ def _driver_arguments(address: Address, idle_seconds: int | None) -> dict[str, A
         "autocommit": True,
         "binary_prefix": True,
         "init_command": SESSION + patience,
+        "ssl": address.tls,
         "connect_timeout": 5,
     }

@@ -4,6 +4,7 @@ EventsError
  ├─ DatabaseUnavailable    MySQL cannot be reached, or the connection broke
  │   └─ OutcomeUnknown     it broke during a COMMIT, which may or may not have happened
  ├─ DatabaseRefused        MySQL refuses this program's sign-in, or a right that it needs
+ │   └─ TlsRefused         MySQL and this program do not agree on TLS
  ├─ MigrationError         a migration was changed after it was applied
  ├─ DamagedCredential      the key of a password's hash was altered, lost or put back
  ├─ UnusableKey            a wrapped key cannot be unwrapped
@@ -49,6 +50,10 @@ class OutcomeUnknown(DatabaseUnavailable):
 
 class DatabaseRefused(EventsError):
     """Raised for a wrong password, an unknown schema or a missing right: a retry does not help."""
+
+
+class TlsRefused(DatabaseRefused):
+    """Raised when MySQL's certificate is not accepted, or one side requires TLS and the other does not offer it."""
 
 
 class MigrationError(EventsError):

@@ -3,6 +3,7 @@
 ProjectionError
  ├─ ViewUnavailable      the view's database cannot be reached
  ├─ ViewRefused          the view's database refuses access
+ │   └─ ViewTlsRefused   the view's database and this program do not agree on TLS
  ├─ ViewMissing          the view does not exist
  ├─ CheckpointMoved      another process has written the view
  ├─ ViewOfOtherLog       the log does not hold the view's checkpoint
@@ -39,6 +40,10 @@ class ViewUnavailable(ProjectionError):
 
 class ViewRefused(ProjectionError):
     """A wrong password or a missing right: a retry does not help."""
+
+
+class ViewTlsRefused(ViewRefused):
+    """The database's certificate is not accepted, or one side requires TLS and the other does not offer it."""
 
 
 class ViewMissing(ProjectionError):

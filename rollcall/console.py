@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError
+from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, TlsRefused
 from projections.errors import (
     InvalidSnapshotName,
     NoPreviousView,
@@ -38,6 +38,7 @@ from projections.errors import (
     ProjectionError,
     SnapshotExists,
     ViewRefused,
+    ViewTlsRefused,
     ViewUnavailable,
 )
 from rollcall import exits
@@ -236,7 +237,12 @@ async def _cancellable(work: Coroutine[Any, Any, int], watchdog: Watchdog, when_
 
 def _report(error: BaseException) -> int:
     """Print an expected error as one line, log any other with its traceback, and return the exit code."""
+    variable = ""
     match error:
+        case TlsRefused():
+            code, variable = exits.BAD_INPUT, "ROLLCALL_MYSQL_TLS: "
+        case ViewTlsRefused():
+            code, variable = exits.BAD_INPUT, "ROLLCALL_MONGO_TLS: "
         case BadSettings() | UserFileError() | DatabaseRefused() | ViewRefused() | InvalidSnapshotName():
             code = exits.BAD_INPUT
         case NoPreviousView() | NoSuchSnapshot() | SnapshotExists():
@@ -248,5 +254,5 @@ def _report(error: BaseException) -> int:
         case _:
             log.error("unexpected", error=str(error), exc_info=error)
             return exits.FAULT
-    note(f"error: {error}")
+    note(f"error: {variable}{error}")
     return code

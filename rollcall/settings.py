@@ -6,6 +6,7 @@ The table in docs/operations.md lists the same variables; a test compares the tw
 import base64
 import binascii
 import os
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -81,6 +82,8 @@ def _networks(value: str) -> str:
 
 
 Key = Annotated[SecretStr, AfterValidator(_key)]
+TlsMode = Literal["off", "required"]
+"""There is no mode that only prefers TLS: whoever is in the middle could take it away."""
 
 
 class Settings(BaseSettings):
@@ -99,6 +102,29 @@ class Settings(BaseSettings):
     )
     mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] | None = Field(
         None, description="mongodb://HOST:PORT/DATABASE of your own server. Requires ROLLCALL_MYSQL_URL."
+    )
+    mysql_tls: TlsMode = Field("off", description="`required` encrypts connections to MySQL, or refuses them.")
+    mysql_tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose certificates MySQL may have. Default: the system's."
+    )
+    mysql_tls_cert: Path | None = Field(None, description="PEM file of this program's certificate for MySQL.")
+    mysql_tls_key: Path | None = Field(
+        None, description="PEM file of that certificate's key, if it is not in the same file."
+    )
+    mysql_tls_check_host: bool = Field(
+        True, description="Refuses a certificate of another host than the URL names. False: any of the authorities."
+    )
+    mongo_tls: TlsMode = Field(
+        "off", description="`required` encrypts connections to MongoDB, or refuses them. `off`: the URL decides."
+    )
+    mongo_tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose certificates MongoDB may have. Default: the system's."
+    )
+    mongo_tls_cert: Path | None = Field(
+        None, description="PEM file of this program's certificate for MongoDB, and its key."
+    )
+    mongo_tls_check_host: bool = Field(
+        True, description="Refuses a certificate of another host than the URL names. False: any of the authorities."
     )
     master_key: Key | None = Field(
         None, description="32 bytes in base64: the key that wraps all other keys of the log."
@@ -191,6 +217,25 @@ class Settings(BaseSettings):
             raise ValueError(f"ROLLCALL_{given}_URL requires ROLLCALL_{lacking}_URL; set both or neither")
         if self.mysql_read_url is not None and self.mysql_url is None:
             raise ValueError("ROLLCALL_MYSQL_READ_URL requires ROLLCALL_MYSQL_URL, the server that it replicates")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_that_is_used(self) -> Self:
+        for database, mode in (("mysql", self.mysql_tls), ("mongo", self.mongo_tls)):
+            name = f"{database}_tls"
+            if mode == "required" and not self.own_servers:
+                raise ValueError(f"ROLLCALL_{name.upper()} requires ROLLCALL_{database.upper()}_URL")
+            for dependent in ("ca", "cert", "key", "check_host"):
+                field = f"{name}_{dependent}"
+                if mode == "off" and getattr(self, field, None) not in (None, True):
+                    raise ValueError(f"ROLLCALL_{field.upper()} requires ROLLCALL_{name.upper()}=required")
+        if self.mysql_tls_key is not None and self.mysql_tls_cert is None:
+            raise ValueError("ROLLCALL_MYSQL_TLS_KEY requires ROLLCALL_MYSQL_TLS_CERT, its certificate")
+        url = self.mongo_url.get_secret_value() if self.mongo_url else ""
+        if self.mongo_tls == "required" and re.search(r"[?&](tls|ssl)\w*=", url, re.IGNORECASE):
+            raise ValueError(
+                "ROLLCALL_MONGO_URL has options of TLS, and so has ROLLCALL_MONGO_TLS; set them in one place"
+            )
         return self
 
     @property

@@ -48,6 +48,7 @@ from rollcall.embedded import Addresses, servers
 from rollcall.keys import master_keys
 from rollcall.settings import Settings
 from rollcall.stopping import step
+from rollcall.tls import mongo_tls, mysql_tls
 
 log = structlog.get_logger(__name__)
 
@@ -103,15 +104,16 @@ async def open_installation(
         idle_seconds: MySQL closes a connection of this process that is idle for longer.
 
     Raises:
-        BadSettings: the master key is missing.
+        BadSettings: the master key is missing, or a file of TLS cannot be used.
         ServersUnavailable: this machine cannot run private servers.
     """
     keys = master_keys(settings)
+    tls = mysql_tls(settings)
     async with database_addresses(settings, report) as addresses:
-        database = Database.at(Address.parse(addresses.mysql_url), size=32, idle_seconds=idle_seconds)
+        database = Database.at(Address.parse(addresses.mysql_url, tls), size=32, idle_seconds=idle_seconds)
         replica_url = settings.mysql_read_url
-        replica = Database.at(Address.parse(replica_url.get_secret_value()), size=32) if replica_url else database
-        mongo = MongoClient(addresses.mongo_url)
+        replica = Database.at(Address.parse(replica_url.get_secret_value(), tls), size=32) if replica_url else database
+        mongo = MongoClient(addresses.mongo_url, mongo_tls(settings))
         vault = Vault(keys.current, secrets.token_bytes, others=keys.others)
         store = EventStore(database, vault)
         limits = settings.rebuild_memory_bytes, settings.quarantine_limit

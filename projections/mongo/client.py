@@ -4,6 +4,7 @@ Motor runs each call on a thread, and cancelling the call does not stop it. A ca
 write must be harmless when repeated.
 """
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,7 +19,8 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from projections.errors import ViewRefused, ViewUnavailable
+from projections.errors import ViewRefused, ViewTlsRefused, ViewUnavailable
+from projections.mongo.transport import MongoTls, TransportListener, finding
 
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
@@ -34,7 +36,8 @@ DUPLICATE_KEY: Final = 11000
 class MongoClient:
     """Connections to the database that a `mongodb://` address names."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: MongoTls | None = None) -> None:
+        """Without `tls` the address says whether connections are encrypted."""
         self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
             url,
             uuidRepresentation="standard",
@@ -46,6 +49,8 @@ class MongoClient:
             # A write is guarded by what was read, so a read that a failover takes back would guard nothing.
             readConcernLevel="majority",
             tz_aware=True,
+            event_listeners=[TransportListener(tls=tls is not None)],
+            **(tls.options if tls else {}),
         )
 
     @property
@@ -72,10 +77,20 @@ class MongoClient:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise `ViewUnavailable` if MongoDB cannot be reached and `ViewRefused` if it refuses access."""
+    """Raise `ViewUnavailable` if MongoDB cannot be reached and `ViewRefused` if it refuses access.
+
+    Raises:
+        ViewTlsRefused: it is there, and the two sides do not agree on TLS.
+    """
     try:
         yield
+    except ssl.SSLCertVerificationError as error:  # the driver lets this one pass
+        raise ViewTlsRefused(f"MongoDB: {error.verify_message}") from error
     except (ConnectionFailure, ServerSelectionTimeoutError) as error:
+        if found := finding(error):
+            server, tls = found
+            refused = ViewTlsRefused if tls.certain else ViewUnavailable
+            raise refused(f"MongoDB at {server}: {tls.reason}") from error
         raise ViewUnavailable(f"MongoDB: {_short(error)}") from error
     except InvalidOperation as error:
         if "after close" not in str(error):  # the driver has no error of its own for a closed client
