@@ -1,4 +1,4 @@
-# One image for the API and for both projectors. It contains no database: set ROLLCALL_MYSQL_URL and
+# One image for the API, both projectors and `rollcall heads`. It contains no database: set ROLLCALL_MYSQL_URL and
 # ROLLCALL_MONGO_URL. docker-compose.yml is an example of the whole system.
 
 FROM python:3.13-slim AS build
@@ -19,7 +19,9 @@ RUN /opt/build/bin/pip wheel --disable-pip-version-check --no-deps --no-build-is
     && /opt/rollcall/bin/pip install --disable-pip-version-check --no-cache-dir --no-deps dist/*.whl
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent rollcall
+# A new volume gets the owner of the directory that it is mounted at.
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent rollcall \
+    && install --directory --owner=rollcall --group=rollcall --mode=700 /heads
 COPY --from=build /opt/rollcall /opt/rollcall
 ENV PATH=/opt/rollcall/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -19,7 +19,13 @@ STOP_SECONDS: Final = 4.0
 """Time that a child has to stop before it is killed."""
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
-SECRETS_OF_API: Final = frozenset({"ROLLCALL_SIGNING_KEY", "ROLLCALL_OTHER_SIGNING_KEY", "ROLLCALL_ADMIN_PASSWORD"})
+SECRETS: Final = {
+    "ROLLCALL_SIGNING_KEY": "serve",
+    "ROLLCALL_OTHER_SIGNING_KEY": "serve",
+    "ROLLCALL_ADMIN_PASSWORD": "serve",
+    "ROLLCALL_HEAD_KEY": "heads",
+}
+"""The only command that gets a secret."""
 STEADY_SECONDS: Final = 60.0
 """A child that ran for longer than this resets the back-off."""
 
@@ -30,9 +36,8 @@ def own_metrics_port(settings: Settings, number: int) -> dict[str, str]:
 
 
 def environment_of(arguments: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a child gets: only the API gets the keys that sign access tokens, and the first password."""
-    withheld = frozenset[str]() if arguments[0] == "serve" else SECRETS_OF_API
-    return {name: value for name, value in variables.items() if name.upper() not in withheld}
+    """The variables that a child gets: only the API gets the keys that sign access tokens, only `heads` its own key."""
+    return {name: value for name, value in variables.items() if SECRETS.get(name.upper(), arguments[0]) == arguments[0]}
 
 
 async def keep_running(

@@ -1,7 +1,7 @@
 """`rollcall dev`: a whole installation on one machine.
 
-Private servers, the API and both projectors run as child processes. A child that ends is restarted; all of them end
-with this process, even if it is killed.
+Private servers, the API, both projectors and the signing of heads run as child processes. A child that ends is
+restarted; all of them end with this process, even if it is killed.
 """
 
 import asyncio
@@ -31,13 +31,14 @@ PROCESSES: Final = {
     "api": ("serve",),
     "mysql_users": ("projector", "mysql"),
     "mongo_users": ("projector", "mongo"),
+    "heads": ("heads",),
 }
 """The child processes: name and arguments."""
 
 
 @app.command()
 def dev() -> None:
-    """Run private servers, the API and both projectors on this machine, until Ctrl-C.
+    """Run private servers, the API, both projectors and `rollcall heads` on this machine, until Ctrl-C.
 
     Prints a line that starts with `ready` when everything works. The data in ROLLCALL_DATA_DIR is kept for the next
     start. Needs no settings. Exit code 2: a setting is invalid; 4: this machine cannot run private servers.
@@ -68,17 +69,24 @@ async def run_everything(settings: Settings) -> int:
         await prepare_views(installation)
         running: dict[str, int] = {}
         async with asyncio.TaskGroup() as processes:
-            for number, name in enumerate(PROCESSES):
-                processes.create_task(_keep_running(name, own_variables(settings, number), running), name=name)
+            for name in PROCESSES:
+                processes.create_task(_keep_running(name, own_variables(settings, name), running), name=name)
             await _until_ready(installation, running)
             report(f"ready  {url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
     return exits.OK
 
 
-def own_variables(settings: Settings, number: int) -> dict[str, str]:
-    """The variables of one child: its metrics port, and introspection, which is on here unless it is set."""
-    own = own_metrics_port(settings, number)
-    return own if "introspection" in settings.model_fields_set else own | {"ROLLCALL_INTROSPECTION": "true"}
+def own_variables(settings: Settings, name: str) -> dict[str, str]:
+    """The variables of one child: its metrics port, introspection, which is on here, and a file for signed heads.
+
+    What is set stays.
+    """
+    own = own_metrics_port(settings, list(PROCESSES).index(name))
+    if "introspection" not in settings.model_fields_set:
+        own["ROLLCALL_INTROSPECTION"] = "true"
+    if settings.heads is None:
+        own["ROLLCALL_HEADS"] = str(settings.data_dir / "heads.jsonl")
+    return own
 
 
 async def _keep_running(name: str, variables: dict[str, str], running: dict[str, int]) -> None:

@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 
-from rollcall.children import SECRETS_OF_API, run_child
+from rollcall.children import SECRETS, run_child
 from rollcall.commands.dev import PROCESSES
 
 CHILDREN = [*PROCESSES.values(), ("rebuild", "mysql", "--requested")]
 
 
 @pytest.mark.parametrize("arguments", CHILDREN, ids=" ".join)
-async def test_only_the_api_gets_the_signing_key(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A projector and a requested rebuild sign nothing: with their memory a thief must not make tokens."""
-    for name in SECRETS_OF_API:
+async def test_a_secret_reaches_only_the_process_that_uses_it(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A projector and a requested rebuild sign nothing: with their memory a thief makes neither tokens nor heads."""
+    for name in SECRETS:
         monkeypatch.setenv(name, "secret")
     given: dict[str, str] = {}
 
@@ -29,5 +31,5 @@ async def test_only_the_api_gets_the_signing_key(arguments: tuple[str, ...], mon
     monkeypatch.setattr("asyncio.create_subprocess_exec", start)
     await run_child(arguments, {"ROLLCALL_METRICS_PORT": "1"})
 
-    assert given.keys() & SECRETS_OF_API == (SECRETS_OF_API if arguments[0] == "serve" else set())
+    assert given.keys() & SECRETS.keys() == {name for name, command in SECRETS.items() if command == arguments[0]}
     assert given["ROLLCALL_METRICS_PORT"] == "1"

@@ -4,6 +4,7 @@ The tests need no Docker: they read both files, and run the code of the health c
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from events.ids import new_id
 from graph.app import make_app
 from graph.context import Opening
 from projections.status import VIEWS, State
+from rollcall.children import SECRETS
 from rollcall.cli import app
 from rollcall.settings import Settings, load_settings
 
@@ -204,10 +206,39 @@ def test_the_settings_of_each_service_are_valid(service: str, monkeypatch: pytes
     assert f"--replSet={mongo['options']['replicaSet']}" in SERVICES["mongo"]["command"]
 
 
-@pytest.mark.parametrize("secret", ["ROLLCALL_SIGNING_KEY", "ROLLCALL_ADMIN_PASSWORD"])
-def test_only_the_api_gets_the_secrets_that_only_it_uses(secret: str) -> None:
-    """Projectors sign no token and create no administrator."""
-    assert [name for name in OURS if secret in OURS[name]["environment"]] == ["api"]
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_service_gets_only_the_secrets_that_it_uses(secret: str) -> None:
+    """Projectors sign no token and create no administrator; only one service signs heads."""
+    names = {"serve": "api", "heads": "heads"}
+    having = [name for name in OURS if secret in OURS[name]["environment"]]
+
+    assert having == ([] if secret.startswith("ROLLCALL_OTHER") else [names[SECRETS[secret]]])
+
+
+def test_signed_heads_are_where_nobody_else_can_write() -> None:
+    """On a volume of their own, in a directory that the image's user owns; the service is healthy while lines come."""
+    file = Path(SERVICES["heads"]["environment"]["ROLLCALL_HEADS"])
+    mounts = {name: service.get("volumes", []) for name, service in SERVICES.items()}
+
+    assert mounts.pop("heads") == [f"heads:{file.parent}"]
+    assert not [volume for volumes in mounts.values() for volume in volumes if volume.startswith("heads:")]
+    assert any(f"--owner=rollcall --group=rollcall --mode=700 {file.parent}" in run for run in instructions("RUN"))
+    assert f"find {file} -mmin -3" in health_test("heads")[1]
+
+
+def test_the_service_that_signs_heads_is_healthy_while_it_writes(tmp_path: Path) -> None:
+    """Its check fails without a file and with one that has not changed for long."""
+    file = tmp_path / "heads.jsonl"
+    command = health_test("heads")[1].replace(SERVICES["heads"]["environment"]["ROLLCALL_HEADS"], str(file))
+
+    def healthy() -> bool:
+        return subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
+
+    assert not healthy()
+    file.touch()
+    assert healthy()
+    os.utime(file, (0, 0))
+    assert not healthy()
 
 
 @pytest.mark.parametrize("service", sorted(COMPOSE["services"]))
@@ -228,6 +259,7 @@ def test_no_secret_has_a_default() -> None:
     assert {found["name"] for found in secrets} == {
         "ROLLCALL_MASTER_KEY",
         "ROLLCALL_SIGNING_KEY",
+        "ROLLCALL_HEAD_KEY",
         "ROLLCALL_ADMIN_PASSWORD",
         "MYSQL_ROOT_PASSWORD",
         "MYSQL_PASSWORD",
@@ -249,6 +281,7 @@ def test_every_command_is_one_of_the_program() -> None:
         "api": ["serve", "--workers=2"],
         "projector-mysql": ["projector", "mysql"],
         "projector-mongo": ["projector", "mongo"],
+        "heads": ["heads"],
     }
 
 
@@ -406,5 +439,5 @@ def test_the_databases_are_durable() -> None:
     } <= set(SERVICES["mysql"]["command"])
     volumes = {name: [volume.split(":")[1] for volume in SERVICES[name]["volumes"]] for name in ("mysql", "mongo")}
     assert volumes == {"mysql": ["/var/lib/mysql"], "mongo": ["/data/db", "/data/configdb"]}
-    named = {volume.split(":")[0] for name in volumes for volume in SERVICES[name]["volumes"]}
+    named = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert named == set(COMPOSE["volumes"])

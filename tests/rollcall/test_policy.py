@@ -87,8 +87,8 @@ def test_introspection_is_on_in_development_unless_switched_off(monkeypatch: pyt
     """`rollcall dev` switches it on for its API process; `rollcall serve` does not."""
     monkeypatch.delenv("ROLLCALL_INTROSPECTION", raising=False)
     assert not load_settings().introspection
-    assert own_variables(load_settings(), 0) == {"ROLLCALL_INTROSPECTION": "true"}
+    assert own_variables(load_settings(), "api")["ROLLCALL_INTROSPECTION"] == "true"
 
     monkeypatch.setenv("ROLLCALL_INTROSPECTION", "off")
     assert not load_settings().introspection
-    assert own_variables(load_settings(), 0) == {}
+    assert "ROLLCALL_INTROSPECTION" not in own_variables(load_settings(), "api")

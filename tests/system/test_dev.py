@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from rollcall import exits
 from rollcall.commands.dev import url_of
 from rollcall.settings import Settings
 from tests.ports import free_port
@@ -22,6 +23,7 @@ mutation($input: RegisterInput!) {
   register(input: $input) { user { id version } position session { accessToken } errors { code field message } }
 }
 """
+FIELDS = {"username": "zoe", "email": "zoe@example.com", "name": "Zoë", "password": "a long password"}
 CHANGES = """
 subscription($after: Position!) {
   userChanges(after: $after) { position type userId version changedFields user { name role } }
@@ -120,8 +122,7 @@ async def run_through_a_life(
     installation: Installation, admin: str, before_deletion: Callable[[], Awaitable[None]]
 ) -> str:
     """Register, update, promote and delete a user, checking both views; return its id."""
-    fields = {"username": "zoe", "email": "zoe@example.com", "name": "Zoë", "password": "a long password"}
-    registered = (await installation.ask(REGISTER, input=fields))["register"]
+    registered = (await installation.ask(REGISTER, input=FIELDS))["register"]
     assert registered["errors"] == []
     user_id: str = registered["user"]["id"]
     token = registered["session"]["accessToken"]
@@ -161,6 +162,24 @@ async def run_through_a_life(
 
     await eventually(in_neither)
     return user_id
+
+
+async def test_dev_signs_heads_into_a_file_of_its_data_directory(installation: Installation) -> None:
+    """Which proves later that the log holds them; without settings, and with the key that the first start made."""
+    variables = {**installation.variables, "ROLLCALL_HEADS_SECONDS": "0.1"}
+    path = installation.directory / "var" / "heads.jsonl"
+    async with replace(installation, variables=variables).running("dev") as dev:
+        await dev.line("ready")
+        await installation.ask(REGISTER, input={**FIELDS, "username": "ada", "email": "ada@example.com"})
+
+        async def signed() -> bool:
+            return path.exists() and b'"position":2' in path.read_bytes()
+
+        await eventually(signed)
+        public = (await installation.run("heads", "--public-key")).out.strip()
+        command = ("verify", "--log", "--against", str(path), "--public-key", public)
+        verified = await installation.run(*command)
+    assert (verified.code, "the log holds all " in verified.err) == (exits.OK, True), verified.err
 
 
 async def test_dev_is_ready_on_an_ipv6_address(installation: Installation) -> None:
