@@ -1,4 +1,5 @@
-"""Verify the tables beside the log: users' keys, credentials and claims are exactly what the log adds up to.
+"""Verify the tables beside the log: users' keys, credentials and claims are exactly what the log adds up to. Repair the
+claims.
 
 The chain covers `events` only. Here each user's stream is folded, and compared with the user's rows:
 
@@ -11,9 +12,15 @@ The hashes of earlier passwords cannot be opened, as is meant, and no reader nee
 Users are read in the order of their ids, some at a time, each page in a snapshot of its own. So memory is bounded, the
 answer is exact while appends go on, and no transaction stays open. The chain is to be verified as well: an event that
 was removed at the end of a stream takes its effects with it.
+
+A page with a wrong claim is repaired under the lock of the head, which every append takes: no append is between what
+the log says and what is written. The users were folded before the lock; under it only those are folded again that an
+append has changed since. So appends wait for a few statements, however long the streams are. Keys cannot be repaired:
+no log has them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -22,6 +29,7 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
+from events.batch import LOCK_HEAD, STREAM_VERSIONS, take_claims
 from events.chain import ROW_COLUMNS, ChainProgress
 from events.claims import HashedClaim, claims_of, hashed
 from events.credentials import credential_problem, credentials_of
@@ -53,7 +61,8 @@ WHERE (stream_id > %s OR stream_id = %s AND version > %s) AND stream_id <= %s
 ORDER BY stream_id, version LIMIT %s
 """  # noqa: S608 - constants
 FIND_CLAIMS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({claims})"
-COUNT_CLAIMS = "SELECT user_id, kind, COUNT(*) FROM claims WHERE user_id IN ({ids}) GROUP BY user_id, kind"
+READ_CLAIMS = "SELECT kind, value_hash, user_id FROM claims WHERE user_id IN ({ids})"
+DELETE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
 
 
 class Inconsistency(msgspec.Struct, frozen=True):
@@ -77,7 +86,8 @@ class _Folded:
     """Why the key cannot be used, or is not there."""
     destroyed: bool = False
     """There is a proof of the deletion."""
-    events: int = 0
+    version: int = 0
+    """Version of the last event; 0 if the log does not have the user."""
     deleted: bool = False
     """The last event is the deletion."""
     account: Account = Account()  # noqa: RUF009 - frozen
@@ -85,11 +95,51 @@ class _Folded:
     """Why the events could not be folded."""
     credential_problem: str | None = None
 
+    @property
+    def known(self) -> bool:
+        """The log says what the user's claims are."""
+        return not self.version or not (self.unreadable or self.key_problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Some users as of one moment."""
+
+    users: dict[bytes, _Folded]
+    wrong_claims: list[Inconsistency]
+
 
 async def verify_users(
     database: Database, vault: Vault, keys: LogKeys, found: Callable[[Inconsistency], None], progress: ChainProgress
 ) -> None:
     """Verify the keys, credentials and claims of all users. `found` is called with each row that differs."""
+    async for page in _pages(database, vault, keys, progress):
+        for user_id, folded in page.users.items():
+            for kind, problem in _problems(folded):
+                found(Inconsistency(uuid_of(user_id), kind, problem))
+        for inconsistency in page.wrong_claims:
+            found(inconsistency)
+
+
+async def repair_claims(database: Database, vault: Vault, keys: LogKeys, progress: ChainProgress) -> None:
+    """Make the claims what the log adds up to. Verify the chain before: this believes the log.
+
+    Left as they are: the claims of users whose events cannot be read, and a claim that two users have by the log, which
+    one of them can take while it is missing. It stays with the one that has it.
+
+    Missing claims first, then those that are too many: one that another user has wrongly is never free in between.
+    """
+    for first, removes in ((0, False), (1, True)):
+
+        def advance(done: int, total: int, first: int = first) -> None:
+            progress(first * total + done, 2 * total)
+
+        async for page in _pages(database, vault, keys, advance):
+            if page.wrong_claims:
+                await _repair_page(database, vault, keys, page.users, removes=removes)
+
+
+async def _pages(database: Database, vault: Vault, keys: LogKeys, progress: ChainProgress) -> AsyncIterator[_Page]:
     counted = await database.fetch_one(COUNT_USERS)
     total, done, last = counted[0] if counted else 0, 0, b""
     while True:
@@ -99,11 +149,8 @@ async def verify_users(
             if not ids:
                 return
             users = await _folded(source, vault, ids)
-            for user_id, folded in users.items():
-                for kind, problem in _problems(folded):
-                    found(Inconsistency(uuid_of(user_id), kind, problem))
-            for inconsistency in await _wrong_claims(source, keys, users):
-                found(inconsistency)
+            page = _Page(users, _wrong_claims(users, await _claims_of(source, keys, users)))
+        yield page
         done, last = done + len(ids), ids[-1]
         progress(done, max(total, done))
 
@@ -140,7 +187,7 @@ def _read_key(
 
 
 def _fold(folded: _Folded, row: Row) -> None:
-    folded.events += 1
+    folded.version = row[2]
     folded.deleted = row[4] == UserDeleted.__name__
     if folded.cipher is None or folded.unreadable:
         return
@@ -151,7 +198,7 @@ def _fold(folded: _Folded, row: Row) -> None:
 
 
 def _problems(folded: _Folded) -> Iterator[tuple[str, str]]:
-    if not folded.events:
+    if not folded.version:
         if folded.key_problem != "is missing":
             yield "key", "belongs to a user that the log does not have"
         if folded.credential_problem:
@@ -169,35 +216,97 @@ def _problems(folded: _Folded) -> Iterator[tuple[str, str]]:
         yield "credential", folded.credential_problem
 
 
-async def _wrong_claims(source: Source, keys: LogKeys, users: dict[bytes, _Folded]) -> Iterable[Inconsistency]:
-    """Claims that are missing, another user's, or too many. Of users that cannot be folded nothing is known."""
-    # A list, since two users of one page may have one name: a claim that was removed could be taken again.
-    expected = [
-        (hashed(keys.claims, claim), user_id)
-        for user_id, folded in users.items()
-        for claim in claims_of(folded.account.user)
-    ]
-    owners: dict[HashedClaim, bytes] = {}
-    if expected:
-        wanted = ", ".join(f"({sql.text(claim.kind)}, {sql.binary(claim.digest)})" for claim, _ in expected)
-        rows = await source.fetch_all(FIND_CLAIMS.format(claims=wanted))
-        owners = {HashedClaim(kind, digest): owner for kind, digest, owner in rows}
-    known = {user_id for user_id, folded in users.items() if not folded.unreadable and not folded.key_problem}
-    counts = {
-        (user_id, kind): int(count)
-        for user_id, kind, count in await source.fetch_all(COUNT_CLAIMS.format(ids=sql.binaries(users)))
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """The claims of some users: by the log, and in the table."""
+
+    expected: dict[bytes, set[HashedClaim]]
+    """By user."""
+    owners: dict[HashedClaim, bytes]
+    """Of each expected claim and of each claim that the users have: the user that has it in the table."""
+
+    def surplus(self, user_id: bytes) -> list[HashedClaim]:
+        """The claims of the user in the table that the log does not add up to."""
+        expected = self.expected[user_id]
+        return [claim for claim, owner in self.owners.items() if owner == user_id and claim not in expected]
+
+    def lacking(self, user_id: bytes) -> list[HashedClaim]:
+        """The user's claims that are missing in the table or another user's there."""
+        return [claim for claim in self.expected[user_id] if self.owners.get(claim) != user_id]
+
+
+async def _claims_of(source: Source, keys: LogKeys, users: dict[bytes, _Folded]) -> _Claims:
+    expected = {
+        user_id: {hashed(keys.claims, claim) for claim in claims_of(folded.account.user)} for user_id, folded in users.items()
     }
+    rows = await source.fetch_all(READ_CLAIMS.format(ids=sql.binaries(users)))
+    if wanted := set().union(*expected.values()):
+        rows += await source.fetch_all(FIND_CLAIMS.format(claims=_tuples(wanted)))
+    return _Claims(expected, {HashedClaim(kind, digest): owner for kind, digest, owner in rows})
+
+
+def _wrong_claims(users: dict[bytes, _Folded], claims: _Claims) -> list[Inconsistency]:
+    """Claims that are missing, another user's, or too many. Of users that cannot be folded nothing is known."""
     wrong = []
-    for claim, user_id in expected:
-        owner = owners.get(claim)
-        if owner == user_id:
-            counts[user_id, claim.kind] -= 1
-        elif user_id in known:
+    for user_id, folded in users.items():
+        if not folded.known:
+            continue
+        for claim in claims.lacking(user_id):
+            owner = claims.owners.get(claim)
             problem = "the claim is missing" if owner is None else f"the claim is that of user {uuid_of(owner)}"
             wrong.append(Inconsistency(uuid_of(user_id), claim.kind, problem))
-    wrong += [
-        Inconsistency(uuid_of(user_id), kind, f"{count} claims that the log does not add up to")
-        for (user_id, kind), count in counts.items()
-        if count and (user_id in known or not users[user_id].events)
-    ]
+        for kind, count in Counter(claim.kind for claim in claims.surplus(user_id)).items():
+            problem = f"{count} claims that the log does not add up to"
+            wrong.append(Inconsistency(uuid_of(user_id), kind, problem))
     return wrong
+
+
+async def _repair_page(
+    database: Database, vault: Vault, keys: LogKeys, folded: dict[bytes, _Folded], *, removes: bool
+) -> None:
+    """Give users the claims that they lack, or remove those that they have too many."""
+    async with database.transaction() as connection:
+        await connection.fetch_one(LOCK_HEAD)
+        versions: dict[bytes, int] = dict(await connection.fetch_all(STREAM_VERSIONS.format(ids=sql.binaries(folded))))
+        moved = [user_id for user_id, one in folded.items() if versions.get(user_id, 0) != one.version]
+        users = folded | await _folded_singly(connection, vault, moved)
+        claims = await _claims_of(connection, keys, users)
+        known = [user_id for user_id, one in users.items() if one.known]
+        if removes:
+            surplus = [claim for user_id in known for claim in claims.surplus(user_id)]
+            if surplus:
+                await connection.execute(DELETE_CLAIMS.format(claims=_tuples(surplus)))
+            return
+        lacking = [(claim, user_id) for user_id in known for claim in claims.lacking(user_id)]
+        holders = {claims.owners[claim] for claim, _ in lacking if claim in claims.owners}
+        others = users | await _folded_singly(connection, vault, holders - users.keys())
+        kept = {
+            claim
+            for holder in holders
+            for claim, owner in claims.owners.items()
+            if owner == holder and not _gives(others[holder], claim, keys)
+        }
+        taken: dict[HashedClaim, UUID] = {}
+        for claim, user_id in lacking:
+            if claim not in kept:
+                taken.setdefault(claim, uuid_of(user_id))
+        if taken:
+            await connection.execute(DELETE_CLAIMS.format(claims=_tuples(taken)))
+            await connection.execute(take_claims(taken.items()))
+
+
+def _gives(holder: _Folded, claim: HashedClaim, keys: LogKeys) -> bool:
+    """The log does not say, and cannot be unable to say, that the holder has the claim."""
+    return holder.known and claim not in {hashed(keys.claims, own) for own in claims_of(holder.account.user)}
+
+
+async def _folded_singly(source: Source, vault: Vault, ids: Iterable[bytes]) -> dict[bytes, _Folded]:
+    """Like `_folded`, for users whose ids are not neighbours."""
+    users: dict[bytes, _Folded] = {}
+    for user_id in ids:
+        users |= await _folded(source, vault, [user_id])
+    return users
+
+
+def _tuples(claims: Iterable[HashedClaim]) -> str:
+    return ", ".join(f"({sql.text(claim.kind)}, {sql.binary(claim.digest)})" for claim in claims)

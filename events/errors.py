@@ -140,7 +140,7 @@ class InconsistentClaims(EventsError):
     def __init__(self, user_id: UUID, kinds: Sequence[str]) -> None:
         super().__init__(
             f"the {' and '.join(kinds)} of user {user_id} in the table claims is missing or another user's; "
-            "`rollcall verify --log` names every claim that is not what the log adds up to"
+            "`rollcall verify --log` names such claims, and repairs them with --repair"
         )
 
 

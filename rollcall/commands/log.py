@@ -15,9 +15,10 @@ import msgspec
 import typer
 
 from events.chain import Head, mark_at, read_head, verify_log
-from events.consistency import Inconsistency, verify_users
+from events.consistency import Inconsistency, repair_claims, verify_users
 from events.errors import BadExport, BadHeads, BrokenChain, LogNotEmpty
 from events.export import ExportPart, export_log
+from events.log_keys import LogKeys
 from events.restore import restore_log
 from events.rotation import rotate_master_key
 from events.signed_heads import KeptHeads, read_signed_heads
@@ -88,27 +89,19 @@ async def verify_chain(
     as_json: bool,
     with_keys: bool = True,
     against: SignedHeadsFile | None = None,
+    repair: bool = False,
 ) -> int:
     """Verify the log, that it holds the head `expected` and all signed heads, and users' keys and claims; the work of
-    `rollcall verify --log`."""
-    inconsistencies = 0
-
-    def found(inconsistency: Inconsistency) -> None:
-        nonlocal inconsistencies
-        inconsistencies += 1
-        if as_json:
-            say_json(msgspec.to_builtins(inconsistency))
-        else:
-            say(str(inconsistency))
-
+    `rollcall verify --log`. With `repair`, make the claims what the log adds up to, if the log is whole."""
     async with open_installation(settings, note) as installation:
         keys = await prepare_log(installation)
-        database, vault = installation.database, installation.vault
         try:
             with _opened_heads(against) as file, progress("verifying the log", "events") as advance:
                 # The file first: every head in it is then one of the log.
                 kept = against.heads(file, keys.log_id) if against and file else KeptHeads(iter(()))
-                head = await verify_log(database, keys.chain, advance, expected=expected, passed=kept.passes)
+                head = await verify_log(
+                    installation.database, keys.chain, advance, expected=expected, passed=kept.passes
+                )
                 kept.finish(head)
         except OSError as error:
             return _unusable(f"--against {error.filename} cannot be read: {error.strerror}")
@@ -121,11 +114,38 @@ async def verify_chain(
             return exits.FAULT
         if against is not None:
             note(f"the log holds all {kept.compared} signed heads")
-        if with_keys:
-            with progress("verifying keys and claims", "users") as advance:
-                await verify_users(database, vault, keys, found, advance)
-    _print(head, as_json=as_json, whole=not inconsistencies)
-    return exits.FAULT if inconsistencies else exits.OK
+        left = await _verify_users(installation, keys, as_json=as_json, repair=repair) if with_keys else []
+    _print(head, as_json=as_json, whole=not left)
+    return exits.FAULT if left else exits.OK
+
+
+async def _verify_users(
+    installation: Installation, keys: LogKeys, *, as_json: bool, repair: bool
+) -> list[Inconsistency]:
+    """Print each difference; return those that are there at the end."""
+    database, vault = installation.database, installation.vault
+    differences: list[Inconsistency] = []
+
+    def found(inconsistency: Inconsistency) -> None:
+        differences.append(inconsistency)
+        if as_json:
+            say_json(msgspec.to_builtins(inconsistency))
+        else:
+            say(str(inconsistency))
+
+    with progress("verifying keys and claims", "users") as advance:
+        await verify_users(database, vault, keys, found, advance)
+    if not (repair and differences):
+        return differences
+    left: list[Inconsistency] = []
+    with progress("repairing claims", "users") as advance:
+        await repair_claims(database, vault, keys, advance)
+    with progress("verifying again", "users") as advance:
+        await verify_users(database, vault, keys, left.append, advance)
+    for inconsistency in left:
+        note(f"not repaired: {inconsistency}")
+    note(f"{len(differences)} differences, {len(differences) - len(left)} repaired")
+    return left
 
 
 @contextmanager

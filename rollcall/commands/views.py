@@ -257,7 +257,10 @@ def verify(
     ] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Write the users that differ again from the log, then compare again."),
+        typer.Option(
+            "--repair",
+            help="Write the users that differ again from the log, then compare again. With --log: write the claims.",
+        ),
     ] = False,
     user: Annotated[UUID | None, typer.Option(metavar="ID", help="Compare only this user.")] = None,
     sample: Annotated[str, typer.Option(metavar="SHARE", help="Compare only a share of the users, such as 1%.")] = "",
@@ -278,12 +281,13 @@ def verify(
 
     With --log the command verifies the hash chain of the log instead, and prints the first position that is not as it
     was written. Then it verifies that a user's key is gone if and only if the log deletes the user, and that the claims
-    are what the log adds up to. Exit code 3: the log is broken, or a key or a claim is wrong.
+    are what the log adds up to; --repair makes the claims so, and does nothing if the chain is broken. Exit code 3: the
+    log is broken, or a key or a claim is wrong and not repaired.
     """
     if verify_log:
-        others: list[object] = [view, repair, user, sample, show_values]
+        others: list[object] = [view, user, sample, show_values, repair and without_keys]
         signed = _signed_heads(against, public_key or [])
-        _verify_log(expect, others, as_json=as_json_, with_keys=not without_keys, against=signed)
+        _verify_log(expect, others, as_json=as_json_, with_keys=not without_keys, against=signed, repair=repair)
     if expect or without_keys or against or public_key:
         hint = "--expect, --without-keys, --against, --public-key"
         raise typer.BadParameter("only together with --log", param_hint=hint)
@@ -312,17 +316,26 @@ def _signed_heads(against: Path | None, public_keys: Sequence[str]) -> SignedHea
 
 
 def _verify_log(
-    expect: str, others: list[object], *, as_json: bool, with_keys: bool, against: SignedHeadsFile | None
+    expect: str,
+    others: list[object],
+    *,
+    as_json: bool,
+    with_keys: bool,
+    against: SignedHeadsFile | None,
+    repair: bool,
 ) -> NoReturn:
     if any(others):
         raise typer.BadParameter(
-            "goes only with --expect, --against, --public-key, --without-keys and --json", param_hint="--log"
+            "goes only with --expect, --against, --public-key, --json, and --without-keys or --repair",
+            param_hint="--log",
         )
     try:
         mark = Head.parse(expect) if expect else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--expect") from error
-    run(verify_chain(settings_for("verify"), mark, as_json=as_json, with_keys=with_keys, against=against))
+    run(
+        verify_chain(settings_for("verify"), mark, as_json=as_json, with_keys=with_keys, against=against, repair=repair)
+    )
 
 
 def _share(text: str) -> float | None:

@@ -1,15 +1,19 @@
 """Users' keys, credentials and claims are exactly what the log adds up to, or verification names the user and the row.
 
+A repair makes the claims so again.
+
 The attacker here has all privileges on the database and no key.
 """
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID
 
 import pytest
 
 from events import consistency
-from events.consistency import Inconsistency, verify_users
+from events.consistency import Inconsistency, repair_claims, verify_users
+from events.errors import InconsistentClaims
 from events.event_types import Role
 from events.user import ChangePassword, ChangeRole, Delete, Update
 from tests.events.tampering import silently
@@ -99,6 +103,118 @@ async def test_two_users_of_one_name_are_found(log: Log, monkeypatch: pytest.Mon
     second = (await log.register("ann", email="other@example.com")).user_id
 
     assert await inconsistencies(log) == [Inconsistency(first, "username", f"the claim is that of user {second}")]
+
+
+CLAIMS = "SELECT kind, value_hash, user_id FROM claims ORDER BY kind, value_hash"
+
+
+@pytest.mark.parametrize("what", [what for what in TAMPERINGS if "claim" in what or "seat" in what])
+async def test_claims_are_repaired_to_what_the_log_adds_up_to(log: Log, what: str) -> None:
+    """To the rows that were there."""
+    ids = [*await people(log), STRANGER]
+    before = await log.database.fetch_all(CLAIMS)
+    statement, users, _ = TAMPERINGS[what]
+    assert await log.database.execute(statement.format(*(f"X'{ids[user].hex}'" for user in users)))
+
+    await repair_claims(log.database, log.vault, log.keys, silently)
+
+    assert await log.database.fetch_all(CLAIMS) == before
+
+
+async def test_an_empty_or_exchanged_table_of_claims_is_repaired(log: Log) -> None:
+    """Whoever has a claim wrongly, in whatever order users are read."""
+    ids = await people(log)
+    before = await log.database.fetch_all(CLAIMS)
+    for damage in (
+        "DELETE FROM claims",
+        f"UPDATE claims SET user_id = X'{ids[0].hex}'",
+        f"UPDATE claims SET user_id = X'{ids[4].hex}'",
+        f"UPDATE claims SET user_id = X'{STRANGER.hex}'",
+    ):
+        assert await log.database.execute(damage)
+        await repair_claims(log.database, log.vault, log.keys, silently)
+        assert await log.database.fetch_all(CLAIMS) == before
+
+
+async def test_claims_of_a_user_that_cannot_be_read_stay(log: Log) -> None:
+    """Nobody takes them, and they take nobody's."""
+    ids = await people(log)
+    before = await log.database.fetch_all(CLAIMS)
+    await log.database.execute(f"DELETE FROM user_keys WHERE user_id = X'{ids[2].hex}'")
+
+    await repair_claims(log.database, log.vault, log.keys, silently)
+    assert await log.database.fetch_all(CLAIMS) == before
+    await log.database.execute(
+        f"UPDATE claims SET user_id = X'{ids[2].hex}' WHERE user_id = X'{ids[4].hex}' AND kind = 'email'"
+    )
+    await repair_claims(log.database, log.vault, log.keys, silently)
+
+    assert [(one.user_id, one.kind) for one in await inconsistencies(log)] == [(ids[2], "key"), (ids[4], "email")]
+
+
+async def test_a_name_that_two_users_have_by_the_log_stays_with_the_one_that_has_its_claim(log: Log) -> None:
+    """A stranger took the name while its claim was missing. The owner is named, to be given another."""
+    ids = await people(log)
+    await log.database.execute(f"DELETE FROM claims WHERE user_id = X'{ids[4].hex}' AND kind = 'username'")
+    stranger = await log.register("user4", email="stranger@example.com")
+    before = await log.database.fetch_all(CLAIMS)
+
+    await repair_claims(log.database, log.vault, log.keys, silently)
+
+    assert await log.database.fetch_all(CLAIMS) == before
+    assert await inconsistencies(log) == [
+        Inconsistency(ids[4], "username", f"the claim is that of user {stranger.user_id}")
+    ]
+
+
+@pytest.mark.parametrize(("moment", "call"), [("_repair_page", 2), ("_folded_singly", 3)])
+async def test_a_repair_misses_no_append(log: Log, monkeypatch: pytest.MonkeyPatch, moment: str, call: int) -> None:
+    """A user is renamed after it was folded, before claims are removed: before the head is locked, and while it is."""
+    ids = await people(log)
+    await log.database.execute(f"INSERT INTO claims VALUES ('email', REPEAT('x', 32), X'{ids[1].hex}')")
+    original, calls, renaming = getattr(consistency, moment), 0, list[asyncio.Task[object]]()
+    locked = moment == "_folded_singly"
+
+    async def renames(*arguments: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        found = await original(*arguments, **options) if locked else None
+        if calls == call:
+            renaming.append(asyncio.create_task(log.commands.change(ids[0], Update(username="renamed"), NOBODY)))
+            await asyncio.wait(renaming, timeout=0.5 if locked else None)
+        return found if locked else await original(*arguments, **options)
+
+    monkeypatch.setattr(consistency, moment, renames)
+    await repair_claims(log.database, log.vault, log.keys, silently)
+    await asyncio.gather(*renaming)
+
+    assert len(renaming) == 1
+    assert await inconsistencies(log) == []
+
+
+async def test_repairs_while_users_come_change_and_go_and_rows_vanish(log: Log) -> None:
+    """At the end the table is what the log adds up to."""
+    writers = [wire(log.database) for _ in range(3)]
+
+    async def live(writer: int) -> None:
+        for number in range(10):
+            done = await writers[writer].register(f"user{writer}.{number}")
+            with suppress(InconsistentClaims):
+                await writers[writer].commands.change(
+                    done.user_id, Update(name="Ada", username=f"n{number}w{writer}"), NOBODY
+                )
+            with suppress(InconsistentClaims):
+                await writers[writer].commands.change(
+                    done.user_id, Delete() if number % 2 else Update(name="Bo"), NOBODY
+                )
+
+    living = asyncio.gather(*(live(number) for number in range(3)))
+    while not living.done():
+        await log.database.execute("DELETE FROM claims ORDER BY RAND() LIMIT 2")
+        await repair_claims(log.database, log.vault, log.keys, silently)
+    await living
+    await repair_claims(log.database, log.vault, log.keys, silently)
+    assert await inconsistencies(log) == []
 
 
 async def test_a_deletion_that_was_cut_off_is_found(log: Log) -> None:

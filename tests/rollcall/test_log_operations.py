@@ -15,14 +15,16 @@ from typer.testing import CliRunner
 
 from events.chain import Head, read_head
 from events.database import Database
+from events.errors import InconsistentClaims
+from events.user import Update
 from rollcall import exits
 from rollcall.cli import app
 from rollcall.commands.log import export_to, restore_from, show_head, verify_chain
 from rollcall.embedded import Addresses
 from rollcall.settings import Settings
 from tests.events.exports import opened
-from tests.log import Log
-from tests.system.installation import own_servers
+from tests.log import NOBODY, Log
+from tests.system.installation import Installation, own_servers
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 Captured = pytest.CaptureFixture[str]
@@ -31,9 +33,7 @@ USERS = 20
 
 def settings_of(database: Database, addresses: Addresses) -> Settings:
     """Settings for this schema."""
-    address = database.address
-    url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
-    variables = own_servers(Path(), url, addresses.mongo_url).variables
+    variables = installation_of(database, addresses).variables
     return Settings.model_validate({name.removeprefix("ROLLCALL_").lower(): value for name, value in variables.items()})
 
 
@@ -236,3 +236,62 @@ async def test_a_restore_that_waits_for_input_stops_on_sigterm(copy: Database, e
         _, err = await process.communicate()
     assert process.returncode == exits.INTERRUPTED, err.decode()
     assert (await read_head(copy)).position == 0
+
+
+FORGED = "INSERT INTO claims SELECT 'email', REPEAT('x', 32), user_id FROM claims WHERE kind = 'username' LIMIT 1"
+
+
+def installation_of(database: Database, addresses: Addresses) -> Installation:
+    """An installation on this schema."""
+    address = database.address
+    url = f"mysql://{address.user}:{address.password}@{address.host}:{address.port}/{address.database}"
+    return own_servers(Path(), url, addresses.mongo_url)
+
+
+async def test_forged_and_deleted_claims_are_repaired_by_the_command_line(filled: Log, addresses: Addresses) -> None:
+    """Each difference is told; the user whose claim was missing can be changed again."""
+    installation, database = installation_of(filled.database, addresses), filled.database
+    ada = (await filled.register("ada")).user_id
+    before = await database.fetch_all("SELECT * FROM claims ORDER BY kind, value_hash")
+    await database.execute("DELETE FROM claims WHERE user_id = %s", (ada.bytes,))
+    await database.execute(FORGED)
+    with pytest.raises(InconsistentClaims):
+        await filled.commands.change(ada, Update(username="lovelace"), NOBODY)
+    assert (await installation.run("verify", "--log")).code == exits.FAULT
+
+    repaired = await installation.run("verify", "--log", "--repair")
+
+    assert repaired.code == exits.OK, repaired.err
+    assert f"user {ada}: email: the claim is missing" in repaired.out
+    assert f"user {ada}: username: the claim is missing" in repaired.out
+    assert ": email: 1 claims that the log does not add up to" in repaired.out
+    assert "3 differences, 3 repaired" in repaired.err
+    assert await database.fetch_all("SELECT * FROM claims ORDER BY kind, value_hash") == before
+    assert (await installation.run("verify", "--log")).code == exits.OK
+    await filled.commands.change(ada, Update(username="lovelace"), NOBODY)
+
+
+async def test_a_repair_leaves_and_names_what_it_cannot_know(filled: Log, addresses: Addresses) -> None:
+    """The key of a user is lost: the exit code stays 3."""
+    await filled.database.execute("DELETE FROM user_keys LIMIT 1")
+    await filled.database.execute(FORGED)
+
+    repaired = await installation_of(filled.database, addresses).run("verify", "--log", "--repair")
+
+    assert repaired.code == exits.FAULT
+    assert "not repaired: user " in repaired.err
+    assert ": key: is missing" in repaired.err
+    assert "2 differences, 1 repaired" in repaired.err
+
+
+async def test_nothing_is_repaired_by_a_log_that_is_damaged(filled: Log, addresses: Addresses) -> None:
+    """Claims would become what a forger wrote."""
+    await filled.database.execute(FORGED)
+    await filled.database.execute("DROP TRIGGER events_refuse_update")
+    await filled.database.execute("UPDATE events SET metadata = '{}' WHERE position = 3")
+    before = await filled.database.fetch_all("SELECT * FROM claims ORDER BY kind, value_hash")
+
+    refused = await installation_of(filled.database, addresses).run("verify", "--log", "--repair")
+
+    assert (refused.code, "position 3" in refused.err) == (exits.FAULT, True), refused.err
+    assert await filled.database.fetch_all("SELECT * FROM claims ORDER BY kind, value_hash") == before

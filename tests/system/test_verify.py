@@ -147,7 +147,7 @@ async def test_a_sample_reports_its_seed_and_size(site: Site) -> None:
         (["--against", "heads", "--public-key", "x"], "only together with --log"),
         (["--log", "--against", "heads"], "use both or neither"),
         (["--log", "--against", "heads", "--public-key", "x"], "rollcall heads --public-key"),
-        (["--log", "--repair"], "goes only with --expect, --against"),
+        (["--log", "--repair", "--without-keys"], "goes only with --expect, --against"),
         (["--log", "mysql"], "goes only with --expect, --against"),
     ],
 )
