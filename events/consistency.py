@@ -237,7 +237,8 @@ class _Claims:
 
 async def _claims_of(source: Source, keys: LogKeys, users: dict[bytes, _Folded]) -> _Claims:
     expected = {
-        user_id: {hashed(keys.claims, claim) for claim in claims_of(folded.account.user)} for user_id, folded in users.items()
+        user_id: {hashed(keys.claims, claim) for claim in claims_of(folded.account.user)}
+        for user_id, folded in users.items()
     }
     rows = await source.fetch_all(READ_CLAIMS.format(ids=sql.binaries(users)))
     if wanted := set().union(*expected.values()):
