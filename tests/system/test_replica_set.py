@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +18,17 @@ from pymongo.errors import PyMongoError
 
 from events.checkpoint import BEGINNING
 from events.event_types import Origin, Recorded, Role, UserRegistered
+from events.store import ALL_USERS
+from projections.errors import ViewUnavailable
 from projections.mongo.client import MongoClient as RollcallClient
+from projections.mongo.copies import MongoCopies
 from projections.mongo.view import MongoView
+from projections.view import snapshot_name
 from rollcall.embedded import mongo
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
 from tests.ports import free_port
+from tests.projections.test_folding import plainly
 from tests.system.clients import Clients
 from tests.system.installation import own_servers
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -34,7 +40,9 @@ OPTIONS = (
     "--replSet=three",
     "--wiredTigerCacheSizeGB=0.25",
     "--oplogSize=990",
+    "--setParameter=enableTestCommands=1",  # for `Members.replicate`
 )
+SNAPSHOT = "users_at_then"
 ELECTION_MILLISECONDS = 1_000
 """Election timeout of the members; MongoDB's default is 10 s."""
 
@@ -92,6 +100,12 @@ class Members:
             except PyMongoError:
                 return False
         return {member["stateStr"] for member in status["members"]} == {"PRIMARY", "SECONDARY"}
+
+    def replicate(self, primary: int, *, on: bool) -> None:
+        """Let the members other than `primary` replicate, or not; they vote and can be elected all the same."""
+        for port in self.children.keys() - {primary}:
+            with MongoClient[Any]("127.0.0.1", port, directConnection=True) as client:
+                client.admin.command("configureFailPoint", "stopReplProducer", mode="off" if on else "alwaysOn")
 
     async def kill(self, port: int) -> None:
         """Send SIGKILL and wait until the process has ended."""
@@ -184,6 +198,39 @@ async def test_a_view_reads_nothing_that_a_failover_can_take_back(members: Membe
         for child in secondaries:
             child.popen.send_signal(signal.SIGCONT)
         client.close()
+
+
+async def test_a_page_that_is_recorded_as_filled_is_there_after_a_failover(members: Members) -> None:
+    """A snapshot is being written when the only member that has the page is killed.
+
+    The update that records the page waits for a majority too, and the driver sends it again to the new primary. Where
+    the page itself is written to one member, that primary records what it does not have.
+    """
+    with closing(RollcallClient(members.url())) as client:
+        copy = MongoCopies(client.documents).snapshot(SNAPSHOT)
+        await copy.begin(BEGINNING)
+        users = list(plainly([registered(position) for position in range(1, 4)]).values())
+        primary = await members.elected()
+        await asyncio.to_thread(members.replicate, primary, on=False)
+        filling = asyncio.create_task(copy.fill(users, lambda _: None))
+
+        async def only_there() -> bool:
+            with MongoClient[Any]("127.0.0.1", primary, directConnection=True) as direct:
+                documents = direct["rollcall"][snapshot_name(SNAPSHOT)]
+                return await asyncio.to_thread(documents.count_documents, {}) == len(users)
+
+        await eventually(only_there)
+        await members.kill(primary)
+        await asyncio.to_thread(members.replicate, primary, on=True)
+        assert await members.elected() != primary
+        with suppress(ViewUnavailable):  # the election took longer than the driver waits
+            await filling
+
+        state = await copy.fill_state()
+        assert state is not None
+        assert state.next_id is not None
+        recorded = {user.id for user in users if user.id < state.next_id}
+        assert recorded <= set(await copy.ids(ALL_USERS, len(users)))
 
 
 def registered(position: int) -> Recorded:
