@@ -28,6 +28,7 @@ from rollcall.embedded import mongo
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
 from tests.ports import free_port
+from tests.projections.test_comparison import nobody_aside
 from tests.projections.test_folding import plainly
 from tests.system.clients import Clients
 from tests.system.installation import own_servers
@@ -212,7 +213,7 @@ async def test_a_page_that_is_recorded_as_filled_is_there_after_a_failover(membe
         users = list(plainly([registered(position) for position in range(1, 4)]).values())
         primary = await members.elected()
         await asyncio.to_thread(members.replicate, primary, on=False)
-        filling = asyncio.create_task(copy.fill(users, lambda _: None))
+        filling = asyncio.create_task(copy.fill(users, lambda _: None, nobody_aside))
 
         async def only_there() -> bool:
             with MongoClient[Any]("127.0.0.1", primary, directConnection=True) as direct:
