@@ -21,6 +21,7 @@ class Right(Enum):
     CREATE_USER = auto()
     CHANGE_ROLE = auto()
     CHANGE_ANY_USER = auto()
+    MANAGE_WEBHOOKS = auto()
 
 
 HOLDERS = {
@@ -32,6 +33,7 @@ HOLDERS = {
     Right.CREATE_USER: ADMIN,
     Right.CHANGE_ROLE: ADMIN,
     Right.CHANGE_ANY_USER: ADMIN,
+    Right.MANAGE_WEBHOOKS: ADMIN,
 }
 
 

@@ -20,6 +20,7 @@ from benchmarks.growth import growth
 from benchmarks.rebuild import rebuilds
 from benchmarks.signin import signing_in
 from benchmarks.streams import streams
+from benchmarks.webhooks import webhooks
 from benchmarks.writers import writers
 
 Measure = Callable[[Bench], Awaitable[Any]]
@@ -36,6 +37,7 @@ ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (signing_in, report.hashing),
     (rebuilds, report.rebuilding),
     (growth, report.growing),
+    (webhooks, report.publishing),
 )
 
 

@@ -45,6 +45,8 @@ class LogKeys:
     """Hashes logins and addresses in the counters of failed sign-ins."""
     cursors: bytes = field(repr=False)
     """Authenticates cursors that clients hand back."""
+    webhooks: bytes = field(repr=False)
+    """Seals URLs and secrets of webhooks."""
 
     @classmethod
     def of(cls, log_id: UUID, secret: bytes) -> Self:
@@ -57,6 +59,7 @@ class LogKeys:
             sessions=_derived(secret, "sessions"),
             throttle=_derived(secret, "throttle"),
             cursors=_derived(secret, "cursors"),
+            webhooks=_derived(secret, "webhooks"),
         )
 
 

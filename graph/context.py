@@ -1,7 +1,8 @@
 """The context of an operation: the services of the process, and the viewer that sent it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,19 @@ from projections.mongo.search import MongoUsers
 from projections.mysql.queries import MySQLUsers
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
+from projections.webhooks.deliveries import Deliveries
+from projections.webhooks.endpoints import Endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What the resolvers of webhooks need."""
+
+    endpoints: Endpoints
+    deliveries: Deliveries
+    private_addresses: bool
+    """Whether webhooks may go to private addresses."""
+    clock: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,7 @@ class Services:
     tokens: AccessTokens
     watch: SessionWatch
     write_quota: WriteQuota
+    webhooks: Webhooks
     proxies: Sequence[Network] = ()
     """Reverse proxies whose X-Forwarded-For is believed."""
 

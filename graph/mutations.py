@@ -38,6 +38,7 @@ from graph.types import (
     UserError,
     UserPayload,
 )
+from graph.webhooks import WebhookPayload, create_webhook, delete_webhook, redeliver, update_webhook
 from projections.errors import KeyUsed, RebuildRunning
 from projections.status import VIEWS, read_status
 
@@ -396,4 +397,16 @@ class Mutation:
     rebuild_projection: RebuildPayload = strawberry.mutation(
         resolver=rebuild_projection,
         description="TECHNICAL_WORKER or ADMIN: rebuild a view from the log while it goes on serving.",
+    )
+    create_webhook: WebhookPayload = strawberry.mutation(
+        resolver=create_webhook, description="ADMIN only: send changes to another service from now on."
+    )
+    update_webhook: WebhookPayload = strawberry.mutation(
+        resolver=update_webhook, description="ADMIN only: change, disable or enable a webhook, or replace its secret."
+    )
+    delete_webhook: WebhookPayload = strawberry.mutation(
+        resolver=delete_webhook, description="ADMIN only; its deliveries are deleted too."
+    )
+    redeliver: WebhookPayload = strawberry.mutation(
+        resolver=redeliver, description="ADMIN only: send a delivery again, with the same id."
     )

@@ -27,6 +27,7 @@ from graph.types import (
     UserStatistics,
     UserType,
 )
+from graph.webhooks import Webhook, WebhookDeliveryConnection, webhook_deliveries, webhooks
 from projections.filters import Order
 from projections.mongo.search import Search
 from projections.mysql.queries import count_roles
@@ -177,4 +178,8 @@ class Query:
     )
     statistics: UserStatistics = strawberry.field(
         resolver=statistics, description="Numbers about all users. For SENIOR_MANAGEMENT and ADMIN."
+    )
+    webhooks: list[Webhook] = strawberry.field(resolver=webhooks, description="ADMIN only; oldest first.")
+    webhook_deliveries: WebhookDeliveryConnection = strawberry.field(
+        resolver=webhook_deliveries, description="ADMIN only: what is queued for a webhook or was sent, newest first."
     )

@@ -21,7 +21,7 @@ from events.commands import AccountCache
 from events.feed import Feed
 from events.ids import new_id
 from graph.app import ServingPolicy
-from graph.context import Services
+from graph.context import Services, Webhooks
 from graph.cors import origins_of
 from graph.documents import DocumentCache
 from graph.freshness import ViewPosition, ViewPositions
@@ -33,6 +33,8 @@ from projections.mysql.queries import MySQLUsers
 from projections.mysql.view import MySQLView
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
+from projections.webhooks.deliveries import Deliveries
+from projections.webhooks.endpoints import Endpoints
 from rollcall.keys import KeyRing
 from rollcall.settings import BadSettings, Settings, networks
 from rollcall.wiring import Installation, Writer, now
@@ -96,6 +98,12 @@ def services_of(
             budgets, per_user=settings.writes_per_hour, per_address=settings.address_writes_per_hour
         ),
         authenticator=Authenticator(tokens, sessions, commands, accounts, now),
+        webhooks=Webhooks(
+            Endpoints(database, writer.keys.webhooks, now, new_id, secrets.token_bytes),
+            Deliveries(database),
+            private_addresses=settings.webhook_private_addresses,
+            clock=now,
+        ),
         proxies=networks(settings.trusted_proxies or ""),
     )
 

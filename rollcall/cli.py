@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "dev": "dev",
     "serve": "serve",
     "projector": "projector",
+    "publish": "publish",
     "status": "status",
     "quarantine": "quarantine",
     "rebuild": "views",

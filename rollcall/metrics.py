@@ -22,6 +22,7 @@ from events.batch import Outcome
 from events.database import Database
 from events.errors import DatabaseRefused, DatabaseUnavailable
 from projections.status import ProjectionStatus, State, read_status
+from projections.webhooks.schedule import Attempted, Status
 
 STATUS_SECONDS: Final = 2.0
 LOOP_SECONDS: Final = 0.05
@@ -69,6 +70,27 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+
+        self.webhook_seconds = Histogram(
+            "rollcall_webhook_attempt_seconds",
+            "Seconds of an attempt to deliver a webhook, by its result: accepted, refused or unanswered.",
+            ["result"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.webhook_dead = Counter(
+            "rollcall_webhook_dead_deliveries",
+            "Deliveries that failed at their last attempt. Their webhook is disabled.",
+            registry=self.registry,
+        )
+
+    def attempted(self, attempted: Attempted) -> None:
+        """Observe one attempt to deliver a webhook."""
+        answer = attempted.answer
+        result = "accepted" if answer.accepted else "unanswered" if answer.status is None else "refused"
+        self.webhook_seconds.labels(result).observe(answer.seconds)
+        if attempted.status is Status.DEAD:
+            self.webhook_dead.inc()
 
     def appended(self, outcome: Outcome, seconds: float) -> None:
         """Count one append, or observe its duration if it succeeded."""

@@ -189,6 +189,12 @@ class Settings(BaseSettings):
     password_changes_per_hour: int = Field(
         200, ge=0, description="Changes of passwords an hour from one address. 0: no limit."
     )
+    webhook_private_addresses: bool = Field(
+        False, description="Allows webhooks to private addresses and by plain http. Otherwise administrators cannot."
+    )
+    webhook_content: Literal["thin", "full"] = Field(
+        "thin", description="What webhooks send: `thin` names the user and the changed fields, `full` has the user too."
+    )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         None, description="Networks of your proxies, such as 10.0.0.0/8,fd00::/8. Their X-Forwarded-For is trusted."
     )

@@ -1,7 +1,7 @@
 """`rollcall dev`: a whole installation on one machine.
 
-Private servers, the API, both projectors and the signing of heads run as child processes. A child that ends is
-restarted; all of them end with this process, even if it is killed.
+Private servers, the API, both projectors, the signing of heads and the publisher of webhooks run as child processes. A
+child that ends is restarted; all of them end with this process, even if it is killed.
 """
 
 import asyncio
@@ -32,13 +32,14 @@ PROCESSES: Final = {
     "mysql_users": ("projector", "mysql"),
     "mongo_users": ("projector", "mongo"),
     "heads": ("heads",),
+    "webhooks": ("publish", "webhooks"),
 }
 """The child processes: name and arguments."""
 
 
 @app.command()
 def dev() -> None:
-    """Run private servers, the API, both projectors and `rollcall heads` on this machine, until Ctrl-C.
+    """Run private servers, the API, both projectors, webhooks and signed heads on this machine, until Ctrl-C.
 
     Prints a line that starts with `ready` when everything works. The data in ROLLCALL_DATA_DIR is kept for the next
     start. Needs no settings. Exit code 2: a setting is invalid; 4: this machine cannot run private servers.
@@ -77,13 +78,14 @@ async def run_everything(settings: Settings) -> int:
 
 
 def own_variables(settings: Settings, name: str) -> dict[str, str]:
-    """The variables of one child: its metrics port, introspection, which is on here, and a file for signed heads.
+    """The variables of one child: its metrics port, what is on here, and a file for signed heads.
 
     What is set stays.
     """
-    own = own_metrics_port(settings, list(PROCESSES).index(name))
-    if "introspection" not in settings.model_fields_set:
-        own["ROLLCALL_INTROSPECTION"] = "true"
+    on_here = {"introspection", "webhook_private_addresses"} - settings.model_fields_set
+    own = own_metrics_port(settings, list(PROCESSES).index(name)) | {
+        f"ROLLCALL_{one.upper()}": "true" for one in on_here
+    }
     if settings.heads is None:
         own["ROLLCALL_HEADS"] = str(settings.data_dir / "heads.jsonl")
     return own

@@ -112,3 +112,26 @@ subscription Status {
   }
 }
 """
+
+WEBHOOK = "id url types roles enabled disabledReason publicKey position lag"
+CREATE_WEBHOOK = f"""
+mutation CreateWebhook($input: CreateWebhookInput!) {{
+  createWebhook(input: $input) {{ secret webhook {{ {WEBHOOK} }} {ERRORS} }}
+}}
+"""
+UPDATE_WEBHOOK = f"""
+mutation UpdateWebhook($input: UpdateWebhookInput!) {{
+  updateWebhook(input: $input) {{ secret webhook {{ {WEBHOOK} }} {ERRORS} }}
+}}
+"""
+DELETE_WEBHOOK = f"mutation DeleteWebhook($id: ID!) {{ deleteWebhook(id: $id) {{ webhook {{ id }} {ERRORS} }} }}"
+WEBHOOKS = f"query Webhooks {{ webhooks {{ {WEBHOOK} }} }}"
+DELIVERIES = """
+query Deliveries($id: ID!, $first: Int, $after: String) {
+  webhookDeliveries(id: $id, first: $first, after: $after) {
+    edges { cursor node { id position status attempts durationMs error deliveredAt nextAttemptAt } }
+    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+  }
+}
+"""
+REDELIVER = f"mutation Redeliver($id: ID!) {{ redeliver(deliveryId: $id) {{ webhook {{ id }} {ERRORS} }} }}"

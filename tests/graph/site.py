@@ -36,7 +36,7 @@ from events.user import User
 from events.wakeup import HeadPoll
 from graph.aiohttp_internals import Runner
 from graph.app import Check, ServingPolicy, make_app
-from graph.context import Opening, Services
+from graph.context import Opening, Services, Webhooks
 from graph.freshness import ViewPosition, ViewPositions
 from projections.errors import ViewMissing
 from projections.mongo.client import MongoClient
@@ -48,6 +48,8 @@ from projections.projector import Projector
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
 from projections.view import View
+from projections.webhooks.deliveries import Deliveries
+from projections.webhooks.endpoints import Endpoints
 from rollcall.embedded import Addresses
 from tests import databases
 from tests.graph.client import Client, Json, Socket
@@ -315,6 +317,12 @@ def _services(
             per_address=0,  # all tests have one address
         ),
         authenticator=Authenticator(tokens, sessions, log.commands, accounts, now),
+        webhooks=Webhooks(
+            Endpoints(log.database, log.keys.webhooks, now, new_id, secrets.token_bytes),
+            Deliveries(log.database),
+            private_addresses=True,  # receivers of tests listen on loopback
+            clock=now,
+        ),
         proxies=(ip_network("127.0.0.0/8"),),
     )
 

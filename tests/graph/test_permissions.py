@@ -27,7 +27,10 @@ from tests.graph.documents import (
     CHANGE_ROLE,
     CHANGES,
     CREATE,
+    CREATE_WEBHOOK,
     DELETE,
+    DELETE_WEBHOOK,
+    DELIVERIES,
     EVENTS,
     HISTORY,
     INVITE,
@@ -39,6 +42,7 @@ from tests.graph.documents import (
     ONE,
     PROJECTIONS,
     REBUILD,
+    REDELIVER,
     REFRESH,
     REGISTER,
     SEARCH,
@@ -46,6 +50,8 @@ from tests.graph.documents import (
     STATUS,
     THEN,
     UPDATE,
+    UPDATE_WEBHOOK,
+    WEBHOOKS,
 )
 from tests.graph.site import PASSWORD, Person, Site
 
@@ -113,6 +119,8 @@ QUERIES = [
     Row("events oneself", EVENTS, STAFF, lambda cast: {"userId": cast.own_id}),
     Row("projections", PROJECTIONS, STAFF),
     Row("statistics", STATISTICS, ("sign in", "no", "no", "yes", "yes")),
+    Row("webhooks", WEBHOOKS, ADMIN_ONLY),
+    Row("webhookDeliveries", DELIVERIES, ADMIN_ONLY, lambda cast: {"id": cast.other.id}),
 ]
 MUTATIONS = [
     Row("register", REGISTER, ("yes", "yes", "yes", "yes", "yes"), lambda cast: {"input": new_user(cast)}),
@@ -159,6 +167,12 @@ MUTATIONS = [
     Row("deleteUser oneself", DELETE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"input": {"id": cast.own_id}}),
     Row("deleteUser another", DELETE, ADMIN_ONLY, lambda cast: {"input": {"id": cast.other.id}}),
 ]
+WEBHOOK_MUTATIONS = [
+    Row("createWebhook", CREATE_WEBHOOK, ADMIN_ONLY, lambda _: {"input": {"url": "https://example.com/hook"}}),
+    Row("updateWebhook", UPDATE_WEBHOOK, ADMIN_ONLY, lambda cast: {"input": {"id": cast.other.id, "enabled": False}}),
+    Row("deleteWebhook", DELETE_WEBHOOK, ADMIN_ONLY, lambda cast: {"id": cast.other.id}),
+    Row("redeliver", REDELIVER, ADMIN_ONLY, lambda cast: {"id": f"{cast.other.id}:1"}),
+]
 REBUILDS = [Row("rebuildProjection", REBUILD, ("sign in", "no", "yes", "no", "yes"), lambda _: {"name": MYSQL_USERS})]
 SUBSCRIPTIONS = [
     Row("userChanges everybody", CHANGES, ("sign in", "null", "yes", "yes", "yes")),
@@ -190,6 +204,11 @@ FIELDS = {
     "UserEventEdge": "cursor node",
     "UserPayload": "user position errors",
     "UserStatistics": "total byRole registrationsByDay",
+    "Webhook": "id url types roles enabled disabledReason publicKey position lag createdAt",
+    "WebhookDelivery": "id position status attempts durationMs error deliveredAt nextAttemptAt",
+    "WebhookDeliveryConnection": "edges pageInfo",
+    "WebhookDeliveryEdge": "cursor node",
+    "WebhookPayload": "webhook secret errors",
 }
 """Fields open to every viewer that may read the object. Any other field needs rows of its own, as `history` has."""
 HISTORY_OF = "id history { edges { cursor node { id position userId version type changedFields actorId recordedAt } } }"
@@ -336,6 +355,18 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
         assert answer.body["data"][row.field].get("errors", []) == []
 
 
+@cells(WEBHOOK_MUTATIONS)
+async def test_webhooks(site: Site, row: Row, role: Role | None, outcome: str) -> None:
+    """Nobody but an administrator creates one, or learns which exist."""
+    cast, endpoints = await newcomers(site, role), site.services.webhooks.endpoints
+    before = len(await endpoints.all())
+
+    answer = await client_of(site, cast).ask(full(row.document), **row.variables(cast))
+
+    assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
+    assert len(await endpoints.all()) - before == ((row.name, outcome) == ("createWebhook", "yes"))
+
+
 @cells(REBUILDS)
 async def test_rebuild(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
     """A rebuild starts for the roles in the table, and for no others."""
@@ -408,4 +439,6 @@ async def test_the_table_covers_every_operation_of_the_schema() -> None:
 
     known = {name for root in roots if isinstance(root, GraphQLObjectType) for name in root.fields}
 
-    assert {row.field for row in [*QUERIES, *MUTATIONS, *REBUILDS, *SUBSCRIPTIONS, *STATUSES]} == known
+    assert {
+        row.field for row in [*QUERIES, *MUTATIONS, *WEBHOOK_MUTATIONS, *REBUILDS, *SUBSCRIPTIONS, *STATUSES]
+    } == known

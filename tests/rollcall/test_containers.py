@@ -282,6 +282,7 @@ def test_every_command_is_one_of_the_program() -> None:
         "projector-mysql": ["projector", "mysql"],
         "projector-mongo": ["projector", "mongo"],
         "heads": ["heads"],
+        "webhooks": ["publish", "webhooks"],
     }
 
 
@@ -408,7 +409,7 @@ def test_only_the_api_is_published_and_only_on_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published["api"])
     assert [port.rpartition(":")[2] for port in published["api"]] == instructions("EXPOSE")
     assert COMPOSE["networks"]["data"]["internal"] == "true"
-    assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name != "api")
+    assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name not in {"api", "webhooks"})
 
 
 def test_every_process_serves_metrics_on_an_unpublished_port() -> None:
