@@ -46,6 +46,7 @@ from projections.errors import (
     CheckpointMoved,
     NoPreviousView,
     NoSuchSnapshot,
+    NotQuarantined,
     QuarantineFull,
     RebuildDiffers,
     RebuildRunning,
@@ -56,7 +57,7 @@ from projections.errors import (
 )
 from projections.folding import FoldedUser, ItemsDone, LogFold, fold_log, fold_readable
 from projections.lease import named_lock, rebuild_lock
-from projections.quarantine import Quarantine, Quarantined
+from projections.quarantine import POISON, Quarantine, Quarantined
 from projections.status import save_rebuild_progress
 from projections.view import Copies, FillState, Records, SetAside
 
@@ -113,6 +114,7 @@ class Rebuilder:
                 folded = await self._fill(copy, await self.store.end(), rule, steps)
                 compared = await copy.copy_id()
                 await self._catch_up(copy, rule, steps)
+                await self._release_repaired(copy)
                 await self._compare(copy, folded, rule, steps)
                 position = await self._catch_up(copy, rule, steps)
             except QuarantineFull as error:
@@ -141,6 +143,7 @@ class Rebuilder:
                 position = await self._catch_up(previous, await self._rule(previous), steps)
             except QuarantineFull as error:
                 raise TooManyDamaged(error) from error
+            await self._release_repaired(previous)
             quarantine = await previous.quarantine()
             await self._forget_deleted(position)
             await self.copies.swap_back(brought_up)
@@ -299,6 +302,12 @@ class Rebuilder:
             )
             steps.report("catching up", "events", position, max(await self.store.head(), position), 0.9, 0.0)
         return position
+
+    async def _release_repaired(self, copy: Records) -> None:
+        """Release users whose events can be applied by now: the copy may have quarantined them long ago."""
+        for one in await copy.quarantine():
+            with suppress(*POISON, NotQuarantined):
+                await copy.release_user(one.user_id, self.store.read_user)
 
     async def _forget_deleted(self, up_to: int) -> None:
         """Remove from the live view the users whose deletion only the new view has applied.

@@ -96,7 +96,7 @@ async def _retry_user(installation: Installation, view: View, user_id: UUID) -> 
 
 @app.command()
 def drop(view: ViewArgument, user: Annotated[UUID, typer.Argument(help="Id of the user.")]) -> None:
-    """Accept that the view does not follow a user until the next rebuild.
+    """Accept that the view does not follow a user until a retry or a rebuild can apply the user's events.
 
     The view keeps its present row of the user, if any. It still holds the user's events and applies a deletion.
     `rollcall status` and ROLLCALL_QUARANTINE_LIMIT no longer count the user. `retry` still works later. Exit code 2:
@@ -115,7 +115,7 @@ async def _drop(settings: Settings, name: str, user_id: UUID) -> int:
             note(f"error: {error}; nothing was done")
             return exits.BAD_INPUT
         await _save_count(installation, view)
-    say(f"{user_id}: dropped, {view.name} does not follow this user until the next rebuild")
+    say(f"{user_id}: dropped, {view.name} does not follow this user until a retry or a rebuild succeeds")
     return exits.OK
 
 

@@ -9,7 +9,7 @@ from events.event_types import Recorded
 from events.user import Update
 from projections.errors import QuarantineFull, RefusedValue, TooManyDamaged, ViewUnavailable
 from projections.quarantine import Quarantined, held_by
-from projections.rebuild import Rebuilt
+from projections.rebuild import Rebuilder, Rebuilt
 from tests.damage import alter_key, alter_newest
 from tests.log import NOBODY, Log
 from tests.projections.test_projector import projector, running
@@ -285,6 +285,40 @@ async def test_a_rollback_sets_aside_who_broke_since(bench: Bench, log: Log) -> 
     assert [(one.user_id, one.position) for one in done.quarantine] == [(bob, 4)]
     assert (await bench.users())[alice].name == "Last"
     assert await bench.view.quarantine() == done.quarantine
+
+
+@pytest.mark.parametrize("how", ["resumed", "rolled back"])
+async def test_who_was_repaired_since_a_copy_was_made_is_not_held_by_it(
+    bench: Bench, log: Log, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """By a staging copy that was complete when its rebuild was interrupted, and by a previous copy."""
+    _, bob, carol = await three_users(log)
+    await bench.view.apply(await log.all(), after=await log.at(0))
+    for user_id in (bob, carol):
+        await alter_newest(log.database, user_id)
+    if how == "rolled back":
+        await rebuild_past(bench, log)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(Rebuilder, "_compare", interrupt)
+            with pytest.raises(InterruptedError):
+                await rebuild_past(bench, log)
+        assert held_by(await (await bench.copies.staging()).quarantine()) == {bob, carol}
+    await alter_newest(log.database, bob)
+
+    if how == "rolled back":
+        await rebuild_past(bench, log)
+        done = await rebuilder(bench, log, quarantine_limit=2).roll_back(silently)
+    else:
+        done = await rebuild_past(bench, log)
+
+    assert held_by(done.quarantine) == held_by(await bench.view.quarantine()) == {carol}
+    assert (await bench.users())[bob].name == "Bob"
+
+
+async def interrupt(*_: object) -> None:
+    """The process is killed."""
+    raise InterruptedError
 
 
 async def test_a_snapshot_sets_aside_whom_it_cannot_make(bench: Bench, log: Log) -> None:
