@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidTag
 from events import sql
 from events.claims import Claim, hashed
 from events.database import Row, Source
-from events.errors import DamagedCredential, UnusableKey
+from events.errors import DamagedCredential, UnusableKey, WrongMasterKey
 from events.event_types import sealed_credential
 from events.ids import uuid_of
 from events.user import Account
@@ -58,7 +58,7 @@ WHERE claim.kind = %s AND claim.value_hash = COALESCE(
 """  # noqa: S608 - constants
 READ: Final = f"SELECT {COLUMNS} FROM credential_keys AS c {JOINS} WHERE c.user_id IN ({{ids}})"  # noqa: S608 - constants
 
-ALTERED: Final = "was altered, belongs to another user or event, or is wrapped with another master key"
+ALTERED: Final = "was altered, or belongs to another user or event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,5 +162,7 @@ def _opened(vault: Vault, row: Row) -> Credential:
             raise DamagedCredential(owner, f"is that of an event without a password, at version {version}")
         key = CredentialKey(owner, int(version), wrapped, master_key_id)
         return Credential(owner, key.version, vault.open_credential(key, event_id, sealed))
+    except WrongMasterKey as error:
+        raise DamagedCredential(owner, f"cannot be unwrapped: {error}") from None
     except (UnusableKey, InvalidTag, ValueError):  # ValueError: what should be sealed is too short
         raise DamagedCredential(owner, ALTERED) from None

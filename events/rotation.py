@@ -19,7 +19,7 @@ COUNT_KEYS = "SELECT COUNT(*) FROM user_keys WHERE master_key_id <> %s"
 COUNT_CREDENTIALS = "SELECT COUNT(*) FROM credential_keys WHERE master_key_id <> %s"
 PAGE = """
 SELECT user_id, wrapped, deletion_proof, master_key_id
-FROM user_keys WHERE master_key_id <> %s AND user_id > %s ORDER BY user_id LIMIT %s FOR UPDATE
+FROM user_keys WHERE user_id > %s AND master_key_id <> %s ORDER BY user_id LIMIT %s FOR UPDATE
 """
 PAGE_CREDENTIALS = """
 SELECT user_id, version, wrapped, master_key_id
@@ -44,24 +44,22 @@ async def rotate_master_key(database: Database, vault: Vault, progress: Rotation
     is, and its error is raised after all others are done.
 
     Raises:
-        WrongMasterKey: the log's secret, which comes first, or a user's key is wrapped with a master key that is not at
-            hand.
+        WrongMasterKey: the log's secret, which comes first, or a key is wrapped with a master key that is not at hand.
         DamagedKey: a key was altered.
     """
     await _rewrap_secret(database, vault)
     total = await _count(database, COUNT_KEYS, vault) + await _count(database, COUNT_CREDENTIALS, vault)
     done, unusable = 0, list[UnusableKey]()
-    for rewrap_page in (_rewrap_keys, _rewrap_credentials):
-        moved, failed = True, list[UnusableKey]()
-        while moved:  # a key may have come meanwhile before the place that a pass has reached
+    for rewrap in (_rewrap_keys, _rewrap_credentials):
+        left, moved = list[UnusableKey](), True
+        while moved:  # until a pass finds nothing: processes may still wrap with another key
+            left.clear()
             moved, last = False, b""
-            failed.clear()
-            while page := await rewrap_page(database, vault, last, failed):
+            while page := await rewrap(database, vault, last, left):
                 last, rewrapped = page
-                done += rewrapped
-                moved = moved or rewrapped > 0
+                done, moved = done + rewrapped, moved or rewrapped > 0
                 progress(done, max(total, done))
-        unusable += failed
+        unusable += left
     if unusable:
         raise unusable[0]
     return done
@@ -72,38 +70,38 @@ async def _count(database: Database, statement: str, vault: Vault) -> int:
     return int(row[0]) if row else 0
 
 
-Page = tuple[bytes, int] | None
-"""The last user of a page, and how many keys of it were rewrapped. None at the end."""
+Page = tuple[bytes, int]
+"""The last user of a page, and how many of its keys were wrapped."""
 
 
-async def _rewrap_keys(database: Database, vault: Vault, after: bytes, unusable: list[UnusableKey]) -> Page:
-    """Rewrap the next users' keys after a user."""
+async def _rewrap_keys(database: Database, vault: Vault, after: bytes, left: list[UnusableKey]) -> Page | None:
+    """Wrap the next users' own keys after a user; None if there are no more."""
     async with database.transaction() as connection:
-        page = await connection.fetch_all(PAGE, (vault.master_key_id, after, PAGE_KEYS))
-        rewrapped = []
+        page = await connection.fetch_all(PAGE, (after, vault.master_key_id, PAGE_KEYS))
+        wrapped = []
         for user_id, *columns in page:
             try:
-                rewrapped.append(_rewrapped(KeyRow(UUID(bytes=user_id), *columns), vault))
+                wrapped.append(_rewrapped(KeyRow(UUID(bytes=user_id), *columns), vault))
             except UnusableKey as error:
-                unusable.append(error)
-        if rewrapped:
-            await connection.execute(batch.replace_keys(rewrapped))
-    return (page[-1][0], len(rewrapped)) if page else None
+                left.append(error)
+        if wrapped:
+            await connection.execute(batch.replace_keys(wrapped))
+    return (page[-1][0], len(wrapped)) if page else None
 
 
-async def _rewrap_credentials(database: Database, vault: Vault, after: bytes, unusable: list[UnusableKey]) -> Page:
-    """Rewrap the next keys of passwords' hashes after a user."""
+async def _rewrap_credentials(database: Database, vault: Vault, after: bytes, left: list[UnusableKey]) -> Page | None:
+    """Wrap the next keys of passwords' hashes after a user; None if there are no more."""
     async with database.transaction() as connection:
         page = await connection.fetch_all(PAGE_CREDENTIALS, (after, vault.master_key_id, PAGE_KEYS))
-        rewrapped = []
+        wrapped = []
         for user_id, *columns in page:
             try:
-                rewrapped.append(vault.rewrapped_credential(CredentialKey(UUID(bytes=user_id), *columns)))
+                wrapped.append(vault.rewrapped_credential(CredentialKey(UUID(bytes=user_id), *columns)))
             except UnusableKey as error:
-                unusable.append(error)
-        if rewrapped:
-            await connection.execute(batch.replace_credentials(rewrapped))
-    return (page[-1][0], len(rewrapped)) if page else None
+                left.append(error)
+        if wrapped:
+            await connection.execute(batch.replace_credentials(wrapped))
+    return (page[-1][0], len(wrapped)) if page else None
 
 
 def _rewrapped(row: KeyRow, vault: Vault) -> KeyRow:
