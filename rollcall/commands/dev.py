@@ -71,6 +71,8 @@ async def run_everything(settings: Settings) -> int:
         running: dict[str, int] = {}
         async with asyncio.TaskGroup() as processes:
             for name in PROCESSES:
+                if name == "heads" and settings.own_servers and settings.head_key is None:
+                    continue  # it would need a key that every process of the operator's knows
                 processes.create_task(_keep_running(name, own_variables(settings, name), running), name=name)
             await _until_ready(installation, running)
             report(f"ready  {url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
