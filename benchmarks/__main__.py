@@ -17,6 +17,7 @@ from benchmarks.fanout import fanout
 from benchmarks.freshness import freshness
 from benchmarks.graphql import graphql
 from benchmarks.growth import growth
+from benchmarks.publishing import publishing
 from benchmarks.rebuild import rebuilds
 from benchmarks.signin import signing_in
 from benchmarks.streams import streams
@@ -32,6 +33,7 @@ ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (fanout, report.fanning_out),
     (append, report.appending),
     (writers, report.competing),
+    (publishing, report.publishing_rates),
     (streams, report.long_streams),
     (graphql, report.asking),
     (signing_in, report.hashing),

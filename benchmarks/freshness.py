@@ -95,6 +95,11 @@ async def _idle(append: Append) -> dict[int, float]:
     return acknowledged
 
 
+async def registered_at_500(bench: Bench) -> dict[int, float]:
+    """Register 500 users a second for a while; when each position was acknowledged."""
+    return await _busy(_appending(bench, lambda: None))
+
+
 async def _busy(append: Append) -> dict[int, float]:
     acknowledged: dict[int, float] = {}
     began = time.perf_counter()

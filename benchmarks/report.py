@@ -16,6 +16,7 @@ from benchmarks import charts
 from benchmarks.fanout import FanOut
 from benchmarks.freshness import Freshness
 from benchmarks.measure import Measured
+from benchmarks.publishing import Publishing
 from benchmarks.webhooks import Published
 
 ROOT: Final = Path(__file__).parents[1]
@@ -234,6 +235,26 @@ def fresh(found: list[Freshness]) -> Section:
         ("seen by", "load", "p50 ms", "p99 ms"),
         [[one.where, one.load, f"{one.p50:.1f}", f"{one.p99:.1f}"] for one in found],
         "freshness.svg",
+    )
+
+
+def publishing_rates(found: Publishing) -> Section:
+    """Kafka."""
+    return Section(
+        "Publishing in Kafka",
+        "Each event is two messages with eight headers, in transactions of 500 events. The limit: librdkafka's "
+        f"producer with the same {found.megabytes:.0f} MB of messages and the same transactions, sent from memory. "
+        "Lag is the time from the acknowledgement of an append until a reader of committed messages has its message.",
+        ("events a second", "librdkafka alone", "ratio", "lag at 500/s, p50 ms", "p99 ms"),
+        [
+            [
+                f"{found.published:,.0f}",
+                f"{found.sent:,.0f}",
+                f"{found.ratio:.2f}",
+                f"{found.lag.p50:.1f}",
+                f"{found.lag.p99:.1f}",
+            ]
+        ],
     )
 
 

@@ -15,7 +15,7 @@ from events.retry import Backoff, retry
 from events.store import EventStore, LogPage
 from projections.errors import QuarantineFull, RefusedValue, ViewUnavailable
 from projections.quarantine import DELETIONS, POISON, Quarantine, Quarantined, dropped_in, unresolved
-from projections.view import View
+from projections.view import Follower
 
 ALONE_ATTEMPTS: Final = 4
 """To apply an event that failed alone, before its user is quarantined."""
@@ -49,7 +49,7 @@ class EventApplier:
     """Applies pages of the log to one copy of a view. `quarantined` is called with each user that is quarantined."""
 
     def __init__(
-        self, view: View, store: EventStore, rule: QuarantineRule, quarantined: Callable[[Quarantined], None]
+        self, view: Follower, store: EventStore, rule: QuarantineRule, quarantined: Callable[[Quarantined], None]
     ) -> None:
         self._view = view
         self._store = store
@@ -111,7 +111,7 @@ class EventApplier:
         return read
 
 
-async def check_writable(view: View, error: RefusedValue) -> None:
+async def check_writable(view: Follower, error: RefusedValue) -> None:
     """Check that a write which the view has rejected is to blame, and not the database.
 
     Raises:

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from events.errors import LogChanged
+from projections.publications import KAFKA
 
 
 class ProjectionError(Exception):
@@ -64,7 +65,8 @@ class ViewOfOtherLog(ProjectionError):
     """The log was restored to an earlier state and the view was not, or the view is of another installation."""
 
     def __init__(self, view: str, error: LogChanged) -> None:
-        super().__init__(f"{view} follows another log: {error}; rebuild the view")
+        remedy = "delete its topics, and start with --snapshot" if view == KAFKA else "rebuild the view"
+        super().__init__(f"{view} follows another log: {error}; {remedy}")
 
 
 class OutOfStep(ProjectionError):

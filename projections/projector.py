@@ -47,7 +47,7 @@ from projections.errors import CheckpointMoved, LeaseLost, ViewMissing, ViewOfOt
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat, lease
 from projections.quarantine import Quarantined, unresolved
 from projections.status import ProjectorReport, State, remove_standby, save_last_report, save_standby
-from projections.view import View
+from projections.view import Follower
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class Projector:
     def __init__(
         self,
         *,
-        view: View,
+        view: Follower,
         store: EventStore,
         wakeup: Wakeup,
         database: Database,

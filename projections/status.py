@@ -20,10 +20,13 @@ from events.retry import Backoff, retry
 from events.sql import aware_utc
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
+from projections.publications import KAFKA
 
 log = structlog.get_logger(__name__)
 
 VIEWS: Final = (MYSQL_USERS, MONGO_USERS)
+PUBLICATIONS: Final = (KAFKA,)
+"""Followers that an installation may have; each has a status once it has run."""
 SILENT_SECONDS: Final = 5.0
 """A projector reports at least once a second; after this long without a report it counts as stopped."""
 BEHIND_SECONDS: Final = 2.0
@@ -85,6 +88,7 @@ REMOVE_STANDBY = """
 DELETE FROM projector_standbys
 WHERE view = %s AND (process = %s OR heartbeat_at < UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE)
 """
+REMOVE_PROJECTOR = "DELETE FROM projectors WHERE view = %s"
 SAVE_PROGRESS = """
 INSERT INTO projectors (view, state, rebuild_progress, rebuild_heartbeat_at)
 VALUES (%s, 'STOPPED', %s, UTC_TIMESTAMP(6)) AS new
@@ -136,6 +140,11 @@ async def remove_standby(source: Source, view: str, process: str) -> None:
     await source.execute(REMOVE_STANDBY, (view, process))
 
 
+async def remove_publication(source: Source, name: str) -> bool:
+    """Remove a publication that no longer runs from the status. Returns whether it had one."""
+    return await source.execute(REMOVE_PROJECTOR, (name,)) == 1
+
+
 async def save_rebuild_progress(connection: Connection, view: str, progress: float | None) -> None:
     """Save the progress of a rebuild, from 0 to 1; None when it has ended."""
     await connection.execute(SAVE_PROGRESS, (view, progress))
@@ -172,7 +181,7 @@ ORDER BY view, process
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Status of one view."""
+    """Status of one view or publication."""
 
     name: str
     state: State
@@ -213,16 +222,16 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_status(database: Database) -> list[ProjectionStatus]:
-    """The status of every view, even if no projector has run for it."""
+    """The status of every view, even if no projector has run for it, and of every publication that has run."""
     rows = await database.fetch_all(READ_STATUS, (SILENT_SECONDS,))
     standbys = await database.fetch_all(READ_STANDBYS, (SILENT_SECONDS,))
     head = await database.fetch_one("SELECT position FROM log_head WHERE id = 1")
-    waiting = {view: tuple(process for name, process in standbys if name == view) for view in VIEWS}
+    waiting = {view: tuple(process for name, process in standbys if name == view) for view in (*VIEWS, *PUBLICATIONS)}
     known = {row[0]: _status(row, waiting.get(row[0], ())) for row in rows}
     return [
         known.get(view)
         or ProjectionStatus(name=view, state=State.STOPPED, head=head[0] if head else 0, standbys=waiting[view])
-        for view in VIEWS
+        for view in (*VIEWS, *(name for name in PUBLICATIONS if name in known))
     ]
 
 

@@ -1,8 +1,8 @@
 """What a view is to the processes that write it: protocols, one implementation for each database.
 
-`View` is what a projector applies events to, `Records` adds access to single users' rows or documents, and `Copies`
-knows the live view, the staging copy, the previous copy and the snapshots. How a view answers queries differs per view
-and is not part of this.
+`Follower` is what a projector applies events to. A publication is one, and so is a `View`. `Records` adds access to
+single users' rows or documents, and `Copies` knows the live view, the staging copy, the previous copy and the
+snapshots. How a view answers queries differs per view and is not part of this.
 """
 
 import re
@@ -20,12 +20,12 @@ from projections.folding import FoldedUser, ItemsDone
 from projections.quarantine import Quarantine, Quarantined, ReadStream
 
 
-class View(Protocol):
-    """All users as of one place in the log, stored in a database together with that place."""
+class Follower(Protocol):
+    """What a projector applies events to: a view, or a publication. It knows the place in the log that it reached."""
 
     @property
     def name(self) -> str:
-        """`mysql_users` or `mongo_users`, as in the GraphQL API."""
+        """`mysql_users`, `mongo_users` or the publication's name, as in the GraphQL API."""
         ...
 
     async def prepare(self) -> None:
@@ -52,14 +52,6 @@ class View(Protocol):
             OutOfStep: an event is not the next one of its user.
             DamagedEvent: an event's content is lost.
             RefusedValue: the view's database rejects what an event makes of its user.
-        """
-        ...
-
-    async def forget(self, deleted: Sequence[Deletion]) -> None:
-        """Remove users whose deletion the view may not have reached. Its projector skips the deletion later.
-
-        Raises:
-            ViewMissing: the view does not exist.
         """
         ...
 
@@ -104,6 +96,18 @@ class View(Protocol):
 
         Raises:
             RefusedValue: the database rejects it, so a rejected event is not at fault.
+        """
+        ...
+
+
+class View(Follower, Protocol):
+    """All users as of one place in the log, stored in a database together with that place."""
+
+    async def forget(self, deleted: Sequence[Deletion]) -> None:
+        """Remove users whose deletion the view may not have reached. Its projector skips the deletion later.
+
+        Raises:
+            ViewMissing: the view does not exist.
         """
         ...
 

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from auth.addresses import Network
 from auth.registration import RegistrationMode
 from events.database import Address
+from projections.publications.messages import USER_FIELDS
 
 KEY_BYTES = 32
 
@@ -78,6 +79,43 @@ def networks(text: str) -> tuple[Network, ...]:
 
 def _networks(value: str) -> str:
     networks(value)
+    return value
+
+
+def _brokers(value: str) -> str:
+    for broker in value.split(","):
+        host, _, port = broker.strip().rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65_535 or "/" in host or "@" in host:
+            raise ValueError("expected HOST:PORT,HOST:PORT; how to sign in goes into ROLLCALL_KAFKA_CONFIG")
+    return value
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", value):
+        raise ValueError("expected 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', the name of a Kafka topic")
+    return value
+
+
+def user_fields(text: str) -> frozenset[str]:
+    """The fields of a comma-separated list.
+
+    Raises:
+        ValueError: an entry is not a field that may be published.
+    """
+    fields = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if unknown := sorted(fields - USER_FIELDS.keys()):
+        raise ValueError(f"{unknown[0]} cannot be published, expected some of {','.join(USER_FIELDS)}")
+    return fields
+
+
+def _user_fields(value: str) -> str:
+    user_fields(value)
+    return value
+
+
+def _installation(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+        raise ValueError("expected 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
     return value
 
 
@@ -198,6 +236,44 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         None, description="Networks of your proxies, such as 10.0.0.0/8,fd00::/8. Their X-Forwarded-For is trusted."
     )
+    kafka_bootstrap: Annotated[str, AfterValidator(_brokers)] | None = Field(
+        None, description="HOST:PORT,HOST:PORT of your Kafka brokers. None: the server of `rollcall dev --kafka`."
+    )
+    kafka_config: Path | None = Field(
+        None,
+        description="File of librdkafka's properties, NAME=VALUE in lines, for signing in: security.protocol, sasl.",
+    )
+    kafka_transactions: bool = Field(
+        True, description="Exactly once. `false` for brokers that grant no transactions: at least once."
+    )
+    kafka_content: Literal["full", "thin"] = Field(
+        "full", description="`full` publishes states and events, `thin` only events, which have no personal data."
+    )
+    kafka_user_fields: Annotated[str, AfterValidator(_user_fields)] = Field(
+        ",".join(USER_FIELDS), description="Fields of a user in the state topic. `id` and `version` are always there."
+    )
+    kafka_users_state_topic: Annotated[str, AfterValidator(_topic)] = Field(
+        "rollcall.users.state", description="Compacted topic with the state of each user before and after each change."
+    )
+    kafka_users_events_topic: Annotated[str, AfterValidator(_topic)] = Field(
+        "rollcall.users.events", description="Topic with ids, types and names of fields, without personal data."
+    )
+    kafka_checkpoint_topic: Annotated[str, AfterValidator(_topic)] = Field(
+        "rollcall.checkpoint", description="Compacted topic of one partition with the publication's checkpoint."
+    )
+    kafka_partitions: int = Field(6, ge=1, le=1_000, description="Partitions of a topic that the publication creates.")
+    kafka_replication: int | None = Field(
+        None, ge=1, le=100, description="Replicas of a topic that the publication creates. None: the brokers' default."
+    )
+    kafka_compaction_seconds: int = Field(
+        86_400,
+        ge=1,
+        le=31_536_000,
+        description="Longest time that a record stays out of compaction in the state topic.",
+    )
+    installation: Annotated[str, AfterValidator(_installation)] = Field(
+        "rollcall", description="Name of this installation in published messages."
+    )
     introspection: bool = Field(
         False, description="Allows introspection, and serves GraphiQL to browsers. `rollcall dev` sets it."
     )
@@ -223,6 +299,9 @@ class Settings(BaseSettings):
             raise ValueError(f"ROLLCALL_{given}_URL requires ROLLCALL_{lacking}_URL; set both or neither")
         if self.mysql_read_url is not None and self.mysql_url is None:
             raise ValueError("ROLLCALL_MYSQL_READ_URL requires ROLLCALL_MYSQL_URL, the server that it replicates")
+        topics = [self.kafka_users_state_topic, self.kafka_users_events_topic, self.kafka_checkpoint_topic]
+        if len(set(topics)) < len(topics):
+            raise ValueError("the topics ROLLCALL_KAFKA_..._TOPIC must differ from each other")
         return self
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ from projections.mysql.view import MySQLView
 from projections.projector import Projector
 from projections.rebuild import Rebuilder
 from projections.verification import LogAccess
-from projections.view import Records, View
+from projections.view import Follower, Records, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import master_keys
 from rollcall.settings import Settings
@@ -219,8 +219,13 @@ async def open_writer(
 
 def projector_of(installation: Installation, name: str, applied: Callable[[int, float], None]) -> Projector:
     """The projector of a view. `applied` is called with the number of events and the seconds of each batch."""
+    return projector_on(installation, installation.views[name], applied)
+
+
+def projector_on(installation: Installation, follower: Follower, applied: Callable[[int, float], None]) -> Projector:
+    """The projector of a view or a publication."""
     return Projector(
-        view=installation.views[name],
+        view=follower,
         store=installation.store,
         wakeup=HeadPoll(installation.store),
         database=installation.database,

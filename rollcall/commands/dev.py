@@ -1,24 +1,31 @@
 """`rollcall dev`: a whole installation on one machine.
 
-Private servers, the API, both projectors, the signing of heads and the publisher of webhooks run as child processes. A
-child that ends is restarted; all of them end with this process, even if it is killed.
+Private servers, the API, both projectors, the signing of heads, the publisher of webhooks and, with --kafka, that for
+Kafka run as child processes. A child that ends is restarted; all of them end with this process, even if it is killed.
 """
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import aiohttp
 import structlog
 import typer
 
+from projections.mongo import NAME as MONGO_USERS
+from projections.mysql import NAME as MYSQL_USERS
+from projections.publications import KAFKA
 from projections.status import State, read_status
 from rollcall import exits
 from rollcall.administrators import FIRST_ADMIN, ensure_first_admin, password_threads
 from rollcall.children import keep_running, own_metrics_port
 from rollcall.console import run, say, settings_for
+from rollcall.embedded.files import write_private
 from rollcall.keys import kept_secret, signing_keys
+from rollcall.publications import kafka_cluster
 from rollcall.serving import authority
 from rollcall.settings import BadSettings, Settings
 from rollcall.wiring import Installation, open_installation, open_writer, prepare_views, when_available
@@ -34,20 +41,26 @@ PROCESSES: Final = {
     "heads": ("heads",),
     "webhooks": ("publish", "webhooks"),
 }
-"""The child processes: name and arguments."""
+"""The child processes: name and arguments. The name of a projector's is that of its status."""
+PUBLISHER: Final = {KAFKA: ("publish", "kafka")}
+"""With --kafka, one more."""
 
 
 @app.command()
-def dev() -> None:
+def dev(
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Also run a private Kafka, and publish each change there.")
+    ] = False,
+) -> None:
     """Run private servers, the API, both projectors, webhooks and signed heads on this machine, until Ctrl-C.
 
     Prints a line that starts with `ready` when everything works. The data in ROLLCALL_DATA_DIR is kept for the next
     start. Needs no settings. Exit code 2: a setting is invalid; 4: this machine cannot run private servers.
     """
-    run(run_everything(settings_for("dev")), when_stopped=exits.OK)
+    run(run_everything(settings_for("dev"), kafka=kafka), when_stopped=exits.OK)
 
 
-async def run_everything(settings: Settings) -> int:
+async def run_everything(settings: Settings, *, kafka: bool = False) -> int:
     """Run everything until cancelled. Prints a line that starts with `ready` when everything works.
 
     Raises:
@@ -56,7 +69,12 @@ async def run_everything(settings: Settings) -> int:
     """
     signing_keys(settings)
     report = partial(say, at_once=True)
-    async with open_installation(settings, report) as installation, password_threads(settings) as passwords:
+    processes = PROCESSES | PUBLISHER if kafka else PROCESSES
+    async with (
+        _kafka(settings, report) if kafka else nullcontext(),
+        open_installation(settings, report) as installation,
+        password_threads(settings) as passwords,
+    ):
         writer = await when_available(lambda: open_writer(installation))
         given = settings.admin_password
         path = settings.data_dir / "keys" / "first-admin-password"
@@ -69,12 +87,13 @@ async def run_everything(settings: Settings) -> int:
             shown = "the password in ROLLCALL_ADMIN_PASSWORD" if given else f"password {password}"
         await prepare_views(installation)
         running: dict[str, int] = {}
-        async with asyncio.TaskGroup() as processes:
-            for name in PROCESSES:
+        async with asyncio.TaskGroup() as tasks:
+            for name, arguments in processes.items():
                 if name == "heads" and settings.own_servers and settings.head_key is None:
                     continue  # it would need a key that every process of the operator's knows
-                processes.create_task(_keep_running(name, own_variables(settings, name), running), name=name)
-            await _until_ready(installation, running)
+                variables = own_variables(settings, name)
+                tasks.create_task(_keep_running(name, arguments, variables, running), name=name)
+            await _until_ready(installation, running, {MYSQL_USERS, MONGO_USERS, *(PUBLISHER if kafka else ())})
             report(f"ready  {url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
     return exits.OK
 
@@ -85,7 +104,7 @@ def own_variables(settings: Settings, name: str) -> dict[str, str]:
     What is set stays.
     """
     on_here = {"introspection", "webhook_private_addresses"} - settings.model_fields_set
-    own = own_metrics_port(settings, list(PROCESSES).index(name)) | {
+    own = own_metrics_port(settings, list(PROCESSES | PUBLISHER).index(name)) | {
         f"ROLLCALL_{one.upper()}": "true" for one in on_here
     }
     if settings.heads is None:
@@ -93,7 +112,21 @@ def own_variables(settings: Settings, name: str) -> dict[str, str]:
     return own
 
 
-async def _keep_running(name: str, variables: dict[str, str], running: dict[str, int]) -> None:
+@asynccontextmanager
+async def _kafka(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[None]:
+    """Keep the brokers running: the publisher finds them, and so do commands. Says where a reader finds them."""
+    async with kafka_cluster(settings, report) as cluster:
+        if settings.kafka_bootstrap is None:
+            path = settings.data_dir / "keys" / "kafka.properties"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, cluster.properties())
+            report(f"Kafka at {cluster.bootstrap}; {path} has what a client needs to sign in")
+        yield
+
+
+async def _keep_running(
+    name: str, arguments: Sequence[str], variables: dict[str, str], running: dict[str, int]
+) -> None:
     """Keep one child running until it exits with `BAD_INPUT` or `FAULT`, which a restart does not repair."""
 
     def started(pid: int) -> None:
@@ -102,14 +135,14 @@ async def _keep_running(name: str, variables: dict[str, str], running: dict[str,
     def ends_for_good(status: int, _seconds: float) -> bool:
         return status in (exits.BAD_INPUT, exits.FAULT)
 
-    status = await keep_running(name, PROCESSES[name], variables, given_up=ends_for_good, started=started)
+    status = await keep_running(name, arguments, variables, given_up=ends_for_good, started=started)
     if status == exits.BAD_INPUT:
         raise BadSettings(f"the {name} process cannot start; its error is printed above")
     log.error("dev.faulted", part=name, status=status, hint="`rollcall status` says why")
 
 
-async def _until_ready(installation: Installation, running: dict[str, int]) -> None:
-    """Wait until the API answers and both views are live, as reported by the children of this process."""
+async def _until_ready(installation: Installation, running: dict[str, int], names: set[str]) -> None:
+    """Wait until the API answers and these followers are live, as reported by the children of this process."""
 
     async def answers() -> bool:
         try:
@@ -120,10 +153,11 @@ async def _until_ready(installation: Installation, running: dict[str, int]) -> N
 
     async def live() -> bool:
         # If a projector of another process is active, the child stands by.
-        return all(
+        statuses = [status for status in await read_status(installation.database) if status.name in names]
+        return len(statuses) == len(names) and all(
             status.state is State.LIVE
             and any(process.endswith(f":{running.get(status.name)}") for process in (status.process, *status.standbys))
-            for status in await read_status(installation.database)
+            for status in statuses
         )
 
     async with aiohttp.ClientSession() as client:

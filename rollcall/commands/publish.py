@@ -1,4 +1,4 @@
-"""`rollcall publish webhooks`: send changes of users to other services."""
+"""`rollcall publish`: send changes of users to other services. The commands for Kafka are in `publish_kafka.py`."""
 
 import random
 import secrets
@@ -23,6 +23,7 @@ from projections.webhooks.schedule import Attempted
 from projections.webhooks.sender import Sender, http_client
 from projections.webhooks.worker import Tools
 from rollcall import exits
+from rollcall.commands.publish_kafka import forget, kafka
 from rollcall.console import run, settings_for
 from rollcall.metrics import Metrics
 from rollcall.serving import measured, report
@@ -36,6 +37,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Send changes of users to other services, until SIGINT or SIGTERM.",
 )
+app.command()(kafka)
+app.command()(forget)
 log = structlog.get_logger(__name__)
 
 

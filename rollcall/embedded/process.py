@@ -21,7 +21,7 @@ from rollcall.embedded.sources import CommandFailed, ServersUnavailable
 STOP_WITHIN = 8.0  # seconds between SIGTERM and SIGKILL; `rollcall dev` promises to be gone after 10
 POLL_EVERY = 0.02  # seconds
 LAST_LINES = 15
-ERROR = re.compile(r'\[ERROR\]|"s":"[EF]"')  # marks an error in the logs of mysqld and mongod
+ERROR = re.compile(r'\[ERROR\]|"s":"[EF]"| ERROR ')  # marks an error in the logs of mysqld, mongod and Kafka
 READY_WITHIN = 120.0  # seconds; after a crash a server replays its own log first
 PORTS_TRIED = 3
 # Below the ports of outgoing connections (from 32768 on Linux, from 49152 elsewhere): an outgoing connection could

@@ -10,7 +10,7 @@ import importlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from rollcall.embedded.sources import Report, ServersUnavailable, Sources
 
 # The modules that prepare a server, imported when one is started: they import its driver.
 KINDS = ("mysql", "mongo")
+KAFKA = "kafka"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,19 @@ async def servers_from(sources: Sources, data_dir: Path, report: Report) -> Asyn
         await to_the_end(shared.close())
 
 
+@asynccontextmanager
+async def kafka_server(data_dir: Path, report: Report) -> AsyncIterator[str]:
+    """Yield the URL of this data directory's private Kafka server, kafka://USER:PASSWORD@127.0.0.1:PORT.
+
+    Like `servers`. Raises ServersUnavailable.
+    """
+    shared = SharedServers(data_dir, Sources.of(os.environ), report, {})
+    try:
+        yield (await shared.open((KAFKA,)))[KAFKA]
+    finally:
+        await to_the_end(shared.close())
+
+
 @dataclass(frozen=True, slots=True)
 class SharedServers:
     """The servers of a data directory, as one process uses them; `own` are those that it started, by pid."""
@@ -69,17 +83,17 @@ class SharedServers:
     report: Report
     own: dict[int, Child]
 
-    async def open(self) -> dict[str, str]:
-        """Start the servers that are not running, both at once, and return the URLs by kind."""
+    async def open(self, kinds: Sequence[str] = KINDS) -> dict[str, str]:
+        """Start the servers that are not running, all at once, and return the URLs by kind."""
         async with self._locked() as runtime:
-            outcomes = await asyncio.gather(*(self._url(kind, runtime) for kind in KINDS), return_exceptions=True)
+            outcomes = await asyncio.gather(*(self._url(kind, runtime) for kind in kinds), return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         for error in errors:
             if not isinstance(error, ServersUnavailable):
                 raise error
         if errors:
             raise ServersUnavailable("\n\n".join(map(str, errors)))
-        return {kind: str(url) for kind, url in zip(KINDS, outcomes, strict=True)}
+        return {kind: str(url) for kind, url in zip(kinds, outcomes, strict=True)}
 
     async def close(self) -> None:
         """Stop the servers that this process started. Their entries go first: no other process may find them then."""

@@ -27,9 +27,11 @@ from events.database import Address
 from events.ids import new_id
 from graph.app import make_app
 from graph.context import Opening
+from projections.publications import KAFKA
 from projections.status import VIEWS, State
 from rollcall.children import SECRETS
 from rollcall.cli import app
+from rollcall.embedded.kafka import VERSION
 from rollcall.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -283,6 +285,7 @@ def test_every_command_is_one_of_the_program() -> None:
         "projector-mongo": ["projector", "mongo"],
         "heads": ["heads"],
         "webhooks": ["publish", "webhooks"],
+        "publish-kafka": ["publish", "kafka"],
     }
 
 
@@ -308,7 +311,21 @@ def test_a_health_check_requests_a_route_and_needs_200(test: list[str]) -> None:
     assert set(requested) <= routes
 
 
-@pytest.mark.parametrize(("service", "view"), [("projector-mysql", VIEWS[0]), ("projector-mongo", VIEWS[1])])
+FOLLOWERS = {"projector-mysql": VIEWS[0], "projector-mongo": VIEWS[1], "publish-kafka": KAFKA}
+
+
+def test_the_publisher_finds_the_broker_of_the_same_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker advertises the address that the publisher is given, and is what the tests run."""
+    broker = SERVICES["kafka"]
+    bootstrap = OURS["publish-kafka"]["environment"]["ROLLCALL_KAFKA_BOOTSTRAP"]
+
+    assert broker["environment"]["KAFKA_ADVERTISED_LISTENERS"] == f"BROKER://{bootstrap}"
+    assert broker["image"] == f"apache/kafka:{VERSION}"
+    assert broker["networks"] == ["data"]
+    assert "ports" not in broker
+
+
+@pytest.mark.parametrize(("service", "view"), FOLLOWERS.items())
 def test_a_projector_is_healthy_unless_stopped_or_faulted(service: str, view: str) -> None:
     """The check of a projector reads the state of its own view; no answer is unhealthy."""
     kind, command = health_test(service)
@@ -325,7 +342,8 @@ def test_a_projector_is_healthy_unless_stopped_or_faulted(service: str, view: st
         return done.returncode == 0
 
     for state in State:
-        views = [{"name": name, "state": state if name == view else "LIVE"} for name in VIEWS]
+        names = FOLLOWERS.values()
+        views = [{"name": name, "state": state if name == view else "LIVE"} for name in names]
         assert healthy(json.dumps(views)) == (state not in {State.STOPPED, State.FAULTED})
     assert not healthy("")
 
@@ -438,7 +456,12 @@ def test_the_databases_are_durable() -> None:
         "--log-bin-trust-function-creators=1",
         "--default-time-zone=+00:00",
     } <= set(SERVICES["mysql"]["command"])
-    volumes = {name: [volume.split(":")[1] for volume in SERVICES[name]["volumes"]] for name in ("mysql", "mongo")}
-    assert volumes == {"mysql": ["/var/lib/mysql"], "mongo": ["/data/db", "/data/configdb"]}
+    servers = ("mysql", "mongo", "kafka")
+    volumes = {name: [volume.split(":")[1] for volume in SERVICES[name]["volumes"]] for name in servers}
+    assert volumes == {
+        "mysql": ["/var/lib/mysql"],
+        "mongo": ["/data/db", "/data/configdb"],
+        "kafka": [SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"]],
+    }
     named = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert named == set(COMPOSE["volumes"])

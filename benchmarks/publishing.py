@@ -1,0 +1,199 @@
+"""Publishing in Kafka, beside librdkafka's own producer with the same bytes; and the lag from commit to message.
+
+The publisher reads the log, opens and folds the events, makes two messages of each and commits them in transactions.
+The limit sends the very same messages, read back from the topics, in transactions of the same size and with the same
+settings, and does nothing else. Both have the one broker, which shares the machine with them.
+"""
+
+import asyncio
+import secrets
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from benchmarks.bench import MASTER_KEY, Bench
+from benchmarks.freshness import Freshness, registered_at_500
+from benchmarks.history import History
+from events.database import Address, Database
+from events.migrations import migrate
+from events.snapshots import AccountReader, SnapshotWriter
+from events.store import EventStore
+from events.vault import Vault
+from projections.projector import BATCH_EVENTS
+from projections.publications.kafka import KafkaPublication, KafkaSettings
+from projections.publications.kafka_client import Cluster, Connection
+from projections.publications.messages import USER_FIELDS, Origin, Outgoing, Topics, user_kind
+from rollcall.embedded import kafka_server
+from rollcall.embedded.kafka import cluster_at
+
+EVENTS: Final = 30_000
+ROUNDS: Final = 3
+PARTITIONS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """Messages a second, and the lag."""
+
+    published: float
+    """By the publication, in events a second; each makes two messages."""
+    sent: float
+    """By librdkafka's producer alone, in the same unit."""
+    ratio: float
+    megabytes: float
+    """Of one round's messages."""
+    lag: Freshness
+
+
+async def publishing(bench: Bench) -> Publishing:
+    """Publish a log that is there, in alternation with the limit; then follow one that grows by 500 events a second."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with kafka_server(Path(directory), lambda line: print(line, flush=True)) as url:
+            cluster = cluster_at(url)
+            rounds = [await _round(bench, cluster, number) for number in range(ROUNDS)]
+            lag = await _lag(bench, cluster)
+    published, sent, megabytes = (statistics.median(one[place] for one in rounds) for place in range(3))
+    return Publishing(published, sent, statistics.median(one[0] / one[1] for one in rounds), megabytes, lag)
+
+
+async def _round(bench: Bench, cluster: Cluster, number: int) -> tuple[float, float, float]:
+    """Events a second of the publication and of the limit, and the megabytes of both."""
+    vault = Vault(MASTER_KEY, secrets.token_bytes)
+    address = Address.parse(bench.addresses.mysql_url.replace("/rollcall", f"/published{number}"))
+    await bench.database.execute(f"CREATE DATABASE {address.database}")
+    database = Database.at(address, size=4)
+    try:
+        await migrate(database, "events", "projections")
+        await History(vault, EVENTS, EVENTS // 5).write(database)
+        prefix = uuid4().hex[:8]
+        store = EventStore(database, vault)
+        publication = publication_on(store, database, vault, cluster, prefix)
+        await publication.prepare()
+        began = time.perf_counter()
+        while (page := await store.read_past_damage(await publication.checkpoint(), limit=BATCH_EVENTS)).events:
+            await publication.apply(page.events, after=page.after)
+        took = time.perf_counter() - began
+        publication.close()
+        messages = await asyncio.to_thread(_read, cluster, prefix)
+        sending = await _send(cluster, prefix, messages)
+    finally:
+        await database.close()
+        await bench.database.execute(f"DROP DATABASE {address.database}")
+    megabytes = sum(len(one.value or b"") + len(one.key) for one in messages) / 1e6
+    return EVENTS / took, EVENTS / sending, megabytes
+
+
+def publication_on(
+    store: EventStore, database: Database, vault: Vault, cluster: Cluster, prefix: str
+) -> KafkaPublication:
+    """The publication with the program's settings."""
+
+    async def nobody(_: str, __: int, ___: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
+        no_users: list[tuple[UUID, msgspec.Struct]] = []
+        for user in no_users:
+            yield user
+
+    topics = Topics(f"{prefix}.state", f"{prefix}.events")
+    return KafkaPublication(
+        cluster=cluster,
+        settings=KafkaSettings(
+            checkpoint_topic=f"{prefix}.checkpoint", partitions=PARTITIONS, compaction_seconds=86_400, transactions=True
+        ),
+        kinds={"users": user_kind(topics, USER_FIELDS, AccountReader(store, SnapshotWriter(database, vault)))},
+        store=store,
+        living=nobody,
+        origin=Origin("bench", "0", lambda: datetime.now(UTC)),
+        clock=time.monotonic,
+    )
+
+
+def _consumer(cluster: Cluster, topics: list[str], offset: int) -> Consumer:
+    options: dict[str, Any] = {
+        **cluster.config(lambda _: None),
+        "group.id": "bench",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 5,
+    }
+    consumer = Consumer(options)
+    consumer.assign([TopicPartition(topic, number, offset) for topic in topics for number in range(PARTITIONS)])
+    return consumer
+
+
+def _read(cluster: Cluster, prefix: str) -> list[Outgoing]:
+    """The messages of both topics in the order of the log, so that the limit's transactions have as many partitions."""
+    consumer, found, ended = _consumer(cluster, [f"{prefix}.state", f"{prefix}.events"], OFFSET_BEGINNING), [], 0
+    while ended < 2 * PARTITIONS:
+        for message in consumer.consume(1_000, 1.0):
+            if (error := message.error()) is not None:
+                ended += error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001
+                continue
+            headers: Any = message.headers()
+            found.append(Outgoing(message.topic() or "", message.key() or b"", message.value(), headers))
+    consumer.close()
+    return sorted(found, key=lambda one: int(dict(one.headers)["ce_sequence"] or 0))
+
+
+async def _send(cluster: Cluster, prefix: str, messages: list[Outgoing]) -> float:
+    """Seconds to send the messages with librdkafka's producer, in transactions of a batch each."""
+    connection = Connection(cluster, f"{prefix}.limit")
+    await connection.open()
+    size = max(1, len(messages) * BATCH_EVENTS // EVENTS)
+    began = time.perf_counter()
+    for start in range(0, len(messages), size):
+        mark = Outgoing(f"{prefix}.checkpoint", b"limit", b"{}", [])
+        await connection.send(messages[start : start + size], mark)
+    took = time.perf_counter() - began
+    connection.close()
+    return took
+
+
+async def _lag(bench: Bench, cluster: Cluster) -> Freshness:
+    """From the acknowledgement of an append to its message at a reader of committed messages."""
+    prefix = uuid4().hex[:8]
+    publication = publication_on(bench.store, bench.database, bench.vault, cluster, prefix)
+    await publication.prepare()
+    seen: dict[int, float] = {}
+    stopping = threading.Event()
+
+    def listen() -> None:
+        consumer = _consumer(cluster, [f"{prefix}.events"], OFFSET_BEGINNING)
+        while not stopping.is_set():
+            message = consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                headers: Any = message.headers()
+                seen[int(dict(headers)["ce_sequence"])] = time.perf_counter()
+        consumer.close()
+
+    async def publish() -> None:
+        while True:
+            page = await bench.store.read_past_damage(await publication.checkpoint(), limit=BATCH_EVENTS)
+            if page.events:
+                await publication.apply(page.events, after=page.after)
+            else:
+                await asyncio.sleep(0.005)
+
+    listening = asyncio.create_task(asyncio.to_thread(listen))
+    working = asyncio.create_task(publish())
+    acknowledged = await registered_at_500(bench)
+    while max(acknowledged) not in seen:  # noqa: ASYNC110 - another thread sets it
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    stopping.set()
+    await listening
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    publication.close()
+    took = sorted(1_000 * max(0.0, seen[position] - at) for position, at in acknowledged.items())
+    p50, p99 = (took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.99))
+    return Freshness("a reader of committed messages in Kafka", "500/s", p50, p99)

@@ -1,0 +1,462 @@
+"""The connection to Kafka. Only this module imports the client, librdkafka's.
+
+The client's calls block, so each connection has a thread of its own. Cancelling a call does not stop it: what it was
+sending may or may not be committed. So a connection that fails or is left is never used again. The next one fences it:
+`init_transactions` ends what the producer of the same transactional id has begun, and rejects what it still sends.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from projections.errors import RefusedValue, ViewRefused, ViewUnavailable
+from projections.publications.messages import Outgoing
+
+Result = TypeVar("Result")
+
+CONNECT_SECONDS: Final = 5.0
+"""Time that a broker has to answer before the connection counts as failed."""
+TRANSACTION_SECONDS: Final = 20
+"""After this time the broker aborts an unfinished transaction. Readers wait for that at most, after a crash without a
+successor."""
+QUEUED_KILOBYTES: Final = 64 * 1024
+"""Messages that the client holds; more wait in `produce`."""
+MESSAGE_BYTES: Final = 8 * 2**20
+"""The largest message that the client sends; the topic has a limit of its own."""
+SILENT: Final = logging.getLogger("rollcall.kafka")
+"""Replaces the client's lines on standard error: its errors are raised, or are in the status."""
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
+TAIL_RECORDS: Final = 200
+"""Offsets of the checkpoint topic that are read first; a transaction takes two."""
+
+FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
+"""Another producer of the same transactional id has taken over."""
+REFUSED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
+    }
+)
+"""A missing right, a broker that is too old, a topic that cannot be created: a retry does not help."""
+TOO_LARGE: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG_SIZE,
+    }
+)
+"""One message is to blame."""
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as the publication needs it."""
+
+    name: str
+    partitions: int
+    compaction_ms: int | None = None
+    """The longest time that a record stays out of compaction; None if the topic is kept by time."""
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The options that the topic is created with."""
+        if self.compaction_ms is None:
+            return {"cleanup.policy": "delete"}
+        return {"cleanup.policy": "compact", "max.compaction.lag.ms": str(self.compaction_ms)}
+
+
+class Cluster:
+    """The brokers, and how to sign in there."""
+
+    def __init__(self, bootstrap: str, options: Mapping[str, str], replication: int | None = None) -> None:
+        """`options` are librdkafka's, such as `security.protocol`. `replication` None is the brokers' default."""
+        self.bootstrap: Final = bootstrap
+        self._options: Final = dict(options)
+        self._replication: Final = replication
+
+    def config(self, errors: Callable[[KafkaError], None], **own: object) -> dict[str, Any]:
+        """The configuration of one client. `errors` is called with errors of its connections."""
+        return {
+            **self._options,
+            "bootstrap.servers": self.bootstrap,
+            "client.id": "rollcall",
+            "socket.connection.setup.timeout.ms": int(CONNECT_SECONDS * 1000),
+            "reconnect.backoff.max.ms": 1_000,
+            "logger": SILENT,
+            "error_cb": errors,
+            **{name.replace("_", "."): value for name, value in own.items()},
+        }
+
+    def properties(self) -> str:
+        """What a client needs to reach the brokers, as lines NAME=VALUE."""
+        named = {"bootstrap.servers": self.bootstrap, **self._options}
+        return "".join(f"{name}={value}\n" for name, value in named.items())
+
+    def trouble(self, timeout: float) -> str | None:
+        """Why the cluster does not answer; None if it does."""
+        seen = Seen()
+        try:
+            admin = AdminClient(self.config(seen))
+            admin.describe_cluster(request_timeout=timeout).result()
+        except KafkaException as error:
+            return f"{_error(error).str()}{seen.hint()}"
+        return None
+
+    def prepare(self, topics: Sequence[Topic], *, may_create: bool) -> None:
+        """Create missing topics and check the options of the others. Blocks.
+
+        Raises:
+            ViewRefused: a topic is missing and may not be created, has other options, or this user has no rights.
+            ViewUnavailable: no broker answers.
+        """
+        seen = Seen()
+        admin = AdminClient(self.config(seen))
+        described = admin.describe_topics(
+            TopicCollection([topic.name for topic in topics]),
+            include_authorized_operations=True,
+            request_timeout=CONNECT_SECONDS,
+        )
+        missing = []
+        for topic in topics:
+            with translated(f"topic {topic.name} at {self.bootstrap}", seen, admin):
+                try:
+                    granted = described[topic.name].result().authorized_operations
+                except KafkaException as error:
+                    if _error(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                        raise
+                    missing.append(topic)
+                    continue
+            # A transaction would fail without saying which of its topics is to blame.
+            if granted and AclOperation.WRITE not in granted:
+                raise ViewRefused(f"Kafka: topic {topic.name}: the right WRITE is missing (TOPIC_AUTHORIZATION_FAILED)")
+        for topic in missing:
+            if not may_create:
+                raise ViewRefused(
+                    f"Kafka: topic {topic.name} is missing and the publication has begun: what it held is lost; "
+                    "run `rollcall publish kafka --snapshot`, or with --from-position, which create it anew"
+                )
+        self._create(admin, missing, seen)
+        self._check(admin, [topic for topic in topics if topic not in missing], seen)
+
+    def partitions(self, topic: str) -> int:
+        """The number of partitions of a topic. Blocks."""
+        seen = Seen()
+        admin = AdminClient(self.config(seen))
+        with translated(f"topic {topic} at {self.bootstrap}", seen, admin):
+            described = admin.describe_topics(TopicCollection([topic]), request_timeout=CONNECT_SECONDS)
+            return len(described[topic].result().partitions)
+
+    def _create(self, admin: AdminClient, topics: Sequence[Topic], seen: "Seen") -> None:
+        if not topics:
+            return
+        replication = -1 if self._replication is None else self._replication
+        wanted = [
+            NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=replication, config=topic.config)
+            for topic in topics
+        ]
+        for name, created in admin.create_topics(wanted, request_timeout=CONNECT_SECONDS).items():
+            with translated(f"topic {name} at {self.bootstrap}", seen, admin):
+                try:
+                    created.result()
+                except KafkaException as error:
+                    if _error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        raise
+
+    def _check(self, admin: AdminClient, topics: Sequence[Topic], seen: "Seen") -> None:
+        if not topics:
+            return
+        resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}
+        for resource, described in admin.describe_configs(list(resources), request_timeout=CONNECT_SECONDS).items():
+            topic = next(topic for topic in topics if topic.name == resource.name)
+            with translated(f"topic {topic.name} at {self.bootstrap}", seen, admin):
+                found = {name: entry.value for name, entry in described.result().items()}
+            if problem := option_problem(topic, found):
+                raise ViewRefused(f"Kafka: {problem}")
+
+
+def option_problem(topic: Topic, found: Mapping[str, str | None]) -> str | None:
+    """What is wrong with the options of a topic; None if nothing is."""
+    policies = set((found.get("cleanup.policy") or "").split(","))
+    if topic.compaction_ms is None:
+        return None if "compact" not in policies else f"topic {topic.name} is compacted, and must be kept by time only"
+    if policies != {"compact"}:
+        return f"topic {topic.name} has cleanup.policy={','.join(sorted(policies))}, expected compact"
+    lag = int(found.get("max.compaction.lag.ms") or 2**63 - 1)
+    if lag > topic.compaction_ms:
+        return (
+            f"topic {topic.name} has max.compaction.lag.ms={lag}, expected at most {topic.compaction_ms}: deleted "
+            "users would stay in it for longer. Lower it, or raise ROLLCALL_KAFKA_COMPACTION_SECONDS"
+        )
+    return None
+
+
+class Seen:
+    """Remembers the last error of a client's connections, which explains a time-out."""
+
+    def __init__(self) -> None:
+        self._last: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last is None:  # noqa: SLF001 - it says nothing more
+            self._last = error
+
+    @property
+    def refused(self) -> bool:
+        """Whether the brokers refuse this user."""
+        return self._last is not None and self._last.code() in REFUSED
+
+    def hint(self) -> str:
+        """The error, to be appended to that of a call."""
+        return "" if self._last is None else f" ({self._last.str()})"
+
+
+def _error(exception: KafkaException) -> KafkaError:
+    error: KafkaError = exception.args[0]
+    return error
+
+
+@contextmanager
+def translated(what: str, seen: Seen, client: Producer | AdminClient) -> Iterator[None]:
+    """Raise this program's errors in place of the client's. `what` names what the call was about."""
+    try:
+        yield
+    except KafkaException as exception:
+        with suppress(KafkaException):  # it raises a fatal error, which `exception` tells already
+            client.poll(0)  # calls `seen` with the errors of connections
+        _raise(_error(exception), what, seen)
+
+
+def _raise(error: KafkaError, what: str, seen: Seen) -> NoReturn:
+    message = f"Kafka: {what}: {error.str()} ({error.name()})"
+    if error.code() in FENCED:
+        raise Fenced(message)
+    if error.code() in TOO_LARGE:
+        raise RefusedValue(f"Kafka refuses it: {error.name()}")
+    if error.code() in REFUSED or seen.refused:
+        raise ViewRefused(f"{message}{seen.hint()}; {_advice(error.code())}")
+    raise ViewUnavailable(f"{message}{seen.hint()}")
+
+
+def _advice(code: int) -> str:
+    if code == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+        return "grant WRITE and DESCRIBE on the transactional id, or set ROLLCALL_KAFKA_TRANSACTIONS=false"
+    if code in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
+        return "the brokers are too old, expected Kafka 2.5 or later"
+    return "docs/operations.md lists the rights that the publication needs"
+
+
+class Fenced(Exception):
+    """Another producer of the same transactional id has taken over."""
+
+
+class Connection:
+    """One producer and its thread. Raises the errors of this program; after an error only `close` may be called."""
+
+    def __init__(self, cluster: Cluster, transactional_id: str | None) -> None:
+        """Without a transactional id, messages are sent one by one and only the checkpoint waits for all of them."""
+        self._cluster = cluster
+        self._transactional_id = transactional_id
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka")
+        self._seen = Seen()
+        self._failed: list[tuple[str, KafkaError]] = []
+        self._producer: Producer | None = None
+
+    async def open(self) -> None:
+        """Connect, and fence every older producer of the transactional id."""
+        await self._do(self._open)
+
+    async def last_record(self, topic: str, key: bytes) -> bytes | None:
+        """The value of the last committed record of this key in the topic's only partition, if any.
+
+        Call it after `open`. A missing topic has no record if nothing is fenced; a publisher has made it before.
+        """
+        return await self._do(lambda: self._last_record(topic, key))
+
+    async def send(self, messages: Iterable[Outgoing], checkpoint: Outgoing) -> None:
+        """Send the messages and then the checkpoint: in one transaction, or the checkpoint once all have arrived."""
+        await self._do(lambda: self._send(messages, checkpoint))
+
+    def close(self) -> None:
+        """Leave the connection. Its last call may still run to its end; then the thread ends."""
+
+        def drop() -> None:
+            if self._producer is not None:
+                self._producer.purge()
+                self._producer = None
+
+        self._thread.submit(drop)
+        self._thread.shutdown(wait=False)
+
+    async def _do(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _open(self) -> None:
+        own: dict[str, object] = (
+            {}
+            if self._transactional_id is None
+            else {
+                "transactional_id": self._transactional_id,
+                "transaction_timeout_ms": TRANSACTION_SECONDS * 1000,
+            }
+        )
+        config = self._cluster.config(
+            self._seen,
+            enable_idempotence=True,
+            acks="all",
+            # Java's clients distribute keys in the same way, so that their streams can be joined with these.
+            partitioner="murmur2_random",
+            compression_type="lz4",
+            linger_ms=100,  # the commit does not wait for it: a batch leaves as one request for each partition
+            message_timeout_ms=TRANSACTION_SECONDS * 1000,
+            message_max_bytes=MESSAGE_BYTES,
+            queue_buffering_max_kbytes=QUEUED_KILOBYTES,
+            **own,
+        )
+        config["delivery.report.only.error"] = True
+        config["on_delivery"] = self._delivered
+        self._producer = Producer(config)
+        with translated(f"brokers {self._cluster.bootstrap}", self._seen, self._producer):
+            if self._transactional_id is not None:
+                self._producer.init_transactions(CONNECT_SECONDS)
+            else:
+                self._producer.list_topics(timeout=CONNECT_SECONDS)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed.append((message.topic() or "", error))
+
+    def _send(self, messages: Iterable[Outgoing], checkpoint: Outgoing) -> None:
+        producer = self._producer
+        assert producer is not None  # noqa: S101 - `open` came first
+        try:
+            with translated("a transaction" if self._transactional_id else "sending", self._seen, producer):
+                if self._transactional_id is not None:
+                    producer.begin_transaction()
+                    self._produce(producer, messages)
+                    self._produce(producer, [checkpoint])
+                    producer.commit_transaction()
+                else:
+                    self._produce(producer, messages)
+                    self._flush(producer)
+                    self._produce(producer, [checkpoint])
+                    self._flush(producer)
+        except (ViewUnavailable, Fenced):
+            # The transaction fails with a summary; the first message that failed says which topic, and why.
+            for topic, error in self._failed[:1]:
+                if error.code() in REFUSED | TOO_LARGE:
+                    _raise(error, f"topic {topic}", self._seen)
+            raise
+
+    def _produce(self, producer: Producer, messages: Iterable[Outgoing]) -> None:
+        for message in messages:
+            while True:
+                try:
+                    producer.produce(
+                        message.topic, message.value, message.key, message.partition, headers=message.headers
+                    )
+                except BufferError:
+                    if self._failed:
+                        _raise(self._failed[0][1], f"topic {self._failed[0][0]}", self._seen)
+                    producer.poll(0.1)
+                else:
+                    break
+
+    def _flush(self, producer: Producer) -> None:
+        left = producer.flush(TRANSACTION_SECONDS)
+        if self._failed:
+            topic, error = self._failed[0]
+            _raise(error, f"topic {topic}", self._seen)
+        if left:
+            raise ViewUnavailable(
+                f"Kafka: {left} messages did not arrive within {TRANSACTION_SECONDS} s{self._seen.hint()}"
+            )
+
+    def _last_record(self, topic: str, key: bytes) -> bytes | None:
+        partition = TopicPartition(topic, 0)
+        admin = AdminClient(self._cluster.config(self._seen))
+        with translated(f"topic {topic}", self._seen, admin):
+            # The end counts open transactions of others too: a committed record after the start of one is not to be
+            # overlooked, so the reader waits until it has ended.
+            described = admin.describe_topics(TopicCollection([topic]), request_timeout=CONNECT_SECONDS)
+            try:
+                described[topic].result()
+            except KafkaException as error:
+                if _error(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._transactional_id is None:
+                    return None
+                raise
+            asked = admin.list_offsets(
+                {partition: OffsetSpec.latest()},  # type: ignore[no-untyped-call]
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=CONNECT_SECONDS,
+            )
+            end = asked[partition].result().offset
+            for begin in (max(0, end - TAIL_RECORDS), OFFSET_BEGINNING):
+                found = self._read_to(topic, begin, end, key)
+                if found is not None or begin in (0, OFFSET_BEGINNING):
+                    return found
+        return None
+
+    def _read_to(self, topic: str, begin: int, end: int, key: bytes) -> bytes | None:
+        """The value of the last record of this key from an offset up to another."""
+        config = self._cluster.config(
+            self._seen,
+            isolation_level="read_committed",
+            enable_partition_eof=True,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_wait_max_ms=10,  # the end is told by a fetch that finds nothing
+        )
+        consumer = Consumer({**config, "group.id": "rollcall"})
+        try:
+            consumer.assign([TopicPartition(topic, 0, begin)])
+            found, deadline = None, time.monotonic() + 2 * TRANSACTION_SECONDS
+            while True:
+                message = consumer.poll(CONNECT_SECONDS)
+                if time.monotonic() > deadline:
+                    raise ViewUnavailable(f"Kafka: topic {topic} cannot be read to its end: a transaction is open")
+                if message is None:
+                    if self._seen.refused:
+                        raise ViewRefused(f"Kafka: topic {topic}{self._seen.hint()}")
+                    continue
+                error = message.error()
+                if error is None:
+                    if message.key() == key:
+                        found = message.value()
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                    if (message.offset() or 0) >= end:
+                        return found
+                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # no group is used
+                    raise KafkaException(error)
+        finally:
+            consumer.close()

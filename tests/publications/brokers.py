@@ -1,0 +1,25 @@
+"""A Kafka server that a test can pause, kill and restart, with more users than its own."""
+
+import logging
+import os
+from pathlib import Path
+
+from rollcall.embedded import kafka
+from rollcall.embedded.files import write_private
+from rollcall.embedded.process import spawn
+from rollcall.embedded.sources import Sources
+from tests.ports import free_port
+from tests.system.servers import OwnServer
+
+GUEST_PASSWORD = "guest-password"
+
+
+async def own_kafka(directory: Path) -> OwnServer:
+    """Start a new Kafka server on one port; the user `guest` may sign in and has no rights. The caller must end it."""
+    server = await kafka.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
+    properties = kafka.server_properties(server.directory / "data", server.password, guest=GUEST_PASSWORD)
+    write_private(server.directory / kafka.PROPERTIES_FILE, properties)
+    port = free_port()
+    broker = OwnServer(server, port, spawn(server.command(port), server.log))
+    await broker.answers()
+    return broker
