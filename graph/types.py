@@ -231,7 +231,7 @@ class UserChange:
 
 @strawberry.type(description="The state of one view of the users.")
 class Projection:
-    name: str = strawberry.field(description="mysql_users, mongo_users, or the name of a publication: kafka.")
+    name: str = strawberry.field(description="mysql_users, mongo_users, or the name of a publication: kafka, webhooks.")
     state: State = strawberry.field(description="What the projection is doing.")
     position: Position = strawberry.field(description="The last event in the view.")
     head: Position = strawberry.field(description="The last event in the log.")

@@ -21,11 +21,12 @@ from events.sql import aware_utc
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 from projections.publications import KAFKA
+from projections.webhooks import NAME as WEBHOOKS
 
 log = structlog.get_logger(__name__)
 
 VIEWS: Final = (MYSQL_USERS, MONGO_USERS)
-PUBLICATIONS: Final = (KAFKA,)
+PUBLICATIONS: Final = (KAFKA, WEBHOOKS)
 """Followers that an installation may have; each has a status once it has run."""
 SILENT_SECONDS: Final = 5.0
 """A projector reports at least once a second; after this long without a report it counts as stopped."""
