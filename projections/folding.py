@@ -206,7 +206,7 @@ class LogFold:
         """
         while self.position < up_to:
             page_end = min(self.position + PAGE_EVENTS, up_to)
-            streams = await self._reader.read(self.position, page_end)
+            streams, page_end = await self._reader.read(self.position, page_end)
             for key, events in streams.items():
                 self._fold(key, events)
             self.position = page_end
