@@ -107,7 +107,7 @@ async def search_users(
     place = parse_hit_cursor(after, "after") if after is not None else None
     hits, more = await view.search(search, page_size(first, "first"), place)
     return UserConnection.of(
-        [ListedUser(hit.user, partial(cursor_of_hit, hit)) for hit in hits],
+        [ListedUser(hit.user, partial(cursor_of_hit, hit.score, hit.user.id)) for hit in hits],
         has_next=more,
         has_previous=place is not None,
         count=lambda: view.count(search),
