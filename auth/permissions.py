@@ -11,7 +11,10 @@ ADMIN = frozenset({Role.ADMIN})
 
 
 class Right(Enum):
-    """A right that not every role has. Every signed-in user may read, update and delete oneself."""
+    """A right that not every role has.
+
+    Every signed-in user may read, update and delete oneself and the data objects that one owns.
+    """
 
     READ_ANY_USER = auto()
     READ_EVENTS = auto()
@@ -21,6 +24,9 @@ class Right(Enum):
     CREATE_USER = auto()
     CHANGE_ROLE = auto()
     CHANGE_ANY_USER = auto()
+    READ_ANY_DATA = auto()
+    CHANGE_ANY_DATA = auto()
+    TRANSFER_DATA = auto()
     MANAGE_WEBHOOKS = auto()
 
 
@@ -33,6 +39,9 @@ HOLDERS = {
     Right.CREATE_USER: ADMIN,
     Right.CHANGE_ROLE: ADMIN,
     Right.CHANGE_ANY_USER: ADMIN,
+    Right.READ_ANY_DATA: STAFF,
+    Right.CHANGE_ANY_DATA: ADMIN,
+    Right.TRANSFER_DATA: ADMIN,
     Right.MANAGE_WEBHOOKS: ADMIN,
 }
 

@@ -116,7 +116,7 @@ async def _changer(bench: Bench) -> Caller:
     async def change() -> None:
         nonlocal last
         event = UserUpdated(name=f"Name {last.version}", attributes={"note": "y" * 330})
-        last = await _appended(bench, Append(user_id, last.version, last.user(), key, (event,), Origin()))
+        last = await _appended(bench, Append(user_id, last.version, last.state(), key, (event,), Origin()))
 
     return change
 

@@ -86,7 +86,7 @@ class History:
                     destroyed = [self._vault.destroyed(one.id) for one in statement.gone]
                     await connection.execute(batch.replace_keys(destroyed))
                     await connection.execute(batch.DELETE_CREDENTIALS.format(ids=ids))
-                await connection.execute(batch.move_head(self._mark))
+                await connection.execute(batch.move_head(self._mark, 0))
                 await connection.execute("COMMIT")
 
     def _statements(self, up_to: int) -> Iterator[Statement]:

@@ -38,8 +38,9 @@ from projections.mongo.copies import MongoCopies
 from projections.mongo.documents import document_of
 from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
-from projections.mysql.records import INSERT_USERS, chunks, literal_of
+from projections.mysql.records import INSERT_USERS, literal_of
 from projections.mysql.tables import STAGING
+from projections.mysql.view import chunks
 from projections.view import Copies, Records
 from rollcall.wiring import COLLECT_SELDOM
 

@@ -49,7 +49,7 @@ async def _stream(bench: Bench, events: int) -> UUID:
     last = await _appended(bench, Append(user_id, 0, None, key, first, Origin()))
     while last.version < events:
         changes = tuple(_changed() for _ in range(min(EVENTS_AT_ONCE, events - last.version)))
-        last = await _appended(bench, Append(user_id, last.version, last.user(), key, changes, Origin()))
+        last = await _appended(bench, Append(user_id, last.version, last.state(), key, changes, Origin()))
     return user_id
 
 

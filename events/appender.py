@@ -129,6 +129,7 @@ class Appender:
         Raises:
             KeyReused: the idempotency key was used for another command.
             WrongExpectedVersion: the stream is at another version.
+            OwnerDeleted: the owner of its data object is deleted.
             InconsistentClaims: a claim that it gives up is missing or another user's.
             ClaimTaken: a username or email belongs to another user.
             LastAdmin: it would leave no administrator.
@@ -230,7 +231,7 @@ class Appender:
 
     def _check_log(self, head: Sequence[Row]) -> None:
         """Check that the log is still the one of the keys: a restore may have put another into its place."""
-        for _, _, log_id in head:
+        for _, _, log_id, _ in head:
             if self._log_id is not None and log_id != self._log_id.bytes:
                 raise LogReplaced(expected=self._log_id, found=UUID(bytes=log_id))
 

@@ -15,7 +15,7 @@ from events.errors import UnreadableEvent
 from events.event_types import EVENT_TYPES, UNKNOWN, Origin, Stored, decode
 from events.sql import EPOCH, instant_of
 
-COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at"
+COLUMNS: Final = "position, stream_id, version, event_id, type, data, metadata, recorded_at, owner_id"
 
 # Each page is found by an index: rows before it, or between its events, are not read.
 READ_ALL: Final = f"""
@@ -36,15 +36,17 @@ WHERE stream_id = %s AND position > %s ORDER BY version LIMIT %s
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, as an operator or its user sees it."""
+    """One event of a user or of a data object, as an operator or the user sees it."""
 
     position: int
+    stream_id: UUID
     user_id: UUID
+    """The user, or the owner of the data object."""
     version: int
     event_id: UUID
     type: str
     fields: tuple[str, ...]
-    """Names of the user's fields that the event set."""
+    """Names of the fields that the event set."""
     actor: UUID | None
     """The user who caused it; None for the system itself."""
     recorded_at: datetime
@@ -81,7 +83,7 @@ class AuditLog:
         values = [value for user_id in user_ids for value in (user_id.bytes, after, limit)]
         found: dict[UUID, list[AuditEntry]] = {user_id: [] for user_id in user_ids}
         for entry in _entries(await self._source.fetch_all(_union(READ_HISTORY, len(user_ids)), values)):
-            found[entry.user_id].append(entry)
+            found[entry.stream_id].append(entry)
         return {user_id: sorted(entries, key=lambda entry: entry.version) for user_id, entries in found.items()}
 
 
@@ -94,7 +96,7 @@ def _union(statement: str, times: int) -> str:
 def _entries(rows: Sequence[Row]) -> list[AuditEntry]:
     """The entries of rows. Of a damaged one, the columns that can be read: its user's trouble hides nobody else."""
     entries = []
-    for position, stream_id, version, event_id, type_, data, metadata, recorded_at in rows:
+    for position, stream_id, version, event_id, type_, data, metadata, recorded_at, owner_id in rows:
         try:
             _, fields, origin = decode(Stored(type_, data, b"", metadata), position, forgotten=True)
         except UnreadableEvent:
@@ -102,7 +104,8 @@ def _entries(rows: Sequence[Row]) -> list[AuditEntry]:
         entries.append(
             AuditEntry(
                 position=position,
-                user_id=UUID(bytes=stream_id),
+                stream_id=UUID(bytes=stream_id),
+                user_id=UUID(bytes=owner_id or stream_id),
                 version=version,
                 event_id=UUID(bytes=event_id),
                 type=type_ if type_ in EVENT_TYPES else UNKNOWN,

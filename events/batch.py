@@ -14,15 +14,25 @@ from uuid import UUID
 import msgspec
 
 from events import sql
-from events.chain import EVENT_COLUMNS, Head, Link, StoredRow, next_hash
-from events.claims import ADMIN_SEAT, HashedClaim, claims_of, hashed
+from events.chain import Head, Link, StoredRow, next_hash
+from events.claims import ADMIN_SEAT, Claim, HashedClaim, claims_of, hashed
+from events.data_object import DataObject
 from events.database import Row
-from events.errors import ClaimTaken, EventsError, InconsistentClaims, KeyReused, LastAdmin, WrongExpectedVersion
-from events.event_types import Event, Origin, Recorded, Stored, UserDeleted, encode, password_hash_of
+from events.errors import (
+    ClaimTaken,
+    EventsError,
+    InconsistentClaims,
+    KeyReused,
+    LastAdmin,
+    OwnerDeleted,
+    WrongExpectedVersion,
+)
+from events.event_types import DataCreated, Event, Origin, Recorded, Stored, UserDeleted, encode, password_hash_of
 from events.idempotency import EarlierResult, Request
 from events.ids import NewId
 from events.log_keys import LogKeys
-from events.user import User, evolve
+from events.rows import EVENT_COLUMNS
+from events.streams import State, evolve_stream
 from events.vault import CredentialKey, KeyRow, UserKey, Vault, place_of
 
 
@@ -32,14 +42,22 @@ class Append(msgspec.Struct, frozen=True):
     stream_id: UUID
     expected_version: int
     """Version of the stream that the events were decided on; 0 for a new one."""
-    user: User | None
-    """The user at that version."""
+    state: State | None
+    """The user or data object at that version."""
     key: UserKey
-    """The user's key: a fresh one with the first events, else the one that the log keeps."""
+    """The user's key: a fresh one with a user's first events, else the one that the log keeps."""
     events: tuple[Event, ...]
     origin: Origin
     request: Request | None = None
     """Makes the append happen once, however often it is sent."""
+    owner_id: UUID | None = None
+    """Of a data object: its owner after the events, whose key `key` is."""
+
+    @property
+    def owners(self) -> frozenset[UUID]:
+        """The users who must not be deleted: a data object dies with its owner, so it cannot be handed over then."""
+        before = self.state.owner_id if isinstance(self.state, DataObject) else None
+        return frozenset(owner for owner in (before, self.owner_id) if owner is not None)
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -50,6 +68,8 @@ class Appended(msgspec.Struct, frozen=True):
     after: int
     """Position of the event before the first."""
     recorded_at: datetime
+    number: int | None = None
+    """The number of a new data object."""
 
     @property
     def position(self) -> int:
@@ -74,16 +94,18 @@ class Appended(msgspec.Struct, frozen=True):
                 fields=event.changed_fields(),
                 origin=self.append.origin,
                 recorded_at=self.recorded_at,
+                owner_id=self.append.owner_id,
+                number=self.number if number == 1 else None,
             )
             for number, (event_id, event) in enumerate(zip(self.event_ids, self.append.events, strict=True), start=1)
         ]
 
-    def user(self) -> User | None:
-        """The user after these events; None once deleted."""
-        user = self.append.user
+    def state(self) -> State | None:
+        """The user or data object after these events; None once deleted."""
+        state = self.append.state
         for recorded in self.recorded():
-            user = evolve(user, recorded)
-        return user
+            state = evolve_stream(state, recorded)
+        return state
 
 
 Outcome = Appended | EarlierResult | Exception
@@ -125,7 +147,9 @@ class PreparedAppend:
             )
             sealed = append.key.seal(encoded.personal, place, vault.nonce())
             stored.append(msgspec.structs.replace(encoded, personal=sealed))
-        before, after = claims_of(append.user), claims_of(Appended(append, event_ids, 0, sql.EPOCH).user())
+        before, after = frozenset[Claim](), frozenset[Claim]()
+        if append.owner_id is None:  # a data object has no claims, and its number is not known yet
+            before, after = claims_of(append.state), claims_of(Appended(append, event_ids, 0, sql.EPOCH).state())
         return cls(
             append,
             event_ids,
@@ -155,6 +179,8 @@ class PreparedAppend:
                 stored.personal,
                 stored.metadata,
                 appended.recorded_at,
+                self.append.owner_id.bytes if self.append.owner_id else None,
+                appended.number if number == 1 else None,
             )
             before = next_hash(chain_key, before, row)
             links.append(Link(row, before))
@@ -164,14 +190,15 @@ class PreparedAppend:
 def _key_row(append: Append, vault: Vault) -> KeyRow | None:
     if isinstance(append.events[-1], UserDeleted):
         return vault.destroyed(append.stream_id)
-    if append.expected_version == 0:
+    if append.expected_version == 0 and append.owner_id is None:
         return KeyRow(append.stream_id, append.key.wrapped, None, append.key.master_key_id)
     return None
 
 
-LOCK_HEAD = "SELECT position, hash, log_id FROM log_head WHERE id = 1 FOR UPDATE"
+LOCK_HEAD = "SELECT position, hash, log_id, numbers FROM log_head WHERE id = 1 FOR UPDATE"
 STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
 CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({claims})"
+LIVING_USERS = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NOT NULL"
 COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = 'admin'"
 FIND_REQUESTS = "SELECT key_hash, fingerprint, user_id, position FROM requests WHERE key_hash IN ({keys})"
 
@@ -188,6 +215,8 @@ def read_statements(batch: Sequence[PreparedAppend]) -> dict[str, str]:
         statements["owners"] = CLAIM_OWNERS.format(claims=_claims(claims))
     if any(claim.kind == ADMIN_SEAT for claim in claims):
         statements["admins"] = COUNT_ADMINS
+    if owners := frozenset[UUID]().union(*(one.append.owners for one in batch)):
+        statements["living"] = LIVING_USERS.format(ids=sql.binaries(owner.bytes for owner in owners))
     requests = {one.append.request.key_hash for one in batch if one.append.request}
     if requests:
         statements["requests"] = FIND_REQUESTS.format(keys=sql.binaries(requests))
@@ -223,7 +252,7 @@ def decide_batch(
             passed.append(prepared)
     if not links:
         return DecidedBatch(outcomes)
-    writes = [insert_events(links), move_head(links[-1].mark)]
+    writes = [insert_events(links), move_head(links[-1].mark, state.numbers)]
     if state.kept:
         writes.append(_keep_requests(state.kept, now))
     if state.released:
@@ -257,6 +286,10 @@ class BatchState:
     head: Head
     position: int
     """Position of the last event that passed."""
+    numbers: int
+    """The number of the newest data object."""
+    living: set[UUID]
+    """The owners of data objects in the batch who are not deleted."""
     versions: dict[UUID, int]
     """A stream that is missing here has no events yet."""
     owners: dict[HashedClaim, UUID]
@@ -277,10 +310,12 @@ class BatchState:
         """The state that the rows of `read_statements` describe."""
         if not found["head"]:
             raise RuntimeError("log_head has lost its row; restore the log from a backup")
-        position, digest, _ = found["head"][0]
+        position, digest, _, numbers = found["head"][0]
         return cls(
             head=Head(int(position), digest),
             position=int(position),
+            numbers=int(numbers),
+            living={UUID(bytes=user_id) for (user_id,) in found.get("living", ())},
             versions={UUID(bytes=stream_id): int(version) for stream_id, version in found["versions"]},
             owners={HashedClaim(kind, digest): UUID(bytes=owner) for kind, digest, owner in found.get("owners", ())},
             admins=next((int(count) for (count,) in found.get("admins", ())), 0),
@@ -296,6 +331,7 @@ class BatchState:
         Raises:
             KeyReused: its idempotency key was used for another command.
             WrongExpectedVersion: the stream is at another version.
+            OwnerDeleted: it is on a data object, and its owner is deleted.
             InconsistentClaims: it gives up a claim that the table does not have, or has for another user.
             ClaimTaken: another user has a username or email that it takes.
             LastAdmin: it would leave no administrator.
@@ -308,11 +344,17 @@ class BatchState:
         version = self.versions.get(append.stream_id, 0)
         if version != append.expected_version:
             raise WrongExpectedVersion(append.stream_id, append.expected_version, version)
+        if gone := append.owners - self.living:
+            raise OwnerDeleted(gone)
         loses = sum(claim.kind == ADMIN_SEAT for claim in prepared.releases)
         gains = sum(claim.kind == ADMIN_SEAT for claim in prepared.takes)
         self._check_claims(prepared, loses, gains)
-        appended = Appended(append, prepared.event_ids, self.position, now)
+        number = self.numbers + 1 if isinstance(append.events[0], DataCreated) else None
+        appended = Appended(append, prepared.event_ids, self.position, now, number)
         self.position, self.versions[append.stream_id] = appended.position, appended.version
+        self.numbers = number or self.numbers
+        if isinstance(append.events[-1], UserDeleted):
+            self.living.discard(append.stream_id)
         self.admins += gains - loses
         for claim in prepared.releases:
             del self.owners[claim]
@@ -337,7 +379,7 @@ class BatchState:
 
 # One statement for many rows, their values as literals.
 INSERT_EVENTS = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {{rows}}"  # noqa: S608 - constants
-MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash} WHERE id = 1"
+MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash}, numbers = {numbers} WHERE id = 1"
 TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
 RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
 KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, deletion_proof, master_key_id) VALUES {rows}"
@@ -362,9 +404,10 @@ def insert_events(links: Iterable[Link]) -> str:
     return INSERT_EVENTS.format(rows=",\n    ".join(map(_event, links)))
 
 
-def move_head(end: Head) -> str:
-    """Move the head to the log's new end."""
-    return MOVE_HEAD.format(position=sql.integer(end.position), hash=sql.binary(end.hash))
+def move_head(end: Head, numbers: int) -> str:
+    """Move the head to the log's new end; `numbers` is the number of its newest data object."""
+    position, digest = sql.integer(end.position), sql.binary(end.hash)
+    return MOVE_HEAD.format(position=position, hash=digest, numbers=sql.integer(numbers))
 
 
 def take_claims(owners: Iterable[tuple[HashedClaim, UUID]]) -> str:
@@ -412,6 +455,7 @@ def _event(link: Link) -> str:
         f"({sql.integer(row.position)}, {sql.binary(row.stream_id)}, {sql.integer(row.version)}, "
         f"{sql.binary(row.event_id)}, {sql.text(row.type)}, {sql.text(row.data)}, "
         f"{sql.binary(row.personal)}, {sql.text(row.metadata)}, {sql.instant(row.recorded_at)}, "
+        f"{sql.binary(row.owner_id)}, {'NULL' if row.number is None else sql.integer(row.number)}, "
         f"{sql.binary(link.hash)})"
     )
 

@@ -6,9 +6,10 @@ the database but has no key can neither append an event whose hash fits, nor cha
 make the later hashes again.
 
 Verification checks that positions are 1, 2, 3, ... without a hole; that each hash follows from its row and the hash
-before; that the versions of each stream are 1, 2, 3, ... in the order of positions; and that `log_head` agrees with the
-newest event. Without a head that was noted elsewhere, verification cannot see a log that was cut off at the end, since
-what is left was written like that once; with the key, anything can be written. `events/signed_heads.py` is for both.
+before; that the versions of each stream, and the numbers of data objects, are 1, 2, 3, ... in the order of positions;
+and that `log_head` agrees with the newest event. Without a head that was noted elsewhere, verification cannot see a log
+that was cut off at the end, since what is left was written like that once; with the key, anything can be written.
+`events/signed_heads.py` is for both.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ import msgspec
 
 from events.database import Database, Row
 from events.errors import BrokenChain
+from events.rows import SMALL_EVENTS, with_large
 
 GENESIS: Final = bytes(32)
 """The hash before the first event."""
@@ -42,10 +44,10 @@ class StoredRow(msgspec.Struct, frozen=True):
     personal: bytes
     metadata: str
     recorded_at: datetime
-
-
-ROW_COLUMNS = "position, stream_id, version, event_id, type, data, personal, metadata, recorded_at"
-EVENT_COLUMNS = f"{ROW_COLUMNS}, hash"
+    owner_id: bytes | None = None
+    """Of a data object: the user whose key seals the event."""
+    number: int | None = None
+    """Of a data object, in its first event."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -131,24 +133,26 @@ def next_hash(key: bytes, before: bytes, row: StoredRow) -> bytes:
         row.personal,
         row.metadata.encode(),
         instant.to_bytes(8, signed=True),
+        row.owner_id or b"",
+        b"" if row.number is None else row.number.to_bytes(8),
     )
     framed = [len(part).to_bytes(8) + part for part in parts]
     return hmac.digest(key, before + b"".join(framed), hashlib.sha256)
 
 
 PAGE_EVENTS: Final = 1_000
-"""An event has at most 70 kB, most have a few hundred bytes."""
+"""Most events have a few hundred bytes."""
 
 READ_HEAD = "SELECT position, hash FROM log_head WHERE id = 1"
 READ_END = """
-SELECT head.position, head.hash, newest.position, (SELECT MIN(position) FROM events)
+SELECT head.position, head.hash, newest.position, (SELECT MIN(position) FROM events), head.numbers
 FROM (SELECT 1) AS one
 LEFT JOIN log_head AS head ON head.id = 1
 LEFT JOIN events AS newest ON newest.position = (SELECT MAX(position) FROM events)
 """
 READ_HASH = "SELECT hash FROM events WHERE position = %s"
 READ_ROWS = f"""
-SELECT {EVENT_COLUMNS}, (
+SELECT {SMALL_EVENTS}, (
     SELECT earlier.position
     FROM events AS earlier
     WHERE earlier.stream_id = events.stream_id AND earlier.version = CAST(events.version AS SIGNED) - 1
@@ -179,11 +183,17 @@ async def read_end(database: Database) -> tuple[Head, int]:
     Raises:
         BrokenChain: an event is at position 0, or `log_head` has lost its row.
     """
+    head, newest, _ = await _read_end(database)
+    return head, newest
+
+
+async def _read_end(database: Database) -> tuple[Head, int, int]:
+    """The answer of `read_end`, and the number of the newest data object."""
     row = await database.fetch_one(READ_END)
-    position, digest, newest, oldest = row or (None,) * 4
+    position, digest, newest, oldest, numbers = row or (None,) * 5
     if oldest == 0:
         raise BrokenChain(0, "the log begins at position 1, no event can be at this one")
-    return _head((position, digest)), newest or 0
+    return _head((position, digest)), newest or 0, numbers or 0
 
 
 async def verify_log(
@@ -203,14 +213,17 @@ async def verify_log(
     Raises:
         BrokenChain: with the first position from which on the log is not what was written.
     """
-    head, newest = await read_end(database)
-    mark = START
+    head, newest, numbers = await _read_end(database)
+    mark, number = START, 0
     async for page in walk(database, key, START, newest):
         mark = page[-1].mark
         for link in page:
+            number = next_number(number, link.row)
             passed(link.mark)
         progress(mark.position, newest)
     check_end(head, mark)
+    if number != numbers:
+        raise BrokenChain(head.position, f"log_head has the data objects' number {numbers}, the events {number}")
     if expected is not None:
         await _check_kept(database, expected, mark)
     return mark
@@ -228,12 +241,23 @@ async def walk(database: Database, key: bytes, after: Head, up_to: int) -> Async
         if not rows:
             raise BrokenChain(mark.position + 1, f"expected events up to position {up_to}, found none from here on")
         page = []
-        for *columns, earlier in rows:
+        for *columns, earlier in await with_large(database, rows):
             link = link_of(tuple(columns))
             mark = follow(key, mark, link)
             _check_version(link.row, earlier)
             page.append(link)
         yield page
+
+
+def next_number(number: int, row: StoredRow) -> int:
+    """The number of the newest data object after one more event.
+
+    Raises:
+        BrokenChain: the event gives another number than the next one.
+    """
+    if row.number not in (None, number + 1):
+        raise BrokenChain(row.position, f"it gives a data object the number {row.number}, expected {number + 1}")
+    return row.number or number
 
 
 async def mark_at(database: Database, position: int) -> Head | None:

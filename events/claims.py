@@ -17,6 +17,7 @@ import msgspec
 from events import rules
 from events.database import Database
 from events.event_types import Role
+from events.streams import State
 from events.user import User
 
 ADMIN_SEAT = "admin"
@@ -37,9 +38,9 @@ class HashedClaim(msgspec.Struct, frozen=True):
     """32 bytes."""
 
 
-def claims_of(user: User | None) -> frozenset[Claim]:
-    """The claims that a user in this state has."""
-    if user is None:
+def claims_of(user: State | None) -> frozenset[Claim]:
+    """The claims that a user in this state has. A data object has none."""
+    if not isinstance(user, User):
         return frozenset()
     claims = sign_in_claims(user)
     if lookalikes := rules.lookalikes_of(user.username):

@@ -6,10 +6,11 @@ so commands and sign-ins are right however far the views are behind.
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from cachetools import TTLCache
@@ -24,6 +25,7 @@ from events.errors import (
     KeyReused,
     LastAdmin,
     OutcomeUnknown,
+    OwnerDeleted,
     Problem,
     Reason,
     Rejected,
@@ -100,7 +102,83 @@ class CommandResult:
     proved nothing by that."""
 
 
-class UserCommands:
+Result = TypeVar("Result")
+
+
+class Commands(ABC, Generic[Result]):
+    """What commands on users and on data objects have in common: idempotency keys, and the append."""
+
+    def __init__(self, database: Database, appender: Appender, keys: LogKeys) -> None:
+        self._database = database
+        self._appender = appender
+        self._keys = keys
+
+    async def earlier(self, idempotency: Idempotency | None) -> Result | None:
+        """The result of the same request, if it has run before.
+
+        Raises:
+            Rejected: its key is too long, or was used for another command.
+        """
+        if idempotency is None:
+            return None
+        if not 0 < len(idempotency.key) <= KEY_CHARACTERS:
+            raise _bad_key(
+                f"an idempotencyKey has 1 to {KEY_CHARACTERS} characters, this one has {len(idempotency.key)}"
+            )
+        request = self._request(idempotency)
+        found = await find_request(self._database, request)
+        if found is None:
+            return None
+        if found.fingerprint != request.fingerprint:
+            raise _bad_key(str(KeyReused()))
+        return await self._earlier_result(found)
+
+    async def _once(
+        self, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[Result]]
+    ) -> Result:
+        """Run the attempt, unless the same request has run before.
+
+        The same request may run concurrently, and its effect may be the reason why this one is refused. So its result
+        is read again before a refusal is raised.
+        """
+        done = await self.earlier(idempotency)
+        if done is not None:
+            return done
+        try:
+            return await attempt(self._request(idempotency) if idempotency else None)
+        except Rejected:
+            done = await self.earlier(idempotency)
+            if done is None:
+                raise
+            return done
+
+    def _request(self, idempotency: Idempotency) -> Request:
+        return Request.of(self._keys.requests, idempotency)
+
+    async def _append(self, append: Append) -> Appended | EarlierResult:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._appender.append(append)
+        except TimeoutError:
+            raise OutcomeUnknown(f"MySQL has not answered within {ANSWER_SECONDS:g} s; it may yet be done") from None
+        except ClaimTaken as taken:
+            # Only the first: beside a username that the caller holds itself, any email could be tried without a trace.
+            kind = "username" if "username" in taken.kinds else "email"
+            raise Rejected(Problem(Reason.TAKEN, TAKEN[kind], (kind,))) from taken
+        except OwnerDeleted as deleted:
+            field = ("ownerId",) if append.owner_id in deleted.users else ("id",)
+            raise Rejected(Problem(Reason.NOT_FOUND, "the owner is deleted", field)) from deleted
+        except LastAdmin as last:
+            raise Rejected(Problem(Reason.INVALID, str(last), ("id",))) from last
+        except KeyReused as reused:
+            raise _bad_key(str(reused)) from reused
+
+    @abstractmethod
+    async def _earlier_result(self, earlier: EarlierResult) -> Result:
+        """The first result of a repeated command again."""
+
+
+class UserCommands(Commands[CommandResult]):
     """Every command on users, and the accounts that sign-in needs."""
 
     def __init__(
@@ -115,9 +193,7 @@ class UserCommands:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`jitter` returns random numbers between 0 and 1, which spread the attempts of several processes."""
-        self._database = database
-        self._appender = appender
-        self._keys = keys
+        super().__init__(database, appender, keys)
         self._vault = vault
         self._new_id = new_id
         self._jitter = jitter
@@ -214,48 +290,6 @@ class UserCommands:
                 lambda: self._once(idempotency, attempt), WrongExpectedVersion, attempts=ATTEMPTS, backoff=pauses
             )
 
-    async def earlier(self, idempotency: Idempotency | None) -> CommandResult | None:
-        """The result of the same request, if it has run before.
-
-        Raises:
-            Rejected: its key is too long, or was used for another command.
-        """
-        if idempotency is None:
-            return None
-        if not 0 < len(idempotency.key) <= KEY_CHARACTERS:
-            raise _bad_key(
-                f"an idempotencyKey has 1 to {KEY_CHARACTERS} characters, this one has {len(idempotency.key)}"
-            )
-        request = self._request(idempotency)
-        found = await find_request(self._database, request)
-        if found is None:
-            return None
-        if found.fingerprint != request.fingerprint:
-            raise _bad_key(str(KeyReused()))
-        return await self._earlier_result(found)
-
-    async def _once(
-        self, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[CommandResult]]
-    ) -> CommandResult:
-        """Run the attempt, unless the same request has run before.
-
-        The same request may run concurrently, and its effect may be the reason why this one is refused. So its result
-        is read again before a refusal is raised.
-        """
-        done = await self.earlier(idempotency)
-        if done is not None:
-            return done
-        try:
-            return await attempt(self._request(idempotency) if idempotency else None)
-        except Rejected:
-            done = await self.earlier(idempotency)
-            if done is None:
-                raise
-            return done
-
-    def _request(self, idempotency: Idempotency) -> Request:
-        return Request.of(self._keys.requests, idempotency)
-
     async def _carry_out(
         self,
         user_id: UUID,
@@ -272,22 +306,8 @@ class UserCommands:
         outcome = await self._append(Append(user_id, account.version, account.user, key, events, origin, request))
         if isinstance(outcome, EarlierResult):
             return await self._earlier_result(outcome)
-        return CommandResult(user_id, outcome.user(), outcome.position, changed=True)
-
-    async def _append(self, append: Append) -> Appended | EarlierResult:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._appender.append(append)
-        except TimeoutError:
-            raise OutcomeUnknown(f"MySQL has not answered within {ANSWER_SECONDS:g} s; it may yet be done") from None
-        except ClaimTaken as taken:
-            # Only the first: beside a username that the caller holds itself, any email could be tried without a trace.
-            kind = "username" if "username" in taken.kinds else "email"
-            raise Rejected(Problem(Reason.TAKEN, TAKEN[kind], (kind,))) from taken
-        except LastAdmin as last:
-            raise Rejected(Problem(Reason.INVALID, str(last), ("id",))) from last
-        except KeyReused as reused:
-            raise _bad_key(str(reused)) from reused
+        after = outcome.state()
+        return CommandResult(user_id, after if isinstance(after, User) else None, outcome.position, changed=True)
 
     async def _earlier_result(self, earlier: EarlierResult) -> CommandResult:
         """The first result again: the user as it was then; None if it is deleted since."""

@@ -7,7 +7,8 @@ The chain covers `events` only. Here each user's stream is folded, and compared 
     credential_keys   the key of the newest password's hash, if the user lives and has a password, and it opens the hash
     claims            the username, the email and the seat of an administrator, no more and no less
 
-The hashes of earlier passwords cannot be opened, as is meant, and no reader needs them.
+The hashes of earlier passwords cannot be opened, as is meant, and no reader needs them. The stream of a data object has
+no rows of its own. It is folded with the keys of its owners, so that no event is unreadable.
 
 Users are read in the order of their ids, some at a time, each page in a snapshot of its own. So memory is bounded, the
 answer is exact while appends go on, and no transaction stays open. The chain is to be verified as well: an event that
@@ -30,15 +31,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
 from events.batch import LOCK_HEAD, STREAM_VERSIONS, take_claims
-from events.chain import ROW_COLUMNS, ChainProgress
+from events.chain import ChainProgress
 from events.claims import HashedClaim, claims_of, hashed
 from events.credentials import credential_problem, credentials_of
+from events.data_object import DataObject, evolve_data
 from events.database import Database, Row, Source
 from events.errors import UnreadableEvent, UnusableKey
-from events.event_types import UserDeleted
+from events.event_types import DATA_TYPES, UserDeleted
 from events.ids import uuid_of
 from events.log_keys import LogKeys
-from events.store import recorded_of
+from events.rows import ROW_COLUMNS
+from events.store import OWNER, TYPE, recorded_of
 from events.user import Account, evolve_account
 from events.vault import Vault
 
@@ -72,14 +75,16 @@ class Inconsistency(msgspec.Struct, frozen=True):
     kind: str
     """`key`, `credential`, `events` or the kind of a claim."""
     problem: str
+    is_data: bool = False
+    """It is a data object."""
 
     def __str__(self) -> str:
-        return f"user {self.user_id}: {self.kind}: {self.problem}"
+        return f"{'data object' if self.is_data else 'user'} {self.user_id}: {self.kind}: {self.problem}"
 
 
 @dataclass(slots=True)
 class _Folded:
-    """What the log and the table of keys say about one user."""
+    """What the log and the table of keys say about one user or data object, which has no key of its own."""
 
     cipher: AESGCM | None = None
     key_problem: str | None = "is missing"
@@ -91,6 +96,8 @@ class _Folded:
     deleted: bool = False
     """The last event is the deletion."""
     account: Account = Account()  # noqa: RUF009 - frozen
+    is_data: bool = False
+    data: DataObject | None = None
     unreadable: str | None = None
     """Why the events could not be folded."""
     credential_problem: str | None = None
@@ -98,7 +105,7 @@ class _Folded:
     @property
     def known(self) -> bool:
         """The log says what the user's claims are."""
-        return not self.version or not (self.unreadable or self.key_problem)
+        return self.is_data or not self.version or not (self.unreadable or self.key_problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ async def verify_users(
     async for page in _pages(database, vault, keys, progress):
         for user_id, folded in page.users.items():
             for kind, problem in _problems(folded):
-                found(Inconsistency(uuid_of(user_id), kind, problem))
+                found(Inconsistency(uuid_of(user_id), kind, problem, folded.is_data))
         for inconsistency in page.wrong_claims:
             found(inconsistency)
 
@@ -156,17 +163,25 @@ async def _pages(database: Database, vault: Vault, keys: LogKeys, progress: Chai
 
 
 async def _folded(source: Source, vault: Vault, ids: Sequence[bytes]) -> dict[bytes, _Folded]:
-    users = {user_id: _Folded() for user_id in ids}
-    for user_id, *columns in await source.fetch_all(READ_KEYS.format(ids=sql.binaries(ids))):
-        _read_key(users[user_id], vault, uuid_of(user_id), *columns)
+    users = await _with_keys(source, vault, ids)
+    owners = dict(users)
     last, version = ids[0], 0
     while rows := await source.fetch_all(READ_EVENTS, (last, last, version, ids[-1], PAGE_EVENTS)):
+        if unmet := sorted({row[OWNER] for row in rows if row[OWNER]} - owners.keys()):
+            owners |= await _with_keys(source, vault, unmet)
         for row in rows:
-            _fold(users[row[1]], row)
+            _fold(users[row[1]], owners[row[OWNER] or row[1]], row)
         last, version = rows[-1][1], rows[-1][2]
     credentials = await credentials_of(source, vault, ids)
     for user_id, folded in users.items():
         folded.credential_problem = credential_problem(folded.account, credentials.get(user_id))
+    return users
+
+
+async def _with_keys(source: Source, vault: Vault, ids: Sequence[bytes]) -> dict[bytes, _Folded]:
+    users = {user_id: _Folded() for user_id in ids}
+    for user_id, *columns in await source.fetch_all(READ_KEYS.format(ids=sql.binaries(ids))):
+        _read_key(users[user_id], vault, uuid_of(user_id), *columns)
     return users
 
 
@@ -186,23 +201,31 @@ def _read_key(
         return
 
 
-def _fold(folded: _Folded, row: Row) -> None:
+def _fold(folded: _Folded, owner: _Folded, row: Row) -> None:
+    """Fold one more event, which is sealed with the key of `owner`."""
     folded.version = row[2]
-    folded.deleted = row[4] == UserDeleted.__name__
-    if folded.cipher is None or folded.unreadable:
+    folded.is_data = row[TYPE] in DATA_TYPES
+    folded.deleted = row[TYPE] == UserDeleted.__name__
+    if folded.unreadable or (owner.key_problem and (row[OWNER] is not None) == folded.is_data):
         return
     try:
-        folded.account = evolve_account(folded.account, recorded_of(row, folded.cipher))
+        recorded = recorded_of(row, owner.cipher)
+        if folded.is_data:
+            folded.data = evolve_data(folded.data, recorded)
+        else:
+            folded.account = evolve_account(folded.account, recorded)
     except UnreadableEvent as error:
         folded.unreadable = str(error)
 
 
 def _problems(folded: _Folded) -> Iterator[tuple[str, str]]:
-    if not folded.version:
+    if not folded.version or folded.is_data:
         if folded.key_problem != "is missing":
             yield "key", "belongs to a user that the log does not have"
         if folded.credential_problem:
             yield "credential", "belongs to a user that the log does not have"
+        if folded.unreadable:
+            yield "events", folded.unreadable
         return
     if folded.deleted and not folded.destroyed:
         yield "key", "is not destroyed, though the log deletes the user"

@@ -15,8 +15,9 @@ EventsError
  ├─ ClaimTaken             a username or email belongs to another user
  ├─ KeyReused              an idempotency key was used for another command before
  ├─ LastAdmin              the change would leave no administrator
+ ├─ OwnerDeleted           a data object's owner is deleted, and the object with it
  ├─ InconsistentClaims     the claims of a user are not what the log adds up to
- ├─ UserBusy               too many commands on one user wait
+ ├─ UserBusy               too many commands on one user or data object wait
  ├─ PositionGap            the log has a hole
  ├─ BrokenChain            the log, or an export of it, is not what was written
  ├─ BadExport              a file to restore from is not what was exported
@@ -30,7 +31,7 @@ EventsError
  └─ Rejected               the user aggregate refuses a command, with the problem of each field
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -132,6 +133,14 @@ class LastAdmin(EventsError):
 
     def __init__(self, user_id: UUID) -> None:
         super().__init__(f"user {user_id} is the last ADMIN and can be neither demoted nor deleted")
+
+
+class OwnerDeleted(EventsError):
+    """Raised by an append to a data object whose owner, or whose new owner, was deleted meanwhile."""
+
+    def __init__(self, users: Iterable[UUID]) -> None:
+        self.users = frozenset(users)
+        super().__init__(f"deleted: {', '.join(map(str, sorted(self.users)))}")
 
 
 class InconsistentClaims(EventsError):

@@ -1,9 +1,9 @@
 """The event types, and the form in which the log stores them.
 
 An event is stored in two JSON parts. The open part holds the role and the names of the fields that were set, and stays
-readable for ever. The personal part holds what deletion must destroy; it is sealed with the user's own key. In it the
-password's hash is sealed once more, with a key that the next hash replaces (`events/credentials.py`). Readers of events
-get no hash, since nothing but a sign-in needs one.
+readable for ever. The personal part holds what deletion must destroy. It is sealed with the user's own key, or with the
+key of the user who owns the data object. In it the password's hash is sealed once more, with a key that the next hash
+replaces (`events/credentials.py`). Readers of events get no hash, since nothing but a sign-in needs one.
 
 The log is never rewritten, so an event keeps the form of the release that wrote it. When a type's form changes, SCHEMA
 goes up by one, and if the old form cannot be read as the new one, an upcaster that makes the next form is added to
@@ -61,17 +61,17 @@ class Role(StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event of one user. `PERSONAL` names the fields that hold personal data."""
+    """An event of one user or data object. `PERSONAL` names the fields that hold personal data."""
 
     PERSONAL: ClassVar[frozenset[str]] = frozenset()
 
     def changed_fields(self) -> tuple[str, ...]:
-        """Names of the user's fields that the event set, for the audit log and for subscribers."""
+        """Names of the fields that the event set, for the audit log and for subscribers."""
         return ()
 
 
 class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
-    """The first event of every stream. Without a password hash the user cannot sign in yet."""
+    """The first event of every user. Without a password hash the user cannot sign in yet."""
 
     PERSONAL = frozenset({"username", "email", "name", "attributes"})
 
@@ -127,11 +127,68 @@ class RoleChanged(Event, frozen=True, omit_defaults=True):
 
 
 class UserDeleted(Event, frozen=True, omit_defaults=True):
-    """The last event of a stream."""
+    """The last event of a user."""
+
+
+class DataCreated(Event, frozen=True, omit_defaults=True):
+    """The first event of every data object. Its number is a column of the log, given when it is appended."""
+
+    PERSONAL = frozenset({"name", "content"})
+
+    name: str
+    content: dict[str, JSON]
+
+    def changed_fields(self) -> tuple[str, ...]:
+        return ("owner", "name", "content")
+
+
+class Restated(msgspec.Struct, frozen=True):
+    """What an event that states a data object as a whole needs of the events before it."""
+
+    number: int
+    created_at: datetime
+    changed: tuple[str, ...]
+    """Names of the fields that the event changed."""
+
+
+class DataChanged(Event, frozen=True, omit_defaults=True, kw_only=True):
+    """New values of the fields that changed; None where a field did not. `content` is a merge patch (RFC 7396).
+
+    With `restated`, name and content are those of the whole object, so that nobody has to read the events before it.
+    """
+
+    PERSONAL = frozenset({"name", "content"})
+
+    name: str | None = None
+    content: dict[str, JSON] | None = None
+    restated: Restated | None = None
+
+    def changed_fields(self) -> tuple[str, ...]:
+        if self.restated is not None:
+            return self.restated.changed
+        return tuple(name for name in ("name", "content") if getattr(self, name) is not None)
+
+
+class DataTransferred(Event, frozen=True, omit_defaults=True):
+    """Another owner. States the whole object, since from now on its events are sealed with the new owner's key."""
+
+    PERSONAL = frozenset({"name", "content"})
+
+    name: str
+    content: dict[str, JSON]
+    restated: Restated
+    former_owner: UUID
+
+    def changed_fields(self) -> tuple[str, ...]:
+        return self.restated.changed
+
+
+class DataDeleted(Event, frozen=True, omit_defaults=True):
+    """The last event of a data object that was deleted itself. The deletion of its owner leaves no event in it."""
 
 
 class Forgotten(Event, frozen=True, omit_defaults=True):
-    """An event of a deleted user, whose key was destroyed: its type is known and its contents are not.
+    """An event whose key the deletion of a user destroyed: its type is known and its contents are not.
 
     Never stored: the store returns it in place of the event.
     """
@@ -147,10 +204,12 @@ class Damaged(Event, frozen=True):
     """Why it cannot be read; nothing personal."""
 
 
-EVENT_TYPES: dict[str, type[Event]] = {
-    cls.__name__: cls for cls in (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
-}
+USER_EVENTS: Final = (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
+DATA_EVENTS: Final = (DataCreated, DataChanged, DataTransferred, DataDeleted)
+EVENT_TYPES: dict[str, type[Event]] = {cls.__name__: cls for cls in (*USER_EVENTS, *DATA_EVENTS)}
 """Every type that the log may hold, by its stored name."""
+USER_TYPES: Final = frozenset(cls.__name__ for cls in USER_EVENTS)
+DATA_TYPES: Final = frozenset(cls.__name__ for cls in DATA_EVENTS)
 
 UNKNOWN: Final = "Unknown"
 """The type of a damaged event whose row names none that this program knows. Never stored."""
@@ -180,12 +239,26 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     event: Event
     fields: tuple[str, ...]
-    """Names of the user's fields that the event set."""
+    """Names of the fields that the event set."""
     origin: Origin
     recorded_at: datetime
     """UTC, to the microsecond. For display only: the order is that of positions. 1970 if the log has no instant."""
     hash: bytes = NOT_READ
     """Of the event in the chain; zeros if it was not read."""
+    owner_id: UUID | None = None
+    """Of a data object: the user whose key seals the event."""
+    number: int | None = None
+    """Of a data object, in its first event."""
+
+    @property
+    def is_data(self) -> bool:
+        """It is an event of a data object."""
+        return self.type in DATA_TYPES
+
+    @property
+    def user_id(self) -> UUID:
+        """The user, or the owner of the data object, whose key seals the event."""
+        return self.owner_id or self.stream_id
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -270,7 +343,7 @@ def decode(
         fields: Sequence[str] = values.pop("fields")
         if forgotten:  # nothing authenticates the open columns any more
             fields = msgspec.convert(fields, tuple[str, ...])
-        if forgotten and cls is not UserDeleted:
+        if forgotten and cls not in (UserDeleted, DataDeleted):
             return Forgotten(), tuple(fields), origin
         return msgspec.convert(values, cls), tuple(fields), origin
     except (msgspec.MsgspecError, KeyError, TypeError, RecursionError) as error:

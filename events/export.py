@@ -70,6 +70,8 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     personal: bytes
     metadata: str
     recorded_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    owner_id: UUID | None
+    number: Annotated[int, msgspec.Meta(ge=1)] | None
     hash: bytes
 
     @classmethod
@@ -86,6 +88,8 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
             row.personal,
             row.metadata,
             row.recorded_at.replace(tzinfo=UTC),
+            UUID(bytes=row.owner_id) if row.owner_id else None,
+            row.number,
             link.hash,
         )
 
@@ -102,6 +106,8 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
             self.personal,
             self.metadata,
             self.recorded_at.astimezone(UTC),
+            self.owner_id.bytes if self.owner_id else None,
+            self.number,
         )
         return Link(row, self.hash)
 
@@ -180,7 +186,7 @@ READ_KEYS = """
 SELECT e.stream_id, e.position, k.user_id IS NOT NULL, k.wrapped, k.deletion_proof, k.master_key_id
 FROM events AS e
 LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
-WHERE e.stream_id > %s AND e.version = 1 AND e.position <= %s
+WHERE e.stream_id > %s AND e.version = 1 AND e.owner_id IS NULL AND e.position <= %s
 ORDER BY e.stream_id
 LIMIT %s
 """

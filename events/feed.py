@@ -22,6 +22,9 @@ differ, every subscriber ends with `LogChanged`, since what it has received is n
 A damaged event concerns its user alone. The feed passes over it: its change, and the later ones of the same user, come
 at their places with `Unreadable` instead of the user. Nothing of an unreadable user is kept, so once the log is
 restored the user's next change is whole again.
+
+Changes of data objects come without the object and its contents: they may have 1 MiB each, and the window a thousand
+changes. Who shows the object reads it from the log. Such a change is one of the owner's after it.
 """
 
 import asyncio
@@ -84,7 +87,7 @@ UserState = User | Unreadable | None
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One event, and the user right after it."""
+    """One event, and the user right after it. Of a data object, there is neither the object nor its contents."""
 
     recorded: Recorded
     user: UserState
@@ -132,17 +135,27 @@ class ChangeReader:
         """
         interesting = self._users.keys() | {recorded.stream_id for recorded in page.events if wanted(recorded)}
         events = [recorded for recorded in page.events if recorded.stream_id in interesting]
-        first_versions = {recorded.stream_id: recorded.version for recorded in reversed(events)}
+        first_versions = {recorded.stream_id: recorded.version for recorded in reversed(events) if not recorded.is_data}
         begun_before = {
             user_id for user_id, version in first_versions.items() if version > 1 and user_id not in self._users
         }
         users = dict(self._users)
         for recorded in await self._store.read_streams(begun_before, up_to=page.after.position):
             _move_on(users, recorded)
-        changes = [Change(recorded, _move_on(users, recorded), page.after.log_id) for recorded in events]
+        log_id = page.after.log_id
+        changes = [
+            data_change(recorded, log_id) if recorded.is_data else Change(recorded, _move_on(users, recorded), log_id)
+            for recorded in events
+        ]
         living = [item for item in users.items() if isinstance(item[1], User)]
         self._users = dict(living[-self._limit :])
         return [change for change in changes if wanted(change.recorded)]
+
+
+def data_change(recorded: Recorded, log_id: UUID) -> Change:
+    """The change of an event of a data object."""
+    event = recorded.event if isinstance(recorded.event, Damaged) else Forgotten()
+    return Change(msgspec.structs.replace(recorded, event=event), None, log_id)
 
 
 def evolve_if_registered(user: User | None, recorded: Recorded) -> User | None:
@@ -219,6 +232,16 @@ async def replay_user(
         yield ReplayPage(changes, after.after(last) if last.position > after.position else after)
 
 
+async def replay_owner(
+    store: EventStore, owner_id: UUID, wanted: ChangeFilter, *, after: Checkpoint, up_to: int
+) -> Replay:
+    """The wanted changes of one user's data objects; no other events are read."""
+    while events := await store.read_owned(owner_id, after=after.position, up_to=up_to, limit=REPLAY_PAGE):
+        changes = [data_change(recorded, after.log_id) for recorded in events if wanted(recorded)]
+        after = after.after(events[-1])
+        yield ReplayPage(changes, after)
+
+
 @dataclass(eq=False, slots=True)
 class Subscriber:
     """One subscription: what it wants, and how far it has come."""
@@ -226,6 +249,8 @@ class Subscriber:
     wanted: ChangeFilter
     user_id: UUID | None
     """The only user that it follows; None for all."""
+    of_data: bool
+    """It follows the data objects of the user, rather than the user."""
     reached: Checkpoint
     """It has received every wanted change up to here."""
     changed: LogChanged | None = None
@@ -234,7 +259,9 @@ class Subscriber:
 
     def wants(self, change: Change) -> bool:
         recorded = change.recorded
-        return (self.user_id is None or self.user_id == recorded.stream_id) and self.wanted(recorded)
+        if self.user_id is not None and (self.user_id, self.of_data) != (recorded.user_id, recorded.is_data):
+            return False
+        return self.wanted(recorded)
 
 
 class Feed:
@@ -264,9 +291,16 @@ class Feed:
                     yield change
 
     async def batches(
-        self, wanted: ChangeFilter, *, user_id: UUID | None = None, after: int | Checkpoint | None = None
+        self,
+        wanted: ChangeFilter,
+        *,
+        user_id: UUID | None = None,
+        of_data: bool = False,
+        after: int | Checkpoint | None = None,
     ) -> AsyncGenerator[Sequence[Change], None]:
         """Every wanted change in log order, each once: from now on, or after a position or the checkpoint of a cursor.
+
+        With `user_id`, only changes of this user, or `of_data`, of the user's data objects.
 
         A batch holds no more changes than a page of the past: a slow subscriber gets more batches, and costs the memory
         of one. Subscribers at the same position whose `wanted` is the same function get the very same `ChangeBatch`, so
@@ -280,7 +314,7 @@ class Feed:
             FeedClosed: the program is stopping.
         """
         await self._started.wait()
-        subscriber = Subscriber(wanted, user_id, self._end)
+        subscriber = Subscriber(wanted, user_id, of_data, self._end)
         self._subscribers.add(subscriber)
         try:
             if after is not None:
@@ -344,6 +378,8 @@ class Feed:
         end, after = self._end, subscriber.reached
         if subscriber.user_id is None:
             pages = replay_log(self._store, subscriber.wanted, after=after, up_to=end.position)
+        elif subscriber.of_data:
+            pages = replay_owner(self._store, subscriber.user_id, subscriber.wanted, after=after, up_to=end.position)
         else:
             pages = replay_user(self._store, subscriber.user_id, subscriber.wanted, after=after, up_to=end.position)
         try:
@@ -427,7 +463,7 @@ class Feed:
         self._recent.update((change.recorded.position, change) for change in changes)
         for position in range(next(iter(self._recent)), end.position - RECENT_CHANGES + 1):
             del self._recent[position]
-        for user_id in {None, *(change.recorded.stream_id for change in changes)} & self._sleeping.keys():
+        for user_id in {None, *(change.recorded.user_id for change in changes)} & self._sleeping.keys():
             for woken in self._sleeping.pop(user_id):
                 if not woken.done():
                     woken.set_result(before)

@@ -6,9 +6,10 @@ its end. The price: MySQL keeps the transaction in a temporary file until COMMIT
 its size. The head is locked meanwhile, so an append waits and then finds the restored log.
 
 The restored log has the id and the secret of the exported one, so its hashes fit and earlier heads are heads of it.
-Claims are made from the restored users. That opens every event and the newest hash of each password, so a restored log
-is readable. A key that opens an earlier hash, or anything of a deleted user, is in no export and is refused. Without
-keys a log can be kept and verified, but not read, and no username counts as taken. The caller must ask for that.
+Claims are made from the restored users. That opens every event, those of data objects too, and the newest hash of each
+password, so a restored log is readable. A key that opens an earlier hash, or anything of a deleted user, is in no
+export and is refused. Without keys a log can be kept and verified, but not read, and no username counts as taken. The
+caller must ask for that.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,9 +22,10 @@ from asyncmy.errors import DataError, IntegrityError
 
 from events import batch
 from events.batch import LOCK_HEAD
-from events.chain import START, ChainProgress, Head, Link, follow
+from events.chain import START, ChainProgress, Head, Link, follow, next_number
 from events.claims import claims_of, hashed
 from events.credentials import credential_problem, credentials_of
+from events.data_object import DataObject, evolve_data
 from events.database import Connection, Database
 from events.errors import BadExport, BrokenChain, DamagedCredential, DamagedKey, LogNotEmpty, UnreadableEvent
 from events.event_types import Forgotten, Recorded, UserDeleted
@@ -68,7 +70,7 @@ async def restore_log(
             await keep_log_secret(connection, secret)
             if with_keys:
                 await _take_claims(connection, vault, log_keys, reader.head, progress)
-        await connection.execute(batch.move_head(reader.head))
+        await connection.execute(batch.move_head(reader.head, reader.number_given))
     return reader.head
 
 
@@ -81,6 +83,8 @@ class ExportReader:
         """After the last event that was read."""
         self.number = 0
         """Number of the last line that was read."""
+        self.number_given = 0
+        """The number of the newest data object that was read."""
         self.keys = False
         """Whether the last part has keys."""
         self.secret: LogSecret | None = None
@@ -107,6 +111,7 @@ class ExportReader:
                 raise BadExport(self.number, "expected a header")
             if isinstance(line, EventLine):
                 self.head = follow(self.log_keys.chain, self.head, line.link)
+                self.number_given = next_number(self.number_given, line.link.row)
             if isinstance(line, Trailer):
                 if line != self._part.trailer:
                     raise BadExport(
@@ -252,6 +257,7 @@ def _accounts(events: Sequence[Recorded]) -> dict[UUID, Account]:
         UnreadableEvent: a deleted user's events can still be read, so its key is in the file; no export has such a key.
     """
     accounts: dict[UUID, Account] = {}
+    objects: dict[UUID, DataObject | None] = {}
     readable: set[UUID] = set()
     for recorded in events:
         if isinstance(recorded.event, UserDeleted):
@@ -261,6 +267,9 @@ def _accounts(events: Sequence[Recorded]) -> dict[UUID, Account]:
                 )
         elif not isinstance(recorded.event, Forgotten):
             readable.add(recorded.stream_id)
+        if recorded.is_data:
+            objects[recorded.stream_id] = evolve_data(objects.get(recorded.stream_id), recorded)
+            continue
         account = accounts.get(recorded.stream_id, Account())
         accounts[recorded.stream_id] = evolve_account(account, recorded)
     return accounts

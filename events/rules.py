@@ -40,6 +40,10 @@ ATTRIBUTES_VALUES = 2_000
 ATTRIBUTES_INDEX_BYTES = 262_144
 """Size limit of these entries. Each has its whole path, so one long key around many values multiplies: entries of 64
 KiB of attributes did not fit into MongoDB's cache of 256 MB, and the write failed. The largest now take 0.2 MB."""
+CONTENT_TIMES = 16
+"""How many times as large as attributes the content of a data object may be. Its keys and its depth have the same
+limits as those of attributes."""
+CONTENT_BYTES = CONTENT_TIMES * ATTRIBUTES_BYTES
 INTEGERS = range(-(2**63), 2**63)
 """The integers that a BSON document can hold."""
 
@@ -141,12 +145,21 @@ def clean_name(value: str) -> str:
 
 def clean_attributes(value: Any) -> dict[str, Any]:
     """A JSON object that both views can hold, and whose values a path such as `address.city` can address."""
+    return _clean_object("attributes", value, 1)
+
+
+def clean_content(value: Any) -> dict[str, Any]:
+    """The content of a data object: as attributes, and `CONTENT_TIMES` as large."""
+    return _clean_object("content", value, CONTENT_TIMES)
+
+
+def _clean_object(field: str, value: Any, times: int) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        _refuse("attributes", f"attributes must be a JSON object, found {_json_type(value)}")
-    _AttributesCheck().check(value, len("attributes"))
-    size = len(msgspec.json.encode(value))
-    if size > ATTRIBUTES_BYTES:
-        _refuse("attributes", f"attributes have at most {ATTRIBUTES_BYTES} bytes as JSON, these have {size}")
+        _refuse(field, f"{field} must be a JSON object, found {_json_type(value)}")
+    _ObjectCheck(field, times).check(value, len(field))
+    size, most = len(msgspec.json.encode(value)), times * ATTRIBUTES_BYTES
+    if size > most:
+        _refuse(field, f"{field}: at most {most} bytes as JSON, found {size}")
     return dict(value)
 
 
@@ -211,6 +224,35 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
+def changed(current: str, wanted: str | None, clean: Callable[[str], str]) -> str | None:
+    """The cleaned value that is wanted; None if it is the current one, or none is wanted."""
+    cleaned = None if wanted is None else clean(wanted)
+    return None if cleaned == current else cleaned
+
+
+def canonical(value: Any) -> bytes:
+    """Equal for equal JSON only: in Python 1, 1.0 and True are equal too."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def all_of(*checks: Callable[[], Any]) -> list[Any]:
+    """The results of all checks.
+
+    Raises:
+        Rejected: with the problems of all checks that failed.
+    """
+    results: list[Any] = []
+    problems: list[Problem] = []
+    for check in checks:
+        try:
+            results.append(check())
+        except Rejected as rejected:
+            problems.extend(rejected.problems)
+    if problems:
+        raise Rejected(*problems)
+    return results
+
+
 def _sought(typed: str, clean: Callable[[str], str], same: Callable[[str], str]) -> str | None:
     try:
         return same(clean(typed))
@@ -262,14 +304,15 @@ def _check_length(field: str, value: str, most: int, stated: int | None = None) 
         _refuse(field, f"{article} {field} has 1 to {stated or most} characters, this one has {len(value)}")
 
 
-class _AttributesCheck:
+class _ObjectCheck:
     """Checks the values of one JSON object, and adds up their number and the size of their index entries.
 
     It stops at the first value past a limit, so that a large object costs no more than the largest that is allowed.
     """
 
-    def __init__(self) -> None:
-        self._path = ["attributes"]
+    def __init__(self, field: str, times: int) -> None:
+        self._path = [field]
+        self._times = times
         self._values = 0
         self._index_bytes = 0
 
@@ -277,7 +320,7 @@ class _AttributesCheck:
         """Check a value and what it contains; `path_bytes` is the size of its path without the places in lists."""
         path = self._path
         if len(path) - 1 > ATTRIBUTES_DEPTH:
-            _refuse("attributes", f"attributes are nested at most {ATTRIBUTES_DEPTH} deep, these go deeper")
+            _refuse(path[0], f"{path[0]}: nested at most {ATTRIBUTES_DEPTH} deep, this goes deeper")
         match value:
             case Mapping() if value:
                 for key, inner in value.items():
@@ -295,15 +338,16 @@ class _AttributesCheck:
                 self._add(path_bytes + _check_value(path, value))
 
     def _add(self, index_bytes: int) -> None:
+        field, times = self._path[0], self._times
         self._values += 1
-        if self._values > ATTRIBUTES_VALUES:
-            _refuse("attributes", f"attributes have at most {ATTRIBUTES_VALUES} values, these have more")
+        if self._values > times * ATTRIBUTES_VALUES:
+            _refuse(field, f"{field}: at most {times * ATTRIBUTES_VALUES} values, found more")
         self._index_bytes += index_bytes
-        if self._index_bytes > ATTRIBUTES_INDEX_BYTES:
+        if self._index_bytes > times * ATTRIBUTES_INDEX_BYTES:
             _refuse(
-                "attributes",
-                f"attributes have at most {ATTRIBUTES_BYTES} bytes as JSON, and {ATTRIBUTES_INDEX_BYTES} bytes of "
-                "index entries, which are each value with its path; these have more",
+                field,
+                f"{field}: at most {times * ATTRIBUTES_BYTES} bytes as JSON, and {times * ATTRIBUTES_INDEX_BYTES} "
+                "bytes of index entries, which are each value with its path; found more",
             )
 
 

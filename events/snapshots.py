@@ -32,9 +32,9 @@ from cryptography.exceptions import InvalidTag
 
 from events.database import Database, Row
 from events.errors import EventsError
-from events.event_types import Recorded
+from events.event_types import DATA_TYPES, Recorded
 from events.sql import EPOCH
-from events.store import HASH, EventStore, SnapshotRow, recorded_of
+from events.store import HASH, TYPE, EventStore, SnapshotRow, recorded_of
 from events.user import Account, User, evolve_account
 from events.user_locks import UserLocks
 from events.vault import UserKey, Vault, opened
@@ -185,6 +185,8 @@ class AccountReader:
             UserBusy: the stream is long, and too many callers fold it.
         """
         snapshot, rows = await self._store.read_from_snapshot(user_id, up_to=up_to, limit=PAGE_EVENTS)
+        if rows and rows[0][TYPE] in DATA_TYPES:  # it is the id of a data object
+            return Fold()
         found, ignored = len(rows), False
         fold: Fold | None = Fold()
         if snapshot is not None:

@@ -6,7 +6,7 @@ user's key once, keeps its 32 bytes and makes the cipher again for each page. Me
 users: 104,000 events a second with the join, 266,000 without it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -17,8 +17,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
-from events.chain import EVENT_COLUMNS, GENESIS, ROW_COLUMNS
+from events.chain import GENESIS
 from events.checkpoint import Checkpoint, check_held
+from events.data_object import RESTATED_EVERY
 from events.database import Row, Source, placeholders
 from events.errors import (
     BrokenChain,
@@ -30,10 +31,13 @@ from events.errors import (
     WrongMasterKey,
 )
 from events.event_types import (
+    DATA_TYPES,
     EVENT_TYPES,
     NOT_READ,
     UNKNOWN,
+    USER_TYPES,
     Damaged,
+    DataDeleted,
     Event,
     Forgotten,
     Origin,
@@ -43,24 +47,27 @@ from events.event_types import (
     decode,
 )
 from events.ids import following, uuid_of
+from events.rows import EVENT_COLUMNS, SMALL_EVENTS, SMALL_ROWS, with_large
 from events.sql import EPOCH, instant_of
 from events.vault import UserKey, Vault, opened, place_of
 
 # The key comes with the event in one statement: between two, the user could be deleted.
 KEY_COLUMNS = "user_id IS NOT NULL, wrapped, deletion_proof, master_key_id"
+KEY_OWNER = "COALESCE(e.owner_id, e.stream_id)"
+"""The user whose key seals an event."""
 READ = f"""
 SELECT {EVENT_COLUMNS}, {KEY_COLUMNS}
 FROM events AS e
-LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
+LEFT JOIN user_keys AS k ON k.user_id = {KEY_OWNER}
 """  # noqa: S608 - constants
 READ_ALL = READ + "WHERE e.position > %s ORDER BY e.position LIMIT %s"
 # Begins with the event that a checkpoint names, so that comparing its hash takes no statement of its own. The log's id
 # comes with each row. An outer join from the head, which has a row even without events, would be sorted.
 READ_AFTER = f"""
-SELECT {EVENT_COLUMNS}, log_id, {KEY_COLUMNS}
+SELECT {SMALL_EVENTS}, log_id, {KEY_COLUMNS}
 FROM (SELECT log_id FROM log_head WHERE id = 1) AS head
 JOIN events AS e
-LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
+LEFT JOIN user_keys AS k ON k.user_id = {KEY_OWNER}
 WHERE e.position >= %s ORDER BY e.position LIMIT %s
 """  # noqa: S608 - constants
 READ_PLACE = """
@@ -74,14 +81,25 @@ READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.posit
 # MySQL reads the snapshot first, one row by its key, so `up_to_version` is a constant and the versions are a range of
 # the index. The range holds the last event in the snapshot, which says whether it is this log's.
 READ_FROM_SNAPSHOT = f"""
-SELECT {EVENT_COLUMNS}, up_to_version, IF(version = up_to_version, sealed, NULL), {KEY_COLUMNS}
+SELECT e.{EVENT_COLUMNS.replace(", ", ", e.")}, up_to_version, IF(version = up_to_version, sealed, NULL), {KEY_COLUMNS}
 FROM snapshots
-RIGHT JOIN (SELECT 1) AS one ON owner_id = %s AND up_to_position <= %s
+RIGHT JOIN (SELECT 1) AS one ON snapshots.owner_id = %s AND up_to_position <= %s
 JOIN events AS e ON e.stream_id = %s AND e.version >= COALESCE(up_to_version, 1)
-LEFT JOIN user_keys AS k ON k.user_id = e.stream_id
+LEFT JOIN user_keys AS k ON k.user_id = {KEY_OWNER}
 WHERE e.position <= %s
 ORDER BY e.version LIMIT %s
 """  # noqa: S608 - constants
+# From the last version on that states the data object as a whole: see events/data_object.py.
+READ_DATA = f"""
+{READ}
+WHERE e.stream_id = %s AND e.position <= %s AND e.version >= (
+    SELECT version - MOD(version, {RESTATED_EVERY}) FROM events
+    WHERE stream_id = %s AND position <= %s ORDER BY version DESC LIMIT 1
+)
+ORDER BY e.version
+"""  # noqa: S608 - constants
+READ_KEY = f"SELECT 0, user_id, {KEY_COLUMNS} FROM user_keys WHERE user_id = %s"  # noqa: S608 - constants
+READ_OWNED = READ + "WHERE e.owner_id = %s AND e.position > %s AND e.position <= %s ORDER BY e.position LIMIT %s"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 # The first row has the hash of the event that the checkpoint names.
 FIND_STREAMS = """
@@ -94,14 +112,18 @@ SELECT stream_id, version, position, deletion_proof, master_key_id
 FROM events JOIN user_keys ON user_id = stream_id
 WHERE position > %s AND position <= %s AND type = 'UserDeleted' AND wrapped IS NULL ORDER BY position
 """
+FIND_DELETIONS_OF = "SELECT stream_id, position FROM events WHERE stream_id IN ({ids}) AND type = 'UserDeleted'"
 READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
 READ_FORGOTTEN = (
     "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL AND deletion_proof IS NOT NULL"
 )
 
-HASH: Final = 9
+TYPE: Final = 4
+OWNER: Final = 9
+"""The columns of rows that begin with `ROW_COLUMNS` with the event's type and the owner of a data object."""
+HASH: Final = 11
 """The column of `READ` and `READ_AFTER` with the event's hash."""
-LOG_ID: Final = 10
+LOG_ID: Final = 12
 """The column of `READ_AFTER` with the log's id."""
 HEAD_LOST: Final = "log_head has lost its row"
 
@@ -112,7 +134,7 @@ INSTANT_LOST: Final = "recorded_at is no instant"
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """One user's events, and the key that they are sealed with."""
+    """Events of one user or data object, and the key that the last of them is sealed with."""
 
     events: list[Recorded]
     key: UserKey | None
@@ -133,6 +155,8 @@ class LogPage(msgspec.Struct, frozen=True):
     after: Checkpoint
     """The checkpoint, with the id of this log even where it named none."""
     events: list[Recorded]
+    more: bool = False
+    """More events may follow: the page has as many as were asked for, or ends early since they are large."""
 
     @property
     def end(self) -> Checkpoint:
@@ -222,6 +246,29 @@ class EventStore:
         rows = await self._source.fetch_all(READ_STREAM, (stream_id.bytes,))
         return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
 
+    async def read_data(self, data_id: UUID, *, up_to: int) -> Stream:
+        """The last events of a data object up to a position, which say what it was then, and its owner's key.
+
+        Raises:
+            UnreadableEvent: this program cannot read one of them.
+            DamagedKey: the owner's key was altered.
+        """
+        rows = await self._source.fetch_all(READ_DATA, (data_id.bytes, up_to, data_id.bytes, up_to))
+        if rows and rows[0][TYPE] in USER_TYPES:
+            return Stream([], None)
+        return Stream([self._recorded(row) for row in rows], self._key(rows[-1]) if rows else None)
+
+    async def key_of_user(self, user_id: UUID) -> UserKey | None:
+        """A user's key; None if there is no such user.
+
+        Raises:
+            DamagedKey: it was altered.
+        """
+        row = await self._source.fetch_one(READ_KEY, (user_id.bytes,))
+        if row is None:
+            return None
+        return self._key((*row[:2], *(None,) * (OWNER - 1), *row[2:]))
+
     async def read_from_snapshot(
         self, stream_id: UUID, *, up_to: int, limit: int
     ) -> tuple[SnapshotRow | None, list[Row]]:
@@ -231,9 +278,9 @@ class EventStore:
         """
         arguments = (stream_id.bytes, up_to, stream_id.bytes, up_to, limit)
         rows = await self._source.fetch_all(READ_FROM_SNAPSHOT, arguments)
-        if not rows or rows[0][10] is None:
+        if not rows or rows[0][HASH + 1] is None:
             return None, rows
-        return SnapshotRow(*rows[0][10:12]), rows
+        return SnapshotRow(*rows[0][HASH + 1 : HASH + 3]), rows
 
     async def read_rows(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Row]:
         """Like `read_stream_page`, without opening the events."""
@@ -263,6 +310,14 @@ class EventStore:
         Damaged events are `Damaged`, as in `read_past_damage`.
         """
         rows = await self.read_rows(stream_id, after_version=after_version, up_to=up_to, limit=limit)
+        return [self._past_damage(row) for row in rows]
+
+    async def read_owned(self, owner_id: UUID, *, after: int, up_to: int, limit: int) -> list[Recorded]:
+        """The next events of a user's data objects after a position, up to and including another; at most `limit`.
+
+        Damaged events are `Damaged`, as in `read_past_damage`.
+        """
+        rows = await self._source.fetch_all(READ_OWNED, (owner_id.bytes, after, up_to, limit))
         return [self._past_damage(row) for row in rows]
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
@@ -301,6 +356,14 @@ class EventStore:
                 found.append(deletion)
         return found
 
+    async def deletions_of(self, user_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The positions at which these users were deleted; nothing of users who live."""
+        if not user_ids:
+            return {}
+        ids = sql.binaries(user_id.bytes for user_id in user_ids)
+        rows = await self._source.fetch_all(FIND_DELETIONS_OF.format(ids=ids))
+        return {uuid_of(user_id): int(position) for user_id, position in rows}
+
     async def read_all(self, *, after: int, limit: int) -> list[Recorded]:
         """The next events after a position, at most `limit`.
 
@@ -314,14 +377,14 @@ class EventStore:
         return [self._recorded(row) for row in await self._rows(after, limit)]
 
     async def read_after(self, after: Checkpoint, *, limit: int) -> LogPage:
-        """The next events after a checkpoint, at most `limit`, as complete as those of `read_all`.
+        """The next events after a checkpoint, at most `limit`, fewer if they are large, without a hole.
 
         Raises:
             LogChanged: the log does not hold the checkpoint.
             PositionGap, UnreadableEvent: as `read_all`.
         """
-        begin, rows = await self._rows_after(after, limit)
-        return LogPage(begin, [self._recorded(row) for row in rows])
+        begin, rows, more = await self._rows_after(after, limit)
+        return LogPage(begin, [self._recorded(row) for row in rows], more)
 
     async def read_past_damage(self, after: Checkpoint, *, limit: int) -> LogPage:
         """Like `read_after`, but yields damaged events as `Damaged`, so that one user's damage stops no other user.
@@ -333,25 +396,27 @@ class EventStore:
             LogChanged, PositionGap: as `read_after`.
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
-        begin, rows = await self._rows_after(after, limit)
-        return LogPage(begin, [self._past_damage(row) for row in rows])
+        begin, rows, more = await self._rows_after(after, limit)
+        return LogPage(begin, [self._past_damage(row) for row in rows], more)
 
-    async def _rows_after(self, after: Checkpoint, limit: int) -> tuple[Checkpoint, list[Row]]:
-        """The checkpoint with the id of this log, and the rows after it.
+    async def _rows_after(self, after: Checkpoint, limit: int) -> tuple[Checkpoint, list[Row], bool]:
+        """The checkpoint with the id of this log, the rows after it, and whether more may follow them.
 
         Raises:
             LogChanged: the log does not hold the checkpoint.
             PositionGap: the log has lost an event.
         """
         named = min(1, after.position)
-        rows = await self._source.fetch_all(READ_AFTER, (max(1, after.position), limit + named))
+        found_rows = await self._source.fetch_all(READ_AFTER, (max(1, after.position), limit + named))
+        rows = await with_large(self._source, found_rows)
         if rows:
             check_dense(after.position - named, (row[0] for row in rows))
             end, found = Checkpoint(uuid_of(rows[0][LOG_ID]), rows[-1][0], rows[-1][HASH]), rows[0][HASH]
         else:  # the log is empty, or shorter than the checkpoint
             end, found = await self._place(after.position)
         check_held(after, end, found)
-        return msgspec.structs.replace(after, log_id=end.log_id), rows[named:]
+        begin = msgspec.structs.replace(after, log_id=end.log_id)
+        return begin, rows[named:], len(found_rows) == limit + named or len(rows) < len(found_rows)
 
     async def _rows(self, after: int, limit: int) -> list[Row]:
         rows = await self._source.fetch_all(READ_ALL, (after, limit))
@@ -381,7 +446,7 @@ class EventStore:
         position, stream_id, *_, has_row, wrapped, deletion_proof, master_key_id = row
         if not has_row:
             raise DamagedEvent(position, KEY_LOST)
-        owner = uuid_of(stream_id)
+        owner = uuid_of(row[OWNER] or stream_id)
         if wrapped is None:
             self._vault.check_destroyed(owner, deletion_proof, master_key_id)
             return None
@@ -405,6 +470,9 @@ def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
         DamagedEvent, UnreadableEvent: this program cannot read it.
     """
     position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at, *_ = row
+    if (row[OWNER] is not None) != (type_ in DATA_TYPES) and type_ in EVENT_TYPES:
+        # Otherwise a user would seem deleted whose events were given a deleted user for their owner.
+        raise DamagedEvent(position, "it has the owner of a data object, or lacks one")
     if cipher is None:
         try:
             return _as_recorded(row, *decode(Stored(type_, data, b"", metadata), position, forgotten=True))
@@ -436,7 +504,7 @@ def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
     destroyed, no more is needed."""
     event: Event = Damaged(reason)
     if forgotten:
-        event = UserDeleted() if row[4] == UserDeleted.__name__ else Forgotten()
+        event = {"UserDeleted": UserDeleted(), "DataDeleted": DataDeleted()}.get(row[4], Forgotten())
     recorded = _as_recorded(row, event, (), Origin())
     return recorded if recorded.type in EVENT_TYPES else msgspec.structs.replace(recorded, type=UNKNOWN)
 
@@ -446,7 +514,7 @@ def _problem_of(error: UnusableKey) -> str:
 
 
 def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
-    position, stream_id, version, event_id, type_, _, _, _, recorded_at, *others = row
+    position, stream_id, version, event_id, type_, _, _, _, recorded_at, owner_id, number, *others = row
     return Recorded(
         position=position,
         stream_id=uuid_of(stream_id),
@@ -458,6 +526,8 @@ def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin
         origin=origin,
         recorded_at=instant_of(recorded_at) or EPOCH,
         hash=others[0] if others else NOT_READ,
+        owner_id=uuid_of(owner_id) if owner_id else None,
+        number=number,
     )
 
 
@@ -474,16 +544,20 @@ def check_dense(after: int, positions: Iterable[int]) -> None:
 
 LAST: Final = b"\xff" * 16
 KEYS_PER_STATEMENT: Final = 1_000
+NO_EVENT: Final = 2**64 - 1
 
 # A range of users is filtered in the order of positions. The index on (stream_id, version) would fetch each event from
 # its own place: with a log larger than the server's memory that read 12,000 events a second, and a pass over the whole
 # log 98,000 of a quarter of the users. FORCE INDEX, because the optimizer may think that the other index is cheaper.
 READ_BETWEEN = f"""
-SELECT {ROW_COLUMNS} FROM events FORCE INDEX (PRIMARY) WHERE position > %s AND position <= %s
+SELECT {SMALL_ROWS} FROM events FORCE INDEX (PRIMARY) WHERE position > %s AND position <= %s
 """  # noqa: S608 - constants
 BULK_READ = READ_BETWEEN + "ORDER BY position"
 BULK_READ_RANGE = READ_BETWEEN + "AND stream_id >= %s AND stream_id < %s ORDER BY position"
 COUNT = "SELECT COUNT(*) FROM events WHERE position > %s AND position <= %s"
+READ_DELETED = """
+SELECT stream_id FROM events FORCE INDEX (by_type) WHERE type = 'UserDeleted' AND position > %s AND position <= %s
+"""
 READ_POSITIONS = "SELECT position FROM events WHERE position > %s AND position <= %s ORDER BY position"
 READ_KEYS = "SELECT user_id, wrapped, deletion_proof, master_key_id FROM user_keys WHERE user_id IN ({ids})"
 
@@ -526,9 +600,15 @@ class BulkReader:
         self._secrets: dict[bytes, bytes | None] = {}
         self._damaged: dict[bytes, str] = {}
         """Why the key of a user cannot be used."""
+        self.settled = NO_EVENT
+        """A position that the log had reached before the first read."""
+        self.destroyed: set[bytes] = set()
+        """Users whose deletion was read after that position. They own no data object any more."""
 
-    async def read(self, after: int, up_to: int) -> dict[bytes, list[Recorded]]:
-        """The range's events after a position and up to another, which the log has reached, by user.
+    async def read(self, after: int, up_to: int) -> tuple[dict[bytes, list[Recorded]], int]:
+        """The range's events after a position and up to another, which the log has reached, by stream.
+
+        If they are large, only the first of them. Also returns the position up to which they were read.
 
         The keys are the bytes of the ids: to make and hash a UUID for each event takes longer. Damaged events are
         `Damaged`, as in `EventStore.read_past_damage`.
@@ -537,15 +617,18 @@ class BulkReader:
             PositionGap: the log has lost an event, of any user.
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
-        rows = await self._rows(after, up_to)
+        found = await self._rows(after, up_to)
+        rows = await with_large(self._source, found)
+        up_to = up_to if len(rows) == len(found) else found[len(rows)][0] - 1
         await self._fetch_secrets(rows)
+        await self._find_destroyed(rows, after, up_to)
         streams: dict[bytes, list[Row]] = {}
         for row in rows:
             streams.setdefault(row[1], []).append(row)
-        return {user_id: self._recorded(user_id, stream) for user_id, stream in streams.items()}
+        return {stream_id: self._recorded(stream) for stream_id, stream in streams.items()}, up_to
 
     def narrow(self, upper: UUID) -> None:
-        """Leave out the users from this id on."""
+        """Leave out the streams from this id on."""
         self.users = UserRange(self.users.lower, upper)
         self._secrets = {user_id: secret for user_id, secret in self._secrets.items() if user_id < upper.bytes}
 
@@ -553,6 +636,7 @@ class BulkReader:
         """Forget the keys, and free their memory."""
         self._secrets.clear()
         self._damaged.clear()
+        self.destroyed.clear()
 
     async def _rows(self, after: int, up_to: int) -> list[Row]:
         """The range's rows, once it is certain that no position is missing: a hole is a lost event of any user."""
@@ -572,7 +656,7 @@ class BulkReader:
         After the events, so each user has its row. A user deleted from now on is read as it was; its deletion follows
         later in the log.
         """
-        unmet = sorted({row[1] for row in rows} - self._secrets.keys() - self._damaged.keys())
+        unmet = sorted({row[OWNER] or row[1] for row in rows} - self._secrets.keys() - self._damaged.keys())
         for start in range(0, len(unmet), KEYS_PER_STATEMENT):
             user_ids = unmet[start : start + KEYS_PER_STATEMENT]
             keys = await self._source.fetch_all(READ_KEYS.format(ids=placeholders(len(user_ids))), user_ids)
@@ -592,9 +676,29 @@ class BulkReader:
                 except UnusableKey as error:
                     self._damaged[user_id] = _problem_of(error)
 
-    def _recorded(self, user_id: bytes, rows: list[Row]) -> list[Recorded]:
-        if user_id in self._damaged:
-            return [damaged_of(row, self._damaged[user_id]) for row in rows]
-        secret = self._secrets[user_id]
-        cipher = None if secret is None else AESGCM(secret)
-        return [recorded_past_damage(row, cipher) for row in rows]
+    async def _find_destroyed(self, rows: list[Row], after: int, up_to: int) -> None:
+        """Find the users whose keys may have been read before these events delete them.
+
+        Their data objects have no event that says so. The keys of users deleted earlier were destroyed before the
+        first read, so their objects' events are `Forgotten`.
+        """
+        if after < self.settled:
+            return
+        if self.users == ALL_USERS:
+            self.destroyed.update(row[1] for row in rows if row[4] == UserDeleted.__name__)
+        else:
+            self.destroyed.update(row[0] for row in await self._source.fetch_all(READ_DELETED, (after, up_to)))
+
+    def _recorded(self, rows: list[Row]) -> list[Recorded]:
+        """The events of one stream."""
+        found, owner, cipher = [], None, None
+        for row in rows:
+            user_id = row[OWNER] or row[1]
+            if user_id in self._damaged:
+                found.append(damaged_of(row, self._damaged[user_id]))
+                continue
+            if user_id != owner:
+                secret = self._secrets[user_id]
+                owner, cipher = user_id, None if secret is None else AESGCM(secret)
+            found.append(recorded_past_damage(row, cipher))
+        return found

@@ -3,7 +3,7 @@
 Both are pure, and all rules of a user's life are here and in `events/rules.py`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from functools import reduce
 from typing import Any, Final
@@ -184,7 +184,7 @@ def existing(account: Account) -> User:
 
 
 def _registration(command: Register) -> UserRegistered:
-    username, email, name, attributes = _all_of(
+    username, email, name, attributes = rules.all_of(
         lambda: rules.clean_username(command.username),
         lambda: rules.clean_email(command.email),
         lambda: rules.clean_name(command.name),
@@ -201,10 +201,10 @@ def _registration(command: Register) -> UserRegistered:
 
 
 def _update(user: User, command: Update) -> tuple[UserUpdated, ...]:
-    username, email, name, patch = _all_of(
-        lambda: _changed(user.username, command.username, rules.clean_username),
-        lambda: _changed(user.email, command.email, rules.clean_email),
-        lambda: _changed(user.name, command.name, rules.clean_name),
+    username, email, name, patch = rules.all_of(
+        lambda: rules.changed(user.username, command.username, rules.clean_username),
+        lambda: rules.changed(user.email, command.email, rules.clean_email),
+        lambda: rules.changed(user.name, command.name, rules.clean_name),
         lambda: _changing_patch(user.attributes, command.attributes),
     )
     event = UserUpdated(username=username, email=email, name=name, attributes=patch)
@@ -218,40 +218,12 @@ def _password_change(account: Account, command: ChangePassword) -> tuple[Passwor
     return (PasswordChanged(command.password_hash, command.rehashed),)
 
 
-def _changed(current: str, wanted: str | None, clean: Callable[[str], str]) -> str | None:
-    cleaned = None if wanted is None else clean(wanted)
-    return None if cleaned == current else cleaned
-
-
 def _changing_patch(current: dict[str, JSON], patch: JSON) -> dict[str, JSON] | None:
     if patch is None:
         return None
     cleaned = rules.clean_attributes(patch)
     merged = rules.clean_attributes(rules.merge_patch(current, cleaned))
-    return None if _canonical(merged) == _canonical(current) else cleaned
-
-
-def _canonical(value: JSON) -> bytes:
-    """Equal for equal JSON only: in Python 1, 1.0 and True are equal too."""
-    return msgspec.json.encode(value, order="deterministic")
-
-
-def _all_of(*checks: Callable[[], Any]) -> list[Any]:
-    """The results of all checks.
-
-    Raises:
-        Rejected: with the problems of all checks that failed.
-    """
-    results: list[Any] = []
-    problems: list[Problem] = []
-    for check in checks:
-        try:
-            results.append(check())
-        except Rejected as rejected:
-            problems.extend(rejected.problems)
-    if problems:
-        raise Rejected(*problems)
-    return results
+    return None if rules.canonical(merged) == rules.canonical(current) else cleaned
 
 
 def _registered(event: UserRegistered, recorded: Recorded) -> User:

@@ -21,14 +21,17 @@ from auth.write_quota import WriteQuota
 from events.audit import AuditEntry, AuditLog
 from events.checkpoint import Checkpoint
 from events.commands import UserCommands
+from events.data_commands import DataCommands
 from events.database import Database
 from events.event_types import Origin
 from events.feed import Feed
 from events.store import EventStore
 from events.user import User
-from graph.errors import forbidden, unauthenticated
+from graph.errors import ClientError, forbidden, unauthenticated
 from graph.freshness import ViewPositions, freshness
+from projections.mongo.data_search import MongoData
 from projections.mongo.search import MongoUsers
+from projections.mysql.data_queries import MySQLData, OwnedPage
 from projections.mysql.queries import MySQLUsers
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
@@ -57,6 +60,9 @@ class Services:
     feed: Feed
     mysql_users: MySQLUsers
     mongo_users: MongoUsers
+    data: DataCommands
+    mysql_data: MySQLData
+    mongo_data: MongoData
     positions: ViewPositions
     status: StatusFeed
     rebuilds: RebuildRequests
@@ -81,6 +87,8 @@ class Opening:
 
 HistoryKey = tuple[UUID, int, int]
 """A user, the position to read after, and the greatest number of events."""
+OwnedKey = tuple[UUID, int, int]
+"""A user, the number to read after, and the greatest number of data objects."""
 
 
 @dataclass(slots=True)
@@ -102,6 +110,10 @@ class Context:
     last_event: Checkpoint | None = None
     """Last-Event-ID of a client that reopens an event stream."""
     _histories: DataLoader[HistoryKey, list[AuditEntry]] | None = None
+    _owners: DataLoader[UUID, User] | None = None
+    _numbers: DataLoader[UUID, list[int]] | None = None
+    _owned: DataLoader[OwnedKey, OwnedPage] | None = None
+    _owned_counts: DataLoader[UUID, int] | None = None
 
     def claims(self) -> TokenClaims | None:
         """The claims of the access token, without a check of the session; None if no token was sent.
@@ -216,6 +228,91 @@ class Context:
                 each = await log.of_each(sorted(users), after=after, limit=limit)
                 found |= {(user_id, after, limit): entries for user_id, entries in each.items()}
         return [found.get(key, forbidden()) for key in keys]
+
+    async def mysql_data(self) -> MySQLData:
+        """The data objects of the MySQL view, once it has reached the position that the operation requires."""
+        await freshness().wait(self.services.positions.mysql_users)
+        return self.services.mysql_data
+
+    async def mongo_data(self) -> MongoData:
+        """The data objects of the MongoDB view, once it has reached the position that the operation requires."""
+        await freshness().wait(self.services.positions.mongo_users)
+        return self.services.mongo_data
+
+    async def owner(self, owner_id: UUID) -> User:
+        """The owner of a data object that the viewer may read, in one batch with the others of the same answer.
+
+        Raises:
+            ClientError: UNAVAILABLE; the owner was deleted since the object was read.
+        """
+        if self._owners is None:
+            self._owners = DataLoader(self._load_owners, cache=False)
+        return await self._owners.load(owner_id)
+
+    async def _load_owners(self, owner_ids: Sequence[UUID]) -> list[User | BaseException]:
+        found = await (await self.mysql_users()).get_several(sorted(set(owner_ids)))
+        for owner_id in set(owner_ids) - found.keys():  # the view may not have applied the registration
+            owner = await self.services.commands.past_user(owner_id)
+            if owner is not None:
+                found[owner_id] = owner
+        gone = ClientError("UNAVAILABLE", "the owner of a data object was deleted meanwhile; try again")
+        return [found.get(owner_id) or gone for owner_id in owner_ids]
+
+    async def data_numbers(self, owner_id: UUID) -> list[int]:
+        """The first numbers of a user's data objects, in one batch with those of the same answer.
+
+        Raises:
+            ClientError: UNAUTHENTICATED or FORBIDDEN.
+        """
+        if self._numbers is None:
+            self._numbers = DataLoader(self._load_numbers, cache=False)
+        return await self._numbers.load(owner_id)
+
+    async def owned_data(self, owner_id: UUID, after: int, count: int) -> OwnedPage:
+        """A user's next data objects after a number, in one batch with those of the same answer.
+
+        Raises:
+            ClientError: UNAUTHENTICATED or FORBIDDEN.
+        """
+        if self._owned is None:
+            self._owned = DataLoader(self._load_owned, cache=False)
+        return await self._owned.load((owner_id, after, count))
+
+    async def owned_count(self, owner_id: UUID) -> int:
+        """The number of a user's data objects, counted in one batch with those of the same answer.
+
+        Raises:
+            ClientError: UNAUTHENTICATED or FORBIDDEN.
+        """
+        if self._owned_counts is None:
+            self._owned_counts = DataLoader(self._load_owned_counts, cache=False)
+        return await self._owned_counts.load(owner_id)
+
+    async def _load_numbers(self, owner_ids: Sequence[UUID]) -> list[list[int] | BaseException]:
+        readable = await self._readable_owners(owner_ids)
+        found = await (await self.mysql_data()).numbers(readable) if readable else {}
+        return [found.get(owner_id, forbidden()) for owner_id in owner_ids]
+
+    async def _load_owned_counts(self, owner_ids: Sequence[UUID]) -> list[int | BaseException]:
+        readable = await self._readable_owners(owner_ids)
+        found = await (await self.mysql_data()).counts(readable) if readable else {}
+        return [found.get(owner_id, forbidden()) for owner_id in owner_ids]
+
+    async def _load_owned(self, keys: Sequence[OwnedKey]) -> list[OwnedPage | BaseException]:
+        readable = await self._readable_owners([owner_id for owner_id, _, _ in keys])
+        found: dict[OwnedKey, OwnedPage] = {}
+        for after, count in {(after, count) for _, after, count in keys}:
+            owners = [owner_id for owner_id in readable if (owner_id, after, count) in keys]
+            if owners:
+                pages = await (await self.mysql_data()).owned(owners, after, count)
+                found |= {(owner_id, after, count): page for owner_id, page in pages.items()}
+        return [found.get(key, forbidden()) for key in keys]
+
+    async def _readable_owners(self, owner_ids: Sequence[UUID]) -> list[UUID]:
+        """Those users whose data objects the viewer may read."""
+        viewer = await self.signed_in()
+        anyone = may(viewer.role, Right.READ_ANY_DATA)
+        return sorted(owner_id for owner_id in set(owner_ids) if anyone or owner_id == viewer.id)
 
     @property
     def origin(self) -> Origin:

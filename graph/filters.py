@@ -18,6 +18,7 @@ from projections.filters import (
     Before,
     Not,
     NotBefore,
+    NumberIs,
     Operator,
     Order,
     OrderField,
@@ -161,7 +162,15 @@ def test_of(wanted: UserFilter | None) -> Test:
     Raises:
         ClientError: BAD_USER_INPUT; it has more than `FILTER_TESTS` tests.
     """
-    test = AllOf(tuple(_tests(wanted))) if wanted else AllOf(())
+    return within_limit(AllOf(tuple(_tests(wanted))) if wanted else AllOf(()))
+
+
+def within_limit(test: Test) -> Test:
+    """The test of a filter.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; it has more than `FILTER_TESTS` tests.
+    """
     if _size(test) > FILTER_TESTS:
         raise bad_input(f"filter: at most {FILTER_TESTS} tests, found {_size(test)}")
     return test
@@ -191,5 +200,7 @@ def _size(test: Test) -> int:
             return 1 + _size(inner)
         case TextIs(_, values):
             return len(values)
+        case NumberIs(numbers):
+            return len(numbers)
         case _:
             return 1

@@ -3,7 +3,8 @@
 The size of an answer is estimated: each field counts one, times the items of every list around it. A list has as many
 items as `first`, `last` or `days` say, or as their default says; a variable counts as the most that it may hold, since
 its value is not known when the document is validated. So the verdict belongs to the document and is cached with it.
-Fields that are read from the log cost more: a history for its range of the index, and time travel for the fold.
+Fields that are read from the log cost more: a history for its range of the index, and time travel for the fold. So does
+the content of a data object for its size.
 
 The rules run in two steps, because each step relies on the one before: `WithinLimits` follows fragments, so the rules
 at its side require that every fragment has a unique name, is used and does not contain itself. What they let through
@@ -69,8 +70,13 @@ PAIRS: Final = 5_000
 """Pairs of fields with one response key. Validation checks each pair, which takes 13 us: without this limit 2,000
 tokens keep a process busy for two seconds."""
 
-VALUES: Final = 10_000
-"""Values in the variables of an operation, containers included. The largest attributes have 2,000 without them."""
+CONTENT: Final = "content"
+CONTENT_COST: Final = 50
+"""Of the content of a data object, which may have 1 MiB. A page has 4 MiB of contents at most, and a document four
+pages of a hundred."""
+
+VALUES: Final = 40_000
+"""Values in the variables of an operation, containers included. The largest content has 32,000 without them."""
 VALUES_DEPTH: Final = 64
 """Levels of the variables, or of a JSON value in a document. Attributes have 32, inside an input inside a variable."""
 
@@ -219,14 +225,14 @@ class WithinLimits(ValidationRule):
             depth=1 + inner.depth,
             width=1,
             widest=inner.widest,
-            cost=1 + _of_log(node) + inner.cost * (_items(field, node) if field else 1),
+            cost=1 + _additional(node) + inner.cost * (_items(field, node) if field else 1),
             aliases=inner.aliases + (node.alias is not None),
             directives=inner.directives,
         )
 
 
-def _of_log(node: FieldNode) -> int:
-    """The additional cost of a field that is read from the log.
+def _additional(node: FieldNode) -> int:
+    """The additional cost of a field that is read from the log, or that is large.
 
     A variable counts as given: whether it is null is not known when the document is validated.
     """
@@ -234,7 +240,11 @@ def _of_log(node: FieldNode) -> int:
         argument.name.value in TIME_TRAVEL and not isinstance(argument.value, NullValueNode)
         for argument in node.arguments or ()
     )
-    return TIME_TRAVEL_COST * travels + HISTORY_COST * (node.name.value == HISTORY)
+    return (
+        TIME_TRAVEL_COST * travels
+        + HISTORY_COST * (node.name.value == HISTORY)
+        + CONTENT_COST * (node.name.value == CONTENT)
+    )
 
 
 def _items(field: GraphQLField, node: FieldNode) -> int:

@@ -5,7 +5,7 @@ import hashlib
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, ClassVar, Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,7 @@ from auth.throttle import TooManyFailures
 from events.errors import Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, Idempotency
-from events.rules import ATTRIBUTES_BYTES
+from events.rules import CONTENT_BYTES
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph.context import Info
 from graph.scalars import Position, Role, user_id_of
@@ -137,7 +137,16 @@ EXPECTED: Final = (
 )
 """Failures that a client should expect: they are data in the payload, not GraphQL errors."""
 
+
 Idempotent = RegisterInput | CreateUserInput | UpdateUserInput | ChangeRoleInput | DeleteUserInput
+
+
+class WithKey(Protocol):
+    """An input with an idempotency key."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    idempotency_key: str | None
+
 
 Input = strawberry.argument(description="The values of the mutation.")
 
@@ -158,12 +167,12 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
             input.password,
             context.address,
             context.origin,
-            _idempotency(None, input),
+            idempotency_of(None, input),
             partial(registration.using, invitation),
         )
         signed_in = await sign_in.first_session(done, input.username, input.password, context.address, context.origin)
     except EXPECTED as error:
-        return RegisterPayload(errors=_errors(error))
+        return RegisterPayload(errors=errors_of(error))
     session = Session.of(signed_in) if signed_in else None
     return RegisterPayload(user=done.user, session=session, position=Position(done.position))
 
@@ -179,10 +188,10 @@ async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> U
     )
     try:
         done = await info.context.services.sign_in.register(
-            command, input.password, str(viewer.id), info.context.origin_of(viewer), _idempotency(viewer, input)
+            command, input.password, str(viewer.id), info.context.origin_of(viewer), idempotency_of(viewer, input)
         )
     except EXPECTED as error:
-        return UserPayload(errors=_errors(error))
+        return UserPayload(errors=errors_of(error))
     return UserPayload(user=done.user, position=Position(done.position))
 
 
@@ -203,7 +212,7 @@ async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPaylo
     try:
         signed_in = await context.services.sign_in.log_in(input.login, input.password, context.address, context.origin)
     except EXPECTED as error:
-        return SessionPayload(errors=_errors(error))
+        return SessionPayload(errors=errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
 
 
@@ -214,7 +223,7 @@ async def refresh_session(
     try:
         signed_in = await info.context.services.sign_in.refresh(refresh_token, info.context.address)
     except EXPECTED as error:
-        return SessionPayload(errors=_errors(error))
+        return SessionPayload(errors=errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
 
 
@@ -247,7 +256,7 @@ async def change_password(info: Info, input: Annotated[ChangePasswordInput, Inpu
             Origin(actor=session.user_id, correlation=context.correlation),
         )
     except EXPECTED as error:
-        return UserPayload(errors=_errors(error, weak_at="newPassword", wrong_at="currentPassword"))
+        return UserPayload(errors=errors_of(error, weak_at="newPassword", wrong_at="currentPassword"))
     return UserPayload(user=done.user, position=Position(done.position))
 
 
@@ -302,7 +311,7 @@ async def _change(
     if user_id is None:
         return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
     if isinstance(command, Update):  # everything else is for staff, or is a user's last
-        await info.context.pay_for_write(viewer, _size_of(command.attributes))
+        await info.context.pay_for_write(viewer, size_of(command.attributes))
     services = info.context.services
     # Whoever may read any user learns nothing from TAKEN.
     probes = isinstance(command, Update) and (command.username is not None or command.email is not None)
@@ -311,24 +320,24 @@ async def _change(
     try:
         async with counting:
             done = await services.commands.change(
-                user_id, command, info.context.origin_of(viewer), asked.expected_version, _idempotency(viewer, asked)
+                user_id, command, info.context.origin_of(viewer), asked.expected_version, idempotency_of(viewer, asked)
             )
     except EXPECTED as error:
-        return UserPayload(errors=_errors(error))
+        return UserPayload(errors=errors_of(error))
     if isinstance(command, ChangeRole | Delete):  # the event has ended the user's sessions; this removes their rows
         await info.context.services.sign_in.forget_ended(user_id)
     return UserPayload(user=done.user, position=Position(done.position))
 
 
-def _size_of(attributes: JSON | None) -> int:
-    """Bytes of attributes as compact JSON: all that can be large in a write."""
+def size_of(attributes: JSON | None) -> int:
+    """Bytes of attributes or content as compact JSON: all that can be large in a write."""
     try:
         return len(msgspec.json.encode(attributes))
     except RecursionError:  # refused later, with the number of levels that is allowed
-        return ATTRIBUTES_BYTES
+        return CONTENT_BYTES
 
 
-def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
+def idempotency_of(viewer: User | None, asked: WithKey) -> Idempotency | None:
     """Two requests are the same if caller, key and values are. Passwords are left out, since the log keeps a hash.
 
     Clients that are not signed in cannot be told apart, and may choose the same key. So each input has keys of its own.
@@ -343,7 +352,7 @@ def _idempotency(viewer: User | None, asked: Idempotent) -> Idempotency | None:
     return Idempotency(caller, asked.idempotency_key, command)
 
 
-def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None = None) -> list[UserError]:
+def errors_of(error: Exception, *, weak_at: str = "password", wrong_at: str | None = None) -> list[UserError]:
     match error:
         case Rejected(problems=problems):
             return [UserError.of(problem) for problem in problems]
@@ -362,7 +371,7 @@ def _errors(error: Exception, *, weak_at: str = "password", wrong_at: str | None
         case InvalidRefreshToken():
             return [UserError(code=ErrorCode.INVALID_TOKEN, message=str(error), field=["refreshToken"])]
         case _:
-            return [UserError(code=ErrorCode.STALE_VERSION, message="others keep changing this user: try again")]
+            return [UserError(code=ErrorCode.STALE_VERSION, message="others keep changing this: try again")]
 
 
 @strawberry.type(description="Write operations.")

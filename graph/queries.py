@@ -8,22 +8,24 @@ import strawberry
 
 from auth.permissions import Right, may
 from events.audit import AuditLog
+from events.data_object import DataObject
 from events.event_types import UNKNOWN
 from events.snapshots import NEWEST
 from events.user import User
 from graph.context import Info
+from graph.data_queries import readable_data
 from graph.errors import bad_input
+from graph.event_names import UserEventType
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
 from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE
+from graph.nodes import Node
 from graph.relay import cursor_of_hit, cursor_of_user, page_size, parse_hit_cursor, slice_of
 from graph.scalars import Position, user_id_argument, user_id_of
 from graph.types import (
     ListedUser,
-    Node,
     Projection,
     UserConnection,
     UserEventConnection,
-    UserEventType,
     UserStatistics,
     UserType,
 )
@@ -64,8 +66,14 @@ async def user(
     return await (await info.context.mysql_users()).get(user_id)
 
 
-async def node(info: Info, id: Id) -> User | None:  # noqa: A002
-    return await user(info, id)
+async def node(info: Info, id: Id) -> User | DataObject | None:  # noqa: A002
+    viewer = await info.context.signed_in()
+    node_id = user_id_of(id)
+    if node_id == viewer.id or may(viewer.role, Right.READ_ANY_USER):
+        found = await (await info.context.mysql_users()).get(node_id) if node_id else None
+        if found is not None:
+            return found
+    return await readable_data(info, viewer, node_id)
 
 
 async def users(
@@ -107,7 +115,7 @@ async def search_users(
     place = parse_hit_cursor(after, "after") if after is not None else None
     hits, more = await view.search(search, page_size(first, "first"), place)
     return UserConnection.of(
-        [ListedUser(hit.user, partial(cursor_of_hit, hit)) for hit in hits],
+        [ListedUser(hit.user, partial(cursor_of_hit, hit.score, hit.user.id)) for hit in hits],
         has_next=more,
         has_previous=place is not None,
         count=lambda: view.count(search),
@@ -159,8 +167,8 @@ class Query:
             "Null if there is none, or none that you may read; a deleted user is null for all times."
         ),
     )
-    node: User | None = strawberry.field(
-        resolver=node, graphql_type=Node | None, description="Anything by its id; so far, that is a user."
+    node: User | DataObject | None = strawberry.field(
+        resolver=node, graphql_type=Node | None, description="Anything by its id: a user or a data object."
     )
     users: UserConnection = strawberry.field(resolver=users, description="From the MySQL view.")
     search_users: UserConnection = strawberry.field(

@@ -8,21 +8,24 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 from uuid import UUID
 
 import msgspec
 import strawberry
 
+from events.data_object import DataObject
 from events.user import User
 from graph.errors import ClientError, bad_input
 from graph.limits import DEFAULT_PAGE, LARGEST_PAGE
 from graph.scalars import instant_of, position_of
-from projections.filters import ListCursor, Order, OrderField, Slice
-from projections.mongo.search import Hit, HitCursor
+from projections.filters import DataOrderField, ListCursor, Order, OrderField, Slice
+from projections.mongo.search import HitCursor
 
 CURSOR_CHARACTERS: Final = 2_000
-TIMES: Final = frozenset({OrderField.CREATED_AT, OrderField.UPDATED_AT})
+TIMES: Final = frozenset(
+    {OrderField.CREATED_AT, OrderField.UPDATED_AT, DataOrderField.CREATED_AT, DataOrderField.UPDATED_AT}
+)
 
 Form = TypeVar("Form", bound=msgspec.Struct)
 
@@ -75,9 +78,15 @@ def slice_of(order: Order, *, first: int | None, after: str | None, last: int | 
 
 
 class _EncodedListCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    field: OrderField
+    field: str
     value: str
     user_id: UUID
+
+
+class _EncodedDataCursor(_EncodedListCursor, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Of a list of data objects, which is no place in a list of users."""
+
+    kind: Literal["data"]
 
 
 class _EncodedHitCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -85,33 +94,47 @@ class _EncodedHitCursor(msgspec.Struct, frozen=True, array_like=True, forbid_unk
     user_id: UUID
 
 
-def cursor_of_user(user: User, field: OrderField) -> str:
+def cursor_of_user(user: User, field: OrderField | DataOrderField) -> str:
     """The cursor of a user in a list ordered by a field."""
     value = getattr(user, field.value)
     text = value.isoformat() if isinstance(value, datetime) else value
-    return _encode(_EncodedListCursor(field, text, user.id))
+    return _encode(_EncodedListCursor(field.value, text, user.id))
 
 
-def parse_list_cursor(cursor: str, argument: str, field: OrderField) -> ListCursor:
+def cursor_of_data(data: DataObject, field: DataOrderField) -> str:
+    """The cursor of a data object in a list ordered by a field."""
+    value = getattr(data, field.value)
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return _encode(_EncodedDataCursor(field.value, text, data.id, "data"))
+
+
+def parse_list_cursor(cursor: str, argument: str, field: OrderField | DataOrderField) -> ListCursor:
     """The place in a list ordered by a field.
 
     Raises:
         ClientError: BAD_USER_INPUT; it is not a cursor of such a list.
     """
-    decoded = _decode(cursor, argument, _EncodedListCursor)
-    if decoded.field is not field:
-        raise bad_input(f"{argument}: this cursor comes from a list ordered by {decoded.field.name}, not {field.name}")
-    if field not in TIMES:
-        return ListCursor(decoded.value, decoded.user_id)
+    form = _EncodedDataCursor if isinstance(field, DataOrderField) else _EncodedListCursor
+    decoded = _decode(cursor, argument, form)
     try:
-        return ListCursor(instant_of(decoded.value), decoded.user_id)
+        found = type(field)(decoded.field)
     except ValueError:
         raise _not_a_cursor(argument) from None
+    if found is not field:
+        raise bad_input(f"{argument}: this cursor comes from a list ordered by {found.name}, not {field.name}")
+    try:
+        if field is DataOrderField.NUMBER:
+            return ListCursor(position_of(decoded.value), decoded.user_id)
+        if field in TIMES:
+            return ListCursor(instant_of(decoded.value), decoded.user_id)
+    except ValueError:
+        raise _not_a_cursor(argument) from None
+    return ListCursor(decoded.value, decoded.user_id)
 
 
-def cursor_of_hit(hit: Hit) -> str:
+def cursor_of_hit(score: float, found_id: UUID) -> str:
     """The cursor of a hit in a search."""
-    return _encode(_EncodedHitCursor(hit.score, hit.user.id))
+    return _encode(_EncodedHitCursor(score, found_id))
 
 
 def parse_hit_cursor(cursor: str, argument: str) -> HitCursor:

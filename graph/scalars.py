@@ -200,13 +200,13 @@ def user_id_of(text: str) -> UUID | None:
         return None
 
 
-def user_id_argument(text: str) -> UUID:
-    """Parse the argument `userId`.
+def user_id_argument(text: str, name: str = "userId") -> UUID:
+    """Parse an argument that is a user's id, such as `userId`.
 
     Raises:
         ClientError: BAD_USER_INPUT; not the form of an id.
     """
     user_id = user_id_of(text)
     if user_id is None:
-        raise bad_input(f"userId: not an id of a user: {text!r:.80}")
+        raise bad_input(f"{name}: not an id of a user: {text!r:.80}")
     return user_id

@@ -34,6 +34,8 @@ from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 from strawberry.utils.operation import get_operation_type
 
+from graph.data_mutations import DataMutation
+from graph.data_queries import DataQuery
 from graph.documents import CheckedDocuments, DocumentCache, request_faults
 from graph.errors import ClientError, ErrorsForClient, errors_for_client
 from graph.fanout import SubscriptionExecutor
@@ -184,14 +186,24 @@ def _remove_null_defaults(kind: GraphQLNamedType) -> None:
             given.default_value = Undefined
 
 
+@strawberry.type(name="Query", description="Read operations.")
+class AllQueries(DataQuery, Query):
+    """Queries of users and of data objects."""
+
+
+@strawberry.type(name="Mutation", description="Write operations.")
+class AllMutations(DataMutation, Mutation):
+    """Mutations of users and of data objects."""
+
+
 def make_schema(documents: DocumentCache | None = None, deadline_seconds: float = 10.0) -> Schema:
     """The schema that the server executes and that `rollcall schema` prints."""
     documents = documents or DocumentCache()
     return Schema(
         documents,
         deadline_seconds=deadline_seconds,
-        query=Query,
-        mutation=Mutation,
+        query=AllQueries,
+        mutation=AllMutations,
         subscription=Subscription,
         extensions=[ErrorsForClient, lambda: CheckedDocuments(documents)],
         execution_context_class=SubscriptionExecutor,

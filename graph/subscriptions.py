@@ -9,12 +9,15 @@ import strawberry
 
 from auth.permissions import Right, may
 from events.checkpoint import Checkpoint, checkpoint_of
+from events.event_types import DATA_TYPES, USER_TYPES
 from events.feed import Change, ChangeFilter
 from graph.context import Info
+from graph.data_types import DataChange
 from graph.errors import bad_input, forbidden
+from graph.event_names import UserEventType
 from graph.fanout import SourceStream, Topic
 from graph.scalars import Position, user_id_argument
-from graph.types import Projection, UserChange, UserEventType
+from graph.types import Projection, UserChange
 from projections.status import Statuses, StatusFeed
 
 CHANGES: Final = Topic[Change](
@@ -22,6 +25,12 @@ CHANGES: Final = Topic[Change](
     position=lambda change: change.recorded.position,
     # Deletion is all that alters what an event shows. The hash tells it from the event that a changed log has there.
     version=lambda change: (change.user is None, change.recorded.hash),
+    cursor=lambda change: change.cursor,
+)
+DATA_CHANGES: Final = Topic[Change](
+    shape=DataChange.of,
+    position=lambda change: change.recorded.position,
+    version=lambda change: change.recorded.hash,
     cursor=lambda change: change.cursor,
 )
 STATUSES: Final = Topic[Statuses](
@@ -34,11 +43,12 @@ STATUSES: Final = Topic[Statuses](
 
 @cache
 def of_types(types: frozenset[str] | None) -> ChangeFilter:
-    """A filter for events of these types, or of all types for None.
+    """A filter for events of these types, or of all types of users for None.
 
     Cached, since the feed shares batches among subscribers with the same filter object. There are few sets of types.
     """
-    return lambda recorded: types is None or recorded.type in types
+    wanted = USER_TYPES if types is None else types
+    return lambda recorded: recorded.type in wanted
 
 
 async def user_changes(
@@ -67,11 +77,35 @@ async def user_changes(
         if followed not in (None, viewer.id):
             raise forbidden("you may only follow your own record")
         followed = viewer.id
-    wanted = of_types(frozenset(kind.value for kind in types) if types is not None else None)
+    named = None if types is None else USER_TYPES & {kind.value for kind in types}
     batches = info.context.services.feed.batches(
-        wanted, user_id=followed, after=_begin(after, cursor, info.context.last_event)
+        of_types(named), user_id=followed, after=_begin(after, cursor, info.context.last_event)
     )
     return SourceStream(batches, CHANGES)
+
+
+async def data_changes(
+    info: Info,
+    owner_id: Annotated[
+        strawberry.ID | None, strawberry.argument(description="Only changes of data objects that this user owns then.")
+    ] = None,
+    after: Annotated[
+        Position | None,
+        strawberry.argument(description="Start with the first change after this position; by default, from now on."),
+    ] = None,
+    cursor: Annotated[
+        str | None, strawberry.argument(description="As of `userChanges`. Not together with `after`.")
+    ] = None,
+) -> AsyncIterable[DataChange]:
+    viewer = await info.context.signed_in()
+    followed = user_id_argument(owner_id, "ownerId") if owner_id is not None else None
+    if not may(viewer.role, Right.READ_ANY_DATA):
+        if followed not in (None, viewer.id):
+            raise forbidden("you may only follow your own data objects")
+        followed = viewer.id
+    begin = _begin(after, cursor, info.context.last_event)
+    batches = info.context.services.feed.batches(of_types(DATA_TYPES), user_id=followed, of_data=True, after=begin)
+    return SourceStream(batches, DATA_CHANGES)
 
 
 def _begin(after: Position | None, cursor: str | None, last_event: Checkpoint | None) -> int | Checkpoint | None:
@@ -111,6 +145,13 @@ class Subscription:
             "Changes from now on, or from just after a position: a client that reconnects with the last position\n"
             "that it saw misses nothing. A CUSTOMER sees only changes of its own record. With the last `cursor`, a\n"
             "client also learns whether the log still holds what it saw: else the error LOG_CHANGED ends it."
+        ),
+    )
+    data_changes: AsyncIterable[DataChange] = strawberry.subscription(
+        resolver=data_changes,
+        description=(
+            "Changes of data objects, as userChanges for users. A CUSTOMER sees only those of its own. The deletion\n"
+            "of an owner deletes its objects and is a change of the user: subscribe to it with userChanges."
         ),
     )
     projection_status: AsyncIterable[list[Projection]] = strawberry.subscription(

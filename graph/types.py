@@ -13,16 +13,19 @@ import strawberry
 from strawberry.scalars import JSON
 
 from auth.sign_in import SignedIn
-from events import event_types
 from events.audit import AuditEntry
 from events.errors import DamagedEvent, Problem
+from events.event_types import DATA_TYPES
 from events.feed import Change, Unreadable
 from events.user import User
 from graph.context import Info
+from graph.data_types import ERRORS, POSITION, DataObjectConnection, data_ids_of, data_of_user
 from graph.errors import bad_input
+from graph.event_names import UserEventType
 from graph.limits import DEFAULT_DAYS, DEFAULT_PAGE, MOST_DAYS
+from graph.nodes import Node
 from graph.relay import PageInfo, page_size, parse_event_cursor
-from graph.scalars import Position, Role, State, describe_enum
+from graph.scalars import Position, Role, State
 from projections.mysql.queries import count_registrations
 from projections.status import ProjectionStatus
 
@@ -30,38 +33,15 @@ GREATEST_INT: Final = 2**31 - 1
 """The greatest Int of GraphQL. A damaged row may have a greater version."""
 
 
-class UserEventType(Enum):
-    """The contract's names of the event types; the values are the log's."""
-
-    USER_REGISTERED = event_types.UserRegistered.__name__
-    USER_UPDATED = event_types.UserUpdated.__name__
-    PASSWORD_CHANGED = event_types.PasswordChanged.__name__
-    ROLE_CHANGED = event_types.RoleChanged.__name__
-    USER_DELETED = event_types.UserDeleted.__name__
-    UNKNOWN = event_types.UNKNOWN
-
-
-describe_enum(
-    UserEventType,
-    "UserEventType",
-    "What happened to a user.",
-    {
-        UserEventType.USER_REGISTERED: "The user was registered.",
-        UserEventType.USER_UPDATED: "Username, email, name or attributes were set.",
-        UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
-        UserEventType.ROLE_CHANGED: "The user has another role.",
-        UserEventType.USER_DELETED: "The user was deleted.",
-        UserEventType.UNKNOWN: "The log's event is damaged and does not say.",
-    },
-)
-
-
 @strawberry.type(description="One event of the log, as an operator or the user reads it.")
 class UserEvent:
     id: strawberry.ID = strawberry.field(description="A UUIDv7.")
     position: Position = strawberry.field(description="Its place in the log.")
-    user_id: strawberry.ID = strawberry.field(description="The user it happened to, who may be deleted by now.")
-    version: int = strawberry.field(description="The user's version after it: 1, 2, 3, ...")
+    user_id: strawberry.ID = strawberry.field(
+        description="The user it happened to, or the owner of the data object, who may be deleted by now."
+    )
+    data_id: strawberry.ID | None = strawberry.field(description="The data object it happened to; null for a user.")
+    version: int = strawberry.field(description="The version of the user or data object after it: 1, 2, 3, ...")
     type: UserEventType = strawberry.field(description="What happened.")
     changed_fields: list[str] = strawberry.field(description="Names of the fields that the event set.")
     actor_id: strawberry.ID | None = strawberry.field(
@@ -75,6 +55,7 @@ class UserEvent:
             id=strawberry.ID(str(source.event_id)),
             position=Position(source.position),
             user_id=strawberry.ID(str(source.user_id)),
+            data_id=strawberry.ID(str(source.stream_id)) if source.type in DATA_TYPES else None,
             version=min(source.version, GREATEST_INT),
             type=UserEventType(source.type),
             changed_fields=list(source.fields),
@@ -116,11 +97,6 @@ async def _history(
     return UserEventConnection.of(entries, count=count, after=start)
 
 
-@strawberry.interface(description="Anything that can be fetched by its id alone.")
-class Node:
-    id: strawberry.ID = strawberry.field(description="Globally unique.")
-
-
 @strawberry.type(name="User", description="A user, as the view that answered holds it.")
 class UserType(Node):
     """The schema's `User`. Resolvers return `events.user.User`, which is shown without a copy."""
@@ -143,6 +119,16 @@ class UserType(Node):
     updated_at: datetime = strawberry.field(description="When the last event in this record happened.")
     history: UserEventConnection = strawberry.field(
         resolver=_history, description="The user's own events, oldest first. For the user and for staff."
+    )
+    data_ids: list[int] = strawberry.field(
+        resolver=data_ids_of,
+        description=(
+            "Numbers of the data objects that the user owns, in order; the first 1,000. For the user and for staff."
+        ),
+    )
+    data: DataObjectConnection = strawberry.field(
+        resolver=data_of_user,
+        description="The data objects that the user owns, in the order of their numbers. For the user and for staff.",
     )
 
     @classmethod
@@ -318,7 +304,7 @@ class ErrorCode(Enum):
         "WRONG_CREDENTIALS", description="The same answer whether the account exists or not."
     )
     LOCKED = strawberry.enum_value("LOCKED", description="Too many failures; message says when to try again.")
-    NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="There is no such user.")
+    NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="There is no such user or data object.")
     STALE_VERSION = strawberry.enum_value("STALE_VERSION", description="expectedVersion is not the current version.")
     INVALID_TOKEN = strawberry.enum_value(
         "INVALID_TOKEN", description="A refresh token that is unknown, expired, revoked or already used."
@@ -369,10 +355,6 @@ class Session:
             refresh_token=source.refresh_token.text,
             refresh_token_expires_at=source.refresh_token_expires_at,
         )
-
-
-ERRORS = "Why nothing was done; empty on success."
-POSITION = "Of the last event that this caused; a view that has reached it shows the change."
 
 
 @strawberry.type(description="The new user and its session, or errors.")

@@ -10,11 +10,13 @@ import structlog
 
 from auth.permissions import Right
 from graph.context import Info
+from graph.data_types import ERRORS
 from graph.errors import bad_input
+from graph.event_names import UserEventType
 from graph.limits import DEFAULT_PAGE
 from graph.relay import PageInfo, page_size
 from graph.scalars import Position, Role, position_of, user_id_of
-from graph.types import ERRORS, ErrorCode, UserError, UserEventType
+from graph.types import ErrorCode, UserError
 from projections.webhooks.deliveries import DeliveryRow
 from projections.webhooks.endpoints import (
     AlteredEndpoint,

@@ -3,6 +3,8 @@
 Both move, so a record that differs from the log's head may only be behind. A comparison therefore takes two steps. The
 first is quick and may be wrong: all users folded in bulk as of a position, joined with the records in the order of ids.
 A user that is equal is done. The second step, `examine`, is exact and looks only at the users that differ.
+
+Data objects are compared in the same way: *user* stands for both here.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from events.event_types import JSON, Recorded, UserDeleted
+from events.event_types import JSON, Forgotten, Recorded, UserDeleted
 from events.store import EventStore, UserRange
 from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, fold
 from projections.quarantine import UNREADABLE
@@ -54,7 +56,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     view: str
     kind: DifferenceKind
     user_id: UUID | None = None
-    """None if it does not concern a user."""
+    """The user or data object; None if it concerns neither."""
+    is_data: bool = False
+    """It is a data object."""
     field: str | None = None
     """A field by the view's name for it, or the name of an index; None if it concerns the user as a whole."""
     expected: JSON = None
@@ -62,7 +66,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Without values, which may be personal."""
-        subject = f"user {self.user_id}: " if self.user_id else ""
+        subject = f"{'data object' if self.is_data else 'user'} {self.user_id}: " if self.user_id else ""
         match self.kind:
             case DifferenceKind.MISSING:
                 return f"{subject}is missing"
@@ -112,9 +116,10 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
     compared as of where it is.
 
     Three kinds of users have no differences: those in quarantine, whose records are older than the checkpoint on
-    purpose; those whose deletion the view has not reached, because their key is destroyed and the expected record
-    cannot be known any more; and deleted users without a record, because a view made anew has no tombstones of them. A
-    user of whom an event up to the checkpoint cannot be read, and who is not in quarantine, is a difference.
+    purpose; those whose deletion, or whose owner's, the view has not reached, because their key is destroyed and the
+    expected record cannot be known any more; and deleted users without a record, because a view made anew has no
+    tombstones of them. A user of whom an event up to the checkpoint cannot be read, and who is not in quarantine, is a
+    difference.
 
     Raises:
         As `compare`.
@@ -123,35 +128,57 @@ async def examine(records: Records, store: EventStore, user_ids: Collection[UUID
         return []
     state = await records.read(user_ids)
     streams = await read_streams(store, [user_id for user_id in user_ids if user_id not in state.held])
+    deletions = await owners_deletions(store, streams.values())
     found: list[Difference] = []
     for user_id, stream in streams.items():
         record = state.records.get(user_id)
-        if deleted_after(stream, state.checkpoint):
+        if deleted_after(stream, record, state.checkpoint, deletions):
             continue
         try:
             user = expected_user(stream, record, state.checkpoint)
         except UNREADABLE as error:
             found.append(
-                Difference(view=records.name, kind=DifferenceKind.UNREADABLE, user_id=user_id, found=str(error))
+                Difference(
+                    view=records.name,
+                    kind=DifferenceKind.UNREADABLE,
+                    user_id=user_id,
+                    is_data=stream[0].is_data,
+                    found=str(error),
+                )
             )
             continue
-        if user and user.held.user is None and record is None:
+        if user and user.held.state is None and record is None:
             continue
         found += [
-            Difference(view=records.name, kind=kind, user_id=user_id, field=field, expected=expected, found=actual)
+            Difference(
+                view=records.name,
+                kind=kind,
+                user_id=user_id,
+                is_data=user.is_data if user else bool(record and records.is_data(record)),
+                field=field,
+                expected=expected,
+                found=actual,
+            )
             for kind, field, expected, actual in _differences(records.expected(user) if user else None, record)
         ]
     return found
 
 
+OwnersDeletions = Mapping[UUID, int]
+"""Positions of the deletions of data objects' owners."""
+
+
 def repairable(
-    streams: Mapping[UUID, Sequence[Recorded]], records: Mapping[UUID, Record], checkpoint: int
+    streams: Mapping[UUID, Sequence[Recorded]],
+    records: Mapping[UUID, Record],
+    checkpoint: int,
+    deletions: OwnersDeletions,
 ) -> Iterator[tuple[UUID, Record | None, FoldedUser | None]]:
     """The users whose records can be made from the log: each with its record and the user that it must be of."""
     for user_id, stream in streams.items():
-        if deleted_after(stream, checkpoint):
-            continue
         record = records.get(user_id)
+        if deleted_after(stream, record, checkpoint, deletions):
+            continue
         try:
             user = expected_user(stream, record, checkpoint)
         except UNREADABLE:
@@ -167,9 +194,31 @@ async def read_streams(store: EventStore, user_ids: Iterable[UUID]) -> dict[UUID
     return streams
 
 
-def deleted_after(stream: Sequence[Recorded], checkpoint: int) -> bool:
-    """Whether the user was deleted at a position that the view has not reached."""
-    return bool(stream) and isinstance(stream[-1].event, UserDeleted) and stream[-1].position > checkpoint
+async def owners_deletions(store: EventStore, streams: Iterable[Sequence[Recorded]]) -> OwnersDeletions:
+    """The deletions of the owners whose key was found destroyed in these streams."""
+    owners = {
+        recorded.owner_id
+        for stream in streams
+        for recorded in stream
+        if recorded.owner_id and isinstance(recorded.event, Forgotten)
+    }
+    return await store.deletions_of(owners)
+
+
+def deleted_after(
+    stream: Sequence[Recorded], found: Record | None, checkpoint: int, deletions: OwnersDeletions
+) -> bool:
+    """Whether the view has not reached the position at which the user was deleted, or the owner of the data object.
+
+    The owner is that of the last event in the record: the deletion of an earlier owner does not concern the object.
+    """
+    if not stream:
+        return False
+    if isinstance(stream[-1].event, UserDeleted) and stream[-1].position > checkpoint:
+        return True
+    events = _applied(stream, found, checkpoint)
+    owner = events[-1].owner_id if events and isinstance(events[-1].event, Forgotten) else None
+    return owner is not None and deletions.get(owner, NO_END) > checkpoint
 
 
 def expected_user(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> FoldedUser | None:
@@ -178,14 +227,19 @@ def expected_user(stream: Sequence[Recorded], found: Record | None, checkpoint: 
     Raises:
         DamagedEvent, OutOfStep: an event up to there cannot be applied.
     """
+    events = _applied(stream, found, checkpoint)
+    for change in fold({}, events):
+        history = tuple(map(HistoryEntry.of, events[-HISTORY_EVENTS:])) if change.after.user else ()
+        return FoldedUser(change.user_id, change.after, events[-1].position, history, is_data=change.is_data)
+    return None
+
+
+def _applied(stream: Sequence[Recorded], found: Record | None, checkpoint: int) -> Sequence[Recorded]:
+    """The events that a record must have."""
     applied = sum(recorded.position <= checkpoint for recorded in stream)
     version = found.get("version") if found else None
     possible = isinstance(version, int) and applied <= version <= len(stream)
-    events = stream[: version if possible else applied]
-    for change in fold({}, events):
-        history = tuple(map(HistoryEntry.of, events[-HISTORY_EVENTS:])) if change.after.user else ()
-        return FoldedUser(change.user_id, change.after, events[-1].position, history)
-    return None
+    return stream[: version if possible else applied]
 
 
 def _differences(
@@ -254,4 +308,4 @@ async def _pages(records: Records, users: UserRange) -> AsyncIterator[tuple[UUID
         page = await records.page(remaining, PAGE_USERS)
         for user_id, record in page:
             yield user_id, record
-        remaining = remaining.after(page[-1][0]) if len(page) == PAGE_USERS else None
+        remaining = remaining.after(page[-1][0]) if page else None

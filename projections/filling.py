@@ -5,9 +5,8 @@ That user is quarantined in the copy, in the same write that records how far the
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -21,6 +20,8 @@ from projections.view import SetAside, View
 
 PAGE_USERS: Final = 2_000
 """Written per page: at most this many are written again after a crash."""
+PAGE_BYTES: Final = 32 * 1024 * 1024
+"""Packed bytes of a page, apart from its last user or data object. A page of users has a twentieth of that."""
 YIELD_USERS: Final = 50
 """Rows made before the event loop runs, so that the page before is sent on time."""
 
@@ -45,6 +46,15 @@ def quarantined_in(page: Page[Row]) -> list[Quarantined]:
     return [one.quarantined for one in page if one.quarantined is not None]
 
 
+def _next_users(remaining: Iterator[FoldedUser]) -> list[FoldedUser]:
+    page: list[FoldedUser] = []
+    size = 0
+    while len(page) < PAGE_USERS and size < PAGE_BYTES and (user := next(remaining, None)) is not None:
+        page.append(user)
+        size += user.size
+    return page
+
+
 @dataclass(frozen=True, slots=True)
 class CopyFiller(Generic[Row]):
     """Fills one copy of a view; the first error that is not one user's ends all of it."""
@@ -65,7 +75,7 @@ class CopyFiller(Generic[Row]):
         remaining = iter(users)
         writing: asyncio.Task[None] | None = None
         try:
-            while chosen := list(islice(remaining, PAGE_USERS)):
+            while chosen := _next_users(remaining):
                 page: list[FilledUser[Row]] = []
                 for number, user in enumerate(chosen):
                     page.append(await self._made(user))

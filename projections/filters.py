@@ -1,8 +1,10 @@
-"""Filters and orders of user queries: on the list of users, and on `attributes` in a search."""
+"""Filters and orders of queries: on lists of users and of data objects, and on paths of a document in a search."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, TypeVar
 from uuid import UUID
 
 from events.event_types import JSON, Role
@@ -55,6 +57,28 @@ class RoleIs:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerIs:
+    """The data object belongs to one of these users."""
+
+    owners: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberIs:
+    """The number is one of these."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberIn:
+    """The number is at least one bound, and below the other; None is no bound."""
+
+    least: int | None
+    below: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class NotBefore:
     """At this instant or later."""
 
@@ -91,7 +115,20 @@ class Not:
     test: "Test"
 
 
-Test = TextIs | TextContains | TextStartsWith | RoleIs | NotBefore | Before | AllOf | AnyOf | Not
+Test = (
+    TextIs
+    | TextContains
+    | TextStartsWith
+    | RoleIs
+    | OwnerIs
+    | NumberIs
+    | NumberIn
+    | NotBefore
+    | Before
+    | AllOf
+    | AnyOf
+    | Not
+)
 
 
 class OrderField(StrEnum):
@@ -104,19 +141,28 @@ class OrderField(StrEnum):
     NAME = "name"
 
 
+class DataOrderField(StrEnum):
+    """Fields to order data objects by; the id breaks ties."""
+
+    NUMBER = "number"
+    NAME = "name"
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Order of the list."""
 
-    field: OrderField = OrderField.CREATED_AT
+    field: OrderField | DataOrderField = OrderField.CREATED_AT
     descending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ListCursor:
-    """A position in an ordered list: the user's value of the order's field, and its id."""
+    """A position in an ordered list: the user's or data object's value of the order's field, and its id."""
 
-    value: str | datetime
+    value: str | int | datetime
     user_id: UUID
 
 
@@ -131,6 +177,23 @@ class Slice:
     after: ListCursor | None = None
     before: ListCursor | None = None
     backward: bool = False
+
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the contents of a page of data objects, of which one may have 1 MiB."""
+Key = TypeVar("Key")
+
+
+def fitting(sizes: Iterable[tuple[Key, int]]) -> list[Key]:
+    """The part of a page that fits into `PAGE_BYTES`, by keys and sizes: its first row in any case."""
+    keys: list[Key] = []
+    total = 0
+    for key, size in sizes:
+        total += size
+        if keys and total > PAGE_BYTES:
+            break
+        keys.append(key)
+    return keys
 
 
 class Operator(StrEnum):

@@ -1,5 +1,8 @@
 """Fold events into users: one batch for a projector, or the whole log in bounded memory for a rebuild or a comparison.
 
+Data objects are folded in the same way and by the same functions: each is a stream of its own. Where it makes no
+difference, *user* stands for both here.
+
 `fold` is the one piece of logic that both views share; a view then writes each user once per batch. `LogFold` folds the
 log in its own order, so it must keep every user until the last event, each packed as MessagePack: a fifth of the
 objects' size. From an event on that cannot be applied, it keeps the user as it was before, and the reason. When the
@@ -16,14 +19,20 @@ from uuid import UUID
 
 import msgspec
 
+from events.data_object import DataObject
 from events.database import Source
-from events.event_types import Recorded
+from events.event_types import DataDeleted, DataTransferred, Recorded, UserDeleted
 from events.ids import uuid_of
 from events.store import ALL_USERS, BulkReader, UserRange
-from events.user import User, evolve
+from events.streams import State, evolve_stream
+from events.user import User
 from events.vault import Vault
 from projections.errors import OutOfStep
 from projections.quarantine import DELETIONS, UNREADABLE, Quarantined
+
+WHOLE = (*DELETIONS, DataTransferred)
+"""Events that need no event before them. A data object whose former owner is deleted comes back with the event that
+hands it over."""
 
 HISTORY_EVENTS: Final = 20
 """Number of a user's last events that a view may list."""
@@ -58,7 +67,21 @@ class HeldUser(msgspec.Struct, frozen=True):
 
     version: int
     user: User | None
-    """None once deleted."""
+    """None once deleted, and of a data object."""
+    data: DataObject | None = None
+    """None once it or its owner is deleted, and of a user."""
+
+    @property
+    def state(self) -> State | None:
+        """What the view shows; None once deleted."""
+        return self.user or self.data
+
+
+def held_state(version: int, state: State | None) -> HeldUser:
+    """A user or a data object at a version."""
+    if isinstance(state, DataObject):
+        return HeldUser(version, None, state)
+    return HeldUser(version, state)
 
 
 NOTHING: Final = HeldUser(0, None)
@@ -66,7 +89,7 @@ NOTHING: Final = HeldUser(0, None)
 
 
 class FoldedBatch(msgspec.Struct, frozen=True):
-    """One user before and after a batch."""
+    """One user or data object before and after a batch."""
 
     user_id: UUID
     before: HeldUser | None
@@ -74,6 +97,16 @@ class FoldedBatch(msgspec.Struct, frozen=True):
     after: HeldUser
     events: tuple[Recorded, ...]
     """The events that the view had not applied yet."""
+    is_data: bool = False
+    """It is a data object."""
+
+    @property
+    def is_gone(self) -> bool:
+        """No copy of a view may keep it, whatever the copy knows of it.
+
+        A data object whose last owner is deleted can still live in a copy that is ahead or behind, with another owner.
+        """
+        return self.after.state is None and (not self.is_data or isinstance(self.events[-1].event, DataDeleted))
 
 
 def fold(held: Mapping[UUID, HeldUser], events: Iterable[Recorded]) -> list[FoldedBatch]:
@@ -99,12 +132,17 @@ def fold_user(user_id: UUID, before: HeldUser | None, stream: Sequence[Recorded]
         OutOfStep: as `fold`.
         DamagedEvent: an event's content is lost.
     """
-    version, user = (before.version, before.user) if before else (0, None)
+    version, state = (before.version, before.state) if before else (0, None)
     for recorded in stream:
-        if recorded.version != version + 1 and not isinstance(recorded.event, DELETIONS):
+        if recorded.version != version + 1 and not isinstance(recorded.event, WHOLE):
             raise OutOfStep(user_id, recorded.position, version + 1, recorded.version)
-        version, user = recorded.version, evolve(user, recorded)
-    return FoldedBatch(user_id, before, HeldUser(version, user), tuple(stream))
+        version, state = recorded.version, evolve_stream(state, recorded)
+    return FoldedBatch(user_id, before, held_state(version, state), tuple(stream), stream[0].is_data)
+
+
+def owners_deleted(events: Iterable[Recorded]) -> list[UUID]:
+    """The users that the events delete. Their data objects are to be removed with them, and have no event of it."""
+    return [recorded.stream_id for recorded in events if isinstance(recorded.event, UserDeleted)]
 
 
 def fold_readable(
@@ -125,7 +163,7 @@ def fold_readable(
         else:
             applied.append(recorded)
             quarantined = None
-    return FoldedBatch(user_id, before, held or NOTHING, tuple(applied)), quarantined
+    return FoldedBatch(user_id, before, held or NOTHING, tuple(applied), stream[0].is_data), quarantined
 
 
 PAGE_EVENTS: Final = 2_000
@@ -142,16 +180,19 @@ ItemsDone = Callable[[int], None]
 
 
 class FoldedUser(msgspec.Struct, frozen=True):
-    """A user as of a position."""
+    """A user or data object as of a position."""
 
     id: UUID
     held: HeldUser
     position: int
     """Position of the user's last event that was applied."""
     history: tuple[HistoryEntry, ...]
-    """The user's last events, oldest first."""
+    """The user's last events, oldest first. Views list none of a data object."""
     quarantined: Quarantined | None = None
     """The event that could not be applied, if there is one: the user is as before it."""
+    is_data: bool = False
+    size: int = 0
+    """Bytes that it has in memory, packed; 0 if it never was."""
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -160,6 +201,8 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
     user: User | None
     history: list[msgspec.Raw]
     """Entries packed one by one: most are only copied."""
+    data: DataObject | None = None
+    is_data: bool = False
 
 
 PACK: Final = msgspec.msgpack.Encoder(uuid_format="bytes").encode
@@ -204,9 +247,11 @@ class LogFold:
         Raises:
             PositionGap, UnreadableEvent: as `BulkReader.read`.
         """
+        if self.position == 0:
+            self._reader.settled = min(self._reader.settled, up_to)
         while self.position < up_to:
             page_end = min(self.position + PAGE_EVENTS, up_to)
-            streams = await self._reader.read(self.position, page_end)
+            streams, page_end = await self._reader.read(self.position, page_end)
             for key, events in streams.items():
                 self._fold(key, events)
             self.position = page_end
@@ -216,12 +261,12 @@ class LogFold:
     def get(self, user_id: UUID) -> FoldedUser | None:
         """One user; None if the log has no event of it."""
         packed = self._packed.get(user_id.bytes)
-        return None if packed is None else _folded_user(user_id, packed, self._quarantined.get(user_id.bytes))
+        return None if packed is None else self._folded_user(user_id, packed)
 
     def __iter__(self) -> Iterator[FoldedUser]:
         """The users in the order of their ids."""
         for key in sorted(self._packed):
-            yield _folded_user(uuid_of(key), self._packed[key], self._quarantined.get(key))
+            yield self._folded_user(uuid_of(key), self._packed[key])
 
     def clear(self) -> None:
         """Drop all users and free the memory."""
@@ -238,7 +283,7 @@ class LogFold:
             del self._quarantined[key]
         previous = self._packed.get(key)
         before = EMPTY if previous is None else UNPACK(previous)
-        held = None if previous is None else HeldUser(before.version, before.user)
+        held = None if previous is None else HeldUser(before.version, before.user, before.data)
         change, quarantined = fold_readable(events[0].stream_id, held, events)
         if quarantined is not None:
             self._quarantined[key] = quarantined
@@ -246,10 +291,20 @@ class LogFold:
         if change.after.user and self._history_events:
             new = (msgspec.Raw(PACK(HistoryEntry.of(recorded))) for recorded in change.events)
             history = [*before.history, *new][-self._history_events :]
+        after = change.after
         position = change.events[-1].position if change.events else before.position
-        packed = PACK(_Packed(change.after.version, position, change.after.user, history))
+        packed = PACK(_Packed(after.version, position, after.user, history, after.data, is_data=change.is_data))
         self._bytes += len(packed) + OVERHEAD_BYTES if previous is None else len(packed) - len(previous)
         self._packed[key] = packed
+
+    def _folded_user(self, user_id: UUID, packed: bytes) -> FoldedUser:
+        kept = UNPACK(packed)
+        history = tuple(UNPACK_ENTRY(entry) for entry in kept.history)
+        data = kept.data
+        if data is not None and data.owner_id.bytes in self._reader.destroyed:
+            data = None
+        held, quarantined = HeldUser(kept.version, kept.user, data), self._quarantined.get(user_id.bytes)
+        return FoldedUser(user_id, held, kept.position, history, quarantined, kept.is_data, len(packed))
 
     def _drop_newest(self) -> int:
         """Free memory at the upper end; the number of folded events lost. One user is kept, however large."""
@@ -287,9 +342,3 @@ async def fold_log(
         yield folded
         remaining = remaining.beyond(folded.users)
         folded.clear()
-
-
-def _folded_user(user_id: UUID, packed: bytes, quarantined: Quarantined | None) -> FoldedUser:
-    kept = UNPACK(packed)
-    history = tuple(UNPACK_ENTRY(entry) for entry in kept.history)
-    return FoldedUser(user_id, HeldUser(kept.version, kept.user), kept.position, history, quarantined)

@@ -181,7 +181,7 @@ class Projector:
         except LogChanged as error:
             self._position = checkpoint.position
             raise ViewOfOtherLog(self._view.name, error) from error
-        if len(page.events) == BATCH_EVENTS:
+        if page.more:
             return
         self._reached(page.end.position, State.LIVE, heartbeat)
         await self._wakeup.beyond(page.end, at_most=HEARTBEAT_SECONDS)
@@ -194,7 +194,7 @@ class Projector:
                 self._rate.count(len(batch))
                 self._applied(len(batch), self._clock() - began)
                 log.debug("projector.applied", view=self._view.name, up_to=checkpoint.position, events=len(batch))
-                if checkpoint.position < page.end.position or len(page.events) == BATCH_EVENTS:
+                if checkpoint.position < page.end.position or page.more:
                     self._reached(checkpoint.position, State.CATCHING_UP, heartbeat)
                 began = self._clock()
 

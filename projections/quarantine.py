@@ -15,10 +15,10 @@ import msgspec
 
 from events.checkpoint import Checkpoint
 from events.errors import DamagedEvent
-from events.event_types import Forgotten, Recorded, UserDeleted
+from events.event_types import DataDeleted, Forgotten, Recorded, UserDeleted
 from projections.errors import OutOfStep, RefusedValue
 
-DELETIONS: Final = (Forgotten, UserDeleted)
+DELETIONS: Final = (Forgotten, UserDeleted, DataDeleted)
 """Events after which the user does not exist, whatever its state was: a view applies them without knowing it."""
 
 UNREADABLE: Final = (DamagedEvent, OutOfStep)

@@ -30,8 +30,10 @@ NEAR_EVENTS: Final = 10_000
 """Views whose checkpoints are at most this far apart share a fold; at most this many users are examined for it."""
 IDS_PAGE: Final = 5_000
 
-READ_USERS = "SELECT user_id FROM user_keys WHERE user_id BETWEEN %s AND %s ORDER BY user_id LIMIT %s"
-KNOWN_USERS = "SELECT user_id FROM user_keys WHERE user_id IN ({ids})"
+READ_USERS = """
+SELECT DISTINCT stream_id FROM events WHERE stream_id BETWEEN %s AND %s ORDER BY stream_id LIMIT %s
+"""
+KNOWN_USERS = "SELECT DISTINCT stream_id FROM events WHERE stream_id IN ({ids})"
 
 StageProgress = Callable[[int, int], None]
 """Called with the number of items done and the total."""

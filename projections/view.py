@@ -1,5 +1,7 @@
 """What a view is to the processes that write it: protocols, one implementation for each database.
 
+A view keeps users and data objects, in a table or collection each. What holds for both is said of users here.
+
 `Follower` is what a projector applies events to. A publication is one, and so is a `View`. `Records` adds access to
 single users' rows or documents, and `Copies` knows the live view, the staging copy, the previous copy and the
 snapshots. How a view answers queries differs per view and is not part of this.
@@ -101,7 +103,7 @@ class Follower(Protocol):
 
 
 class View(Follower, Protocol):
-    """All users as of one place in the log, stored in a database together with that place."""
+    """All users and data objects as of one place in the log, stored in a database together with that place."""
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
         """Remove users whose deletion the view may not have reached. Its projector skips the deletion later.
@@ -157,8 +159,12 @@ class Records(View, Protocol):
         """The record that the view must have of a user; None if it must have none."""
         ...
 
+    def is_data(self, record: Record) -> bool:
+        """Whether a record is of a data object."""
+        ...
+
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        """The first records of a range, ordered by id; fewer than `limit` only if these are all."""
+        """The first records of a range, by id: at most `limit`, fewer if they are large, none if none is left."""
         ...
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:

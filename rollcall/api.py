@@ -27,8 +27,10 @@ from graph.documents import DocumentCache
 from graph.freshness import ViewPosition, ViewPositions
 from graph.persisted import BadManifest, TrustedDocuments, check_manifest, read_manifest
 from graph.schema import make_schema
+from projections.mongo.data_search import MongoData
 from projections.mongo.search import MongoUsers
 from projections.mongo.view import MongoView
+from projections.mysql.data_queries import MySQLData
 from projections.mysql.queries import MySQLUsers
 from projections.mysql.view import MySQLView
 from projections.rebuild_requests import RebuildRequests
@@ -82,6 +84,9 @@ def services_of(
         rebuilds=RebuildRequests(database),
         mysql_users=MySQLUsers(replica),
         mongo_users=MongoUsers(mongo),
+        data=writer.data,
+        mysql_data=MySQLData(replica),
+        mongo_data=MongoData(mongo),
         sign_in=SignIn(commands, passwords, tokens, sessions, throttle, by_address, new_id),
         registration=Registration(
             settings.registration,

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "drop": "views",
     "verify": "views",
     "import": "users",
+    "import-data": "data",
     "create-admin": "users",
     "set-password": "users",
     "invite": "users",

@@ -60,7 +60,7 @@ class Importer:
             try:
                 await self._take(row, outcome)
             except Rejected as rejected:
-                outcome.refused.append(RefusedRow(row.line, _reason(rejected.problems)))
+                outcome.refused.append(RefusedRow(row.line, reason_of(rejected.problems)))
             progress(file.bytes_read)
         return outcome
 
@@ -148,7 +148,7 @@ def _refusal(name: str, message: str) -> Rejected:
     return Rejected(Problem(Reason.INVALID, message, (name,)))
 
 
-def _reason(problems: tuple[Problem, ...]) -> str:
+def reason_of(problems: tuple[Problem, ...]) -> str:
     """All problems of a row, each prefixed with its field unless the message starts with it."""
     return "; ".join(
         problem.message if problem.message.startswith(problem.field[0]) else f"{problem.field[0]}: {problem.message}"

@@ -22,6 +22,7 @@ import structlog
 from events.appender import Appender
 from events.batch import Outcome
 from events.commands import UserCommands
+from events.data_commands import DataCommands
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable
 from events.ids import new_id
@@ -183,6 +184,7 @@ class Writer:
     """Commands on the log. A process has one, so that concurrent callers share a transaction."""
 
     commands: UserCommands
+    data: DataCommands
     keys: LogKeys
     wakeup: HeadPoll
     """Rung by each append, so that the feed of this process reads the new events immediately."""
@@ -206,15 +208,10 @@ async def open_writer(
         if not isinstance(outcome, Exception):
             wakeup.ring()
 
-    commands = UserCommands(
-        database=database,
-        store=store,
-        appender=Appender(database, keys, vault, now, new_id, log_id=keys.log_id, on_outcome=on_outcome),
-        keys=keys,
-        vault=vault,
-        new_id=new_id,
-    )
-    return Writer(commands, keys, wakeup)
+    appender = Appender(database, keys, vault, now, new_id, log_id=keys.log_id, on_outcome=on_outcome)
+    commands = UserCommands(database=database, store=store, appender=appender, keys=keys, vault=vault, new_id=new_id)
+    data = DataCommands(database=database, store=store, appender=appender, keys=keys, new_id=new_id)
+    return Writer(commands, data, keys, wakeup)
 
 
 def projector_of(installation: Installation, name: str, applied: Callable[[int, float], None]) -> Projector:

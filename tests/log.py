@@ -9,6 +9,7 @@ from uuid import UUID
 from events.appender import Appender
 from events.checkpoint import Checkpoint
 from events.commands import CommandResult, UserCommands
+from events.data_commands import DataCommands
 from events.database import Database
 from events.event_types import Origin, Recorded, Role
 from events.ids import new_id
@@ -37,6 +38,7 @@ class Log:
     store: EventStore
     appender: Appender
     commands: UserCommands
+    data: DataCommands
 
     async def register(self, username: str, role: Role = Role.CUSTOMER, **fields: object) -> CommandResult:
         """Register a user with valid fields."""
@@ -59,6 +61,7 @@ class Log:
             "DELETE FROM user_keys WHERE user_id NOT IN (SELECT stream_id FROM events)",
             "DELETE FROM credential_keys WHERE user_id NOT IN (SELECT stream_id FROM events)",
             "DELETE FROM claims WHERE user_id NOT IN (SELECT stream_id FROM events)",
+            "UPDATE log_head SET numbers = (SELECT COALESCE(MAX(number), 0) FROM events)",
         ):
             await self.database.execute(statement)
         await self.database.execute("UPDATE log_head SET position = %s, hash = %s", (position, digest))
@@ -78,7 +81,8 @@ def wire_with(database: Database, keys: LogKeys, vault: Vault, now: Callable[[],
     store = EventStore(database, vault)
     appender = Appender(database, keys, vault, now, new_id)
     commands = UserCommands(database=database, store=store, appender=appender, keys=keys, vault=vault, new_id=new_id)
-    return Log(database, keys, vault, store, appender, commands)
+    data = DataCommands(database=database, store=store, appender=appender, keys=keys, new_id=new_id)
+    return Log(database, keys, vault, store, appender, commands, data)
 
 
 def registration(username: str, **fields: object) -> Register:

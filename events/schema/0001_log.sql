@@ -3,17 +3,20 @@
 -- hashed, and costs about a fifth of the append rate.
 CREATE TABLE IF NOT EXISTS events (
     position    BIGINT UNSIGNED NOT NULL,
-    stream_id   BINARY(16)      NOT NULL COMMENT 'the id of the user, a UUIDv7',
+    stream_id   BINARY(16)      NOT NULL COMMENT 'the id of the user or data object, a UUIDv7',
     version     INT UNSIGNED    NOT NULL COMMENT '1, 2, ... within the stream',
     event_id    BINARY(16)      NOT NULL,
     type        VARCHAR(64)     CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     data        MEDIUMTEXT      NOT NULL COMMENT 'JSON: role, names of the changed fields',
-    personal    MEDIUMBLOB      NOT NULL COMMENT 'sealed with the user''s key, bound to the columns before it and to metadata',
+    personal    MEDIUMBLOB      NOT NULL COMMENT 'sealed with the user''s or owner''s key, bound to the columns before it and to metadata',
     metadata    TEXT            NOT NULL COMMENT 'JSON: actor, correlation, schema',
     recorded_at DATETIME(6)     NOT NULL COMMENT 'UTC',
+    owner_id    BINARY(16)      NULL     COMMENT 'of a data object: the user whose key seals the event',
+    number      BIGINT UNSIGNED NULL     COMMENT 'of a data object, in its first event: 1, 2, ... in the order of positions',
     hash        BINARY(32)      NOT NULL COMMENT 'HMAC-SHA-256 of this row and of the hash before it',
     PRIMARY KEY (position),
-    UNIQUE KEY one_event_per_version (stream_id, version)
+    UNIQUE KEY one_event_per_version (stream_id, version),
+    KEY by_owner (owner_id)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 -- One row, locked by every append until its COMMIT.
@@ -22,6 +25,7 @@ CREATE TABLE IF NOT EXISTS log_head (
     position BIGINT UNSIGNED  NOT NULL COMMENT 'of the newest event; 0 while there is none',
     hash     BINARY(32)       NOT NULL COMMENT 'of the newest event; zeros while there is none',
     log_id   BINARY(16)       NOT NULL COMMENT 'random: tells this log from every other one',
+    numbers  BIGINT UNSIGNED  NOT NULL DEFAULT 0 COMMENT 'the number of the newest data object; 0 while there is none',
     PRIMARY KEY (id),
     CONSTRAINT one_row CHECK (id = 1)
 );
@@ -72,7 +76,7 @@ CREATE TABLE IF NOT EXISTS log_secret (
 CREATE TABLE IF NOT EXISTS requests (
     key_hash    BINARY(32)      NOT NULL COMMENT 'HMAC-SHA-256 of the caller and its key',
     fingerprint BINARY(32)      NOT NULL COMMENT 'HMAC-SHA-256 of the command',
-    user_id     BINARY(16)      NOT NULL,
+    user_id     BINARY(16)      NOT NULL COMMENT 'the user or data object that it was on',
     position    BIGINT UNSIGNED NOT NULL COMMENT 'of the last event that the command caused',
     made_at     DATETIME(6)     NOT NULL COMMENT 'UTC',
     PRIMARY KEY (key_hash),

@@ -31,6 +31,11 @@ FIRST: Final = "users"
 NUMBERED: Final = re.compile(r"users_\d+", re.ASCII)
 
 
+def data_collection(users: str) -> str:
+    """The name of the collection of data objects beside a collection of users."""
+    return "data_objects" + users.removeprefix("users")
+
+
 class CollectionNames(
     msgspec.Struct, frozen=True, rename={"previous": "former", "staging": "beside", "numbered": "made"}
 ):

@@ -7,8 +7,8 @@ user back.
 Instants are ISO 8601 text of fixed width in UTC, which sorts by time: a BSON date would lose the microseconds.
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from events.event_types import JSON, Role
 from events.user import User
 from projections.folding import HISTORY_EVENTS, FoldedBatch, FoldedUser, HeldUser, HistoryEntry
 from projections.mongo.client import Collection, Document
+from projections.mongo.data import document_of_data
+from projections.mongo.values import texts_of, time_text
 from projections.mongo.words import words_of
 
 WITHOUT_WORDS: Final = {"words": 0, "nameWords": 0, "emailWords": 0}
@@ -25,17 +27,21 @@ WITHOUT_WORDS: Final = {"words": 0, "nameWords": 0, "emailWords": 0}
 
 
 def document_of(user: FoldedUser) -> Document | None:
-    """The document that the view must have of a user; None if no event of it can be applied."""
+    """The document that the view must have of a user or data object; None if no event of it can be applied."""
     if not user.held.version:
         return None
+    if user.held.data is not None:
+        return document_of_data(user.held.data)
     if user.held.user is None:
         return tombstone(user.id, user.held.version, user.position)
     return _document(user.held.user, list(map(_history_entry, user.history)))
 
 
 def document_after(change: FoldedBatch, history: list[Document]) -> Document:
-    """The document of a user after a batch; `history` is what the document listed before it."""
+    """The document of a user or data object after a batch; `history` is what the document listed before it."""
     user, position = change.after.user, change.events[-1].position
+    if change.after.data is not None:
+        return document_of_data(change.after.data)
     if user is None:
         return tombstone(change.user_id, change.after.version, position)
     return _document(user, [*history, *(_history_entry(HistoryEntry.of(recorded)) for recorded in change.events)])
@@ -57,10 +63,10 @@ def _document(user: User, history: list[Document]) -> Document:
         "attributes": user.attributes,
         "version": user.version,
         "position": user.position,
-        "createdAt": _text(user.created_at),
-        "updatedAt": _text(user.updated_at),
+        "createdAt": time_text(user.created_at),
+        "updatedAt": time_text(user.updated_at),
         "history": history[-HISTORY_EVENTS:],
-        "words": sorted(words_of(_texts(user.attributes)) | name | email),
+        "words": sorted(words_of(texts_of(user.attributes)) | name | email),
         "nameWords": sorted(name),
         "emailWords": sorted(email),
     }
@@ -99,24 +105,8 @@ def _history_entry(entry: HistoryEntry) -> Document:
         "type": entry.type,
         "fields": list(entry.fields),
         "actor": entry.actor,
-        "recordedAt": _text(entry.recorded_at),
+        "recordedAt": time_text(entry.recorded_at),
     }
-
-
-def _texts(value: JSON) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for inner in value.values():
-                yield from _texts(inner)
-        case list():
-            for inner in value:
-                yield from _texts(inner)
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 INDEXES: Final = [
@@ -138,18 +128,19 @@ def _shape(index: Mapping[str, Any]) -> dict[str, JSON]:
     return {**shape, "key": [list(field) for field in fields]}
 
 
-DECLARED: Final = {index.document["name"]: _shape(index.document) for index in INDEXES}
+DifferingIndexes = dict[str, tuple[dict[str, JSON], dict[str, JSON] | None]]
 
 
-async def differing_indexes(users: Collection) -> dict[str, tuple[dict[str, JSON], dict[str, JSON] | None]]:
+async def differing_indexes(collection: Collection, declared: Sequence[IndexModel]) -> DifferingIndexes:
     """Declared indexes that are missing or differ: the declared and the actual one. Other indexes are ignored."""
-    found = {name: _shape(index) for name, index in (await users.index_information()).items()}
-    return {name: (shape, found.get(name)) for name, shape in DECLARED.items() if found.get(name) != shape}
+    found = {name: _shape(index) for name, index in (await collection.index_information()).items()}
+    wanted = {index.document["name"]: _shape(index.document) for index in declared}
+    return {name: (shape, found.get(name)) for name, shape in wanted.items() if found.get(name) != shape}
 
 
-async def repair_indexes(users: Collection) -> None:
+async def repair_indexes(collection: Collection, declared: Sequence[IndexModel]) -> None:
     """Build the declared indexes that are missing or differ. Readers and the projector are not blocked."""
-    for name, (_, found) in (await differing_indexes(users)).items():
+    for name, (_, found) in (await differing_indexes(collection, declared)).items():
         if found is not None:
-            await users.drop_index(name)
-    await users.create_indexes(INDEXES)
+            await collection.drop_index(name)
+    await collection.create_indexes(declared)

@@ -10,7 +10,8 @@ filled.
 import asyncio
 import hashlib
 from collections.abc import Collection as Ids
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,12 +23,14 @@ from events.checkpoint import Checkpoint
 from events.event_types import JSON
 from events.ids import following
 from events.store import ALL_USERS, EventStore, UserRange
-from projections.comparison import read_streams, repairable
+from projections.comparison import owners_deletions, read_streams, repairable
 from projections.errors import ViewMissing
 from projections.filling import CopyFiller, Page, quarantined_in
+from projections.filters import fitting
 from projections.folding import HISTORY_EVENTS, FoldedUser, ItemsDone
 from projections.mongo.client import Collection, Document, only_duplicates, translated
-from projections.mongo.collections import DIRECTORY
+from projections.mongo.collections import DIRECTORY, data_collection
+from projections.mongo.data import DATA_INDEXES, OWNER_INDEX
 from projections.mongo.documents import INDEXES, differing_indexes, document_of, repair_indexes
 from projections.mongo.view import PROBE, MongoView, documents_of, raising_refused_value
 from projections.quarantine import Quarantine, Quarantined, held_by
@@ -37,7 +40,7 @@ from projections.view import CopyId, FillState, Record, RecordState, SetAside
 UNKNOWN: Final[Document] = {"_id": {"$not": {"$gte": ALL_USERS.lower, "$lte": ALL_USERS.last}}}
 UNKNOWN_SHOWN: Final = 100
 BATCH_DOCUMENTS: Final = 500
-FORM: Final = hashlib.sha256(repr([index.document for index in INDEXES]).encode()).hexdigest()[:16]
+FORM: Final = hashlib.sha256(repr([one.document for one in (*INDEXES, *DATA_INDEXES)]).encode()).hexdigest()[:16]
 """Stored with a copy; a copy that another version of the program began has another one."""
 
 Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
@@ -62,11 +65,34 @@ class MongoRecords(MongoView):
         document = document_of(user)
         return None if document is None else _record(document)
 
+    def is_data(self, record: Record) -> bool:
+        return "ownerId" in record
+
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        return [(document["_id"], _record(document)) for document in await self._read_range(users, limit, None)]
+        with translated():
+            place, wanted = await self.place(), {"_id": {"$gte": users.lower, "$lte": users.last}}
+            found = await place.users.find(wanted).sort("_id", ASCENDING).limit(limit).to_list(None)
+            stages: list[Document] = [
+                {"$match": wanted},
+                {"$sort": {"_id": 1}},
+                {"$limit": limit},
+                {"$project": {"size": {"$bsonSize": "$$ROOT"}}},
+            ]
+            sizes = [(one["_id"], one["size"]) async for one in place.data.aggregate(stages)]
+            ids = fitting(sizes)
+            found += await place.data.find({"_id": {"$in": ids}}).to_list(None) if ids else []
+        last = ids[-1] if len(ids) < len(sizes) else users.last  # those after it are read with the next page
+        page = sorted((one for one in found if one["_id"] <= last), key=itemgetter("_id"))[:limit]
+        return [(document["_id"], _record(document)) for document in page]
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
-        return [document["_id"] for document in await self._read_range(users, limit, {"_id": 1})]
+        wanted = {"_id": {"$gte": users.lower, "$lte": users.last}}
+        found: list[Document] = []
+        with translated():
+            place = await self.place()
+            for collection in (place.users, place.data):
+                found += await collection.find(wanted, {"_id": 1}).sort("_id", ASCENDING).limit(limit).to_list(None)
+        return sorted(document["_id"] for document in found)[:limit]
 
     async def read(self, user_ids: Ids[UUID]) -> RecordState:
         # Repeated if a rebuild has made another collection live meanwhile.
@@ -74,7 +100,8 @@ class MongoRecords(MongoView):
             with translated():
                 place, checkpoint = await self.place(), (await self.checkpoint()).position
                 held = held_by(await self.quarantine())
-                found = await place.users.find({"_id": {"$in": list(user_ids)}}).to_list(None)
+                wanted = {"_id": {"$in": list(user_ids)}}
+                found = await place.users.find(wanted).to_list(None) + await place.data.find(wanted).to_list(None)
                 unmoved = await self.place() == place
             if unmoved:
                 records = {document["_id"]: _record(document) for document in found if document["_id"] != PROBE["_id"]}
@@ -85,19 +112,28 @@ class MongoRecords(MongoView):
             return CopyId((await self.place()).identity)
 
     async def unknown_rows(self) -> list[str]:
+        found: list[Document] = []
         with translated():
-            found = await (await self.place()).users.find(UNKNOWN, {"_id": 1}).limit(UNKNOWN_SHOWN).to_list(None)
+            place = await self.place()
+            for collection in (place.users, place.data):
+                found += await collection.find(UNKNOWN, {"_id": 1}).limit(UNKNOWN_SHOWN).to_list(None)
         return [repr(document["_id"]) for document in found]
 
     async def indexes(self) -> dict[str, tuple[JSON, JSON]]:
         with translated():
-            return {**await differing_indexes((await self.place()).users)}
+            place = await self.place()
+            of_data = await differing_indexes(place.data, DATA_INDEXES)
+            return {
+                **await differing_indexes(place.users, INDEXES),
+                **{f"data_objects.{name}": differing for name, differing in of_data.items()},
+            }
 
     async def repair_structure(self) -> None:
         with translated():
-            users = (await self.place()).users
-            await users.delete_many(UNKNOWN)
-            await repair_indexes(users)
+            place = await self.place()
+            for collection, declared in ((place.users, INDEXES), (place.data, DATA_INDEXES)):
+                await collection.delete_many(UNKNOWN)
+                await repair_indexes(collection, declared)
 
     async def repair(self, user_ids: Ids[UUID], store: EventStore) -> None:
         # Each write is guarded by the version that was read, like the projector's.
@@ -105,14 +141,22 @@ class MongoRecords(MongoView):
         state = await self.read(user_ids)
         streams = await read_streams(store, set(user_ids) - state.held)
         await store.check(checkpoint)
-        writes = [_write(*one) for one in repairable(streams, state.records, state.checkpoint)]
-        if writes:
-            await self._repair(writes)
+        writes: dict[bool, list[Write]] = {False: [], True: []}
+        deletions = await owners_deletions(store, streams.values())
+        for user_id, record, user in repairable(streams, state.records, state.checkpoint, deletions):
+            for is_data in (False, True):
+                if user is not None and user.is_data is is_data:
+                    writes[is_data].append(_write(user_id, record, user))
+                else:  # it is unknown to the log, or of the other kind
+                    writes[is_data].append(DeleteOne({"_id": user_id}))
+        await self._repair(writes)
 
     async def fill_state(self) -> FillState | None:
         with translated():
             entry = await self._entry()
-            if entry is None or entry.form != FORM or await self._identity((await self._collection()).name) is None:
+            name = (await self._collection()).name
+            found = await self._identities(name, data_collection(name))
+            if entry is None or entry.form != FORM or len(found) < 2:
                 return None
         if entry.following is None:
             return FillState(await self.checkpoint(), None)
@@ -121,7 +165,10 @@ class MongoRecords(MongoView):
     async def begin(self, up_to: Checkpoint) -> None:
         await self.discard()
         with translated():
-            await self._database.create_collection((await self._collection()).name, check_exists=False)
+            name = (await self._collection()).name
+            for collection in (name, data_collection(name)):
+                await self._database.create_collection(collection, check_exists=False)
+            await self._database[data_collection(name)].create_indexes([OWNER_INDEX])
             await self._save(CopyEntry(up_to, UUID(int=0), FORM))
 
     async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
@@ -131,17 +178,23 @@ class MongoRecords(MongoView):
                 raise ViewMissing(self.name)
             # Tombstones stay: the projector wrote them, for users that were deleted after they were folded.
             unrecorded: Document = {"_id": {"$gte": entry.following}, "deleted": {"$ne": True}}
-            await (await self._collection()).delete_many(unrecorded)
+            place = await self.place()
+            for collection in (place.users, place.data):
+                await collection.delete_many(unrecorded)
             await CopyFiller(self, document_of, self._write_page, set_aside).fill(users, advance)
 
     async def _write_page(self, page: Page[Document]) -> None:
-        unjournaled = (await self._collection()).with_options(write_concern=WriteConcern(w="majority", j=False))
-        documents = [one.row for one in page if one.row is not None]
-        batches = [documents[start : start + BATCH_DOCUMENTS] for start in range(0, len(documents), BATCH_DOCUMENTS)]
+        place, inserting = await self.place(), []
+        for collection, is_data in ((place.users, False), (place.data, True)):
+            unjournaled = collection.with_options(write_concern=WriteConcern(w="majority", j=False))
+            some = [one.row for one in page if one.row is not None and one.user.is_data is is_data]
+            batches = (some[start : start + BATCH_DOCUMENTS] for start in range(0, len(some), BATCH_DOCUMENTS))
+            inserting += [_insert(unjournaled, batch) for batch in batches]
         # All of them end before an error is raised: nothing may write to the copy afterwards.
-        done = await asyncio.gather(*(_insert(unjournaled, batch) for batch in batches), return_exceptions=True)
+        done = await asyncio.gather(*inserting, return_exceptions=True)
         for error in filter(None, done):
             raise error
+        await self._forget_of_deleted(place, {one.user.held.data.owner_id for one in page if one.user.held.data})
         await self._move(following(page[-1].user.id), quarantined_in(page))
 
     async def hold_user(self, user: Quarantined) -> None:
@@ -154,36 +207,35 @@ class MongoRecords(MongoView):
             entry = await self._entry()
             if entry is None:
                 raise ViewMissing(self.name)
-            users = await self._collection()
-            await users.create_indexes(INDEXES)
-            await self._start((await self.place(users)).identity, entry.up_to, entry.quarantine)
+            place = await self.place()
+            await place.users.create_indexes(INDEXES)
+            await place.data.create_indexes(DATA_INDEXES)
+            await self._start(place, entry.up_to, entry.quarantine)
             await self._move(None)
 
     async def discard(self) -> None:
         with translated():
             users = await self._collection()
-            await self._checkpoints.delete_one({"_id": await self._identity(users.name)})
+            found = await self._identities(users.name)
+            await self._checkpoints.delete_one({"_id": found.get(users.name)})
             await users.drop()
+            await self._database[data_collection(users.name)].drop()
             await self._entries.delete_one({"_id": users.name})
 
     @property
     def _entries(self) -> Collection:
         return self._database[DIRECTORY]
 
-    async def _repair(self, writes: list[Write]) -> None:
+    async def _repair(self, writes: Mapping[bool, list[Write]]) -> None:
         with translated(), raising_refused_value():
-            try:
-                await (await self.place()).users.bulk_write(writes, ordered=False)
-            except BulkWriteError as error:
-                if not only_duplicates(error):
-                    raise
-
-    async def _read_range(self, users: UserRange, limit: int, fields: Document | None) -> list[Document]:
-        wanted = {"_id": {"$gte": users.lower, "$lte": users.last}}
-        with translated():
-            return (
-                await (await self.place()).users.find(wanted, fields).sort("_id", ASCENDING).limit(limit).to_list(None)
-            )
+            place = await self.place()
+            for collection, some in ((place.users, writes[False]), (place.data, writes[True])):
+                try:
+                    if some:
+                        await collection.bulk_write(some, ordered=False)
+                except BulkWriteError as error:
+                    if not only_duplicates(error):
+                        raise
 
     async def _entry(self) -> CopyEntry | None:
         found = await self._entries.find_one({"_id": (await self._collection()).name})
@@ -204,9 +256,9 @@ def _record(document: Document) -> Record:
     return {field: value for field, value in document.items() if field != "_id"}
 
 
-def _write(user_id: UUID, found: Record | None, user: FoldedUser | None) -> Write:
+def _write(user_id: UUID, found: Record | None, user: FoldedUser) -> Write:
     guard = {"_id": user_id, "version": found.get("version") if found else None}
-    document = None if user is None else document_of(user)
+    document = document_of(user)
     if document is None:
         return DeleteOne(guard)
     return InsertOne(document) if found is None else ReplaceOne(guard, document)

@@ -1,5 +1,7 @@
 """Queries of the MongoDB view: full text over a user's fields, and tests on any path inside `attributes`.
 
+Data objects are searched in the same way, by name and content.
+
 No operator is ever made from input: `_attribute` puts a client's value below an operator of the `Operator` enum, and
 `_checked` rejects paths with a step that is empty or begins with `$`.
 """
@@ -30,7 +32,7 @@ PATH_CHARACTERS: Final = 500
 QUERY_MILLISECONDS: Final = 10_000
 # NamespaceNotFound, CursorNotFound, QueryPlanKilled.
 DROPPED: Final = frozenset({26, 43, 175})
-Answer = TypeVar("Answer", list["Hit"], int)
+Answer = TypeVar("Answer")
 LIVING: Final[Document] = {"deleted": {"$ne": True}}
 
 
@@ -74,12 +76,39 @@ class HitCursor:
     user_id: UUID
 
 
-class MongoUsers:
-    """Searches the live collection."""
+class LiveCollection:
+    """Asks a collection of the live view."""
 
-    def __init__(self, database: MongoDatabase) -> None:
+    def __init__(self, database: MongoDatabase, name_of: Callable[[str], str]) -> None:
+        """`name_of` makes the collection's name of that of the users."""
         self._database = database
         self._directory = Directory(database)
+        self._name_of = name_of
+
+    async def _ask(self, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
+        """The answer of the live collection.
+
+        A rebuild may drop the collection during the query. MongoDB then finds nothing or aborts the query, but never
+        returns a part. So in these two cases, and only then, check whether the collection is still live.
+        """
+        with translated():
+            while True:
+                name = (await self._directory.read()).live
+                try:
+                    answer = await question(self._database[self._name_of(name)])
+                except OperationFailure as failure:
+                    if failure.code not in DROPPED or name == (await self._directory.read()).live:
+                        raise
+                else:
+                    if answer or name == (await self._directory.read()).live:
+                        return answer
+
+
+class MongoUsers(LiveCollection):
+    """Searches the live collection of users."""
+
+    def __init__(self, database: MongoDatabase) -> None:
+        super().__init__(database, str)
 
     async def search(self, search: Search, count: int, after: HitCursor | None) -> tuple[list[Hit], bool]:
         """The next hits after a cursor, and whether more follow.
@@ -99,30 +128,12 @@ class MongoUsers:
 
     async def count(self, search: Search) -> int:
         """The number of hits; raises as `search` does."""
-        match = _match(search)
+        match = matching(search)
 
         async def counted(users: Collection) -> int:
             return await users.count_documents(match, maxTimeMS=QUERY_MILLISECONDS)
 
         return await self._ask(counted)
-
-    async def _ask(self, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
-        """The answer of the live collection.
-
-        A rebuild may drop the collection during the query. MongoDB then finds nothing or aborts the query, but never
-        returns a part. So in these two cases, and only then, check whether the collection is still live.
-        """
-        with translated():
-            while True:
-                name = (await self._directory.read()).live
-                try:
-                    answer = await question(self._database[name])
-                except OperationFailure as failure:
-                    if failure.code not in DROPPED or name == (await self._directory.read()).live:
-                        raise
-                else:
-                    if answer or name == (await self._directory.read()).live:
-                        return answer
 
 
 def pipeline(search: Search, count: int, after: HitCursor | None) -> list[Document]:
@@ -131,9 +142,9 @@ def pipeline(search: Search, count: int, after: HitCursor | None) -> list[Docume
     Raises:
         BadQuery: a path or a value is not allowed.
     """
-    stages: list[Document] = [{"$match": _match(search)}, {"$addFields": {"score": _score(search)}}]
+    stages: list[Document] = [{"$match": matching(search)}, {"$addFields": {"score": _score(search)}}]
     if after:
-        stages.append({"$match": _beyond(after)})
+        stages.append({"$match": beyond(after)})
     return [
         *stages,
         {"$sort": {"score": -1, "_id": 1}},
@@ -142,8 +153,9 @@ def pipeline(search: Search, count: int, after: HitCursor | None) -> list[Docume
     ]
 
 
-def _match(search: Search) -> Document:
-    conditions: list[Document] = [LIVING, *map(_attribute, search.tests)]
+def matching(search: Search, field: str = "attributes") -> Document:
+    """The condition of a search, whose tests are on paths inside a field."""
+    conditions: list[Document] = [LIVING, *(_on_path(test, field) for test in search.tests)]
     if search.words is not None:
         conditions.append({"words": {"$all": search.words}})  # an empty list matches nobody
     return {"$and": conditions}
@@ -161,11 +173,12 @@ def _score(search: Search) -> JSON:
     return {"$add": [len(words) * OTHER_SCORE, in_name, in_email]}
 
 
-def _beyond(cursor: HitCursor) -> Document:
+def beyond(cursor: HitCursor) -> Document:
+    """The condition of the hits after a cursor."""
     return {"$or": [{"score": {"$lt": cursor.score}}, {"score": cursor.score, "_id": {"$gt": cursor.user_id}}]}
 
 
-def _attribute(test: AttributeTest) -> Document:
+def _on_path(test: AttributeTest, field: str) -> Document:
     # A value that attributes cannot hold matches nothing, and MongoDB rejects some of them.
     try:
         clean_attributes({"value": test.value})
@@ -173,7 +186,7 @@ def _attribute(test: AttributeTest) -> Document:
         raise BadQuery(f"where {test.path}: {refused}") from None
     if test.operator is Operator.IN and not isinstance(test.value, list):
         raise BadQuery(f"where {test.path}: `in` takes a list")
-    return {f"attributes.{_checked(test.path)}": {test.operator.value: test.value}}
+    return {f"{field}.{_checked(test.path)}": {test.operator.value: test.value}}
 
 
 def _checked(path: str) -> str:

@@ -8,14 +8,14 @@ so both are compared and set as one. The hash in the checkpoint is compared too:
 one before it lost its tail, cannot write.
 
 The checkpoint is stored under the UUID of the collection, not under its name: a collection that was dropped and created
-again has another UUID, so it is not mistaken for an up-to-date one. `projections/mongo/collections.py` says which
-collection is live.
+again has another UUID, so it is not mistaken for an up-to-date one. It has the UUID of the data objects' collection as
+well. `projections/mongo/collections.py` says which collection is live.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,7 @@ from events.checkpoint import BEGINNING, Checkpoint
 from events.event_types import Recorded
 from events.store import Deletion
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing, ViewUnavailable
-from projections.folding import FoldedBatch, fold
+from projections.folding import FoldedBatch, HeldUser, fold, owners_deleted
 from projections.mongo import NAME
 from projections.mongo.client import (
     DUPLICATE_KEY,
@@ -40,7 +40,8 @@ from projections.mongo.client import (
     only_duplicates,
     translated,
 )
-from projections.mongo.collections import Directory
+from projections.mongo.collections import Directory, data_collection
+from projections.mongo.data import DATA_INDEXES, forget_owned, guard_of_data, held_data
 from projections.mongo.documents import INDEXES, WITHOUT_WORDS, document_after, guard, held, tombstone
 from projections.quarantine import (
     Quarantine,
@@ -96,11 +97,14 @@ COLLECTION_EXISTS: Final = 48
 
 @dataclass(frozen=True, slots=True)
 class UsersCollection:
-    """A collection of users."""
+    """A collection of users, and that of their data objects."""
 
     users: Collection
     identity: UUID
     """Its UUID, which stays when the directory gives the collection another role."""
+    data: Collection
+    """The collection of data objects beside it."""
+    data_identity: UUID
 
 
 class MongoView:
@@ -118,10 +122,14 @@ class MongoView:
     async def prepare(self) -> None:
         with translated():
             users = await self._collection()
-            with _ignoring_existing():
-                await self._database.create_collection(users.name, check_exists=False)
-            await users.create_indexes(INDEXES)
-            await self._start((await self.place(users)).identity, BEGINNING)
+            data = self._database[data_collection(users.name)]
+            if not await self._is_begun(users.name):
+                await data.drop()  # what is left belongs to a collection of users that was dropped
+            for collection, indexes in ((users, INDEXES), (data, DATA_INDEXES)):
+                with _ignoring_existing():
+                    await self._database.create_collection(collection.name, check_exists=False)
+                await collection.create_indexes(indexes)
+            await self._start(await self.place(users), BEGINNING)
 
     async def checkpoint(self) -> Checkpoint:
         with translated():
@@ -133,12 +141,15 @@ class MongoView:
             checkpoint = await self._checkpoint_at(place, after)
             quarantine = quarantine_of(checkpoint)
             applied = applicable(events, quarantine)
-            found = await self._read(place, {recorded.stream_id for recorded in applied})
-            changes = fold({user_id: held(document) for user_id, document in found.items()}, applied)
+            found = await self._read(place, applied)
+            changes, owners = fold(_held(found, applied), applied), owners_deleted(applied)
             # Copies first: once the live view has the tombstone, a repeated batch skips the user.
-            await self._forget_in_copies(place, [change for change in changes if change.after.user is None])
+            await self._forget_in_copies(place, [change for change in changes if change.is_gone], owners)
             with raising_refused_value():
                 await self._write(place, changes, found, after.position)
+            # By the events, not the changes: a batch that is repeated has the tombstones of users already.
+            await forget_owned(place.data, owners)
+            await self._forget_of_deleted(place, {one.after.data.owner_id for one in changes if one.after.data})
             await self._move_checkpoint(checkpoint, after.after(events[-1]), without_deleted(applied, quarantine))
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
@@ -149,7 +160,9 @@ class MongoView:
                 for one in deleted
             ]
             if writes:
-                await (await self.place()).users.bulk_write(writes, ordered=False)
+                place = await self.place()
+                await place.users.bulk_write(writes, ordered=False)
+                await forget_owned(place.data, [one.user_id for one in deleted])
 
     async def quarantine(self) -> Quarantine:
         with translated():
@@ -184,16 +197,30 @@ class MongoView:
     async def _collection(self) -> Collection:
         return self._database[self.collection or (await self._directory.read()).live]
 
-    async def _forget_in_copies(self, place: UsersCollection, gone: list[FoldedBatch]) -> None:
+    async def _forget_in_copies(self, place: UsersCollection, gone: list[FoldedBatch], owners: Sequence[UUID]) -> None:
         """Write a tombstone into every copy, since no projector follows the log for a copy.
 
         Also into a copy that does not have the user yet: the tombstone keeps the rebuild from inserting the user later.
         """
-        if gone and self.collection is None:
-            writes = [ReplaceOne({"_id": change.user_id}, document_after(change, []), upsert=True) for change in gone]
-            for name in await self._directory.collections():
-                if name != place.users.name:
-                    await self._database[name].bulk_write(writes, ordered=False)
+        if not gone or self.collection is not None:
+            return
+        writes: dict[bool, list[ReplaceOne[Document]]] = {False: [], True: []}
+        for change in gone:
+            replacement = ReplaceOne({"_id": change.user_id}, document_after(change, []), upsert=True)
+            writes[change.is_data].append(replacement)
+        for name in await self._directory.collections():
+            if name != place.users.name:
+                users, data = self._database[name], self._database[data_collection(name)]
+                for collection, some in ((users, writes[False]), (data, writes[True])):
+                    if some:
+                        await collection.bulk_write(some, ordered=False)
+                await forget_owned(data, owners)
+
+    async def _forget_of_deleted(self, place: UsersCollection, owners: set[UUID]) -> None:
+        """Make tombstones of the objects of those owners who are deleted: see projections/mongo/data.py."""
+        if owners:
+            tombstones = place.users.find({"_id": {"$in": list(owners)}, "deleted": True}, {"_id": 1})
+            await forget_owned(place.data, [document["_id"] async for document in tombstones])
 
     async def place(self, users: Collection | None = None) -> UsersCollection:
         """The collection as of now, or `users` with its UUID.
@@ -202,44 +229,63 @@ class MongoView:
             ViewMissing: it does not exist.
         """
         users = await self._collection() if users is None else users
-        identity = await self._identity(users.name)
-        if identity is None:
+        data = self._database[data_collection(users.name)]
+        found = await self._identities(users.name, data.name)
+        if len(found) < 2:
             raise ViewMissing(NAME)
-        return UsersCollection(users, identity)
+        return UsersCollection(users, found[users.name], data, found[data.name])
 
-    async def _identity(self, name: str) -> UUID | None:
-        """The UUID of the collection of this name, if it exists."""
-        async for info in await self._database.list_collections(filter={"name": name}):
-            return cast("UUID", info["info"]["uuid"])
-        return None
+    async def _identities(self, *names: str) -> dict[str, UUID]:
+        """The UUIDs of those collections of these names that exist."""
+        found = await self._database.list_collections(filter={"name": {"$in": names}})
+        return {info["name"]: info["info"]["uuid"] async for info in found}
 
-    async def _start(self, identity: UUID, checkpoint: Checkpoint, quarantine: Quarantine = ()) -> None:
+    async def _is_begun(self, name: str) -> bool:
+        """There is a checkpoint of the collection of this name."""
+        found = await self._identities(name)
+        return name in found and await self._checkpoints.find_one({"_id": found[name]}) is not None
+
+    async def _start(self, place: UsersCollection, checkpoint: Checkpoint, quarantine: Quarantine = ()) -> None:
+        """Begin at a checkpoint, unless there is one; from the first event on if the data objects are not its own."""
+        fields = {
+            **msgspec.structs.asdict(checkpoint),
+            "quarantine": documents_of(quarantine),
+            "data": place.data_identity,
+        }
         with _ignoring_existing():
-            fields = {**msgspec.structs.asdict(checkpoint), "quarantine": documents_of(quarantine)}
-            await self._checkpoints.update_one({"_id": identity}, {"$setOnInsert": fields}, upsert=True)
+            await self._checkpoints.update_one({"_id": place.identity}, {"$setOnInsert": fields}, upsert=True)
+        other = {"_id": place.identity, "data": {"$ne": place.data_identity}}
+        anew = {**msgspec.structs.asdict(BEGINNING), "quarantine": [], "data": place.data_identity}
+        await self._checkpoints.replace_one(other, anew)
 
-    async def _read(self, place: UsersCollection, user_ids: set[UUID]) -> dict[UUID, Document]:
-        wanted = {"_id": {"$in": list(user_ids)}}
-        return {document["_id"]: document async for document in place.users.find(wanted, WITHOUT_WORDS)}
+    async def _read(self, place: UsersCollection, events: Sequence[Recorded]) -> dict[UUID, Document]:
+        """The documents of the users and data objects that the events concern."""
+        found: dict[UUID, Document] = {}
+        for collection, is_data in ((place.users, False), (place.data, True)):
+            if ids := {recorded.stream_id for recorded in events if recorded.is_data is is_data}:
+                cursor = collection.find({"_id": {"$in": list(ids)}}, WITHOUT_WORDS)
+                found |= {document["_id"]: document async for document in cursor}
+        return found
 
     async def _write(
         self, place: UsersCollection, changes: list[FoldedBatch], found: dict[UUID, Document], after: int
     ) -> None:
-        if not changes:
-            return
-        writes = [_write_of(change, found.get(change.user_id)) for change in changes]
-        try:
-            result = await place.users.bulk_write(writes, ordered=False)
-        except BulkWriteError as error:
-            if only_duplicates(error):
-                raise CheckpointMoved(NAME, after) from error
-            raise
-        if result.inserted_count + result.matched_count != len(writes):
-            raise CheckpointMoved(NAME, after)
+        for collection, is_data in ((place.users, False), (place.data, True)):
+            writes = [_write_of(one, found.get(one.user_id)) for one in changes if one.is_data is is_data]
+            if not writes:
+                continue
+            try:
+                result = await collection.bulk_write(writes, ordered=False)
+            except BulkWriteError as error:
+                if only_duplicates(error):
+                    raise CheckpointMoved(NAME, after) from error
+                raise
+            if result.inserted_count + result.matched_count != len(writes):
+                raise CheckpointMoved(NAME, after)
 
     async def _checkpoint_document(self, place: UsersCollection) -> Document:
         """The position and the quarantine, which are compared and set as one."""
-        found = await self._checkpoints.find_one({"_id": place.identity})
+        found = await self._checkpoints.find_one({"_id": place.identity, "data": place.data_identity})
         if found is None:
             raise ViewMissing(NAME)
         return found
@@ -268,9 +314,10 @@ class MongoView:
         """
         place = await self.place()
         checkpoint = await self._checkpoint_of_quarantined(place, user_id)
-        found = await self._read(place, {user_id})
-        [change] = fold({}, await read_stream(user_id, checkpoint_of(checkpoint)))
-        before = held(found[user_id]) if found else None
+        found = {**await self._documents(place.users, user_id), **await self._documents(place.data, user_id)}
+        stream = await read_stream(user_id, checkpoint_of(checkpoint))
+        [change] = fold({}, stream)
+        before = _held(found, stream).get(user_id)
         try:
             with raising_refused_value():
                 await self._write(
@@ -279,6 +326,10 @@ class MongoView:
         except CheckpointMoved:
             return False
         return await self._moved(checkpoint, checkpoint_of(checkpoint), without(quarantine_of(checkpoint), user_id))
+
+    async def _documents(self, collection: Collection, user_id: UUID) -> dict[UUID, Document]:
+        found = await collection.find_one({"_id": user_id}, WITHOUT_WORDS)
+        return {user_id: found} if found else {}
 
     async def _move_checkpoint(self, checkpoint: Document, new: Checkpoint, quarantine: Quarantine) -> None:
         if not await self._moved(checkpoint, new, quarantine):
@@ -307,8 +358,18 @@ def _ignoring_existing() -> Iterator[None]:
             raise
 
 
+def _held(found: Mapping[UUID, Document], events: Sequence[Recorded]) -> dict[UUID, HeldUser]:
+    """The states in these documents of the users and data objects that the events concern."""
+    data_ids = {recorded.stream_id for recorded in events if recorded.is_data}
+    return {
+        user_id: held_data(document) if user_id in data_ids else held(document) for user_id, document in found.items()
+    }
+
+
 def _write_of(change: FoldedBatch, found: Document | None) -> InsertOne[Document] | ReplaceOne[Document]:
     if change.before is None or found is None:
         return InsertOne(document_after(change, []))
+    if change.is_data:
+        return ReplaceOne(guard_of_data(change.user_id, change.before), document_after(change, []))
     history = found.get("history", []) if change.before.version + 1 == change.events[0].version else []
     return ReplaceOne(guard(change.user_id, change.before), document_after(change, history))

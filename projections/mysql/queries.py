@@ -1,10 +1,10 @@
-"""Queries of the MySQL view: one user, a slice of a filtered and ordered list, counts and statistics.
+"""Queries of the MySQL view: one user or data object, a slice of a filtered and ordered list, counts and statistics.
 
 In conditions made from a filter, column names come from enums and every value is a parameter.
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Final, assert_never
 from uuid import UUID
@@ -18,11 +18,15 @@ from projections.filters import (
     AllOf,
     AnyOf,
     Before,
+    DataOrderField,
     ListCursor,
     Not,
     NotBefore,
+    NumberIn,
+    NumberIs,
     Order,
     OrderField,
+    OwnerIs,
     RoleIs,
     Slice,
     Test,
@@ -35,7 +39,10 @@ from projections.mysql.tables import USER_COLUMNS, raising_view_missing, user_of
 
 Condition = tuple[str, list[object]]
 """Part of a WHERE clause, and its parameters."""
-ORDERED_BY: Final = {OrderField.USERNAME: "same_username", OrderField.EMAIL: "same_email"}
+ORDERED_BY: Final[Mapping[OrderField | DataOrderField, str]] = {
+    OrderField.USERNAME: "same_username",
+    OrderField.EMAIL: "same_email",
+}
 """The columns of orders that are not named like their field."""
 SOUGHT: Final[Mapping[TextField, tuple[str, Callable[[str], str | None]]]] = {
     TextField.USERNAME: ("same_username", rules.sought_username),
@@ -45,13 +52,20 @@ SOUGHT: Final[Mapping[TextField, tuple[str, Callable[[str], str | None]]]] = {
 """The column in which a value of a field is looked up, and how the value is cleaned for it."""
 
 
-def condition(test: Test) -> Condition:
+def condition(test: Test) -> Condition:  # noqa: C901 - one case for each test
     """The test as SQL."""
     match test:
         case TextIs() | TextContains() | TextStartsWith():
             return _text_condition(test)
         case RoleIs(roles):
             return _one_of("role", [role.value for role in roles])
+        case OwnerIs(owners):
+            return _one_of("owner_id", [owner.bytes for owner in owners])
+        case NumberIs(numbers):
+            return _one_of("number", list(numbers))
+        case NumberIn(least, below):
+            bounds = [(sign, bound) for sign, bound in ((">=", least), ("<", below)) if bound is not None]
+            return " AND ".join(f"number {sign} %s" for sign, _ in bounds) or "TRUE", [bound for _, bound in bounds]
         case NotBefore(field, instant):
             return f"{field.value} >= %s", [naive_utc(instant)]
         case Before(field, instant):
@@ -82,10 +96,12 @@ def beyond(cursor: ListCursor, order: Order, *, backward: bool) -> Condition:
     )
 
 
-def _compared(field: OrderField, value: str | datetime) -> object:
+def _compared(field: OrderField | DataOrderField, value: str | int | datetime) -> object:
     """The value of an order's field, as its column has it."""
-    if not isinstance(value, str):
+    if isinstance(value, datetime):
         return naive_utc(value)
+    if isinstance(value, int):
+        return value
     match field:
         case OrderField.USERNAME:
             return rules.same_username(value)
@@ -133,7 +149,7 @@ def _is_one_of(field: TextField, values: tuple[str, ...]) -> Condition:
     return f"{sql} AND {exact}", [*parameters, *again]
 
 
-def _one_of(column: str, values: list[object] | list[str]) -> Condition:
+def _one_of(column: str, values: Sequence[object]) -> Condition:
     if not values:
         return "FALSE", []
     return f"{column} IN ({placeholders(len(values))})", list(values)
@@ -153,8 +169,9 @@ def _like(text: str) -> str:
 
 
 GET = f"SELECT {USER_COLUMNS} FROM users WHERE id = %s"  # noqa: S608 - constants
+GET_SEVERAL = f"SELECT {USER_COLUMNS} FROM users WHERE id IN ({{ids}})"  # noqa: S608 - constants
 COUNT = "SELECT COUNT(*) FROM users WHERE {where}"
-LIST = "SELECT {columns} FROM users WHERE {where} ORDER BY {ordering} LIMIT %s"
+LIST = "SELECT {columns} FROM {table} WHERE {where} ORDER BY {ordering} LIMIT %s"
 
 
 class MySQLUsers:
@@ -168,6 +185,15 @@ class MySQLUsers:
         with raising_view_missing():
             row = await self.database.fetch_one(GET, (user_id.bytes,))
         return user_of(row) if row else None
+
+    async def get_several(self, user_ids: Sequence[UUID]) -> dict[UUID, User]:
+        """Several users, by id."""
+        if not user_ids:
+            return {}
+        statement = GET_SEVERAL.format(ids=placeholders(len(user_ids)))
+        with raising_view_missing():
+            rows = await self.database.fetch_all(statement, [user_id.bytes for user_id in user_ids])
+        return {user.id: user for user in map(user_of, rows)}
 
     async def count(self, test: Test) -> int:
         """The number of users that pass the test."""
@@ -186,15 +212,18 @@ class MySQLUsers:
         return (users[::-1] if wanted.backward else users), more
 
 
-def list_statement(test: Test, order: Order, wanted: Slice) -> tuple[str, list[object]]:
-    """The statement for a slice, and its parameters. It reads one more user, to know whether more follow."""
+def list_statement(
+    test: Test, order: Order, wanted: Slice, *, columns: str = USER_COLUMNS, table: str = "users"
+) -> tuple[str, list[object]]:
+    """The statement for a slice, and its parameters. It reads one more row, to know whether more follow."""
     conditions = [condition(test)]
     if wanted.after:
         conditions.append(beyond(wanted.after, order, backward=False))
     if wanted.before:
         conditions.append(beyond(wanted.before, order, backward=True))
     sql = LIST.format(
-        columns=USER_COLUMNS,
+        columns=columns,
+        table=table,
         where=" AND ".join(f"({sql})" for sql, _ in conditions),
         ordering=ordering(order, backward=wanted.backward),
     )

@@ -5,7 +5,8 @@ transaction that also records how far the copy is filled and whom it quarantines
 indexes are built at the end, in a third of the time that maintaining them would take.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -14,18 +15,27 @@ from asyncmy.errors import MySQLError
 
 from events import sql
 from events.checkpoint import Checkpoint
-from events.database import Connection, Row, Source, placeholders
+from events.database import Connection, Row, Source
 from events.event_types import JSON
 from events.ids import following, uuid_of
 from events.store import EventStore, UserRange, forgotten_users
-from events.user import User
-from projections.comparison import read_streams, repairable
+from projections.comparison import owners_deletions, read_streams, repairable
 from projections.errors import ViewMissing
 from projections.filling import CopyFiller, Page, quarantined_in
-from projections.folding import FoldedUser, ItemsDone
+from projections.filters import fitting
+from projections.folding import FoldedUser, HeldUser, ItemsDone
 from projections.mysql import NAME
+from projections.mysql.data import (
+    ADD_DATA_KEYS,
+    CREATE_DATA,
+    DATA_FIELDS,
+    fields_of_data,
+    literal_of_data,
+    row_of_data,
+)
 from projections.mysql.tables import (
     ADD_KEYS,
+    COLUMNS,
     CREATE_CHECKPOINT,
     CREATE_FILLING,
     CREATE_USERS,
@@ -50,11 +60,15 @@ from projections.mysql.tables import (
     row_of,
 )
 from projections.mysql.view import (
+    DELETE_DATA,
     DELETE_USERS,
     LOCK_QUARANTINE,
     PLACEHOLDERS,
+    READ_DATA,
+    UPSERT_DATA,
     UPSERT_USERS,
     MySQLView,
+    chunks,
     quarantine_of,
     raising_refused_value,
 )
@@ -62,21 +76,30 @@ from projections.quarantine import Quarantined, held_by
 from projections.view import CopyId, FillState, Record, RecordState, SetAside
 
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+READ_DATA_IDS = "SELECT id FROM {data} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+READ_DATA_SIZES = "SELECT id, LENGTH(content) FROM {data} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_PAGE = "SELECT {columns} FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
-# One statement, so that it sees one state of one pair of tables, even if a rebuild swaps them.
+# One statement, so that it sees one state of one set of tables, even if a rebuild swaps them. A row has the columns of
+# a user, or those of a data object.
 READ_RECORDS = """
 SELECT reached.checkpoint, reached.quarantine, found.*
 FROM (SELECT position AS checkpoint, quarantine FROM {checkpoint} WHERE id = 1) AS reached
-LEFT JOIN (SELECT {columns} FROM {users} WHERE id IN ({ids})) AS found ON TRUE
+LEFT JOIN (
+    SELECT {columns}, {no_data} FROM {users} WHERE id IN ({ids})
+    UNION ALL
+    SELECT {no_user}, {data_columns} FROM {data} WHERE id IN ({ids})
+) AS found ON TRUE
 """
+NO_DATA: Final = ", ".join(f"NULL AS data_{field}" for field in DATA_FIELDS)
+NO_USER: Final = ", ".join("NULL" for _ in COLUMNS)
 
 
 DELETE_FROM = "DELETE FROM {users} WHERE id >= %s"
+DELETE_DATA_FROM = "DELETE FROM {data} WHERE id >= %s"
+INSERT_DATA = "INSERT INTO {data} ({data_columns}) VALUES {rows}"
 INSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows}"
 ADD_QUARANTINED = "UPDATE {checkpoint} SET quarantine = JSON_MERGE_PRESERVE(quarantine, CAST(%s AS JSON)) WHERE id = 1"
 KEY_EXISTS: Final = 1061
-STATEMENT_BYTES: Final = 1024 * 1024
-"""Bytes of literals in a statement, plus at most 200 kB for the last row: far below max_allowed_packet (64 MiB)."""
 
 
 class MySQLRecords(MySQLView):
@@ -85,22 +108,46 @@ class MySQLRecords(MySQLView):
     history_events = 0
 
     def expected(self, user: FoldedUser) -> Record | None:
+        if user.held.data is not None:
+            return fields_of_data(row_of_data(user.held.data))
         return None if user.held.user is None else fields_of(row_of(user.held.user))
 
+    def is_data(self, record: Record) -> bool:
+        return "owner_id" in record
+
     async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        return [(uuid_of(row[0]), fields_of(row)) for row in await self._read(READ_PAGE, users, limit)]
+        found: list[tuple[UUID, Record]] = []
+        found += [(uuid_of(row[0]), fields_of(row)) for row in await self._read(READ_PAGE, users, limit)]
+        sizes = await self._read(READ_DATA_SIZES, users, limit)
+        ids: list[bytes] = fitting(sizes)
+        if ids:
+            with raising_view_missing():
+                rows = await self._database.fetch_all(self._tables.sql(READ_DATA, ids=sql.binaries(ids)))
+            found += [(uuid_of(row[0]), fields_of_data(row)) for row in rows]
+        last = uuid_of(ids[-1]) if len(ids) < len(sizes) else users.last  # those after it are read with the next page
+        return sorted((one for one in found if one[0] <= last), key=itemgetter(0))[:limit]
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
-        return [uuid_of(user_id) for (user_id,) in await self._read(READ_IDS, users, limit)]
+        found = {uuid_of(user_id) for (user_id,) in await self._read(READ_IDS, users, limit)}
+        found |= {uuid_of(data_id) for (data_id,) in await self._read(READ_DATA_IDS, users, limit)}
+        return sorted(found)[:limit]
 
     async def read(self, user_ids: Collection[UUID]) -> RecordState:
-        statement = self._tables.sql(READ_RECORDS, ids=placeholders(len(user_ids)))
+        ids = sql.binaries(user_id.bytes for user_id in user_ids)
+        statement = self._tables.sql(READ_RECORDS, ids=ids, no_data=NO_DATA, no_user=NO_USER)
         with raising_view_missing():
-            rows = await self._database.fetch_all(statement, [user_id.bytes for user_id in user_ids])
+            rows = await self._database.fetch_all(statement)
         if not rows:
             raise ViewMissing(NAME)
         held = held_by(quarantine_of(rows[0][1]))
-        return RecordState(rows[0][0], {uuid_of(row[2]): fields_of(row[2:]) for row in rows if row[2]}, held)
+        records: dict[UUID, Record] = {}
+        for row in rows:
+            user, data = row[2 : 2 + len(COLUMNS)], row[2 + len(COLUMNS) :]
+            if user[0]:
+                records[uuid_of(user[0])] = fields_of(user)
+            elif data[0]:
+                records[uuid_of(data[0])] = fields_of_data(data)
+        return RecordState(rows[0][0], records, held)
 
     async def copy_id(self) -> CopyId:
         with raising_view_missing():
@@ -125,8 +172,9 @@ class MySQLRecords(MySQLView):
                 checkpoint, quarantine = await self._read_quarantine(connection, LOCK_QUARANTINE)
                 streams = await read_streams(store, set(user_ids) - held_by(quarantine))
                 await store.check(checkpoint)
-                for user_id, _, user in repairable(streams, {}, checkpoint.position):
-                    await self._put(connection, user_id, user.held.user if user else None)
+                deletions = await owners_deletions(store, streams.values())
+                for user_id, _, user in repairable(streams, {}, checkpoint.position, deletions):
+                    await self._put(connection, user_id, user.held if user else None)
 
     async def fill_state(self) -> FillState | None:
         if await self._database.fetch_one(self._tables.sql(READ_FORM)) != (FORM,):
@@ -143,8 +191,8 @@ class MySQLRecords(MySQLView):
     async def begin(self, up_to: Checkpoint) -> None:
         # The table of users comes last: if it exists, the others do.
         await self.discard()
-        for statement in (CREATE_FILLING, CREATE_CHECKPOINT, START_CHECKPOINT):
-            await self._database.execute(self._tables.sql(statement))
+        for statement in (CREATE_FILLING, CREATE_CHECKPOINT, START_CHECKPOINT, CREATE_DATA):
+            await self._database.execute(self._tables.sql(statement, data_keys=""))
         await self._database.execute(self._tables.sql(START_FILLING), (*columns_of(up_to), bytes(16)))
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
@@ -153,7 +201,8 @@ class MySQLRecords(MySQLView):
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         if row is None:
             raise ViewMissing(self.name)
-        await self._database.execute(self._tables.sql(DELETE_FROM), (row[3],))
+        for statement in (DELETE_FROM, DELETE_DATA_FROM):
+            await self._database.execute(self._tables.sql(statement), (row[3],))
         await CopyFiller(self, literal_of, self._write_page, set_aside).fill(users, advance)
 
     async def _write_page(self, page: Page[str]) -> None:
@@ -165,9 +214,12 @@ class MySQLRecords(MySQLView):
         quarantined = quarantined_in(page)
         with raising_view_missing(), raising_refused_value():
             async with self._database.transaction() as connection:
-                for chunk in chunks(one.row for one in page if one.row is not None):
-                    await connection.execute(self._tables.sql(INSERT_USERS, rows=chunk))
-                await self._remove(connection, await forgotten_users(connection, [one.user.id for one in page]))
+                for statement, is_data in ((INSERT_USERS, False), (INSERT_DATA, True)):
+                    rows = (one.row for one in page if one.row is not None and one.user.is_data is is_data)
+                    for chunk in chunks(rows):
+                        await connection.execute(self._tables.sql(statement, rows=chunk))
+                written = {one.user.held.data.owner_id if one.user.held.data else one.user.id for one in page}
+                await self._remove(connection, await forgotten_users(connection, written))
                 if quarantined:
                     await self._hold(connection, quarantined)
                 await connection.execute(self._tables.sql(MOVE_FILLING), (following(page[-1].user.id).bytes,))
@@ -183,7 +235,8 @@ class MySQLRecords(MySQLView):
         async with self._database.dedicated() as session:
             if await session.fetch_one(self._tables.sql(HAS_KEYS)) == (0,):
                 await session.execute(KEYS_MEMORY)
-                await self._add_keys(session)
+                await self._add_keys(session, ADD_DATA_KEYS)
+                await self._add_keys(session, ADD_KEYS)
             filling = await session.fetch_one(self._tables.sql(READ_FILLING))
             if filling is not None:
                 await session.execute(self._tables.sql(SET_CHECKPOINT), filling[:3])
@@ -192,19 +245,23 @@ class MySQLRecords(MySQLView):
     async def discard(self) -> None:
         await self._database.execute(self._tables.sql(DROP))
 
-    async def _add_keys(self, session: Connection) -> None:
+    async def _add_keys(self, session: Connection, statement: str) -> None:
         # The statement of a killed process may still be running; this one waits for it and then finds the keys.
         try:
-            await session.execute(self._tables.sql(ADD_KEYS))
+            await session.execute(self._tables.sql(statement))
         except MySQLError as error:
             if not error.args or error.args[0] != KEY_EXISTS:
                 raise
 
-    async def _put(self, connection: Connection, user_id: UUID, user: User | None) -> None:
-        if user is None:
-            await connection.execute(self._tables.sql(DELETE_USERS, ids="%s"), (user_id.bytes,))
-        else:
+    async def _put(self, connection: Connection, user_id: UUID, held: HeldUser | None) -> None:
+        user, data = (held.user, held.data) if held else (None, None)
+        if data is not None:
+            await connection.execute(self._tables.sql(UPSERT_DATA, rows=literal_of_data(data)))
+        if user is not None:
             await connection.execute(self._tables.sql(UPSERT_USERS, rows=PLACEHOLDERS), row_of(user))
+        for statement, kept in ((DELETE_USERS, user), (DELETE_DATA, data)):
+            if kept is None:
+                await connection.execute(self._tables.sql(statement, ids=sql.binary(user_id.bytes)))
 
     async def _read(self, statement: str, users: UserRange, limit: int) -> list[Row]:
         with raising_view_missing():
@@ -213,22 +270,10 @@ class MySQLRecords(MySQLView):
             )
 
 
-def chunks(rows: Iterable[str]) -> Iterator[str]:
-    """Join rows into chunks of about `STATEMENT_BYTES`."""
-    chunk: list[str] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += len(row)
-        if size >= STATEMENT_BYTES:
-            yield ",\n".join(chunk)
-            chunk, size = [], 0
-    if chunk:
-        yield ",\n".join(chunk)
-
-
 def literal_of(user: FoldedUser) -> str | None:
-    """A user as a row of literals; None if it was deleted."""
+    """A user or data object as a row of literals; None if it was deleted."""
+    if user.held.data is not None:
+        return literal_of_data(user.held.data)
     if user.held.user is None:
         return None
     user_id, username, email, name, role, attributes, version, position, *moments, same_username, same_email = row_of(

@@ -1,6 +1,7 @@
 """The tables of the MySQL view: their definitions and names, users as rows, and their indexes.
 
-Each copy of the view has a table of users and a table of one row with the checkpoint and the quarantine.
+Each copy of the view has a table of users, one of data objects (`projections/mysql/data.py`), and one of one row with
+the checkpoint and the quarantine.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from events.sql import aware_utc, naive_utc
 from events.user import User
 from projections.errors import ViewMissing
 from projections.mysql import NAME
+from projections.mysql.data import CREATE_DATA, DATA_ASSIGNMENTS, DATA_COLUMNS, DATA_KEYS, OWNER_KEY
 from projections.view import snapshot_name
 
 NO_SUCH_TABLE: Final = 1146
@@ -79,7 +81,7 @@ WHERE table_schema = DATABASE() AND table_name = '{users}' AND index_name = 'by_
 """
 # Built in memory rather than in pieces of 1 MiB; per session.
 KEYS_MEMORY: Final = "SET SESSION innodb_ddl_buffer_size = 67108864"
-FORM: Final = "rollcall " + hashlib.sha256((CREATE_USERS + KEYS).encode()).hexdigest()[:16]
+FORM: Final = "rollcall " + hashlib.sha256((CREATE_USERS + KEYS + CREATE_DATA + DATA_KEYS).encode()).hexdigest()[:16]
 """A comment on the table; a copy that another version of the program began has another one."""
 READ_FORM: Final = """
 SELECT table_comment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = '{users}'
@@ -100,9 +102,10 @@ START_CHECKPOINT = """
 INSERT IGNORE INTO {checkpoint} (id, log_id, position, hash, copy_id)
 VALUES (1, REPEAT(X'00', 16), 0, REPEAT(X'00', 32), RANDOM_BYTES(16))
 """
-# The second condition is always true; the statement fails if the table of users does not exist.
+# The second condition is always true; the statement fails if the table of users or of data objects does not exist.
 READ_CHECKPOINT = """
-SELECT log_id, position, hash FROM {checkpoint} WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}))
+SELECT log_id, position, hash FROM {checkpoint}
+WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}) OR EXISTS (SELECT 1 FROM {data}))
 """
 READ_COPY_ID = "SELECT copy_id FROM {checkpoint} WHERE id = 1"
 SET_CHECKPOINT = "UPDATE {checkpoint} SET log_id = %s, position = %s, hash = %s WHERE id = 1"
@@ -122,31 +125,37 @@ START_FILLING = "REPLACE INTO {filling} (id, log_id, up_to, hash, following) VAL
 MOVE_FILLING = "UPDATE {filling} SET following = %s WHERE id = 1"
 READ_FILLING = "SELECT log_id, up_to, hash, following FROM {filling} WHERE id = 1"
 END_FILLING = "DROP TABLE IF EXISTS {filling}"
-DROP = "DROP TABLE IF EXISTS {users}, {checkpoint}, {filling}"
+DROP = "DROP TABLE IF EXISTS {users}, {data}, {checkpoint}, {filling}"
 LIST_COPIES = r"""
 SELECT table_name FROM information_schema.tables
 WHERE table_schema = DATABASE()
     AND (table_name IN ('users_old', 'users_rebuild', 'users_dropped') OR table_name LIKE 'users\_at\_%')
 """
 # Held while a copy's id is compared and until its tables are renamed.
-LOCK_COPIES = "LOCK TABLES users WRITE, users_checkpoint WRITE, {users} WRITE, {checkpoint} WRITE"
-LOCK_PREVIOUS: Final = ", users_old WRITE, users_old_checkpoint WRITE"
-LOCK_COPY: Final = "LOCK TABLES {users} WRITE, {checkpoint} WRITE"
-DROP_LOCKED: Final = "DROP TABLE {users}, {checkpoint}"
+LOCK_COPIES = """
+LOCK TABLES
+    users WRITE, data_objects WRITE, users_checkpoint WRITE, {users} WRITE, {data} WRITE, {checkpoint} WRITE
+"""
+LOCK_PREVIOUS: Final = ", users_old WRITE, data_objects_old WRITE, users_old_checkpoint WRITE"
+LOCK_COPY: Final = "LOCK TABLES {users} WRITE, {data} WRITE, {checkpoint} WRITE"
+DROP_LOCKED: Final = "DROP TABLE {users}, {data}, {checkpoint}"
 UNLOCK: Final = "UNLOCK TABLES"
 # One RENAME TABLE is atomic: a reader of `users` finds one table or the other, each with its own checkpoint.
 SWAP = """
 RENAME TABLE {previous}
-    users TO users_old, users_checkpoint TO users_old_checkpoint,
-    users_rebuild TO users, users_rebuild_checkpoint TO users_checkpoint
+    users TO users_old, data_objects TO data_objects_old, users_checkpoint TO users_old_checkpoint,
+    users_rebuild TO users, data_objects_rebuild TO data_objects, users_rebuild_checkpoint TO users_checkpoint
 """
 # The previous copy makes room in the same step and is dropped afterwards.
-REPLACE_PREVIOUS: Final = "users_old TO users_dropped, users_old_checkpoint TO users_dropped_checkpoint,"
+REPLACE_PREVIOUS: Final = (
+    "users_old TO users_dropped, data_objects_old TO data_objects_dropped, "
+    "users_old_checkpoint TO users_dropped_checkpoint,"
+)
 EXCHANGE = """
 RENAME TABLE
-    users TO users_aside, users_checkpoint TO users_aside_checkpoint,
-    users_old TO users, users_old_checkpoint TO users_checkpoint,
-    users_aside TO users_old, users_aside_checkpoint TO users_old_checkpoint
+    users TO users_aside, data_objects TO data_objects_aside, users_checkpoint TO users_aside_checkpoint,
+    users_old TO users, data_objects_old TO data_objects, users_old_checkpoint TO users_checkpoint,
+    users_aside TO users_old, data_objects_aside TO data_objects_old, users_aside_checkpoint TO users_old_checkpoint
 """
 
 
@@ -166,6 +175,11 @@ class Tables:
         return cls(snapshot_name(name))
 
     @property
+    def data(self) -> str:
+        """The table of data objects."""
+        return "data_objects" + self.users.removeprefix("users")
+
+    @property
     def checkpoint(self) -> str:
         return f"{self.users}_checkpoint"
 
@@ -177,11 +191,14 @@ class Tables:
         """The statement for these tables. `parts` are names, placeholders, or literals made by `events.sql`."""
         return statement.format(
             users=self.users,
+            data=self.data,
             checkpoint=self.checkpoint,
             filling=self.filling,
             user_columns=USER_COLUMNS,
             columns=ALL_COLUMNS,
             assignments=ASSIGNMENTS,
+            data_columns=DATA_COLUMNS,
+            data_assignments=DATA_ASSIGNMENTS,
             form=FORM,
             **parts,
         )
@@ -261,28 +278,40 @@ def fields_of(row: Row) -> dict[str, JSON]:
     return fields
 
 
-DECLARED: Final = dict(re.findall(r"^ *KEY (\w+) \(([\w, ]+)\)", KEYS, re.MULTILINE))
+OF_DATA: Final = "data_objects."
+"""Precedes the name of an index of data objects."""
+
+
+def _declared(prefix: str, keys: str) -> dict[str, str]:
+    found = re.findall(r"^ *KEY (\w+) \(([\w, ]+)\)", keys, re.MULTILINE)
+    return {prefix + name: columns for name, columns in found}
+
+
+DECLARED: Final = _declared("", KEYS) | _declared(OF_DATA, OWNER_KEY + "," + DATA_KEYS)
 """The columns of each declared index, by its name."""
 
 READ_INDEXES = """
-SELECT index_name, GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')
+SELECT CONCAT(IF(table_name = '{users}', '', '{of_data}'), index_name),
+    GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')
 FROM information_schema.statistics
-WHERE table_schema = DATABASE() AND table_name = '{users}'
-GROUP BY index_name
+WHERE table_schema = DATABASE() AND table_name IN ('{users}', '{data}')
+GROUP BY table_name, index_name
 """
-DROP_INDEX = "ALTER TABLE {users} DROP KEY {name}"
-ADD_INDEX = "ALTER TABLE {users} ADD KEY {name} ({index_columns})"
+DROP_INDEX = "ALTER TABLE {table} DROP KEY {name}"
+ADD_INDEX = "ALTER TABLE {table} ADD KEY {name} ({index_columns})"
 
 
 async def differing_indexes(database: Database, tables: Tables) -> dict[str, tuple[str, str | None]]:
     """Declared indexes that are missing or differ: the declared and the actual columns. Other indexes are ignored."""
-    found: dict[str, str] = dict(await database.fetch_all(tables.sql(READ_INDEXES)))
+    found: dict[str, str] = dict(await database.fetch_all(tables.sql(READ_INDEXES, of_data=OF_DATA)))
     return {name: (columns, found.get(name)) for name, columns in DECLARED.items() if found.get(name) != columns}
 
 
 async def repair_indexes(database: Database, tables: Tables) -> None:
     """Build the declared indexes that are missing or differ. Readers and the projector are not blocked."""
-    for name, (columns, found) in (await differing_indexes(database, tables)).items():
+    for declared, (columns, found) in (await differing_indexes(database, tables)).items():
+        name = declared.removeprefix(OF_DATA)
+        table = tables.users if name == declared else tables.data
         if found is not None:
-            await database.execute(tables.sql(DROP_INDEX, name=name))
-        await database.execute(tables.sql(ADD_INDEX, name=name, index_columns=columns))
+            await database.execute(tables.sql(DROP_INDEX, table=table, name=name))
+        await database.execute(tables.sql(ADD_INDEX, table=table, name=name, index_columns=columns))

@@ -5,10 +5,15 @@ hash is compared too: a projector of another log, or of this one before it lost 
 After a crash the database has both or neither. A projector that lost its lease without noticing finds the checkpoint
 moved and writes nothing. The quarantine is a column of the same row and changes under that row's lock.
 
-A swap renames the checkpoint's table together with the table of users, so a checkpoint always describes its own rows.
+A swap renames the checkpoint's table together with the tables of users and of data objects, so a checkpoint always
+describes its own rows.
+
+The deletion of a user removes the user's data objects in the same transaction, by their owner: what they are is no
+longer in the log. So an object that was handed over before stays, whether this table or a copy has it from before or
+after that.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -24,9 +29,10 @@ from events.event_types import Recorded, Role
 from events.store import Deletion, forgotten_users
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing
-from projections.folding import FoldedBatch, HeldUser, fold
+from projections.folding import FoldedBatch, HeldUser, fold, owners_deleted
 from projections.lease import named_lock
 from projections.mysql import NAME
+from projections.mysql.data import CREATE_DATA, DATA_KEYS, data_of, literal_of_data
 from projections.mysql.tables import (
     COLUMNS,
     CREATE_CHECKPOINT,
@@ -105,11 +111,17 @@ def raising_refused_value() -> Iterator[None]:
         raise RefusedValue(f"MySQL refuses it with error {code}") from None
 
 
+STATEMENT_BYTES: Final = 1024 * 1024
+"""Bytes of literals in a statement, plus those of the last row: 2 MB at most. Far below max_allowed_packet (64 MiB)."""
 ROWS_PER_STATEMENT: Final = 200
 """With 64 KiB of attributes per row, a statement stays below the server's default max_allowed_packet of 64 MiB."""
 IDS_PER_STATEMENT: Final = 1_000
 
 READ_USERS = "SELECT {user_columns} FROM {users} WHERE id IN ({ids})"
+READ_DATA = "SELECT {data_columns} FROM {data} WHERE id IN ({ids})"
+DELETE_DATA = "DELETE FROM {data} WHERE id IN ({ids})"
+DELETE_OWNED = "DELETE FROM {data} WHERE owner_id IN ({ids})"
+UPSERT_DATA = "INSERT INTO {data} ({data_columns}) VALUES {rows} AS new ON DUPLICATE KEY UPDATE {data_assignments}"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows} AS new ON DUPLICATE KEY UPDATE {assignments}"
 PLACEHOLDERS: Final = f"({placeholders(len(COLUMNS))})"
@@ -131,8 +143,9 @@ class MySQLView:
             # Under a lock: a second process would drop what the first one has just created.
             async with named_lock(self._database, f"make.{self._tables.users}", wait_seconds=30) as session:
                 if session is not None and await self._is_missing():
-                    for statement in (DROP, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
-                        await session.execute(self._tables.sql(statement, keys=f",{KEYS}"))
+                    for statement in (DROP, CREATE_DATA, CREATE_USERS, CREATE_CHECKPOINT, START_CHECKPOINT):
+                        keys = {"keys": f",{KEYS}", "data_keys": f",{DATA_KEYS}"}
+                        await session.execute(self._tables.sql(statement, **keys))
 
     async def checkpoint(self) -> Checkpoint:
         with raising_view_missing():
@@ -151,18 +164,18 @@ class MySQLView:
                     raise CheckpointMoved(NAME, after.position)
                 _, quarantine = await self._read_quarantine(connection)
                 applied = applicable(events, quarantine)
-                held = await self._held(connection, {recorded.stream_id for recorded in applied})
-                changes = fold(held, applied)
+                changes = fold(await self._held(connection, applied), applied)
                 await self._write(connection, changes)
-                await self._forget(connection, changes)
+                await self._forget(connection, changes, owners_deleted(applied))
                 if (left := without_deleted(applied, quarantine)) != quarantine:
                     await self._save_quarantine(connection, left)
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
         with raising_view_missing():
             for start in range(0, len(deleted), IDS_PER_STATEMENT):
-                ids = [one.user_id.bytes for one in deleted[start : start + IDS_PER_STATEMENT]]
-                await self._database.execute(self._tables.sql(DELETE_USERS, ids=placeholders(len(ids))), ids)
+                ids = sql.binaries(one.user_id.bytes for one in deleted[start : start + IDS_PER_STATEMENT])
+                for statement in (DELETE_USERS, DELETE_OWNED):
+                    await self._database.execute(self._tables.sql(statement, ids=ids))
 
     async def quarantine(self) -> Quarantine:
         with raising_view_missing():
@@ -185,8 +198,9 @@ class MySQLView:
         with raising_view_missing(), raising_refused_value():
             async with self._database.transaction() as connection:
                 checkpoint, quarantine = await self._locked(connection, user_id)
-                [change] = fold({}, await read_stream(user_id, checkpoint))
-                before = (await self._held(connection, {user_id})).get(user_id)
+                stream = await read_stream(user_id, checkpoint)
+                [change] = fold({}, stream)
+                before = (await self._held(connection, stream)).get(user_id)
                 await self._write(connection, [msgspec.structs.replace(change, before=before)])
                 await self._save_quarantine(connection, without(quarantine, user_id))
 
@@ -228,18 +242,28 @@ class MySQLView:
             raise NotQuarantined(NAME, user_id)
         return checkpoint, quarantine
 
-    async def _held(self, connection: Connection, user_ids: set[UUID]) -> dict[UUID, HeldUser]:
-        if not user_ids:
-            return {}
-        ids = [user_id.bytes for user_id in user_ids]
-        rows = await connection.fetch_all(self._tables.sql(READ_USERS, ids=placeholders(len(ids))), ids)
-        users = [user_of(row) for row in rows]
-        return {user.id: HeldUser(user.version, user) for user in users}
+    async def _held(self, connection: Connection, events: Sequence[Recorded]) -> dict[UUID, HeldUser]:
+        """The users and data objects that the events concern."""
+        held: dict[UUID, HeldUser] = {}
+        if user_ids := {recorded.stream_id.bytes for recorded in events if not recorded.is_data}:
+            for row in await connection.fetch_all(self._tables.sql(READ_USERS, ids=sql.binaries(user_ids))):
+                user = user_of(row)
+                held[user.id] = HeldUser(user.version, user)
+        if data_ids := {recorded.stream_id.bytes for recorded in events if recorded.is_data}:
+            for row in await connection.fetch_all(self._tables.sql(READ_DATA, ids=sql.binaries(data_ids))):
+                data = data_of(row)
+                held[data.id] = HeldUser(data.version, None, data)
+        return held
 
     async def _write(self, connection: Connection, changes: list[FoldedBatch]) -> None:
-        gone = [change.user_id.bytes for change in changes if change.after.user is None and change.before]
-        if gone:
-            await connection.execute(self._tables.sql(DELETE_USERS, ids=placeholders(len(gone))), gone)
+        for statement, is_data in ((DELETE_USERS, False), (DELETE_DATA, True)):
+            gone = [
+                one.user_id.bytes for one in changes if one.is_data is is_data and one.before and not one.after.state
+            ]
+            if gone:
+                await connection.execute(self._tables.sql(statement, ids=sql.binaries(gone)))
+        for literals in chunks(literal_of_data(change.after.data) for change in changes if change.after.data):
+            await connection.execute(self._tables.sql(UPSERT_DATA, rows=literals))
         rows = [row_of(change.after.user) for change in changes if change.after.user]
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             chunk = rows[start : start + ROWS_PER_STATEMENT]
@@ -248,23 +272,52 @@ class MySQLView:
                 self._tables.sql(UPSERT_USERS, rows=", ".join([PLACEHOLDERS] * len(chunk))), values
             )
 
-    async def _forget(self, connection: Connection, changes: list[FoldedBatch]) -> None:
-        """Remove deleted users from every copy in the same transaction, since no projector follows the log for a copy.
+    async def _forget(self, connection: Connection, changes: list[FoldedBatch], owners: Sequence[UUID]) -> None:
+        """Remove what was deleted, and the objects of deleted owners, from this copy; from every copy if it is live.
 
-        A copy that catches up removes users that were deleted after its events were read: the projector may have
-        removed them from the copy before this transaction wrote them.
+        In the same transaction, since no projector follows the log for a copy. A copy that catches up removes users
+        that were deleted after its events were read: the projector may have removed them from the copy before this
+        transaction wrote them.
         """
         if self._tables != LIVE:
-            await self._remove(connection, await forgotten_users(connection, [change.user_id for change in changes]))
+            written = {change.user_id for change in changes if not change.is_data}
+            written |= {change.after.data.owner_id for change in changes if change.after.data}
+            await self._remove(connection, [*owners, *await forgotten_users(connection, written)])
             return
-        gone = [change.user_id.bytes for change in changes if change.after.user is None]
-        if not gone:
+        gone = [change for change in changes if change.is_gone]
+        if not gone and not owners:
             return
+        await _remove_from(connection, LIVE, {DELETE_OWNED: owners})
+        removed = {
+            DELETE_USERS: [change.user_id for change in gone if not change.is_data],
+            DELETE_DATA: [change.user_id for change in gone if change.is_data],
+            DELETE_OWNED: owners,
+        }
         for (name,) in await connection.fetch_all(LIST_COPIES):
             if name in (PREVIOUS.users, STAGING.users, DROPPED.users) or SNAPSHOT_NAME.fullmatch(name):
-                await connection.execute(Tables(name).sql(DELETE_USERS, ids=placeholders(len(gone))), gone)
+                await _remove_from(connection, Tables(name), removed)
 
-    async def _remove(self, connection: Connection, user_ids: Iterable[UUID]) -> None:
-        ids = sql.binaries(user_id.bytes for user_id in user_ids)
+    async def _remove(self, connection: Connection, user_ids: Sequence[UUID]) -> None:
+        """Remove users and their data objects."""
+        await _remove_from(connection, self._tables, {DELETE_USERS: user_ids, DELETE_OWNED: user_ids})
+
+
+async def _remove_from(connection: Connection, tables: Tables, removed: Mapping[str, Sequence[UUID]]) -> None:
+    """Execute statements that delete rows by these ids."""
+    for statement, ids in removed.items():
         if ids:
-            await connection.execute(self._tables.sql(DELETE_USERS, ids=ids))
+            await connection.execute(tables.sql(statement, ids=sql.binaries(one.bytes for one in ids)))
+
+
+def chunks(rows: Iterable[str]) -> Iterator[str]:
+    """Join rows into chunks of about `STATEMENT_BYTES`."""
+    chunk: list[str] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += len(row)
+        if size >= STATEMENT_BYTES:
+            yield ",\n".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield ",\n".join(chunk)

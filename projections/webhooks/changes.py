@@ -1,7 +1,7 @@
 """What the log has for endpoints: pages of it, shared by endpoints at the same place.
 
-A change is offered with the roles that its user has before and after it, for endpoints that want some roles only. Roles
-are in the open part of events, so a deleted user has them too.
+A change is offered with the roles that its user, or the owner of its data object, has before and after it, for
+endpoints that want some roles only. Roles are in the open part of events, so a deleted user has them too.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class OfferedChange(msgspec.Struct, frozen=True):
 
     recorded: Recorded
     roles: frozenset[Role]
-    """The user's roles before and after it."""
+    """The roles of the user, or of the data object's owner, before and after it."""
 
     def delivery(self, now: datetime) -> Delivery:
         """The change as a delivery that is due."""
@@ -54,6 +54,7 @@ class OfferedChange(msgspec.Struct, frozen=True):
             type=recorded.type,
             fields=recorded.fields,
             recorded_at=recorded.recorded_at,
+            owner_id=recorded.owner_id,
             next_attempt_at=now,
         )
 
@@ -105,7 +106,7 @@ class LogPages:
                     await self._grown.wait()
 
     async def after(self, place: Checkpoint) -> OfferedPage:
-        """The next changes after a place, at most `PAGE_EVENTS`. A damaged event is passed over, and logged.
+        """The next changes of users after a place, at most `PAGE_EVENTS`. A damaged event is passed over, and logged.
 
         Raises:
             LogChanged: the log does not hold the place.
@@ -119,7 +120,7 @@ class LogPages:
                 [
                     OfferedChange(recorded, roles.get(recorded.position, frozenset()))
                     for recorded in page.events
-                    if not _damaged(recorded)
+                    if not recorded.is_data and not _damaged(recorded)
                 ],
                 page.end,
             )
@@ -133,7 +134,7 @@ class LogPages:
         """By position, the roles of the event's user before and after it."""
         if not events:
             return {}
-        streams = {recorded.stream_id for recorded in events}
+        streams = {recorded.user_id for recorded in events}
         statement = READ_ROLES.format(ids=placeholders(len(streams)))
         values = [*(stream.bytes for stream in streams), *ROLE_TYPES, events[-1].position]
         set_at = {
@@ -143,10 +144,10 @@ class LogPages:
         now = _latest(set_at.items(), before=events[0].position)
         roles = {}
         for recorded in events:
-            before = now.get(recorded.stream_id)
-            after = set_at.get((recorded.stream_id, recorded.position), before)
+            before = now.get(recorded.user_id)
+            after = set_at.get((recorded.user_id, recorded.position), before)
             if after is not None:
-                now[recorded.stream_id] = after
+                now[recorded.user_id] = after
             roles[recorded.position] = frozenset(role for role in (before, after) if role is not None)
         return roles
 

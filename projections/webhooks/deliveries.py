@@ -25,7 +25,8 @@ ENQUEUE: Final = """
 INSERT INTO webhook_deliveries (webhook_id, position, state, attempts, next_attempt_at) VALUES {rows}
 """
 READ_PENDING: Final = """
-SELECT d.attempts, d.next_attempt_at, e.position, e.stream_id, e.version, e.event_id, e.type, e.data, e.recorded_at
+SELECT d.attempts, d.next_attempt_at, e.position, e.stream_id, e.version, e.event_id, e.type, e.data, e.recorded_at,
+       e.owner_id
 FROM webhook_deliveries AS d FORCE INDEX (by_state) JOIN events AS e ON e.position = d.position
 WHERE d.webhook_id = %s AND d.state = 'pending' ORDER BY d.position
 """
@@ -87,7 +88,7 @@ class Deliveries:
     async def pending(self, endpoint_id: UUID) -> list[Delivery]:
         """What is queued for an endpoint, in the order of the log."""
         found = []
-        for attempts, due, position, stream, version, event, type_, data, at in await self._database.fetch_all(
+        for attempts, due, position, stream, version, event, type_, data, at, owner in await self._database.fetch_all(
             READ_PENDING, (endpoint_id.bytes,)
         ):
             fields = msgspec.json.decode(data, type=_Fields).fields
@@ -100,6 +101,7 @@ class Deliveries:
                     type=type_,
                     fields=fields,
                     recorded_at=aware_utc(at),
+                    owner_id=None if owner is None else uuid_of(owner),
                     attempts=attempts,
                     next_attempt_at=aware_utc(due),
                 )

@@ -1,8 +1,9 @@
 """The body of a request: one change as a CloudEvent 1.0 in structured JSON.
 
-By default it is thin: which user, what happened and which fields changed, without values. So what leaves needs no
-erasure later. With `full`, the operator's choice, it also has the user after the change, as of that position of the
-log, so each attempt sends the same; once the user is deleted there is nothing left to send.
+By default it is thin: which user or data object, what happened and which fields changed, without values. So what leaves
+needs no erasure later. With `full`, the operator's choice, a change of a user also has the user after it, as of that
+position of the log, so each attempt sends the same; once the user is deleted there is nothing left to send. The content
+of data objects never leaves.
 """
 
 from typing import Final
@@ -20,8 +21,9 @@ TYPE_PREFIX: Final = "rollcall."
 
 def cloud_event(delivery: Delivery, log_id: UUID, user: User | None = None, *, full: bool = False) -> bytes:
     """The body of a delivery. `user` is the user after the change; None if it is deleted."""
+    owner = delivery.owner_id
     data: dict[str, JSON] = {
-        "userId": str(delivery.stream_id),
+        **({"userId": str(delivery.stream_id)} if owner is None else _of_data(delivery.stream_id, owner)),
         "version": delivery.version,
         "position": str(delivery.position),
         "changedFields": delivery.fields,
@@ -41,6 +43,10 @@ def cloud_event(delivery: Delivery, log_id: UUID, user: User | None = None, *, f
             "data": data,
         }
     )
+
+
+def _of_data(data_id: UUID, owner_id: UUID) -> dict[str, JSON]:
+    return {"dataId": str(data_id), "ownerId": str(owner_id)}
 
 
 def _shown(user: User) -> JSON:

@@ -48,6 +48,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     fields: tuple[str, ...]
     recorded_at: datetime
+    owner_id: UUID | None = None
+    """The owner, if it is an event of a data object."""
     attempts: int = 0
     next_attempt_at: datetime
     """UTC. In the past: it is due."""

@@ -150,9 +150,9 @@ class Worker:
         self._to_record.set()
 
     async def _body(self, delivery: Delivery) -> bytes:
-        """The message; a thin one for a user who cannot be read."""
+        """The message; a thin one for a data object, or a user who cannot be read."""
         log_id = self._place.log_id
-        if not self._tools.full:
+        if not self._tools.full or delivery.owner_id is not None:
             return cloud_event(delivery, log_id)
         try:
             fold = await self._tools.accounts.read(delivery.stream_id, up_to=delivery.position)

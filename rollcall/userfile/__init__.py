@@ -6,17 +6,29 @@ a `BadRow`, and reading continues; a file that cannot be read raises `UserFileEr
 Reasons name fields and never repeat values, because reasons are logged and the values are personal data.
 """
 
-from rollcall.userfile.reading import UserFile, read_users
-from rollcall.userfile.rows import JSON, TARGETS, BadRow, FieldMap, UserFileError, UserRow, parse_mapping
+from rollcall.userfile.reading import FileRecords, UserFile, read_records, read_users
+from rollcall.userfile.rows import (
+    JSON,
+    TARGETS,
+    BadRow,
+    FieldMap,
+    UserFileError,
+    UserRecord,
+    UserRow,
+    parse_mapping,
+)
 
 __all__ = [
     "JSON",
     "TARGETS",
     "BadRow",
     "FieldMap",
+    "FileRecords",
     "UserFile",
     "UserFileError",
+    "UserRecord",
     "UserRow",
     "parse_mapping",
+    "read_records",
     "read_users",
 ]

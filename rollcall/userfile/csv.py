@@ -73,8 +73,8 @@ def _refuse_unclear(names: list[str], path: Path) -> None:
 def _refuse_unmatched(names: list[str], path: Path, mapping: FieldMap) -> None:
     found = f"the header has {', '.join(map(shown, names))}"
     if missing := [source for source in mapping.given.values() if source not in names]:
-        raise UserFileError(f"{path} has no column {shown(missing[0])}, which --map names: {found}")
-    if not set(mapping.sources.values()) & set(names):
+        raise UserFileError(f"{path} has no column {shown(missing[0])}, which an option names: {found}")
+    if not {*mapping.sources.values(), *mapping.given.values()} & set(names):
         raise UserFileError(
             f"{path} is neither JSON (its text begins with {{ or [) nor CSV with a column for any of "
             f"{', '.join(TARGETS)}: {found}. If these are the columns, say which is which with --map email=FIELD"

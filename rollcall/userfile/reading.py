@@ -1,13 +1,13 @@
 """Open a file of users, detect its format by its content, and yield its rows."""
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rollcall.userfile.csv import csv_records
 from rollcall.userfile.json import json_array_records, json_line_records, refuse_spread_object
-from rollcall.userfile.rows import SPACE, BadRow, FieldMap, RowMaker, UserFileError, UserRecord, UserRow
+from rollcall.userfile.rows import SPACE, BadRow, FieldMap, RecordFault, RowMaker, UserFileError, UserRecord, UserRow
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 HEAD_CHARACTERS = 1 << 20
@@ -52,6 +52,38 @@ class UserFile(Iterator[UserRow | BadRow]):
             raise StopIteration
         self.bytes_read = record.bytes_read
         return self._rows.row(record)
+
+
+def read_records(path: Path, *columns: str) -> "FileRecords":
+    """The records of a file under its own field names; a CSV header must have these columns.
+
+    Raises UserFileError, like `read_users`.
+    """
+    with _named_errors(path):
+        _refuse_irregular(path)
+        _refuse_other_encodings(path)
+        return FileRecords(path, columns, _begins_with(path))
+
+
+class FileRecords(Iterator[UserRecord | BadRow]):
+    """The records, in the file's order, and the number of bytes read so far."""
+
+    def __init__(self, path: Path, columns: Sequence[str], begins_with: str) -> None:
+        self.size = path.stat().st_size
+        """Bytes in the file."""
+        self.bytes_read = 0
+        """Never decreases; equals `size` after the last record."""
+        self._records = _records(path, FieldMap(dict(zip(columns, columns, strict=True))), begins_with, self.size)
+
+    def __next__(self) -> UserRecord | BadRow:
+        record = next(self._records, None)
+        if record is None:
+            self.bytes_read = self.size
+            raise StopIteration
+        self.bytes_read = record.bytes_read
+        if isinstance(record.fields, RecordFault):
+            return BadRow(record.line, record.fields.reason)
+        return record
 
 
 def _records(path: Path, mapping: FieldMap, begins_with: str, size: int) -> Iterator[UserRecord]:

@@ -24,7 +24,7 @@ from events.idempotency import Idempotency, Request
 from events.log_keys import open_log_keys
 from events.store import EventStore
 from events.vault import Vault
-from graph.types import UserEventType
+from graph.event_names import UserEventType
 from projections.mongo.client import MongoClient
 from tests.chaos import ledger
 from tests.chaos.strangers import NAME

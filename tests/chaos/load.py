@@ -348,7 +348,7 @@ def registration(username: str, token: str) -> dict[str, Any]:
 
 def _key_owner(fields: dict[str, Any], key: str) -> UUID | None:
     """Whose key a registration has."""
-    found = mutations._idempotency(None, mutations.RegisterInput(**fields, idempotency_key=key))
+    found = mutations.idempotency_of(None, mutations.RegisterInput(**fields, idempotency_key=key))
     return found.caller if found else None
 
 

@@ -77,4 +77,4 @@ async def empty(database: Database) -> None:
     await database.execute("DROP TRIGGER IF EXISTS events_refuse_delete")
     for table in ("events", "user_keys", "credential_keys", "claims"):
         await database.execute(f"DELETE FROM {table}")
-    await database.execute("UPDATE log_head SET position = 0, hash = %s", (GENESIS,))
+    await database.execute("UPDATE log_head SET position = 0, hash = %s, numbers = 0", (GENESIS,))

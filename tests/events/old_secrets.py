@@ -6,7 +6,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from events.chain import ROW_COLUMNS
+from events.rows import ROW_COLUMNS
 from events.vault import place_of
 from tests.log import MASTER_KEY, Log
 
@@ -36,7 +36,7 @@ async def readable_hashes(log: Log, master_key: bytes = MASTER_KEY) -> dict[UUID
         place = b"rollcall credential key v1" + key_id + user_id + version.to_bytes(8)
         keys.update(decrypted({master_key}, wrapped, place))
     found: dict[UUID, set[str]] = {}
-    for _, stream_id, version, event_id, type_, data, personal, metadata, _ in events:
+    for _, stream_id, version, event_id, type_, data, personal, metadata, *_ in events:
         place = place_of(stream_id, version, event_id, type_, data, metadata)
         for plain in decrypted(keys, personal, place):
             values = msgspec.json.decode(plain or b"{}")

@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from events.batch import insert_events
-from events.chain import EVENT_COLUMNS, START, Head, Link, StoredRow, link_of, next_hash, verify_log
+from events.chain import START, Head, Link, StoredRow, link_of, next_hash, verify_log
 from events.database import Database
 from events.errors import BrokenChain
+from events.rows import EVENT_COLUMNS
 from tests.log import KEYS
 
 

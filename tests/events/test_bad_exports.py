@@ -51,7 +51,7 @@ FAULTS: dict[str, tuple[int, Callable[[Lines], Lines]]] = {
     "an edited hash": (5, lambda text: edited(text, 5, b'"hash":"', b'"hash":"AA')),
     "an edited position": (5, lambda text: edited(text, 5, b'"position":4', b'"position":5')),
     "a version that is none": (5, lambda text: edited(text, 5, b'"version":1', b'"version":0')),
-    "an instant without offset": (5, lambda text: edited(text, 5, b'Z","hash"', b'","hash"')),
+    "an instant without offset": (5, lambda text: edited(text, 5, b'Z","owner_id"', b'","owner_id"')),
     "a field more": (5, lambda text: edited(text, 5, b'{"line":"event"', b'{"line":"event","x":1')),
     "a field less": (5, lambda text: edited(text, 5, b'"position":4,', b"")),
     "bad JSON": (6, lambda text: edited(text, 6, b"}", b"")),

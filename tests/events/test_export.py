@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 
 from events import chain, export
-from events.chain import EVENT_COLUMNS, START, Head, link_of
+from events.chain import START, Head, link_of
 from events.errors import BrokenChain, UnreadableEvent
 from events.export import EventLine, ExportPart, Header, KeyLine, Line, Trailer
 from events.log_keys import open_log_secret
+from events.rows import EVENT_COLUMNS
 from events.user import Delete, Update
 from tests.events.exports import exported, read, silently
 from tests.log import NOBODY, Log, wire

@@ -158,7 +158,7 @@ async def test_a_log_that_is_not_empty_is_left_as_it_is(lived: Log, copy: Databa
         await copy.execute(what)
         with pytest.raises(LogNotEmpty):
             await restored(copy, text)
-        await copy.execute("REPLACE INTO log_head VALUES (1, 0, %s, RANDOM_BYTES(16))", (GENESIS,))
+        await copy.execute("REPLACE INTO log_head VALUES (1, 0, %s, RANDOM_BYTES(16), 0)", (GENESIS,))
         await empty(copy)
     await log.register("ada")
     with pytest.raises(LogNotEmpty, match="a head at position 1"):

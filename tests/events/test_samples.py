@@ -50,7 +50,7 @@ def test_a_sample_still_means_what_it_meant(name: str) -> None:
     event, fields, origin = decode(stored(sample), 1)
 
     assert type(event).__name__ == sample["stored"]["type"]
-    values = msgspec.to_builtins(msgspec.structs.asdict(event))
+    values = msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(event)))
     assert {key: values[key] for key in sample["event"]} == sample["event"]  # a later release may add fields
     assert list(fields) == sample["fields"]
     assert msgspec.to_builtins(origin.actor) == sample["actor"]
@@ -64,7 +64,7 @@ def test_a_sample_of_a_deleted_user_can_be_read_without_what_was_personal(name: 
 
     event, fields, _ = decode(left, 1, forgotten=True)
 
-    assert isinstance(event, Forgotten) or sample["stored"]["type"] == "UserDeleted"
+    assert isinstance(event, Forgotten) or sample["stored"]["type"] in {"UserDeleted", "DataDeleted"}
     assert list(fields) == sample["fields"]
 
 

@@ -350,7 +350,7 @@ async def long_stream(log: Log, events: int, change: Callable[[int], Update]) ->
         outcome = await log.appender.append(Append(user_id, version, account.user, fold.key, tuple(made), Origin()))
         assert isinstance(outcome, Appended)
         version += len(made)
-        account = msgspec.structs.replace(account, version=version, user=outcome.user())
+        account = msgspec.structs.replace(account, version=version, user=outcome.state())
     return user_id
 
 

@@ -20,7 +20,7 @@ query Search($text: String, $where: [AttributeFilter!], $first: Int = 20, $after
   searchUsers(text: $text, where: $where, first: $first, after: $after) {{ {PAGE} }}
 }}
 """
-EVENT = "id position userId version type changedFields actorId recordedAt"
+EVENT = "id position userId dataId version type changedFields actorId recordedAt"
 EVENT_PAGE = f"pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ cursor node {{ {EVENT} }} }}"
 
 THEN = f"""
@@ -96,6 +96,54 @@ mutation Rebuild($name: String!, $key: String) {
     projection { name state rebuildProgress lastError } errors { code message field }
   }
 }
+"""
+
+DATA = "id number owner { id username } name content version position createdAt updatedAt"
+DATA_PAGE = (
+    f"totalCount pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} edges {{ cursor node {{ {DATA} }} }}"
+)
+ONE_DATA = f"""
+query OneData($id: ID, $number: Int, $asOf: DateTime, $atPosition: Position) {{
+  data(id: $id, number: $number, asOf: $asOf, atPosition: $atPosition) {{ {DATA} }}
+}}
+"""
+LIST_DATA = f"""
+query ListData($filter: DataFilter, $orderBy: DataOrder, $first: Int, $after: String, $last: Int, $before: String) {{
+  dataObjects(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {{
+    {DATA_PAGE}
+  }}
+}}
+"""
+SEARCH_DATA = f"""
+query SearchData($text: String, $where: [AttributeFilter!], $first: Int = 20, $after: String) {{
+  searchData(text: $text, where: $where, first: $first, after: $after) {{ {DATA_PAGE} }}
+}}
+"""
+OWNED_DATA = f"""
+query OwnedData($id: ID!, $first: Int = 20, $after: String) {{
+  user(id: $id) {{ dataIds data(first: $first, after: $after) {{ {DATA_PAGE} }} }}
+}}
+"""
+CREATE_DATA = f"""
+mutation CreateData($input: CreateDataInput!) {{ createData(input: $input) {{ data {{ {DATA} }} position {ERRORS} }} }}
+"""
+UPDATE_DATA = f"""
+mutation UpdateData($input: UpdateDataInput!) {{ updateData(input: $input) {{ data {{ {DATA} }} position {ERRORS} }} }}
+"""
+TRANSFER_DATA = f"""
+mutation TransferData($input: TransferDataInput!) {{
+  transferData(input: $input) {{ data {{ {DATA} }} position {ERRORS} }}
+}}
+"""
+DELETE_DATA = f"""
+mutation DeleteData($input: DeleteDataInput!) {{ deleteData(input: $input) {{ deletedDataId position {ERRORS} }} }}
+"""
+DATA_CHANGES = f"""
+subscription DataChanges($ownerId: ID, $after: Position, $cursor: String) {{
+  dataChanges(ownerId: $ownerId, after: $after, cursor: $cursor) {{
+    position cursor type dataId ownerId version changedFields recordedAt data {{ {DATA} }}
+  }}
+}}
 """
 
 CHANGES = f"""

@@ -40,8 +40,10 @@ from graph.context import Opening, Services, Webhooks
 from graph.freshness import ViewPosition, ViewPositions
 from projections.errors import ViewMissing
 from projections.mongo.client import MongoClient
+from projections.mongo.data_search import MongoData
 from projections.mongo.search import MongoUsers
 from projections.mongo.view import MongoView
+from projections.mysql.data_queries import MySQLData
 from projections.mysql.queries import MySQLUsers
 from projections.mysql.view import MySQLView
 from projections.projector import Projector
@@ -306,6 +308,9 @@ def _services(
         rebuilds=RebuildRequests(log.database),
         mysql_users=MySQLUsers(log.database),
         mongo_users=MongoUsers(mongo.documents),
+        data=log.data,
+        mysql_data=MySQLData(log.database),
+        mongo_data=MongoData(mongo.documents),
         sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, by_address, new_id),
         registration=Registration(doors.registration, doors.proof_bits, budgets, by_address, invitations, challenges),
         tokens=tokens,

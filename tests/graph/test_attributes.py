@@ -151,8 +151,8 @@ async def test_variables_have_a_greatest_number_of_values_and_levels(site: Site)
     deeper = await admin.client.ask(document, a=["x"], b=deep(VALUES_DEPTH))
 
     assert at_limit.message.startswith("filter: at most 100 tests")
-    assert (past.codes, past.message) == (["BAD_USER_INPUT"], "variables: at most 10,000 values, these are more")
-    assert at_depth.message.startswith("where a: attributes are nested at most 32 deep")
+    assert (past.codes, past.message) == (["BAD_USER_INPUT"], "variables: at most 40,000 values, these are more")
+    assert at_depth.message.startswith("where a: attributes: nested at most 32 deep")
     assert (deeper.codes, deeper.message) == (
         ["BAD_USER_INPUT"],
         "variables: nested at most 64 deep, this goes deeper",

@@ -7,12 +7,15 @@ import pytest
 from graphql import (
     DefinitionNode,
     EnumTypeDefinitionNode,
+    EnumTypeExtensionNode,
     FieldDefinitionNode,
     InputObjectTypeDefinitionNode,
     InputValueDefinitionNode,
     InterfaceTypeDefinitionNode,
     ObjectTypeDefinitionNode,
+    ObjectTypeExtensionNode,
     TypeDefinitionNode,
+    TypeExtensionNode,
     parse,
     print_ast,
 )
@@ -30,17 +33,18 @@ def promises(sdl: str) -> dict[str, str]:
 
 
 def _of_type(definition: DefinitionNode) -> Iterator[tuple[str, str]]:
-    assert isinstance(definition, TypeDefinitionNode)
+    assert isinstance(definition, TypeDefinitionNode | TypeExtensionNode)
     name = definition.name.value
-    yield name, definition.kind
+    if isinstance(definition, TypeDefinitionNode):
+        yield name, definition.kind
     match definition:
-        case ObjectTypeDefinitionNode() | InterfaceTypeDefinitionNode():
+        case ObjectTypeDefinitionNode() | InterfaceTypeDefinitionNode() | ObjectTypeExtensionNode():
             yield from ((f"{name} implements {interface.name.value}", "") for interface in definition.interfaces or ())
             for field in definition.fields or ():
                 yield from _of_field(name, field)
         case InputObjectTypeDefinitionNode():
             yield from ((f"{name}.{field.name.value}", _typed(field)) for field in definition.fields or ())
-        case EnumTypeDefinitionNode():
+        case EnumTypeDefinitionNode() | EnumTypeExtensionNode():
             yield from ((f"{name}.{value.name.value}", "") for value in definition.values or ())
 
 

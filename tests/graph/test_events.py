@@ -26,7 +26,8 @@ def shown(recorded: Recorded) -> Json:
     return {
         "id": str(recorded.event_id),
         "position": str(recorded.position),
-        "userId": str(recorded.stream_id),
+        "userId": str(recorded.user_id),
+        "dataId": str(recorded.stream_id) if recorded.is_data else None,
         "version": recorded.version,
         "type": NAMES[recorded.type],
         "changedFields": list(recorded.fields),

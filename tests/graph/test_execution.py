@@ -17,15 +17,19 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as StockExecutor
 from strawberry.utils.await_maybe import await_maybe
 
+from events.data_object import DataObject
 from events.event_types import Role
 from events.user import User
 from graph import documents
+from graph.data_types import DataObjectConnection, DataObjectType, ListedData
 from graph.documents import DocumentCache
+from graph.event_names import UserEventType
 from graph.execution import PlanExecutor
 from graph.execution.columns import FieldPlan, Uncovered, object_plan, unchanged_plan
+from graph.nodes import Node
 from graph.relay import PageInfo
 from graph.scalars import SCALARS, Position
-from graph.types import ListedUser, Node, Projection, UserChange, UserConnection, UserEventType, UserType
+from graph.types import ListedUser, Projection, UserChange, UserConnection, UserType
 from projections.status import State
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -71,6 +75,38 @@ def change(number: int, user: User | None) -> UserChange:
         recorded_at=NOW,
         user=user,
     )
+
+
+def data_object(serial: int, **fields: Any) -> Any:
+    """A data object, in order unless told otherwise."""
+    data = DataObject(
+        id=UUID(int=serial),
+        number=serial,
+        owner_id=UUID(int=1),
+        name=f"Object {serial}",
+        content={"n": serial},
+        version=serial,
+        position=serial,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return msgspec.structs.replace(data, **fields)
+
+
+def broken_data_objects() -> list[Any]:
+    """Data objects, some in order and some not, and something else."""
+    return [data_object(1), data_object(2, number=2**31), data_object(3, name=None), user_of(1)]
+
+
+def listed_data(*data: Any) -> DataObjectConnection:
+    """A page of data objects."""
+
+    async def count() -> int:
+        return len(data)
+
+    page = PageInfo(has_next_page=False, has_previous_page=True, start_cursor=None, end_cursor="c")
+    edges = [ListedData(one, partial(str, "c")) for one in data]
+    return DataObjectConnection(edges=edges, page_info=page, count=count)
 
 
 class Later:
@@ -155,6 +191,9 @@ class Query:
     broken_strictly: list[UserType] | None = strawberry.field(resolver=broken_users)
     broken_connection: UserConnection | None = strawberry.field(resolver=lambda: connection(broken_users()[:3]))
     broken_one: UserType | None = strawberry.field(resolver=lambda: broken(email=None))
+    data: list[DataObjectType] = strawberry.field(resolver=lambda: [data_object(1), data_object(2)])
+    data_page: DataObjectConnection = strawberry.field(resolver=lambda: listed_data(data_object(1), data_object(2)))
+    broken_data: list[DataObjectType | None] = strawberry.field(resolver=broken_data_objects)
     other_ids: list[UserType | None] = strawberry.field(
         resolver=lambda: [broken(id=one) for one in ("a", 7, None, NOW)]
     )
@@ -173,12 +212,16 @@ PLANNED = Quiet(**OPTIONS, execution_context_class=PlanExecutor)
 TYPES = STOCK._schema.type_map
 
 
+ASKING = {("User", "history"), ("User", "data"), ("User", "dataIds"), ("DataObject", "owner")}
+"""Fields that ask the log or a view."""
+
+
 @st.composite
 def selections(draw: st.DrawFn, kind: str, depth: int = 0) -> str:
     """A selection on a type: fields under aliases or not, directives, inline fragments, `__typename`."""
     named = TYPES[kind]
     assert isinstance(named, GraphQLObjectType | GraphQLInterfaceType)
-    fields = [(name, field) for name, field in named.fields.items() if name != "history"]  # it asks the log
+    fields = [(name, field) for name, field in named.fields.items() if (kind, name) not in ASKING]
     chosen = draw(st.lists(st.sampled_from(fields), min_size=1, max_size=4))
     parts = [draw(_field(name, field, depth)) for name, field in chosen]
     if draw(st.booleans()):

@@ -115,7 +115,7 @@ def test_no_secret_enters_a_fingerprint(given: Idempotent) -> None:
     """All other fields do, so another command is another command."""
     secrets = {"password", "idempotency_key", "proof_of_work", "invitation"}
 
-    found = mutations._idempotency(None, given)
+    found = mutations.idempotency_of(None, given)
 
     assert found is not None
     for one in dataclasses.fields(given):

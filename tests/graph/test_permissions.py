@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -18,6 +18,7 @@ from graphql import (
     print_ast,
 )
 
+from events.data_object import CreateData, UpdateData
 from events.event_types import Role
 from graph.schema import make_schema
 from projections.mysql import NAME as MYSQL_USERS
@@ -27,33 +28,42 @@ from tests.graph.documents import (
     CHANGE_ROLE,
     CHANGES,
     CREATE,
+    CREATE_DATA,
     CREATE_WEBHOOK,
+    DATA_CHANGES,
     DELETE,
+    DELETE_DATA,
     DELETE_WEBHOOK,
     DELIVERIES,
     EVENTS,
     HISTORY,
     INVITE,
     LIST,
+    LIST_DATA,
     LOGIN,
     LOGOUT,
     ME,
     NODE,
     ONE,
+    ONE_DATA,
     PROJECTIONS,
     REBUILD,
     REDELIVER,
     REFRESH,
     REGISTER,
     SEARCH,
+    SEARCH_DATA,
     STATISTICS,
     STATUS,
     THEN,
+    TRANSFER_DATA,
     UPDATE,
+    UPDATE_DATA,
     UPDATE_WEBHOOK,
     WEBHOOKS,
 )
 from tests.graph.site import PASSWORD, Person, Site
+from tests.log import NOBODY
 
 VIEWERS = (None, Role.CUSTOMER, Role.TECHNICAL_WORKER, Role.SENIOR_MANAGEMENT, Role.ADMIN)
 """The columns; None is anyone."""
@@ -67,6 +77,10 @@ class Cast:
     other: Person
     refresh_token: str = ""
     """Of the other."""
+    own_data: str = ""
+    """The id of a data object of the viewer's; without a viewer, of the other's."""
+    other_data: str = ""
+    """The id of a data object of the other's."""
 
     @property
     def own_id(self) -> str:
@@ -100,6 +114,8 @@ STAFF = ("sign in", "no", "yes", "yes", "yes")
 EVERYBODY_WITH_AN_ACCOUNT = ("sign in", "yes", "yes", "yes", "yes")
 LATER = "9999-01-01T00:00:00Z"
 ADMIN_ONLY = ("sign in", "no", "no", "no", "yes")
+OTHERS_DATA = ("sign in", "not found", "no", "no", "yes")
+"""Of data objects that one may not read, one does not learn that they exist."""
 
 QUERIES = [
     Row("me", ME, ("null", "yes", "yes", "yes", "yes")),
@@ -115,6 +131,19 @@ QUERIES = [
     Row("user oneself-then", THEN, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id, "asOf": LATER}),
     Row("user history-of-oneself", HISTORY, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id}),
     Row("user history", HISTORY, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id}),
+    Row("data of-oneself", ONE_DATA, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_data}),
+    Row("data of-another", ONE_DATA, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other_data}),
+    Row(
+        "data of-another-then",
+        ONE_DATA,
+        ("sign in", "null", "yes", "yes", "yes"),
+        lambda cast: {"id": cast.other_data, "asOf": LATER},
+    ),
+    Row("data none", ONE_DATA, ("sign in", "null", "null", "null", "null"), lambda _: {"id": str(uuid4())}),
+    Row("node data-of-oneself", NODE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_data}),
+    Row("node data-of-another", NODE, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other_data}),
+    Row("dataObjects", LIST_DATA, EVERYBODY_WITH_AN_ACCOUNT),
+    Row("searchData", SEARCH_DATA, EVERYBODY_WITH_AN_ACCOUNT),
     Row("events", EVENTS, STAFF),
     Row("events oneself", EVENTS, STAFF, lambda cast: {"userId": cast.own_id}),
     Row("projections", PROJECTIONS, STAFF),
@@ -164,6 +193,33 @@ MUTATIONS = [
         ADMIN_ONLY,
         lambda cast: {"input": {"id": cast.other.id, "role": "SENIOR_MANAGEMENT"}},
     ),
+    Row("createData", CREATE_DATA, EVERYBODY_WITH_AN_ACCOUNT, lambda _: {"input": {"name": "New", "content": {}}}),
+    Row(
+        "createData for-another",
+        CREATE_DATA,
+        ADMIN_ONLY,
+        lambda cast: {"input": {"ownerId": cast.other.id, "name": "New", "content": {}}},
+    ),
+    Row(
+        "updateData of-oneself",
+        UPDATE_DATA,
+        EVERYBODY_WITH_AN_ACCOUNT,
+        lambda cast: {"input": {"id": cast.own_data, "name": "Another"}},
+    ),
+    Row(
+        "updateData of-another",
+        UPDATE_DATA,
+        OTHERS_DATA,
+        lambda cast: {"input": {"id": cast.other_data, "name": "Another"}},
+    ),
+    Row(
+        "transferData",
+        TRANSFER_DATA,
+        ADMIN_ONLY,
+        lambda cast: {"input": {"id": cast.own_data, "ownerId": cast.other.id}},
+    ),
+    Row("deleteData of-oneself", DELETE_DATA, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"input": {"id": cast.own_data}}),
+    Row("deleteData of-another", DELETE_DATA, OTHERS_DATA, lambda cast: {"input": {"id": cast.other_data}}),
     Row("deleteUser oneself", DELETE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"input": {"id": cast.own_id}}),
     Row("deleteUser another", DELETE, ADMIN_ONLY, lambda cast: {"input": {"id": cast.other.id}}),
 ]
@@ -179,9 +235,20 @@ SUBSCRIPTIONS = [
     Row("userChanges oneself", CHANGES, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"userId": cast.own_id}),
     Row("userChanges another", CHANGES, STAFF, lambda cast: {"userId": cast.other.id}),
 ]
+DATA_SUBSCRIPTIONS = [
+    Row("dataChanges everybody", DATA_CHANGES, ("sign in", "null", "yes", "yes", "yes")),
+    Row("dataChanges oneself", DATA_CHANGES, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"ownerId": cast.own_id}),
+    Row("dataChanges another", DATA_CHANGES, STAFF, lambda cast: {"ownerId": cast.other.id}),
+]
 STATUSES = [Row("projectionStatus", STATUS, STAFF)]
 FIELDS = {
+    "DataChange": "position cursor type dataId ownerId version changedFields recordedAt data",
+    "DataObject": "id number owner name content version position createdAt updatedAt",
+    "DataObjectConnection": "edges pageInfo totalCount",
+    "DataObjectEdge": "cursor node",
+    "DataPayload": "data position errors",
     "DayCount": "day count",
+    "DeleteDataPayload": "deletedDataId position errors",
     "DeleteUserPayload": "deletedUserId position errors",
     "InvitationPayload": "invitation expiresAt errors",
     "LogoutPayload": "loggedOut",
@@ -199,7 +266,7 @@ FIELDS = {
     "UserConnection": "edges pageInfo totalCount",
     "UserEdge": "cursor node",
     "UserError": "code message field retryAfter",
-    "UserEvent": "id position userId version type changedFields actorId recordedAt",
+    "UserEvent": "id position userId dataId version type changedFields actorId recordedAt",
     "UserEventConnection": "edges pageInfo",
     "UserEventEdge": "cursor node",
     "UserPayload": "user position errors",
@@ -261,6 +328,13 @@ HISTORIES = [
     ),
 ]
 """`User.history` asks by itself who may read it, wherever the user comes from."""
+OWNED = "id dataIds data { edges { cursor node { id number name content } } }"
+OWNED_DATA = [
+    Row(row.name, row.document.replace(HISTORY_OF, OWNED), row.outcomes, row.variables)
+    for row in HISTORIES
+    if row.field not in {"register", "users", "searchUsers"}
+]
+"""`User.data` and `User.dataIds` ask by themselves who may read them, as `User.history` does."""
 CODES = {"sign in": "UNAUTHENTICATED", "no": "FORBIDDEN"}
 
 
@@ -283,9 +357,10 @@ def full(document: str) -> str:
 
 
 def selection(kind: GraphQLNamedType | None) -> str:
-    """Every field of `FIELDS` in a type, and in the types of these fields; of a node, those of a user."""
+    """Every field of `FIELDS` in a type, and in the types of these fields; of a node, those of what it can be."""
     if isinstance(kind, GraphQLInterfaceType):
-        return f"{{ {FIELDS[kind.name]} ... on User {selection(SCHEMA.type_map['User'])} }}"
+        shown = (f"... on {name} {selection(SCHEMA.type_map[name])}" for name in ("User", "DataObject"))
+        return f"{{ {FIELDS[kind.name]} {' '.join(shown)} }}"
     if not isinstance(kind, GraphQLObjectType):
         return ""
     fields = (f"{name} {selection(get_named_type(kind.fields[name].type))}" for name in FIELDS[kind.name].split())
@@ -312,8 +387,15 @@ async def readers(shared_site: Site) -> dict[Role | None, Cast]:
     """A user of each role and another user to read, all of them in the views."""
     other = await shared_site.person()
     people = {role: await shared_site.person(role) if role else None for role in VIEWERS}
+    data = {role: await data_of(shared_site, person or other) for role, person in people.items()}
+    others = await data_of(shared_site, other)
     await shared_site.caught_up()
-    return {role: Cast(person, other) for role, person in people.items()}
+    return {role: Cast(person, other, "", data[role], others) for role, person in people.items()}
+
+
+async def data_of(site: Site, owner: Person) -> str:
+    """The id of a new data object of this user."""
+    return str((await site.log.data.create(owner.user.id, CreateData("Notes", {"a": 1}), NOBODY)).data_id)
 
 
 async def newcomers(site: Site, role: Role | None) -> Cast:
@@ -321,7 +403,9 @@ async def newcomers(site: Site, role: Role | None) -> Cast:
     await site.person(Role.ADMIN)
     other = await site.person()
     granted = await site.services.sessions.start(other.user.id, other.user.version)
-    return Cast(await site.person(role) if role else None, other, granted.token.text)
+    viewer = await site.person(role) if role else None
+    data = await data_of(site, viewer or other), await data_of(site, other)
+    return Cast(viewer, other, granted.token.text, *data)
 
 
 def client_of(site: Site, cast: Cast) -> Client:
@@ -350,6 +434,9 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
 
     assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
     if outcome in CODES:
+        assert await site.log.store.head() == head
+    elif outcome == "not found":
+        assert [error["code"] for error in answer.body["data"][row.field]["errors"]] == ["NOT_FOUND"]
         assert await site.log.store.head() == head
     else:
         assert answer.body["data"][row.field].get("errors", []) == []
@@ -396,6 +483,38 @@ async def test_subscriptions(site: Site, row: Row, role: Role | None, outcome: s
         assert (await socket.next(id_))["userChanges"]["userId"] == audible.id
 
 
+@cells(DATA_SUBSCRIPTIONS)
+async def test_data_subscriptions(site: Site, row: Row, role: Role | None, outcome: str) -> None:
+    """Each subscriber receives the data objects that the table allows: `null` receives its own and no others."""
+    cast = await newcomers(site, role)
+    own = "oneself" in row.name or outcome == "null"
+    async with client_of(site, cast).socket() as socket:
+        if outcome in CODES:
+            id_ = await socket.subscribe(full(row.document), **row.variables(cast))
+            assert await socket.codes(id_) == [CODES[outcome]]
+            return
+
+        id_ = await site.listen(socket, full(row.document), **row.variables(cast))
+        for data_id in (cast.other_data, cast.own_data):
+            await site.log.data.change(UUID(data_id), UpdateData(name="Changed"), NOBODY)
+
+        change = (await socket.next(id_))["dataChanges"]
+        assert change["dataId"] == (cast.own_data if own else cast.other_data)
+        assert change["data"]["name"] == "Changed"
+
+
+@cells(OWNED_DATA)
+async def test_owned_data(site: Site, row: Row, role: Role | None, outcome: str) -> None:
+    """Only the owner and staff may read it, wherever the user is selected."""
+    cast = await newcomers(site, role)
+    await site.caught_up()
+
+    answer = await client_of(site, cast).ask(row.document, **row.variables(cast))
+
+    assert set(answer.codes) == ({CODES[outcome]} if outcome in CODES else set())
+    assert ('"cursor"' in json.dumps(answer.body)) is (outcome == "yes")
+
+
 @cells(STATUSES)
 async def test_status(site: Site, readers: dict[Role | None, Cast], row: Row, role: Role | None, outcome: str) -> None:
     """A role that may read the projections' status may subscribe to it too."""
@@ -426,7 +545,7 @@ async def test_histories(site: Site, row: Row, role: Role | None, outcome: str) 
 
 async def test_the_table_covers_every_field_of_every_type() -> None:
     """A field that is added without saying who may read it fails here."""
-    alone = {("User", "history")}
+    alone = {("User", "history"), ("User", "data"), ("User", "dataIds")}
     found = {(kind.name, name) for kind in reachable() for name in kind.fields}
 
     assert {(kind, name) for kind, names in FIELDS.items() for name in names.split()} == found - alone
@@ -440,5 +559,14 @@ async def test_the_table_covers_every_operation_of_the_schema() -> None:
     known = {name for root in roots if isinstance(root, GraphQLObjectType) for name in root.fields}
 
     assert {
-        row.field for row in [*QUERIES, *MUTATIONS, *WEBHOOK_MUTATIONS, *REBUILDS, *SUBSCRIPTIONS, *STATUSES]
+        row.field
+        for row in [
+            *QUERIES,
+            *MUTATIONS,
+            *WEBHOOK_MUTATIONS,
+            *REBUILDS,
+            *SUBSCRIPTIONS,
+            *DATA_SUBSCRIPTIONS,
+            *STATUSES,
+        ]
     } == known

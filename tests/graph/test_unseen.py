@@ -75,7 +75,8 @@ def _count(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, asked: Count
     real = getattr(owner, name)
 
     async def counting(self: object, sql: str, arguments: Any = ()) -> Any:
-        if "correlation" in get_contextvars():  # else it is a projector, or the follower of the log
+        # Without it, it is a projector or the follower of the log. A view's position is remembered for a moment.
+        if "correlation" in get_contextvars() and "users_checkpoint" not in sql:
             asked[sql] += 1
         return await real(self, sql, arguments)
 
@@ -102,7 +103,7 @@ async def test_one_may_not_learn_who_exists(site: Site, cast: Cast, question: st
 
 @pytest.mark.parametrize("question", QUESTIONS)
 async def test_one_may_not_learn_it_from_the_time_it_takes(site: Site, cast: Cast, question: str, steps: Steps) -> None:
-    """The same statements are sent to MySQL for each of them: those that say who is asking, and no other."""
+    """The same statements are sent to MySQL for each of them."""
     document, variables = QUESTIONS[question]
     counted = {}
     for kind, id_ in cast.ids.items():

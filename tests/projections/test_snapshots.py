@@ -29,7 +29,7 @@ async def test_a_snapshot_holds_the_users_as_they_were(
     await rebuilder(bench, log, memory_bytes).take_snapshot("users_at_then", position, silently)
 
     snapshot = bench.copies.snapshot("users_at_then")
-    expected = {one.id: bench.records.expected(one) for one in plainly(events[:position]).values() if one.held.user}
+    expected = {one.id: bench.records.expected(one) for one in plainly(events[:position]).values() if one.held.state}
     assert await living(snapshot, {recorded.stream_id for recorded in events}) == expected
     assert await bench.users() == before
     assert await bench.copies.snapshots() == ["users_at_then"]

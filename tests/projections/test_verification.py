@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import pytest
 
+from events.event_types import Recorded
 from events.user import Delete, Update
 from projections.comparison import Difference, DifferenceKind
 from projections.mongo.client import MongoDatabase
@@ -280,8 +281,8 @@ async def test_a_repair_waits_for_a_batch_that_had_read_the_broken_document(
     await log.commands.change(alice, Update(name="Later"), NOBODY)
     has_read, go_on, read = asyncio.Event(), asyncio.Event(), MongoView._read
 
-    async def slow_read(self: MongoView, place: UsersCollection, user_ids: set[UUID]) -> object:
-        found = await read(self, place, user_ids)
+    async def slow_read(self: MongoView, place: UsersCollection, events: Sequence[Recorded]) -> object:
+        found = await read(self, place, events)
         has_read.set()
         await go_on.wait()
         return found

@@ -3,17 +3,20 @@
 import asyncio
 import random
 from contextlib import suppress
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from events.checkpoint import BEGINNING
+from events.data_object import CreateData, DataCommand, DeleteData, TransferData, UpdateData
 from events.errors import Rejected
 from events.event_types import Recorded, Role
 from events.ids import new_id
 from events.rules import sought_email, sought_name, sought_username
-from events.user import ChangePassword, ChangeRole, Command, Delete, Register, Update, User, evolve
+from events.streams import State, evolve_stream
+from events.user import ChangePassword, ChangeRole, Command, Delete, Register, Update
 from projections.errors import CheckpointMoved, OutOfStep, ProjectionError, ViewMissing
 from tests.events import hostile
 from tests.events.test_user import attributes, live, registrations
@@ -23,10 +26,20 @@ from tests.projections.views import Bench, Users
 
 def folded(events: list[Recorded]) -> Users:
     """The users that the log makes: what a view must hold."""
-    users: dict[object, User | None] = {}
+    users: dict[object, State | None] = {}
     for recorded in events:
-        users[recorded.stream_id] = evolve(users.get(recorded.stream_id), recorded)
+        users[recorded.stream_id] = evolve_stream(users.get(recorded.stream_id), recorded)
     return {user.id: user for user in users.values() if user is not None}
+
+
+def changes_of_data(number: int, user_id: UUID) -> list[DataCommand]:
+    """Commands on a data object."""
+    return [
+        UpdateData(name=f"Object {number}"),
+        UpdateData(content={"n": None, f"k{number}": {"deep": [number]}}),
+        TransferData(user_id),
+        *([DeleteData()] if number % 8 == 0 else []),
+    ]
 
 
 async def some_history(log: Log, seed: int, users: int = 12, commands: int = 40) -> list[Recorded]:
@@ -36,7 +49,12 @@ async def some_history(log: Log, seed: int, users: int = 12, commands: int = 40)
         (await log.register(f"user{n}", attributes={"n": n, "tags": ["a", {"b": [1.5, None]}]})).user_id
         for n in range(users)
     ]
+    other = random.Random(seed)
+    objects = [await log.data.create(other.choice(ids), CreateData(f"Object {n}", {"n": n}), NOBODY) for n in range(6)]
     for number in range(commands):
+        with suppress(Rejected):  # it or its owner is deleted
+            command = other.choice(changes_of_data(number, other.choice(ids)))
+            await log.data.change(other.choice(objects).data_id, command, NOBODY)
         user_id = chance.choice(ids)
         choices: list[Command] = [
             Update(name=f"Name {number}", attributes={"n": None, f"k{number}": {"deep": [number]}}),

@@ -21,10 +21,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from events.checkpoint import Checkpoint
+from events.data_object import (
+    CreateData,
+    DataCommand,
+    DataObject,
+    DeleteData,
+    TransferData,
+    UpdateData,
+    decide_data,
+    evolve_data,
+)
 from events.database import Address, Database
 from events.errors import EventsError, Rejected
-from events.event_types import Forgotten, Origin, Recorded, UserDeleted
-from events.user import Account, Command, Delete, Register, Update, User, decide, evolve, evolve_account
+from events.event_types import DataCreated, DataDeleted, Forgotten, Origin, Recorded, UserDeleted
+from events.streams import State, evolve_stream
+from events.user import Account, Command, Delete, Register, Update, decide, evolve_account
 from projections.errors import CheckpointMoved, NotQuarantined, ProjectionError
 from projections.mongo.client import MongoClient, MongoDatabase
 from projections.quarantine import Quarantined
@@ -36,6 +47,12 @@ from tests.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")
 START = datetime(2026, 1, 1, tzinfo=UTC)
+data_commands = st.one_of(
+    st.builds(UpdateData, name=st.sampled_from(["Notes", "Plans"]), content=st.just({"a": 1})),
+    st.just(TransferData(UUID(int=0))),
+    st.just(TransferData(UUID(int=0))),
+    st.just(DeleteData()),
+)
 SLOTS = 4
 """Users that live at the same time; the fewer, the more often a batch has several events of one."""
 
@@ -47,6 +64,7 @@ class MadeUpLog:
         self.events: list[Recorded] = []
         self._accounts: dict[UUID, Account] = {}
         self._living: dict[int, UUID] = {}
+        self._objects: dict[int, DataObject] = {}
 
     def carry_out(self, slot: int, command: Command) -> None:
         """The command on the user in a slot; registers one if it is empty. Refused commands change nothing."""
@@ -64,6 +82,26 @@ class MadeUpLog:
             self._forget(user_id)
             del self._living[slot]
 
+    def carry_out_on_data(self, slot: int, owner: int, command: DataCommand) -> None:
+        """The command on the data object in a slot; creates one if it is empty, and hands it to the user in a slot."""
+        owner_id = self._living.get(owner)
+        data = self._objects.get(slot)
+        if owner_id is None:
+            return
+        if data is None:
+            command = CreateData(f"Object {slot}", {"n": slot})
+        elif isinstance(command, TransferData):
+            command = TransferData(owner_id)
+        else:
+            owner_id = data.owner_id
+        data_id = data.id if data else UUID(int=(len(self.events) + 1) << 64)
+        for event in decide_data(data, command):
+            data = evolve_data(data, self._append_event(data_id, (data.version if data else 0) + 1, event, owner_id))
+        if data is None:
+            del self._objects[slot]
+        else:
+            self._objects[slot] = data
+
     def read(self, after: int, limit: int) -> list[Recorded]:
         """The next events."""
         return self.events[after : after + limit]
@@ -77,11 +115,16 @@ class MadeUpLog:
         return [recorded for recorded in self.events[: up_to.position] if recorded.stream_id == user_id]
 
     def _append(self, user_id: UUID, account: Account, event: Any) -> Account:
+        recorded = self._append_event(user_id, account.version + 1, event)
+        self._accounts[user_id] = account = evolve_account(account, recorded)
+        return account
+
+    def _append_event(self, stream_id: UUID, version: int, event: Any, owner_id: UUID | None = None) -> Recorded:
         position = len(self.events) + 1
         recorded = Recorded(
             position=position,
-            stream_id=user_id,
-            version=account.version + 1,
+            stream_id=stream_id,
+            version=version,
             event_id=UUID(int=position),
             type=type(event).__name__,
             event=event,
@@ -89,19 +132,21 @@ class MadeUpLog:
             origin=Origin(),
             recorded_at=START + timedelta(seconds=position),
             hash=position.to_bytes(32),
+            owner_id=owner_id,
+            number=position if isinstance(event, DataCreated) else None,
         )
         self.events.append(recorded)
-        self._accounts[user_id] = account = evolve_account(account, recorded)
-        return account
+        return recorded
 
     def _forget(self, user_id: UUID) -> None:
-        """The key is destroyed with the deletion: the earlier events can no longer be read."""
+        """The key is destroyed with the deletion: what it has sealed can no longer be read."""
         self.events = [
             msgspec.structs.replace(recorded, event=Forgotten())
-            if recorded.stream_id == user_id and not isinstance(recorded.event, UserDeleted)
+            if recorded.user_id == user_id and not isinstance(recorded.event, UserDeleted | DataDeleted)
             else recorded
             for recorded in self.events
         ]
+        self._objects = {slot: data for slot, data in self._objects.items() if data.owner_id != user_id}
 
 
 class Stage:
@@ -142,6 +187,10 @@ class ViewMachine(RuleBasedStateMachine):
     def one_user_is_busy(self, slot: int, name: str, times: int) -> None:
         for number in range(times):
             self.log.carry_out(slot, Update(name=f"{name}{number}"))
+
+    @rule(slot=st.integers(0, SLOTS - 1), owner=st.integers(0, SLOTS - 1), command=data_commands)
+    def something_happens_to_an_object(self, slot: int, owner: int, command: DataCommand) -> None:
+        self.log.carry_out_on_data(slot, owner, command)
 
     @rule(size=st.integers(1, 9))
     def a_projector_works(self, size: int) -> None:
@@ -236,7 +285,7 @@ class ViewMachine(RuleBasedStateMachine):
         position = (await self.view.checkpoint()).position
         for recorded in self.log.read(position, 1):
             held = {one.user_id for one in await self.view.quarantine()}
-            if recorded.stream_id not in held and not isinstance(recorded.event, Forgotten | UserDeleted):
+            if recorded.stream_id not in held and not isinstance(recorded.event, Forgotten | UserDeleted | DataDeleted):
                 one = Quarantined(
                     user_id=recorded.stream_id, position=position + 1, type=recorded.type, reason="made up"
                 )
@@ -274,22 +323,22 @@ class ViewMachine(RuleBasedStateMachine):
                     await asyncio.sleep(0.01)
 
 
-def lives(events: list[Recorded]) -> dict[UUID, list[User | None]]:
-    """Each user as it was after each of its events, by a plain fold of the log."""
-    states: dict[UUID, list[User | None]] = {}
+def lives(events: list[Recorded]) -> dict[UUID, list[State | None]]:
+    """Each user and data object as it was after each of its events, by a plain fold of the log."""
+    states: dict[UUID, list[State | None]] = {}
     for recorded in events:
         life = states.setdefault(recorded.stream_id, [])
-        life.append(evolve(life[-1] if life else None, recorded))
+        life.append(evolve_stream(life[-1] if life else None, recorded))
     return states
 
 
-def possible(life: list[User | None], broken_at: int) -> list[User | None]:
+def possible(life: list[State | None], broken_at: int) -> list[State | None]:
     """What a view may hold of a quarantined user: what was before the broken event, or anything since.
 
     The events here are not really broken. So the late write of a projector that was cancelled may still apply one that
     has been set aside meanwhile; what it may not do is to take the user back.
     """
-    before: list[User | None] = [user for user in life if user is not None and user.position < broken_at]
+    before: list[State | None] = [user for user in life if user is not None and user.position < broken_at]
     since = [user for user in life if user is None or user.position >= broken_at]
     return [*(before[-1:] or [None]), *since]
 

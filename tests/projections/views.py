@@ -2,23 +2,27 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from events.database import Database
-from events.user import User
+from events.streams import State
 from projections.mongo.client import MongoDatabase
-from projections.mongo.collections import Directory
+from projections.mongo.collections import Directory, data_collection
 from projections.mongo.copies import MongoCopies
+from projections.mongo.data import data_of as data_of_document
 from projections.mongo.documents import user_of as user_of_document
 from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
+from projections.mysql.data import DATA_COLUMNS, data_of
 from projections.mysql.records import MySQLRecords
 from projections.mysql.tables import USER_COLUMNS, user_of
 from projections.quarantine import Quarantined
 from projections.view import Copies, Record, Records, View
 from tests.log import Log
 
-Users = dict[UUID, User]
+Users = dict[UUID, Any]
+"""Users and data objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,9 @@ def mysql_view(database: Database) -> Bench:
     """The MySQL view."""
 
     async def users() -> Users:
-        rows = await database.fetch_all(f"SELECT {USER_COLUMNS} FROM users")
-        return {user.id: user for user in map(user_of, rows)}
+        found: list[State] = [*map(user_of, await database.fetch_all(f"SELECT {USER_COLUMNS} FROM users"))]
+        found += map(data_of, await database.fetch_all(f"SELECT {DATA_COLUMNS} FROM data_objects"))
+        return {one.id: one for one in found}
 
     async def drop() -> None:
         await database.execute("DROP TABLE users")
@@ -62,7 +67,8 @@ def mysql_view(database: Database) -> Bench:
             await database.execute("DROP TRIGGER refuse")
 
     async def names() -> set[str]:
-        return {name for (name,) in await database.fetch_all("SHOW TABLES LIKE 'users%'")}
+        rows = await database.fetch_all("SHOW TABLES")
+        return {name for (name,) in rows if name.startswith(("users", "data_objects"))}
 
     async def needles(text: str) -> set[str]:
         return {name for name in await names() if text in str(await database.fetch_all(f"SELECT * FROM {name}"))}
@@ -81,8 +87,11 @@ def mongo_view(database: MongoDatabase) -> Bench:
     directory = Directory(database)
 
     async def users() -> Users:
-        found = database[(await directory.read()).live].find({"deleted": {"$ne": True}})
-        return {user.id: user for user in [user_of_document(document) async for document in found]}
+        live = (await directory.read()).live
+        living = {"deleted": {"$ne": True}}
+        found: list[State] = [user_of_document(document) async for document in database[live].find(living)]
+        found += [data_of_document(document) async for document in database[data_collection(live)].find(living)]
+        return {one.id: one for one in found}
 
     async def drop() -> None:
         await database[(await directory.read()).live].drop()
@@ -94,7 +103,7 @@ def mongo_view(database: MongoDatabase) -> Bench:
         await database.command("collMod", (await directory.read()).live, validator={"no": "such"} if everything else {})
 
     async def names() -> set[str]:
-        return {name for name in await database.list_collection_names() if name.startswith("users")}
+        return {name for name in await database.list_collection_names() if name.startswith(("users", "data_objects"))}
 
     async def needles(text: str) -> set[str]:
         return {name for name in await names() if text in str(await database[name].find().to_list())}

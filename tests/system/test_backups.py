@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest_asyncio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from events.chain import ROW_COLUMNS
 from events.database import Address, Database
 from events.log_keys import open_log_secret
+from events.rows import ROW_COLUMNS
 from events.store import recorded_of
 from events.vault import Vault
 from rollcall import exits

@@ -111,7 +111,7 @@ async def test_dev_serves_a_users_whole_life_and_resumes_after_a_stop(installati
 @asynccontextmanager
 async def following(installation: Installation, token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """Open a socket that subscribes to all changes after the head."""
-    [head, _] = (await installation.ask("{ projections { head } }", token))["projections"]
+    [head, *_] = (await installation.ask("{ projections { head } }", token))["projections"]
     async with installation.socket(token) as ws:
         payload = {"query": CHANGES, "variables": {"after": head["head"]}}
         await ws.send_json({"type": "subscribe", "id": "1", "payload": payload})

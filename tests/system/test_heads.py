@@ -107,7 +107,7 @@ async def test_a_forged_event_is_found_within_seconds_and_is_in_no_signed_head(
         await signed_up_to(path, 3)
         await log.database.execute(
             "INSERT INTO events SELECT 4, stream_id, 2, RANDOM_BYTES(16), 'RoleChanged', "
-            """'{"role":"ADMIN","fields":["role"]}', personal, metadata, recorded_at, RANDOM_BYTES(32) """
+            """'{"role":"ADMIN","fields":["role"]}', personal, metadata, recorded_at, NULL, NULL, RANDOM_BYTES(32) """
             "FROM events WHERE position = 1"
         )
         await log.database.execute(

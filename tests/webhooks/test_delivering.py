@@ -11,7 +11,15 @@ from standardwebhooks.webhooks import Webhook
 
 from events.event_types import Origin, Role
 from events.user import ChangeRole, Delete, Update
-from tests.graph.documents import CREATE_WEBHOOK, DELETE_WEBHOOK, DELIVERIES, REDELIVER, UPDATE_WEBHOOK, WEBHOOKS
+from tests.graph.documents import (
+    CREATE_DATA,
+    CREATE_WEBHOOK,
+    DELETE_WEBHOOK,
+    DELIVERIES,
+    REDELIVER,
+    UPDATE_WEBHOOK,
+    WEBHOOKS,
+)
 from tests.graph.site import Clock, Person, Site
 from tests.log import NOBODY
 from tests.waiting import eventually
@@ -122,6 +130,26 @@ async def test_with_full_content_a_message_has_the_user_as_of_its_position(
     names = {request.position: (request.event["data"]["user"] or {}).get("name") for request in requests}
     assert sorted(names.items()) == [(2, "One"), (3, "Two"), (4, None), (5, None)]
     assert all(b"hash" not in request.body and b"argon2" not in request.body for request in requests)
+
+
+async def test_a_change_of_a_data_object_names_it_and_its_owner(site: Site, admin: Person, receiver: Receiver) -> None:
+    """And nothing of its content; roles are those of the owner."""
+    await created(admin, receiver, types=["DATA_CREATED"], roles=["CUSTOMER"])
+    owner, worker = await site.person(), await site.person(Role.TECHNICAL_WORKER)
+    made = []
+    for person in (worker, owner):
+        values = {"name": "Zebras", "content": {"stripes": "many"}}
+        made.append((await person.client.field(CREATE_DATA, input=values))["data"]["id"])
+    async with publishing(site, full=True):
+        (request,) = await receiver.has(1)
+    assert request.event["type"] == "rollcall.DataCreated"
+    assert request.event["data"] == {
+        "dataId": made[1],
+        "ownerId": owner.id,
+        "version": 1,
+        "position": str(request.position),
+        "changedFields": ["owner", "name", "content"],
+    }
 
 
 async def test_an_endpoint_gets_the_types_and_roles_that_it_wants(

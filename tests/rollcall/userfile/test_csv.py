@@ -92,7 +92,7 @@ def test_an_open_quote_does_not_consume_the_file(write: Write) -> None:
         (
             "email,Login\n",
             "username=login",
-            "has no column 'login', which --map names: the header has 'email', 'Login'",
+            "has no column 'login', which an option names: the header has 'email', 'Login'",
         ),
         ('email,"name', None, "has a header that is not well-formed CSV: unexpected end of data"),
         ("<users>\n", None, "is neither JSON (its text begins with { or [) nor CSV with a column for any of username,"),
