@@ -47,7 +47,8 @@ def _what(difference: Difference) -> str:
         case DifferenceKind.INDEX:
             return f"index {difference.field}: {_both(difference)}"
         case DifferenceKind.CHANGED:
-            return f"user {difference.user_id}: {difference.field}: {_both(difference)}"
+            kind = "data object" if difference.is_data else "user"
+            return f"{kind} {difference.user_id}: {difference.field}: {_both(difference)}"
 
 
 def _both(difference: Difference) -> str:

@@ -106,6 +106,7 @@ async def test_differences_are_reported_masked_and_repaired(site: Site) -> None:
         "view": "mysql_users",
         "kind": "changed",
         "user_id": site.ids[0],
+        "is_data": False,
         "field": "email",
         "expected": "ada@example.com",
         "found": "forged@example.com",
