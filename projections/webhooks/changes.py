@@ -106,7 +106,7 @@ class LogPages:
                     await self._grown.wait()
 
     async def after(self, place: Checkpoint) -> OfferedPage:
-        """The next changes of users after a place, at most `PAGE_EVENTS`. A damaged event is passed over, and logged.
+        """The next changes after a place, at most `PAGE_EVENTS`. A damaged event is passed over, and logged.
 
         Raises:
             LogChanged: the log does not hold the place.
@@ -120,7 +120,7 @@ class LogPages:
                 [
                     OfferedChange(recorded, roles.get(recorded.position, frozenset()))
                     for recorded in page.events
-                    if not recorded.is_data and not _damaged(recorded)
+                    if not _damaged(recorded)
                 ],
                 page.end,
             )
