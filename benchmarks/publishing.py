@@ -24,15 +24,18 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from benchmarks.bench import MASTER_KEY, Bench
 from benchmarks.freshness import Freshness, registered_at_500
 from benchmarks.history import History
+from benchmarks.processes import running
 from events.database import Address, Database
 from events.migrations import migrate
 from events.snapshots import AccountReader, SnapshotWriter
 from events.store import EventStore
 from events.vault import Vault
 from projections.projector import BATCH_EVENTS
+from projections.publications import KAFKA
 from projections.publications.kafka import KafkaPublication, KafkaSettings
 from projections.publications.kafka_client import Cluster, Connection
 from projections.publications.messages import USER_FIELDS, Origin, Outgoing, Topics, user_kind
+from projections.status import State, read_status
 from rollcall.embedded import kafka_server
 from rollcall.embedded.kafka import cluster_at
 
@@ -61,7 +64,7 @@ async def publishing(bench: Bench) -> Publishing:
         async with kafka_server(Path(directory), lambda line: print(line, flush=True)) as url:
             cluster = cluster_at(url)
             rounds = [await _round(bench, cluster, number) for number in range(ROUNDS)]
-            lag = await _lag(bench, cluster)
+            lag = await _lag(bench, cluster, Path(directory))
     published, sent, megabytes = (statistics.median(one[place] for one in rounds) for place in range(3))
     return Publishing(published, sent, statistics.median(one[0] / one[1] for one in rounds), megabytes, lag)
 
@@ -158,16 +161,23 @@ async def _send(cluster: Cluster, prefix: str, messages: list[Outgoing]) -> floa
     return took
 
 
-async def _lag(bench: Bench, cluster: Cluster) -> Freshness:
-    """From the acknowledgement of an append to its message at a reader of committed messages."""
-    prefix = uuid4().hex[:8]
-    publication = publication_on(bench.store, bench.database, bench.vault, cluster, prefix)
-    await publication.prepare()
+async def _lag(bench: Bench, cluster: Cluster, directory: Path) -> Freshness:
+    """From the acknowledgement of an append to its message at a reader of committed messages.
+
+    The publisher is a process of its own, as in production.
+    """
+    properties = directory / "kafka.properties"
+    properties.write_text(cluster.properties().partition("\n")[2])
+    variables = {
+        "ROLLCALL_KAFKA_BOOTSTRAP": cluster.bootstrap,
+        "ROLLCALL_KAFKA_CONFIG": str(properties),
+        "ROLLCALL_KAFKA_PARTITIONS": str(PARTITIONS),
+    }
     seen: dict[int, float] = {}
     stopping = threading.Event()
 
     def listen() -> None:
-        consumer = _consumer(cluster, [f"{prefix}.events"], OFFSET_BEGINNING)
+        consumer = _consumer(cluster, ["rollcall.users.events"], OFFSET_BEGINNING)
         while not stopping.is_set():
             message = consumer.poll(0.1)
             if message is not None and message.error() is None:
@@ -175,25 +185,21 @@ async def _lag(bench: Bench, cluster: Cluster) -> Freshness:
                 seen[int(dict(headers)["ce_sequence"])] = time.perf_counter()
         consumer.close()
 
-    async def publish() -> None:
-        while True:
-            page = await bench.store.read_past_damage(await publication.checkpoint(), limit=BATCH_EVENTS)
-            if page.events:
-                await publication.apply(page.events, after=page.after)
-            else:
-                await asyncio.sleep(0.005)
-
-    listening = asyncio.create_task(asyncio.to_thread(listen))
-    working = asyncio.create_task(publish())
-    acknowledged = await registered_at_500(bench)
-    while max(acknowledged) not in seen:  # noqa: ASYNC110 - another thread sets it
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)
-    stopping.set()
-    await listening
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
-    publication.close()
+    async with running(bench, "-m", "rollcall", "publish", "kafka", **variables):
+        while not await _live(bench):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+        listening = asyncio.create_task(asyncio.to_thread(listen))
+        await registered_at_500(bench)  # until the broker's code is compiled
+        acknowledged = await registered_at_500(bench)
+        while not seen.keys() >= acknowledged.keys():  # noqa: ASYNC110 - another thread sets it
+            await asyncio.sleep(0.05)
+        stopping.set()
+        await listening
     took = sorted(1_000 * max(0.0, seen[position] - at) for position, at in acknowledged.items())
     p50, p99 = (took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.99))
     return Freshness("a reader of committed messages in Kafka", "500/s", p50, p99)
+
+
+async def _live(bench: Bench) -> bool:
+    statuses = {status.name: status for status in await read_status(bench.database)}
+    return KAFKA in statuses and statuses[KAFKA].state is State.LIVE and not statuses[KAFKA].lag

@@ -41,8 +41,9 @@ from events.store import EventStore
 from projections.errors import CheckpointMoved, NotQuarantined
 from projections.publications import KAFKA
 from projections.publications.changes import ChangeMaker
-from projections.publications.kafka_client import Cluster, Connection, Fenced, Topic
+from projections.publications.kafka_client import Cluster, Connection, Fenced
 from projections.publications.messages import Change, Kind, Origin, Outgoing, messages_of, snapshot_message
+from projections.publications.topics import Topic
 from projections.quarantine import (
     Quarantine,
     Quarantined,
@@ -306,28 +307,25 @@ class KafkaPublication:
         return msgspec.structs.replace(self._mark, snapshot=first)
 
     async def _send_snapshot(self) -> None:
-        """Send what is left of a snapshot, page by page."""
-        assert self._mark.snapshot is not None  # noqa: S101 - the caller has checked it
-        name, begin = self._mark.snapshot
+        """Send what is left of a snapshot, page by page, one kind after the other."""
         names, sent = list(self._kinds), 0
-        log.info("kafka.snapshot", position=self._mark.position, kind=name, from_id=str(begin))
-        for name_, after in zip(names[names.index(name) :], [*names[names.index(name) + 1 :], None], strict=True):
+        while self._mark.snapshot is not None:
+            name, begin = self._mark.snapshot
+            log.info("kafka.snapshot", position=self._mark.position, kind=name, from_id=str(begin))
             page: list[Outgoing] = []
-            async with aclosing(self._living(name_, self._mark.position, begin)) as objects:
+            async with aclosing(self._living(name, self._mark.position, begin)) as objects:
                 async for object_id, state in objects:
                     if object_id in held_by(self._mark.quarantine):
                         continue
-                    message = snapshot_message(
-                        object_id, state, self._kinds[name_], self._mark.checkpoint, self._origin
-                    )
+                    message = snapshot_message(object_id, state, self._kinds[name], self._mark.checkpoint, self._origin)
                     page += [message] if message else []
                     if len(page) == SNAPSHOT_PAGE:
-                        left = (name_, following(object_id))
+                        left = (name, following(object_id))
                         await self._save(msgspec.structs.replace(self._mark, snapshot=left), page)
                         sent, page = sent + len(page), []
-            begin = UUID(int=0)
-            left_kinds = None if after is None else (after, begin)
-            await self._save(msgspec.structs.replace(self._mark, snapshot=left_kinds), page)
+            later = names[names.index(name) + 1 :]
+            following_kind = (later[0], UUID(int=0)) if later else None
+            await self._save(msgspec.structs.replace(self._mark, snapshot=following_kind), page)
             sent += len(page)
         log.info("kafka.snapshot_sent", position=self._mark.position, objects=sent)
 

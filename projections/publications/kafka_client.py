@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, TypeVar
 
-import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -29,6 +28,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, New
 
 from projections.errors import RefusedValue, ViewRefused, ViewUnavailable
 from projections.publications.messages import Outgoing
+from projections.publications.topics import Topic, option_problem
 
 Result = TypeVar("Result")
 
@@ -78,22 +78,6 @@ TOO_LARGE: Final = frozenset(
     }
 )
 """One message is to blame."""
-
-
-class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as the publication needs it."""
-
-    name: str
-    partitions: int
-    compaction_ms: int | None = None
-    """The longest time that a record stays out of compaction; None if the topic is kept by time."""
-
-    @property
-    def config(self) -> dict[str, str]:
-        """The options that the topic is created with."""
-        if self.compaction_ms is None:
-            return {"cleanup.policy": "delete"}
-        return {"cleanup.policy": "compact", "max.compaction.lag.ms": str(self.compaction_ms)}
 
 
 class Cluster:
@@ -203,22 +187,6 @@ class Cluster:
                 found = {name: entry.value for name, entry in described.result().items()}
             if problem := option_problem(topic, found):
                 raise ViewRefused(f"Kafka: {problem}")
-
-
-def option_problem(topic: Topic, found: Mapping[str, str | None]) -> str | None:
-    """What is wrong with the options of a topic; None if nothing is."""
-    policies = set((found.get("cleanup.policy") or "").split(","))
-    if topic.compaction_ms is None:
-        return None if "compact" not in policies else f"topic {topic.name} is compacted, and must be kept by time only"
-    if policies != {"compact"}:
-        return f"topic {topic.name} has cleanup.policy={','.join(sorted(policies))}, expected compact"
-    lag = int(found.get("max.compaction.lag.ms") or 2**63 - 1)
-    if lag > topic.compaction_ms:
-        return (
-            f"topic {topic.name} has max.compaction.lag.ms={lag}, expected at most {topic.compaction_ms}: deleted "
-            "users would stay in it for longer. Lower it, or raise ROLLCALL_KAFKA_COMPACTION_SECONDS"
-        )
-    return None
 
 
 class Seen:

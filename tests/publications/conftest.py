@@ -24,11 +24,13 @@ from projections.status import ProjectionStatus, State, read_status
 from rollcall.embedded import kafka_server
 from rollcall.embedded.kafka import cluster_at
 from tests.log import Log, present
+from tests.publications.brokers import require_java
 
 
 @pytest_asyncio.fixture(scope="session")
 async def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The Kafka server of this run."""
+    require_java()
     data_dir = tmp_path_factory.mktemp("kafka")
     async with kafka_server(data_dir, logging.getLogger(__name__).info) as url:
         yield url

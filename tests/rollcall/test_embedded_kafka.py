@@ -15,6 +15,7 @@ from rollcall.embedded import ServersUnavailable, kafka_server
 from rollcall.embedded.kafka import INSTEAD, cluster_at, prepare
 from rollcall.embedded.servers import RuntimeFile, ServerProcess
 from rollcall.embedded.sources import Sources
+from tests.publications.brokers import require_java
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 # Holds the server of argv[1] until it is killed, and prints its URL.
@@ -39,6 +40,7 @@ def quiet(line: str) -> None:
 @pytest_asyncio.fixture(scope="module")
 async def data_dir(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
     """A data directory whose server has run once and holds the topic `kept`."""
+    require_java()
     data_dir = tmp_path_factory.mktemp("kafka")
     async with kafka_server(data_dir, quiet) as url:
         cluster = cluster_at(url)

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from tests.ports import free_port
+from tests.publications.brokers import require_java
 from tests.system.installation import Installation
 from tests.system.test_dev import first_token, processes_of
 from tests.waiting import eventually
@@ -24,6 +25,7 @@ DELETE = "mutation($id: ID!) { deleteUser(input: {id: $id}) { errors { code } } 
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
     """An installation with private servers in an empty directory."""
+    require_java()
     variables = {"ROLLCALL_PASSWORD_PROFILE": "weak-for-tests", "ROLLCALL_KAFKA_PARTITIONS": "1"}
     return Installation(tmp_path, free_port(), variables, forked=False)
 
