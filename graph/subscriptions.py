@@ -9,7 +9,7 @@ import strawberry
 
 from auth.permissions import Right, may
 from events.checkpoint import Checkpoint, checkpoint_of
-from events.event_types import DATA_TYPES, USER_TYPES
+from events.event_types import DATA_TYPES, UNKNOWN, USER_TYPES
 from events.feed import Change, ChangeFilter
 from graph.context import Info
 from graph.data_types import DataChange
@@ -41,13 +41,17 @@ STATUSES: Final = Topic[Statuses](
 )
 
 
+OF_USERS: Final = USER_TYPES | {UNKNOWN}
+"""Types of the events that `userChanges` has. One that is damaged beyond its type counts as a user's."""
+
+
 @cache
 def of_types(types: frozenset[str] | None) -> ChangeFilter:
     """A filter for events of these types, or of all types of users for None.
 
     Cached, since the feed shares batches among subscribers with the same filter object. There are few sets of types.
     """
-    wanted = USER_TYPES if types is None else types
+    wanted = OF_USERS if types is None else types
     return lambda recorded: recorded.type in wanted
 
 
@@ -77,7 +81,7 @@ async def user_changes(
         if followed not in (None, viewer.id):
             raise forbidden("you may only follow your own record")
         followed = viewer.id
-    named = None if types is None else USER_TYPES & {kind.value for kind in types}
+    named = None if types is None else OF_USERS & {kind.value for kind in types}
     batches = info.context.services.feed.batches(
         of_types(named), user_id=followed, after=_begin(after, cursor, info.context.last_event)
     )

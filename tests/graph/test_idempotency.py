@@ -69,6 +69,9 @@ class Cast:
     one: Person
     other: Person
     anyone: Client
+    data: str
+    """Id of a data object that the first user owns."""
+    other_data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,22 @@ KEYED = {
         lambda cast: {"id": cast.one.id, "role": "SENIOR_MANAGEMENT"},
     ),
     "deleteUser": Keyed(documents.DELETE, lambda cast: {"id": cast.one.id}, lambda cast: {"id": cast.other.id}),
+    "createData": Keyed(
+        documents.CREATE_DATA,
+        lambda cast: {"ownerId": cast.one.id, "name": "One", "content": {"n": 1}},
+        lambda cast: {"ownerId": cast.one.id, "name": "One", "content": {"n": 2}},
+    ),
+    "updateData": Keyed(
+        documents.UPDATE_DATA,
+        lambda cast: {"id": cast.data, "content": {"n": 3}},
+        lambda cast: {"id": cast.data, "content": {"n": 4}},
+    ),
+    "transferData": Keyed(
+        documents.TRANSFER_DATA,
+        lambda cast: {"id": cast.data, "ownerId": cast.other.id},
+        lambda cast: {"id": cast.other_data, "ownerId": cast.other.id},
+    ),
+    "deleteData": Keyed(documents.DELETE_DATA, lambda cast: {"id": cast.data}, lambda cast: {"id": cast.other_data}),
 }
 """Every mutation whose input has an `idempotencyKey`."""
 
@@ -104,7 +123,11 @@ KEYED = {
 @pytest.fixture
 async def cast(site: Site) -> Cast:
     admin, second = await site.person(Role.ADMIN), await site.person(Role.ADMIN)
-    return Cast(admin, second, await site.person(), await site.person(), site.anyone)
+    one, other = await site.person(), await site.person()
+    made = [
+        await one.client.field(documents.CREATE_DATA, input={"name": name, "content": {}}) for name in ("First", "Next")
+    ]
+    return Cast(admin, second, one, other, site.anyone, *(payload["data"]["id"] for payload in made))
 
 
 def test_every_mutation_that_takes_a_key_is_here() -> None:

@@ -35,6 +35,8 @@ async def states_until_live(socket: aiohttp.ClientWebSocketResponse) -> dict[str
     while not received or any(states[-1][0] != "LIVE" for states in received.values()):
         message: Any = await socket.receive_json(timeout=PATIENCE_SECONDS)
         for one in message["payload"]["data"]["projectionStatus"]:
+            if one["name"] not in (MYSQL_USERS, MONGO_USERS):
+                continue  # a publication
             received.setdefault(one["name"], []).append((one["state"], one["rebuildProgress"]))
     return received
 
