@@ -26,11 +26,12 @@ from pymongo import WriteConcern
 from benchmarks.bench import MASTER_KEY, Bench
 from benchmarks.history import History
 from benchmarks.measure import Measured
+from events.bulk import BulkReader
 from events.checkpoint import ANY_LOG, BEGINNING, Checkpoint
 from events.database import Database
 from events.event_types import NOT_READ
 from events.migrations import migrate
-from events.store import BulkReader, EventStore
+from events.store import EventStore
 from events.vault import Vault
 from projections.folding import FoldedUser, LogFold
 from projections.mongo.client import Collection

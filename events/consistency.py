@@ -40,8 +40,8 @@ from events.errors import UnreadableEvent, UnusableKey
 from events.event_types import DATA_TYPES, UserDeleted
 from events.ids import uuid_of
 from events.log_keys import LogKeys
-from events.rows import ROW_COLUMNS
-from events.store import OWNER, TYPE, recorded_of
+from events.recorded import recorded_of
+from events.rows import OWNER, ROW_COLUMNS, TYPE
 from events.user import Account, evolve_account
 from events.vault import Vault
 

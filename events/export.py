@@ -30,7 +30,7 @@ from events.chain import ChainProgress, Head, Link, StoredRow, check_end, read_e
 from events.database import Database
 from events.errors import UnreadableEvent
 from events.log_keys import LogSecret, open_log_secret
-from events.store import KEY_LOST
+from events.recorded import KEY_LOST
 from events.vault import CredentialKey, KeyRow, Vault
 
 FORMAT: Final = "rollcall log"

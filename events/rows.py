@@ -18,8 +18,13 @@ LARGE_BYTES: Final = 128 * 1024
 """Sealed bytes of an event that is read by itself. Those of users have 70 kB at most."""
 LARGE_EVENTS: Final = 8
 """The most large events of a page."""
+TYPE: Final = 4
 PERSONAL: Final = 6
-"""The column of rows that begin with `ROW_COLUMNS` with the personal data."""
+OWNER: Final = 9
+"""The columns of rows that begin with `ROW_COLUMNS` with the event's type, its personal data, and the owner of a data
+object."""
+HASH: Final = 11
+"""The column of rows that begin with `EVENT_COLUMNS` with the event's hash."""
 
 _SMALL: Final = f"IF(LENGTH(personal) > {LARGE_BYTES}, NULL, personal)"
 SMALL_ROWS: Final = ROW_COLUMNS.replace("personal", _SMALL)

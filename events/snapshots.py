@@ -33,8 +33,10 @@ from cryptography.exceptions import InvalidTag
 from events.database import Database, Row
 from events.errors import EventsError
 from events.event_types import DATA_TYPES, Recorded
+from events.recorded import recorded_of
+from events.rows import HASH, TYPE
 from events.sql import EPOCH
-from events.store import HASH, TYPE, EventStore, SnapshotRow, recorded_of
+from events.store import EventStore, SnapshotRow
 from events.user import Account, User, evolve_account
 from events.user_locks import UserLocks
 from events.vault import UserKey, Vault, opened

@@ -1,10 +1,4 @@
-"""Read the log: one stream, everything after a position, or the log of very many users in bulk.
-
-`EventStore` joins each event to its user's key and keeps ciphers, which take 2.7 kB each: right for a follower, which
-reads few events once. `BulkReader` meets each user several times and would find few ciphers kept. So it reads each
-user's key once, keeps its 32 bytes and makes the cipher again for each page. Measured on 1,000,000 events of 200,000
-users: 104,000 events a second with the join, 266,000 without it.
-"""
+"""Read the log in small parts: one stream, or everything after a position. `events/bulk.py` reads it for many users."""
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -13,8 +7,6 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
 from events.chain import GENESIS
@@ -26,30 +18,17 @@ from events.errors import (
     DamagedEvent,
     LogChanged,
     PositionGap,
-    UnreadableEvent,
     UnusableKey,
-    WrongMasterKey,
 )
 from events.event_types import (
-    DATA_TYPES,
-    EVENT_TYPES,
-    NOT_READ,
-    UNKNOWN,
     USER_TYPES,
-    Damaged,
-    DataDeleted,
-    Event,
-    Forgotten,
-    Origin,
     Recorded,
-    Stored,
-    UserDeleted,
-    decode,
 )
-from events.ids import following, uuid_of
-from events.rows import EVENT_COLUMNS, SMALL_EVENTS, SMALL_ROWS, with_large
+from events.ids import uuid_of
+from events.recorded import KEY_LOST, check_dense, damaged_of, problem_of, recorded_of, recorded_past_damage
+from events.rows import EVENT_COLUMNS, HASH, OWNER, SMALL_EVENTS, TYPE, with_large
 from events.sql import EPOCH, instant_of
-from events.vault import UserKey, Vault, opened, place_of
+from events.vault import UserKey, Vault
 
 # The key comes with the event in one statement: between two, the user could be deleted.
 KEY_COLUMNS = "user_id IS NOT NULL, wrapped, deletion_proof, master_key_id"
@@ -118,19 +97,9 @@ READ_FORGOTTEN = (
     "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NULL AND deletion_proof IS NOT NULL"
 )
 
-TYPE: Final = 4
-OWNER: Final = 9
-"""The columns of rows that begin with `ROW_COLUMNS` with the event's type and the owner of a data object."""
-HASH: Final = 11
-"""The column of `READ` and `READ_AFTER` with the event's hash."""
 LOG_ID: Final = 12
 """The column of `READ_AFTER` with the log's id."""
 HEAD_LOST: Final = "log_head has lost its row"
-
-KEY_LOST: Final = "the key of its user is lost; restore user_keys from a backup"
-KEY_ALTERED: Final = "the key of its user was altered, or emptied without a deletion"
-KEY_UNKNOWN: Final = "the key of its user names a master key that this process does not have"
-INSTANT_LOST: Final = "recorded_at is no instant"
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -433,7 +402,7 @@ class EventStore:
         except DamagedEvent as error:
             return damaged_of(row, error.reason)
         except UnusableKey as error:
-            return damaged_of(row, _problem_of(error))
+            return damaged_of(row, problem_of(error))
         return recorded_past_damage(row, key.cipher if key else None)
 
     def _key(self, row: Row) -> UserKey | None:
@@ -459,246 +428,3 @@ async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID
     if not ids:
         return []
     return [uuid_of(user_id) for (user_id,) in await source.fetch_all(READ_FORGOTTEN.format(ids=ids))]
-
-
-def recorded_of(row: Row, cipher: AESGCM | None) -> Recorded:
-    """The event in a row that begins with `ROW_COLUMNS`.
-
-    Without a cipher, its user's key was destroyed: `Forgotten` or the deletion, whatever else the row holds.
-
-    Raises:
-        DamagedEvent, UnreadableEvent: this program cannot read it.
-    """
-    position, stream_id, version, event_id, type_, data, personal, metadata, recorded_at, *_ = row
-    if (row[OWNER] is not None) != (type_ in DATA_TYPES) and type_ in EVENT_TYPES:
-        # Otherwise a user would seem deleted whose events were given a deleted user for their owner.
-        raise DamagedEvent(position, "it has the owner of a data object, or lacks one")
-    if cipher is None:
-        try:
-            return _as_recorded(row, *decode(Stored(type_, data, b"", metadata), position, forgotten=True))
-        except UnreadableEvent as error:
-            return damaged_of(row, error.reason, forgotten=True)
-    try:
-        personal = opened(cipher, personal, place_of(stream_id, version, event_id, type_, data, metadata))
-    except (InvalidTag, ValueError):  # ValueError: what should be sealed is too short
-        raise DamagedEvent(position, "it was altered or moved, or this program did not write it") from None
-    if not isinstance(recorded_at, datetime):  # only the chain's hash covers it
-        raise DamagedEvent(position, INSTANT_LOST)
-    return _as_recorded(row, *decode(Stored(type_, data, personal, metadata), position))
-
-
-def recorded_past_damage(row: Row, cipher: AESGCM | None) -> Recorded:
-    """Like `recorded_of`, but a damaged event is returned as `Damaged`.
-
-    Raises:
-        UnreadableEvent: it comes from a newer release, which concerns every user.
-    """
-    try:
-        return recorded_of(row, cipher)
-    except DamagedEvent as error:
-        return damaged_of(row, error.reason)
-
-
-def damaged_of(row: Row, reason: str, *, forgotten: bool = False) -> Recorded:
-    """A damaged event: the columns that say where it is, without what it says. Of a user whose key a deletion
-    destroyed, no more is needed."""
-    event: Event = Damaged(reason)
-    if forgotten:
-        event = {"UserDeleted": UserDeleted(), "DataDeleted": DataDeleted()}.get(row[4], Forgotten())
-    recorded = _as_recorded(row, event, (), Origin())
-    return recorded if recorded.type in EVENT_TYPES else msgspec.structs.replace(recorded, type=UNKNOWN)
-
-
-def _problem_of(error: UnusableKey) -> str:
-    return KEY_UNKNOWN if isinstance(error, WrongMasterKey) else KEY_ALTERED
-
-
-def _as_recorded(row: Row, event: Event, fields: tuple[str, ...], origin: Origin) -> Recorded:
-    position, stream_id, version, event_id, type_, _, _, _, recorded_at, owner_id, number, *others = row
-    return Recorded(
-        position=position,
-        stream_id=uuid_of(stream_id),
-        version=version,
-        event_id=uuid_of(event_id),
-        type=type_,
-        event=event,
-        fields=fields,
-        origin=origin,
-        recorded_at=instant_of(recorded_at) or EPOCH,
-        hash=others[0] if others else NOT_READ,
-        owner_id=uuid_of(owner_id) if owner_id else None,
-        number=number,
-    )
-
-
-def check_dense(after: int, positions: Iterable[int]) -> None:
-    """Check that positions go on after `after` without a hole.
-
-    Raises:
-        PositionGap: they do not.
-    """
-    for expected, found in enumerate(positions, start=after + 1):
-        if expected != found:
-            raise PositionGap(expected, found)
-
-
-LAST: Final = b"\xff" * 16
-KEYS_PER_STATEMENT: Final = 1_000
-NO_EVENT: Final = 2**64 - 1
-
-# A range of users is filtered in the order of positions. The index on (stream_id, version) would fetch each event from
-# its own place: with a log larger than the server's memory that read 12,000 events a second, and a pass over the whole
-# log 98,000 of a quarter of the users. FORCE INDEX, because the optimizer may think that the other index is cheaper.
-READ_BETWEEN = f"""
-SELECT {SMALL_ROWS} FROM events FORCE INDEX (PRIMARY) WHERE position > %s AND position <= %s
-"""  # noqa: S608 - constants
-BULK_READ = READ_BETWEEN + "ORDER BY position"
-BULK_READ_RANGE = READ_BETWEEN + "AND stream_id >= %s AND stream_id < %s ORDER BY position"
-COUNT = "SELECT COUNT(*) FROM events WHERE position > %s AND position <= %s"
-READ_DELETED = """
-SELECT stream_id FROM events FORCE INDEX (by_type) WHERE type = 'UserDeleted' AND position > %s AND position <= %s
-"""
-READ_POSITIONS = "SELECT position FROM events WHERE position > %s AND position <= %s ORDER BY position"
-READ_KEYS = "SELECT user_id, wrapped, deletion_proof, master_key_id FROM user_keys WHERE user_id IN ({ids})"
-
-
-class UserRange(msgspec.Struct, frozen=True):
-    """A range of user ids. Ids sort by time, so these users registered one after another."""
-
-    lower: UUID = UUID(int=0)
-    """The least id of the range."""
-    upper: UUID | None = None
-    """The least id beyond the range; None if it is open."""
-
-    @property
-    def last(self) -> UUID:
-        """The greatest id that a user of the range can have."""
-        return UUID(int=self.upper.int - 1) if self.upper else UUID(bytes=LAST)
-
-    def after(self, user_id: UUID) -> "UserRange | None":
-        """The rest of this range after one of its users; None if nothing is left."""
-        return UserRange(following(user_id), self.upper) if user_id < self.last else None
-
-    def beyond(self, part: "UserRange") -> "UserRange | None":
-        """The rest of this range after a part of it; None if nothing is left."""
-        return None if part.upper == self.upper or part.upper is None else UserRange(part.upper, self.upper)
-
-    def __contains__(self, user_id: UUID) -> bool:
-        return self.lower <= user_id and (self.upper is None or user_id < self.upper)
-
-
-ALL_USERS: Final = UserRange()
-
-
-class BulkReader:
-    """Reads the log of a range of users page by page, in the order of positions."""
-
-    def __init__(self, source: Source, vault: Vault, users: UserRange = ALL_USERS) -> None:
-        self.users = users
-        self._source = source
-        self._vault = vault
-        self._secrets: dict[bytes, bytes | None] = {}
-        self._damaged: dict[bytes, str] = {}
-        """Why the key of a user cannot be used."""
-        self.settled = NO_EVENT
-        """A position that the log had reached before the first read."""
-        self.destroyed: set[bytes] = set()
-        """Users whose deletion was read after that position. They own no data object any more."""
-
-    async def read(self, after: int, up_to: int) -> tuple[dict[bytes, list[Recorded]], int]:
-        """The range's events after a position and up to another, which the log has reached, by stream.
-
-        If they are large, only the first of them. Also returns the position up to which they were read.
-
-        The keys are the bytes of the ids: to make and hash a UUID for each event takes longer. Damaged events are
-        `Damaged`, as in `EventStore.read_past_damage`.
-
-        Raises:
-            PositionGap: the log has lost an event, of any user.
-            UnreadableEvent: an event comes from a newer release, which concerns every user.
-        """
-        found = await self._rows(after, up_to)
-        rows = await with_large(self._source, found)
-        up_to = up_to if len(rows) == len(found) else found[len(rows)][0] - 1
-        await self._fetch_secrets(rows)
-        await self._find_destroyed(rows, after, up_to)
-        streams: dict[bytes, list[Row]] = {}
-        for row in rows:
-            streams.setdefault(row[1], []).append(row)
-        return {stream_id: self._recorded(stream) for stream_id, stream in streams.items()}, up_to
-
-    def narrow(self, upper: UUID) -> None:
-        """Leave out the streams from this id on."""
-        self.users = UserRange(self.users.lower, upper)
-        self._secrets = {user_id: secret for user_id, secret in self._secrets.items() if user_id < upper.bytes}
-
-    def forget(self) -> None:
-        """Forget the keys, and free their memory."""
-        self._secrets.clear()
-        self._damaged.clear()
-        self.destroyed.clear()
-
-    async def _rows(self, after: int, up_to: int) -> list[Row]:
-        """The range's rows, once it is certain that no position is missing: a hole is a lost event of any user."""
-        if self.users == ALL_USERS:
-            rows = await self._source.fetch_all(BULK_READ, (after, up_to))
-            check_dense(after, [*(row[0] for row in rows), up_to + 1])
-            return rows
-        if await self._source.fetch_one(COUNT, (after, up_to)) != (up_to - after,):
-            positions = await self._source.fetch_all(READ_POSITIONS, (after, up_to))
-            check_dense(after, [*(row[0] for row in positions), up_to + 1])
-        upper = self.users.upper.bytes if self.users.upper else LAST
-        return await self._source.fetch_all(BULK_READ_RANGE, (after, up_to, self.users.lower.bytes, upper))
-
-    async def _fetch_secrets(self, rows: list[Row]) -> None:
-        """Fetch the keys of users that were not met before.
-
-        After the events, so each user has its row. A user deleted from now on is read as it was; its deletion follows
-        later in the log.
-        """
-        unmet = sorted({row[OWNER] or row[1] for row in rows} - self._secrets.keys() - self._damaged.keys())
-        for start in range(0, len(unmet), KEYS_PER_STATEMENT):
-            user_ids = unmet[start : start + KEYS_PER_STATEMENT]
-            keys = await self._source.fetch_all(READ_KEYS.format(ids=placeholders(len(user_ids))), user_ids)
-            found = {row[0]: row for row in keys}
-            for user_id in user_ids:  # the dictionaries keep the bytes that came with the events, not a second copy
-                if user_id not in found:
-                    self._damaged[user_id] = KEY_LOST
-                    continue
-                _, wrapped, deletion_proof, master_key_id = found[user_id]
-                owner, secret = uuid_of(user_id), None
-                try:
-                    if wrapped is None:
-                        self._vault.check_destroyed(owner, deletion_proof, master_key_id)
-                    else:
-                        secret = self._vault.unwrapped(owner, wrapped, master_key_id)
-                    self._secrets[user_id] = secret
-                except UnusableKey as error:
-                    self._damaged[user_id] = _problem_of(error)
-
-    async def _find_destroyed(self, rows: list[Row], after: int, up_to: int) -> None:
-        """Find the users whose keys may have been read before these events delete them.
-
-        Their data objects have no event that says so. The keys of users deleted earlier were destroyed before the
-        first read, so their objects' events are `Forgotten`.
-        """
-        if after < self.settled:
-            return
-        if self.users == ALL_USERS:
-            self.destroyed.update(row[1] for row in rows if row[4] == UserDeleted.__name__)
-        else:
-            self.destroyed.update(row[0] for row in await self._source.fetch_all(READ_DELETED, (after, up_to)))
-
-    def _recorded(self, rows: list[Row]) -> list[Recorded]:
-        """The events of one stream."""
-        found, owner, cipher = [], None, None
-        for row in rows:
-            user_id = row[OWNER] or row[1]
-            if user_id in self._damaged:
-                found.append(damaged_of(row, self._damaged[user_id]))
-                continue
-            if user_id != owner:
-                secret = self._secrets[user_id]
-                owner, cipher = user_id, None if secret is None else AESGCM(secret)
-            found.append(recorded_past_damage(row, cipher))
-        return found

@@ -15,8 +15,9 @@ from uuid import UUID
 
 import msgspec
 
+from events.bulk import UserRange
 from events.event_types import JSON, Forgotten, Recorded, UserDeleted
-from events.store import EventStore, UserRange
+from events.store import EventStore
 from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, fold
 from projections.quarantine import UNREADABLE
 from projections.view import Record, Records

@@ -17,10 +17,10 @@ from uuid import UUID
 
 import structlog
 
+from events.bulk import UserRange
 from events.database import placeholders
 from events.errors import DatabaseUnavailable
 from events.ids import uuid_of
-from events.store import UserRange
 from projections.comparison import examine
 from projections.errors import ViewMissing, ViewUnavailable
 from projections.status import save_audit

@@ -19,11 +19,11 @@ from uuid import UUID
 
 import msgspec
 
+from events.bulk import ALL_USERS, BulkReader, UserRange
 from events.data_object import DataObject
 from events.database import Source
 from events.event_types import DataDeleted, DataTransferred, Recorded, UserDeleted
 from events.ids import uuid_of
-from events.store import ALL_USERS, BulkReader, UserRange
 from events.streams import State, evolve_stream
 from events.user import User
 from events.vault import Vault

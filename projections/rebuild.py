@@ -34,11 +34,12 @@ from typing import Final
 
 import structlog
 
+from events.bulk import ALL_USERS, UserRange
 from events.checkpoint import Checkpoint
 from events.database import Connection, Database
 from events.errors import LogChanged
 from events.retry import Backoff, retry
-from events.store import ALL_USERS, EventStore, UserRange
+from events.store import EventStore
 from events.vault import Vault
 from projections.applying import EventApplier, QuarantineRule
 from projections.comparison import DifferenceKind, compare, read_streams

@@ -12,10 +12,11 @@ from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
+from events.bulk import ALL_USERS, UserRange
 from events.database import Source, placeholders
 from events.errors import LogChanged
 from events.ids import uuid_of
-from events.store import ALL_USERS, EventStore, UserRange
+from events.store import EventStore
 from events.vault import Vault
 from projections.comparison import EXAMINED_USERS, Difference, DifferenceKind, compare, examine
 from projections.errors import RefusedValue, ViewMissing

@@ -14,9 +14,10 @@ from uuid import UUID
 
 import msgspec
 
+from events.bulk import UserRange
 from events.checkpoint import Checkpoint
 from events.event_types import JSON, Recorded
-from events.store import Deletion, EventStore, UserRange
+from events.store import Deletion, EventStore
 from projections.errors import InvalidSnapshotName, RefusedValue
 from projections.folding import FoldedUser, ItemsDone
 from projections.quarantine import Quarantine, Quarantined, ReadStream

@@ -19,10 +19,11 @@ import msgspec
 from pymongo import ASCENDING, DeleteOne, InsertOne, ReplaceOne, WriteConcern
 from pymongo.errors import BulkWriteError
 
+from events.bulk import ALL_USERS, UserRange
 from events.checkpoint import Checkpoint
 from events.event_types import JSON
 from events.ids import following
-from events.store import ALL_USERS, EventStore, UserRange
+from events.store import EventStore
 from projections.comparison import owners_deletions, read_streams, repairable
 from projections.errors import ViewMissing
 from projections.filling import CopyFiller, Page, quarantined_in

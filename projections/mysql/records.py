@@ -14,11 +14,12 @@ import msgspec
 from asyncmy.errors import MySQLError
 
 from events import sql
+from events.bulk import UserRange
 from events.checkpoint import Checkpoint
 from events.database import Connection, Row, Source
 from events.event_types import JSON
 from events.ids import following, uuid_of
-from events.store import EventStore, UserRange, forgotten_users
+from events.store import EventStore, forgotten_users
 from projections.comparison import owners_deletions, read_streams, repairable
 from projections.errors import ViewMissing
 from projections.filling import CopyFiller, Page, quarantined_in

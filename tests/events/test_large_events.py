@@ -3,11 +3,11 @@
 import pytest
 
 from events import rows
+from events.bulk import BulkReader
 from events.chain import verify_log
 from events.checkpoint import BEGINNING
 from events.data_object import CreateData
 from events.event_types import DataCreated
-from events.store import BulkReader
 from tests.log import NOBODY, Log
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from events.bulk import ALL_USERS
 from events.checkpoint import Checkpoint
 from events.event_types import JSON
-from events.store import ALL_USERS
 from events.user import Delete, Update
 from projections.comparison import Difference, DifferenceKind, compare, examine, same
 from projections.errors import RefusedValue

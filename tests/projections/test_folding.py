@@ -7,9 +7,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from events.bulk import ALL_USERS, UserRange
 from events.errors import PositionGap
 from events.event_types import Recorded
-from events.store import ALL_USERS, UserRange
 from events.streams import State, evolve_stream
 from events.user import Delete, Update
 from projections.folding import (

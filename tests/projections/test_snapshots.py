@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from events.bulk import ALL_USERS
 from events.errors import LogChanged
-from events.store import ALL_USERS, Deletion
+from events.store import Deletion
 from events.user import Delete, Update
 from projections.errors import InvalidSnapshotName, NoSuchSnapshot, RebuildDiffers, SnapshotExists
 from projections.view import Records

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.database import Address, Database
 from events.log_keys import open_log_secret
+from events.recorded import recorded_of
 from events.rows import ROW_COLUMNS
-from events.store import recorded_of
 from events.vault import Vault
 from rollcall import exits
 from tests.system.dumps import dump, forms, holding

@@ -16,9 +16,9 @@ import pytest_asyncio
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from events.bulk import ALL_USERS
 from events.checkpoint import BEGINNING
 from events.event_types import Origin, Recorded, Role, UserRegistered
-from events.store import ALL_USERS
 from projections.errors import ViewUnavailable
 from projections.mongo.client import MongoClient as RollcallClient
 from projections.mongo.copies import MongoCopies
