@@ -110,11 +110,11 @@ class Heartbeat:
             raise LeaseLost(self._view, silent)
 
     def beat_soon(self) -> None:
-        """ProjectorReport without waiting for the next second: something changed."""
+        """Report without waiting for the next second: something changed."""
         self._changed.set()
 
     async def run(self) -> None:
-        """ProjectorReport until cancelled.
+        """Report until cancelled.
 
         Raises:
             LeaseLost: a report was not accepted in time.
@@ -128,7 +128,7 @@ class Heartbeat:
             await self.beat()
 
     async def beat(self) -> None:
-        """ProjectorReport once.
+        """Report once.
 
         Raises:
             LeaseLost, DatabaseUnavailable: as `run`.

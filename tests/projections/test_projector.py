@@ -292,7 +292,7 @@ async def test_a_projector_without_an_accepted_report_for_a_whole_lease_begins_n
     await log.register("alice")
     seconds, work = [0.0], projector(bench.view, log)
     async with log.database.connection() as session:
-        heartbeat = Heartbeat(bench.view.name, session, work._report, lambda: seconds[0])
+        heartbeat = Heartbeat(bench.view.name, session, work._leader._report, lambda: seconds[0])
         seconds[0] += LEASE_SECONDS
 
         with pytest.raises(LeaseLost):
@@ -351,7 +351,7 @@ async def test_the_last_report_of_a_replaced_projector_does_not_count(bench: Ben
 
         await eventually(works)
         former = projector(bench.view, log, "test:former")
-        await former._save_last_report(State.STOPPED)
+        await former._leader.save_last_report(State.STOPPED)
 
         assert (await status_of(log, bench.view)).state is State.LIVE
 
