@@ -4,8 +4,9 @@ Meanwhile all processes must know both master keys. The log's secret, users' own
 hashes do not change, so no event and no hash is touched. The proofs that deletions leave are sealed again like keys.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from events import batch
@@ -32,6 +33,7 @@ WHERE secret.id = 1 FOR UPDATE OF secret
 """
 REWRAP_LOG = "UPDATE log_secret SET wrapped = %s, master_key_id = %s WHERE id = 1"
 
+Key = TypeVar("Key")
 RotationProgress = Callable[[int, int], None]
 """Called with the keys that are done and the keys to do."""
 
@@ -48,14 +50,14 @@ async def rotate_master_key(database: Database, vault: Vault, progress: Rotation
         DamagedKey: a key was altered.
     """
     await _rewrap_secret(database, vault)
-    total = await _count(database, COUNT_KEYS, vault) + await _count(database, COUNT_CREDENTIALS, vault)
+    total = sum([await _count(database, table.count, vault) for table in TABLES])
     done, unusable = 0, list[UnusableKey]()
-    for rewrap in (_rewrap_keys, _rewrap_credentials):
+    for table in TABLES:
         left, moved = list[UnusableKey](), True
         while moved:  # until a pass finds nothing: processes may still wrap with another key
             left.clear()
             moved, last = False, b""
-            while page := await rewrap(database, vault, last, left):
+            while page := await _rewrap_page(database, vault, table, last, left):
                 last, rewrapped = page
                 done, moved = done + rewrapped, moved or rewrapped > 0
                 progress(done, max(total, done))
@@ -70,37 +72,33 @@ async def _count(database: Database, statement: str, vault: Vault) -> int:
     return int(row[0]) if row else 0
 
 
-Page = tuple[bytes, int]
-"""The last user of a page, and how many of its keys were wrapped."""
+@dataclass(frozen=True, slots=True)
+class _Table(Generic[Key]):
+    """A table of wrapped keys, each of one user."""
+
+    count: str
+    page: str
+    key_of: Callable[..., Key]
+    """The key in a row: its user, and the other columns of `page`."""
+    rewrap: Callable[[Key, Vault], Key]
+    replace: Callable[[Sequence[Key]], str]
+    """The statement that puts keys in the place of the users' former ones."""
 
 
-async def _rewrap_keys(database: Database, vault: Vault, after: bytes, left: list[UnusableKey]) -> Page | None:
-    """Wrap the next users' own keys after a user; None if there are no more."""
+async def _rewrap_page(
+    database: Database, vault: Vault, table: _Table[Key], after: bytes, left: list[UnusableKey]
+) -> tuple[bytes, int] | None:
+    """Wrap the keys of the next users after one; the last of them, and how many were wrapped. None at the end."""
     async with database.transaction() as connection:
-        page = await connection.fetch_all(PAGE, (after, vault.master_key_id, PAGE_KEYS))
+        page = await connection.fetch_all(table.page, (after, vault.master_key_id, PAGE_KEYS))
         wrapped = []
         for user_id, *columns in page:
             try:
-                wrapped.append(_rewrapped(KeyRow(UUID(bytes=user_id), *columns), vault))
+                wrapped.append(table.rewrap(table.key_of(UUID(bytes=user_id), *columns), vault))
             except UnusableKey as error:
                 left.append(error)
         if wrapped:
-            await connection.execute(batch.replace_keys(wrapped))
-    return (page[-1][0], len(wrapped)) if page else None
-
-
-async def _rewrap_credentials(database: Database, vault: Vault, after: bytes, left: list[UnusableKey]) -> Page | None:
-    """Wrap the next keys of passwords' hashes after a user; None if there are no more."""
-    async with database.transaction() as connection:
-        page = await connection.fetch_all(PAGE_CREDENTIALS, (after, vault.master_key_id, PAGE_KEYS))
-        wrapped = []
-        for user_id, *columns in page:
-            try:
-                wrapped.append(vault.rewrapped_credential(CredentialKey(UUID(bytes=user_id), *columns)))
-            except UnusableKey as error:
-                left.append(error)
-        if wrapped:
-            await connection.execute(batch.replace_credentials(wrapped))
+            await connection.execute(table.replace(wrapped))
     return (page[-1][0], len(wrapped)) if page else None
 
 
@@ -119,3 +117,15 @@ async def _rewrap_secret(database: Database, vault: Vault) -> None:
             log_id, wrapped, master_key_id = row
             secret = vault.rewrapped(UUID(bytes=log_id), wrapped, master_key_id)
             await connection.execute(REWRAP_LOG, (secret.wrapped, secret.master_key_id))
+
+
+TABLES: Final[tuple[_Table[Any], ...]] = (
+    _Table(COUNT_KEYS, PAGE, KeyRow, _rewrapped, batch.replace_keys),
+    _Table(
+        COUNT_CREDENTIALS,
+        PAGE_CREDENTIALS,
+        CredentialKey,
+        lambda key, vault: vault.rewrapped_credential(key),
+        batch.replace_credentials,
+    ),
+)
