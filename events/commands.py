@@ -106,12 +106,15 @@ Result = TypeVar("Result")
 
 
 class Commands(ABC, Generic[Result]):
-    """What commands on users and on data objects have in common: idempotency keys, and the append."""
+    """What commands on users and on data objects have in common: idempotency keys, turns, and the append."""
 
-    def __init__(self, database: Database, appender: Appender, keys: LogKeys) -> None:
+    def __init__(self, database: Database, appender: Appender, keys: LogKeys, jitter: Callable[[], float]) -> None:
+        """`jitter` returns random numbers between 0 and 1, which spread the attempts of several processes."""
         self._database = database
         self._appender = appender
         self._keys = keys
+        self._jitter = jitter
+        self._locks = UserLocks()
 
     async def earlier(self, idempotency: Idempotency | None) -> Result | None:
         """The result of the same request, if it has run before.
@@ -151,6 +154,21 @@ class Commands(ABC, Generic[Result]):
             if done is None:
                 raise
             return done
+
+    async def _in_turn(
+        self, stream_id: UUID, idempotency: Idempotency | None, attempt: Callable[[Request | None], Awaitable[Result]]
+    ) -> Result:
+        """Run the attempt once those before it on the same stream are done; again, if another process was quicker.
+
+        Raises:
+            UserBusy: too many commands on this stream wait.
+            WrongExpectedVersion: other processes were quicker `ATTEMPTS` times.
+        """
+        pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self._jitter)
+        async with self._locks.held(stream_id):
+            return await retry(
+                lambda: self._once(idempotency, attempt), WrongExpectedVersion, attempts=ATTEMPTS, backoff=pauses
+            )
 
     def _request(self, idempotency: Idempotency) -> Request:
         return Request.of(self._keys.requests, idempotency)
@@ -193,13 +211,11 @@ class UserCommands(Commands[CommandResult]):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`jitter` returns random numbers between 0 and 1, which spread the attempts of several processes."""
-        super().__init__(database, appender, keys)
+        super().__init__(database, appender, keys, jitter)
         self._vault = vault
         self._new_id = new_id
-        self._jitter = jitter
         self._snapshots = SnapshotWriter(database, vault)
         self._accounts = AccountReader(store, self._snapshots)
-        self._locks = UserLocks()
 
     async def account(self, user_id: UUID) -> Account:
         """The account as of now, from its stream; an empty one if the user never existed."""
@@ -274,21 +290,10 @@ class UserCommands(Commands[CommandResult]):
             fold = await self._accounts.read(user_id)
             account = fold.account
             existing(account)
-            if expected_version is not None and expected_version != account.version:
-                raise Rejected(
-                    Problem(
-                        Reason.STALE_VERSION,
-                        f"expected version {expected_version}, the user is at version {account.version}: read it again",
-                        ("expectedVersion",),
-                    )
-                )
+            check_version(expected_version, account.version, "user")
             return await self._carry_out(user_id, account, fold.key, command, origin, request)
 
-        pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self._jitter)
-        async with self._locks.held(user_id):
-            return await retry(
-                lambda: self._once(idempotency, attempt), WrongExpectedVersion, attempts=ATTEMPTS, backoff=pauses
-            )
+        return await self._in_turn(user_id, idempotency, attempt)
 
     async def _carry_out(
         self,
@@ -313,6 +318,17 @@ class UserCommands(Commands[CommandResult]):
         """The first result again: the user as it was then; None if it is deleted since."""
         user = await self.past_user(earlier.user_id, at_position=earlier.position)
         return CommandResult(earlier.user_id, user, earlier.position, changed=True, repeated=True)
+
+
+def check_version(expected: int | None, found: int, what: str) -> None:
+    """Check that a stream is at the version that a caller expects, if it expects one.
+
+    Raises:
+        Rejected: it is not.
+    """
+    if expected is not None and expected != found:
+        message = f"expected version {expected}, the {what} is at version {found}: read it again"
+        raise Rejected(Problem(Reason.STALE_VERSION, message, ("expectedVersion",)))
 
 
 def _bad_key(message: str) -> Rejected:

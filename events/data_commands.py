@@ -13,7 +13,7 @@ from uuid import UUID
 
 from events.appender import Appender
 from events.batch import Append
-from events.commands import ATTEMPTS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Commands
+from events.commands import Commands, check_version
 from events.data_object import (
     CreateData,
     DataCommand,
@@ -24,15 +24,13 @@ from events.data_object import (
     existing_data,
 )
 from events.database import Database
-from events.errors import EventsError, Problem, Reason, Rejected, WrongExpectedVersion
+from events.errors import EventsError, Problem, Reason, Rejected
 from events.event_types import Origin
 from events.idempotency import EarlierResult, Idempotency, Request
 from events.ids import NewId
 from events.log_keys import LogKeys
-from events.retry import Backoff, retry
 from events.snapshots import NEWEST
 from events.store import EventStore
-from events.user_locks import UserLocks
 from events.vault import UserKey
 
 
@@ -72,11 +70,9 @@ class DataCommands(Commands[DataResult]):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`jitter` returns random numbers between 0 and 1, which spread the attempts of several processes."""
-        super().__init__(database, appender, keys)
+        super().__init__(database, appender, keys, jitter)
         self._store = store
         self._new_id = new_id
-        self._jitter = jitter
-        self._locks = UserLocks()
 
     async def past_data(
         self, data_id: UUID, *, at_position: int = NEWEST, as_of: datetime | None = None
@@ -135,25 +131,13 @@ class DataCommands(Commands[DataResult]):
             data = existing_data(data)
             if owned_by is not None and owned_by != data.owner_id:
                 raise NotTheOwner
-            if expected_version is not None and expected_version != data.version:
-                raise Rejected(
-                    Problem(
-                        Reason.STALE_VERSION,
-                        f"expected version {expected_version}, the data object is at version {data.version}: "
-                        "read it again",
-                        ("expectedVersion",),
-                    )
-                )
+            check_version(expected_version, data.version, "data object")
             owner_id = data.owner_id
             if isinstance(command, TransferData):
                 owner_id, key = command.owner_id, await self._key_of(command.owner_id)
             return await self._carry_out(data_id, data, owner_id, key, command, origin, request)
 
-        pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, self._jitter)
-        async with self._locks.held(data_id):
-            return await retry(
-                lambda: self._once(idempotency, attempt), WrongExpectedVersion, attempts=ATTEMPTS, backoff=pauses
-            )
+        return await self._in_turn(data_id, idempotency, attempt)
 
     async def _read(self, data_id: UUID, up_to: int) -> tuple[DataObject | None, UserKey | None]:
         """The object as of a position, and the key of its owner then."""
