@@ -14,7 +14,7 @@ import msgspec
 from events import sql
 from events.database import Database, Source
 from events.ids import uuid_of
-from events.sql import aware_utc, naive_utc
+from events.sql import aware_utc, instant_of, naive_utc
 from projections.webhooks.schedule import REASON_CHARACTERS, Attempted, Delivery, Status
 
 KEPT_DAYS: Final = 30
@@ -117,7 +117,14 @@ class Deliveries:
         """The last deliveries before a position, newest first."""
         return [
             DeliveryRow(
-                position, Status(state), attempts, status, milliseconds, error, _aware(delivered_at), _aware(next_at)
+                position,
+                Status(state),
+                attempts,
+                status,
+                milliseconds,
+                error,
+                instant_of(delivered_at),
+                instant_of(next_at),
             )
             for position, state, attempts, status, milliseconds, error, delivered_at, next_at in (
                 await self._database.fetch_all(READ_PAGE, (endpoint_id.bytes, before, limit))
@@ -152,7 +159,3 @@ def _row(attempted: Attempted) -> str:
         "NULL" if ended is None else sql.instant(ended),
     )
     return f"ROW({', '.join(values)})"
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return None if moment is None else aware_utc(moment)

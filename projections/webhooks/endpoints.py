@@ -34,7 +34,6 @@ MOST_ENDPOINTS: Final = 100
 COLUMNS: Final = "id, generation, sealed, enabled, disabled_reason, log_id, position, hash, created_at"
 READ: Final = f"SELECT {COLUMNS} FROM webhooks ORDER BY id"  # noqa: S608 - constants
 READ_ONE: Final = f"SELECT {COLUMNS} FROM webhooks WHERE id = %s"  # noqa: S608 - constants
-READ_GENERATIONS: Final = "SELECT id, generation FROM webhooks WHERE enabled ORDER BY id"
 COUNT: Final = "SELECT COUNT(*) FROM webhooks FOR UPDATE"
 ADD: Final = f"INSERT INTO webhooks ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants
 CHANGE: Final = """
@@ -148,10 +147,6 @@ class Endpoints:
         if isinstance(found, AlteredEndpoint):
             raise found
         return found
-
-    async def enabled(self) -> dict[UUID, int]:
-        """The generation of each enabled endpoint: what tells the publisher that one has changed."""
-        return {uuid_of(id_): int(generation) for id_, generation in await self._database.fetch_all(READ_GENERATIONS)}
 
     async def add(self, url: str, wanted: Wanted, store: EventStore, *, asymmetric: bool = False) -> Endpoint:
         """Create an endpoint, which gets what happens from now on.

@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 import structlog
 
 from events.database import Database
-from events.errors import DamagedEvent, DamagedKey, DatabaseUnavailable, LogChanged
+from events.errors import DamagedEvent, DatabaseUnavailable, LogChanged, UnusableKey
 from events.snapshots import AccountReader
 from projections.webhooks.changes import LogPages, wants
 from projections.webhooks.deliveries import Deliveries, enqueue
@@ -156,7 +156,7 @@ class Worker:
             return cloud_event(delivery, log_id)
         try:
             fold = await self._tools.accounts.read(delivery.stream_id, up_to=delivery.position)
-        except (DamagedEvent, DamagedKey) as error:
+        except (DamagedEvent, UnusableKey) as error:
             log.warning("webhook.unreadable", user=str(delivery.stream_id), error=str(error))
             return cloud_event(delivery, log_id)
         return cloud_event(delivery, log_id, fold.account.user, full=True)

@@ -132,6 +132,29 @@ async def test_with_full_content_a_message_has_the_user_as_of_its_position(
     assert all(b"hash" not in request.body and b"argon2" not in request.body for request in requests)
 
 
+async def test_a_user_who_cannot_be_read_any_more_comes_without_content(
+    site: Site, admin: Person, receiver: Receiver
+) -> None:
+    """Its key names a master key that nobody has by the second attempt; the endpoint goes on."""
+    await created(admin, receiver)
+    user = await site.person(name="Before")
+    receiver.answer = answering(500)
+    async with publishing(site, full=True) as clock:
+
+        async def failed() -> bool:
+            found = await deliveries(admin, await only(admin))
+            return bool(found and found[0]["error"])
+
+        await eventually(failed)
+        statement = "UPDATE user_keys SET master_key_id = REPEAT('x', 8) WHERE user_id = %s"
+        await site.log.database.execute(statement, (user.user.id.bytes,))
+        clock.ahead += timedelta(minutes=1)
+        first, second = await receiver.has(2)
+    before, after = first.event["data"], second.event["data"]
+    assert before.pop("user")["name"] == "Before"
+    assert after == before
+
+
 async def test_a_change_of_a_data_object_names_it_and_its_owner(site: Site, admin: Person, receiver: Receiver) -> None:
     """And nothing of its content; roles are those of the owner."""
     await created(admin, receiver, types=["DATA_CREATED"], roles=["CUSTOMER"])
