@@ -154,7 +154,7 @@ class SignIn:
         is the same one again, an earlier key was put back into the table.
 
         Raises:
-            WrongCredentials: it is the wrong password, or nobody's.
+            WrongCredentials: the password is wrong, or there is no such account.
         """
         earlier = credential
         for _ in range(CHECKS):

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 import strawberry
 import structlog
 
 from auth.permissions import Right
+from events.snapshots import NEWEST
 from graph.context import Info
 from graph.data_types import ERRORS
-from graph.errors import bad_input
 from graph.event_names import UserEventType
 from graph.limits import DEFAULT_PAGE
-from graph.relay import PageInfo, page_size
+from graph.relay import PageInfo, page_size, parse_event_cursor
 from graph.scalars import Position, Role, position_of, user_id_of
 from graph.types import ErrorCode, UserError
 from projections.webhooks.deliveries import DeliveryRow
@@ -29,9 +29,6 @@ from projections.webhooks.endpoints import (
 from projections.webhooks.targets import InvalidTarget, checked_url
 
 log = structlog.get_logger(__name__)
-
-NEWEST: Final = 2**63 - 1
-"""No event has this position."""
 
 URL = "An https URL without a user or a password, at a public address, of at most 2,048 characters."
 TYPES = "Only these types; null for all."
@@ -173,7 +170,7 @@ async def webhook_deliveries(
 ) -> WebhookDeliveryConnection:
     await info.context.allowed(Right.MANAGE_WEBHOOKS)
     webhook, count = user_id_of(id), page_size(first, "first")
-    before = NEWEST if after is None else _position(after, "after")
+    before = NEWEST if after is None else parse_event_cursor(after, "after")
     if webhook is None:
         return WebhookDeliveryConnection.of(UUID(int=0), [], count=count, after=False)
     rows = await info.context.services.webhooks.deliveries.page(webhook, before=before, limit=count + 1)
@@ -271,10 +268,3 @@ def _wanted(types: Sequence[UserEventType | str] | None, roles: Sequence[Role] |
 
 def _refused(message: str, field: str | None = None, code: ErrorCode = ErrorCode.INVALID) -> WebhookPayload:
     return WebhookPayload(errors=[UserError(code=code, message=message, field=[field] if field else None)])
-
-
-def _position(text: str, argument: str) -> int:
-    try:
-        return position_of(text)
-    except ValueError as error:
-        raise bad_input(f"{argument}: {error}") from error

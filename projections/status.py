@@ -17,7 +17,7 @@ import structlog
 from events.database import Connection, Database, Row, Source
 from events.errors import DatabaseUnavailable
 from events.retry import Backoff, retry
-from events.sql import aware_utc
+from events.sql import instant_of
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 from projections.publications import KAFKA
@@ -253,12 +253,12 @@ def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
         last_error=last_error,
         process=process,
         standbys=standbys,
-        updated_at=_aware(heartbeat),
+        updated_at=instant_of(heartbeat),
         silent_seconds=None if silent is None else max(0.0, float(silent)),
-        progressed_at=_aware(progress),
+        progressed_at=instant_of(progress),
         died=not alive and heartbeat is not None and reported not in (State.STOPPED, State.FAULTED),
         audit_differences=differences,
-        audited_at=_aware(audited),
+        audited_at=instant_of(audited),
     )
 
 
@@ -271,10 +271,6 @@ def _state(reported: State, *, alive: bool, rebuilding: bool, behind: bool) -> S
     if not alive:
         return State.STOPPED
     return State.CATCHING_UP if behind and reported is State.LIVE else reported
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return aware_utc(moment) if moment else None
 
 
 Statuses = Sequence[ProjectionStatus]

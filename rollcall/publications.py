@@ -11,8 +11,7 @@ from uuid import UUID
 import msgspec
 
 from events.snapshots import AccountReader, SnapshotWriter
-from events.store import UserRange
-from projections.folding import LogFold
+from projections.publications.changes import living_users
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
 from projections.publications.kafka_client import Cluster
 from projections.publications.messages import Kind, Origin, Topics, user_kind
@@ -97,23 +96,11 @@ def kafka_publication(
     """The publication in Kafka. Without `fencing` it may only read: a running publisher is not disturbed."""
     settings = installation.settings
 
-    async def living(kind: str, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
+    def living(kind: str, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
         assert kind == USERS  # noqa: S101 - the only kind
-        remaining: UserRange | None = UserRange(begin)
-        while remaining is not None:
-            users = LogFold(
-                installation.database,
-                installation.vault,
-                limit_bytes=settings.rebuild_memory_bytes,
-                history_events=0,
-                users=remaining,
-            )
-            await users.advance(up_to)
-            for user in users:
-                if user.held.user is not None and user.quarantined is None:
-                    yield user.id, user.held.user
-            remaining = remaining.beyond(users.users)
-            users.clear()
+        return living_users(
+            installation.database, installation.vault, up_to, begin, limit_bytes=settings.rebuild_memory_bytes
+        )
 
     return KafkaPublication(
         cluster=cluster,

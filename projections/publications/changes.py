@@ -13,18 +13,24 @@ when it is not.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from events.bulk import UserRange
 from events.checkpoint import BEGINNING, Checkpoint
+from events.database import Source
 from events.errors import DamagedEvent, UnusableKey
 from events.event_types import Damaged, Recorded
 from events.feed import Unreadable
 from events.store import EventStore
+from events.user import User
+from events.vault import Vault
 from projections.errors import OutOfStep
+from projections.folding import fold_log
 from projections.publications.messages import Change, Kind
 
 KEPT_BYTES: Final = 64 * 2**20
@@ -135,3 +141,17 @@ class ChangeMaker:
             if isinstance(state, Unreadable):
                 raise DamagedEvent(state.position, state.reason)
         return states
+
+
+async def living_users(
+    source: Source, vault: Vault, up_to: int, begin: UUID, *, limit_bytes: int
+) -> AsyncGenerator[tuple[UUID, User], None]:
+    """The users who live as of a position, from an id on, in the order of their ids; none that cannot be read."""
+    parts = fold_log(
+        UserRange(begin), source, vault, up_to, limit_bytes=limit_bytes, history_events=0, advance=lambda _: None
+    )
+    async with aclosing(parts):
+        async for part in parts:
+            for user in part:
+                if user.held.user is not None and user.quarantined is None:
+                    yield user.id, user.held.user

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rollcall import exits
-from rollcall.console import Json, note, progress, run, say, say_json, settings_for
+from rollcall.commands.users import report_import
+from rollcall.console import Json, note, progress, run, settings_for
 from rollcall.data_importer import DataFields, DataImporter
 from rollcall.settings import Settings
 from rollcall.userfile import read_records
@@ -49,13 +49,4 @@ async def _import_data(settings: Settings, path: Path, fields: DataFields, *, as
             outcome = await importer.run(file, lambda done: advance(done, file.size))
     if not importer.owner_met:
         note(f"warning: --owner: no row has the field {fields.owner!r}")
-    if as_json:
-        say_json(outcome)
-    else:
-        for refused in outcome.refused:
-            say(f"line {refused.line}: {refused.reason}")
-        say(
-            f"{outcome.added} added, {outcome.already_there} already there, {len(outcome.refused)} refused, "
-            f"of {outcome.total} rows"
-        )
-    return exits.NOT_ALL if outcome.refused else exits.OK
+    return report_import(outcome, as_json=as_json)

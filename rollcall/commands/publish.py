@@ -14,7 +14,6 @@ from events.log_keys import LogKeys
 from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
 from projections.lease import LEASE_SECONDS
-from projections.projector import EventRate
 from projections.webhooks.changes import LogPages
 from projections.webhooks.deliveries import Deliveries
 from projections.webhooks.endpoints import Endpoints
@@ -89,12 +88,7 @@ async def webhooks_publisher(
 ) -> AsyncIterator[Publisher]:
     """The publisher of webhooks. `attempted` is called with each attempt of a delivery."""
     settings, database, store = installation.settings, installation.database, installation.store
-    private, rate = settings.webhook_private_addresses, EventRate(time.monotonic)
-
-    def count(found: Attempted) -> None:
-        rate.count(int(found.answer.accepted))
-        attempted(found)
-
+    private = settings.webhook_private_addresses
     async with http_client(private=private) as http:
         tools = Tools(
             database=database,
@@ -105,9 +99,7 @@ async def webhooks_publisher(
             sender=Sender(http, now, private=private),
             clock=now,
             random=random.random,
-            attempted=count,
+            attempted=attempted,
             full=settings.webhook_content == "full",
         )
-        yield Publisher(
-            store=store, database=database, tools=tools, rate=rate, process=process_name(), clock=time.monotonic
-        )
+        yield Publisher(store=store, database=database, tools=tools, process=process_name(), clock=time.monotonic)

@@ -16,7 +16,7 @@ from events.errors import Rejected
 from rollcall import exits
 from rollcall.administrators import create_admin, password_threads, set_password
 from rollcall.console import Json, note, progress, run, say, say_json, settings_for
-from rollcall.importer import Importer
+from rollcall.importer import Importer, ImportResult
 from rollcall.settings import Settings
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping, read_users
 from rollcall.wiring import now, open_installation, open_writer, prepare_log
@@ -61,6 +61,11 @@ async def _import(settings: Settings, path: Path, fields: FieldMap, *, as_json: 
             outcome = await Importer(writer.commands).run(file, lambda done: advance(done, file.size))
     for unmet in file.unmet_fields:
         note(f"warning: --map: no row has the field {unmet!r}")
+    return report_import(outcome, as_json=as_json)
+
+
+def report_import(outcome: ImportResult, *, as_json: bool) -> int:
+    """Print what became of the rows of a file; the exit code that says whether all went in."""
     if as_json:
         say_json(outcome)
     else:

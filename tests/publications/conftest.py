@@ -12,11 +12,10 @@ import pytest
 import pytest_asyncio
 
 from events.snapshots import AccountReader, SnapshotWriter
-from events.store import UserRange
 from events.wakeup import HeadPoll
-from projections.folding import LogFold
 from projections.projector import Projector
 from projections.publications import KAFKA
+from projections.publications.changes import living_users
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
 from projections.publications.kafka_client import Cluster
 from projections.publications.messages import USER_FIELDS, Origin, Topics, user_kind
@@ -81,21 +80,8 @@ class Stage:
         accounts = AccountReader(log.store, SnapshotWriter(log.database, log.vault))
         topics = Topics(self.state if self.content == "full" else None, self.events)
 
-        async def living(kind: str, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
-            remaining: UserRange | None = UserRange(begin)
-            while remaining is not None:
-                users = LogFold(
-                    log.database,
-                    log.vault,
-                    limit_bytes=snapshot_bytes,
-                    history_events=0,
-                    users=remaining,
-                )
-                await users.advance(up_to)
-                for user in users:
-                    if user.held.user is not None and user.quarantined is None:
-                        yield user.id, user.held.user
-                remaining = remaining.beyond(users.users)
+        def living(_: str, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
+            return living_users(log.database, log.vault, up_to, begin, limit_bytes=snapshot_bytes)
 
         return KafkaPublication(
             cluster=self.cluster,
