@@ -187,7 +187,7 @@ async def unused(log: Log, user_id: UUID) -> bool:
 
 
 SPOILED = {
-    "sealed": "UPDATE snapshots SET sealed = CONCAT(X'00', SUBSTR(sealed, 2)) WHERE owner_id = %s",
+    "sealed": "UPDATE snapshots SET sealed = REVERSE(sealed) WHERE owner_id = %s",
     "empty": "UPDATE snapshots SET sealed = '' WHERE owner_id = %s",
     "an earlier event": "UPDATE snapshots SET up_to_version = up_to_version - 1 WHERE owner_id = %s",
     "a later event": "UPDATE snapshots SET up_to_version = up_to_version + 1 WHERE owner_id = %s",

@@ -94,11 +94,15 @@ async def test_dev_serves_a_users_whole_life_and_resumes_after_a_stop(installati
 
     async with installation.running("dev") as dev:
         admin = await first_token(installation, dev)
-        data = await installation.ask("{ users { totalCount } projections { state position } }", admin)
-        assert data == {
-            "users": {"totalCount": 1},
-            "projections": [{"state": "LIVE", "position": "5"}] * 3,  # both views and the webhooks
-        }
+
+        async def live() -> bool:
+            data = await installation.ask("{ users { totalCount } projections { state position } }", admin)
+            return data == {
+                "users": {"totalCount": 1},
+                "projections": [{"state": "LIVE", "position": "5"}] * 3,  # both views and the webhooks
+            }
+
+        await eventually(live)
         dev.popen.send_signal(signal.SIGKILL)
         await dev.popen.wait()
 
