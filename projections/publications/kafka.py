@@ -246,7 +246,8 @@ class KafkaPublication:
         connection = Connection(self._cluster, self._settings.transactional_id)
         try:
             await connection.open()
-            record = await connection.last_record(self._settings.checkpoint_topic, self.name.encode())
+            topics = [topic.name for topic in self._topics()]
+            record = await connection.last_record(self._settings.checkpoint_topic, self.name.encode(), topics)
         except BaseException:
             connection.close()
             raise

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, TypeVar
 
+import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -29,6 +30,8 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, New
 from projections.errors import RefusedValue, ViewRefused, ViewUnavailable
 from projections.publications.messages import Outgoing
 from projections.publications.topics import Topic, option_problem
+
+log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
@@ -264,12 +267,13 @@ class Connection:
         """Connect, and fence every older producer of the transactional id."""
         await self._do(self._open)
 
-    async def last_record(self, topic: str, key: bytes) -> bytes | None:
+    async def last_record(self, topic: str, key: bytes, others: Sequence[str]) -> bytes | None:
         """The value of the last committed record of this key in the topic's only partition, if any.
 
         Call it after `open`. A missing topic has no record if nothing is fenced; a publisher has made it before.
+        `others` are the topics that this producer's transactions write besides.
         """
-        return await self._do(lambda: self._last_record(topic, key))
+        return await self._do(lambda: self._last_record(topic, key, others))
 
     async def send(self, messages: Iterable[Outgoing], checkpoint: Outgoing) -> None:
         """Send the messages and then the checkpoint: in one transaction, or the checkpoint once all have arrived."""
@@ -370,7 +374,7 @@ class Connection:
                 f"Kafka: {left} messages did not arrive within {TRANSACTION_SECONDS} s{self._seen.hint()}"
             )
 
-    def _last_record(self, topic: str, key: bytes) -> bytes | None:
+    def _last_record(self, topic: str, key: bytes, others: Sequence[str]) -> bytes | None:
         partition = TopicPartition(topic, 0)
         admin = AdminClient(self._cluster.config(self._seen))
         with translated(f"topic {topic}", self._seen, admin):
@@ -383,17 +387,46 @@ class Connection:
                 if _error(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._transactional_id is None:
                     return None
                 raise
-            asked = admin.list_offsets(
-                {partition: OffsetSpec.latest()},  # type: ignore[no-untyped-call]
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=CONNECT_SECONDS,
-            )
-            end = asked[partition].result().offset
+            end = self._end(admin, partition, IsolationLevel.READ_UNCOMMITTED)
+            if self._transactional_id is not None and end > self._end(admin, partition, IsolationLevel.READ_COMMITTED):
+                self._abort_lost_transaction([topic, *others])
+                end = self._end(admin, partition, IsolationLevel.READ_UNCOMMITTED)
             for begin in (max(0, end - TAIL_RECORDS), OFFSET_BEGINNING):
                 found = self._read_to(topic, begin, end, key)
                 if found is not None or begin in (0, OFFSET_BEGINNING):
                     return found
         return None
+
+    def _end(self, admin: AdminClient, partition: TopicPartition, isolation: IsolationLevel) -> int:
+        latest = {partition: OffsetSpec.latest()}  # type: ignore[no-untyped-call]
+        asked = admin.list_offsets(latest, isolation_level=isolation, request_timeout=CONNECT_SECONDS)
+        offset: int = asked[partition].result().offset
+        return offset
+
+    def _abort_lost_transaction(self, topics: Sequence[str]) -> None:
+        """Abort a transaction that is open in its partitions and ended for the coordinator.
+
+        `init_transactions` has ended every transaction that the coordinator knows. One that is open all the same lacks
+        its markers: the coordinator drops them while a partition has no leader, as when all brokers start after a
+        crash (seen with Kafka 4.3.1: "these partitions are likely deleted already and hence can be skipped"). Readers
+        would wait at it for ever.
+
+        The markers of a new transaction of the same producer end the old one. Aborted, the checkpoint stays before it
+        and the batch is sent again. A commit could complete what was aborted elsewhere, so that messages were missing.
+        """
+        producer = self._producer
+        assert producer is not None  # noqa: S101 - `open` came first
+        log.warning("kafka.transaction_lost", topics=topics)
+        partitions = [
+            (topic, partition)
+            for topic in topics
+            for partition in producer.list_topics(topic, timeout=CONNECT_SECONDS).topics[topic].partitions
+        ]
+        producer.begin_transaction()
+        for topic, partition in partitions:
+            producer.produce(topic, None, b"rollcall", partition)
+        self._flush(producer)  # what is not sent yet would be given up without a marker
+        producer.abort_transaction(CONNECT_SECONDS)
 
     def _read_to(self, topic: str, begin: int, end: int, key: bytes) -> bytes | None:
         """The value of the last record of this key from an offset up to another."""
@@ -412,7 +445,10 @@ class Connection:
             while True:
                 message = consumer.poll(CONNECT_SECONDS)
                 if time.monotonic() > deadline:
-                    raise ViewUnavailable(f"Kafka: topic {topic} cannot be read to its end: a transaction is open")
+                    raise ViewUnavailable(
+                        f"Kafka: topic {topic} cannot be read to its end: a transaction of another producer is open; "
+                        "kafka-transactions.sh finds and ends it"
+                    )
                 if message is None:
                     if self._seen.refused:
                         raise ViewRefused(f"Kafka: topic {topic}{self._seen.hint()}")

@@ -3,11 +3,13 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -104,6 +106,63 @@ async def test_an_unreachable_broker_is_waited_for_and_told(scene: Stage, broker
     assert "projector.waiting" in {entry["event"] for entry in logged}
     assert "projector.faulted" not in {entry["event"] for entry in logged}
     assert by_key(await read(scene.cluster, scene.events)) == await positions(scene)
+
+
+def lose_markers(logs: Path, topics: Sequence[str]) -> int:
+    """Cut the marker of the last transaction off the partitions of a server that was killed; return how many.
+
+    Kafka does so itself when a partition has no leader as the marker is due (KIP-664 calls it a hanging transaction).
+    """
+    lost = 0
+    for segment in (path for topic in topics for path in logs.glob(f"{topic}-*/*.log")):
+        content, begin, last, control = segment.read_bytes(), 0, 0, False
+        while begin < len(content):  # a batch: offset (8 bytes), length (4), 9 bytes, attributes (2; control is 0x20)
+            length = int.from_bytes(content[begin + 8 : begin + 12]) + 12
+            control = bool(content[begin + 22] & 0x20)
+            last, begin = begin, begin + length
+        if control:
+            segment.write_bytes(content[:last])
+            lost += 1
+    return lost
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_transaction_whose_markers_the_brokers_lost_is_aborted_and_sent_again(
+    scene: Stage, broker: OwnServer, committed: bool
+) -> None:
+    """Readers wait at it no longer; what it held comes once if it was committed, and never if it was aborted."""
+    for name in ("alice", "bob", "carol"):
+        await scene.log.register(name)
+    publication = scene.publication()
+    await publication.prepare()
+    page = await scene.log.store.read_past_damage(await publication.checkpoint(), limit=2)
+    await publication.apply(page.events, after=page.after)
+    publication.close()
+    topics = (scene.marks, scene.events, scene.state)
+    if not committed:
+        transactions = {"transactional.id": f"{scene.marks}.publisher"}
+        producer = Producer({**scene.cluster.config(lambda _: None), **transactions})
+        await asyncio.to_thread(producer.init_transactions)
+        producer.begin_transaction()
+        for topic in topics:
+            for partition in range(scene.cluster.partitions(topic)):
+                producer.produce(topic, b"{}", b"kafka", partition)
+        await asyncio.to_thread(producer.flush)
+        await asyncio.to_thread(producer.abort_transaction)
+    await read(scene.cluster, *topics)  # the markers are there
+    await broker.end(signal.SIGKILL)
+    assert lose_markers(broker.server.log.parents[1] / "kafka" / "data", topics) >= len(topics)
+    await broker.start()
+
+    publication = scene.publication()
+    with capture_logs() as logged:
+        await publication.prepare()
+        await scene.publish(publication)
+    publication.close()
+
+    assert "kafka.transaction_lost" in {entry["event"] for entry in logged}
+    assert by_key(await read(scene.cluster, scene.events)) == await positions(scene)
+    assert {message.key for message in await read(scene.cluster, scene.state)} == set(await positions(scene))
 
 
 async def refusal(scene: Stage) -> str:
