@@ -11,8 +11,12 @@ import asyncio
 from contextlib import suppress
 from typing import Final, Protocol
 
+import structlog
+
 from events.checkpoint import Checkpoint
 from events.store import EventStore
+
+log = structlog.get_logger(__name__)
 
 SHORTEST_SECONDS: Final = 0.005
 LONGEST_SECONDS: Final = 0.05
@@ -34,6 +38,10 @@ class HeadPoll:
 
     The pause grows from 5 to 50 ms. The first event after a quiet time waits for the long pause once, unless this
     process appended it and calls `ring`.
+
+    A row that was written past this program can make `log_head` differ from the newest event for good. A follower has
+    then read all there is, and asks again with the same checkpoint. It gets each end once: otherwise it would read the
+    log without a pause.
     """
 
     def __init__(
@@ -43,6 +51,9 @@ class HeadPoll:
         self._shortest = shortest
         self._longest = longest
         self._pause = shortest
+        self._answered: tuple[Checkpoint, Checkpoint] | None = None
+        """The last checkpoint that was asked with, and the end that it got."""
+        self._differing: tuple[Checkpoint, Checkpoint] | None = None
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
@@ -54,9 +65,13 @@ class HeadPoll:
         while True:
             self._rung.clear()  # before the read: a ring during the read counts
             end = await self._store.end()
-            if end != known:
+            if end != known and (known, end) != self._answered:
                 self._pause = self._shortest
+                self._answered = known, end
                 return end
+            if end != known and (known, end) != self._differing:
+                self._differing = known, end
+                log.error("log.head_differs", head=end.position, newest=known.position)
             if asyncio.get_running_loop().time() >= deadline:
                 return end
             with suppress(TimeoutError):
