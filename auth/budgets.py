@@ -6,6 +6,7 @@ generic cell rate algorithm. A count per hour instead would allow twice as much 
 
 One statement decides and writes, so concurrent requests cannot overspend. The instant of a caller that was refused is
 remembered in the process. Until it is near enough, this caller costs no statement, however many requests it sends.
+Requests of one caller take turns, so that a flood of them holds one connection (`auth/turns.py`).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
+from auth.turns import Crowded, Turns
 from events.database import Database
 from events.sql import aware_utc, naive_utc
 
@@ -73,6 +75,7 @@ class Budgets:
         self._secret = secret
         self._clock = clock
         self._refused: LRUCache[bytes, datetime] = LRUCache(REFUSED_CALLERS)
+        self._turns = Turns()
 
     async def spend(self, budget: Budget, caller: str, amount: int = 1) -> None:
         """Spend an amount of a caller's budget, or nothing.
@@ -87,17 +90,34 @@ class Budgets:
         """
         if not budget.per_hour:
             return
-        key, now, time = self._key(budget, caller), self._clock(), budget.time_for(amount)
+        key, time = self._key(budget, caller), budget.time_for(amount)
+        self._check_refusal(key, budget, time)
+        try:
+            async with self._turns.taken(key), self._turns.connections:
+                self._check_refusal(key, budget, time)  # of the requests before it in the queue
+                await self._spend(key, budget, time)
+        except Crowded:
+            raise BudgetSpent(budget.purpose, timedelta()) from None
+
+    async def _spend(self, key: bytes, budget: Budget, time: timedelta) -> None:
+        now = self._clock()
         latest = now + HOUR - time
-        full_at = self._refused.get(key)
-        if full_at is None or full_at <= latest:
-            moments = [naive_utc(moment) for moment in (now + time, latest, now)]
-            if await self._database.execute(SPEND, (key, *moments, time // timedelta.resolution)):
-                self._refused.pop(key, None)
-                return
-            row = await self._database.fetch_one(FIND, (key,))
-            full_at = self._refused[key] = aware_utc(row[0]) if row else now
+        moments = [naive_utc(moment) for moment in (now + time, latest, now)]
+        if await self._database.execute(SPEND, (key, *moments, time // timedelta.resolution)):
+            self._refused.pop(key, None)
+            return
+        row = await self._database.fetch_one(FIND, (key,))
+        full_at = self._refused[key] = aware_utc(row[0]) if row else now
         raise BudgetSpent(budget.purpose, full_at - latest)
+
+    def _check_refusal(self, key: bytes, budget: Budget, time: timedelta) -> None:
+        """
+        Raises:
+            BudgetSpent: as far as this process knows, too little is left.
+        """
+        full_at, latest = self._refused.get(key), self._clock() + HOUR - time
+        if full_at is not None and full_at > latest:
+            raise BudgetSpent(budget.purpose, full_at - latest)
 
     async def spent(self, budget: Budget, caller: str) -> float:
         """The part of a caller's budget that is spent now, between 0 and 1."""

@@ -137,8 +137,10 @@ class SignIn:
             TooManyFailures: at once, whether the account exists or not.
             BudgetSpent: too many sign-ins from this address.
         """
+        target = self._throttle.sign_in(login)
+        self._throttle.check_refusals(target, address)  # before the budget, which takes a statement
         await self._budgets.pay(Purpose.SIGN_IN, address)
-        attempt = await self._throttle.begin(self._throttle.sign_in(login), address)
+        attempt = await self._throttle.begin(target, address)
         credential = await self._commands.credential(login) if len(login) <= LOGIN_CHARACTERS else NO_CREDENTIAL
         proved = await self._prove(credential, password, attempt)
         # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
@@ -211,6 +213,7 @@ class SignIn:
             PasswordRefused: the new password is too weak.
             Rejected: the password was changed concurrently.
         """
+        self._throttle.check_refusals(password_change(user_id), address)
         await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
         attempt = await self._throttle.begin(password_change(user_id), address)
         proved = await self._prove(await self._commands.credential_of(user_id), current, attempt)

@@ -21,6 +21,11 @@ thousand simultaneous attempts would all pass.
 A success forgives what failed at the same target from the same address, if it is known, and otherwise this one attempt.
 An attacker could otherwise guess between the sign-ins of the owner, who resets the counter each time; or sign in to an
 account of its own between guesses at others, from the same address.
+
+A flood of attempts must not slow others down. Attempts from one address take turns, as do those at one account, so they
+hold one connection between them (`auth/turns.py`). An attempt takes the address's turn first: while it waits for its
+own address it delays nobody else's attempt at the account. A refusal is remembered for a moment, and until then the
+same attempt is refused without a statement.
 """
 
 import hashlib
@@ -32,6 +37,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from cachetools import LRUCache
+
+from auth.turns import Crowded, Turns
 from events.claims import hashed, login_claim
 from events.database import Database
 from events.sql import EPOCH, NAIVE_EPOCH, aware_utc, naive_utc
@@ -41,6 +49,10 @@ LOGIN_CHARACTERS: Final = 254
 KNOWN_DAYS: Final = 90
 """After which an address that an account has signed in from is forgotten."""
 SWEPT_ROWS: Final = 10_000
+MOMENT: Final = timedelta(seconds=1)
+"""How long a process believes a refusal. Another process may end the pause meanwhile, so not to the pause's end."""
+REFUSALS: Final = 20_000
+"""Refusals that a process remembers, about 6 MB."""
 
 KNOWN = "SELECT 1 FROM known_addresses WHERE key_hash = %s"
 # Locks both rows in the order of their keys, so that two attempts cannot deadlock.
@@ -159,6 +171,9 @@ class Throttle:
         self._database = database
         self._secret = secret
         self._clock = clock
+        self._turns = Turns()
+        self._refused: LRUCache[bytes, tuple[datetime, datetime]] = LRUCache(REFUSALS)
+        """By address, and by address and target: the end of the pause, and when it was read."""
 
     def sign_in(self, login: str) -> Target:
         """A sign-in with this login, in any spelling of it."""
@@ -171,33 +186,67 @@ class Throttle:
         Raises:
             TooManyFailures: the attempt has to wait; it is not counted.
         """
-        known = await self._database.fetch_one(KNOWN, (self._key("known", target, address),)) is not None
-        limits = {
-            self._account(target, address, known=known): OWNER if known else ACCOUNT,
-            self._key("address", None, address): ADDRESS,
-        }
-        keys, now, opens_at = sorted(limits), self._clock(), {}
+        self.check_refusals(target, address)
+        by_address = self._key("address", None, address)
+        try:
+            async with self._turns.taken(by_address):
+                self.check_refusals(target, address)  # of the attempts before it in the queue
+                known = await self._known(target, address)
+                by_account = self._account(target, address, known=known)
+                async with self._turns.taken(by_account), self._turns.connections:
+                    found, opens_at = await self._count({by_account: OWNER if known else ACCOUNT, by_address: ADDRESS})
+        except Crowded:
+            raise TooManyFailures(MOMENT) from None
+        if not opens_at:
+            refusals = {self._key("pair", target, address): found[by_account], by_address: found[by_address]}
+            for key, counter in refusals.items():
+                self._refused[key] = counter.opens_at, self._clock()
+            raise TooManyFailures(max(counter.opens_at for counter in found.values()) - self._clock())
+        return PasswordAttempt(target, address, known, opens_at)
+
+    def check_refusals(self, target: Target, address: str) -> None:
+        """Refuse an attempt that was refused a moment ago, without a statement.
+
+        Raises:
+            TooManyFailures: the attempt has to wait; it is not counted.
+        """
+        now = self._clock()
+        for key in (self._key("address", None, address), self._key("pair", target, address)):
+            opens_at, read_at = self._refused.get(key, (EPOCH, EPOCH))
+            if opens_at > now and abs(now - read_at) < MOMENT:
+                raise TooManyFailures(opens_at - now)
+
+    async def _known(self, target: Target, address: str) -> bool:
+        async with self._turns.connections:
+            return await self._database.fetch_one(KNOWN, (self._key("known", target, address),)) is not None
+
+    async def _count(
+        self, limits: Mapping[bytes, Limit]
+    ) -> tuple[Mapping[bytes, FailureCounter], Mapping[bytes, datetime]]:
+        """Count an attempt with these counters, unless one has a pause.
+
+        Returns the counters as they were, and the ends of the pauses that begin; none if it was not counted.
+        """
+        keys, now, opens_at = sorted(limits), self._clock(), dict[bytes, datetime]()
         async with self._database.transaction() as transaction:
             moments = (naive_utc(now), NAIVE_EPOCH, naive_utc(now))
             await transaction.execute(LOCK, [value for key in keys for value in (key, *moments)])
             rows = await transaction.fetch_all(FIND, keys)
             found = {row[0]: FailureCounter(row[1], aware_utc(row[2]), aware_utc(row[3])) for row in rows}
-            wait = max(counter.opens_at for counter in found.values()) - now
-            if wait <= timedelta():
+            if all(counter.opens_at <= now for counter in found.values()):
                 for key, limit in limits.items():
                     counter = found[key].plus_one(limit, now)
                     opens_at[key] = counter.opens_at
                     ends = (counter.as_of, counter.opens_at, counter.clears_at(limit))
                     await transaction.execute(COUNT, (counter.count, *map(naive_utc, ends), key))
-        if wait > timedelta():
-            raise TooManyFailures(wait)
-        return PasswordAttempt(target, address, known, opens_at)
+        return found, opens_at
 
     async def succeeded(self, attempt: PasswordAttempt, *others: Target) -> None:
         """Forgive what failed at the target from this address, and know the address from now on.
 
         It is known for `others` too, further targets of the same user.
         """
+        self._forget_refusals(attempt)
         account = self._account(attempt.target, attempt.address, known=attempt.known)
         known = sorted({self._key("known", target, attempt.address) for target in (attempt.target, *others)})
         values = [value for key in known for value in (key, naive_utc(self._clock()))]
@@ -211,6 +260,7 @@ class Throttle:
 
     async def take_back(self, attempt: PasswordAttempt) -> None:
         """Uncount an attempt whose password was not checked."""
+        self._forget_refusals(attempt)
         async with self._database.transaction() as transaction:
             for key in sorted(attempt.opens_at):
                 await transaction.execute(TAKE_BACK, (naive_utc(attempt.opens_at[key]), key))
@@ -221,6 +271,11 @@ class Throttle:
         failures = await self._database.sweep(SWEEP_FAILURES, (naive_utc(now), SWEPT_ROWS))
         long_ago = naive_utc(now - timedelta(days=KNOWN_DAYS))
         return failures + await self._database.sweep(SWEEP_KNOWN, (long_ago, SWEPT_ROWS))
+
+    def _forget_refusals(self, attempt: PasswordAttempt) -> None:
+        """Ask the counters again: the pause may be one that this attempt began."""
+        for key in (self._key("address", None, attempt.address), self._key("pair", attempt.target, attempt.address)):
+            self._refused.pop(key, None)
 
     def _account(self, target: Target, address: str, *, known: bool) -> bytes:
         """The key of the counter for the target, of its owner at a known address or of all other addresses."""

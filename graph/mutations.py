@@ -346,7 +346,8 @@ def idempotency_of(viewer: User | None, asked: WithKey) -> Idempotency | None:
         return None
     # A client that repeats a request sends another proof of work, and an invitation is a secret of its bearer.
     left_out = {"idempotency_key": None, "password": None, "proof_of_work": None, "invitation": None}
-    values = {**dataclasses.asdict(asked), **left_out, "mutation": type(asked).__name__}
+    given = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}  # `asdict` copies JSON
+    values = {**given, **left_out, "mutation": type(asked).__name__}
     command = msgspec.json.encode(values, order="deterministic")
     caller = viewer.id if viewer else UUID(bytes=hashlib.sha256(command).digest()[:16])
     return Idempotency(caller, asked.idempotency_key, command)
