@@ -35,6 +35,7 @@ from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from auth.registration import ProofRequired
 from events.errors import (
     DamagedEvent,
+    DatabaseRefused,
     DatabaseUnavailable,
     EventsError,
     LogChanged,
@@ -44,11 +45,13 @@ from events.errors import (
     UserBusy,
 )
 from events.feed import FeedClosed
-from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewUnavailable
+from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewRefused, ViewUnavailable
 
 log = structlog.get_logger(__name__)
 
 UNAVAILABLE: Final = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
+REFUSED: Final = (DatabaseRefused, ViewRefused)
+"""To the client an outage: an operator can end both without a restart."""
 NO_OPERATION: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 BUSY_SECONDS: Final = 1
@@ -80,7 +83,7 @@ def projection_behind(view: str, found: int, wanted: int) -> ClientError:
     return ClientError("PROJECTION_BEHIND", f"{view} is at position {found}, not yet at {wanted}: try again")
 
 
-def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:  # noqa: C901 - one case for each error
+def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:  # noqa: C901, PLR0912 - one case for each error
     """The error as the client may see it; what the client does not see is logged."""
     cause = _cause(error)
     match cause:
@@ -119,6 +122,9 @@ def for_client(error: GraphQLError, correlation: UUID) -> GraphQLError:  # noqa:
             return _coded(error, "OUTCOME_UNKNOWN", message)
         case _ if isinstance(cause, UNAVAILABLE):
             log.warning("graph.unavailable", correlation=str(correlation), error=str(cause))
+            return _coded(error, "UNAVAILABLE", _unavailable(cause))
+        case _ if isinstance(cause, REFUSED):
+            log.error("graph.refused", correlation=str(correlation), error=str(cause))
             return _coded(error, "UNAVAILABLE", _unavailable(cause))
         case _:
             log.error("graph.internal", correlation=str(correlation), path=error.path, exc_info=cause)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from events.database import Connection, Database, Row, Source
-from events.errors import DatabaseUnavailable
+from events.errors import DatabaseRefused, DatabaseUnavailable
 from events.retry import Backoff, retry
 from events.sql import instant_of
 from projections.mongo import NAME as MONGO_USERS
@@ -324,7 +324,7 @@ class StatusFeed:
         def waiting(error: Exception, pause: float) -> None:
             log.warning("status.waiting", error=str(error), retry_in=pause)
 
-        await retry(poll, DatabaseUnavailable, backoff=backoff, waiting=waiting)
+        await retry(poll, (DatabaseUnavailable, DatabaseRefused), backoff=backoff, waiting=waiting)
 
 
 def _changing(statuses: Statuses) -> list[tuple[object, ...]]:

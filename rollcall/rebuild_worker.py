@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from events.errors import DatabaseUnavailable
+from events.errors import DatabaseRefused, DatabaseUnavailable
 from events.retry import Backoff
 from projections.rebuild_requests import RebuildRequests
 from rollcall import exits
@@ -57,7 +57,7 @@ class RebuildWorker:
             while True:
                 try:
                     await self._check()
-                except DatabaseUnavailable as error:
+                except (DatabaseUnavailable, DatabaseRefused) as error:
                     log.warning("rebuild.waiting", view=self._view, error=str(error), retry_in=ATTEND_SECONDS)
                 await asyncio.sleep(ATTEND_SECONDS)
         finally:
@@ -67,7 +67,7 @@ class RebuildWorker:
                 try:
                     async with asyncio.timeout(LEAVE_SECONDS):
                         await self._requests.leave(self._view, self._process)
-                except (DatabaseUnavailable, TimeoutError) as error:
+                except (DatabaseUnavailable, DatabaseRefused, TimeoutError) as error:
                     why = str(error) or f"no answer in {LEAVE_SECONDS:g} s"
                     log.warning("rebuild.left_undone", view=self._view, error=why)
 

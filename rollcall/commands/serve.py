@@ -11,15 +11,15 @@ The supervisor restarts workers with back-off. If it ends, even by `kill -9`, th
 import asyncio
 import gc
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Annotated, Final
 
 import typer
 
 from auth.throttle import Throttle
 from events.database import Database
-from events.errors import DatabaseUnavailable
+from events.errors import DatabaseRefused, DatabaseUnavailable
 from events.idempotency import sweep_requests
 from events.ids import new_id
 from graph.aiohttp_internals import Runner
@@ -151,7 +151,7 @@ def _spare_the_collector() -> None:
 
 async def _sweep(database: Database, services: Services, throttle: Throttle) -> None:
     """Remove what has expired, every `SWEEP_SECONDS`."""
-    sweeps = (
+    sweeps: tuple[Callable[[], Awaitable[object]], ...] = (
         lambda: sweep_requests(database),
         services.sessions.sweep,
         throttle.sweep,
@@ -160,7 +160,8 @@ async def _sweep(database: Database, services: Services, throttle: Throttle) -> 
     )
     while True:
         for sweep in sweeps:
-            await when_available(sweep)
+            with suppress(DatabaseUnavailable, DatabaseRefused):  # the next round sweeps what is left
+                await sweep()
         await asyncio.sleep(SWEEP_SECONDS)
 
 
