@@ -45,8 +45,9 @@ async def fitting(site: Site, user_id: UUID, *passwords: str) -> list[str]:
     return [password for password in passwords if any(verify_hash(hash_, password) for hash_ in hashes)]
 
 
-async def test_a_password_that_was_replaced_cannot_be_checked_by_who_has_everything(site: Site) -> None:
+async def test_a_password_that_was_replaced_cannot_be_checked_by_who_has_everything(own_site: Site) -> None:
     """Changed by its owner, set by an operator, and gone with the user."""
+    site = own_site  # each key is tried on each event: thousands of both are in the shared log
     person = await site.person()
     passwords = (PASSWORD, NEW_PASSWORD, "set by an operator")
     assert await fitting(site, person.user.id, *passwords) == [PASSWORD]
@@ -62,8 +63,9 @@ async def test_a_password_that_was_replaced_cannot_be_checked_by_who_has_everyth
     assert await fitting(site, other.user.id, PASSWORD) == []
 
 
-async def test_an_imported_hash_cannot_be_read_after_the_first_sign_in(site: Site) -> None:
+async def test_an_imported_hash_cannot_be_read_after_the_first_sign_in(own_site: Site) -> None:
     """A weak hash would otherwise stay beside the strong one of the same password."""
+    site = own_site
     imported = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     username = f"imported.{uuid4().hex[:12]}"
     user_id = (await site.log.commands.register(registration(username, password_hash=imported), NOBODY)).user_id
