@@ -31,10 +31,10 @@ from events.snapshots import AccountReader, SnapshotWriter
 from events.store import EventStore
 from events.vault import Vault
 from projections.projector import BATCH_EVENTS
-from projections.publications import KAFKA
+from projections.publications import KAFKA, USERS
 from projections.publications.kafka import KafkaPublication, KafkaSettings
 from projections.publications.kafka_client import Cluster, Connection
-from projections.publications.messages import USER_FIELDS, Origin, Outgoing, Topics, user_kind
+from projections.publications.messages import USER_FIELDS, Kind, Origin, Outgoing, Topics, user_kind
 from projections.status import State, read_status
 from rollcall.embedded import kafka_server
 from rollcall.embedded.kafka import cluster_at
@@ -101,7 +101,7 @@ def publication_on(
 ) -> KafkaPublication:
     """The publication with the program's settings."""
 
-    async def nobody(_: str, __: int, ___: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
+    async def nobody(_: Kind, __: int, ___: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
         no_users: list[tuple[UUID, msgspec.Struct]] = []
         for user in no_users:
             yield user
@@ -112,7 +112,7 @@ def publication_on(
         settings=KafkaSettings(
             checkpoint_topic=f"{prefix}.checkpoint", partitions=PARTITIONS, compaction_seconds=86_400, transactions=True
         ),
-        kinds={"users": user_kind(topics, USER_FIELDS, AccountReader(store, SnapshotWriter(database, vault)))},
+        kinds={USERS: user_kind(topics, USER_FIELDS, AccountReader(store, SnapshotWriter(database, vault)))},
         store=store,
         living=nobody,
         origin=Origin("bench", "0", lambda: datetime.now(UTC)),

@@ -79,6 +79,17 @@ ORDER BY e.version
 """  # noqa: S608 - constants
 READ_KEY = f"SELECT 0, user_id, {KEY_COLUMNS} FROM user_keys WHERE user_id = %s"  # noqa: S608 - constants
 READ_OWNED = READ + "WHERE e.owner_id = %s AND e.position > %s AND e.position <= %s ORDER BY e.position LIMIT %s"
+# The last events of a user's data objects, by an index: an object that was handed over has a later event. None is ever
+# added once the user is deleted, so the answer stays the same. A join, which MySQL cannot turn into a scan of all.
+READ_LAST_OWNED = """
+SELECT e.position, e.stream_id, e.version
+FROM events AS e FORCE INDEX (by_owner)
+LEFT JOIN events AS later FORCE INDEX (one_event_per_version)
+    ON later.stream_id = e.stream_id AND later.version = e.version + 1
+WHERE e.owner_id = %s AND e.position > %s AND e.type <> 'DataDeleted' AND later.position IS NULL
+ORDER BY e.position LIMIT %s
+"""
+FIND_OWNERS = "SELECT DISTINCT owner_id FROM events WHERE owner_id IN ({ids})"
 READ_STREAMS = READ + "WHERE e.stream_id IN ({ids}) AND e.position <= %s ORDER BY e.position"
 # The first row has the hash of the event that the checkpoint names.
 FIND_STREAMS = """
@@ -139,6 +150,15 @@ class Deletion(msgspec.Struct, frozen=True):
     user_id: UUID
     version: int
     position: int
+
+
+class Owned(msgspec.Struct, frozen=True):
+    """A data object that a user owns."""
+
+    position: int
+    """Of its last event."""
+    data_id: UUID
+    version: int
 
 
 class EventStore:
@@ -288,6 +308,21 @@ class EventStore:
         """
         rows = await self._source.fetch_all(READ_OWNED, (owner_id.bytes, after, up_to, limit))
         return [self._past_damage(row) for row in rows]
+
+    async def owners_among(self, user_ids: Iterable[UUID]) -> set[UUID]:
+        """Those of the users who own a data object, or did."""
+        ids = sql.binaries(user_id.bytes for user_id in user_ids)
+        if not ids:
+            return set()
+        return {uuid_of(owner_id) for (owner_id,) in await self._source.fetch_all(FIND_OWNERS.format(ids=ids))}
+
+    async def owned_by(self, owner_id: UUID, *, after: int, limit: int) -> list[Owned]:
+        """The data objects of a user whose last events come after a position, in the order of those; at most `limit`.
+
+        Of a deleted user: those that the deletion ended.
+        """
+        rows = await self._source.fetch_all(READ_LAST_OWNED, (owner_id.bytes, after, limit))
+        return [Owned(int(position), uuid_of(data_id), int(version)) for position, data_id, version in rows]
 
     async def read_streams(self, stream_ids: Iterable[UUID], *, up_to: int) -> list[Recorded]:
         """The events of several users up to and including a position, in log order.

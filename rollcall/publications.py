@@ -11,15 +11,15 @@ from uuid import UUID
 import msgspec
 
 from events.snapshots import AccountReader, SnapshotWriter
-from projections.publications.changes import living_users
+from projections.publications import DATA, USERS
+from projections.publications.changes import living_objects
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
 from projections.publications.kafka_client import Cluster
-from projections.publications.messages import Kind, Origin, Topics, user_kind
+from projections.publications.messages import DATA_FIELDS, USER_FIELDS, Kind, Origin, Topics, data_kind, user_kind
 from rollcall.embedded import kafka_server
-from rollcall.settings import BadSettings, Settings, user_fields
+from rollcall.settings import BadSettings, Settings, published_fields
 from rollcall.wiring import Installation, now
 
-USERS: Final = "users"
 OURS: Final = frozenset(
     {
         "bootstrap.servers",
@@ -82,12 +82,16 @@ def kafka_options(path: Path) -> dict[str, str]:
 
 
 def kafka_kinds(installation: Installation) -> dict[str, Kind]:
-    """What is published: one kind for each kind of stream. A further kind is one more entry."""
+    """What is published: one kind for each kind of stream."""
     settings = installation.settings
     full = settings.kafka_content == "full"
     accounts = AccountReader(installation.store, SnapshotWriter(installation.database, installation.vault))
-    topics = Topics(settings.kafka_users_state_topic if full else None, settings.kafka_users_events_topic)
-    return {USERS: user_kind(topics, user_fields(settings.kafka_user_fields), accounts)}
+    users = Topics(settings.kafka_users_state_topic if full else None, settings.kafka_users_events_topic)
+    data = Topics(settings.kafka_data_state_topic if full else None, settings.kafka_data_events_topic)
+    return {
+        USERS: user_kind(users, published_fields(settings.kafka_user_fields, USER_FIELDS), accounts),
+        DATA: data_kind(data, published_fields(settings.kafka_data_fields, DATA_FIELDS), installation.store),
+    }
 
 
 def kafka_publication(
@@ -96,10 +100,9 @@ def kafka_publication(
     """The publication in Kafka. Without `fencing` it may only read: a running publisher is not disturbed."""
     settings = installation.settings
 
-    def living(kind: str, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
-        assert kind == USERS  # noqa: S101 - the only kind
-        return living_users(
-            installation.database, installation.vault, up_to, begin, limit_bytes=settings.rebuild_memory_bytes
+    def living(kind: Kind, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
+        return living_objects(
+            kind, installation.database, installation.vault, up_to, begin, limit_bytes=settings.rebuild_memory_bytes
         )
 
     return KafkaPublication(

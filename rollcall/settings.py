@@ -7,6 +7,7 @@ import base64
 import binascii
 import os
 import re
+from collections.abc import Collection
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from auth.addresses import Network
 from auth.registration import RegistrationMode
 from events.database import Address
-from projections.publications.messages import USER_FIELDS
+from projections.publications.messages import DATA_FIELDS, USER_FIELDS
 
 KEY_BYTES = 32
 
@@ -96,20 +97,25 @@ def _topic(value: str) -> str:
     return value
 
 
-def user_fields(text: str) -> frozenset[str]:
+def published_fields(text: str, allowed: Collection[str]) -> frozenset[str]:
     """The fields of a comma-separated list.
 
     Raises:
         ValueError: an entry is not a field that may be published.
     """
     fields = frozenset(part.strip() for part in text.split(",") if part.strip())
-    if unknown := sorted(fields - USER_FIELDS.keys()):
-        raise ValueError(f"{unknown[0]} cannot be published, expected some of {','.join(USER_FIELDS)}")
+    if unknown := sorted(fields.difference(allowed)):
+        raise ValueError(f"{unknown[0]} cannot be published, expected some of {','.join(allowed)}")
     return fields
 
 
 def _user_fields(value: str) -> str:
-    user_fields(value)
+    published_fields(value, USER_FIELDS)
+    return value
+
+
+def _data_fields(value: str) -> str:
+    published_fields(value, DATA_FIELDS)
     return value
 
 
@@ -258,6 +264,16 @@ class Settings(BaseSettings):
     kafka_users_events_topic: Annotated[str, AfterValidator(_topic)] = Field(
         "rollcall.users.events", description="Topic with ids, types and names of fields, without personal data."
     )
+    kafka_data_fields: Annotated[str, AfterValidator(_data_fields)] = Field(
+        ",".join(DATA_FIELDS),
+        description="Fields of a data object in the state topic. `id` and `version` are always there.",
+    )
+    kafka_data_state_topic: Annotated[str, AfterValidator(_topic)] = Field(
+        "rollcall.data.state", description="Compacted topic with the state of each data object before and after."
+    )
+    kafka_data_events_topic: Annotated[str, AfterValidator(_topic)] = Field(
+        "rollcall.data.events", description="Topic with ids, types and names of fields of data objects."
+    )
     kafka_checkpoint_topic: Annotated[str, AfterValidator(_topic)] = Field(
         "rollcall.checkpoint", description="Compacted topic of one partition with the publication's checkpoint."
     )
@@ -299,7 +315,13 @@ class Settings(BaseSettings):
             raise ValueError(f"ROLLCALL_{given}_URL requires ROLLCALL_{lacking}_URL; set both or neither")
         if self.mysql_read_url is not None and self.mysql_url is None:
             raise ValueError("ROLLCALL_MYSQL_READ_URL requires ROLLCALL_MYSQL_URL, the server that it replicates")
-        topics = [self.kafka_users_state_topic, self.kafka_users_events_topic, self.kafka_checkpoint_topic]
+        topics = [
+            self.kafka_users_state_topic,
+            self.kafka_users_events_topic,
+            self.kafka_data_state_topic,
+            self.kafka_data_events_topic,
+            self.kafka_checkpoint_topic,
+        ]
         if len(set(topics)) < len(topics):
             raise ValueError("the topics ROLLCALL_KAFKA_..._TOPIC must differ from each other")
         return self

@@ -7,3 +7,6 @@ quarantine. `changes.py` makes the state before and after each event, `messages.
 
 KAFKA = "kafka"
 """Name of the publication in Kafka, as in the status."""
+USERS = "users"
+DATA = "data"
+"""Names of the kinds of streams."""

@@ -17,6 +17,10 @@ again, and a publisher that was paused may send an old batch late; each message 
 A snapshot sends every living object as of the mark. The mark says how far it has come; its position does not move
 meanwhile. So a snapshot that is interrupted goes on, and the events after it follow all of it.
 
+The deletion of a user ends the user's data objects, of which there may be 100,000. They are published page by page, and
+the mark says which are left: it has moved past the deletion with the first page. Nothing else is published before the
+last one, and the objects have no later event, so those of one key stay in order.
+
 Compaction forgets a deleted user once the segment of its records is closed, and Kafka closes the segment of a quiet
 partition only when the next record comes. So once the longest time of compaction has passed after a deletion, the
 publication sends a tombstone of a key that has no other use to each partition.
@@ -34,15 +38,24 @@ import structlog
 
 from events.checkpoint import BEGINNING, Checkpoint
 from events.errors import DamagedEvent, LogChanged
-from events.event_types import Recorded
+from events.event_types import Recorded, UserDeleted
 from events.feed import Unreadable
 from events.ids import following
 from events.store import EventStore
 from projections.errors import CheckpointMoved, NotQuarantined
-from projections.publications import KAFKA
+from projections.publications import DATA, KAFKA
 from projections.publications.changes import ChangeMaker
 from projections.publications.kafka_client import Cluster, Connection, Fenced
-from projections.publications.messages import Change, Kind, Origin, Outgoing, messages_of, snapshot_message
+from projections.publications.messages import (
+    Change,
+    Kind,
+    Origin,
+    Outgoing,
+    OwnerDeletion,
+    messages_of,
+    messages_of_owned,
+    snapshot_message,
+)
 from projections.publications.topics import Topic
 from projections.quarantine import (
     Quarantine,
@@ -58,6 +71,8 @@ from projections.quarantine import (
 log = structlog.get_logger(__name__)
 
 SNAPSHOT_PAGE: Final = 500
+OWNED_PAGE: Final = 1_000
+"""Data objects of deleted users in one transaction."""
 CLOSING_KEY: Final = b"rollcall"
 """Key of the tombstones that close segments."""
 
@@ -71,6 +86,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quarantine: Quarantine = ()
     snapshot: tuple[str, UUID] | None = None
     """The kind and the least id that a running snapshot has not sent yet; kinds come in their order."""
+    owners: tuple[OwnerDeletion, ...] = ()
+    """Users deleted up to this place whose data objects are not all published as deleted yet."""
 
     @classmethod
     def at(cls, checkpoint: Checkpoint) -> "Mark":
@@ -93,7 +110,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-Living = Callable[[str, int, UUID], AsyncGenerator[tuple[UUID, msgspec.Struct], None]]
+Living = Callable[[Kind, int, UUID], AsyncGenerator[tuple[UUID, msgspec.Struct], None]]
 """Yields the objects of a kind that live as of a position, from an id on, in the order of their ids."""
 
 
@@ -167,6 +184,7 @@ class KafkaPublication:
         if self._start is not None:
             await self._save(await self._started(self._start))
             self._start = None
+        await self._publish_owned(self._mark)
         if self._mark.snapshot is not None:
             await self._send_snapshot()
 
@@ -179,17 +197,17 @@ class KafkaPublication:
     async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         await self._open()
         self._check_at(after)
-        published = [recorded for recorded in events if recorded.type in self._by_type]
-        applied = applicable(published, self._mark.quarantine)
-        changes = await self._changes.changes(applied, after)
-        end = after.after(events[-1])
-        await self._save(
-            self._mark.moved(end, without_deleted(applied, self._mark.quarantine)),
-            self._messages(changes, after.log_id),
-        )
-        self._changes.published(changes, end)
-        if any(recorded.type == self._by_type[recorded.type].deletion for recorded in applied):
-            self._expect_closing()
+        left = applicable(events, self._mark.quarantine)
+        while True:
+            changes = await self._changes.changes(left, self._mark.checkpoint)
+            left = left[len(changes.made) :]
+            applied = [change.recorded for change in changes.made]
+            end = changes.end if left else after.after(events[-1])
+            mark = self._mark.moved(end, without_deleted(applied, self._mark.quarantine))
+            await self._publish(mark, changes.made)
+            self._changes.published(changes, end)
+            if not left:
+                return
 
     async def quarantine(self) -> Quarantine:
         await self._open()
@@ -215,7 +233,7 @@ class KafkaPublication:
             if recorded.position >= held.position:
                 changes.append(Change(recorded, before, state))
         left = msgspec.structs.replace(self._mark, quarantine=without(self._mark.quarantine, user_id))
-        await self._save(left, self._messages(changes, self._mark.log))
+        await self._publish(left, changes)
 
     async def drop_user(self, user_id: UUID) -> None:
         await self._open()
@@ -276,14 +294,44 @@ class KafkaPublication:
             raise
         self._mark = mark
 
+    async def _publish(self, mark: Mark, changes: Sequence[Change]) -> None:
+        """Publish changes and the deletions of objects that follow from them, and move to the mark."""
+        deleted = {
+            change.recorded.stream_id: OwnerDeletion.of(change.recorded)
+            for change in changes
+            if isinstance(change.recorded.event, UserDeleted)
+        }
+        owners = [deleted[user_id] for user_id in await self._store.owners_among(deleted)]
+        mark = msgspec.structs.replace(mark, owners=(*mark.owners, *owners))
+        messages = chain.from_iterable(
+            messages_of(change, self._by_type[change.recorded.type], mark.log, self._origin) for change in changes
+        )
+        await self._publish_owned(mark, messages)
+        if any(change.recorded.type == self._by_type[change.recorded.type].deletion for change in changes):
+            self._expect_closing()
+
+    async def _publish_owned(self, mark: Mark, messages: Iterable[Outgoing] = ()) -> None:
+        """Publish messages, and page by page the deletions of objects that the mark has left."""
+        while mark is not self._mark or mark.owners:
+            page: list[Outgoing] = []
+            count, owners, gone = 0, list(mark.owners), set[UUID]()
+            while owners and count < OWNED_PAGE:
+                found = await self._store.owned_by(owners[0].owner_id, after=owners[0].after, limit=OWNED_PAGE - count)
+                page += messages_of_owned(found, owners[0], self._kinds[DATA], mark.log, self._origin)
+                count += len(found)
+                gone.update(one.data_id for one in found)
+                if count < OWNED_PAGE:
+                    owners.pop(0)
+                else:
+                    owners[0] = msgspec.structs.replace(owners[0], after=found[-1].position)
+            quarantine = tuple(one for one in mark.quarantine if one.user_id not in gone)
+            mark = msgspec.structs.replace(mark, owners=tuple(owners), quarantine=quarantine)
+            await self._save(mark, chain(messages, page))
+            messages = ()
+
     def _check_at(self, after: Checkpoint) -> None:
         if (self._mark.position, self._mark.checkpoint.hash) != (after.position, after.hash):
             raise CheckpointMoved(self.name, after.position)
-
-    def _messages(self, changes: Sequence[Change], log_id: UUID) -> Iterator[Outgoing]:
-        return chain.from_iterable(
-            messages_of(change, self._by_type[change.recorded.type], log_id, self._origin) for change in changes
-        )
 
     def _topics(self) -> Iterator[Topic]:
         for kind in self._kinds.values():
@@ -296,7 +344,10 @@ class KafkaPublication:
     async def _started(self, start: Start) -> Mark:
         """The mark with which the publication begins."""
         if start.position is not None:
-            return Mark.at(await self._store.checkpoint_at(start.position))
+            anew = Mark.at(await self._store.checkpoint_at(start.position))
+            # Those after the position are published again.
+            owners = tuple(owner for owner in self._mark.owners if owner.position <= start.position)
+            return msgspec.structs.replace(anew, owners=owners)
         first = (next(iter(self._kinds)), UUID(int=0))
         try:
             await self._store.check(self._mark.checkpoint)
@@ -314,7 +365,7 @@ class KafkaPublication:
             name, begin = self._mark.snapshot
             log.info("kafka.snapshot", position=self._mark.position, kind=name, from_id=str(begin))
             page: list[Outgoing] = []
-            async with aclosing(self._living(name, self._mark.position, begin)) as objects:
+            async with aclosing(self._living(self._kinds[name], self._mark.position, begin)) as objects:
                 async for object_id, state in objects:
                     if object_id in held_by(self._mark.quarantine):
                         continue

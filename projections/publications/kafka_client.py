@@ -29,7 +29,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, New
 
 from projections.errors import RefusedValue, ViewRefused, ViewUnavailable
 from projections.publications.messages import Outgoing
-from projections.publications.topics import Topic, option_problem
+from projections.publications.topics import MESSAGE_BYTES, Topic, option_problem
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +42,6 @@ TRANSACTION_SECONDS: Final = 20
 successor."""
 QUEUED_KILOBYTES: Final = 64 * 1024
 """Messages that the client holds; more wait in `produce`."""
-MESSAGE_BYTES: Final = 8 * 2**20
-"""The largest message that the client sends; the topic has a limit of its own."""
 SILENT: Final = logging.getLogger("rollcall.kafka")
 """Replaces the client's lines on standard error: its errors are raised, or are in the status."""
 SILENT.addHandler(logging.NullHandler())

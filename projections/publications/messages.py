@@ -8,27 +8,35 @@ A deletion publishes nothing of the object but its id: when the publication read
 events is destroyed already. A tombstone follows, so that compaction removes what was published before.
 
 Events of a deleted user from before the deletion cannot be opened any more. They make an event message and no state.
+
+The deletion of a user ends the user's data objects and has no event in them. Each makes the messages of a deletion of
+its own, at the position of the user's. Their ids follow from the position and the object, so they are the same when the
+deletion is published again.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 import msgspec
 
+from events import event_types
 from events.checkpoint import Checkpoint
+from events.data_object import DataObject, evolve_data
 from events.event_types import (
+    DATA_TYPES,
     JSON,
-    PasswordChanged,
+    USER_TYPES,
+    DataCreated,
+    DataDeleted,
     Recorded,
-    RoleChanged,
     UserDeleted,
     UserRegistered,
-    UserUpdated,
 )
 from events.feed import evolve_past_damage
 from events.snapshots import AccountReader
+from events.store import EventStore, Owned
 from events.user import User
 
 State = msgspec.Struct
@@ -104,6 +112,24 @@ class Thin(msgspec.Struct, frozen=True, rename="camel"):
     fields: tuple[str, ...]
     """Names of the changed fields."""
     time: datetime
+    owner: UUID | msgspec.UnsetType = msgspec.UNSET
+    """Id of the user who owns the data object; not there in an event of a user."""
+
+
+class OwnerDeletion(msgspec.Struct, frozen=True):
+    """The deletion of a user, as its data objects need it."""
+
+    owner_id: UUID
+    position: int
+    hash: str
+    recorded_at: datetime
+    after: int = 0
+    """Objects whose last event is up to this position are published as deleted already."""
+
+    @classmethod
+    def of(cls, recorded: Recorded) -> "OwnerDeletion":
+        """That of a `UserDeleted`, before any object is published."""
+        return cls(recorded.stream_id, recorded.position, recorded.hash.hex(), recorded.recorded_at)
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -129,6 +155,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """The state after one more event; `Unreadable` if one is damaged."""
     as_of: Callable[[UUID, int], Awaitable[State | None]]
     """The state of one object as of a position, however long its stream is."""
+    short: int
+    """Streams of up to this many events may be folded together with others."""
     fields: Mapping[str, str]
     """The published fields: their names and the attributes of the state."""
     topics: Topics
@@ -152,7 +180,20 @@ USER_FIELDS: Final = {
 }
 """The fields of a user that may be published, by their names in the GraphQL API. The password's hash is none of them:
 `User` does not have it."""
+DATA_FIELDS: Final = {
+    "id": "id",
+    "number": "number",
+    "ownerId": "owner_id",
+    "name": "name",
+    "content": "content",
+    "version": "version",
+    "position": "position",
+    "createdAt": "created_at",
+    "updatedAt": "updated_at",
+}
+"""The fields of a data object that may be published, by their names in the GraphQL API."""
 ALWAYS: Final = frozenset({"id", "version"})
+SHORT_USERS: Final = 64
 
 
 def user_kind(topics: Topics, wanted: Collection[str], accounts: AccountReader) -> Kind:
@@ -162,15 +203,36 @@ def user_kind(topics: Topics, wanted: Collection[str], accounts: AccountReader) 
         return (await accounts.read(user_id, up_to=position)).account.user
 
     return Kind(
-        types=frozenset(
-            one.__name__ for one in (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
-        ),
+        types=USER_TYPES,
         creation=UserRegistered.__name__,
         deletion=UserDeleted.__name__,
         state=User,
         evolve=evolve_past_damage,
         as_of=as_of,
+        short=SHORT_USERS,
         fields={name: attribute for name, attribute in USER_FIELDS.items() if name in wanted or name in ALWAYS},
+        topics=topics,
+    )
+
+
+def data_kind(topics: Topics, wanted: Collection[str], store: EventStore) -> Kind:
+    """Data objects, with the wanted fields."""
+
+    async def as_of(data_id: UUID, position: int) -> DataObject | None:
+        data = None
+        for recorded in (await store.read_data(data_id, up_to=position)).events:
+            data = evolve_data(data, recorded)
+        return data
+
+    return Kind(
+        types=DATA_TYPES,
+        creation=DataCreated.__name__,
+        deletion=DataDeleted.__name__,
+        state=DataObject,
+        evolve=evolve_data,
+        as_of=as_of,
+        short=0,  # an event may have 1 MiB, and `as_of` reads 16 at most
+        fields={name: attribute for name, attribute in DATA_FIELDS.items() if name in wanted or name in ALWAYS},
         topics=topics,
     )
 
@@ -193,6 +255,7 @@ def messages_of(change: Change, kind: Kind, log_id: UUID, origin: Origin) -> Ite
         recorded.position,
         recorded.fields,
         recorded.recorded_at,
+        recorded.owner_id or msgspec.UNSET,
     )
     yield Outgoing(topics.events, key, ENCODER.encode(thin), typed)
     if topics.state is None:
@@ -213,6 +276,27 @@ def messages_of(change: Change, kind: Kind, log_id: UUID, origin: Origin) -> Ite
     yield Outgoing(topics.state, key, ENCODER.encode(envelope), typed)
     if deleted:
         yield Outgoing(topics.state, key, None, headers)
+
+
+def messages_of_owned(
+    owned: Iterable[Owned], deletion: OwnerDeletion, kind: Kind, log_id: UUID, origin: Origin
+) -> Iterator[Outgoing]:
+    """The messages of data objects that the deletion of their owner ends: those of a deletion of each."""
+    for one in owned:
+        recorded = Recorded(
+            position=deletion.position,
+            stream_id=one.data_id,
+            version=one.version + 1,
+            event_id=uuid5(log_id, f"{deletion.position} {one.data_id}"),
+            type=kind.deletion,
+            event=DataDeleted(),
+            fields=(),
+            origin=event_types.Origin(),
+            recorded_at=deletion.recorded_at,
+            hash=bytes.fromhex(deletion.hash),
+            owner_id=deletion.owner_id,
+        )
+        yield from messages_of(Change(recorded, None, None), kind, log_id, origin)
 
 
 def snapshot_message(object_id: UUID, state: State, kind: Kind, as_of: Checkpoint, origin: Origin) -> Outgoing | None:

@@ -1,8 +1,12 @@
 """Topics as the publication needs them: the options that it creates them with, and accepts."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
+
+MESSAGE_BYTES: Final = 8 * 2**20
+"""The largest message that the client sends: a data object before and after a change has 2 MiB."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +22,11 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         """The options that the topic is created with."""
         if self.compaction_ms is None:
             return {"cleanup.policy": "delete"}
-        return {"cleanup.policy": "compact", "max.compaction.lag.ms": str(self.compaction_ms)}
+        return {
+            "cleanup.policy": "compact",
+            "max.compaction.lag.ms": str(self.compaction_ms),
+            "max.message.bytes": str(MESSAGE_BYTES),
+        }
 
 
 def option_problem(topic: Topic, found: Mapping[str, str | None]) -> str | None:

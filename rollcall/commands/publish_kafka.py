@@ -19,7 +19,7 @@ from rollcall.wiring import open_installation, prepare_log, projector_on, when_a
 
 def kafka(
     snapshot: Annotated[
-        bool, typer.Option("--snapshot", help="First send the state of every user as of the checkpoint, then go on.")
+        bool, typer.Option("--snapshot", help="First send the state of every user and data object, then go on.")
     ] = False,
     from_position: Annotated[
         int | None,
@@ -28,11 +28,12 @@ def kafka(
 ) -> None:
     """Publish each change in Kafka, until SIGINT or SIGTERM.
 
-    Readers with isolation.level=read_committed get each change exactly once, and the changes of one user in order. You
-    may run several publishers: one is active and the others stand by. Waits for brokers and databases that are away.
+    Readers with isolation.level=read_committed get each change exactly once, and the changes of one user or data object
+    in order. You may run several publishers: one is active and the others stand by. Waits for brokers and databases
+    that are away.
 
     A first start without --snapshot publishes the log from its first event. With --snapshot it publishes the present
-    users, and events from then on. An interrupted snapshot goes on at the next start without --snapshot.
+    users and objects, and events from then on. An interrupted snapshot goes on at the next start without --snapshot.
 
     Exit code 2: a setting is invalid. Exit code 3: the publication is FAULTED, for instance because a right or a topic
     is missing; `rollcall status` shows the error.

@@ -14,11 +14,11 @@ import pytest_asyncio
 from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
 from projections.projector import Projector
-from projections.publications import KAFKA
-from projections.publications.changes import living_users
+from projections.publications import DATA, KAFKA, USERS
+from projections.publications.changes import living_objects
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
 from projections.publications.kafka_client import Cluster
-from projections.publications.messages import USER_FIELDS, Origin, Topics, user_kind
+from projections.publications.messages import DATA_FIELDS, USER_FIELDS, Kind, Origin, Topics, data_kind, user_kind
 from projections.status import ProjectionStatus, State, read_status
 from rollcall.embedded import kafka_server
 from rollcall.embedded.kafka import cluster_at
@@ -53,17 +53,28 @@ class Stage:
     transactions: bool = True
     compaction_seconds: int = 3_600
     fields: frozenset[str] = frozenset(USER_FIELDS)
+    data_fields: frozenset[str] = frozenset(DATA_FIELDS)
     content: str = "full"
 
     @property
     def state(self) -> str:
-        """The topic of states."""
+        """The topic of users' states."""
         return f"{self.prefix}.state"
 
     @property
     def events(self) -> str:
-        """The topic of events."""
+        """The topic of users' events."""
         return f"{self.prefix}.events"
+
+    @property
+    def data_state(self) -> str:
+        """The topic of data objects' states."""
+        return f"{self.prefix}.data.state"
+
+    @property
+    def data_events(self) -> str:
+        """The topic of data objects' events."""
+        return f"{self.prefix}.data.events"
 
     @property
     def marks(self) -> str:
@@ -78,10 +89,12 @@ class Stage:
         """A publisher."""
         log = self.log
         accounts = AccountReader(log.store, SnapshotWriter(log.database, log.vault))
-        topics = Topics(self.state if self.content == "full" else None, self.events)
+        full = self.content == "full"
+        users = Topics(self.state if full else None, self.events)
+        data = Topics(self.data_state if full else None, self.data_events)
 
-        def living(_: str, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
-            return living_users(log.database, log.vault, up_to, begin, limit_bytes=snapshot_bytes)
+        def living(kind: Kind, up_to: int, begin: UUID) -> AsyncGenerator[tuple[UUID, msgspec.Struct], None]:
+            return living_objects(kind, log.database, log.vault, up_to, begin, limit_bytes=snapshot_bytes)
 
         return KafkaPublication(
             cluster=self.cluster,
@@ -91,7 +104,10 @@ class Stage:
                 compaction_seconds=self.compaction_seconds,
                 transactions=self.transactions,
             ),
-            kinds={"users": user_kind(topics, self.fields, accounts)},
+            kinds={
+                USERS: user_kind(users, self.fields, accounts),
+                DATA: data_kind(data, self.data_fields, log.store),
+            },
             store=log.store,
             living=living,
             origin=Origin("test", "0.0.0", present),

@@ -36,6 +36,8 @@ from tests.waiting import eventually
 WRITERS: Final = 8
 STATE: Final = "rollcall.users.state"
 EVENTS: Final = "rollcall.users.events"
+DATA_STATE: Final = "rollcall.data.state"
+DATA_EVENTS: Final = "rollcall.data.events"
 
 
 @dataclass
