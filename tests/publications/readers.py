@@ -99,3 +99,12 @@ async def read(cluster: Cluster, *topics: str, isolation: str = "read_committed"
         return await reader.to_the_end()
     finally:
         reader.close()
+
+
+def without_repeats(received: list[Received]) -> dict[str, list[int]]:
+    """What is left when a message that is not beyond the last one of its key is passed over."""
+    found: dict[str, list[int]] = {}
+    for message in received:
+        if message.value is not None and message.position > (found.get(message.key) or [0])[-1]:
+            found.setdefault(message.key, []).append(message.position)
+    return found

@@ -27,7 +27,9 @@ from tests.damage import alter_newest
 from tests.log import NOBODY, Log
 from tests.projections.test_projector import running
 from tests.publications.conftest import Stage
+from tests.publications.kills import expected_positions
 from tests.publications.readers import Received, read
+from tests.publications.test_exactly_once import by_key
 from tests.waiting import eventually
 
 
@@ -89,28 +91,10 @@ async def living(log: Log) -> dict[UUID, Any]:
     return {data_id: published(data) for data_id, data in found.items() if data is not None}
 
 
-def by_object(received: Sequence[Received]) -> dict[str, list[int]]:
-    """By key, the positions that a reader got; tombstones are no changes."""
-    found: dict[str, list[int]] = {}
-    for message in received:
-        if message.value is not None:
-            found.setdefault(message.key, []).append(message.position)
-    return found
-
-
-async def expected_positions(log: Log) -> dict[str, list[int]]:
-    """By object, the positions of its events, and of the deletion of its last owner."""
-    events = await log.all()
-    deletions = {event.stream_id: event.position for event in events if event.type == "UserDeleted"}
-    found: dict[str, list[int]] = {}
-    last = {event.stream_id: event for event in events if event.is_data}
-    for event in events:
-        if event.is_data:
-            found.setdefault(str(event.stream_id), []).append(event.position)
-    for data_id, event in last.items():
-        if event.type != "DataDeleted" and event.owner_id in deletions:
-            found[str(data_id)].append(deletions[event.owner_id])
-    return found
+async def of_objects(log: Log) -> dict[str, list[int]]:
+    """By object, the positions that a reader must get."""
+    ids = {str(event.stream_id) for event in await log.all() if event.is_data}
+    return {key: found for key, found in (await expected_positions(log)).items() if key in ids}
 
 
 async def test_the_life_of_an_object_is_published(stage: Stage) -> None:
@@ -180,9 +164,9 @@ async def test_the_deletion_of_a_user_ends_each_of_the_users_objects(
     states, thin = await read(stage.cluster, stage.data_state), await read(stage.cluster, stage.data_events)
     assert folded(states) == await living(log)
     assert set(folded(states)) == {given}
-    expected = await expected_positions(log)
-    assert by_object(states) == expected
-    assert by_object(thin) == expected
+    expected = await of_objects(log)
+    assert by_key(states) == expected
+    assert by_key(thin) == expected
     end = next(event for event in await log.all() if event.type == "UserDeleted")
     ended = [message for message in states if message.position == end.position]
     assert {message.key for message in ended} == {str(one) for one in (*owned, got)}
@@ -229,10 +213,10 @@ async def test_pages_of_a_deletion_are_published_once_whatever_is_interrupted(
         break
 
     states, thin = await read(stage.cluster, stage.data_state), await read(stage.cluster, stage.data_events)
-    expected = await expected_positions(log)
+    expected = await of_objects(log)
     if transactions:
-        assert by_object(thin) == expected
-    assert {key: sorted(set(found)) for key, found in by_object(thin).items()} == expected
+        assert by_key(thin) == expected
+    assert {key: sorted(set(found)) for key, found in by_key(thin).items()} == expected
     assert folded(states) == {}
     assert len({message.headers["ce_id"] for message in thin}) == sum(map(len, expected.values()))
 
@@ -306,7 +290,7 @@ async def test_the_largest_objects_are_published_in_bounded_memory(
         await log.data.change(thing, UpdateData(name="Changed"), NOBODY)
     await publish(stage)
 
-    assert by_object(await read(stage.cluster, stage.data_state)) == await expected_positions(log)
+    assert by_key(await read(stage.cluster, stage.data_state)) == await of_objects(log)
     assert max(sizes) < 20 * 2**20
 
 
@@ -396,9 +380,9 @@ async def test_the_state_topic_folds_to_the_objects_that_live(
         await stage.publish(publication)
         ids = {event.stream_id for event in await log.all() if event.position > begin}
         wanted = {data_id: found for data_id, found in (await living(log)).items() if data_id in ids}
-        expected = {key: found for key, found in (await expected_positions(log)).items() if UUID(key) in ids}
+        expected = {key: found for key, found in (await of_objects(log)).items() if UUID(key) in ids}
         assert folded(await read(stage.cluster, stage.data_state)) == wanted
-        assert by_object(await read(stage.cluster, stage.data_events)) == expected
+        assert by_key(await read(stage.cluster, stage.data_events)) == expected
         publication.close()
         await publish(stage, Start(position=begin + replay % (await log.store.head() - begin + 1)))
     assert folded(await read(stage.cluster, stage.data_state)) == wanted

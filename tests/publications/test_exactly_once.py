@@ -14,7 +14,7 @@ from projections.errors import CheckpointMoved
 from projections.projector import RETRIED
 from tests.log import NOBODY
 from tests.publications.conftest import Stage
-from tests.publications.readers import Received, read
+from tests.publications.readers import Received, read, without_repeats
 
 
 async def changed(stage: Stage, users: int, changes: int, seed: int) -> None:
@@ -131,15 +131,6 @@ async def test_without_transactions_no_change_is_missing_and_repeats_are_told_by
     received = await read(stage.cluster, stage.events)
 
     assert without_repeats(received) == await positions(stage)
-
-
-def without_repeats(received: list[Received]) -> dict[str, list[int]]:
-    """What is left when a message that is not beyond the last one of its key is passed over."""
-    found: dict[str, list[int]] = {}
-    for message in received:
-        if message.value is not None and message.position > (found.get(message.key) or [0])[-1]:
-            found.setdefault(message.key, []).append(message.position)
-    return found
 
 
 async def test_the_state_before_is_that_after_the_event_before(stage: Stage) -> None:
