@@ -8,10 +8,14 @@ EVENTS ?= 200000
 # import, also where the environment tells it not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint format bench chaos chaos-planted schema lock clean
+.PHONY: run scene test lint format bench chaos chaos-planted schema lock clean
 
 run: .venv/run
 	$(BIN)/rollcall dev
+
+# Users and data objects from files, read from Kafka and found over GraphQL. Needs Java 17, and Maven for the first start.
+scene: .venv/run
+	$(BIN)/python examples/scene.py
 
 # Three workers, each with its own servers: tests spend much of their time waiting for other processes.
 # tests/conftest.py puts the longest files first.
