@@ -67,7 +67,7 @@ class Publisher:
 
     async def _supervise(self, heartbeat: Heartbeat) -> None:
         """Keep one worker for each enabled endpoint, of the endpoint's present generation."""
-        swept_at = float("-inf")
+        swept_at, known_head = float("-inf"), 0
         while True:
             heartbeat.check()
             found = await self._tools.endpoints.all()
@@ -87,7 +87,10 @@ class Publisher:
                     self._workers[id_] = (endpoint.generation, asyncio.create_task(self._work(endpoint)))
             head = await self._store.head()
             position = min(positions(found), default=head)
-            self._leader.position, self._leader.state = position, State.LIVE if position >= head else State.CATCHING_UP
+            # The head of a round ago: while the log grows, endpoints never have the present one.
+            self._leader.position = position
+            self._leader.state = State.LIVE if position >= known_head else State.CATCHING_UP
+            known_head = head
             if self._clock() - swept_at >= SWEEP_SECONDS:
                 await self._tools.deliveries.sweep(self._tools.clock())
                 swept_at = self._clock()

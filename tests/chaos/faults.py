@@ -83,8 +83,8 @@ class Context:
 
     @asynccontextmanager
     async def server(self, name: str) -> AsyncIterator[None]:
-        """Reserve a database that no other fault uses."""
-        if self.system.server_busy[name].locked():
+        """Reserve a server that no other fault uses."""
+        if self.system.server_busy[name].locked() or (name == "kafka" and self.system.broker is None):
             raise Skipped
         self.fault.target = name
         async with self.system.server_busy[name]:
@@ -311,6 +311,10 @@ def _projectors(system: System) -> Sequence[Program]:
     return system.projectors
 
 
+def _publishers(system: System) -> Sequence[Program]:
+    return system.publishers
+
+
 KINDS: Final[dict[str, tuple[float, Act]]] = {
     "kill-api": (8, _kill(_apis)),
     "kill-projector": (10, _kill(_projectors)),
@@ -324,6 +328,11 @@ KINDS: Final[dict[str, tuple[float, Act]]] = {
     "kill-mongod": (4, _end_server("mongo", signal.SIGKILL)),
     "restart-mongod": (2, _end_server("mongo", signal.SIGTERM)),
     "pause-mongod": (4, _pause_server("mongo")),
+    "kill-publisher": (7, _kill(_publishers)),
+    "pause-publisher": (6, _pause(_publishers, 0.5, 6.0)),
+    "upgrade-publisher": (3, _restart(_publishers)),
+    "kill-broker": (3, _end_server("kafka", signal.SIGKILL)),
+    "pause-broker": (3, _pause_server("kafka")),
     "cut": (10, cut),
     "drop": (8, drop),
     "hang": (8, hang),

@@ -19,7 +19,16 @@ from typing import Any, Final
 from uuid import UUID
 
 from events.database import Address, Database
-from events.event_types import Event, Forgotten, Recorded, UserRegistered, UserUpdated
+from events.event_types import (
+    DATA_TYPES,
+    DataChanged,
+    DataCreated,
+    Event,
+    Forgotten,
+    Recorded,
+    UserRegistered,
+    UserUpdated,
+)
 from events.idempotency import Idempotency, Request
 from events.log_keys import open_log_keys
 from events.store import EventStore
@@ -37,7 +46,13 @@ CAUSED: Final = {
     "updateUser": "UserUpdated",
     "changeRole": "RoleChanged",
     "deleteUser": "UserDeleted",
+    "createData": "DataCreated",
+    "updateData": "DataChanged",
+    "transferData": "DataTransferred",
+    "deleteData": "DataDeleted",
 }
+NO_CHANGE: Final = frozenset({"changeRole", "transferData"})
+"""Kinds that write no event if the user has the role, or the data object the owner, already."""
 UNEXPECTED: Final = (
     "http.internal",
     "graph.internal",
@@ -86,9 +101,13 @@ class Evidence:
     log: list[Recorded]
     requests: dict[bytes, tuple[UUID, int]]
     requests_key: bytes
+    delivered: list[ledger.Entry] = field(default_factory=list)
+    """What the endpoint of the webhook accepted."""
+    published: list[ledger.Entry] = field(default_factory=list)
+    """What the reader of Kafka got."""
 
     def effect_of(self, command: SentCommand) -> tuple[UUID, int] | None:
-        """The user and the position that a command's idempotency key led to."""
+        """The user or data object, and the position, that a command's idempotency key led to."""
         idempotency = Idempotency(command.first.key_owner, command.first.key or "", b"")
         return self.requests.get(Request.of(self.requests_key, idempotency).key_hash)
 
@@ -97,7 +116,7 @@ async def gather(system: System, directory: Path) -> Evidence:
     """Read the ledgers and the log."""
     commands: dict[str, SentCommand] = defaultdict(SentCommand)
     received: dict[str, list[ledger.Entry]] = defaultdict(list)
-    reported = []
+    reported, delivered, published = [], [], []
     for entry in ledger.read(directory):
         match entry.line:
             case ledger.Sent(command=name):
@@ -106,6 +125,10 @@ async def gather(system: System, directory: Path) -> Evidence:
                 commands[name].outcome = entry
             case ledger.Received():
                 received[entry.place.partition(".")[0]].append(entry)
+            case ledger.Delivered():
+                delivered.append(entry)
+            case ledger.Published():
+                published.append(entry)
             case ledger.Wrong():
                 reported.append(entry)
     database = Database.at(Address.parse(system.mysqld.url), size=2)
@@ -119,6 +142,8 @@ async def gather(system: System, directory: Path) -> Evidence:
             log=await _whole_log(EventStore(database, vault)),
             requests={key: (UUID(bytes=user), int(position)) for key, user, position in rows},
             requests_key=(await open_log_keys(database, vault)).requests,
+            delivered=delivered,
+            published=published,
         )
     finally:
         await database.close()
@@ -160,9 +185,9 @@ def _check_answer(name: str, command: SentCommand, effect: tuple[UUID, int] | No
     if not isinstance(answer, ledger.Done):
         return
     if effect is None:
-        if command.first.kind != "changeRole":  # a change to the current role writes no event
+        if command.first.kind not in NO_CHANGE:
             yield f"{command.place}: {name} was acknowledged at position {answer.position}, and never took effect"
-    elif effect != (answer.user, answer.position):
+    elif effect != (answer.user or effect[0], answer.position):
         yield f"{command.place}: {name} was acknowledged at position {answer.position}, and took effect at {effect[1]}"
 
 
@@ -179,9 +204,14 @@ def _check_event(name: str, command: SentCommand, effect: tuple[UUID, int], foun
 
 def token_of(recorded: Recorded) -> str | None:
     """The token in an event's personal data, or None."""
-    event = recorded.event
-    attributes = event.attributes if isinstance(event, UserRegistered | UserUpdated) else None
-    return attributes.get("mark") if attributes else None
+    match recorded.event:
+        case UserRegistered(attributes=data) | UserUpdated(attributes=data):
+            pass
+        case DataCreated(content=data) | DataChanged(content=data):
+            pass
+        case _:
+            return None
+    return data.get("mark") if data else None
 
 
 def _is_stranger(event: Event) -> bool:
@@ -213,7 +243,7 @@ def expected_by(subscriber: Subscriber, log: Iterable[Recorded]) -> list[tuple[i
     expected = [
         (recorded.position, UserEventType(recorded.type).name, recorded.stream_id, recorded.version)
         for recorded in log
-        if subscriber.user_id in (None, recorded.stream_id)
+        if recorded.type in subscriber.OF and subscriber.user_id in (None, recorded.stream_id)
     ]
     return [one for one in expected if subscriber.types is None or one[1] in subscriber.types]
 
@@ -225,23 +255,28 @@ def clients_reported_nothing(evidence: Evidence) -> Iterator[str]:
 
 
 async def deleted_users_left_no_data(evidence: Evidence, system: System) -> list[str]:
-    """No table, collection or process log has personal data of a deleted user."""
+    """No table, collection or process log has personal data of a deleted user, or of a deleted data object.
+
+    A data object that was handed over lives on, and its former owner's key seals none of its later events.
+    """
     deleted = {recorded.stream_id for recorded in evidence.log if recorded.type == "UserDeleted"}
+    last = {recorded.stream_id: recorded for recorded in evidence.log if recorded.type in DATA_TYPES}
+    gone = deleted | {id_ for id_, one in last.items() if one.type == "DataDeleted" or one.user_id in deleted}
     owners = {}
     for command in evidence.commands.values():
         effect = evidence.effect_of(command)
         if effect is not None and command.first.token is not None:
             owners[command.first.token] = effect[0]
     wrongs = [
-        f"position {recorded.position} of the deleted user {recorded.stream_id} can still be read"
+        f"position {recorded.position} of the deleted user {recorded.user_id} can still be read"
         for recorded in evidence.log
-        if recorded.stream_id in deleted
-        and recorded.type != "UserDeleted"
+        if recorded.user_id in deleted
+        and recorded.type not in {"UserDeleted", "DataDeleted"}
         and not isinstance(recorded.event, Forgotten)
     ]
     for place, text in (await stored_bytes(system)).items():
         tokens = {found.decode() for found in re.findall(rb"cz[0-9a-f]+x\d+zc", text.lower())}
-        wrongs += [f"{place} has {token} of a deleted user" for token in tokens if owners.get(token) in deleted]
+        wrongs += [f"{place} has {token} of what was deleted" for token in tokens if owners.get(token) in gone]
     return wrongs
 
 

@@ -25,6 +25,8 @@ CEILINGS: Final = {
     # A pool of 32 to MySQL, and the session of a projector's lease; motor's pool grows with its threads.
     "api": {"mysql": 33, "mongo": 40, "files": 200, "memory": 400},
     "projector": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
+    "webhooks": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
+    "kafka": {"mysql": 34, "mongo": 20, "files": 150, "memory": 300},
 }
 """The most connections per database, open files and MB of memory at rest."""
 OWN_SESSIONS: Final = 8
@@ -102,7 +104,7 @@ def series_of(watch: Watch, latencies: Sequence[tuple[float, str, float]], began
             by_process[sample.name].append(sample)
     found = []
     for name, samples in sorted(by_process.items()):
-        ours = name not in {"mysqld", "mongod"}
+        ours = name not in {"mysqld", "mongod", "broker"}
         for what, unit, floor in (
             ("memory_mb", "MB", 8.0),
             ("files", "files", POOL_STEPS),

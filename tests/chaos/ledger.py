@@ -38,7 +38,7 @@ class Sent(Line, frozen=True, tag="sent", kw_only=True):
     key_owner: UUID | None = None
     """Whose idempotency key it is: the caller's, or the registration's own."""
     user: UUID | None
-    """The user to change; None for a registration."""
+    """The user or data object to change; None for a new one."""
     token: str | None
     """A word that is unique to this command's personal data; None without such data."""
     role: str | None = None
@@ -58,7 +58,8 @@ class Done(Line, frozen=True, tag="done", kw_only=True):
 
     command: str
     position: int
-    user: UUID
+    user: UUID | None
+    """The user or data object; None if it is deleted, and the answer does not say which it was."""
 
 
 class Refused(Line, frozen=True, tag="refused", kw_only=True):
@@ -90,13 +91,29 @@ class Received(Line, frozen=True, tag="received", kw_only=True):
     version: int
 
 
+class Delivered(Line, frozen=True, tag="delivered", kw_only=True):
+    """The endpoint of a webhook is about to accept a message."""
+
+    position: int
+    event: UUID
+    subject: UUID
+
+
+class Published(Line, frozen=True, tag="published", kw_only=True):
+    """A reader received a committed message from Kafka."""
+
+    topic: str
+    position: int
+    subject: str
+
+
 class Wrong(Line, frozen=True, tag="wrong", kw_only=True):
     """The client got an impossible answer."""
 
     why: str
 
 
-AnyLine = Sent | Unanswered | Done | Refused | Abandoned | Subscribed | Received | Wrong
+AnyLine = Sent | Unanswered | Done | Refused | Abandoned | Subscribed | Received | Delivered | Published | Wrong
 
 
 class Ledger:

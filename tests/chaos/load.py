@@ -27,11 +27,15 @@ PASSWORD: Final = "long enough for all"
 TIMEOUTS_SECONDS: Final = (0.7, 2.0, 5.0, 12.0)
 """Timeouts of requests; short ones leave more commands with an unknown outcome."""
 ABANDONED_SHARE: Final = 0.02
-RETRIABLE: Final = frozenset({"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "NO_ANSWER", "STARTING"})
-"""Error codes after which a client sends the request again."""
+RETRIABLE: Final = frozenset(
+    {"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "DEADLINE_EXCEEDED", "NO_ANSWER", "STARTING"}
+)
+"""Error codes after which a client sends the request again. A path that hangs and a paused database together exceed the
+deadline of a query."""
 SIGNED_OUT: Final = frozenset({"UNAUTHENTICATED"})
 
 USER = "user { id version } position errors { code field }"
+DATA = "data { id version } position errors { code field }"
 MUTATIONS: Final = {
     "register": "mutation($input: RegisterInput!) { register(input: $input) "
     "{ user { id version } session { accessToken } position errors { code field } } }",
@@ -40,6 +44,11 @@ MUTATIONS: Final = {
     "changeRole": f"mutation($input: ChangeRoleInput!) {{ changeRole(input: $input) {{ {USER} }} }}",
     "deleteUser": "mutation($input: DeleteUserInput!) { deleteUser(input: $input) "
     "{ deletedUserId position errors { code field } } }",
+    "createData": f"mutation($input: CreateDataInput!) {{ createData(input: $input) {{ {DATA} }} }}",
+    "updateData": f"mutation($input: UpdateDataInput!) {{ updateData(input: $input) {{ {DATA} }} }}",
+    "transferData": f"mutation($input: TransferDataInput!) {{ transferData(input: $input) {{ {DATA} }} }}",
+    "deleteData": "mutation($input: DeleteDataInput!) { deleteData(input: $input) "
+    "{ deletedDataId position errors { code field } } }",
 }
 LOGIN: Final = (
     "mutation($input: LoginInput!) { login(input: $input) { session { accessToken } user { id } errors { code } } }"
@@ -187,9 +196,9 @@ class Client:
             if own_names and "TAKEN" in refused.codes:
                 self.wrong(f"{name} was refused a name that no other client has used")
             return refused
-        if payload.get("user"):
-            user = UUID(payload["user"]["id"])
-        assert user is not None
+        if changed := payload.get("user") or payload.get("data"):
+            user = UUID(changed["id"])
+        assert user is not None or kind == "createData"  # the object may be deleted again by the time of the answer
         done = Done(command=name, position=int(payload["position"]), user=user)
         self.ledger.write(done)
         self.world.acknowledged.append(time.monotonic())

@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,19 @@ from typing import Final
 import msgspec
 
 from events.database import Address, Database
+from events.event_types import Recorded
 from events.store import EventStore
 from events.vault import Vault
+from rollcall.embedded.kafka import cluster_at
 from tests.chaos import forgeries, judge, leaks
+from tests.chaos.consumers import (
+    Endpoint,
+    KafkaReader,
+    delivered_and_in_order,
+    endpoint,
+    published_once_and_in_order,
+)
+from tests.chaos.data_load import DataAdministrator, DataOwner, DataSubscriber, data_clients
 from tests.chaos.faults import FAULTS_A_MINUTE, Chaos, Fault
 from tests.chaos.ledger import Done
 from tests.chaos.load import Administrator, Client, Person, Reader, World, registration, world_of
@@ -54,6 +64,8 @@ class Plan:
     """Attackers instead of faults, in the second half."""
     persons: int = 12
     administrators: int = 3
+    owners: int = 4
+    """Clients with data objects."""
 
     @property
     def soak(self) -> bool:
@@ -103,19 +115,63 @@ async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
     """Run the plan and judge it."""
     say(f"seed {plan.seed}, {plan.seconds:.0f} s, in {directory}")
     directory.mkdir(parents=True, exist_ok=True)
-    async with running(directory, limited=plan.strangers) as system, watched(system) as watch:
+    async with (
+        running(directory, limited=plan.strangers, publishing=not plan.strangers) as system,
+        watched(system) as watch,
+    ):
         if system.mongo_disk is None and "full-disk" in plan.kinds:
             say("full-disk is left out: only root may mount the file system that it fills")
+        if system.broker is None and not plan.strangers:
+            say("Kafka is left out: it needs java and mvn")
         await eventually(lambda: _healthy(watch), within=READY_SECONDS)
         say("the system is up: " + ", ".join(f"{program.name} {program.pid}" for program in system.programs))
-        async with world_of(system.apis, directory / "ledgers", plan.seed) as world:
-            return await _run_under_load(plan, system, watch, world, say)
+        async with AsyncExitStack() as stack:
+            world = await stack.enter_async_context(world_of(system.apis, directory / "ledgers", plan.seed))
+            told = await _start_consumers(system, world, random.Random(plan.seed), stack)
+            return await _run_under_load(plan, system, watch, world, told, say)
 
 
-async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World, say: Say) -> Outcome:
+@dataclass(frozen=True)
+class Consumers:
+    """The other services that the publishers tell of changes."""
+
+    endpoint: Endpoint | None = None
+    reader: KafkaReader | None = None
+
+    def live(self) -> list[Coroutine[None, None, None]]:
+        """What runs until cancelled."""
+        return [self.reader.live()] if self.reader else []
+
+    async def got_everything(self, log: Sequence[Recorded]) -> list[str]:
+        """Wait for the last changes; return the services that did not get theirs."""
+        wanted = {one.event_id for one in log if self.endpoint and one.position > self.endpoint.position}
+        published = (one.position for one in log if self.reader and one.type in self.reader.types)
+        last = max(published, default=0)
+
+        async def got() -> bool:
+            delivered = self.endpoint is None or wanted <= self.endpoint.accepted
+            return delivered and (self.reader is None or self.reader.position >= last)
+
+        with suppress(AssertionError):
+            await eventually(got, within=END_SECONDS)
+            return []
+        found = (
+            [f"the webhook's endpoint lacks {len(wanted - self.endpoint.accepted)} changes"] if self.endpoint else []
+        )
+        return found + ([f"the reader of Kafka is at {self.reader.position}, not {last}"] if self.reader else [])
+
+
+async def _start_consumers(system: System, world: World, chance: random.Random, stack: AsyncExitStack) -> Consumers:
+    if not system.publishers:
+        return Consumers()
+    served = await stack.enter_async_context(endpoint(world, chance))
+    return Consumers(served, KafkaReader(world, cluster_at(system.broker.url)) if system.broker else None)
+
+
+async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World, told: Consumers, say: Say) -> Outcome:
     chance = random.Random(plan.seed)
     subscribers, wrongs = await _make_subscribers(world, chance), list[str]()
-    async with _in_background(*(subscriber.live() for subscriber in subscribers)) as subscribing:
+    async with _in_background(*told.live(), *(subscriber.live() for subscriber in subscribers)) as subscribing:
         async with _in_background(_supervise(system, wrongs), _print_progress(world, watch, say)):
             clients = _clients(plan, world, chance)
             async with _in_background(*(client.live() for client in clients)) as living:
@@ -130,12 +186,18 @@ async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World
                 wrongs += await _all_done(living, clients)
             if plan.strangers:
                 await _log_at_rest(system)
-            wrongs += await _all_received(subscribers, await judge.gather(system, world.directory))
+            evidence = await judge.gather(system, world.directory)
+            wrongs += await _all_received(subscribers, evidence)
+            wrongs += await told.got_everything(evidence.log)
             wrongs += [repr(task.exception()) for task in subscribing if task.done()]
             await asyncio.sleep(SETTLE_SECONDS)
         say("judging")
         evidence = await judge.gather(system, world.directory)
         found = dict(await judge.judge(evidence, system, subscribers))
+        if told.endpoint is not None:
+            found["webhooks"] = list(delivered_and_in_order(evidence.delivered, evidence.log, told.endpoint.position))
+        if told.reader is not None:
+            found["kafka"] = list(published_once_and_in_order(evidence.published, evidence.log, told.reader.topics))
         found["leaks"] = list(leaks.held_at_rest(system, watch))
     ended_wrongly = list(watch.wrong)  # before rows are forged, whose users projectors are to quarantine
     if attacked is not None:
@@ -220,12 +282,13 @@ async def _in_background(*works: Coroutine[None, None, None]) -> AsyncIterator[l
 
 
 async def _make_subscribers(world: World, chance: random.Random) -> list[Subscriber]:
-    """Create two subscribers of the staff, one of them for some types only, and two customers."""
+    """Create three subscribers of the staff, for all types, some types and data objects, and two customers."""
     admin = Administrator(world, "founder", random.Random(chance.random()))
     admin.login, admin.password = "admin", ADMIN_PASSWORD
     staff = [
         Subscriber(world, "subscriber-all", random.Random(chance.random())),
         Subscriber(world, "subscriber-some", random.Random(chance.random()), types=["USER_REGISTERED", "USER_DELETED"]),
+        DataSubscriber(world, "subscriber-data", random.Random(chance.random())),
     ]
     for subscriber in staff:
         for attempt in itertools.count(1):
@@ -240,16 +303,21 @@ async def _make_subscribers(world: World, chance: random.Random) -> list[Subscri
     ]
 
 
-def _clients(plan: Plan, world: World, chance: random.Random) -> list[Person | Administrator | Reader]:
+def _clients(
+    plan: Plan, world: World, chance: random.Random
+) -> list[Person | Administrator | Reader | DataOwner | DataAdministrator]:
     kinds: list[tuple[type[Person | Administrator | Reader], int]] = [
         (Person, plan.persons),
         (Administrator, plan.administrators),
         (Reader, 2),
     ]
     return [
-        kind(world, f"{kind.__name__.lower()}-{number}", random.Random(chance.random()))
-        for kind, count in kinds
-        for number in range(1, count + 1)
+        *(
+            kind(world, f"{kind.__name__.lower()}-{number}", random.Random(chance.random()))
+            for kind, count in kinds
+            for number in range(1, count + 1)
+        ),
+        *data_clients(world, chance, plan.owners),
     ]
 
 

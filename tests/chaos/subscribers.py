@@ -3,12 +3,13 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import aiohttp
 import msgspec
 
+from events.event_types import USER_TYPES
 from tests.chaos.ledger import Done, Received, Subscribed
 from tests.chaos.load import Client, World, registration
 
@@ -28,6 +29,12 @@ class SignedOut(Exception):
 
 class Subscriber(Client):
     """Subscribes until cancelled, and resumes without repeating a position."""
+
+    CHANGES: ClassVar[str] = CHANGES
+    FIELD: ClassVar[str] = "userChanges"
+    ID: ClassVar[str] = "userId"
+    OF: ClassVar[frozenset[str]] = USER_TYPES
+    """Stored names of the event types that the subscription has."""
 
     def __init__(self, world: World, name: str, chance: random.Random, *, types: Sequence[str] | None = None) -> None:
         super().__init__(world, name, chance)
@@ -77,16 +84,20 @@ class Subscriber(Client):
 
     async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse, url: str) -> None:
         self.ledger.write(Subscribed(after=self.position, to=url))
+        payload = {"query": self.CHANGES, "variables": self.variables()}
+        await socket.send_json({"type": "subscribe", "id": "1", "payload": payload})
+
+    def variables(self) -> dict[str, Any]:
+        """Variables of the subscription, after the last received position."""
         user_id = str(self.user_id) if self.user_id else None
-        variables = {"after": str(self.position), "types": self.types, "userId": user_id}
-        await socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": CHANGES, "variables": variables}})
+        return {"after": str(self.position), "types": self.types, "userId": user_id}
 
     async def _handle(self, socket: aiohttp.ClientWebSocketResponse, message: dict[str, Any]) -> None:
         match message["type"]:
             case "ping":
                 await socket.send_json({"type": "pong"})
             case "next" if "errors" not in message["payload"]:
-                self._receive(message["payload"]["data"]["userChanges"])
+                self._receive(message["payload"]["data"][self.FIELD])
             case "next" | "error" | "complete":
                 self._refused(message)
                 await socket.close()
@@ -95,7 +106,7 @@ class Subscriber(Client):
         self.position = int(change["position"])
         self.ledger.write(
             Received(
-                position=self.position, type=change["type"], user=UUID(change["userId"]), version=int(change["version"])
+                position=self.position, type=change["type"], user=UUID(change[self.ID]), version=int(change["version"])
             )
         )
 

@@ -1,4 +1,4 @@
-"""The whole system as real processes: two APIs, two projectors of each view, a private MySQL and MongoDB server.
+"""The whole system as real processes: two APIs, two projectors of each view, two publishers of each kind, own servers.
 
 Each process reaches each database through its own proxy, and clients reach each API through one, so any single path
 can be cut, stalled or slowed without the others.
@@ -8,6 +8,7 @@ import asyncio
 import base64
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from rollcall.embedded import tether
+from rollcall.embedded.files import write_private
+from rollcall.embedded.kafka import cluster_at
 from rollcall.embedded.process import until
 from tests.ports import free_port
+from tests.publications.brokers import own_kafka
 from tests.system.proxy import Proxy, proxied
 from tests.system.servers import OwnServer, own_mongod, own_mysqld
 from tests.waiting import eventually
@@ -30,6 +34,7 @@ STOP_SECONDS: Final = 20.0
 """The limit for a process to end after SIGTERM, on a busy machine without its databases."""
 ADMIN_PASSWORD: Final = "correct horse battery"
 LAST_LINES: Final = 4
+KAFKA_PROPERTIES: Final = "kafka.properties"
 NO_LIMITS: Final = dict.fromkeys(
     (
         "ROLLCALL_WRITES_PER_HOUR",
@@ -152,10 +157,11 @@ class System:
     signing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     apis: list[Api] = field(default_factory=list)
     projectors: list[Program] = field(default_factory=list)
-    operator: Program | None = None
-    """Never runs: holds the variables of operators' commands."""
+    publishers: list[Program] = field(default_factory=list)
+    broker: OwnServer | None = None
+    """Kafka, if this machine can run it."""
     server_busy: dict[str, asyncio.Lock] = field(
-        default_factory=lambda: {"mysql": asyncio.Lock(), "mongo": asyncio.Lock()}
+        default_factory=lambda: {name: asyncio.Lock() for name in ("mysql", "mongo", "kafka")}
     )
     limited: bool = False
     """With the default limits of what one caller may do in an hour, or with none."""
@@ -165,12 +171,15 @@ class System:
 
     @property
     def programs(self) -> list[Program]:
-        """All APIs and projectors."""
-        return [*self.apis, *self.projectors]
+        """All APIs, projectors and publishers."""
+        return [*self.apis, *self.projectors, *self.publishers]
 
     def server(self, name: str) -> OwnServer:
-        """The server of a database."""
-        return self.mysqld if name == "mysql" else self.mongod
+        """The server of a database, or the broker."""
+        servers = {"mysql": self.mysqld, "mongo": self.mongod, "kafka": self.broker}
+        server = servers[name]
+        assert server is not None, f"there is no {name}"
+        return server
 
     def proxies(self) -> Iterator[tuple[str, Proxy, str]]:
         """Yield name, proxy and target URL of every path."""
@@ -193,8 +202,17 @@ class System:
             "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
             "ROLLCALL_TRUSTED_PROXIES": "127.0.0.1/32",
             **({} if self.limited else NO_LIMITS),
+            "ROLLCALL_WEBHOOK_PRIVATE_ADDRESSES": "true",
+            **({} if self.broker is None else self._kafka(self.broker)),
             "ROLLCALL_LOG_FORMAT": "json",
             **({"ROLLCALL_PORT": str(port)} if port is not None else {}),
+        }
+
+    def _kafka(self, broker: OwnServer) -> dict[str, str]:
+        return {
+            "ROLLCALL_KAFKA_BOOTSTRAP": f"127.0.0.1:{broker.port}",
+            "ROLLCALL_KAFKA_CONFIG": str(self.directory / KAFKA_PROPERTIES),
+            "ROLLCALL_KAFKA_PARTITIONS": "3",
         }
 
     async def command(self, *arguments: str, log: Path | None = None) -> tuple[int, str]:
@@ -213,8 +231,8 @@ class System:
 
 
 @asynccontextmanager
-async def running(directory: Path, *, limited: bool = False) -> AsyncIterator[System]:
-    """Start the system, and end all of its processes when the block ends."""
+async def running(directory: Path, *, limited: bool = False, publishing: bool = True) -> AsyncIterator[System]:
+    """Start the system, with publishers if wanted; end all of its processes when the block ends."""
     async with AsyncExitStack() as stack:
         mongo_disk = _own_file_system(directory / "mongo-server", stack)
         mysqld, mongod = await asyncio.gather(own_mysqld(directory), own_mongod(mongo_disk or directory))
@@ -223,10 +241,17 @@ async def running(directory: Path, *, limited: bool = False) -> AsyncIterator[Sy
         system = System(
             directory, mysqld, mongod, Keyring(secrets.token_bytes(32)), limited=limited, mongo_disk=mongo_disk
         )
+        if publishing and all(shutil.which(program) for program in ("java", "mvn")):
+            system.broker = await own_kafka(directory / "broker")
+            stack.callback(lambda: _end_server(system.server("kafka")))
+            options = cluster_at(system.broker.url).properties().partition("\n")[2]
+            write_private(directory / KAFKA_PROPERTIES, options)
         for number in (1, 2):
             await _add_api(system, f"api-{number}", stack)
             for view in ("mysql", "mongo"):
                 await _add_projector(system, f"projector-{view}-{number}", view, stack)
+            for target in ("webhooks", *(("kafka",) if system.broker else ())) if publishing else ():
+                await _add_publisher(system, f"{target}-{number}", target, stack)
         for program in system.programs:
             program.start()
             stack.callback(_end, program)
@@ -253,6 +278,14 @@ async def _add_projector(system: System, name: str, view: str, stack: AsyncExitS
     proxies = await _proxies(system, stack)
     system.projectors.append(
         Program(name, ("projector", view), lambda: system.variables(None, proxies), _log(system, name), proxies)
+    )
+
+
+async def _add_publisher(system: System, name: str, target: str, stack: AsyncExitStack) -> None:
+    """A publisher; brokers tell clients their own address, so there is no proxy to them."""
+    proxies = await _proxies(system, stack)
+    system.publishers.append(
+        Program(name, ("publish", target), lambda: system.variables(None, proxies), _log(system, name), proxies)
     )
 
 

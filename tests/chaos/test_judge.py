@@ -4,10 +4,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from events.event_types import Event, Origin, Recorded, Role, RoleChanged, UserRegistered, UserUpdated
+from events.event_types import (
+    DataChanged,
+    DataCreated,
+    DataDeleted,
+    Event,
+    Origin,
+    Recorded,
+    Role,
+    RoleChanged,
+    UserRegistered,
+    UserUpdated,
+)
 from events.idempotency import Idempotency, Request
+from tests.chaos.consumers import delivered_and_in_order, published_once_and_in_order
 from tests.chaos.judge import Evidence, SentCommand, exactly_once, received_once_and_in_order
-from tests.chaos.ledger import Done, Entry, Ledger, Received, Refused, Sent, read
+from tests.chaos.ledger import Delivered, Done, Entry, Ledger, Published, Received, Refused, Sent, read
 from tests.chaos.subscribers import Subscriber
 
 ADMIN, ADA = UUID(int=1), UUID(int=2)
@@ -163,3 +175,73 @@ def test_a_ledger_is_read_without_an_incomplete_line(tmp_path: Path) -> None:
     [entry] = read(tmp_path)
 
     assert (entry.place, entry.line.command, entry.line.position) == ("person-1.jsonl:1", "a", 2)
+
+
+OBJECT = UUID(int=3)
+DATA = [
+    recorded(4, DataCreated("Object", {"mark": "four"}), user=OBJECT, actor=ADA),
+    recorded(5, DataChanged(content={"mark": "five"}), user=OBJECT, version=2, actor=ADA),
+]
+
+
+def test_commands_on_data_objects_are_held_against_the_log() -> None:
+    """A change with other content than the command's, or of another type, is reported."""
+
+    def errors(log: list[Recorded]) -> list[str]:
+        commands = [
+            *both(),
+            sent_command("c", "createData", "four", Done(command="c", position=4, user=OBJECT)),
+            sent_command("d", "updateData", "five", Done(command="d", position=5, user=OBJECT)),
+        ]
+        found = evidence(log, commands, {"a": 2, "b": 3, "c": 4, "d": 5})
+        requests = {
+            key: (OBJECT if position > 3 else user, position) for key, (user, position) in found.requests.items()
+        }
+        found.requests = requests
+        return list(exactly_once(found))
+
+    assert errors([*LOG, *DATA]) == []
+    [other] = errors([*LOG, DATA[0], recorded(5, DataChanged(content={"mark": "six"}), user=OBJECT, actor=ADA)])
+    assert "has six, d sent five" in other
+    [deleted] = errors([*LOG, DATA[0], recorded(5, DataDeleted(), user=OBJECT, actor=ADA)])
+    assert "did not cause position 5: DataDeleted" in deleted
+
+
+def test_a_webhook_that_misses_or_swaps_is_reported_and_one_that_repeats_is_not() -> None:
+    """Changes of different users may come in any order."""
+    log = [*LOG, *DATA]
+
+    def errors(*positions: int) -> list[str]:
+        by_position = {one.position: one for one in log}
+        lines = [
+            Delivered(position=at, event=by_position[at].event_id, subject=by_position[at].stream_id)
+            for at in positions
+        ]
+        entries = [Entry(f"webhook.jsonl:{number}", line) for number, line in enumerate(lines, 1)]
+        return list(delivered_and_in_order(entries, log, after=1))
+
+    assert errors(2, 3, 4, 5) == errors(4, 2, 5, 3) == errors(2, 4, 2, 3, 4, 5, 3) == []
+    assert errors(2, 3, 5, 4) == [f"webhook.jsonl:4: position 4 of {OBJECT} came first after 5"]
+    assert errors(2, 4, 5) == ["position 3 (UserUpdated) was not delivered"]
+    forged = [Entry("webhook.jsonl:1", Delivered(position=2, event=UUID(int=9), subject=ADA))]
+    assert "is not the change in the log" in next(delivered_and_in_order(forged, LOG, after=1))
+
+
+def test_a_reader_of_kafka_that_misses_repeats_or_swaps_is_reported() -> None:
+    """Each change is once in the topic of events; of states a deleted user's may be missing."""
+    events, states = "rollcall.users.events", "rollcall.users.state"
+
+    def errors(*found: tuple[str, int]) -> list[str]:
+        subjects = {one.position: str(one.stream_id) for one in LOG}
+        entries = [
+            Entry(f"kafka.jsonl:{number}", Published(topic=topic, position=at, subject=subjects.get(at, "?")))
+            for number, (topic, at) in enumerate(found, 1)
+        ]
+        return list(published_once_and_in_order(entries, [*LOG, *DATA], (events, states)))
+
+    everything = [(events, 1), (events, 2), (states, 2), (events, 3)]
+    assert errors(*everything) == []
+    assert errors(*everything[:3]) == [f"{events} lacks position 3"]
+    assert errors(*everything, (states, 9)) == [f"{states} has position 9, the log does not"]
+    assert errors(*everything, (events, 2)) == [f"kafka.jsonl:5: {events} has position 2 of {ADA} after 3"]
+    assert errors((events, 1), (events, 3), (events, 2)) == [f"kafka.jsonl:3: {events} has position 2 of {ADA} after 3"]

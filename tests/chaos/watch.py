@@ -15,7 +15,7 @@ from events.database import Address, Database
 from events.errors import EventsError
 from projections.errors import ProjectionError
 from projections.mongo.client import MongoClient, translated
-from projections.status import State, read_status
+from projections.status import VIEWS, State, read_status
 from tests.chaos.system import System
 
 CHECK_SECONDS: Final = 0.1
@@ -106,7 +106,7 @@ class Watch:
                 self._once(f"{status.name} is FAULTED: {status.last_error}")
             if status.audit_differences:
                 self._once(f"the audit of {status.name} found {status.audit_differences} users that differ")
-        return all(status.state is State.LIVE for status in statuses)
+        return all(status.state is State.LIVE for status in statuses if status.name in VIEWS)
 
     def _once(self, what: str) -> None:
         if what not in self._reported:
@@ -137,6 +137,7 @@ class Watch:
             now = time.monotonic()
             pids = {program.name: program.pid for program in self.system.programs}
             pids |= {"mysqld": self.system.mysqld.child.pid, "mongod": self.system.mongod.child.pid}
+            pids |= {"broker": self.system.broker.child.pid} if self.system.broker else {}
             self.samples += [found for name, pid in pids.items() if pid and (found := sample(now, name, pid))]
             await self._sample_lag(database, now)
             await asyncio.sleep(SAMPLE_SECONDS)
