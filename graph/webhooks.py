@@ -15,7 +15,7 @@ from graph.data_types import ERRORS
 from graph.event_names import UserEventType
 from graph.limits import DEFAULT_PAGE
 from graph.relay import PageInfo, page_size, parse_event_cursor
-from graph.scalars import Position, Role, position_of, user_id_of
+from graph.scalars import Position, Role, describe_enum, position_of, user_id_of
 from graph.types import ErrorCode, UserError
 from projections.webhooks.deliveries import DeliveryRow
 from projections.webhooks.endpoints import (
@@ -26,9 +26,22 @@ from projections.webhooks.endpoints import (
     TooManyEndpoints,
     Wanted,
 )
+from projections.webhooks.status import WebhookState, WebhookStatus
 from projections.webhooks.targets import InvalidTarget, checked_url
 
 log = structlog.get_logger(__name__)
+
+describe_enum(
+    WebhookState,
+    "WebhookState",
+    "State of a webhook.",
+    {
+        WebhookState.LIVE: "The endpoint has accepted everything, or lacks nothing older than 2 s.",
+        WebhookState.CATCHING_UP: "It is behind, and no attempt has failed.",
+        WebhookState.RETRYING: "An attempt has failed, and is repeated after a pause.",
+        WebhookState.DISABLED: "It gets nothing until an administrator enables it.",
+    },
+)
 
 URL = "An https URL without a user or a password, at a public address, of at most 2,048 characters."
 TYPES = "Only these types; null for all."
@@ -47,10 +60,15 @@ class Webhook:
     public_key: str | None = strawberry.field(description="Verifies `v1a` signatures; null if there are none.")
     position: Position = strawberry.field(description="Every event up to here was sent or is queued.")
     lag: int = strawberry.field(description="Events behind the head of the log.")
+    state: WebhookState = strawberry.field(description="Whether its endpoint accepts what is sent.")
+    lag_seconds: float = strawberry.field(description="Age of the oldest change that the endpoint has not accepted.")
+    pending: int = strawberry.field(description="Deliveries that are queued or repeated.")
+    dead: int = strawberry.field(description="Deliveries of the last 30 days that failed for good.")
+    last_error: str | None = strawberry.field(description="Why it was disabled, or why a delivery failed last.")
     created_at: datetime = strawberry.field(description="It gets what happened since then.")
 
     @classmethod
-    def of(cls, source: Endpoint, head: int) -> Self:
+    def of(cls, source: Endpoint, status: WebhookStatus) -> Self:
         wanted, position = source.private.wanted, source.checkpoint.position
         return cls(
             id=strawberry.ID(str(source.id)),
@@ -61,7 +79,12 @@ class Webhook:
             disabled_reason=source.disabled_reason,
             public_key=source.public_key,
             position=Position(position),
-            lag=max(0, head - position),
+            lag=max(0, status.head - position),
+            state=status.state,
+            lag_seconds=status.lag_seconds,
+            pending=status.pending,
+            dead=status.dead,
+            last_error=status.last_error,
             created_at=source.created_at,
         )
 
@@ -156,10 +179,15 @@ async def webhooks(info: Info) -> list[Webhook]:
     await info.context.allowed(Right.MANAGE_WEBHOOKS)
     services = info.context.services
     found = await services.webhooks.endpoints.all()
-    head = await services.store.head()
+    statuses = {status.id: status for status in await services.webhooks.deliveries.status()}
     for altered in (endpoint for endpoint in found if isinstance(endpoint, AlteredEndpoint)):
         log.error("webhook.altered", error=str(altered))
-    return [Webhook.of(endpoint, head) for endpoint in found if isinstance(endpoint, Endpoint)]
+    # An endpoint that was created or deleted between the two reads is in the next answer, or in none.
+    return [
+        Webhook.of(endpoint, statuses[endpoint.id])
+        for endpoint in found
+        if isinstance(endpoint, Endpoint) and endpoint.id in statuses
+    ]
 
 
 async def webhook_deliveries(
@@ -190,9 +218,7 @@ async def create_webhook(info: Info, input: Annotated[CreateWebhookInput, Input]
     except TooManyEndpoints as error:
         return _refused(str(error))
     log.info("webhook.created", webhook=str(endpoint.id), by=str(viewer.id))
-    return WebhookPayload(
-        webhook=Webhook.of(endpoint, endpoint.checkpoint.position), secret=endpoint.private.secrets[0].text
-    )
+    return WebhookPayload(webhook=await _shown(info, endpoint), secret=endpoint.private.secrets[0].text)
 
 
 async def update_webhook(info: Info, input: Annotated[UpdateWebhookInput, Input]) -> WebhookPayload:  # noqa: A002
@@ -223,7 +249,7 @@ async def update_webhook(info: Info, input: Annotated[UpdateWebhookInput, Input]
         return _refused("somebody else is changing this webhook: try again", "id", ErrorCode.STALE_VERSION)
     log.info("webhook.changed", webhook=str(endpoint.id), by=str(viewer.id))
     secret = endpoint.private.secrets[0].text if input.rotate_secret else None
-    return WebhookPayload(webhook=Webhook.of(endpoint, await services.store.head()), secret=secret)
+    return WebhookPayload(webhook=await _shown(info, endpoint), secret=secret)
 
 
 async def delete_webhook(info: Info, id: Id) -> WebhookPayload:  # noqa: A002 - the contract's name
@@ -252,7 +278,13 @@ async def redeliver(
         return _refused(str(error), "deliveryId")
     except EndpointChanged:
         return _refused("somebody else is changing this webhook: try again", "deliveryId", ErrorCode.STALE_VERSION)
-    return WebhookPayload(webhook=Webhook.of(endpoint, await services.store.head()))
+    return WebhookPayload(webhook=await _shown(info, endpoint))
+
+
+async def _shown(info: Info, endpoint: Endpoint) -> Webhook | None:
+    """An endpoint as it is now; None if it was deleted meanwhile."""
+    found = {status.id: status for status in await info.context.services.webhooks.deliveries.status()}
+    return Webhook.of(endpoint, found[endpoint.id]) if endpoint.id in found else None
 
 
 async def _found(info: Info, id_: str) -> Endpoint | None:

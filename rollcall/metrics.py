@@ -1,8 +1,8 @@
-"""Metrics for Prometheus: counters of this process, and the status of all views.
+"""Metrics for Prometheus: counters of this process, and the status of all views and webhooks.
 
-Each process reads the status of the views from MySQL at each scrape. So the API's page shows a projector that died,
-whose own page is gone. Labels are names of views, states, routes and error types. No label value comes from a client,
-so none is personal, and their number is bounded.
+Each process reads the status of views and webhooks from MySQL at each scrape. So the API's page shows a projector that
+died, whose own page is gone. Labels are names of views, ids of webhooks, states, routes and error types. No label value
+comes from a client, so none is personal, and their number is bounded.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from events.database import Database
 from events.errors import DatabaseRefused, DatabaseUnavailable
 from projections.status import ProjectionStatus, State, read_status
 from projections.webhooks.schedule import Attempted, Status
+from projections.webhooks.status import WebhookStatus, read_webhooks
 
 STATUS_SECONDS: Final = 2.0
 LOOP_SECONDS: Final = 0.05
@@ -139,10 +140,11 @@ class Metrics:
 
 
 class ViewsCollector(Collector):
-    """Gauges of all views; `statuses` is None while MySQL is away."""
+    """Gauges of all views and webhooks; `statuses` is None while MySQL is away."""
 
-    def __init__(self, statuses: Sequence[ProjectionStatus] | None) -> None:
+    def __init__(self, statuses: Sequence[ProjectionStatus] | None, webhooks: Sequence[WebhookStatus] = ()) -> None:
         self._statuses = statuses
+        self._webhooks = webhooks
 
     def collect(self) -> Iterable[Metric]:
         """The gauges, for the registry."""
@@ -163,6 +165,11 @@ class ViewsCollector(Collector):
             for status in self._statuses or ():
                 if (found := value(status)) is not None:
                     family.add_metric([status.name], found)
+            yield family
+        for name, (help_, measured) in WEBHOOK_GAUGES.items():
+            family = GaugeMetricFamily(f"rollcall_webhook_{name}", help_, labels=["webhook"])
+            for webhook in self._webhooks:
+                family.add_metric([str(webhook.id)], measured(webhook))
             yield family
 
 
@@ -192,13 +199,21 @@ VIEW_GAUGES: Final[dict[str, tuple[str, Callable[[ProjectionStatus], float | Non
     ),
 }
 
+WEBHOOK_GAUGES: Final[dict[str, tuple[str, Callable[[WebhookStatus], float]]]] = {
+    "disabled": ("1 if the webhook was disabled by failures, else 0.", lambda one: float(not one.healthy)),
+    "lag_events": ("Events since the oldest change that is not accepted.", lambda one: one.lag),
+    "lag_seconds": ("Age of the oldest change that is not accepted.", lambda one: one.lag_seconds),
+    "pending_deliveries": ("Deliveries that are queued or repeated.", lambda one: one.pending),
+    "failed_deliveries": ("Deliveries of the last 30 days that failed for good.", lambda one: one.dead),
+}
+
 
 def metrics_app(metrics: Metrics, database: Database) -> web.Application:
     """The application with /metrics and /healthz, for a port that clients cannot reach."""
 
     async def page(_: web.Request) -> web.Response:
         views = CollectorRegistry()
-        views.register(ViewsCollector(await _statuses(database)))
+        views.register(ViewsCollector(*await _statuses(database)))
         body = generate_latest(metrics.registry) + generate_latest(views)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -211,9 +226,9 @@ def metrics_app(metrics: Metrics, database: Database) -> web.Application:
     return app
 
 
-async def _statuses(database: Database) -> list[ProjectionStatus] | None:
+async def _statuses(database: Database) -> tuple[list[ProjectionStatus] | None, list[WebhookStatus]]:
     try:
         async with asyncio.timeout(STATUS_SECONDS):
-            return await read_status(database)
+            return await read_status(database), await read_webhooks(database)
     except (DatabaseUnavailable, DatabaseRefused, TimeoutError):
-        return None
+        return None, []

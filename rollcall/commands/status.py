@@ -15,6 +15,8 @@ from rich.text import Text
 
 from events.errors import DatabaseUnavailable
 from projections.status import ProjectionStatus, read_status
+from projections.webhooks import NAME as WEBHOOKS
+from projections.webhooks.status import WebhookStatus, read_webhooks
 from rollcall import exits
 from rollcall.console import Json, note, result_console, run, say_json, settings_for
 from rollcall.settings import Settings
@@ -22,7 +24,7 @@ from rollcall.wiring import now, open_installation, prepare_log
 
 WATCH_SECONDS: Final = 1.0
 
-Show = Callable[[list[ProjectionStatus]], None]
+Show = Callable[[list[ProjectionStatus], list[WebhookStatus]], None]
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -36,8 +38,9 @@ def status(
     """Show the state of each projection.
 
     Shows its state, its position and the log's head, its lag, when its position last moved, when its projector last
-    reported, the active and the standby processes, the number of quarantined users, and the last error. Exit code 0:
-    all are LIVE and no user is in quarantine; else 1.
+    reported, the active and the standby processes, the number of quarantined users, and the last error; and of each
+    webhook its state, the position up to which it has accepted everything, its lag, what is pending and what is dead.
+    Exit code 0: all are LIVE, no user is in quarantine, and no webhook was disabled by failures; else 1.
     """
     settings = settings_for("status")
     run(_status(settings, watch=watch, as_json=as_json), when_stopped=exits.OK if watch else exits.INTERRUPTED)
@@ -49,13 +52,14 @@ async def _status(settings: Settings, *, watch: bool, as_json: bool) -> int:
         with _showing(as_json=as_json, watch=watch) as show:
             while watch:
                 try:
-                    show(await read_status(installation.database))
+                    show(await read_status(installation.database), await read_webhooks(installation.database))
                 except DatabaseUnavailable as error:
                     note(f"waiting: {error}")
                 await asyncio.sleep(WATCH_SECONDS)
-            statuses = await read_status(installation.database)
-            show(statuses)
-    return exits.OK if all(status.healthy for status in statuses) else exits.NOT_ALL
+            statuses, endpoints = await read_status(installation.database), await read_webhooks(installation.database)
+            show(statuses, endpoints)
+    healthy = all(status.healthy for status in statuses) and all(endpoint.healthy for endpoint in endpoints)
+    return exits.OK if healthy else exits.NOT_ALL
 
 
 @contextmanager
@@ -65,19 +69,32 @@ def _showing(*, as_json: bool, watch: bool) -> Iterator[Show]:
         yield _print_json
     elif watch and console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            yield lambda statuses: live.update(_table_and_errors(statuses), refresh=True)
+            yield lambda statuses, endpoints: live.update(_tables_and_errors(statuses, endpoints), refresh=True)
     else:
-        yield lambda statuses: console.print(_table_and_errors(statuses), soft_wrap=True)
+        yield lambda statuses, endpoints: console.print(_tables_and_errors(statuses, endpoints), soft_wrap=True)
 
 
-def _print_json(statuses: list[ProjectionStatus]) -> None:
-    shown = [{**msgspec.to_builtins(status), "lag": status.lag} for status in statuses]
+def _print_json(statuses: list[ProjectionStatus], endpoints: list[WebhookStatus]) -> None:
+    of_each = {"endpoints": [{**msgspec.to_builtins(endpoint), "lag": endpoint.lag} for endpoint in endpoints]}
+    shown = [
+        {**msgspec.to_builtins(status), "lag": status.lag, **(of_each if status.name == WEBHOOKS else {})}
+        for status in statuses
+    ]
     say_json(shown, at_once=True)
 
 
-def _table_and_errors(statuses: list[ProjectionStatus]) -> RenderableType:
+def _tables_and_errors(statuses: list[ProjectionStatus], endpoints: list[WebhookStatus]) -> RenderableType:
     errors = [Text(f"{status.name}: {status.last_error}") for status in statuses if status.last_error]
-    return Group(_table(statuses), *errors)
+    errors += [Text(f"webhook {one.id}: {one.last_error}") for one in endpoints if one.last_error]
+    return Group(_table(statuses), *([_table_of_webhooks(endpoints)] if endpoints else []), *errors)
+
+
+def _table_of_webhooks(endpoints: list[WebhookStatus]) -> Table:
+    table = Table("webhook", "state", "position", "lag", "lag s", "pending", "dead", box=None)
+    for one in endpoints:
+        numbers = (str(one.position), str(one.lag), f"{one.lag_seconds:.1f}", str(one.pending), str(one.dead))
+        table.add_row(str(one.id), one.state, *numbers)
+    return table
 
 
 def _table(statuses: list[ProjectionStatus]) -> Table:

@@ -161,7 +161,7 @@ subscription Status {
 }
 """
 
-WEBHOOK = "id url types roles enabled disabledReason publicKey position lag"
+WEBHOOK = "id url types roles enabled disabledReason publicKey position lag state lagSeconds pending dead lastError"
 CREATE_WEBHOOK = f"""
 mutation CreateWebhook($input: CreateWebhookInput!) {{
   createWebhook(input: $input) {{ secret webhook {{ {WEBHOOK} }} {ERRORS} }}

@@ -271,7 +271,8 @@ FIELDS = {
     "UserEventEdge": "cursor node",
     "UserPayload": "user position errors",
     "UserStatistics": "total byRole registrationsByDay",
-    "Webhook": "id url types roles enabled disabledReason publicKey position lag createdAt",
+    "Webhook": "id url types roles enabled disabledReason publicKey position lag state lagSeconds pending "
+    "dead lastError createdAt",
     "WebhookDelivery": "id position status attempts durationMs error deliveredAt nextAttemptAt",
     "WebhookDeliveryConnection": "edges pageInfo",
     "WebhookDeliveryEdge": "cursor node",

@@ -1,13 +1,16 @@
 """`rollcall publish webhooks` as real processes: what an endpoint gets when they are killed or paused."""
 
 import asyncio
+import json
 import random
 import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest_asyncio
+from aiohttp import web
 
 from events.database import Address, Database
 from events.event_types import Role
@@ -18,7 +21,9 @@ from projections.webhooks.endpoints import Endpoint, Endpoints, Wanted
 from rollcall import exits
 from tests.events.exports import opened
 from tests.log import NOBODY, Log, present
+from tests.ports import free_port
 from tests.system.installation import Installation, own_servers
+from tests.system.test_metrics import key, samples
 from tests.waiting import eventually
 from tests.webhooks.receiver import Receiver, receiving
 
@@ -125,3 +130,33 @@ async def test_a_paused_publisher_makes_nothing_pending_again(installation: Inst
         found = await endpoints.get(made.id)
         assert found is not None
         assert found.checkpoint.position == await log.store.head()
+
+
+async def test_status_and_metrics_show_each_webhook(installation: Installation, log: Log) -> None:
+    """What an endpoint lacks, and that it was disabled by failures: exit code 1, and a gauge to alert on."""
+    measured_port = free_port()
+    own = replace(installation, variables={**installation.variables, "ROLLCALL_METRICS_PORT": str(measured_port)})
+    async with receiving() as receiver:
+        endpoints, made = await endpoint(log, receiver)
+        receiver.answer = lambda _: web.Response(status=410)
+        async with own.running("publish", "webhooks"):
+            await log.register("one")
+
+            async def disabled() -> bool:
+                found = await endpoints.get(made.id)
+                return found is not None and not found.enabled
+
+            await eventually(disabled)
+            as_json, table = await installation.run("status", "--json"), await installation.run("status")
+            seen = await samples(f"http://127.0.0.1:{measured_port}")
+    assert (as_json.code, table.code) == (exits.NOT_ALL, exits.NOT_ALL)
+    [publication] = [one for one in json.loads(as_json.out) if one["name"] == "webhooks"]
+    [shown] = publication["endpoints"]
+    expected = {"id": str(made.id), "state": "DISABLED", "last_error": "the endpoint answered 410 Gone", "pending": 1}
+    assert {name: shown[name] for name in expected} == expected
+    assert (shown["lag"], shown["lag_seconds"] > 0) == (1, True)
+    assert f"webhook {made.id}: the endpoint answered 410 Gone" in table.out
+    assert f"{made.id}  DISABLED" in table.out
+    assert seen[key("rollcall_webhook_disabled", webhook=str(made.id))] == 1
+    assert seen[key("rollcall_webhook_lag_events", webhook=str(made.id))] == 1
+    assert receiver.url not in as_json.out + table.out  # it may have a secret in its path
