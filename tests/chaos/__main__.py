@@ -64,7 +64,7 @@ def main() -> int:
 def _keep(work: Path, kept: Path) -> None:
     """Copy ledgers and logs, replacing those of an earlier run."""
     shutil.rmtree(kept / "ledgers", ignore_errors=True)
-    for log in work.glob("*.log"):
+    for log in (*work.glob("*.log"), *work.glob("broker/logs/kafka.log")):
         shutil.copy(log, kept / log.name)
     if (work / "ledgers").is_dir():
         shutil.copytree(work / "ledgers", kept / "ledgers")

@@ -257,16 +257,21 @@ def clients_reported_nothing(evidence: Evidence) -> Iterator[str]:
 async def deleted_users_left_no_data(evidence: Evidence, system: System) -> list[str]:
     """No table, collection or process log has personal data of a deleted user, or of a deleted data object.
 
-    A data object that was handed over lives on, and its former owner's key seals none of its later events.
+    What was written before a data object was handed over is sealed with the key of its former owner, and may be in a
+    copy of a view of that time; the new owner's deletion concerns what came after.
     """
     deleted = {recorded.stream_id for recorded in evidence.log if recorded.type == "UserDeleted"}
+    by_position = {recorded.position: recorded for recorded in evidence.log}
     last = {recorded.stream_id: recorded for recorded in evidence.log if recorded.type in DATA_TYPES}
-    gone = deleted | {id_ for id_, one in last.items() if one.type == "DataDeleted" or one.user_id in deleted}
-    owners = {}
+    gone = set()
     for command in evidence.commands.values():
         effect = evidence.effect_of(command)
-        if effect is not None and command.first.token is not None:
-            owners[command.first.token] = effect[0]
+        if effect is None or command.first.token is None or effect[1] not in by_position:
+            continue
+        cause = by_position[effect[1]]
+        now = last.get(cause.stream_id, cause)
+        if now.type == "DataDeleted" or {cause.user_id, now.user_id} <= deleted:
+            gone.add(command.first.token)
     wrongs = [
         f"position {recorded.position} of the deleted user {recorded.user_id} can still be read"
         for recorded in evidence.log
@@ -276,7 +281,7 @@ async def deleted_users_left_no_data(evidence: Evidence, system: System) -> list
     ]
     for place, text in (await stored_bytes(system)).items():
         tokens = {found.decode() for found in re.findall(rb"cz[0-9a-f]+x\d+zc", text.lower())}
-        wrongs += [f"{place} has {token} of what was deleted" for token in tokens if owners.get(token) in gone]
+        wrongs += [f"{place} has {token} of what was deleted" for token in tokens & gone]
     return wrongs
 
 
