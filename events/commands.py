@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 from uuid import UUID
 
 from cachetools import TTLCache
@@ -108,13 +108,16 @@ Result = TypeVar("Result")
 class Commands(ABC, Generic[Result]):
     """What commands on users and on data objects have in common: idempotency keys, turns, and the append."""
 
+    SUBJECT: ClassVar[str] = "user"
+    """What errors call that which a command changes."""
+
     def __init__(self, database: Database, appender: Appender, keys: LogKeys, jitter: Callable[[], float]) -> None:
         """`jitter` returns random numbers between 0 and 1, which spread the attempts of several processes."""
         self._database = database
         self._appender = appender
         self._keys = keys
         self._jitter = jitter
-        self._locks = UserLocks()
+        self._locks = UserLocks(subject=self.SUBJECT)
 
     async def earlier(self, idempotency: Idempotency | None) -> Result | None:
         """The result of the same request, if it has run before.

@@ -59,6 +59,8 @@ class DataResult:
 class DataCommands(Commands[DataResult]):
     """Every command on data objects."""
 
+    SUBJECT = "data object"
+
     def __init__(
         self,
         *,

@@ -154,7 +154,7 @@ class InconsistentClaims(EventsError):
 
 
 class UserBusy(EventsError):
-    """Raised when too many commands on one user wait, or one has waited for too long. Nothing was written."""
+    """Raised when too many commands on one user or data object wait, or one waited too long. Nothing was written."""
 
 
 class PositionGap(EventsError):

@@ -31,8 +31,12 @@ class _Queue:
 class UserLocks:
     """One lock for each user that has callers. Without a caller nothing is kept."""
 
-    def __init__(self, callers: int = CALLERS_PER_USER, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self, callers: int = CALLERS_PER_USER, wait_seconds: float = WAIT_SECONDS, subject: str = "user"
+    ) -> None:
+        """`subject` is what errors call that which is locked: a data object has a lock as a user has."""
         self._limit = callers
+        self._subject = subject
         self._wait_seconds = wait_seconds
         self._queues: dict[UUID, _Queue] = {}
 
@@ -49,15 +53,16 @@ class UserLocks:
         """
         queue = self._queues.setdefault(user_id, _Queue())
         if queue.callers >= self._limit:
-            raise UserBusy(f"{queue.callers} changes of this user wait already: try again")
+            raise UserBusy(f"{queue.callers} changes of this {self._subject} wait already: try again")
         queue.callers += 1
         try:
             try:
                 async with asyncio.timeout(self._wait_seconds):
                     await queue.lock.acquire()
             except TimeoutError:
-                message = f"earlier changes of this user have taken more than {self._wait_seconds:g} s: try again"
-                raise UserBusy(message) from None
+                raise UserBusy(
+                    f"earlier changes of this {self._subject} have taken more than {self._wait_seconds:g} s: try again"
+                ) from None
             try:
                 yield
             finally:

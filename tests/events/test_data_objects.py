@@ -368,16 +368,19 @@ async def test_a_number_that_was_altered_or_given_twice_breaks_the_chain(log: Lo
 
 
 async def test_a_number_that_is_not_the_next_one_is_found_with_hashes_that_fit(log: Log) -> None:
-    """As only somebody with the master key can make them, or a program with a fault."""
+    """As only somebody with the master key can make them, or a program with a fault.
+
+    The newest object has the number that the head has, so nothing else finds the one before it.
+    """
     ann = (await log.register("ann")).user_id
-    await create(log, ann)
-    await create(log, ann)
+    for _ in range(3):
+        await create(log, ann)
     for trigger in ("events_refuse_delete", "events_refuse_update"):
         await log.database.execute(f"DROP TRIGGER {trigger}")
     rows = [link.row for link in await links(log.database)]
 
     for number in (1, 3):
-        await rewrite(log.database, rechained([*rows[:2], msgspec.structs.replace(rows[2], number=number)]))
+        await rewrite(log.database, rechained([*rows[:2], msgspec.structs.replace(rows[2], number=number), rows[3]]))
         assert await broken_at(log.database) == 3
 
 

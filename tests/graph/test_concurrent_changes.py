@@ -8,7 +8,7 @@ from events.batch import LOCK_HEAD
 from events.event_types import Role
 from events.user_locks import UserLocks
 from tests.graph.client import Answer, Json, problems
-from tests.graph.documents import CHANGE_ROLE, ME, UPDATE
+from tests.graph.documents import CHANGE_ROLE, CREATE_DATA, ME, UPDATE, UPDATE_DATA
 from tests.graph.site import Person, Site
 from tests.waiting import eventually
 
@@ -111,3 +111,29 @@ async def test_one_users_queue_is_bounded_and_delays_nobody_else(
     assert all(answer.body["data"]["updateUser"]["errors"] == [] for answer in answers)
     assert len(locks) == 0
     assert (await person.client.field(ME))["role"] == "CUSTOMER"
+
+
+async def test_a_busy_data_object_is_called_a_data_object(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is bounded like a user's; the error says of what, and the queue of its owner is another one."""
+    person = await own_site.person()
+    made = await person.client.field(CREATE_DATA, input={"name": "Notes", "content": {}})
+    locks = own_site.log.data._locks
+    monkeypatch.setattr(locks, "_limit", 3)
+
+    async def change(n: int) -> Answer:
+        return await person.client.ask(UPDATE_DATA, input={"id": made["data"]["id"], "content": {f"k{n}": n}})
+
+    async with own_site.log.database.transaction() as blocking:
+        await blocking.fetch_one(LOCK_HEAD)
+        waiting = [asyncio.create_task(change(n)) for n in range(3)]
+
+        async def all_wait() -> bool:
+            return sum(queue.callers for queue in locks._queues.values()) == 3
+
+        await eventually(all_wait)
+        refused = await change(-1)
+
+    assert (refused.status, refused.codes) == (503, ["UNAVAILABLE"])
+    assert f"{3} changes of this data object wait already" in refused.body["errors"][0]["message"]
+    answers = [await task for task in waiting]
+    assert all(answer.body["data"]["updateData"]["errors"] == [] for answer in answers)
