@@ -34,6 +34,12 @@ SELECT {COLUMNS} FROM events FORCE INDEX (one_event_per_version)
 WHERE stream_id = %s AND position > %s ORDER BY version LIMIT %s
 """  # noqa: S608 - constants
 
+# The events that an object had while it was this user's.
+READ_OWNED_HISTORY: Final = f"""
+SELECT {COLUMNS} FROM events FORCE INDEX (one_event_per_version)
+WHERE stream_id = %s AND position > %s AND owner_id = %s ORDER BY version LIMIT %s
+"""  # noqa: S608 - constants
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One event of a user or of a data object, as an operator or the user sees it."""
@@ -78,13 +84,20 @@ class AuditLog:
         sql = READ_USER.format(types=placeholders(len(types)))
         return _entries(await self._source.fetch_all(sql, [user_id.bytes, after, *types, limit]))
 
-    async def of_each(self, user_ids: Sequence[UUID], *, after: int, limit: int) -> dict[UUID, list[AuditEntry]]:
-        """The next events after a position of each of these users, in one statement."""
-        values = [value for user_id in user_ids for value in (user_id.bytes, after, limit)]
-        found: dict[UUID, list[AuditEntry]] = {user_id: [] for user_id in user_ids}
-        for entry in _entries(await self._source.fetch_all(_union(READ_HISTORY, len(user_ids)), values)):
+    async def of_each(
+        self, stream_ids: Sequence[UUID], *, after: int, limit: int, owner_id: UUID | None = None
+    ) -> dict[UUID, list[AuditEntry]]:
+        """The next events after a position of each of these users or data objects, in one statement.
+
+        With an owner, those that a data object had while it was the owner's.
+        """
+        owned = () if owner_id is None else (owner_id.bytes,)
+        values = [value for stream_id in stream_ids for value in (stream_id.bytes, after, *owned, limit)]
+        statement = _union(READ_OWNED_HISTORY if owned else READ_HISTORY, len(stream_ids))
+        found: dict[UUID, list[AuditEntry]] = {stream_id: [] for stream_id in stream_ids}
+        for entry in _entries(await self._source.fetch_all(statement, values)):
             found[entry.stream_id].append(entry)
-        return {user_id: sorted(entries, key=lambda entry: entry.version) for user_id, entries in found.items()}
+        return {stream_id: sorted(entries, key=lambda entry: entry.version) for stream_id, entries in found.items()}
 
 
 def _union(statement: str, times: int) -> str:

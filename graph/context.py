@@ -110,6 +110,7 @@ class Context:
     last_event: Checkpoint | None = None
     """Last-Event-ID of a client that reopens an event stream."""
     _histories: DataLoader[HistoryKey, list[AuditEntry]] | None = None
+    _data_histories: DataLoader[HistoryKey, list[AuditEntry]] | None = None
     _owners: DataLoader[UUID, User] | None = None
     _numbers: DataLoader[UUID, list[int]] | None = None
     _owned: DataLoader[OwnedKey, OwnedPage] | None = None
@@ -228,6 +229,27 @@ class Context:
                 each = await log.of_each(sorted(users), after=after, limit=limit)
                 found |= {(user_id, after, limit): entries for user_id, entries in each.items()}
         return [found.get(key, forbidden()) for key in keys]
+
+    async def data_history(self, data_id: UUID, after: int, limit: int) -> list[AuditEntry]:
+        """A data object's events after a position, read in one batch; for its owner, those while it was the owner's.
+
+        Raises:
+            ClientError: UNAUTHENTICATED.
+        """
+        if self._data_histories is None:
+            self._data_histories = DataLoader(self._load_data_histories, cache=False)
+        return await self._data_histories.load((data_id, after, limit))
+
+    async def _load_data_histories(self, keys: Sequence[HistoryKey]) -> list[list[AuditEntry]]:
+        viewer = await self.signed_in()
+        owner_id = None if may(viewer.role, Right.READ_EVENTS) else viewer.id
+        log = AuditLog(self.services.database)
+        found: dict[HistoryKey, list[AuditEntry]] = {}
+        for after, limit in {(after, limit) for _, after, limit in keys}:
+            objects = sorted({data_id for data_id, *page in keys if page == [after, limit]})
+            each = await log.of_each(objects, after=after, limit=limit, owner_id=owner_id)
+            found |= {(data_id, after, limit): entries for data_id, entries in each.items()}
+        return [found[key] for key in keys]
 
     async def mysql_data(self) -> MySQLData:
         """The data objects of the MySQL view, once it has reached the position that the operation requires."""

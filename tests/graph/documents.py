@@ -107,6 +107,11 @@ query OneData($id: ID, $number: Int, $asOf: DateTime, $atPosition: Position) {{
   data(id: $id, number: $number, asOf: $asOf, atPosition: $atPosition) {{ {DATA} }}
 }}
 """
+DATA_HISTORY = f"""
+query DataHistory($id: ID!, $first: Int = 20, $after: String) {{
+  data(id: $id) {{ history(first: $first, after: $after) {{ {EVENT_PAGE} }} }}
+}}
+"""
 LIST_DATA = f"""
 query ListData($filter: DataFilter, $orderBy: DataOrder, $first: Int, $after: String, $last: Int, $before: String) {{
   dataObjects(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {{

@@ -2,11 +2,15 @@
 
 import asyncio
 import io
-from uuid import uuid4
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 
+from events.audit import AuditLog
 from events.data_object import CreateData
 from events.event_types import Role
 from graph.limits import COST
@@ -14,6 +18,7 @@ from tests.graph.client import Json, answer_of, problems
 from tests.graph.documents import (
     CREATE_DATA,
     DATA_CHANGES,
+    DATA_HISTORY,
     DELETE,
     DELETE_DATA,
     EVENTS,
@@ -184,6 +189,63 @@ async def test_the_past_of_an_object_is_folded_from_the_log(site: Site) -> None:
     assert await admin.client.field(ONE_DATA, id=made["id"], asOf="2999-01-01T00:00:00Z") == later
     for wrong in ({}, {"id": made["id"], "number": 1}, {"number": 1, "atPosition": "1"}):
         assert await ann.client.refused(ONE_DATA, **wrong) == ["BAD_USER_INPUT"]
+
+
+async def test_the_history_of_an_object_is_for_staff_and_for_whose_it_was(site: Site) -> None:
+    """Staff see all of it, page by page; the owner sees what happened while the object was the owner's."""
+    ann, bob, admin = await site.person(), await site.person(), await site.person(Role.ADMIN)
+    made = await create(ann, "Handed")
+    await ann.client.field(UPDATE_DATA, input={"id": made["id"], "content": {"b": 2}})
+    assert [event["version"] for event in await history(ann, made)] == [1, 2]
+
+    await admin.client.field(TRANSFER_DATA, input={"id": made["id"], "ownerId": bob.id})
+    await bob.client.field(UPDATE_DATA, input={"id": made["id"], "name": "Bob's"})
+    await site.caught_up()
+
+    everything = await history(admin, made, pages_of=3)
+    assert [(event["type"], event["version"], event["userId"], event["actorId"]) for event in everything] == [
+        ("DATA_CREATED", 1, ann.id, ann.id),
+        ("DATA_UPDATED", 2, ann.id, ann.id),
+        ("DATA_TRANSFERRED", 3, bob.id, admin.id),
+        ("DATA_UPDATED", 4, bob.id, bob.id),
+    ]
+    assert {event["dataId"] for event in everything} == {made["id"]}
+    of_bob = await history(bob, made, pages_of=1)
+    assert of_bob == everything[2:]
+    assert ann.id not in json.dumps(of_bob)
+    assert await ann.client.field(DATA_HISTORY, id=made["id"]) is None
+
+
+async def history(person: Person, made: Any, pages_of: int = 20) -> list[Any]:
+    """All pages of the history of an object."""
+    found: list[Any] = []
+    after = None
+    while True:
+        page = (await person.client.field(DATA_HISTORY, id=made["id"], first=pages_of, after=after))["history"]
+        found += nodes(page)
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+        after = page["pageInfo"]["endCursor"]
+
+
+async def test_histories_of_a_page_are_read_in_one_statement(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many objects a page has."""
+    ann, calls = await own_site.person(), list[int]()
+    for number in range(5):
+        await create(ann, f"Object {number}")
+    await own_site.caught_up()
+    of_each = AuditLog.of_each
+
+    async def counted(log: AuditLog, ids: Sequence[UUID], **others: Any) -> Any:
+        calls.append(len(ids))
+        return await of_each(log, ids, **others)
+
+    monkeypatch.setattr(AuditLog, "of_each", counted)
+
+    answer = await ann.client.ask("{ dataObjects { edges { node { history { edges { node { version } } } } } } }")
+
+    assert len(nodes(answer.body["data"]["dataObjects"])) == 5
+    assert calls == [5]
 
 
 @pytest.mark.parametrize("field", ["NUMBER", "NAME", "CREATED_AT", "UPDATED_AT"])

@@ -212,7 +212,13 @@ PLANNED = Quiet(**OPTIONS, execution_context_class=PlanExecutor)
 TYPES = STOCK._schema.type_map
 
 
-ASKING = {("User", "history"), ("User", "data"), ("User", "dataIds"), ("DataObject", "owner")}
+ASKING = {
+    ("User", "history"),
+    ("User", "data"),
+    ("User", "dataIds"),
+    ("DataObject", "owner"),
+    ("DataObject", "history"),
+}
 """Fields that ask the log or a view."""
 
 

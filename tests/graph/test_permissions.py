@@ -31,6 +31,7 @@ from tests.graph.documents import (
     CREATE_DATA,
     CREATE_WEBHOOK,
     DATA_CHANGES,
+    DATA_HISTORY,
     DELETE,
     DELETE_DATA,
     DELETE_WEBHOOK,
@@ -139,6 +140,8 @@ QUERIES = [
         ("sign in", "null", "yes", "yes", "yes"),
         lambda cast: {"id": cast.other_data, "asOf": LATER},
     ),
+    Row("data history-of-oneself", DATA_HISTORY, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_data}),
+    Row("data history", DATA_HISTORY, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other_data}),
     Row("data none", ONE_DATA, ("sign in", "null", "null", "null", "null"), lambda _: {"id": str(uuid4())}),
     Row("node data-of-oneself", NODE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_data}),
     Row("node data-of-another", NODE, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other_data}),
@@ -546,7 +549,7 @@ async def test_histories(site: Site, row: Row, role: Role | None, outcome: str) 
 
 async def test_the_table_covers_every_field_of_every_type() -> None:
     """A field that is added without saying who may read it fails here."""
-    alone = {("User", "history"), ("User", "data"), ("User", "dataIds")}
+    alone = {("User", "history"), ("User", "data"), ("User", "dataIds"), ("DataObject", "history")}
     found = {(kind.name, name) for kind in reachable() for name in kind.fields}
 
     assert {(kind, name) for kind, names in FIELDS.items() for name in names.split()} == found - alone
