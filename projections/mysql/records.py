@@ -102,6 +102,8 @@ INSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows}"
 ADD_QUARANTINED = "UPDATE {checkpoint} SET quarantine = JSON_MERGE_PRESERVE(quarantine, CAST(%s AS JSON)) WHERE id = 1"
 KEY_EXISTS: Final = 1061
 
+ANALYZE = "ANALYZE TABLE {users}, {data}"
+
 
 class MySQLRecords(MySQLView):
     """The rows of the live view or of a copy."""
@@ -238,6 +240,9 @@ class MySQLRecords(MySQLView):
                 await session.execute(KEYS_MEMORY)
                 await self._add_keys(session, ADD_DATA_KEYS)
                 await self._add_keys(session, ADD_KEYS)
+                # Else a page of a list scans and sorts the whole table until MySQL counts by itself: it takes the
+                # copy for an empty table.
+                await session.fetch_all(self._tables.sql(ANALYZE))
             filling = await session.fetch_one(self._tables.sql(READ_FILLING))
             if filling is not None:
                 await session.execute(self._tables.sql(SET_CHECKPOINT), filling[:3])

@@ -8,12 +8,14 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from events.checkpoint import ANY_LOG, Checkpoint
 from events.database import Database
-from events.event_types import Role
+from events.event_types import NOT_READ, Role
 from projections.filters import (
     AllOf,
     AnyOf,
     AttributeTest,
+    DataOrderField,
     ListCursor,
     NotBefore,
     Operator,
@@ -30,7 +32,9 @@ from projections.filters import (
 from projections.mongo.client import MongoDatabase
 from projections.mongo.search import Search, pipeline
 from projections.mongo.view import MongoView
+from projections.mysql.copies import MySQLCopies
 from projections.mysql.queries import list_statement
+from projections.mysql.tables import STAGING
 from projections.mysql.view import MySQLView
 from rollcall.embedded import Addresses
 from tests import databases
@@ -172,3 +176,32 @@ async def test_a_search_of_documents_uses_an_index(documents: MongoDatabase, sea
 
     assert stage in stages(explained)
     assert "COLLSCAN" not in stages(explained)
+
+
+FILL_DATA = """
+INSERT INTO {data} (id, number, owner_id, name, content, version, position, created_at, updated_at)
+SELECT UNHEX(LPAD(HEX(n), 32, '0')), n, UNHEX(LPAD(HEX(n MOD 100), 32, '0')), CONCAT('Object ', n), '{{}}', 1, n,
+       TIMESTAMP('2026-01-01') + INTERVAL n SECOND, TIMESTAMP('2026-01-01') + INTERVAL n SECOND
+FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS n FROM digits a, digits b, digits c, digits e) AS numbers
+"""
+
+
+@pytest.mark.parametrize("field", DataOrderField)
+async def test_a_list_of_a_copy_that_was_just_filled_reads_only_its_rows(
+    users_table: Database, field: DataOrderField
+) -> None:
+    """A rebuild counts the rows of its copy, for which MySQL may take some seconds; until then it would sort them."""
+    copies = MySQLCopies(users_table)
+    copy = await copies.staging()
+    try:
+        await copy.begin(Checkpoint(ANY_LOG, 1, NOT_READ))
+        await users_table.execute(STAGING.sql(FILL_DATA))
+        await copy.complete()
+        sql, parameters = list_statement(
+            AllOf(()), Order(field), Slice(20), columns="id, LENGTH(content)", table=STAGING.sql("{data}")
+        )
+        [row] = await users_table.fetch_all(f"EXPLAIN FORMAT=TRADITIONAL {sql}", parameters)
+    finally:
+        await copy.discard()
+
+    assert (row[4], row[6], row[9]) == ("index", f"by_{field}", 21)
