@@ -93,7 +93,7 @@ async def test_after_each_change_only_the_newest_hash_can_be_opened(
                 case "deletion":
                     await log.commands.change(user_id, Delete(), NOBODY)
                     expected, alive = None, False
-        assert (await readable_hashes(log)).get(user_id, set()) == ({expected} if expected else set())
+        assert (await readable_hashes(log, only=user_id)).get(user_id, set()) == ({expected} if expected else set())
         assert await in_force(log, user_id) == expected
     assert await inconsistencies(log) == []
 
