@@ -275,14 +275,20 @@ async def test_a_certificate_of_another_host_or_time_is_refused(
     presented = secure.right.issue("presented", hosts, expired=expired)
     other = exits.BAD_INPUT if expired else exits.UNAVAILABLE
     async with secure.impostor(presented) as (mysql_url, mongo_url):
-        for database, url, command in (("MYSQL", mysql_url, "status"), ("MONGO", mongo_url, "verify")):
+
+        async def is_refused_by(database: str, url: str, command: str) -> None:
             its_url, anywhere = {f"ROLLCALL_{database}_URL": url}, {f"ROLLCALL_{database}_TLS_CHECK_HOST": "false"}
 
-            told = await refused(secure.installation(tmp_path, **its_url), command)
+            told, unchecked = await asyncio.gather(
+                refused(secure.installation(tmp_path, **its_url), command),
+                secure.installation(tmp_path, **its_url, **anywhere).run(command),
+            )
 
             assert f"ROLLCALL_{database}_TLS: " in told
             assert reason in told
-            assert (await secure.installation(tmp_path, **its_url, **anywhere).run(command)).code == other
+            assert unchecked.code == other
+
+        await asyncio.gather(is_refused_by("MYSQL", mysql_url, "status"), is_refused_by("MONGO", mongo_url, "verify"))
 
 
 async def test_plain_text_is_refused_with_the_variable_to_set(secure: Secure, tmp_path: Path) -> None:
@@ -291,10 +297,16 @@ async def test_plain_text_is_refused_with_the_variable_to_set(secure: Secure, tm
     mysql_off = {f"ROLLCALL_MYSQL_TLS{name}": value for name, value in off.items()}
     mongo_off = {f"ROLLCALL_MONGO_TLS{name}": value for name, value in off.items()}
 
-    told = await refused(secure.installation(tmp_path, **mysql_off), "status")
-    assert "ROLLCALL_MYSQL_TLS: MySQL requires TLS, which is off" in told
-    for command in (("verify", "mongo"), ("projector", "mongo"), ("serve",)):
-        told = await refused(secure.installation(tmp_path, **mongo_off), *command)
+    first, *others = await asyncio.gather(
+        refused(secure.installation(tmp_path, **mysql_off), "status"),
+        *(
+            refused(secure.installation(tmp_path, **mongo_off), *command)
+            for command in (("verify", "mongo"), ("projector", "mongo"), ("serve",))
+        ),
+    )
+
+    assert "ROLLCALL_MYSQL_TLS: MySQL requires TLS, which is off" in first
+    for told in others:
         assert "ROLLCALL_MONGO_TLS: MongoDB at 127.0.0.1:" in told
         assert "it requires TLS, which is off" in told
 
@@ -341,8 +353,12 @@ async def test_a_client_without_its_certificate_is_refused(secure: Secure, tmp_p
     finally:
         await administrator.execute("ALTER USER 'root'@'127.0.0.1' REQUIRE NONE")
         await administrator.close()
-    for certificate in ("", str(stranger.both)):
-        finished = await secure.installation(tmp_path, ROLLCALL_MONGO_TLS_CERT=certificate).run("verify", "mongo")
+    for finished in await asyncio.gather(
+        *(
+            secure.installation(tmp_path, ROLLCALL_MONGO_TLS_CERT=certificate).run("verify", "mongo")
+            for certificate in ("", str(stranger.both))
+        )
+    ):
         # MongoDB only closes the connection, which is not certain to be a refusal.
         assert (finished.code, "it ends connections after the TLS handshake" in finished.err) == (
             exits.UNAVAILABLE,
@@ -355,13 +371,16 @@ async def test_servers_that_are_away_are_not_taken_for_servers_that_refuse(secur
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     async with server:
         closing = server.sockets[0].getsockname()[1]
-        for port in (free_port(), closing):
+
+        async def is_awaited(port: int) -> None:
             address = replace(Address.parse(secure.mysqld.url, secure.context), port=port)
             with pytest.raises(DatabaseUnavailable):
                 await Database.at(address, size=1).fetch_one("SELECT 1")
             url = secure.mongod.server.url(port)
             finished = await secure.installation(tmp_path, ROLLCALL_MONGO_URL=url).run("verify", "mongo")
             assert finished.code == exits.UNAVAILABLE, finished.err
+
+        await asyncio.gather(is_awaited(free_port()), is_awaited(closing))
 
 
 async def test_a_connection_of_the_pool_that_was_lost_comes_back_by_tls_or_not_at_all(
