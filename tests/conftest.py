@@ -18,6 +18,9 @@ from tests.log import Log, wire
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private directory in it
 MEMORY_BYTES = 6 * 2**30
+TESTS = Path(__file__).parent
+LONGEST = {"chaos", "publications", "rollcall", "system", "webhooks"}
+"""The directories with tests of whole processes and servers."""
 
 
 # The duration of an example depends on the load of the machine.
@@ -35,8 +38,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the system tests first: they take longest, and workers would wait for them at the end."""
-    items.sort(key=lambda item: "system" not in item.path.parts)
+    """Run the files that take longest first: workers would wait for them at the end."""
+    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in LONGEST)
 
 
 @pytest_asyncio.fixture(scope="session")
