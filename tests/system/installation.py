@@ -17,7 +17,7 @@ import msgspec
 from events.database import Address, Database
 from projections.status import State, read_status
 from tests.ports import free_port
-from tests.system.forkserver import Forked, ForkServer
+from tests.system.forkserver import ForkServer, Piped
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -36,7 +36,7 @@ class Finished:
 class Process:
     """A running `rollcall` command."""
 
-    popen: asyncio.subprocess.Process | Forked
+    popen: asyncio.subprocess.Process | Piped
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
 
@@ -163,7 +163,7 @@ class Installation:
         finally:
             await database.close()
 
-    async def _start(self, *arguments: str) -> asyncio.subprocess.Process | Forked:
+    async def _start(self, *arguments: str) -> asyncio.subprocess.Process | Piped:
         environment = {**_inherited(), **self.variables, "ROLLCALL_PORT": str(self.port)}
         if self.forked:
             return await ForkServer.running().start(arguments, self.directory, environment)

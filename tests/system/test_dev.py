@@ -15,7 +15,7 @@ from rollcall import exits
 from rollcall.commands.dev import url_of
 from rollcall.settings import Settings
 from tests.ports import free_port
-from tests.system.installation import Installation, Process
+from tests.system.installation import Installation, Process, own_servers
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 REGISTER = """
@@ -184,8 +184,9 @@ async def test_dev_signs_heads_into_a_file_of_its_data_directory(installation: I
     assert (verified.code, "the log holds all " in verified.err) == (exits.OK, True), verified.err
 
 
-async def test_dev_is_ready_on_an_ipv6_address(installation: Installation) -> None:
+async def test_dev_is_ready_on_an_ipv6_address(urls: tuple[str, str], tmp_path: Path) -> None:
     """The `ready` line has a URL that works, with brackets around the address."""
+    installation = own_servers(tmp_path, *urls)
     port = installation.port
     installation = replace(installation, variables={**installation.variables, "ROLLCALL_HOST": "::1"})
 
@@ -211,8 +212,9 @@ def test_the_address_of_any_host_is_a_url_that_reaches_it(host: str, address: st
     assert url_of(Settings(host=host, port=8000)) == f"http://{address}:8000"
 
 
-async def test_a_port_in_use_is_an_error(installation: Installation) -> None:
+async def test_a_port_in_use_is_an_error(urls: tuple[str, str], tmp_path: Path) -> None:
     """`dev` exits with 2 and names the variable."""
+    installation = own_servers(tmp_path, *urls)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", installation.port)
     async with server:
         finished = await installation.run("dev")
