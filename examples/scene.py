@@ -144,10 +144,7 @@ def read_topics(consumer: Consumer) -> Iterator[tuple[str, str, Any]]:
     """Topic, key and value of all messages from the first to the last; the value of a tombstone is None."""
     found = consumer.list_topics(timeout=60).topics
     partitions = [
-        TopicPartition(topic, number, OFFSET_BEGINNING)
-        for topic in TOPICS
-        if topic in found
-        for number in found[topic].partitions
+        TopicPartition(topic, number, OFFSET_BEGINNING) for topic in TOPICS for number in found[topic].partitions
     ]
     consumer.assign(partitions)
     ended = 0

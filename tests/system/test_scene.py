@@ -52,9 +52,9 @@ async def test_the_scene_shows_each_change_in_kafka_and_finds_users_and_data(tmp
     [(before, after)] = [(before, after) for op, before, after in users if op == "d"]
     assert (before["id"], after) == (created["edsger"]["id"], None)
     assert f"rollcall.users.state {created['edsger']['id']} tombstone" in out
-    data = [(op, before, after) for kind, op, _, before, after in messages if kind == "data"]
-    if data:
-        objects_of_files_and_their_change(data)
+    objects_of_files_and_their_change(
+        [(op, before, after) for kind, op, _, before, after in messages if kind == "data"]
+    )
 
     assert found(out, "users") == [{"username": "grace", "name": "Grace Hopper"}]
     assert found(out, "searchUsers") == [{"username": "ada", "attributes": {"city": "Ockham"}}]
