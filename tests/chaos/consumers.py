@@ -40,6 +40,9 @@ EVENT_TOPICS: Final = {"rollcall.users.events": USER_TYPES, "rollcall.data.event
 BATCH: Final = 200
 CONNECT_SECONDS: Final = 60.0
 
+Message = tuple[str, str, int]
+"""Topic, key and position."""
+
 
 class Envelope(msgspec.Struct):
     """What the endpoint reads of a message."""
@@ -104,16 +107,10 @@ class KafkaReader:
 
     def __init__(self, world: World, cluster: Cluster) -> None:
         self.name = "kafka-reader"
-        self.position = 0
-        """The last position in a topic with all events."""
         self.topics: list[str] = []
+        self.received: set[Message] = set()
         self._cluster = cluster
         self._ledger = Ledger(world.directory, self.name)
-
-    @property
-    def types(self) -> frozenset[str]:
-        """The event types that are published."""
-        return frozenset().union(*(types for topic, types in EVENT_TOPICS.items() if topic in self.topics))
 
     async def live(self) -> None:
         """Read until cancelled, from the first message on."""
@@ -142,8 +139,7 @@ class KafkaReader:
                 if not message.key or message.key == "rollcall" or tombstone:
                     continue
                 self._ledger.write(Published(topic=message.topic, position=message.position, subject=message.key))
-                if message.topic in EVENT_TOPICS:
-                    self.position = max(self.position, message.position)
+                self.received.add((message.topic, message.key, message.position))
             reader.received.clear()
 
 
@@ -168,25 +164,40 @@ def delivered_and_in_order(entries: Sequence[Entry], log: Iterable[Recorded], af
         yield f"position {position} ({expected[position].type}) was not delivered"
 
 
+def changes_in(topics: Iterable[str], log: Sequence[Recorded]) -> set[Message]:
+    """What topics may have: each change, and the end of each data object whose owner is deleted at that position."""
+    last = {recorded.stream_id: recorded for recorded in log if recorded.is_data}
+    deletions = {recorded.stream_id: recorded.position for recorded in log if recorded.type == "UserDeleted"}
+    ended = [
+        (str(one.stream_id), deletions[one.user_id])
+        for one in last.values()
+        if one.type != "DataDeleted" and one.user_id in deletions
+    ]
+    found: set[Message] = set()
+    for topic in topics:
+        types = (EVENT_TOPICS | STATE_TOPICS)[topic]
+        found |= {(topic, str(one.stream_id), one.position) for one in log if one.type in types}
+        found |= {(topic, *end) for end in ended if types is DATA_TYPES}
+    return found
+
+
 def published_once_and_in_order(
-    entries: Sequence[Entry], log: Sequence[Recorded], topics: Iterable[str]
+    entries: Sequence[Entry], log: Sequence[Recorded], topics: Sequence[str]
 ) -> Iterator[str]:
     """Each change is once in its topic of events, at most once in that of states, and in order for each key."""
-    last: dict[tuple[str, str], int] = defaultdict(int)
-    found: dict[str, set[int]] = {topic: set() for topic in topics}
-    if not found:
+    if not topics:
         yield "the reader found no topic"
+    last: dict[tuple[str, str], int] = defaultdict(int)
+    found: set[Message] = set()
     for entry in entries:
         line: Published = entry.line
-        if line.position <= last[line.topic, line.subject]:
-            before = last[line.topic, line.subject]
+        before = last[line.topic, line.subject]
+        if line.position <= before:
             yield f"{entry.place}: {line.topic} has position {line.position} of {line.subject} after {before}"
         last[line.topic, line.subject] = line.position
-        found.setdefault(line.topic, set()).add(line.position)
-    for topic, positions in found.items():
-        types = (EVENT_TOPICS | STATE_TOPICS)[topic]
-        expected = {recorded.position for recorded in log if recorded.type in types}
-        # A change whose user is deleted by the time of its publication has no state any more.
-        missing = sorted(expected - positions) if topic in EVENT_TOPICS else []
-        yield from (f"{topic} lacks position {position}" for position in missing)
-        yield from (f"{topic} has position {position}, the log does not" for position in sorted(positions - expected))
+        found.add((line.topic, line.subject, line.position))
+    # A change whose user is deleted by the time of its publication has no state any more.
+    for topic, subject, position in sorted(changes_in([one for one in topics if one in EVENT_TOPICS], log) - found):
+        yield f"{topic} lacks position {position} of {subject}"
+    for topic, subject, position in sorted(found - changes_in(topics, log)):
+        yield f"{topic} has position {position} of {subject}, the log does not"

@@ -21,8 +21,10 @@ from events.vault import Vault
 from rollcall.embedded.kafka import cluster_at
 from tests.chaos import forgeries, judge, leaks
 from tests.chaos.consumers import (
+    EVENT_TOPICS,
     Endpoint,
     KafkaReader,
+    changes_in,
     delivered_and_in_order,
     endpoint,
     published_once_and_in_order,
@@ -145,20 +147,22 @@ class Consumers:
     async def got_everything(self, log: Sequence[Recorded]) -> list[str]:
         """Wait for the last changes; return the services that did not get theirs."""
         wanted = {one.event_id for one in log if self.endpoint and one.position > self.endpoint.position}
-        published = (one.position for one in log if self.reader and one.type in self.reader.types)
-        last = max(published, default=0)
+        events = [topic for topic in self.reader.topics if topic in EVENT_TOPICS] if self.reader else []
+        published = changes_in(events, log)
 
         async def got() -> bool:
             delivered = self.endpoint is None or wanted <= self.endpoint.accepted
-            return delivered and (self.reader is None or self.reader.position >= last)
+            return delivered and (self.reader is None or published <= self.reader.received)
 
         with suppress(AssertionError):
             await eventually(got, within=END_SECONDS)
             return []
-        found = (
-            [f"the webhook's endpoint lacks {len(wanted - self.endpoint.accepted)} changes"] if self.endpoint else []
-        )
-        return found + ([f"the reader of Kafka is at {self.reader.position}, not {last}"] if self.reader else [])
+        undelivered = len(wanted - self.endpoint.accepted) if self.endpoint else 0
+        unread = len(published - self.reader.received) if self.reader else 0
+        return [
+            *([f"the webhook's endpoint lacks {undelivered} changes"] if undelivered else []),
+            *([f"the reader of Kafka lacks {unread} messages"] if unread else []),
+        ]
 
 
 async def _start_consumers(system: System, world: World, chance: random.Random, stack: AsyncExitStack) -> Consumers:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
+
 from events.event_types import (
     DataChanged,
     DataCreated,
@@ -13,6 +15,7 @@ from events.event_types import (
     Recorded,
     Role,
     RoleChanged,
+    UserDeleted,
     UserRegistered,
     UserUpdated,
 )
@@ -229,19 +232,23 @@ def test_a_webhook_that_misses_or_swaps_is_reported_and_one_that_repeats_is_not(
 
 def test_a_reader_of_kafka_that_misses_repeats_or_swaps_is_reported() -> None:
     """Each change is once in the topic of events; of states a deleted user's may be missing."""
-    events, states = "rollcall.users.events", "rollcall.users.state"
+    events, states, ends = "rollcall.users.events", "rollcall.users.state", "rollcall.data.events"
+    log = [*LOG, *(msgspec.structs.replace(one, owner_id=ADA) for one in DATA)]
+    log.append(recorded(6, UserDeleted(), version=3))
+    subjects = {one.position: str(one.stream_id) for one in log}
 
-    def errors(*found: tuple[str, int]) -> list[str]:
-        subjects = {one.position: str(one.stream_id) for one in LOG}
-        entries = [
-            Entry(f"kafka.jsonl:{number}", Published(topic=topic, position=at, subject=subjects.get(at, "?")))
-            for number, (topic, at) in enumerate(found, 1)
-        ]
-        return list(published_once_and_in_order(entries, [*LOG, *DATA], (events, states)))
+    def errors(*found: tuple[str, int, str]) -> list[str]:
+        lines = [Published(topic=topic, position=at, subject=subject) for topic, at, subject in found]
+        entries = [Entry(f"kafka.jsonl:{number}", line) for number, line in enumerate(lines, 1)]
+        return list(published_once_and_in_order(entries, log, (events, states, ends)))
 
-    everything = [(events, 1), (events, 2), (states, 2), (events, 3)]
-    assert errors(*everything) == []
-    assert errors(*everything[:3]) == [f"{events} lacks position 3"]
-    assert errors(*everything, (states, 9)) == [f"{states} has position 9, the log does not"]
-    assert errors(*everything, (events, 2)) == [f"kafka.jsonl:5: {events} has position 2 of {ADA} after 3"]
-    assert errors((events, 1), (events, 3), (events, 2)) == [f"kafka.jsonl:3: {events} has position 2 of {ADA} after 3"]
+    def message(topic: str, at: int) -> tuple[str, int, str]:
+        return topic, at, subjects[at]
+
+    end = (ends, 6, str(OBJECT))  # the deletion of its owner ends the object
+    everything = [message(events, at) for at in (1, 2, 3, 6)] + [message(ends, at) for at in (4, 5)] + [end]
+    assert errors(*everything, message(states, 2)) == []
+    assert errors(*everything[:-1]) == [f"{ends} lacks position 6 of {OBJECT}"]
+    assert errors(*everything[1:]) == [f"{events} lacks position 1 of {ADMIN}"]
+    assert errors(*everything, (states, 9, "?")) == [f"{states} has position 9 of ?, the log does not"]
+    assert errors(*everything, message(events, 2)) == [f"kafka.jsonl:8: {events} has position 2 of {ADA} after 6"]
