@@ -17,6 +17,7 @@ from benchmarks.fanout import fanout
 from benchmarks.freshness import freshness
 from benchmarks.graphql import graphql
 from benchmarks.growth import growth
+from benchmarks.objects import data_objects
 from benchmarks.publishing import publishing
 from benchmarks.rebuild import rebuilds
 from benchmarks.signin import signing_in
@@ -39,6 +40,7 @@ ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (signing_in, report.hashing),
     (rebuilds, report.rebuilding),
     (growth, report.growing),
+    (data_objects, report.objects),
     (webhooks, report.publishing),
 )
 

@@ -163,7 +163,7 @@ async def _page_by_page(store: EventStore, copies: Copies) -> float:
 async def _rebuild(bench: Bench, view: str) -> tuple[float, float]:
     """Seconds and peak megabytes of a rebuild in a separate process."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.rebuilt", view, cwd=ROOT, stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "benchmarks.rebuilt", view, SCHEMA, cwd=ROOT, stdin=PIPE, stdout=PIPE
     )
     out, _ = await process.communicate(json.dumps([bench.addresses.mysql_url, bench.addresses.mongo_url]).encode())
     seconds, megabytes = json.loads(out)

@@ -1,4 +1,4 @@
-"""Rebuild one view from the log of `benchmarks/rebuild.py`, and print the seconds and the peak memory in MB."""
+"""Rebuild one view from the log of one schema, and print the seconds and the peak memory in MB."""
 
 import asyncio
 import gc
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.bench import MASTER_KEY
-from benchmarks.rebuild import SCHEMA
 from events.database import Address, Database
 from events.store import EventStore
 from events.vault import Vault
@@ -27,9 +26,9 @@ MEMORY_BYTES: Final = 256 * 1024 * 1024
 """The default of ROLLCALL_REBUILD_MEMORY."""
 
 
-async def rebuilt(view: str, mysql_url: str, mongo_url: str) -> float:
+async def rebuilt(view: str, schema: str, mysql_url: str, mongo_url: str) -> float:
     """Seconds of a rebuild, including comparison and swap."""
-    database = Database.at(replace(Address.parse(mysql_url), database=SCHEMA), size=5)
+    database = Database.at(replace(Address.parse(mysql_url), database=schema), size=5)
     mongo = MongoClient(mongo_url)
     vault = Vault(MASTER_KEY, secrets.token_bytes)
     copies: Copies = MySQLCopies(database) if view == "mysql" else MongoCopies(mongo.documents)
@@ -53,5 +52,5 @@ def most_megabytes() -> float:
 if __name__ == "__main__":
     gc.set_threshold(*COLLECT_SELDOM)
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
-    taken = asyncio.run(rebuilt(sys.argv[1], *json.load(sys.stdin)))
+    taken = asyncio.run(rebuilt(*sys.argv[1:3], *json.load(sys.stdin)))
     print(json.dumps([taken, most_megabytes()]))

@@ -182,6 +182,18 @@ def growing(found: list[Measured]) -> Section:
     )
 
 
+def objects(found: list[Measured]) -> Section:
+    """Very many data objects."""
+    return Section(
+        "Data objects",
+        "`OBJECTS=1000000 make bench` measures a million objects of 10,000 owners. Lists and searches ask for pages of "
+        "20, one after the other, and are compared with reading 20 objects by their ids; rebuilds with reading and "
+        "decoding the log. The limit: a round trip, then decoding in this process.",
+        RATES,
+        rates(found),
+    )
+
+
 def asking(found: list[Measured]) -> Section:
     """GraphQL compared with stock Strawberry and plain handlers."""
     questions = list(dict.fromkeys(one.what for one in found))
