@@ -14,6 +14,7 @@ from events.errors import DamagedEvent
 from events.event_types import Damaged, Recorded
 from events.feed import Change
 from events.user import User
+from graph.audit_types import UserEventConnection
 from graph.context import Info
 from graph.event_names import UserEventType
 from graph.limits import DEFAULT_PAGE
@@ -25,7 +26,6 @@ from projections.filters import DataOrderField
 # Imported when the schema is made, since graph/types.py imports this module.
 LATER: Final = strawberry.lazy("graph.types")
 OWNER: Any = Annotated["UserType", LATER]  # noqa: F821
-EVENTS: Any = Annotated["UserEventConnection", LATER]  # noqa: F821
 ERROR_LIST: Any = list[Annotated["UserError", LATER]]  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -34,9 +34,7 @@ async def _history(
     root: strawberry.Parent[DataObject],
     first: Annotated[int | None, strawberry.argument(description="How many events, at most 100.")] = DEFAULT_PAGE,
     after: Annotated[str | None, strawberry.argument(description="Only events after this cursor.")] = None,
-) -> Any:
-    from graph.types import UserEventConnection  # noqa: PLC0415 - it imports this module
-
+) -> UserEventConnection:
     count, start = page_size(first, "first"), 0 if after is None else parse_event_cursor(after, "after")
     entries = await info.context.data_history(root.id, start, count + 1)
     return UserEventConnection.of(entries, count=count, after=start)
@@ -70,9 +68,8 @@ class DataObjectType(Node):
     position: Position = strawberry.field(description="Position of the last event in this record.")
     created_at: datetime = strawberry.field(description="When the object was created.")
     updated_at: datetime = strawberry.field(description="When the last event in this record happened.")
-    history: Any = strawberry.field(
+    history: UserEventConnection = strawberry.field(
         resolver=_history,
-        graphql_type=EVENTS,
         description=(
             "The object's own events, oldest first. For staff all, for the owner those while it was the owner's."
         ),

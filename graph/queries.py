@@ -12,6 +12,7 @@ from events.data_object import DataObject
 from events.event_types import UNKNOWN
 from events.snapshots import NEWEST
 from events.user import User
+from graph.audit_types import UserEventConnection
 from graph.context import Info
 from graph.data_queries import readable_data
 from graph.errors import bad_input
@@ -25,7 +26,6 @@ from graph.types import (
     ListedUser,
     Projection,
     UserConnection,
-    UserEventConnection,
     UserStatistics,
     UserType,
 )
