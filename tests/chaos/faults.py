@@ -32,7 +32,8 @@ LONG_RUNNING: Final = frozenset({"rotate"})
 """Kinds that run while other rounds continue."""
 COMMAND_TRIES: Final = 8
 STARTUP_SECONDS: Final = 20.0
-"""The longest start of the interpreter on a busy machine; until then SIGTERM has no handler."""
+"""The longest start of the interpreter on a busy machine, unless it has logged nothing; until then SIGTERM has no
+handler."""
 CHECKPOINT: Final = re.compile(rb"UPDATE users_checkpoint SET|update\x00.{4}checkpoints\x00", re.DOTALL)
 """An update of a checkpoint on the wire, in MySQL's text protocol and in MongoDB's BSON."""
 CHECKPOINT_SECONDS: Final = 3.0
@@ -133,7 +134,7 @@ def _restart(programs: Callable[[System], Sequence[Program]]) -> Act:
 
 async def stop_in_order(context: Context, program: Program) -> None:
     """Send SIGTERM; a program past its startup must end with exit code 0 in time."""
-    starting = program.age < STARTUP_SECONDS
+    starting = program.age < STARTUP_SECONDS or program.silent
     try:
         code = await program.end(signal.SIGTERM)
     except AssertionError:

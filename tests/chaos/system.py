@@ -78,6 +78,8 @@ class Program:
     """Held by the fault that uses this process, so that two faults do not revert each other."""
     started: float = 0.0
     """The last start, by the monotonic clock."""
+    logged_before: int = 0
+    """Bytes of the log at the last start."""
 
     @property
     def pid(self) -> int | None:
@@ -92,6 +94,7 @@ class Program:
     def start(self) -> None:
         """Start the process."""
         self.started = time.monotonic()
+        self.logged_before = self.log.stat().st_size if self.log.exists() else 0
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
@@ -103,6 +106,11 @@ class Program:
                 cwd=self.log.parent,
                 env={**inherited, **self.variables(), "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
             )
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has logged nothing since its last start."""
+        return not self.log.exists() or self.log.stat().st_size <= self.logged_before
 
     def send(self, how: signal.Signals) -> None:
         """Send a signal if the process was started."""
