@@ -127,8 +127,8 @@ async def test_an_outdated_projector_of_the_log_as_it_was_cannot_write(bench: Be
 async def test_a_rebuild_that_was_interrupted_before_the_log_changed_begins_anew(bench: Bench, log: Log) -> None:
     """What the staging copy was filled with is not the log's any more."""
     events = await some_history(log, 3)
-    building = asyncio.create_task(rebuild(bench, log, 8_000))
     copy = await bench.copies.staging()
+    building = asyncio.create_task(rebuild(bench, log, 8_000))
 
     async def begun() -> bool:
         state = await copy.fill_state()

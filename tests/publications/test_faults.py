@@ -208,7 +208,8 @@ async def test_a_missing_right_is_a_fault_that_names_the_topic(scene: Stage, bro
     publication = scene.publication()  # creates the topics
     await publication.prepare()
     publication.close()
-    await grant(*allowed(topic, poor.marks, *all_of))
+    for name in (poor.marks, poor.data_state, poor.data_events):
+        await grant(*allowed(topic, name, *all_of))
     await refused("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "ROLLCALL_KAFKA_TRANSACTIONS=false")
     await grant(*allowed(transactional, f"{poor.marks}.publisher", AclOperation.WRITE, AclOperation.DESCRIBE))
     await refused(poor.state, "TOPIC_AUTHORIZATION_FAILED")
