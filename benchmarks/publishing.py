@@ -35,6 +35,7 @@ from projections.publications import KAFKA, USERS
 from projections.publications.kafka import KafkaPublication, KafkaSettings
 from projections.publications.kafka_client import Cluster, Connection
 from projections.publications.messages import USER_FIELDS, Kind, Origin, Outgoing, Topics, user_kind
+from projections.read_ahead import ReadAhead
 from projections.status import State, read_status
 from rollcall.embedded import kafka_server
 from rollcall.embedded.kafka import cluster_at
@@ -82,8 +83,9 @@ async def _round(bench: Bench, cluster: Cluster, number: int) -> tuple[float, fl
         store = EventStore(database, vault)
         publication = publication_on(store, database, vault, cluster, prefix)
         await publication.prepare()
+        pages = ReadAhead(store, BATCH_EVENTS)
         began = time.perf_counter()
-        while (page := await store.read_past_damage(await publication.checkpoint(), limit=BATCH_EVENTS)).events:
+        while (page := await pages.page(await publication.checkpoint())).events:
             await publication.apply(page.events, after=page.after)
         took = time.perf_counter() - began
         publication.close()

@@ -44,6 +44,7 @@ from projections.errors import CheckpointMoved, ViewMissing, ViewOfOtherLog, Vie
 from projections.leader import Leader
 from projections.lease import HEARTBEAT_SECONDS, Heartbeat
 from projections.quarantine import Quarantined, unresolved
+from projections.read_ahead import ReadAhead
 from projections.status import State
 from projections.view import Follower
 
@@ -75,7 +76,7 @@ class Projector:
         applied: Callable[[int, float], None],
     ) -> None:
         self._view = view
-        self._store = store
+        self._pages = ReadAhead(store, BATCH_EVENTS)
         self._wakeup = wakeup
         self._clock = clock
         self._applier = EventApplier(view, store, QuarantineRule(view.name, quarantine_limit), self._report_quarantined)
@@ -100,10 +101,13 @@ class Projector:
         backoff = Backoff(longest=HEARTBEAT_SECONDS)
 
         async def rounds() -> None:
-            await self._view.prepare()
-            while True:
-                await self._round(heartbeat)
-                backoff.reset()
+            try:
+                await self._view.prepare()
+                while True:
+                    await self._round(heartbeat)
+                    backoff.reset()
+            finally:
+                self._pages.close()
 
         def waiting(error: Exception, pause: float) -> None:
             self._leader.waiting(error, pause)
@@ -119,7 +123,7 @@ class Projector:
             self._leader.quarantined = unresolved(await self._view.quarantine())
             self._quarantine_read_at = self._clock()
         try:
-            page = await self._store.read_past_damage(checkpoint, limit=BATCH_EVENTS)
+            page = await self._pages.page(checkpoint)
             await self._apply(page, heartbeat)
         except LogChanged as error:
             self._leader.position = checkpoint.position
