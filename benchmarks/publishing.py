@@ -33,7 +33,8 @@ from events.vault import Vault
 from projections.projector import BATCH_EVENTS
 from projections.publications import KAFKA, USERS
 from projections.publications.kafka import KafkaPublication, KafkaSettings
-from projections.publications.kafka_client import Cluster, Connection
+from projections.publications.kafka_cluster import Cluster
+from projections.publications.kafka_connection import Connection
 from projections.publications.messages import USER_FIELDS, Kind, Origin, Outgoing, Topics, user_kind
 from projections.read_ahead import ReadAhead
 from projections.status import State, read_status

@@ -14,7 +14,7 @@ from events.snapshots import AccountReader, SnapshotWriter
 from projections.publications import DATA, USERS
 from projections.publications.changes import living_objects
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from projections.publications.messages import DATA_FIELDS, USER_FIELDS, Kind, Origin, Topics, data_kind, user_kind
 from rollcall.embedded import kafka_server
 from rollcall.settings import BadSettings, Settings, published_fields

@@ -45,7 +45,8 @@ from events.store import EventStore
 from projections.errors import CheckpointMoved, NotQuarantined
 from projections.publications import DATA, KAFKA
 from projections.publications.changes import ChangeMaker
-from projections.publications.kafka_client import Cluster, Connection, Fenced
+from projections.publications.kafka_cluster import Cluster, Fenced
+from projections.publications.kafka_connection import Connection
 from projections.publications.messages import (
     Change,
     Kind,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from rollcall.embedded.files import locked, whole_directory, write_private
 from rollcall.embedded.process import free_port, run
 from rollcall.embedded.sources import CommandFailed, Report, ServersUnavailable, Sources

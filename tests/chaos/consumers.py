@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from events.errors import EventsError
 from events.event_types import DATA_TYPES, USER_TYPES, Recorded
 from projections.errors import ProjectionError
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from tests.chaos.ledger import Delivered, Entry, Ledger, Published
 from tests.chaos.load import Administrator, World
 from tests.chaos.system import ADMIN_PASSWORD

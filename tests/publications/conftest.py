@@ -17,7 +17,7 @@ from projections.projector import Projector
 from projections.publications import DATA, KAFKA, USERS
 from projections.publications.changes import living_objects
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from projections.publications.messages import DATA_FIELDS, USER_FIELDS, Kind, Origin, Topics, data_kind, user_kind
 from projections.status import ProjectionStatus, State, read_status
 from rollcall.embedded import kafka_server

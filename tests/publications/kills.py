@@ -23,7 +23,7 @@ from events.idempotency import Idempotency
 from events.migrations import migrate
 from events.user import Delete, Update
 from projections.publications import KAFKA
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from projections.status import State, read_status
 from rollcall.embedded.kafka import cluster_at
 from tests.events.exports import opened

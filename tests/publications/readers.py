@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from tests.waiting import PATIENCE_SECONDS
 
 

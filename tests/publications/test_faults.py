@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 
 from events.user import Update
 from projections.errors import ViewRefused
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from projections.status import State
 from rollcall.embedded.kafka import cluster_at
 from tests.log import NOBODY, Log

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from projections.publications.kafka_client import Cluster
+from projections.publications.kafka_cluster import Cluster
 from rollcall.embedded import ServersUnavailable, kafka_server
 from rollcall.embedded.kafka import INSTEAD, cluster_at, prepare
 from rollcall.embedded.servers import RuntimeFile, ServerProcess

@@ -1,4 +1,4 @@
-"""The connection to Kafka. Only this module imports the client, librdkafka's.
+"""The connection of a publisher to Kafka: one producer and its thread.
 
 The client's calls block, so each connection has a thread of its own. Cancelling a call does not stop it: what it was
 sending may or may not be committed. So a connection that fails or is left is never used again. The next one fences it:
@@ -6,12 +6,10 @@ sending may or may not be committed. So a connection that fails or is left is ne
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -25,228 +23,34 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from projections.errors import RefusedValue, ViewRefused, ViewUnavailable
+from projections.errors import ViewRefused, ViewUnavailable
+from projections.publications.kafka_cluster import (
+    CONNECT_SECONDS,
+    REFUSED,
+    TOO_LARGE,
+    Cluster,
+    Fenced,
+    Seen,
+    error_of,
+    raise_as_ours,
+    translated,
+)
 from projections.publications.messages import Outgoing
-from projections.publications.topics import MESSAGE_BYTES, Topic, option_problem
+from projections.publications.topics import MESSAGE_BYTES
 
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
-CONNECT_SECONDS: Final = 5.0
-"""Time that a broker has to answer before the connection counts as failed."""
 TRANSACTION_SECONDS: Final = 20
 """After this time the broker aborts an unfinished transaction. Readers wait for that at most, after a crash without a
 successor."""
 QUEUED_KILOBYTES: Final = 64 * 1024
 """Messages that the client holds; more wait in `produce`."""
-SILENT: Final = logging.getLogger("rollcall.kafka")
-"""Replaces the client's lines on standard error: its errors are raised, or are in the status."""
-SILENT.addHandler(logging.NullHandler())
-SILENT.propagate = False
 TAIL_RECORDS: Final = 200
 """Offsets of the checkpoint topic that are read first; a transaction takes two."""
-
-FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
-"""Another producer of the same transactional id has taken over."""
-REFUSED: Final = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.UNSUPPORTED_SASL_MECHANISM,
-        KafkaError.UNSUPPORTED_VERSION,
-        KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
-        KafkaError.POLICY_VIOLATION,
-        KafkaError.INVALID_REPLICATION_FACTOR,
-        KafkaError.INVALID_CONFIG,
-        KafkaError.TOPIC_EXCEPTION,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001
-        KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
-    }
-)
-"""A missing right, a broker that is too old, a topic that cannot be created: a retry does not help."""
-TOO_LARGE: Final = frozenset(
-    {
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_MSG_SIZE,
-    }
-)
-"""One message is to blame."""
-
-
-class Cluster:
-    """The brokers, and how to sign in there."""
-
-    def __init__(self, bootstrap: str, options: Mapping[str, str], replication: int | None = None) -> None:
-        """`options` are librdkafka's, such as `security.protocol`. `replication` None is the brokers' default."""
-        self.bootstrap: Final = bootstrap
-        self._options: Final = dict(options)
-        self._replication: Final = replication
-
-    def config(self, errors: Callable[[KafkaError], None], **own: object) -> dict[str, Any]:
-        """The configuration of one client. `errors` is called with errors of its connections."""
-        return {
-            **self._options,
-            "bootstrap.servers": self.bootstrap,
-            "client.id": "rollcall",
-            "socket.connection.setup.timeout.ms": int(CONNECT_SECONDS * 1000),
-            "reconnect.backoff.max.ms": 1_000,
-            "logger": SILENT,
-            "error_cb": errors,
-            **{name.replace("_", "."): value for name, value in own.items()},
-        }
-
-    def properties(self) -> str:
-        """What a client needs to reach the brokers, as lines NAME=VALUE."""
-        named = {"bootstrap.servers": self.bootstrap, **self._options}
-        return "".join(f"{name}={value}\n" for name, value in named.items())
-
-    def trouble(self, timeout: float) -> str | None:
-        """Why the cluster does not answer; None if it does."""
-        seen = Seen()
-        try:
-            admin = AdminClient(self.config(seen))
-            admin.describe_cluster(request_timeout=timeout).result()
-        except KafkaException as error:
-            return f"{_error(error).str()}{seen.hint()}"
-        return None
-
-    def prepare(self, topics: Sequence[Topic], *, may_create: bool) -> None:
-        """Create missing topics and check the options of the others. Blocks.
-
-        Raises:
-            ViewRefused: a topic is missing and may not be created, has other options, or this user has no rights.
-            ViewUnavailable: no broker answers.
-        """
-        seen = Seen()
-        admin = AdminClient(self.config(seen))
-        described = admin.describe_topics(
-            TopicCollection([topic.name for topic in topics]),
-            include_authorized_operations=True,
-            request_timeout=CONNECT_SECONDS,
-        )
-        missing = []
-        for topic in topics:
-            with translated(f"topic {topic.name} at {self.bootstrap}", seen, admin):
-                try:
-                    granted = described[topic.name].result().authorized_operations
-                except KafkaException as error:
-                    if _error(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                        raise
-                    missing.append(topic)
-                    continue
-            # A transaction would fail without saying which of its topics is to blame.
-            if granted and AclOperation.WRITE not in granted:
-                raise ViewRefused(f"Kafka: topic {topic.name}: the right WRITE is missing (TOPIC_AUTHORIZATION_FAILED)")
-        for topic in missing:
-            if not may_create:
-                raise ViewRefused(
-                    f"Kafka: topic {topic.name} is missing and the publication has begun: what it held is lost; "
-                    "run `rollcall publish kafka --snapshot`, or with --from-position, which create it anew"
-                )
-        self._create(admin, missing, seen)
-        self._check(admin, [topic for topic in topics if topic not in missing], seen)
-
-    def partitions(self, topic: str) -> int:
-        """The number of partitions of a topic. Blocks."""
-        seen = Seen()
-        admin = AdminClient(self.config(seen))
-        with translated(f"topic {topic} at {self.bootstrap}", seen, admin):
-            described = admin.describe_topics(TopicCollection([topic]), request_timeout=CONNECT_SECONDS)
-            return len(described[topic].result().partitions)
-
-    def _create(self, admin: AdminClient, topics: Sequence[Topic], seen: "Seen") -> None:
-        if not topics:
-            return
-        replication = -1 if self._replication is None else self._replication
-        wanted = [
-            NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=replication, config=topic.config)
-            for topic in topics
-        ]
-        for name, created in admin.create_topics(wanted, request_timeout=CONNECT_SECONDS).items():
-            with translated(f"topic {name} at {self.bootstrap}", seen, admin):
-                try:
-                    created.result()
-                except KafkaException as error:
-                    if _error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                        raise
-
-    def _check(self, admin: AdminClient, topics: Sequence[Topic], seen: "Seen") -> None:
-        if not topics:
-            return
-        resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}
-        for resource, described in admin.describe_configs(list(resources), request_timeout=CONNECT_SECONDS).items():
-            topic = next(topic for topic in topics if topic.name == resource.name)
-            with translated(f"topic {topic.name} at {self.bootstrap}", seen, admin):
-                found = {name: entry.value for name, entry in described.result().items()}
-            if problem := option_problem(topic, found):
-                raise ViewRefused(f"Kafka: {problem}")
-
-
-class Seen:
-    """Remembers the last error of a client's connections, which explains a time-out."""
-
-    def __init__(self) -> None:
-        self._last: KafkaError | None = None
-
-    def __call__(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last is None:  # noqa: SLF001 - it says nothing more
-            self._last = error
-
-    @property
-    def refused(self) -> bool:
-        """Whether the brokers refuse this user."""
-        return self._last is not None and self._last.code() in REFUSED
-
-    def hint(self) -> str:
-        """The error, to be appended to that of a call."""
-        return "" if self._last is None else f" ({self._last.str()})"
-
-
-def _error(exception: KafkaException) -> KafkaError:
-    error: KafkaError = exception.args[0]
-    return error
-
-
-@contextmanager
-def translated(what: str, seen: Seen, client: Producer | AdminClient) -> Iterator[None]:
-    """Raise this program's errors in place of the client's. `what` names what the call was about."""
-    try:
-        yield
-    except KafkaException as exception:
-        with suppress(KafkaException):  # it raises a fatal error, which `exception` tells already
-            client.poll(0)  # calls `seen` with the errors of connections
-        _raise(_error(exception), what, seen)
-
-
-def _raise(error: KafkaError, what: str, seen: Seen) -> NoReturn:
-    message = f"Kafka: {what}: {error.str()} ({error.name()})"
-    if error.code() in FENCED:
-        raise Fenced(message)
-    if error.code() in TOO_LARGE:
-        raise RefusedValue(f"Kafka refuses it: {error.name()}")
-    if error.code() in REFUSED or seen.refused:
-        raise ViewRefused(f"{message}{seen.hint()}; {_advice(error.code())}")
-    raise ViewUnavailable(f"{message}{seen.hint()}")
-
-
-def _advice(code: int) -> str:
-    if code == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-        return "grant WRITE and DESCRIBE on the transactional id, or set ROLLCALL_KAFKA_TRANSACTIONS=false"
-    if code in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):  # noqa: SLF001
-        return "the brokers are too old, expected Kafka 2.5 or later"
-    return "docs/operations.md lists the rights that the publication needs"
-
-
-class Fenced(Exception):
-    """Another producer of the same transactional id has taken over."""
 
 
 class Connection:
@@ -345,7 +149,7 @@ class Connection:
             # The transaction fails with a summary; the first message that failed says which topic, and why.
             for topic, error in self._failed[:1]:
                 if error.code() in REFUSED | TOO_LARGE:
-                    _raise(error, f"topic {topic}", self._seen)
+                    raise_as_ours(error, f"topic {topic}", self._seen)
             raise
 
     def _produce(self, producer: Producer, messages: Iterable[Outgoing]) -> None:
@@ -357,7 +161,7 @@ class Connection:
                     )
                 except BufferError:
                     if self._failed:
-                        _raise(self._failed[0][1], f"topic {self._failed[0][0]}", self._seen)
+                        raise_as_ours(self._failed[0][1], f"topic {self._failed[0][0]}", self._seen)
                     producer.poll(0.1)
                 else:
                     break
@@ -366,7 +170,7 @@ class Connection:
         left = producer.flush(TRANSACTION_SECONDS)
         if self._failed:
             topic, error = self._failed[0]
-            _raise(error, f"topic {topic}", self._seen)
+            raise_as_ours(error, f"topic {topic}", self._seen)
         if left:
             raise ViewUnavailable(
                 f"Kafka: {left} messages did not arrive within {TRANSACTION_SECONDS} s{self._seen.hint()}"
@@ -382,7 +186,7 @@ class Connection:
             try:
                 described[topic].result()
             except KafkaException as error:
-                if _error(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._transactional_id is None:
+                if error_of(error).code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._transactional_id is None:
                     return None
                 raise
             end = self._end(admin, partition, IsolationLevel.READ_UNCOMMITTED)
