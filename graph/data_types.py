@@ -9,10 +9,10 @@ import msgspec
 import strawberry
 from strawberry.scalars import JSON
 
+from events.changes import Change
 from events.data_object import DataObject
 from events.errors import DamagedEvent
 from events.event_types import Damaged, Recorded
-from events.feed import Change
 from events.user import User
 from graph.audit_types import UserEventConnection
 from graph.context import Info

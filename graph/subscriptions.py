@@ -8,9 +8,9 @@ from typing import Annotated, Final
 import strawberry
 
 from auth.permissions import Right, may
+from events.changes import Change, ChangeFilter
 from events.checkpoint import Checkpoint, checkpoint_of
 from events.event_types import DATA_TYPES, UNKNOWN, USER_TYPES
-from events.feed import Change, ChangeFilter
 from graph.context import Info
 from graph.data_types import DataChange
 from graph.errors import bad_input, forbidden

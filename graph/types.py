@@ -13,8 +13,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from auth.sign_in import SignedIn
+from events.changes import Change, Unreadable
 from events.errors import DamagedEvent, Problem
-from events.feed import Change, Unreadable
 from events.user import User
 from graph.audit_types import GREATEST_INT, UserEventConnection
 from graph.context import Info

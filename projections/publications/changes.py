@@ -25,11 +25,11 @@ from uuid import UUID
 import msgspec
 
 from events.bulk import UserRange
+from events.changes import Unreadable
 from events.checkpoint import BEGINNING, Checkpoint
 from events.database import Source
 from events.errors import DamagedEvent, UnusableKey
 from events.event_types import Damaged, Recorded
-from events.feed import Unreadable
 from events.store import EventStore
 from events.vault import Vault
 from projections.errors import OutOfStep

@@ -36,10 +36,10 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from events.changes import Unreadable
 from events.checkpoint import BEGINNING, Checkpoint
 from events.errors import DamagedEvent, LogChanged
 from events.event_types import Recorded, UserDeleted
-from events.feed import Unreadable
 from events.ids import following
 from events.store import EventStore
 from projections.errors import CheckpointMoved, NotQuarantined

@@ -22,6 +22,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from events import event_types
+from events.changes import evolve_past_damage
 from events.checkpoint import Checkpoint
 from events.data_object import DataObject, evolve_data
 from events.event_types import (
@@ -34,7 +35,6 @@ from events.event_types import (
     UserDeleted,
     UserRegistered,
 )
-from events.feed import evolve_past_damage
 from events.snapshots import AccountReader
 from events.store import EventStore, Owned
 from events.user import User

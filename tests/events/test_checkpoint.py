@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.changes import Change
 from events.checkpoint import BEGINNING, CURSOR_BYTES, Checkpoint, check_held, checkpoint_of, cursor_of
 from events.database import Database
 from events.errors import LogChanged
 from events.event_types import Origin, Recorded, UserDeleted
-from events.feed import Change, Feed
+from events.feed import Feed
 from events.wakeup import HeadPoll
 from tests.log import Log, wire
 from tests.waiting import PATIENCE_SECONDS, eventually

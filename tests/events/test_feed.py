@@ -9,10 +9,11 @@ import pytest
 import pytest_asyncio
 
 from events import feed as feed_module
+from events.changes import Change, ChangeFilter
 from events.checkpoint import Checkpoint
 from events.errors import DatabaseUnavailable
 from events.event_types import Recorded, Role
-from events.feed import Change, ChangeFilter, Feed, FeedClosed
+from events.feed import Feed, FeedClosed
 from events.store import EventStore, LogPage
 from events.user import ChangeRole, Delete, Update, User
 from events.wakeup import HeadPoll

@@ -14,12 +14,14 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from events import changes as changes_module
 from events import feed as feed_module
+from events.changes import Change, ChangeFilter
 from events.checkpoint import Checkpoint
 from events.database import Database, Row
 from events.errors import DatabaseUnavailable, LogChanged
 from events.event_types import Recorded, Role, UserUpdated
-from events.feed import Change, ChangeFilter, Feed, FeedClosed
+from events.feed import Feed, FeedClosed
 from events.store import EventStore, LogPage
 from events.user import ChangeRole, Delete, Update, User
 from events.vault import Vault
@@ -44,7 +46,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that subscribers go from one to the other all the time."""
     monkeypatch.setattr(feed_module, "RECENT_CHANGES", 15)
     monkeypatch.setattr(feed_module, "FOLLOWER_PAGE", 7)
-    monkeypatch.setattr(feed_module, "REPLAY_PAGE", 5)
+    monkeypatch.setattr(changes_module, "REPLAY_PAGE", 5)
 
 
 @pytest_asyncio.fixture

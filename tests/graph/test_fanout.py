@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strawberry.schema.config import StrawberryConfig
 
+from events.changes import Change
 from events.event_types import Origin, Recorded, Role, UserUpdated
-from events.feed import Change, ChangeBatch
+from events.feed import ChangeBatch
 from events.user import Delete, Update, User
 from graph import fanout, sockets
 from graph.documents import CheckedDocuments, DocumentCache

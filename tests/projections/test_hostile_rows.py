@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from events.audit import AuditLog
+from events.changes import replay_log
 from events.checkpoint import BEGINNING
 from events.consistency import Inconsistency, verify_users
 from events.database import Database
 from events.event_types import EVENT_TYPES
-from events.feed import replay_log
 from events.user import Delete, Update, User
 from projections.mongo.client import MongoDatabase
 from tests.log import NOBODY, Log
