@@ -20,8 +20,9 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from auth.turns import Crowded, Turns
+from auth.turns import Turns
 from events.database import Database
+from events.errors import UserBusy
 from events.sql import aware_utc, naive_utc
 
 HOUR: Final = timedelta(hours=1)
@@ -96,7 +97,7 @@ class Budgets:
             async with self._turns.taken(key), self._turns.connections:
                 self._check_refusal(key, budget, time)  # of the requests before it in the queue
                 await self._spend(key, budget, time)
-        except Crowded:
+        except UserBusy:
             raise BudgetSpent(budget.purpose, timedelta()) from None
 
     async def _spend(self, key: bytes, budget: Budget, time: timedelta) -> None:

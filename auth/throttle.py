@@ -23,9 +23,9 @@ An attacker could otherwise guess between the sign-ins of the owner, who resets 
 account of its own between guesses at others, from the same address.
 
 A flood of attempts must not slow others down. Attempts from one address take turns, as do those at one account, so they
-hold one connection between them (`auth/turns.py`). An attempt takes the address's turn first: while it waits for its
-own address it delays nobody else's attempt at the account. A refusal is remembered for a moment, and until then the
-same attempt is refused without a statement.
+hold one connection between them (`auth/turns.py`). An attempt takes the address's turn first: while it waits there,
+attempts at the account from other addresses go on. A refusal is kept for `MOMENT`, during which the same attempt is
+refused without a statement.
 """
 
 import hashlib
@@ -39,9 +39,10 @@ from uuid import UUID
 
 from cachetools import LRUCache
 
-from auth.turns import Crowded, Turns
+from auth.turns import Turns
 from events.claims import hashed, login_claim
 from events.database import Database
+from events.errors import UserBusy
 from events.sql import EPOCH, NAIVE_EPOCH, aware_utc, naive_utc
 
 LOGIN_CHARACTERS: Final = 254
@@ -195,7 +196,7 @@ class Throttle:
                 by_account = self._account(target, address, known=known)
                 async with self._turns.taken(by_account), self._turns.connections:
                     found, opens_at = await self._count({by_account: OWNER if known else ACCOUNT, by_address: ADDRESS})
-        except Crowded:
+        except UserBusy:
             raise TooManyFailures(MOMENT) from None
         if not opens_at:
             refusals = {self._key("pair", target, address): found[by_account], by_address: found[by_address]}

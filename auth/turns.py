@@ -7,10 +7,10 @@ at a time asks for a connection, in the order of arrival, and the others hold no
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager
 from typing import Final
+
+from events.keyed_locks import KeyedLocks
 
 WAITING: Final = 200
 """Requests that hold or await one turn. So the memory of a queue is bounded."""
@@ -18,43 +18,22 @@ AT_ONCE: Final = 8
 """Connections for all keys together, a quarter of the pool."""
 
 
-class Crowded(Exception):
-    """Too many requests wait for the same turn."""
-
-
-@dataclass(slots=True)
-class _Queue:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    callers: int = 0
-
-
 class Turns:
     """One turn at a time for each key. Without a caller nothing is kept."""
 
     def __init__(self) -> None:
-        self._queues: dict[bytes, _Queue] = {}
+        self._locks = KeyedLocks(WAITING, wait_seconds=None, subject="caller")
         self.connections = asyncio.Semaphore(AT_ONCE)
         """To be held while a connection is used, and not while a turn is awaited."""
 
     def __len__(self) -> int:
         """The number of keys with callers."""
-        return len(self._queues)
+        return len(self._locks)
 
-    @asynccontextmanager
-    async def taken(self, key: bytes) -> AsyncIterator[None]:
+    def taken(self, key: bytes) -> AbstractAsyncContextManager[None]:
         """Hold the key's turn during the block. A caller that is cancelled leaves the queue.
 
         Raises:
-            Crowded: too many wait; the block has not begun.
+            UserBusy: too many wait; the block has not begun.
         """
-        queue = self._queues.setdefault(key, _Queue())
-        if queue.callers >= WAITING:
-            raise Crowded
-        queue.callers += 1
-        try:
-            async with queue.lock:
-                yield
-        finally:
-            queue.callers -= 1
-            if queue.callers == 0:
-                del self._queues[key]
+        return self._locks.held(key)

@@ -34,12 +34,12 @@ from events.errors import (
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, EarlierResult, Idempotency, Request, find_request
 from events.ids import NewId
+from events.keyed_locks import KeyedLocks
 from events.log_keys import LogKeys
 from events.retry import Backoff, retry
 from events.snapshots import NEWEST, AccountReader, SnapshotWriter
 from events.store import EventStore
 from events.user import Account, Command, Register, User, decide, existing
-from events.user_locks import UserLocks
 from events.vault import UserKey, Vault
 
 ACCOUNTS: Final = 2_000
@@ -117,7 +117,7 @@ class Commands(ABC, Generic[Result]):
         self._appender = appender
         self._keys = keys
         self._jitter = jitter
-        self._locks = UserLocks(subject=self.SUBJECT)
+        self._locks = KeyedLocks(subject=self.SUBJECT)
 
     async def earlier(self, idempotency: Idempotency | None) -> Result | None:
         """The result of the same request, if it has run before.

@@ -33,12 +33,12 @@ from cryptography.exceptions import InvalidTag
 from events.database import Database, Row
 from events.errors import EventsError
 from events.event_types import DATA_TYPES, Recorded
+from events.keyed_locks import KeyedLocks
 from events.recorded import recorded_of
 from events.rows import HASH, TYPE
 from events.sql import EPOCH
 from events.store import EventStore, SnapshotRow
 from events.user import Account, User, evolve_account
-from events.user_locks import UserLocks
 from events.vault import UserKey, Vault, opened
 
 log = structlog.get_logger(__name__)
@@ -172,7 +172,7 @@ class AccountReader:
         self._store = store
         self._snapshots = snapshots
         self._clock = clock
-        self._locks = UserLocks(FOLDS_PER_USER)
+        self._locks = KeyedLocks(FOLDS_PER_USER)
         self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
 
     async def read(self, user_id: UUID, *, up_to: int = NEWEST, until: datetime | None = None) -> Fold:

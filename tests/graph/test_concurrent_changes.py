@@ -6,7 +6,7 @@ import pytest
 
 from events.batch import LOCK_HEAD
 from events.event_types import Role
-from events.user_locks import UserLocks
+from events.keyed_locks import KeyedLocks
 from tests.graph.client import Answer, Json, problems
 from tests.graph.documents import CHANGE_ROLE, CREATE_DATA, ME, UPDATE, UPDATE_DATA
 from tests.graph.site import Person, Site
@@ -82,7 +82,7 @@ async def test_one_users_queue_is_bounded_and_delays_nobody_else(
 
     While the head of the log is locked no change can end, so all changes of the user wait.
     """
-    locks = UserLocks(callers=3)
+    locks = KeyedLocks(callers=3)
     monkeypatch.setattr(own_site.log.commands, "_locks", locks)
     admin, person, other = await own_site.person(Role.ADMIN), await own_site.person(), await own_site.person()
 

@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 
 from events.errors import UserBusy
-from events.user_locks import UserLocks
+from events.keyed_locks import KeyedLocks
 
 ANN, BOB = UUID(int=1), UUID(int=2)
 
 
 async def test_callers_of_one_user_run_one_after_the_other_in_their_order() -> None:
     """Nobody enters while another is inside, and those who came first go first; then nothing is kept."""
-    locks, entered, inside = UserLocks(), list[int](), 0
+    locks, entered, inside = KeyedLocks(), list[int](), 0
 
     async def work(number: int) -> None:
         nonlocal inside
@@ -32,14 +32,14 @@ async def test_callers_of_one_user_run_one_after_the_other_in_their_order() -> N
 
 async def test_callers_of_other_users_do_not_wait() -> None:
     """Bob enters while Ann's lock is held."""
-    locks = UserLocks()
+    locks = KeyedLocks()
     async with locks.held(ANN), locks.held(BOB):
         assert len(locks) == 2
 
 
 async def test_a_caller_that_is_cancelled_leaves_the_queue_and_blocks_nobody() -> None:
     """Cancelled while it waits, or while it holds the lock: the next one enters."""
-    locks, entered = UserLocks(), list[str]()
+    locks, entered = KeyedLocks(), list[str]()
     held = asyncio.Event()
 
     async def work(name: str) -> None:
@@ -63,7 +63,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_queue_and_blocks_nobody() -
 
 async def test_a_queue_is_bounded() -> None:
     """One caller more than may wait is refused at once; when one has left there is room again."""
-    locks = UserLocks(callers=2)
+    locks = KeyedLocks(callers=2)
     release = asyncio.Event()
 
     async def work() -> None:
@@ -86,7 +86,7 @@ async def test_a_queue_is_bounded() -> None:
 
 async def test_a_wait_is_bounded_too() -> None:
     """Who waits behind a caller that does not come to an end is refused, and the lock stays whole."""
-    locks = UserLocks(wait_seconds=0)
+    locks = KeyedLocks(wait_seconds=0)
     async with locks.held(ANN):
         with pytest.raises(UserBusy, match="more than 0 s"):
             async with locks.held(ANN):
@@ -98,7 +98,7 @@ async def test_a_wait_is_bounded_too() -> None:
 
 async def test_an_error_in_the_block_releases_the_lock() -> None:
     """A command that fails leaves the way free."""
-    locks = UserLocks()
+    locks = KeyedLocks()
     with pytest.raises(LookupError):
         async with locks.held(ANN):
             raise LookupError
