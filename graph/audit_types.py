@@ -1,15 +1,15 @@
 """Output types of the audit log: one event, and pages of them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 import strawberry
 
 from events.audit import AuditEntry
 from events.event_types import DATA_TYPES
 from graph.event_names import UserEventType
-from graph.relay import PageInfo
+from graph.relay import PageInfo, page_size, parse_event_cursor
 from graph.scalars import Position
 
 GREATEST_INT: Final = 2**31 - 1
@@ -67,3 +67,15 @@ class UserEventConnection:
             edges=edges,
             page_info=PageInfo.of(cursors, has_next_page=len(entries) > count, has_previous_page=after > 0),
         )
+
+
+First = Annotated[int | None, strawberry.argument(description="How many events, at most 100.")]
+After = Annotated[str | None, strawberry.argument(description="Only events after this cursor.")]
+
+
+async def history_page(
+    read: Callable[[int, int], Awaitable[list[AuditEntry]]], first: int | None, after: str | None
+) -> UserEventConnection:
+    """A page of a history. `read` is called with the position that it begins after and the number of events."""
+    count, start = page_size(first, "first"), 0 if after is None else parse_event_cursor(after, "after")
+    return UserEventConnection.of(await read(start, count + 1), count=count, after=start)

@@ -217,18 +217,22 @@ class Context:
 
     async def _load_histories(self, keys: Sequence[HistoryKey]) -> list[list[AuditEntry] | BaseException]:
         viewer = await self.signed_in()
+        found = await self._histories_of(
+            [key for key in keys if key[0] == viewer.id or may(viewer.role, Right.READ_EVENTS)]
+        )
+        return [found.get(key, forbidden()) for key in keys]
+
+    async def _histories_of(
+        self, keys: Sequence[HistoryKey], owner_id: UUID | None = None
+    ) -> dict[HistoryKey, list[AuditEntry]]:
+        """One statement for the histories with the same page; `owner_id` is that of `AuditLog.of_each`."""
         log = AuditLog(self.services.database)
         found: dict[HistoryKey, list[AuditEntry]] = {}
         for after, limit in {(after, limit) for _, after, limit in keys}:
-            users = {
-                user_id
-                for user_id, *page in keys
-                if page == [after, limit] and (user_id == viewer.id or may(viewer.role, Right.READ_EVENTS))
-            }
-            if users:
-                each = await log.of_each(sorted(users), after=after, limit=limit)
-                found |= {(user_id, after, limit): entries for user_id, entries in each.items()}
-        return [found.get(key, forbidden()) for key in keys]
+            streams = sorted({stream_id for stream_id, *page in keys if page == [after, limit]})
+            each = await log.of_each(streams, after=after, limit=limit, owner_id=owner_id)
+            found |= {(stream_id, after, limit): entries for stream_id, entries in each.items()}
+        return found
 
     async def data_history(self, data_id: UUID, after: int, limit: int) -> list[AuditEntry]:
         """A data object's events after a position, read in one batch; for its owner, those while it was the owner's.
@@ -243,12 +247,7 @@ class Context:
     async def _load_data_histories(self, keys: Sequence[HistoryKey]) -> list[list[AuditEntry]]:
         viewer = await self.signed_in()
         owner_id = None if may(viewer.role, Right.READ_EVENTS) else viewer.id
-        log = AuditLog(self.services.database)
-        found: dict[HistoryKey, list[AuditEntry]] = {}
-        for after, limit in {(after, limit) for _, after, limit in keys}:
-            objects = sorted({data_id for data_id, *page in keys if page == [after, limit]})
-            each = await log.of_each(objects, after=after, limit=limit, owner_id=owner_id)
-            found |= {(data_id, after, limit): entries for data_id, entries in each.items()}
+        found = await self._histories_of(keys, owner_id)
         return [found[key] for key in keys]
 
     async def mysql_data(self) -> MySQLData:

@@ -14,12 +14,12 @@ from events.data_object import DataObject
 from events.errors import DamagedEvent
 from events.event_types import Damaged, Recorded
 from events.user import User
-from graph.audit_types import UserEventConnection
+from graph.audit_types import After, First, UserEventConnection, history_page
 from graph.context import Info
 from graph.event_names import UserEventType
 from graph.limits import DEFAULT_PAGE
 from graph.nodes import Node
-from graph.relay import PageInfo, cursor_of_data, page_size, parse_event_cursor, parse_list_cursor
+from graph.relay import PageInfo, cursor_of_data, page_size, parse_list_cursor
 from graph.scalars import Position
 from projections.filters import DataOrderField
 
@@ -30,14 +30,9 @@ ERROR_LIST: Any = list[Annotated["UserError", LATER]]  # type: ignore[name-defin
 
 
 async def _history(
-    info: Info,
-    root: strawberry.Parent[DataObject],
-    first: Annotated[int | None, strawberry.argument(description="How many events, at most 100.")] = DEFAULT_PAGE,
-    after: Annotated[str | None, strawberry.argument(description="Only events after this cursor.")] = None,
+    info: Info, root: strawberry.Parent[DataObject], first: First = DEFAULT_PAGE, after: After = None
 ) -> UserEventConnection:
-    count, start = page_size(first, "first"), 0 if after is None else parse_event_cursor(after, "after")
-    entries = await info.context.data_history(root.id, start, count + 1)
-    return UserEventConnection.of(entries, count=count, after=start)
+    return await history_page(partial(info.context.data_history, root.id), first, after)
 
 
 async def _owner(info: Info, root: strawberry.Parent[DataObject]) -> User:

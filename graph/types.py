@@ -6,6 +6,7 @@ Expected failures of mutations are data in a payload's `errors`, so that a form 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Annotated, ClassVar, Self, cast
 
 import msgspec
@@ -16,28 +17,23 @@ from auth.sign_in import SignedIn
 from events.changes import Change, Unreadable
 from events.errors import DamagedEvent, Problem
 from events.user import User
-from graph.audit_types import GREATEST_INT, UserEventConnection
+from graph.audit_types import GREATEST_INT, After, First, UserEventConnection, history_page
 from graph.context import Info
 from graph.data_types import ERRORS, POSITION, DataObjectConnection, data_ids_of, data_of_user
 from graph.errors import bad_input
 from graph.event_names import UserEventType
 from graph.limits import DEFAULT_DAYS, DEFAULT_PAGE, MOST_DAYS
 from graph.nodes import Node
-from graph.relay import PageInfo, page_size, parse_event_cursor
+from graph.relay import PageInfo
 from graph.scalars import Position, Role, State
 from projections.mysql.queries import count_registrations
 from projections.status import ProjectionStatus
 
 
 async def _history(
-    info: Info,
-    root: strawberry.Parent[User],
-    first: Annotated[int | None, strawberry.argument(description="How many events, at most 100.")] = DEFAULT_PAGE,
-    after: Annotated[str | None, strawberry.argument(description="Only events after this cursor.")] = None,
+    info: Info, root: strawberry.Parent[User], first: First = DEFAULT_PAGE, after: After = None
 ) -> UserEventConnection:
-    count, start = page_size(first, "first"), 0 if after is None else parse_event_cursor(after, "after")
-    entries = await info.context.history(root.id, start, count + 1)
-    return UserEventConnection.of(entries, count=count, after=start)
+    return await history_page(partial(info.context.history, root.id), first, after)
 
 
 @strawberry.type(name="User", description="A user, as the view that answered holds it.")

@@ -145,9 +145,9 @@ async def test_histories_of_a_list_of_users_cost_one_statement(own_site: Site, m
     asked: list[int] = []
     of_each = audit.AuditLog.of_each
 
-    async def counted(self: audit.AuditLog, user_ids: Json, *, after: int, limit: int) -> Json:
-        asked.append(len(user_ids))
-        return await of_each(self, user_ids, after=after, limit=limit)
+    async def counted(self: audit.AuditLog, stream_ids: Json, **page: Json) -> Json:
+        asked.append(len(stream_ids))
+        return await of_each(self, stream_ids, **page)
 
     monkeypatch.setattr(audit.AuditLog, "of_each", counted)
     users = nodes(await admin.client.field(HISTORIES, filter={"role": {"eq": "CUSTOMER"}}))
