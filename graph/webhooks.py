@@ -26,7 +26,7 @@ from projections.webhooks.endpoints import (
     TooManyEndpoints,
     Wanted,
 )
-from projections.webhooks.status import WebhookState, WebhookStatus
+from projections.webhooks.status import WebhookState, WebhookStatus, read_webhooks
 from projections.webhooks.targets import InvalidTarget, checked_url
 
 log = structlog.get_logger(__name__)
@@ -179,7 +179,7 @@ async def webhooks(info: Info) -> list[Webhook]:
     await info.context.allowed(Right.MANAGE_WEBHOOKS)
     services = info.context.services
     found = await services.webhooks.endpoints.all()
-    statuses = {status.id: status for status in await services.webhooks.deliveries.status()}
+    statuses = await _statuses(info)
     for altered in (endpoint for endpoint in found if isinstance(endpoint, AlteredEndpoint)):
         log.error("webhook.altered", error=str(altered))
     # An endpoint that was created or deleted between the two reads is in the next answer, or in none.
@@ -283,8 +283,12 @@ async def redeliver(
 
 async def _shown(info: Info, endpoint: Endpoint) -> Webhook | None:
     """An endpoint as it is now; None if it was deleted meanwhile."""
-    found = {status.id: status for status in await info.context.services.webhooks.deliveries.status()}
-    return Webhook.of(endpoint, found[endpoint.id]) if endpoint.id in found else None
+    status = (await _statuses(info)).get(endpoint.id)
+    return None if status is None else Webhook.of(endpoint, status)
+
+
+async def _statuses(info: Info) -> dict[UUID, WebhookStatus]:
+    return {status.id: status for status in await read_webhooks(info.context.services.database)}
 
 
 async def _found(info: Info, id_: str) -> Endpoint | None:

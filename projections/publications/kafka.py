@@ -57,7 +57,7 @@ from projections.publications.messages import (
     messages_of_owned,
     snapshot_message,
 )
-from projections.publications.topics import Topic
+from projections.publications.topics import OWN_KEY, Topic
 from projections.quarantine import (
     Quarantine,
     Quarantined,
@@ -74,8 +74,6 @@ log = structlog.get_logger(__name__)
 SNAPSHOT_PAGE: Final = 500
 OWNED_PAGE: Final = 1_000
 """Data objects of deleted users in one transaction."""
-CLOSING_KEY: Final = b"rollcall"
-"""Key of the tombstones that close segments."""
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -390,7 +388,7 @@ class KafkaPublication:
 
     async def _close_segments(self) -> None:
         messages = [
-            Outgoing(topic.name, CLOSING_KEY, None, [], partition)
+            Outgoing(topic.name, OWN_KEY, None, [], partition)
             for topic in self._topics()
             if topic.compaction_ms is not None
             for partition in range(await asyncio.to_thread(self._cluster.partitions, topic.name))

@@ -38,7 +38,7 @@ from projections.publications.kafka_cluster import (
     translated,
 )
 from projections.publications.messages import Outgoing
-from projections.publications.topics import MESSAGE_BYTES
+from projections.publications.topics import MESSAGE_BYTES, OWN_KEY
 
 log = structlog.get_logger(__name__)
 
@@ -219,14 +219,13 @@ class Connection:
         producer = self._producer
         assert producer is not None  # noqa: S101 - `open` came first
         log.warning("kafka.transaction_lost", topics=topics)
-        partitions = [
-            (topic, partition)
+        tombstones = [
+            Outgoing(topic, OWN_KEY, None, [], partition)
             for topic in topics
             for partition in producer.list_topics(topic, timeout=CONNECT_SECONDS).topics[topic].partitions
         ]
         producer.begin_transaction()
-        for topic, partition in partitions:
-            producer.produce(topic, None, b"rollcall", partition)
+        self._produce(producer, tombstones)
         self._flush(producer)  # what is not sent yet would be given up without a marker
         producer.abort_transaction(CONNECT_SECONDS)
 
@@ -238,7 +237,7 @@ class Connection:
             enable_partition_eof=True,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_wait_max_ms=10,  # the end is told by a fetch that finds nothing
+            fetch_wait_max_ms=10,  # the last fetch waits so long, and then reports the end
         )
         consumer = Consumer({**config, "group.id": "rollcall"})
         try:

@@ -196,6 +196,10 @@ ALWAYS: Final = frozenset({"id", "version"})
 SHORT_USERS: Final = 64
 
 
+def _published(fields: Mapping[str, str], wanted: Collection[str]) -> dict[str, str]:
+    return {name: attribute for name, attribute in fields.items() if name in wanted or name in ALWAYS}
+
+
 def user_kind(topics: Topics, wanted: Collection[str], accounts: AccountReader) -> Kind:
     """Users, with the wanted fields."""
 
@@ -210,7 +214,7 @@ def user_kind(topics: Topics, wanted: Collection[str], accounts: AccountReader) 
         evolve=evolve_past_damage,
         as_of=as_of,
         short=SHORT_USERS,
-        fields={name: attribute for name, attribute in USER_FIELDS.items() if name in wanted or name in ALWAYS},
+        fields=_published(USER_FIELDS, wanted),
         topics=topics,
     )
 
@@ -232,7 +236,7 @@ def data_kind(topics: Topics, wanted: Collection[str], store: EventStore) -> Kin
         evolve=evolve_data,
         as_of=as_of,
         short=0,  # an event may have 1 MiB, and `as_of` reads 16 at most
-        fields={name: attribute for name, attribute in DATA_FIELDS.items() if name in wanted or name in ALWAYS},
+        fields=_published(DATA_FIELDS, wanted),
         topics=topics,
     )
 

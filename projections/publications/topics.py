@@ -7,6 +7,8 @@ import msgspec
 
 MESSAGE_BYTES: Final = 8 * 2**20
 """The largest message that the client sends: a data object before and after a change has 2 MiB."""
+OWN_KEY: Final = b"rollcall"
+"""Key of the publication's own tombstones, which concern no object."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):

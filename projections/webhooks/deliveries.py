@@ -16,7 +16,6 @@ from events.database import Database, Source
 from events.ids import uuid_of
 from events.sql import aware_utc, instant_of, naive_utc
 from projections.webhooks.schedule import REASON_CHARACTERS, Attempted, Delivery, Status
-from projections.webhooks.status import WebhookStatus, read_webhooks
 
 KEPT_DAYS: Final = 30
 """How long what was delivered or has failed for good is kept for administrators."""
@@ -135,10 +134,6 @@ class Deliveries:
     async def repeat(self, endpoint_id: UUID, position: int, now: datetime) -> bool:
         """Queue a delivery again. Whether there is one."""
         return await self._database.execute(REPEAT, (naive_utc(now), endpoint_id.bytes, position)) > 0
-
-    async def status(self) -> list[WebhookStatus]:
-        """How far each webhook has come."""
-        return await read_webhooks(self._database)
 
     async def sweep(self, now: datetime) -> None:
         """Remove what ended more than `KEPT_DAYS` ago."""

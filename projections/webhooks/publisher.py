@@ -101,9 +101,8 @@ class Publisher:
         backoff = Backoff(longest=LONGEST_PAUSE_SECONDS)
 
         async def work() -> None:
-            current = await self._tools.endpoints.get(
-                endpoint.id
-            )  # a worker before this one may have moved the checkpoint
+            # A worker before this one may have moved the checkpoint.
+            current = await self._tools.endpoints.get(endpoint.id)
             if current is None or current.generation != endpoint.generation or not current.enabled:
                 return
             began = self._clock()

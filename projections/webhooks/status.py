@@ -11,9 +11,7 @@ import msgspec
 
 from events.database import Database
 from events.ids import uuid_of
-
-BEHIND_SECONDS: Final = 2.0
-"""An endpoint that lacks a change older than this is behind."""
+from projections.status import BEHIND_SECONDS
 
 
 class WebhookState(StrEnum):
