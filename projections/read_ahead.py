@@ -53,6 +53,6 @@ class ReadAhead:
 
 
 def _ignored(ahead: asyncio.Task[LogPage]) -> None:
-    """Retrieve the error of a page that nobody asks for: asyncio would log it."""
+    """Retrieve the error of a page that is not asked for; asyncio logs errors that are never retrieved."""
     if not ahead.cancelled():
         ahead.exception()

@@ -7,9 +7,8 @@ from uuid import UUID
 
 from events.event_types import DATA_TYPES
 from tests.chaos.ledger import Done
-from tests.chaos.load import Client, World, registration
+from tests.chaos.load import Client, Staff, World, registration
 from tests.chaos.subscribers import Subscriber
-from tests.chaos.system import ADMIN_PASSWORD
 
 SEARCHED: Final = '{ searchData(text: "object", first: 5) { edges { node { id number owner { id } } } } }'
 LISTED: Final = "{ dataObjects(first: 10, orderBy: {field: UPDATED_AT, direction: DESC}) { edges { node { id } } } }"
@@ -79,24 +78,19 @@ class DataOwner(Client):
             self.wrong(f"read position {found.data['data']['position']} with Min-Position {done.position}")
 
 
-class DataAdministrator(Client):
+class DataAdministrator(Staff):
     """Changes anyone's objects, hands them over, and queries both views."""
+
+    REST = 0.2
 
     def __init__(self, world: World, name: str, chance: random.Random, shared: Objects) -> None:
         super().__init__(world, name, chance)
         self._shared = shared
 
-    async def live(self) -> None:
-        """Run until the end."""
-        self.login, self.password = "admin", ADMIN_PASSWORD
-        while not self.world.ending:
-            await self.rest(0.2)
-            if self.bearer is None and not await self.sign_in():
-                continue
-            if self._shared.objects and self._shared.owners:
-                await self._act(self.chance.choice(self._shared.objects), self.chance.choice(self._shared.owners))
-
-    async def _act(self, data: UUID, owner: UUID) -> None:
+    async def _act(self) -> None:
+        if not self._shared.objects or not self._shared.owners:
+            return
+        data, owner = self.chance.choice(self._shared.objects), self.chance.choice(self._shared.owners)
         what, token = self.chance.random(), self.world.token()
         if what < 0.4:
             await self.command("transferData", {"id": str(data), "ownerId": str(owner)})

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import aiohttp
@@ -297,17 +297,29 @@ class Person(Client):
             self.wrong(f"read position {found.data['user']['position']} with Min-Position {done.position}")
 
 
-class Administrator(Client):
-    """Changes other users, the hot ones most."""
+class Staff(Client):
+    """Signs in as the administrator, and acts again and again."""
+
+    REST: ClassVar[float]
+    """Seconds between two acts."""
 
     async def live(self) -> None:
         """Run until the end."""
         self.login, self.password = "admin", ADMIN_PASSWORD
         while not self.world.ending:
-            await self.rest(0.15)
+            await self.rest(self.REST)
             if self.bearer is None and not await self.sign_in():
                 continue
             await self._act()
+
+    async def _act(self) -> None:
+        raise NotImplementedError
+
+
+class Administrator(Staff):
+    """Changes other users, the hot ones most."""
+
+    REST = 0.15
 
     async def _act(self) -> None:
         what, token = self.chance.random(), self.world.token()
@@ -331,17 +343,13 @@ class Administrator(Client):
             await self.command("deleteUser", {"id": str(user)})
 
 
-class Reader(Client):
+class Reader(Staff):
     """Queries what staff query."""
 
-    async def live(self) -> None:
-        """Run until the end."""
-        self.login, self.password = "admin", ADMIN_PASSWORD
-        while not self.world.ending:
-            await self.rest(0.1)
-            if self.bearer is None and not await self.sign_in():
-                continue
-            await self.query(self.chance.choice(STAFF_QUERIES), {})
+    REST = 0.1
+
+    async def _act(self) -> None:
+        await self.query(self.chance.choice(STAFF_QUERIES), {})
 
 
 def registration(username: str, token: str) -> dict[str, Any]:
