@@ -31,7 +31,7 @@ async def site(addresses: Addresses, complaints: Complaints) -> AsyncIterator[Si
     """An API whose projectors quarantine users, as they do outside of tests."""
     async with running(addresses, quarantine_limit=10) as site:
         yield site
-        complaints.take()
+    complaints.take()  # after the projectors have stopped: until then they may meet the damage
 
 
 async def received(socket: Socket, id_: str) -> Json:
