@@ -1,9 +1,12 @@
-"""A MySQL server that refuses a running API: it stays up, says why in its log, and goes on once it may."""
+"""A database that refuses a running API: the API stays up, says why in its log, and goes on once it may."""
 
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 
 from events.database import Address, Database
 from tests.system.installation import Installation, Process, own_servers
@@ -11,6 +14,7 @@ from tests.system.proxy import proxied
 from tests.waiting import eventually
 
 ASKED = "query { me { id } }"
+SEARCHED = 'query { searchUsers(text: "ada") { totalCount } }'
 IN_BOTH = 'query { users { totalCount } searchUsers(text: "ada") { totalCount } }'
 
 
@@ -26,10 +30,27 @@ async def _serving(directory: Path, mysql_url: str, mongo_url: str) -> AsyncIter
         yield installation, serving
 
 
+@pytest.mark.parametrize(
+    ("change", "undo", "reason"),
+    [
+        pytest.param(
+            "ALTER USER '{name}'@'%' IDENTIFIED BY 'another password'",
+            "ALTER USER '{name}'@'%' IDENTIFIED BY '{password}'",
+            "Access denied for user",
+            id="another password",
+        ),
+        pytest.param(
+            "SET GLOBAL require_secure_transport = ON",
+            "SET GLOBAL require_secure_transport = OFF",
+            "MySQL requires TLS, which is off",
+            id="TLS required",
+        ),
+    ],
+)
 async def test_an_api_that_mysql_refuses_is_unavailable_until_it_may_again(
-    urls: tuple[str, str], tmp_path: Path
+    urls: tuple[str, str], tmp_path: Path, change: str, undo: str, reason: str
 ) -> None:
-    """Its account's password is changed while it runs. The log names the cause; the client sees an outage."""
+    """The server's rules change while the API runs. The log names the cause; the client sees an outage."""
     mysql_url, mongo_url = urls
     root = Address.parse(mysql_url)
     name, password = f"api_{secrets.token_hex(4)}", secrets.token_hex(16)
@@ -56,7 +77,7 @@ async def test_an_api_that_mysql_refuses_is_unavailable_until_it_may_again(
                 return code_of(await installation.post({"query": IN_BOTH}, token)) is None
 
             await eventually(set_up)
-            await administrator.execute(f"ALTER USER '{name}'@'%' IDENTIFIED BY '{secrets.token_hex(16)}'")
+            await administrator.execute(change.format(name=name))
             proxy.drop()
 
             await eventually(lambda: answered_with("UNAVAILABLE"))
@@ -64,15 +85,51 @@ async def test_an_api_that_mysql_refuses_is_unavailable_until_it_may_again(
 
             async def refused() -> bool:
                 said.add(code_of(await installation.post({"query": ASKED}, token)))
-                return any("graph.refused" in line and "Access denied for user" in line for line in serving.err)
+                return any("graph.refused" in line and reason in line for line in serving.err)
 
             await eventually(refused)
             assert said <= {"UNAVAILABLE"}
             assert not await installation.ready()
             assert serving.popen.returncode is None
 
-            await administrator.execute(f"ALTER USER '{name}'@'%' IDENTIFIED BY '{password}'")
+            await administrator.execute(undo.format(name=name, password=password))
             await eventually(lambda: answered_with(None))
     finally:
+        await administrator.execute(undo.format(name=name, password=password))
         await administrator.execute(f"DROP USER '{name}'@'%'")
         await administrator.close()
+
+
+async def test_an_api_that_mongodb_refuses_answers_from_mysql_until_it_may_again(
+    urls: tuple[str, str], tmp_path: Path
+) -> None:
+    """Its rights are taken while it runs. Searches are unavailable, the log names the cause, all else is answered."""
+    mysql_url, mongo_url = urls
+    server, _, options = mongo_url.rpartition("@")[2].partition("?")
+    database = server.partition("/")[2]
+    name, password = f"api_{secrets.token_hex(4)}", secrets.token_hex(16)
+    administrator: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(mongo_url)
+    rights = [{"role": "readWrite", "db": database}, {"role": "clusterMonitor", "db": "admin"}]
+    await administrator.admin.command("createUser", name, pwd=password, roles=rights)
+    try:
+        own_url = f"mongodb://{name}:{password}@{server}?{options}"
+        async with _serving(tmp_path, mysql_url, own_url) as (installation, serving):
+            await eventually(installation.ready)
+            token = await installation.sign_in("admin", "correct horse battery")
+
+            async def answered_with(query: str, code: str | None) -> bool:
+                return code_of(await installation.post({"query": query}, token)) == code
+
+            await eventually(lambda: answered_with(IN_BOTH, None))
+            await administrator.admin.command("revokeRolesFromUser", name, roles=rights)
+
+            await eventually(lambda: answered_with(SEARCHED, "UNAVAILABLE"))
+            assert await answered_with("query { users { totalCount } }", None)
+            assert any("graph.refused" in line and "not authorized" in line for line in serving.err)
+            assert serving.popen.returncode is None
+
+            await administrator.admin.command("grantRolesToUser", name, roles=rights)
+            await eventually(lambda: answered_with(SEARCHED, None))
+    finally:
+        await administrator.admin.command("dropUser", name)
+        administrator.close()
