@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from auth.activity import Activity
 from auth.budgets import AddressBudgets, Purpose
 from auth.hash_formats import UnknownHash
 from auth.password_hashing import Lane, Passwords, PasswordsBusy, PasswordsClosed
@@ -80,6 +81,7 @@ class SignIn:
         sessions: Sessions,
         throttle: Throttle,
         budgets: AddressBudgets,
+        activity: Activity,
         new_id: NewId,
     ) -> None:
         self._commands = commands
@@ -88,6 +90,7 @@ class SignIn:
         self._sessions = sessions
         self._throttle = throttle
         self._budgets = budgets
+        self._activity = activity
         self._new_id = new_id
 
     async def register(
@@ -142,7 +145,12 @@ class SignIn:
         await self._budgets.pay(Purpose.SIGN_IN, address)
         attempt = await self._throttle.begin(target, address)
         credential = await self._commands.credential(login) if len(login) <= LOGIN_CHARACTERS else NO_CREDENTIAL
-        proved = await self._prove(credential, password, attempt)
+        try:
+            proved = await self._prove(credential, password, attempt)
+        except WrongCredentials:
+            with _afterwards("count a failed sign-in"):
+                await self._activity.signed_in(failed=True)
+            raise
         # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
         if login_claim(login) not in sign_in_claims(proved.user):
             raise WrongCredentials
@@ -179,11 +187,16 @@ class SignIn:
                 stronger = await self._passwords.hash(password, Lane.SIGN_IN, attempt.address)
                 command = ChangePassword(password_hash=stronger, replaces=proved.password_version, rehashed=True)
                 user = (await self._commands.change(user.id, command, origin)).user or user
+        with _afterwards("count a sign-in"):
+            await self._activity.signed_in()
         return await self.start_session(user, since=proved.version)
 
     async def start_session(self, user: User, since: int) -> SignedIn:
         """Start a session that trusts a version of the user."""
-        return self._signed_in(user, await self._sessions.start(user.id, since))
+        granted = await self._sessions.start(user.id, since)
+        with _afterwards("record that a user is active"):
+            await self._activity.active(user.id)
+        return self._signed_in(user, granted)
 
     async def refresh(self, text: str, address: str) -> SignedIn:
         """The next tokens of a session.
@@ -199,6 +212,8 @@ class SignIn:
         if account.user is None or session.since < account.signed_out_at:
             await self._sessions.end(session.id)
             raise InvalidRefreshToken
+        with _afterwards("record that a user is active"):
+            await self._activity.active(session.user_id)
         return self._signed_in(account.user, granted)
 
     async def change_password(
@@ -272,7 +287,10 @@ class SignIn:
     async def forget_ended(self, user_id: UUID) -> None:
         """Delete the rows of sessions that an event of the user has ended."""
         with _afterwards("delete sessions that have ended"):
-            await self._sessions.forget(user_id, await self._commands.account(user_id))
+            account = await self._commands.account(user_id)
+            await self._sessions.forget(user_id, account)
+            if account.user is None:
+                await self._activity.forget(user_id)
 
     def _signed_in(self, user: User, granted: Granted) -> SignedIn:
         session = granted.session

@@ -1,6 +1,6 @@
 """The context of an operation: the services of the process, and the viewer that sent it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 import strawberry
 from strawberry.dataloader import DataLoader
 
+from auth.activity import Activity
 from auth.addresses import Network
 from auth.authentication import Authenticator, SessionEnded
 from auth.permissions import STAFF, Right, may
@@ -33,6 +34,7 @@ from projections.mongo.data_search import MongoData
 from projections.mongo.search import MongoUsers
 from projections.mysql.data_queries import MySQLData, OwnedPage
 from projections.mysql.queries import MySQLUsers
+from projections.quarantine import Quarantine
 from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
 from projections.webhooks.deliveries import Deliveries
@@ -65,8 +67,11 @@ class Services:
     mongo_data: MongoData
     positions: ViewPositions
     status: StatusFeed
+    quarantines: Mapping[str, Callable[[], Awaitable[Quarantine]]]
+    """Reads the quarantine of a view, by the view's name."""
     rebuilds: RebuildRequests
     authenticator: Authenticator
+    activity: Activity
     sign_in: SignIn
     registration: Registration
     sessions: Sessions

@@ -24,13 +24,13 @@ from events.idempotency import KEY_CHARACTERS, Idempotency
 from events.rules import CONTENT_BYTES
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph.context import Info
+from graph.projection_types import Projection
 from graph.scalars import Position, Role, user_id_of
 from graph.types import (
     DeleteUserPayload,
     ErrorCode,
     InvitationPayload,
     LogoutPayload,
-    Projection,
     RebuildPayload,
     RegisterPayload,
     Session,

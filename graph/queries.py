@@ -20,13 +20,13 @@ from graph.event_names import UserEventType
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
 from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE
 from graph.nodes import Node
+from graph.projection_types import Projection
 from graph.relay import cursor_of_hit, cursor_of_user, page_size, parse_hit_cursor, slice_of
 from graph.scalars import Position, user_id_argument, user_id_of
+from graph.statistics_types import UserStatistics
 from graph.types import (
     ListedUser,
-    Projection,
     UserConnection,
-    UserStatistics,
     UserType,
 )
 from graph.webhooks import Webhook, WebhookDeliveryConnection, webhook_deliveries, webhooks

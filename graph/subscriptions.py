@@ -16,8 +16,9 @@ from graph.data_types import DataChange
 from graph.errors import bad_input, forbidden
 from graph.event_names import UserEventType
 from graph.fanout import SourceStream, Topic
+from graph.projection_types import Projection
 from graph.scalars import Position, user_id_argument
-from graph.types import Projection, UserChange
+from graph.types import UserChange
 from projections.status import Statuses, StatusFeed
 
 CHANGES: Final = Topic[Change](

@@ -3,11 +3,11 @@
 Expected failures of mutations are data in a payload's `errors`, so that a form can show them at its fields.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import Enum
 from functools import partial
-from typing import Annotated, ClassVar, Self, cast
+from typing import ClassVar, Self, cast
 
 import msgspec
 import strawberry
@@ -20,14 +20,12 @@ from events.user import User
 from graph.audit_types import GREATEST_INT, After, First, UserEventConnection, history_page
 from graph.context import Info
 from graph.data_types import ERRORS, POSITION, DataObjectConnection, data_ids_of, data_of_user
-from graph.errors import bad_input
 from graph.event_names import UserEventType
-from graph.limits import DEFAULT_DAYS, DEFAULT_PAGE, MOST_DAYS
+from graph.limits import DEFAULT_PAGE
 from graph.nodes import Node
+from graph.projection_types import Projection
 from graph.relay import PageInfo
-from graph.scalars import Position, Role, State
-from projections.mysql.queries import count_registrations
-from projections.status import ProjectionStatus
+from graph.scalars import Position, Role
 
 
 async def _history(
@@ -152,82 +150,6 @@ class UserChange:
             recorded_at=recorded.recorded_at,
             user=user,
         )
-
-
-@strawberry.type(description="The state of one view of the users.")
-class Projection:
-    name: str = strawberry.field(description="mysql_users, mongo_users, or the name of a publication: kafka, webhooks.")
-    state: State = strawberry.field(description="What the projection is doing.")
-    position: Position = strawberry.field(description="The last event in the view.")
-    head: Position = strawberry.field(description="The last event in the log.")
-    lag: int = strawberry.field(description="Events behind the head of the log.")
-    lag_seconds: float = strawberry.field(description="Age of the oldest event that the view lacks.")
-    events_per_second: float = strawberry.field(description="Events applied a second, over the last seconds.")
-    quarantined: int = strawberry.field(description="Users in quarantine because of events that cannot be applied.")
-    rebuild_progress: float | None = strawberry.field(description="Between 0 and 1 while a rebuild runs, else null.")
-    last_error: str | None = strawberry.field(
-        description="What the projector is waiting for or stopped at, or why a rebuild has failed."
-    )
-    updated_at: datetime | None = strawberry.field(description="When its projector last reported.")
-
-    @classmethod
-    def of(cls, source: ProjectionStatus) -> Self:
-        return cls(
-            name=source.name,
-            state=source.state,
-            position=Position(source.position),
-            head=Position(source.head),
-            lag=source.lag,
-            lag_seconds=source.lag_seconds,
-            events_per_second=source.events_per_second,
-            quarantined=source.quarantined,
-            rebuild_progress=source.rebuild_progress,
-            last_error=source.last_error,
-            updated_at=source.updated_at,
-        )
-
-
-@strawberry.type(description="How many users have a role.")
-class RoleCount:
-    role: Role = strawberry.field(description="The role.")
-    count: int = strawberry.field(description="How many users have it; may be 0.")
-
-
-@strawberry.type(description="How many users were registered on a day.")
-class DayCount:
-    day: str = strawberry.field(description="A day of UTC, such as 2026-01-31.")
-    count: int = strawberry.field(description="How many of them still exist; may be 0.")
-
-
-def _by_role(root: "UserStatistics") -> list[RoleCount]:
-    return [RoleCount(role=role, count=count) for role, count in root.roles.items()]
-
-
-async def _by_day(
-    info: Info,
-    days: Annotated[int | None, strawberry.argument(description="How many days, at most 366; today is the last.")] = (
-        DEFAULT_DAYS
-    ),
-) -> list[DayCount]:
-    wanted = DEFAULT_DAYS if days is None else days
-    if not 1 <= wanted <= MOST_DAYS:
-        raise bad_input(f"days: expected 1 to {MOST_DAYS}, found {wanted}")
-    counted = await count_registrations(info.context.services.mysql_users.database, wanted)
-    return [DayCount(day=day.isoformat(), count=count) for day, count in counted]
-
-
-@strawberry.type(description="Numbers about all users, from the MySQL view.")
-class UserStatistics:
-    roles: strawberry.Private[Mapping[Role, int]]
-
-    total: int = strawberry.field(
-        resolver=lambda root: sum(root.roles.values()), description="How many users there are."
-    )
-    by_role: list[RoleCount] = strawberry.field(resolver=_by_role, description="Every role, with its users counted.")
-    registrations_by_day: list[DayCount] = strawberry.field(
-        resolver=_by_day,
-        description="Of the users that exist, how many were registered on each of the last days, oldest first.",
-    )
 
 
 @strawberry.enum(description="Why something was refused.")

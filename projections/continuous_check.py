@@ -98,7 +98,7 @@ class ContinuousCheck:
             log.error("audit.difference", view=self._view.name, user=str(user_id), fields=fields)
         kept = frozenset(sorted(differing)[:KEPT_DIFFERING])
         self.result = CheckResult(self.result.looked_at + len(chosen), kept)
-        await save_audit(self._log.source, self._view.name, len(kept))
+        await save_audit(self._log.source, self._view.name, self.result.looked_at, len(kept))
 
     async def _choose_of_log(self) -> list[UUID]:
         head = await self._log.store.head()

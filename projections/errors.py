@@ -35,6 +35,18 @@ class ProjectionError(Exception):
     """Base class of all errors of this package."""
 
 
+def error_number(error: BaseException | None) -> int | None:
+    """The number that the driver of MySQL, MongoDB or Kafka gives the error, or the one that caused it."""
+    while error is not None:
+        first = error.args[0] if error.args else None
+        code = getattr(first, "code", None)  # Kafka's error is the argument of its exception
+        for number in (first, code() if callable(code) else None, getattr(error, "code", None)):
+            if isinstance(number, int):
+                return number
+        error = error.__cause__
+    return None
+
+
 class ViewUnavailable(ProjectionError):
     """The view's database cannot be reached. What was being written may or may not have been written."""
 

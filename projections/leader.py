@@ -16,7 +16,7 @@ from asyncmy.errors import MySQLError
 from events.database import Connection, Database
 from events.errors import DatabaseUnavailable
 from events.retry import Backoff, retry
-from projections.errors import LeaseLost
+from projections.errors import LeaseLost, error_number
 from projections.lease import Heartbeat, lease
 from projections.status import ProjectorReport, State, remove_standby, save_last_report, save_standby
 
@@ -41,6 +41,7 @@ class Leader:
         self.position: int | None = None
         self.quarantined = 0
         self.last_error: str | None = None
+        self.error_number: int | None = None
         self.active = False
         """Whether this process believes that it holds the lease."""
 
@@ -63,13 +64,14 @@ class Leader:
         """Report a position and a state: soon, if they are new. An error before is over."""
         if (position, state) != (self.position, self.state) or self.last_error:
             heartbeat.beat_soon()
-        self.position, self.state, self.last_error = position, state, None
+        self.position, self.state = position, state
+        self.last_error = self.error_number = None
 
     def waiting(self, error: Exception, pause: float) -> None:
         """Log the error before a retry, unless it is the last one again."""
         if str(error) != self.last_error:
             log.warning("projector.waiting", view=self._name, error=str(error), retry_in=pause)
-        self.last_error = str(error)
+        self.last_error, self.error_number = str(error), error_number(error)
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[Connection]:
@@ -106,7 +108,7 @@ class Leader:
             await self.save_last_report(State.STOPPED)
             raise
         except Exception as error:
-            self.last_error = f"{type(error).__name__}: {error}"
+            self.last_error, self.error_number = f"{type(error).__name__}: {error}", error_number(error)
             log.exception("projector.faulted", view=self._name, position=self.position)
             await self.save_last_report(State.FAULTED)
             raise
@@ -121,6 +123,7 @@ class Leader:
             events_per_second=self.rate.per_second(),
             quarantined=self.quarantined,
             last_error=self.last_error,
+            error_number=self.error_number,
             process=self._process,
         )
 

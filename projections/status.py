@@ -62,22 +62,26 @@ class ProjectorReport(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     """Users in quarantine that were not dropped."""
     last_error: str | None
+    error_number: int | None
     process: str
 
 
 # MySQL assigns from left to right: progress_at must be set while `position` is still the old one.
 SAVE_REPORT = """
 INSERT INTO projectors
-    (view, state, position, events_per_second, quarantined, last_error, process, heartbeat_at, progress_at)
-VALUES (%s, %s, COALESCE(%s, 0), %s, %s, %s, %s, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) AS new
+    (view, state, position, events_per_second, quarantined, last_error, error_number, process, heartbeat_at,
+     progress_at)
+VALUES (%s, %s, COALESCE(%s, 0), %s, %s, %s, %s, %s, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6)) AS new
 ON DUPLICATE KEY UPDATE
     progress_at = IF(projectors.position = COALESCE(%s, projectors.position), projectors.progress_at, new.progress_at),
     position = COALESCE(%s, projectors.position), state = new.state, events_per_second = new.events_per_second,
-    quarantined = new.quarantined, last_error = new.last_error, process = new.process, heartbeat_at = new.heartbeat_at
+    quarantined = new.quarantined, last_error = new.last_error, error_number = new.error_number,
+    process = new.process, heartbeat_at = new.heartbeat_at
 """
 # Only if no other process has reported since.
 SAVE_LAST_REPORT = """
-UPDATE projectors SET state = %s, last_error = %s, heartbeat_at = UTC_TIMESTAMP(6) WHERE view = %s AND process = %s
+UPDATE projectors SET state = %s, last_error = %s, error_number = %s, heartbeat_at = UTC_TIMESTAMP(6)
+WHERE view = %s AND process = %s
 """
 SAVE_QUARANTINED = "UPDATE projectors SET quarantined = %s WHERE view = %s"
 SAVE_STANDBY = """
@@ -97,9 +101,10 @@ ON DUPLICATE KEY UPDATE
     rebuild_progress = new.rebuild_progress, rebuild_heartbeat_at = new.rebuild_heartbeat_at
 """
 SAVE_AUDIT = """
-INSERT INTO projectors (view, state, audit_differences, audited_at)
-VALUES (%s, 'STOPPED', %s, UTC_TIMESTAMP(6)) AS new
-ON DUPLICATE KEY UPDATE audit_differences = new.audit_differences, audited_at = new.audited_at
+INSERT INTO projectors (view, state, audit_users, audit_differences, audited_at)
+VALUES (%s, 'STOPPED', %s, %s, UTC_TIMESTAMP(6)) AS new
+ON DUPLICATE KEY UPDATE
+    audit_users = new.audit_users, audit_differences = new.audit_differences, audited_at = new.audited_at
 """
 
 
@@ -114,6 +119,7 @@ async def save_report(connection: Connection, report: ProjectorReport) -> None:
             report.events_per_second,
             report.quarantined,
             report.last_error,
+            report.error_number,
             report.process,
             report.position,
             report.position,
@@ -123,7 +129,8 @@ async def save_report(connection: Connection, report: ProjectorReport) -> None:
 
 async def save_last_report(source: Source, report: ProjectorReport) -> None:
     """Save the report of a projector that ends, unless another process has reported since."""
-    await source.execute(SAVE_LAST_REPORT, (report.state.value, report.last_error, report.view, report.process))
+    values = (report.state.value, report.last_error, report.error_number, report.view, report.process)
+    await source.execute(SAVE_LAST_REPORT, values)
 
 
 async def save_quarantined(source: Source, view: str, quarantined: int) -> None:
@@ -151,9 +158,9 @@ async def save_rebuild_progress(connection: Connection, view: str, progress: flo
     await connection.execute(SAVE_PROGRESS, (view, progress))
 
 
-async def save_audit(source: Source, view: str, differences: int) -> None:
-    """Save how many users of the view differ from the log, for metrics and the status."""
-    await source.execute(SAVE_AUDIT, (view, differences))
+async def save_audit(source: Source, view: str, users: int, differences: int) -> None:
+    """Save how many users of the view were compared with the log and how many differ, for metrics and the status."""
+    await source.execute(SAVE_AUDIT, (view, users, differences))
 
 
 # A view is behind since the first event that it lacks: positions are dense, so that is the one at position + 1.
@@ -165,7 +172,7 @@ SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quaran
        TIMESTAMPDIFF(MICROSECOND, p.heartbeat_at, UTC_TIMESTAMP(6)) / 1e6,
        COALESCE(TIMESTAMPDIFF(MICROSECOND, e.recorded_at, UTC_TIMESTAMP(6)) / 1e6, 0),
        IF(TIMESTAMPDIFF(MICROSECOND, p.rebuild_heartbeat_at, UTC_TIMESTAMP(6)) / 1e6 <= %s, p.rebuild_progress, NULL),
-       p.audit_differences, p.audited_at
+       p.error_number, p.audit_users, p.audit_differences, p.audited_at
 FROM log_head AS head
 JOIN projectors AS p
 LEFT JOIN events AS e ON e.position = p.position + 1
@@ -179,6 +186,13 @@ FROM projector_standbys
 WHERE TIMESTAMPDIFF(MICROSECOND, heartbeat_at, UTC_TIMESTAMP(6)) / 1e6 <= %s
 ORDER BY view, process
 """
+
+
+class BinlogPlace(msgspec.Struct, frozen=True):
+    """A place in MySQL's binary log."""
+
+    file: str
+    offset: int
 
 
 class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +209,8 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Users in quarantine that were not dropped."""
     rebuild_progress: float | None = None
     last_error: str | None = None
+    error_number: int | None = None
+    """The number of that error in MySQL, MongoDB or Kafka."""
     process: str = ""
     """Host and process id of the projector that reported last."""
     standbys: tuple[str, ...]
@@ -207,9 +223,18 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """When the position last moved, UTC."""
     died: bool = False
     """STOPPED without a last report."""
+    audit_users: int | None = None
+    """Users that the continuous check has compared since its process began."""
     audit_differences: int | None = None
     """Users that differ from the log by the last check; None if there was none."""
     audited_at: datetime | None = None
+    binlog: BinlogPlace | None = None
+    """Where MySQL's binary log is now; None where it keeps none, or does not say."""
+
+    @property
+    def active(self) -> bool:
+        """Whether a process works on it now."""
+        return self.silent_seconds is not None and self.silent_seconds <= SILENT_SECONDS and not self.died
 
     @property
     def lag(self) -> int:
@@ -228,17 +253,28 @@ async def read_status(database: Database) -> list[ProjectionStatus]:
     standbys = await database.fetch_all(READ_STANDBYS, (SILENT_SECONDS,))
     head = await database.fetch_one("SELECT position FROM log_head WHERE id = 1")
     waiting = {view: tuple(process for name, process in standbys if name == view) for view in (*VIEWS, *PUBLICATIONS)}
-    known = {row[0]: _status(row, waiting.get(row[0], ())) for row in rows}
+    binlog = await _read_binlog(database)
+    known = {row[0]: _status(row, waiting.get(row[0], ()), binlog) for row in rows}
     return [
         known.get(view)
-        or ProjectionStatus(name=view, state=State.STOPPED, head=head[0] if head else 0, standbys=waiting[view])
+        or ProjectionStatus(
+            name=view, state=State.STOPPED, head=head[0] if head else 0, standbys=waiting[view], binlog=binlog
+        )
         for view in (*VIEWS, *(name for name in PUBLICATIONS if name in known))
     ]
 
 
-def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
+async def _read_binlog(database: Database) -> BinlogPlace | None:
+    try:
+        row = await database.fetch_one("SHOW BINARY LOG STATUS")
+    except DatabaseRefused:  # without the right REPLICATION CLIENT
+        return None
+    return BinlogPlace(row[0], row[1]) if row else None
+
+
+def _status(row: Row, standbys: tuple[str, ...], binlog: BinlogPlace | None) -> ProjectionStatus:
     name, reported, position, head, rate, quarantined, last_error, process, heartbeat, progress, *ages = row
-    silent, lag, rebuild, differences, audited = ages
+    silent, lag, rebuild, number, compared, differences, audited = ages
     lag_seconds, alive = max(0.0, float(lag)), silent is not None and silent <= SILENT_SECONDS
     state = _state(State(reported), alive=alive, rebuilding=rebuild is not None, behind=lag_seconds > BEHIND_SECONDS)
     return ProjectionStatus(
@@ -251,14 +287,17 @@ def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
         quarantined=quarantined,
         rebuild_progress=rebuild,
         last_error=last_error,
+        error_number=number,
         process=process,
         standbys=standbys,
         updated_at=instant_of(heartbeat),
         silent_seconds=None if silent is None else max(0.0, float(silent)),
         progressed_at=instant_of(progress),
         died=not alive and heartbeat is not None and reported not in (State.STOPPED, State.FAULTED),
+        audit_users=compared,
         audit_differences=differences,
         audited_at=instant_of(audited),
+        binlog=binlog,
     )
 
 
@@ -328,8 +367,19 @@ class StatusFeed:
 
 
 def _changing(statuses: Statuses) -> list[tuple[object, ...]]:
-    """What makes a status new. A heartbeat and a falling rate do not."""
+    """What makes a status new. A heartbeat, a falling rate and the binary log, which heartbeats move, do not."""
     return [
-        (status.name, status.state, status.position, status.head, status.rebuild_progress, status.last_error)
+        (
+            status.name,
+            status.state,
+            status.position,
+            status.head,
+            status.rebuild_progress,
+            status.last_error,
+            status.active,
+            status.standbys,
+            status.quarantined,
+            status.audit_differences,
+        )
         for status in statuses
     ]

@@ -1,11 +1,13 @@
 """Wiring of the API process: the services behind the GraphQL schema, and the serving policy."""
 
+import random
 import secrets
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from auth.activity import Activity
 from auth.authentication import Authenticator
 from auth.budgets import AddressBudgets, Budgets, Purpose
 from auth.password_hashing import Passwords
@@ -72,22 +74,23 @@ def services_of(
             Purpose.CHANGE_PASSWORD: settings.password_changes_per_hour,
         },
     )
+    mysql_view, mongo_view = MySQLView(replica), MongoView(mongo)
+    activity = Activity(database, now, random.SystemRandom().randrange)
     return Services(
         database=database,
         commands=commands,
         store=store,
         feed=Feed(store, writer.wakeup),
-        positions=ViewPositions(
-            mysql_users=ViewPosition(MySQLView(replica)), mongo_users=ViewPosition(MongoView(mongo))
-        ),
+        positions=ViewPositions(mysql_users=ViewPosition(mysql_view), mongo_users=ViewPosition(mongo_view)),
         status=StatusFeed(database),
+        quarantines={view.name: view.quarantine for view in (mysql_view, mongo_view)},
         rebuilds=RebuildRequests(database),
         mysql_users=MySQLUsers(replica),
         mongo_users=MongoUsers(mongo),
         data=writer.data,
         mysql_data=MySQLData(replica),
         mongo_data=MongoData(mongo),
-        sign_in=SignIn(commands, passwords, tokens, sessions, throttle, by_address, new_id),
+        sign_in=SignIn(commands, passwords, tokens, sessions, throttle, by_address, activity, new_id),
         registration=Registration(
             settings.registration,
             settings.registration_proof_of_work_bits,
@@ -96,6 +99,7 @@ def services_of(
             invitations=SingleUseTokens(database, secret, INVITATION, now, secrets.token_bytes),
             challenges=SingleUseTokens(database, secret, CHALLENGE, now, secrets.token_bytes),
         ),
+        activity=activity,
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, commands, store, now),

@@ -154,6 +154,7 @@ async def _sweep(database: Database, services: Services, throttle: Throttle) -> 
     sweeps: tuple[Callable[[], Awaitable[object]], ...] = (
         lambda: sweep_requests(database),
         services.sessions.sweep,
+        services.activity.sweep,
         throttle.sweep,
         services.registration.budgets.sweep,
         services.registration.invitations.sweep,

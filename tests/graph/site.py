@@ -15,6 +15,7 @@ from uuid import uuid4
 from aiohttp import AddrInfoType, ClientSession, DummyCookieJar, TCPConnector, web
 from aiohttp.test_utils import TestServer, get_port_socket
 
+from auth.activity import Activity
 from auth.authentication import Authenticator
 from auth.budgets import AddressBudgets, Budgets, Purpose
 from auth.password_hashing import PROFILES, Passwords
@@ -295,24 +296,25 @@ def _services(
         SingleUseTokens(log.database, secret, purpose, now, secrets.token_bytes) for purpose in (INVITATION, CHALLENGE)
     ]
     accounts = AccountCache(log.commands.account, time.monotonic)
+    mysql_view, mongo_view = MySQLView(log.database), MongoView(mongo.documents)
+    activity = Activity(log.database, now, lambda shards: 0)
     return Services(
         database=log.database,
         commands=log.commands,
         store=log.store,
         feed=Feed(log.store, poll),
-        positions=ViewPositions(
-            mysql_users=ViewPosition(MySQLView(log.database)),
-            mongo_users=ViewPosition(MongoView(mongo.documents)),
-        ),
+        positions=ViewPositions(mysql_users=ViewPosition(mysql_view), mongo_users=ViewPosition(mongo_view)),
         status=StatusFeed(log.database),
+        quarantines={view.name: view.quarantine for view in (mysql_view, mongo_view)},
         rebuilds=RebuildRequests(log.database),
         mysql_users=MySQLUsers(log.database),
         mongo_users=MongoUsers(mongo.documents),
         data=log.data,
         mysql_data=MySQLData(log.database),
         mongo_data=MongoData(mongo.documents),
-        sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, by_address, new_id),
+        sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, by_address, activity, new_id),
         registration=Registration(doors.registration, doors.proof_bits, budgets, by_address, invitations, challenges),
+        activity=activity,
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, log.commands, log.store, now),

@@ -27,9 +27,10 @@ from graph.event_names import UserEventType
 from graph.execution import PlanExecutor
 from graph.execution.columns import FieldPlan, Uncovered, object_plan, unchanged_plan
 from graph.nodes import Node
+from graph.projection_types import Projection
 from graph.relay import PageInfo
 from graph.scalars import SCALARS, Position
-from graph.types import ListedUser, Projection, UserChange, UserConnection, UserType
+from graph.types import ListedUser, UserChange, UserConnection, UserType
 from projections.status import State
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -164,6 +165,12 @@ def projections() -> list[Projection | None]:
             last_error=None,
             quarantined=0,
             updated_at=NOW,
+            active=True,
+            standbys=0,
+            error_number=None,
+            binlog_file=None,
+            binlog_position=None,
+            verification=None,
         ),
     ]
 

@@ -250,6 +250,8 @@ FIELDS = {
     "DataObjectConnection": "edges pageInfo totalCount",
     "DataObjectEdge": "cursor node",
     "DataPayload": "data position errors",
+    "Cohort": "week registered active",
+    "DayActivity": "day registrations deletions signIns failedSignIns activeUsers total",
     "DayCount": "day count",
     "DeleteDataPayload": "deletedDataId position errors",
     "DeleteUserPayload": "deletedUserId position errors",
@@ -258,7 +260,8 @@ FIELDS = {
     "Node": "id",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "Projection": "name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError "
-    "updatedAt",
+    "updatedAt active standbys errorNumber binlogFile binlogPosition verification quarantine",
+    "QuarantinedUser": "userId position reason",
     "RebuildPayload": "projection errors",
     "RegisterPayload": "user session position errors",
     "RoleCount": "role count",
@@ -273,7 +276,8 @@ FIELDS = {
     "UserEventConnection": "edges pageInfo",
     "UserEventEdge": "cursor node",
     "UserPayload": "user position errors",
-    "UserStatistics": "total byRole registrationsByDay",
+    "UserStatistics": "total byRole registrationsByDay activity activeSessions retention",
+    "Verification": "checkedAt usersChecked differences",
     "Webhook": "id url types roles enabled disabledReason publicKey position lag state lagSeconds pending "
     "dead lastError createdAt",
     "WebhookDelivery": "id position status attempts durationMs error deliveredAt nextAttemptAt",

@@ -1,0 +1,112 @@
+"""Statistics of activity: registrations, deletions, sign-ins and returns, counted from the log and from sign-ins."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from auth.activity import Activity
+from events.event_types import Role
+from events.user import Delete
+from tests.graph.client import Json
+from tests.graph.documents import LOGIN
+from tests.graph.site import PASSWORD, Site
+from tests.log import NOBODY, Log
+
+STATISTICS = """
+query($days: Int = 60, $weeks: Int = 8) { statistics {
+  total activeSessions
+  activity(days: $days) { day registrations deletions signIns failedSignIns activeUsers total }
+  retention(weeks: $weeks) { week registered active }
+} }
+"""
+NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)  # a Wednesday
+
+
+async def test_today_counts_what_happened_today(own_site: Site) -> None:
+    """A sign-in, a failed one and a deletion show at once; each day before is there with zeros."""
+    manager, leaving = await own_site.person(Role.SENIOR_MANAGEMENT), await own_site.person()
+    before = (await manager.client.field(STATISTICS, days=1))["activity"][0]
+
+    await manager.client.field(LOGIN, input={"login": manager.user.username, "password": PASSWORD})
+    await manager.client.field(LOGIN, input={"login": "nobody here", "password": PASSWORD})
+    await own_site.log.commands.change(leaving.user.id, Delete(), NOBODY)
+    await own_site.caught_up()
+
+    found = await manager.client.field(STATISTICS, days=3)
+    *earlier, today = found["activity"]
+    assert today["signIns"] == before["signIns"] + 1
+    assert today["failedSignIns"] == before["failedSignIns"] + 1
+    assert today["deletions"] == before["deletions"] + 1
+    assert today["activeUsers"] >= 1
+    assert today["total"] == found["total"]
+    assert [one["total"] for one in earlier] == [0, 0]
+    assert found["activeSessions"] >= 1
+
+
+async def test_a_deleted_user_leaves_no_activity(own_site: Site) -> None:
+    """Neither its id nor its days."""
+    person = await own_site.person()
+    await person.client.field(LOGIN, input={"login": person.user.username, "password": PASSWORD})
+    counted = "SELECT COUNT(*) FROM active_users WHERE user_id = %s"
+    assert await own_site.log.database.fetch_one(counted, (person.user.id.bytes,)) == (1,)
+
+    deleted: Json = await person.client.field(
+        "mutation($id: ID!) { deleteUser(input: {id: $id}) { deletedUserId errors { code } } }", id=person.id
+    )
+    assert deleted["errors"] == []
+    assert await own_site.log.database.fetch_one(counted, (person.user.id.bytes,)) == (0,)
+
+
+async def test_days_and_weeks_are_those_of_utc(log: Log) -> None:
+    """Registrations fall on their day; a cohort begins on a Monday and says who came back in which week."""
+    moment = NOON
+    activity = Activity(log.database, lambda: moment, lambda shards: 0)
+    ids = []
+    for n, days in enumerate((-20, -9, -9, -2, 0)):
+        moment = NOON + timedelta(days=days)
+        ids.append((await log.dated(moment).register(f"user{n}")).user_id)
+        await activity.active(ids[-1])
+    moment = NOON
+    for user_id in (ids[1], ids[1], ids[0]):
+        await activity.active(user_id)
+
+    days_found = await activity.by_day(22, total=5)
+    assert {(one.day.isoformat(), one.registrations, one.total) for one in days_found if one.registrations} == {
+        ("2026-02-19", 1, 1),
+        ("2026-03-02", 2, 3),
+        ("2026-03-09", 1, 4),
+        ("2026-03-11", 1, 5),
+    }
+    assert [one.active_users for one in days_found if one.active_users] == [1, 2, 1, 3]
+    cohorts = await activity.retention(4)
+    assert [(one.week.isoformat(), one.registered, one.active) for one in cohorts] == [
+        ("2026-02-16", 1, (1, 0, 0, 1)),
+        ("2026-02-23", 0, (0, 0, 0)),
+        ("2026-03-02", 2, (2, 1)),
+        ("2026-03-09", 2, (2,)),
+    ]
+
+
+async def test_old_activity_is_swept(log: Log) -> None:
+    """After 400 days."""
+    moment = NOON
+    activity = Activity(log.database, lambda: moment, lambda shards: 0)
+    user_id = (await log.register("user")).user_id
+    await activity.active(user_id)
+    await activity.signed_in()
+    assert await activity.sweep() == 0
+    moment = NOON + timedelta(days=401)
+    assert await activity.sweep() == 2
+
+
+@pytest.mark.parametrize("variables", [{"days": 0}, {"days": 367}, {"weeks": 0}, {"weeks": 53}])
+async def test_a_period_out_of_bounds_is_refused(site: Site, variables: dict[str, int]) -> None:
+    """With the bounds."""
+    manager = await site.person(Role.SENIOR_MANAGEMENT)
+    assert await manager.client.refused(STATISTICS, **variables) == ["BAD_USER_INPUT"]
+
+
+async def test_activity_is_for_managers(site: Site) -> None:
+    """As all statistics."""
+    worker = await site.person(Role.TECHNICAL_WORKER)
+    assert await worker.client.refused(STATISTICS) == ["FORBIDDEN"]
