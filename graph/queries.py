@@ -106,11 +106,15 @@ async def search_users(
     info: Info,
     text: Annotated[str | None, strawberry.argument(description="Words that must all occur.")] = None,
     where: Annotated[list[AttributeFilter] | None, strawberry.argument(description="Tests that must all hold.")] = None,
+    filter: Annotated[  # noqa: A002
+        UserFilter | None, strawberry.argument(description="As of `users`; case is ignored, accents are not.")
+    ] = None,
     first: Annotated[int | None, strawberry.argument(description="How many, at most 100.")] = DEFAULT_PAGE,
     after: Annotated[str | None, strawberry.argument(description="Only users after this cursor.")] = None,
 ) -> UserConnection:
     await info.context.allowed(Right.READ_ANY_USER)
-    search = Search(text or "", tuple(test for condition in where or () for test in condition.tests()))
+    tests = tuple(test for condition in where or () for test in condition.tests())
+    search = Search(text or "", tests, test_of(filter))
     view = await info.context.mongo_users()
     place = parse_hit_cursor(after, "after") if after is not None else None
     hits, more = await view.search(search, page_size(first, "first"), place)

@@ -6,10 +6,11 @@ No operator is ever made from input: `_attribute` puts a client's value below an
 `_checked` rejects paths with a step that is empty or begins with `$`.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 from uuid import UUID
 
 from pymongo.errors import OperationFailure
@@ -19,10 +20,29 @@ from events.event_types import JSON
 from events.rules import ATTRIBUTES_DEPTH, clean_attributes
 from events.user import User
 from projections.errors import BadQuery
-from projections.filters import AttributeTest, Operator
+from projections.filters import (
+    AllOf,
+    AnyOf,
+    AttributeTest,
+    Before,
+    Not,
+    NotBefore,
+    NumberIn,
+    NumberIs,
+    Operator,
+    OwnerIs,
+    RoleIs,
+    Test,
+    TextContains,
+    TextField,
+    TextIs,
+    TextStartsWith,
+    TimeField,
+)
 from projections.mongo.client import Collection, Document, MongoDatabase, translated
 from projections.mongo.collections import Directory
 from projections.mongo.documents import WITHOUT_WORDS, user_of
+from projections.mongo.values import time_text
 from projections.mongo.words import words_of
 
 TEXT_CHARACTERS: Final = 1_000
@@ -34,6 +54,10 @@ QUERY_MILLISECONDS: Final = 10_000
 DROPPED: Final = frozenset({26, 43, 175})
 Answer = TypeVar("Answer")
 LIVING: Final[Document] = {"deleted": {"$ne": True}}
+EVERYBODY: Final = AllOf(())
+NOTHING: Final[Document] = {"$nor": [{}]}
+TIMES: Final = {TimeField.CREATED_AT: "createdAt", TimeField.UPDATED_AT: "updatedAt"}
+"""The names of instants in documents."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,8 @@ class Search:
 
     text: str
     tests: tuple[AttributeTest, ...]
+    filter: Test = EVERYBODY
+    """On the user's own fields. Ignores case as Unicode folds it, where the MySQL view also ignores accents."""
 
     @cached_property
     def words(self) -> list[str] | None:
@@ -155,10 +181,43 @@ def pipeline(search: Search, count: int, after: HitCursor | None) -> list[Docume
 
 def matching(search: Search, field: str = "attributes") -> Document:
     """The condition of a search, whose tests are on paths inside a field."""
-    conditions: list[Document] = [LIVING, *(_on_path(test, field) for test in search.tests)]
+    conditions: list[Document] = [LIVING, *(_on_path(test, field) for test in search.tests), _filtered(search.filter)]
     if search.words is not None:
         conditions.append({"words": {"$all": search.words}})  # an empty list matches nobody
     return {"$and": conditions}
+
+
+def _filtered(test: Test) -> Document:  # noqa: C901 - one case for each test
+    """The condition of a filter. Every value is an operand, or a pattern without special characters."""
+    match test:
+        case TextIs(field, values):
+            return {"$or": [_text(field, "^", value, "$") for value in values]} if values else NOTHING
+        case TextContains(field, text):
+            return _text(field, "", text, "")
+        case TextStartsWith(field, text):
+            return _text(field, "^", text, "")
+        case RoleIs(roles):
+            return {"role": {"$in": [role.value for role in roles]}}
+        case NotBefore(moment, instant):
+            return {TIMES[moment]: {"$gte": time_text(instant)}}
+        case Before(moment, instant):
+            return {TIMES[moment]: {"$lt": time_text(instant)}}
+        case AllOf(tests):
+            return {"$and": list(map(_filtered, tests))} if tests else {}
+        case AnyOf(tests):
+            return {"$or": list(map(_filtered, tests))} if tests else NOTHING
+        case Not(inner):
+            return {"$nor": [_filtered(inner)]}
+        case OwnerIs() | NumberIs() | NumberIn():
+            raise BadQuery("filter: users have neither an owner nor a number")
+        case _:
+            assert_never(test)
+
+
+def _text(field: TextField, before: str, text: str, after: str) -> Document:
+    if "\0" in text:  # MongoDB takes no pattern with it, and no user has it
+        return NOTHING
+    return {field.value: {"$regex": f"{before}{re.escape(text)}{after}", "$options": "i"}}
 
 
 def _score(search: Search) -> JSON:

@@ -1,0 +1,86 @@
+"""`searchUsers(filter)`: one search combines words, attribute paths and the filter that `users` takes."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from events.event_types import Role
+from tests.graph.client import Json
+from tests.graph.site import Person, Site
+
+SEARCH = """
+query($text: String, $where: [AttributeFilter!], $filter: UserFilter) {
+  searchUsers(text: $text, where: $where, filter: $filter, first: 100) { totalCount edges { node { username } } }
+}
+"""
+USERS = "query($filter: UserFilter) { users(filter: $filter, first: 100) { edges { node { username } } } }"
+NAMES = ("Ada Lovelace", "ada (the first)", "A.d.a", "$where", "^Ada$", "ADA*", "100% Ada_", "[a-z]+", "back\\slash")
+
+
+@pytest.fixture
+async def staff(own_site: Site) -> Person:
+    """Who searches, among users with names that read like patterns and operators."""
+    for n, name in enumerate(NAMES):
+        await own_site.log.register(f"user{n}", name=name, attributes={"n": n})
+    person = await own_site.person(Role.ADMIN)
+    await own_site.caught_up()
+    return person
+
+
+def names(found: Json) -> list[str]:
+    return sorted(edge["node"]["username"] for edge in found["edges"])
+
+
+async def test_words_paths_and_filter_must_all_hold(staff: Person) -> None:
+    """Each narrows what the others find, and the count says how many are left."""
+    variables: dict[str, Any] = {"text": "ada", "where": [{"path": "n", "lt": 6}]}
+    all_found = names(await staff.client.field(SEARCH, **variables))
+    assert {"user0", "user1", "user4", "user5"} <= set(all_found)
+
+    found = await staff.client.field(SEARCH, **variables, filter={"name": {"startsWith": "ada"}})
+    assert (names(found), found["totalCount"]) == (["user0", "user1", "user5"], 3)
+    nobody = await staff.client.field(SEARCH, **variables, filter={"role": {"eq": "ADMIN"}})
+    assert (names(nobody), nobody["totalCount"]) == ([], 0)
+    assert names(await staff.client.field(SEARCH, filter={"role": {"in": []}})) == []
+
+
+TEXTS = st.sampled_from([*NAMES, "ada", "A", ".", ".*", "\\", "$", "^", "(", "[", "%", "_", "\0", "user", ""])
+TESTS = st.fixed_dictionaries({}, optional={"eq": TEXTS, "contains": TEXTS, "startsWith": TEXTS})
+FILTERS = st.recursive(
+    st.one_of(
+        st.builds(lambda test: {"name": test}, TESTS),
+        st.builds(lambda test: {"username": test}, TESTS),
+        st.just({"role": {"in": ["ADMIN", "CUSTOMER"]}}),
+        st.just({"createdAt": {"gte": "2020-01-01T00:00:00Z", "lt": "2999-01-01T00:00:00Z"}}),
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda filters: {"or": filters}, st.lists(inner, max_size=3)),
+        st.builds(lambda filters: {"and": filters}, st.lists(inner, max_size=3)),
+        st.builds(lambda one: {"not": one}, inner),
+    ),
+    max_leaves=5,
+)
+
+
+async def test_both_views_find_the_same_users_by_a_filter(staff: Person) -> None:
+    """Whatever the filter: no text in it is taken for a pattern or an operator."""
+    examples: list[dict[str, Any]] = []
+
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
+    @given(FILTERS)
+    def collect(filter_: dict[str, Any]) -> None:
+        examples.append(filter_)
+
+    collect()
+    for filter_ in examples:
+        by_mysql = await staff.client.field(USERS, filter=filter_)
+        by_mongodb = await staff.client.field(SEARCH, filter=filter_)
+        assert names(by_mysql) == names(by_mongodb), filter_
+
+
+async def test_a_filter_that_is_too_large_is_refused(staff: Person) -> None:
+    """As by `users`."""
+    filter_ = {"or": [{"name": {"eq": "a"}}] * 500}
+    assert await staff.client.refused(SEARCH, filter=filter_) == ["BAD_USER_INPUT"]
