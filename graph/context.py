@@ -52,6 +52,28 @@ class Webhooks:
     clock: Callable[[], datetime]
 
 
+class UnreadableImport(Exception):
+    """The content of an import is in no known format, or its map is wrong; `field` is the one at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of the rows of an import."""
+
+    imported: int
+    existing: int
+    refused: Sequence[tuple[int, str]]
+    """Each with its line in the content, and the reason."""
+
+
+ImportUsers = Callable[[bytes, str, Origin], Awaitable[ImportReport]]
+"""Imports the rows of a content, with a map of its fields. Raises UnreadableImport."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The objects that resolvers and transports work with, made once at the start of the process."""
@@ -71,6 +93,7 @@ class Services:
     """Reads the quarantine of a view, by the view's name."""
     rebuilds: RebuildRequests
     authenticator: Authenticator
+    import_users: ImportUsers
     activity: Activity
     sign_in: SignIn
     registration: Registration

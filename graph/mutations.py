@@ -24,6 +24,7 @@ from events.idempotency import KEY_CHARACTERS, Idempotency
 from events.rules import CONTENT_BYTES
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph.context import Info
+from graph.imports import ImportPayload, import_users
 from graph.projection_types import Projection
 from graph.scalars import Position, Role, user_id_of
 from graph.types import (
@@ -385,6 +386,9 @@ class Mutation:
     create_user: UserPayload = strawberry.mutation(resolver=create_user, description="ADMIN only; any role.")
     create_invitation: InvitationPayload = strawberry.mutation(
         resolver=create_invitation, description="ADMIN only: an invitation, for servers that require one to register."
+    )
+    import_users: ImportPayload = strawberry.mutation(
+        resolver=import_users, description="ADMIN only: by the rules and with the report of `rollcall import`."
     )
     login: SessionPayload = strawberry.mutation(resolver=login, description="Open to anyone; starts a session.")
     refresh_session: SessionPayload = strawberry.mutation(

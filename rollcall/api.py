@@ -39,6 +39,7 @@ from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
 from projections.webhooks.deliveries import Deliveries
 from projections.webhooks.endpoints import Endpoints
+from rollcall.importer import import_users_with
 from rollcall.keys import KeyRing
 from rollcall.settings import BadSettings, Settings, networks
 from rollcall.wiring import Installation, Writer, now
@@ -100,6 +101,7 @@ def services_of(
             challenges=SingleUseTokens(database, secret, CHALLENGE, now, secrets.token_bytes),
         ),
         activity=activity,
+        import_users=import_users_with(commands),
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, commands, store, now),

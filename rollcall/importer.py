@@ -1,8 +1,10 @@
 """Import users from a file: register each valid row, and report each refused row with its line and reason."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -13,7 +15,8 @@ from events.errors import Problem, Reason, Rejected
 from events.event_types import Origin, Role
 from events.rules import USERNAME_CHARACTERS, same_username, sought_username
 from events.user import Register
-from rollcall.userfile import BadRow, UserFile, UserRow
+from graph.context import ImportReport, ImportUsers, UnreadableImport
+from rollcall.userfile import BadRow, FieldMap, UserFile, UserFileError, UserRow, parse_mapping, read_users
 
 NUMBERED_TRIES = 1_000
 """Numbers to try after a username that is derived from an email."""
@@ -44,8 +47,10 @@ class ImportResult:
 class Importer:
     """Imports a file row by row, in order. A second run of the same file adds nothing."""
 
-    def __init__(self, commands: UserCommands) -> None:
+    def __init__(self, commands: UserCommands, origin: Origin = Origin()) -> None:  # noqa: B008 - it is immutable
+        """`origin` is the actor and the request of every registration."""
         self._commands = commands
+        self._origin = origin
         self._lines: dict[UUID, int] = {}
         """The users of this run, with the first line of each."""
 
@@ -89,12 +94,12 @@ class Importer:
     async def _register(self, row: UserRow) -> UUID:
         command = _registration(row)
         if row.username is not None:
-            return (await self._commands.register(command, Origin())).user_id
+            return (await self._commands.register(command, self._origin)).user_id
         for number in range(1, NUMBERED_TRIES + 1):
             suffix = "" if number == 1 else str(number)
             numbered = msgspec.structs.replace(command, username=command.username + suffix)
             try:
-                return (await self._commands.register(numbered, Origin())).user_id
+                return (await self._commands.register(numbered, self._origin)).user_id
             except Rejected as rejected:
                 taken = [problem.field for problem in rejected.problems if problem.reason is Reason.TAKEN]
                 if taken != [("username",)]:
@@ -102,6 +107,29 @@ class Importer:
         raise _refusal(
             "username", f"the first {NUMBERED_TRIES} usernames derived from this email are taken; add a username"
         )
+
+
+def import_users_with(commands: UserCommands) -> ImportUsers:
+    """What the API imports with. The content lies in memory only, under the path of an anonymous file."""
+
+    async def import_users(content: bytes, mapping: str, origin: Origin) -> ImportReport:
+        try:
+            fields = parse_mapping(mapping) if mapping else FieldMap()
+        except UserFileError as error:
+            raise UnreadableImport("map", str(error)) from error
+        descriptor = os.memfd_create("import")
+        path = Path(f"/proc/self/fd/{descriptor}")
+        try:
+            os.write(descriptor, content)
+            result = await Importer(commands, origin).run(read_users(path, fields), lambda _: None)
+        except UserFileError as error:
+            raise UnreadableImport("content", str(error).replace(str(path), "the content")) from error
+        finally:
+            os.close(descriptor)
+        refused = [(row.line, row.reason) for row in result.refused]
+        return ImportReport(imported=result.added, existing=result.already_there, refused=refused)
+
+    return import_users
 
 
 def _registration(row: UserRow) -> Register:

@@ -64,6 +64,7 @@ mutation Register($input: RegisterInput!) {{
 CREATE = f"""
 mutation Create($input: CreateUserInput!) {{ createUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
 """
+IMPORT = "mutation($input: ImportUsersInput!) { importUsers(input: $input) { imported errors { message } } }"
 INVITE = f"""
 mutation Invite($days: Int! = 7) {{ createInvitation(days: $days) {{ invitation expiresAt {ERRORS} }} }}
 """

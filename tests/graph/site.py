@@ -54,6 +54,7 @@ from projections.view import View
 from projections.webhooks.deliveries import Deliveries
 from projections.webhooks.endpoints import Endpoints
 from rollcall.embedded import Addresses
+from rollcall.importer import import_users_with
 from tests import databases
 from tests.graph.client import Client, Json, Socket
 from tests.log import NOBODY, Log, registration, wire
@@ -315,6 +316,7 @@ def _services(
         sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, by_address, activity, new_id),
         registration=Registration(doors.registration, doors.proof_bits, budgets, by_address, invitations, challenges),
         activity=activity,
+        import_users=import_users_with(log.commands),
         tokens=tokens,
         sessions=sessions,
         watch=SessionWatch(sessions, log.commands, log.store, now),

@@ -1,0 +1,80 @@
+"""Import of users through the API, by the rules and with the report of `rollcall import`.
+
+A file is sent in slices of whole rows: each is one request, so a client shows its progress, and a slice that is sent
+again adds nothing.
+"""
+
+from typing import Annotated, Final
+
+import strawberry
+
+from auth.permissions import Right
+from graph.context import Info, UnreadableImport
+from graph.data_types import ERRORS, POSITION
+from graph.scalars import Position
+from graph.types import ErrorCode, UserError
+
+CONTENT_BYTES: Final = 1_000_000
+
+
+@strawberry.input(description="Rows of users to register.")
+class ImportUsersInput:
+    content: str = strawberry.field(
+        description=(
+            "Whole rows of a file, at most 1,000,000 bytes: JSON lines, a JSON array, or CSV with its header line."
+        )
+    )
+    map: list[str] | None = strawberry.field(
+        default=None,
+        description=(
+            "The file's fields for username, email, name, role and password_hash, where the names differ, such as\n"
+            "username=login. All other fields become attributes."
+        ),
+    )
+    first_line: int = strawberry.field(
+        default=1, description="The number of the first line of the content in the file, for the report."
+    )
+
+
+@strawberry.type(description="A row that was not imported.")
+class ImportRefusal:
+    line: int = strawberry.field(description="Its line in the file.")
+    message: str = strawberry.field(description="Why, with the name of the field.")
+
+
+@strawberry.type(description="What became of the rows. Each row is imported, existing or refused.")
+class ImportPayload:
+    imported: int = strawberry.field(default=0, description="Users registered.")
+    existing: int = strawberry.field(default=0, description="Users who were there already.")
+    refused: list[ImportRefusal] = strawberry.field(default_factory=list, description="Rows that were refused.")
+    position: Position | None = strawberry.field(default=None, description=POSITION)
+    errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
+async def import_users(
+    info: Info,
+    input: Annotated[ImportUsersInput, strawberry.argument(description="The values of the mutation.")],  # noqa: A002
+) -> ImportPayload:
+    viewer = await info.context.allowed(Right.CREATE_USER)
+    content = input.content.encode()
+    if not 1 <= len(content) <= CONTENT_BYTES:
+        return _refused("content", f"expected 1 to {CONTENT_BYTES:,} bytes, found {len(content):,}: send fewer rows")
+    if not 1 <= input.first_line < 1 << 31:
+        return _refused("firstLine", f"expected a line's number from 1 on, found {input.first_line}")
+    await info.context.pay_for_write(viewer, len(content))
+    services = info.context.services
+    try:
+        report = await services.import_users(content, ",".join(input.map or ()), info.context.origin_of(viewer))
+    except UnreadableImport as error:
+        return _refused(error.field, str(error))
+    before = input.first_line - 1
+    return ImportPayload(
+        imported=report.imported,
+        existing=report.existing,
+        refused=[ImportRefusal(line=line + before, message=reason) for line, reason in report.refused],
+        position=Position(await services.store.head()),
+    )
+
+
+def _refused(field: str, message: str) -> ImportPayload:
+    return ImportPayload(errors=[UserError(code=ErrorCode.INVALID, message=message, field=[field])])
