@@ -1,0 +1,113 @@
+/** The frame around the pages of a signed-in user: navigation by role, the state of the connection, sign-out. */
+import { type ReactNode, useEffect, useState } from "react";
+import { Link, useLocation } from "wouter";
+
+import { useConnection } from "../client";
+import type { Role } from "../gql/graphql";
+import { signOut, useViewer } from "../session";
+import { roleName } from "../text";
+
+const STAFF: readonly Role[] = ["TECHNICAL_WORKER", "SENIOR_MANAGEMENT", "ADMIN"];
+
+export const isStaff = (role: Role): boolean => STAFF.includes(role);
+
+const LINKS: readonly { to: string; text: string; shown: (role: Role) => boolean }[] = [
+  { to: "/dashboard", text: "Dashboard", shown: () => true },
+  { to: "/users", text: "Users", shown: isStaff },
+  { to: "/data", text: "Data", shown: () => true },
+  { to: "/audit", text: "Audit log", shown: isStaff },
+  { to: "/webhooks", text: "Webhooks", shown: (role) => role === "ADMIN" },
+  { to: "/account", text: "Account", shown: () => true },
+];
+
+const THEMES = ["system", "light", "dark"] as const;
+type Theme = (typeof THEMES)[number];
+const kept = localStorage.getItem("rollcall-theme");
+const initial: Theme = THEMES.find((theme) => theme === kept) ?? "system";
+
+export function applyTheme(theme: Theme = initial): void {
+  if (theme === "system") delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = theme;
+  localStorage.setItem("rollcall-theme", theme);
+}
+
+function ThemeChoice() {
+  const [theme, become] = useState<Theme>(initial);
+  return (
+    <select
+      aria-label="Colours"
+      value={theme}
+      onChange={(event) => {
+        const chosen = event.target.value as Theme;
+        become(chosen);
+        applyTheme(chosen);
+      }}
+    >
+      <option value="system">System colours</option>
+      <option value="light">Light</option>
+      <option value="dark">Dark</option>
+    </select>
+  );
+}
+
+/** Says that the connection is lost, and that it is back. */
+function ConnectionNotice() {
+  const connection = useConnection();
+  const [healed, setHealed] = useState(false);
+  const [wasLost, setWasLost] = useState(false);
+  useEffect(() => {
+    if (connection === "lost") setWasLost(true);
+    if (connection !== "connected" || !wasLost) return undefined;
+    setWasLost(false);
+    setHealed(true);
+    const timer = setTimeout(() => setHealed(false), 4_000);
+    return () => clearTimeout(timer);
+  }, [connection, wasLost]);
+  return (
+    <div aria-live="polite">
+      {connection === "lost" && (
+        <div className="notice warn">Connection lost. Trying again; what you see may be old. Nothing will be missed.</div>
+      )}
+      {healed && connection === "connected" && <div className="notice good">Connected again, and up to date.</div>}
+    </div>
+  );
+}
+
+export function Shell(props: { children: ReactNode }) {
+  const viewer = useViewer();
+  const [path] = useLocation();
+  return (
+    <>
+      <a className="skip" href="#main">
+        Skip to the content
+      </a>
+      <header className="bar">
+        <Link className="brand" href="/dashboard">
+          Rollcall
+        </Link>
+        <nav aria-label="Main">
+          {LINKS.filter((link) => link.shown(viewer.role)).map((link) => (
+            <Link
+              key={link.to}
+              href={link.to}
+              aria-current={path === link.to || path.startsWith(`${link.to}/`) ? "page" : undefined}
+            >
+              {link.text}
+            </Link>
+          ))}
+        </nav>
+        <div className="who">
+          <span>
+            {viewer.name} <span className="quiet">({roleName(viewer.role)})</span>
+          </span>
+          <div>
+            <ThemeChoice />
+          </div>
+          <button onClick={() => void signOut()}>Sign out</button>
+        </div>
+      </header>
+      <ConnectionNotice />
+      {props.children}
+    </>
+  );
+}

@@ -1,0 +1,106 @@
+/** Subscriptions that survive a lost connection: they go on after the last position that was seen. */
+import { print } from "graphql";
+import { useEffect, useRef, useState } from "react";
+
+import { socket } from "./client";
+import { graphql } from "./gql";
+import type { DataChangesSubscription, ProjectionStatusSubscription, UserChangesSubscription } from "./gql/graphql";
+
+export const USER_CHANGES = graphql(`
+  subscription UserChanges($userId: ID, $types: [UserEventType!], $after: Position) {
+    userChanges(userId: $userId, types: $types, after: $after) {
+      position type userId version changedFields recordedAt
+      user { id username name email role attributes version position createdAt updatedAt }
+    }
+  }
+`);
+export const DATA_CHANGES = graphql(`
+  subscription DataChanges($ownerId: ID, $after: Position) {
+    dataChanges(ownerId: $ownerId, after: $after) {
+      position type dataId ownerId version changedFields recordedAt
+      data { id number name content version position createdAt updatedAt }
+    }
+  }
+`);
+export const PROJECTION_STATUS = graphql(`
+  subscription ProjectionStatus {
+    projectionStatus {
+      name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError updatedAt
+    }
+  }
+`);
+
+export type UserChange = UserChangesSubscription["userChanges"];
+export type DataChange = DataChangesSubscription["dataChanges"];
+export type ProjectionStatus = ProjectionStatusSubscription["projectionStatus"][number];
+
+interface Listening<Change> {
+  /** After this position; by default, from now on. */
+  after?: string | null;
+  onChange: (change: Change) => void;
+  /** The connection was lost before the first change: what happened meanwhile has to be read again. */
+  onGap?: () => void;
+}
+
+function useChanges<Change extends { position: string }>(
+  query: string,
+  field: "userChanges" | "dataChanges",
+  variables: Record<string, unknown>,
+  { after, onChange, onGap }: Listening<Change>,
+): void {
+  const handlers = useRef({ onChange, onGap });
+  handlers.current = { onChange, onGap };
+  const key = JSON.stringify(variables);
+  useEffect(() => {
+    // graphql-ws sends the same payload again after it has reconnected: `after` moves with what was seen.
+    const payload = { query, variables: { ...(JSON.parse(key) as object), after: after ?? undefined } };
+    let lost = false;
+    const stopWatching = [
+      socket.on("closed", () => (lost = true)),
+      socket.on("connected", () => {
+        if (lost && payload.variables.after === undefined) handlers.current.onGap?.();
+        lost = false;
+      }),
+    ];
+    const stop = socket.subscribe<Record<typeof field, Change>>(payload, {
+      next: ({ data }) => {
+        const change = data?.[field];
+        if (!change) return;
+        payload.variables.after = change.position;
+        handlers.current.onChange(change);
+      },
+      error: () => handlers.current.onGap?.(),
+      complete: () => undefined,
+    });
+    return () => {
+      stop();
+      for (const one of stopWatching) one();
+    };
+  }, [query, field, key, after]);
+}
+
+export function useUserChanges(variables: { userId?: string }, listening: Listening<UserChange>): void {
+  useChanges(print(USER_CHANGES), "userChanges", variables, listening);
+}
+
+export function useDataChanges(variables: { ownerId?: string }, listening: Listening<DataChange>): void {
+  useChanges(print(DATA_CHANGES), "dataChanges", variables, listening);
+}
+
+/** The projections as they are now; null until they are known. */
+export function useProjectionStatus(): ProjectionStatus[] | null {
+  const [projections, become] = useState<ProjectionStatus[] | null>(null);
+  useEffect(
+    () =>
+      socket.subscribe<ProjectionStatusSubscription>(
+        { query: print(PROJECTION_STATUS) },
+        {
+          next: ({ data }) => data && become(data.projectionStatus),
+          error: () => undefined,
+          complete: () => undefined,
+        },
+      ),
+    [],
+  );
+  return projections;
+}

@@ -1,0 +1,162 @@
+import { lazy, StrictMode, Suspense, useEffect } from "react";
+import { createRoot } from "react-dom/client";
+import { Redirect, Route, Switch, useLocation } from "wouter";
+
+import { applyTheme, isStaff, Shell } from "./components/Shell";
+import { Loading, Page } from "./components/ui";
+import { useUserChanges } from "./live";
+import { sessionEnded, startSession, useSession, useViewer, type Viewer, viewerChanged } from "./session";
+import { SignIn } from "./pages/SignIn";
+import "./styles.css";
+
+const SignUp = lazy(() => import("./pages/SignUp"));
+const ForgotPassword = lazy(() => import("./pages/ForgotPassword"));
+const NewPassword = lazy(() => import("./pages/NewPassword"));
+const VerifyEmail = lazy(() => import("./pages/VerifyEmail"));
+const Account = lazy(() => import("./pages/Account"));
+const Dashboard = lazy(() => import("./pages/Dashboard"));
+const Data = lazy(() => import("./pages/Data"));
+const DataObject = lazy(() => import("./pages/DataObject"));
+const Users = lazy(() => import("./pages/Users"));
+const User = lazy(() => import("./pages/User"));
+const Audit = lazy(() => import("./pages/Audit"));
+const Webhooks = lazy(() => import("./pages/Webhooks"));
+
+const NotFound = () => (
+  <Page title="There is no such page">
+    <p>
+      The address may be wrong, or the page may be for another role. <a href="/dashboard">Go to your dashboard</a>.
+    </p>
+  </Page>
+);
+
+/** Follows the viewer's own record: another role or name shows at once, a deletion signs out. */
+function OwnChanges() {
+  const viewer = useViewer();
+  useUserChanges(
+    { userId: viewer.id },
+    {
+      onChange: ({ user }) => {
+        if (!user) sessionEnded("Your account has been deleted.");
+        else viewerChanged({ username: user.username, name: user.name, email: user.email, role: user.role });
+      },
+    },
+  );
+  return null;
+}
+
+function SignedIn({ viewer }: { viewer: Viewer }) {
+  const staff = isStaff(viewer.role);
+  return (
+    <Shell>
+      <OwnChanges />
+      <Suspense fallback={<Loading />}>
+        <Switch>
+          <Route path="/account">
+            <Account />
+          </Route>
+          <Route path="/dashboard">
+            <Dashboard />
+          </Route>
+          <Route path="/data">
+            <Data />
+          </Route>
+          <Route path="/data/:number">{({ number }) => <DataObject number={Number(number)} />}</Route>
+          {staff && (
+            <Route path="/users">
+              <Users />
+            </Route>
+          )}
+          {staff && <Route path="/users/:id">{({ id }) => <User key={id} id={id} />}</Route>}
+          {staff && (
+            <Route path="/audit">
+              <Audit />
+            </Route>
+          )}
+          {viewer.role === "ADMIN" && (
+            <Route path="/webhooks">
+              <Webhooks />
+            </Route>
+          )}
+          <Route path="/">
+            <Redirect to="/dashboard" replace />
+          </Route>
+          <Route path="/sign-in">
+            <AfterSignIn />
+          </Route>
+          <Route path="/sign-up">
+            <Redirect to="/dashboard" replace />
+          </Route>
+          <Route>
+            <NotFound />
+          </Route>
+        </Switch>
+      </Suspense>
+    </Shell>
+  );
+}
+
+/** The page that was asked for before the sign-in. Only paths of this site: another site's address is ignored. */
+function AfterSignIn() {
+  const wanted = new URLSearchParams(location.search).get("next") ?? "/dashboard";
+  return <Redirect to={/^\/[a-z]/.test(wanted) ? wanted : "/dashboard"} replace />;
+}
+
+function SignedOut({ reason }: { reason?: string | undefined }) {
+  const [path] = useLocation();
+  const next = path === "/" || path === "/sign-in" ? "" : `?next=${encodeURIComponent(path)}`;
+  return (
+    <Switch>
+      <Route path="/sign-in">
+        <SignIn reason={reason} />
+      </Route>
+      <Route path="/sign-up">
+        <SignUp />
+      </Route>
+      <Route path="/forgot-password">
+        <ForgotPassword />
+      </Route>
+      <Route>
+        <Redirect to={`/sign-in${next}`} replace />
+      </Route>
+    </Switch>
+  );
+}
+
+function App() {
+  const session = useSession();
+  useEffect(() => {
+    if (session.status === "starting") void startSession();
+  }, [session.status]);
+  return (
+    <Suspense fallback={<Loading />}>
+      <Switch>
+        {/* Links of mails work whether somebody is signed in here or not. */}
+        <Route path="/reset-password">
+          <NewPassword key="reset" />
+        </Route>
+        <Route path="/accept-invitation">
+          <NewPassword key="invitation" invitation />
+        </Route>
+        <Route path="/verify-email">
+          <VerifyEmail />
+        </Route>
+        <Route>
+          {session.status === "starting" && <Loading />}
+          {session.status === "signed-out" && <SignedOut reason={session.reason} />}
+          {session.status === "signed-in" && <SignedIn key={session.viewer.id} viewer={session.viewer} />}
+        </Route>
+      </Switch>
+    </Suspense>
+  );
+}
+
+applyTheme();
+const root = document.getElementById("root");
+if (root) {
+  createRoot(root).render(
+    <StrictMode>
+      <App />
+    </StrictMode>,
+  );
+}

@@ -1,0 +1,5 @@
+import { Page } from "../components/ui";
+
+export default function SignUp() {
+  return <Page title="SignUp">…</Page>;
+}

@@ -1,0 +1,158 @@
+/**
+ * The session of this page. The access token lives in memory only. The refresh token lives in a cookie that scripts
+ * cannot read: `/session` keeps and replaces it.
+ */
+import { useSyncExternalStore } from "react";
+
+import type { Role } from "./gql/graphql";
+
+export interface Viewer {
+  id: string;
+  username: string;
+  name: string;
+  email: string;
+  role: Role;
+}
+
+export type SessionState =
+  | { status: "starting" }
+  | { status: "signed-out"; reason?: string }
+  | { status: "signed-in"; viewer: Viewer };
+
+interface Tokens {
+  accessToken: string;
+  accessTokenExpiresAt: string;
+}
+
+const PATH = "/session";
+const EARLY_MS = 30_000;
+const ME = "{ me { id username name email role } }";
+
+let state: SessionState = { status: "starting" };
+let tokens: Tokens | null = null;
+const listeners = new Set<() => void>();
+const tabs = new BroadcastChannel("rollcall-session");
+
+function become(next: SessionState): void {
+  state = next;
+  if (next.status === "signed-out") tokens = null;
+  for (const listener of listeners) listener();
+}
+
+export function onSessionChange(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export const sessionState = (): SessionState => state;
+export const useSession = (): SessionState => useSyncExternalStore(onSessionChange, sessionState);
+
+/** The signed-in user. Only for pages behind the sign-in. */
+export function useViewer(): Viewer {
+  const session = useSession();
+  if (session.status !== "signed-in") throw new Error("no user is signed in");
+  return session.viewer;
+}
+
+async function call(method: "PUT" | "POST" | "DELETE", body: object): Promise<Response> {
+  return fetch(PATH, {
+    method,
+    credentials: "same-origin",
+    headers: { "Content-Type": "application/json", "X-Rollcall-Page": "1" },
+    body: JSON.stringify(body),
+  });
+}
+
+/** The server cannot answer now; the session may still be valid. */
+export class ServerAway extends Error {}
+
+async function take(response: Response): Promise<boolean> {
+  if (response.status === 401) return false;
+  if (!response.ok) throw new ServerAway(`the server answered ${response.status}`);
+  tokens = (await response.json()) as Tokens;
+  return true;
+}
+
+async function readViewer(): Promise<Viewer | null> {
+  const response = await fetch("/graphql", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${tokens?.accessToken}` },
+    body: JSON.stringify({ query: ME }),
+  });
+  if (!response.ok) throw new ServerAway(`the server answered ${response.status}`);
+  const answer = (await response.json()) as { data?: { me: Viewer | null } };
+  return answer.data?.me ?? null;
+}
+
+async function enter(): Promise<void> {
+  const viewer = await readViewer();
+  become(viewer ? { status: "signed-in", viewer } : { status: "signed-out" });
+}
+
+/** Take up the session of the cookie, if there is one. Asks again while the server is away. */
+export async function startSession(): Promise<void> {
+  for (let pause = 500; ; pause = Math.min(pause * 2, 5_000)) {
+    try {
+      if (await take(await call("POST", {}))) await enter();
+      else become({ status: "signed-out" });
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+/** Keep the refresh token that a mutation has returned, and be signed in. */
+export async function adoptSession(refreshToken: string, remember: boolean): Promise<void> {
+  if (!(await take(await call("PUT", { refreshToken, remember })))) {
+    become({ status: "signed-out" });
+    return;
+  }
+  await enter();
+  tabs.postMessage("signed-in");
+}
+
+export async function signOut(): Promise<void> {
+  await call("DELETE", {});
+  become({ status: "signed-out" });
+  tabs.postMessage("signed-out");
+}
+
+/** The session has ended elsewhere. */
+export function sessionEnded(reason: string): void {
+  if (state.status === "signed-in") become({ status: "signed-out", reason });
+}
+
+export function viewerChanged(changes: Partial<Viewer>): void {
+  if (state.status === "signed-in") become({ status: "signed-in", viewer: { ...state.viewer, ...changes } });
+}
+
+export const tokenIsFresh = (): boolean =>
+  tokens !== null && Date.parse(tokens.accessTokenExpiresAt) - Date.now() > EARLY_MS;
+
+let refreshing: Promise<void> | null = null;
+
+/** A new access token from the cookie. Tabs take turns, since each use replaces the refresh token. */
+export function refreshToken(): Promise<void> {
+  refreshing ??= (async () => {
+    try {
+      const renewed = await navigator.locks.request("rollcall-session", async () => take(await call("POST", {})));
+      if (!renewed) sessionEnded("Your session has ended. Sign in again.");
+    } finally {
+      refreshing = null;
+    }
+  })();
+  return refreshing;
+}
+
+export async function accessToken(): Promise<string | null> {
+  if (state.status === "signed-in" && !tokenIsFresh()) await refreshToken();
+  return tokens?.accessToken ?? null;
+}
+
+export const currentToken = (): string | null => tokens?.accessToken ?? null;
+
+tabs.onmessage = ({ data }) => {
+  if (data === "signed-out") sessionEnded("You have signed out in another window.");
+  else if (state.status === "signed-out") void startSession();
+};

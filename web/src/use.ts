@@ -1,0 +1,105 @@
+/** Reads and writes of pages. */
+import type { TypedDocumentNode } from "@graphql-typed-document-node/core";
+import { useCallback, useEffect, useRef, useState } from "react";
+
+import { client, noteWritten } from "./client";
+import type { Problem } from "./components/ui";
+
+export interface Read<Data> {
+  data: Data | undefined;
+  error: Error | undefined;
+  loading: boolean;
+  again: () => void;
+  /** Change what was read, as a live change says. */
+  patch: (change: (data: Data) => Data) => void;
+}
+
+/** A query, asked again whenever its variables change. What was read before stays until the answer is there. */
+export function useRead<Data, Variables extends object>(
+  document: TypedDocumentNode<Data, Variables>,
+  variables: Variables,
+  options: { skip?: boolean } = {},
+): Read<Data> {
+  const [result, become] = useState<{ data?: Data; error?: Error; loading: boolean }>({ loading: !options.skip });
+  const [turn, setTurn] = useState(0);
+  const key = JSON.stringify(variables);
+  useEffect(() => {
+    if (options.skip) return;
+    let current = true;
+    become(({ data }) => ({ data, loading: true }));
+    void client
+      .query(document, JSON.parse(key) as Variables)
+      .toPromise()
+      .then(({ data, error }) => {
+        if (current) become((before) => ({ data: data ?? before.data, error, loading: false }));
+      });
+    return () => {
+      current = false;
+    };
+  }, [document, key, turn, options.skip]);
+  const again = useCallback(() => setTurn((one) => one + 1), []);
+  const patch = useCallback(
+    (change: (data: Data) => Data) =>
+      become((before) => (before.data === undefined ? before : { ...before, data: change(before.data) })),
+    [],
+  );
+  return { data: result.data, error: result.error, loading: result.loading, again, patch };
+}
+
+interface Payload {
+  errors?: readonly Problem[];
+  position?: string | null;
+}
+
+export interface Write<Variables, Result> {
+  problems: readonly Problem[];
+  running: boolean;
+  clear: () => void;
+  /** The payload; null if it was refused, with `problems`. */
+  send: (variables: Variables) => Promise<Result | null>;
+}
+
+/** A mutation. Whatever is wrong, expected or not, is in `problems`. */
+export function useWrite<Data, Variables extends object, Name extends keyof Data & string>(
+  document: TypedDocumentNode<Data, Variables>,
+  name: Name,
+): Write<Variables, Data[Name]> {
+  const [problems, setProblems] = useState<readonly Problem[]>([]);
+  const [running, setRunning] = useState(false);
+  const busy = useRef(false);
+  const send = useCallback(
+    async (variables: Variables): Promise<Data[Name] | null> => {
+      if (busy.current) return null;
+      busy.current = true;
+      setRunning(true);
+      try {
+        const { payload, problems: found } = await write(document, name, variables);
+        setProblems(found);
+        return found.length ? null : payload;
+      } finally {
+        busy.current = false;
+        setRunning(false);
+      }
+    },
+    [document, name],
+  );
+  const clear = useCallback(() => setProblems([]), []);
+  return { problems, running, clear, send };
+}
+
+/** Send one mutation outside of a form. */
+export async function write<Data, Variables extends object, Name extends keyof Data & string>(
+  document: TypedDocumentNode<Data, Variables>,
+  name: Name,
+  variables: Variables,
+): Promise<{ payload: Data[Name] | null; problems: readonly Problem[] }> {
+  const { data, error } = await client.mutation(document, variables).toPromise();
+  if (error || !data) {
+    const code = String(error?.graphQLErrors[0]?.extensions["code"] ?? "NETWORK");
+    const message = error?.graphQLErrors[0]?.message ?? "The server cannot be reached. Nothing was lost: try again.";
+    return { payload: null, problems: [{ code, message }] };
+  }
+  const payload = data[name] as Data[Name] & Payload;
+  noteWritten(payload.position);
+  return { payload, problems: payload.errors ?? [] };
+}
