@@ -5,13 +5,12 @@ import { join, relative } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const out = "../graph/pages/assets";
-const files = () =>
-  readdirSync(out, { recursive: true })
-    .map((name) => join(out, name))
-    .filter((path) => statSync(path).isFile())
-    .sort();
+const walk = (directory) =>
+  readdirSync(directory, { recursive: true })
+    .map((name) => join(directory, name))
+    .filter((path) => statSync(path).isFile());
 
-for (const path of files()) {
+for (const path of walk(out)) {
   if (!/\.(js|css|svg|html)$/.test(path)) continue;
   const content = readFileSync(path);
   writeFileSync(`${path}.gz`, gzipSync(content, { level: 9 }));
@@ -19,17 +18,25 @@ for (const path of files()) {
   writeFileSync(`${path}.br`, brotliCompressSync(content, options));
 }
 
+// Packages of one project repeat its licence word for word: each text is printed once, under all their names.
 const lock = JSON.parse(readFileSync("package-lock.json", "utf8"));
-const licences = [];
+const licences = new Map();
 for (const [path, { dev, version }] of Object.entries(lock.packages)) {
   if (!path || dev) continue;
   const name = readdirSync(path).find((file) => /^(licen[cs]e|copying)(\.|$)/i.test(file));
   const { license } = JSON.parse(readFileSync(join(path, "package.json"), "utf8"));
-  const text = name ? readFileSync(join(path, name), "utf8").trim() : `Licensed under ${license}.`;
-  licences.push(`${path.replace(/^.*node_modules\//, "")} ${version} (${license})\n\n${text}\n`);
+  const text = name
+    ? readFileSync(join(path, name), "utf8").replaceAll("\r\n", "\n").trim()
+    : `Its package holds no licence text; package.json says: ${license}`;
+  licences.set(text, [...(licences.get(text) ?? []), `${path.replace(/^.*node_modules\//, "")}@${version}`]);
 }
-writeFileSync("../graph/pages/LICENSES.txt", licences.join(`\n${"-".repeat(79)}\n\n`));
+const sections = [...licences].map(([text, names]) => `${names.sort().join("\n")}\n\n${text}`).sort();
+writeFileSync("../graph/pages/LICENSES.txt", `${sections.join(`\n\n${"-".repeat(80)}\n\n`)}\n`);
 
+// Of the sources too: a test notices when they have changed and nothing was built.
+const sources = ["codegen.ts", "index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.ts"];
+const under = (directory) => walk(directory).filter((path) => !path.startsWith(join("src", "gql")));
+const listed = [out, ...["public", "scripts", "src"]].flatMap(under).concat(sources, "../graph/pages/LICENSES.txt");
 const sum = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");
-const lines = files().map((path) => `${sum(path)}  assets/${relative(out, path)}\n`);
+const lines = listed.map((path) => `${sum(path)}  ${relative("..", path)}\n`).sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1));
 writeFileSync("../graph/pages/SHA256SUMS", lines.join(""));
