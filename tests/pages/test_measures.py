@@ -1,0 +1,88 @@
+"""How quickly the pages can be used, as the browser itself measures it. The figures are in docs/pages.md.
+
+Limits are ten times what the issue aims at, so that only a fault reaches them, not a busy machine; `ROLLCALL_FIGURES=1`
+prints the figures.
+"""
+
+import os
+from typing import Final
+
+from playwright.async_api import Page, expect
+
+from tests.pages.stack import ADMIN, Stack, no_faults, sign_in
+
+SLOWDOWN: Final = 4
+"""How much slower than this machine the processor is made, as Lighthouse does for a phone."""
+USERS: Final = 300
+IMPORT: Final = """
+mutation($content: String!) {
+  importUsers(input: {content: $content}) { imported refused { message } errors { message } }
+}
+"""
+HEAP: Final = "performance.memory.usedJSHeapSize"
+
+
+def show(what: str, figure: float, unit: str) -> None:
+    """Print a figure if they were asked for."""
+    if os.environ.get("ROLLCALL_FIGURES"):
+        print(f"\n{what}: {figure:.0f} {unit}")  # noqa: T201
+
+
+async def slowed(page: Page) -> None:
+    session = await page.context.new_cdp_session(page)
+    await session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWDOWN})
+
+
+async def imported(stack: Stack) -> None:
+    rows = "\n".join(
+        f'{{"username": "measured{n}", "email": "measured{n}@example.com", "name": "Measured {n}"}}'
+        for n in range(USERS)
+    )
+    answer = await stack.installation.ask(IMPORT, await stack.admin(), content=rows)
+    assert answer["importUsers"]["refused"] == answer["importUsers"]["errors"] == []
+
+
+async def test_the_sign_in_page_is_soon_interactive_on_a_slow_processor(stack: Stack) -> None:
+    """From the navigation until the form takes input."""
+    async with stack.window() as page:
+        await slowed(page)
+        await page.goto("/sign-in")
+        await expect(page.get_by_label("Username or email")).to_be_focused()
+        figure = await page.evaluate("""() => {
+          const paints = performance.getEntriesByType("paint");
+          return Math.max(...paints.map((paint) => paint.startTime));
+        }""")
+        show("sign-in page interactive, processor slowed 4 times", figure, "ms")
+        assert figure < 10_000
+        no_faults(page)
+
+
+async def test_a_page_of_100_users_renders_quickly_and_memory_does_not_grow(stack: Stack) -> None:
+    """Turning pages there and back many times leaves the heap as it was."""
+    await imported(stack)
+    async with stack.window() as page:
+        await sign_in(page, *ADMIN)
+        await page.goto("/users?size=100")
+        await expect(page.get_by_role("row")).to_have_count(101)
+        figure = await page.evaluate("""async () => {
+          const rows = () => document.querySelectorAll("tbody tr").length;
+          const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+          const began = performance.now();
+          await frame();
+          document.querySelector("table").offsetHeight;
+          return rows() === 100 ? performance.now() - began : Infinity;
+        }""")
+        show("frame with 100 rows", figure, "ms")
+
+        session = await page.context.new_cdp_session(page)
+        sizes = []
+        for _ in range(6):
+            for name in ("Next page", "Previous page"):
+                first = await page.locator("tbody tr").first.inner_text()
+                await page.get_by_role("button", name=name).click()
+                await expect(page.locator("tbody tr").first).not_to_have_text(first)
+            await session.send("HeapProfiler.collectGarbage")
+            sizes.append(await page.evaluate(HEAP))
+        show("growth of the heap in 10 pages", (sizes[-1] - sizes[1]) / 1024, "KiB")
+        assert sizes[-1] < sizes[1] * 1.5
+        no_faults(page)
