@@ -1,4 +1,4 @@
-"""The client's address, from the connection and X-Forwarded-For.
+"""The client's address and scheme, from the connection, X-Forwarded-For and X-Forwarded-Proto.
 
 Only entries that our own proxies have appended are true. So the header is read from its right end, as long as the entry
 was written by one of our proxies. The first address that is not a proxy is the client's; the entries to its left may be
@@ -41,6 +41,20 @@ def client_address(peer: str | None, forwarded: Sequence[str], proxies: Sequence
     if isinstance(client, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((client, CUSTOMER_BITS), strict=False))
     return str(client) if client else ""
+
+
+def came_by_https(peer: str | None, forwarded: Sequence[str], proxies: Sequence[Network]) -> bool:
+    """Whether the proxy that sent a request says that the client used https.
+
+    Args:
+        peer: The other end of the connection; None if it has no address.
+        forwarded: The X-Forwarded-Proto headers, in their order. The last entry is that of the nearest proxy.
+        proxies: Our own proxies.
+    """
+    proxy = _parsed(peer or "")
+    if proxy is None or not any(proxy in network for network in proxies):
+        return False
+    return ",".join(forwarded).rpartition(",")[2].strip().lower() == "https"
 
 
 @lru_cache(maxsize=256)

@@ -297,6 +297,12 @@ class Sessions:
         """End one session."""
         await self._database.execute(END, (session_id.bytes,))
 
+    async def end_of(self, text: str) -> None:
+        """End the session of a refresh token, of any generation. Another text ends nothing."""
+        token = self._key.read_token(text)
+        if token is not None:
+            await self.end(token.session_id)
+
     async def end_all(self, user_id: UUID) -> None:
         """End all sessions of a user."""
         await self._database.execute(END_ALL, (user_id.bytes,))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -53,6 +53,8 @@ class SignedIn:
     token: AccessToken
     refresh_token: RefreshToken
     refresh_token_expires_at: datetime
+    refresh_token_lifetime: timedelta
+    """From the last refresh on."""
 
 
 CHECKS: Final = 2
@@ -295,7 +297,7 @@ class SignIn:
     def _signed_in(self, user: User, granted: Granted) -> SignedIn:
         session = granted.session
         token = self._tokens.issue(user.id, user.role, session.id, self._new_id(), until=session.ends_at)
-        return SignedIn(user, token, granted.token, session.expires_at)
+        return SignedIn(user, token, granted.token, session.expires_at, session.expires_at - session.used_at)
 
     def _targets(self, user: User) -> tuple[Target, ...]:
         """Every target of the user's password."""

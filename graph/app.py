@@ -1,4 +1,4 @@
-"""The aiohttp application: /graphql, its assets, /.well-known/jwks.json, /healthz and /readyz."""
+"""The aiohttp application: /graphql, its assets, the pages, /session, /.well-known/jwks.json, /healthz and /readyz."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from events.errors import EventsError
 from events.ids import NewId
-from graph import cors, graphiql
+from graph import cors, graphiql, page_sessions, pages
 from graph.context import Opening
 from graph.documents import DocumentCache
 from graph.endpoint import CORRELATION, GraphQLEndpoint
@@ -46,6 +46,8 @@ class ServingPolicy:
     """Seconds after which a query is cut off."""
     pending: PendingLimits = field(default_factory=PendingLimits)
     """WebSockets that have not sent `connection_init`."""
+    pages: bool = True
+    """Whether the pages for people, and /session for them, are served."""
 
 
 DEFAULT_POLICY: Final = ServingPolicy()
@@ -78,7 +80,11 @@ def make_app(
     app.on_shutdown.append(close)
     app.on_response_prepare.append(add_headers)
     app.router.add_route("*", GRAPHQL, endpoint)
-    app.router.add_get("/", _to_graphql)
+    if policy.pages:
+        pages.add_routes(app)
+        app.router.add_route("*", page_sessions.PATH, page_sessions.PageSessions(opening).handle)
+    else:
+        app.router.add_get("/", _to_graphql)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(checks))
     app.router.add_get("/.well-known/jwks.json", _jwks(opening))

@@ -3,7 +3,7 @@
 A browser lets a page read an answer from another origin only if the answer allows it, and asks first (a preflight) for
 anything but the simplest requests; JSON, a token and `Min-Position` each make it ask. So a page whose origin is not on
 the list can cause nothing. WebSockets are not covered, for a browser opens them for any page; Strawberry's view refuses
-them by the same list. There are no cookies, so no page acts as a user by itself.
+them by the same list. /graphql reads no cookies, so no page acts as a user by itself.
 
 Other clients may send an `Origin` too. They are answered, whether it is on the list or not.
 """

@@ -83,7 +83,7 @@ async def read(request: web.Request) -> OperationRequest:
         ClientGone: the body is cut off.
     """
     if request.method == "POST":
-        given = await _body(request)
+        given = await json_body(request)
     elif request.method == "GET":
         given = _query_string(request)
     else:
@@ -97,7 +97,13 @@ async def read(request: web.Request) -> OperationRequest:
     return OperationRequest(*(given.get(name) for name, _, _ in PARAMETERS))
 
 
-async def _body(request: web.Request) -> object:
+async def json_body(request: web.Request) -> object:
+    """The JSON value that a request sends.
+
+    Raises:
+        HttpRefused: it is another media type, no JSON, or late.
+        ClientGone: the body is cut off.
+    """
     found = content_type(request.headers)
     if found is None or found.name != MediaType.JSON:
         named = f"{found.name:.80}" if found else "none"

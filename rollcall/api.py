@@ -134,6 +134,7 @@ def serving_policy(settings: Settings) -> ServingPolicy:
         origins=origins,
         trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else TrustedDocuments(),
         deadline_seconds=settings.deadline_seconds,
+        pages=settings.pages,
     )
 
 

@@ -293,6 +293,9 @@ class Settings(BaseSettings):
     introspection: bool = Field(
         False, description="Allows introspection, and serves GraphiQL to browsers. `rollcall dev` sets it."
     )
+    pages: bool = Field(
+        True, description="Serves the pages for people at /, and /session for them. `off`: only the API."
+    )
     allowed_origins: str | None = Field(
         None, description="Other origins whose pages may use the API, such as https://app.example.com."
     )

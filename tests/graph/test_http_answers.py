@@ -20,7 +20,15 @@ from tests.graph.documents import LIST, ME, ONE, PROJECTIONS, SEARCH
 from tests.graph.site import Site
 from tests.waiting import eventually
 
-PATHS = ["/", "/graphql", "/graphql?query={me{id}}", "/healthz", "/readyz", "/nothing", "/graphql/assets/nothing"]
+PATHS = [
+    "/session",
+    "/graphql",
+    "/graphql?query={me{id}}",
+    "/healthz",
+    "/readyz",
+    "/nothing",
+    "/graphql/assets/nothing",
+]
 
 
 async def fetch(site: Site, path: str, **headers: str) -> ClientResponse:
@@ -72,13 +80,6 @@ async def test_a_browser_is_shown_graphiql_and_other_clients_are_not(site: Site)
         assert (await fetch(site, path, **headers)).content_type == "application/json"
     async with site.session.post(site.anyone.url, json={"query": ME}, headers=browser) as response:
         assert (await answer_of(response)).body == {"data": {"me": None}}
-
-
-async def test_the_root_leads_to_graphql(site: Site) -> None:
-    """For a browser that opens the address printed by `rollcall dev` without its path."""
-    response = await fetch(site, "/")
-
-    assert (response.status, response.headers["Location"]) == (302, "/graphql")
 
 
 async def test_healthz_says_that_the_process_runs(site: Site) -> None:

@@ -1,0 +1,1 @@
+document.getElementById("root").textContent = "The pages are not built: run `npm run build` in web/.";
