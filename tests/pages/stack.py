@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,16 +114,26 @@ class Stack:
 
     def kill_api(self) -> None:
         """Kill the API process; `rollcall dev` starts another."""
+        parents: dict[int, int] = {}
+        commands: dict[int, list[bytes]] = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                command = (process / "cmdline").read_bytes().split(b"\0")
+                parents[int(process.name)] = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                commands[int(process.name)] = (process / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue  # it has ended meanwhile
-            if parent == self.dev and b"serve" in command:
-                os.kill(int(process.name), signal.SIGKILL)
+        for pid, command in commands.items():
+            if b"serve" in command and self.dev in ancestors(pid, parents):
+                os.kill(pid, signal.SIGKILL)
                 return
         raise AssertionError("rollcall dev has no API process")
+
+
+def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    """The parent of a process, its parent, and so on."""
+    while (parent := parents.get(pid, 0)) > 1:
+        yield parent
+        pid = parent
 
 
 async def sign_in(page: Page, login: str, password: str, *, remember: bool = False) -> None:

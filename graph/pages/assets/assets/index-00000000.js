@@ -1,1 +1,0 @@
-document.getElementById("root").textContent = "The pages are not built: run `npm run build` in web/.";
