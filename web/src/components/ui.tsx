@@ -168,6 +168,8 @@ export function Dialog(props: {
   open: boolean;
   onClose: () => void;
   onSubmit?: (form: FormData) => void;
+  /** Text of the button that closes it. */
+  cancel?: string;
   actions?: ReactNode;
   children: ReactNode;
 }) {
@@ -190,7 +192,7 @@ export function Dialog(props: {
           {props.children}
           <div className="actions">
             <button type="button" onClick={props.onClose}>
-              Cancel
+              {props.cancel ?? "Cancel"}
             </button>
             {props.actions}
           </div>
