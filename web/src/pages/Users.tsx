@@ -226,6 +226,10 @@ export default function Users() {
     clearFresh();
     read.again();
   };
+  const { again: readAgain } = read;
+  useEffect(() => {
+    if (head.readings > 1) readAgain(); // after a gap: first the head, then the list
+  }, [head.readings, readAgain]);
   const showNew = () => {
     if (searching || (field === "CREATED_AT" && direction === "DESC" && firstPage)) again();
     else {
@@ -281,15 +285,13 @@ export default function Users() {
     >
       {head.position !== null && (
         <FollowUsers
+          key={head.readings}
           after={head.position}
           onChange={(change) => {
             overlay.take(change);
             if (change.type === "USER_DELETED") setSelected((now) => (now.has(change.userId) ? without(now, [change.userId]) : now));
           }}
-          onGap={() => {
-            head.again();
-            again();
-          }}
+          onGap={head.again}
         />
       )}
       {made && (
