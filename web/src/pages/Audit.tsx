@@ -294,7 +294,7 @@ export default function Audit() {
             >
               {SIZES.map((one) => (
                 <option key={one} value={one}>
-                  {one} events
+                  {one} a page
                 </option>
               ))}
             </Select>

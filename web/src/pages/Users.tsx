@@ -139,7 +139,7 @@ function Columns(props: { chosen: readonly string[]; size: number; onColumns: (i
         <Select label="Users on a page" value={props.size} onChange={(event) => props.onSize(Number(event.target.value))}>
           {SIZES.map((size) => (
             <option key={size} value={size}>
-              {size} users
+              {size} a page
             </option>
           ))}
         </Select>
@@ -396,7 +396,7 @@ export default function Users() {
         </Empty>
       )}
       {rows.length > 0 && (
-        <div className="table" role="region" aria-label="Users" tabIndex={0} aria-busy={read.loading}>
+        <div className="table rows" role="region" aria-label="Users" tabIndex={0} aria-busy={read.loading}>
           <table>
             <thead>
               <tr>
@@ -452,7 +452,7 @@ export default function Users() {
                     <td key={column.id} className={column.number ? "number" : undefined}>
                       {column.id === "username" ? (
                         <>
-                          {mark === "deleted" ? <s>{row.username}</s> : <Link href={`/users/${row.id}`}>{row.username}</Link>}{" "}
+                          {mark === "deleted" ? row.username : <Link href={`/users/${row.id}`}>{row.username}</Link>}{" "}
                           {mark && <Badge kind={mark === "deleted" ? "bad" : "warn"}>{mark}</Badge>}
                         </>
                       ) : (

@@ -1,6 +1,5 @@
 /** Usernames for the ids that are on a page. A request may ask for twenty. */
 import { useEffect, useState } from "react";
-import { parse } from "graphql";
 
 import { client } from "../client";
 
@@ -23,7 +22,7 @@ export function useNames(ids: readonly string[]): ReadonlyMap<string, string | n
         const variables = some.map((_, index) => `$u${index}: ID!`).join(", ");
         const { data } = await client
           .query<Record<string, { username: string } | null>>(
-            parse(`query Names(${variables}) { ${fields} }`),
+            `query Names(${variables}) { ${fields} }`,
             Object.fromEntries(some.map((id, index) => [`u${index}`, id])),
           )
           .toPromise();

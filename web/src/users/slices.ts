@@ -108,7 +108,8 @@ async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<string> {
   if (rest) yield rest;
 }
 
-const bytes = (text: string): number => new Blob([text]).size;
+const encoder = new TextEncoder();
+const bytes = (text: string): number => encoder.encode(text).length;
 
 async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGenerator<Slice> {
   let borders = everyLine;
@@ -122,23 +123,22 @@ async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGe
   let done = 0;
   const cut = (): Slice => {
     const content = (header ?? "") + slice;
-    const made: Slice = { content, format, firstLine: first - headerLines, done };
+    done += bytes(slice);
     slice = "";
-    return made;
+    return { content, format, firstLine: first - headerLines, done };
   };
   let recordLine = 1;
   for await (const text of linesOf(pieces(file))) {
     line += 1;
     if (!started) {
       if (!text.trim()) {
-        done += bytes(text);
         recordLine = line + 1;
         continue;
       }
       started = true;
       borders = csvBorders(delimiterOf(text.replace(/[\r\n]+$/, "")));
     }
-    for (const character of text) borders.next(character);
+    if (borders !== everyLine) for (const character of text) borders.next(character);
     record += text;
     if (!borders.between()) continue;
     if (header === null) {
@@ -152,13 +152,11 @@ async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGe
       }
       slice += record;
     }
-    done += bytes(record);
     record = "";
     recordLine = line + 1;
   }
   slice += record;
-  done = file.size;
-  if (slice || (format === "CSV" && header !== null && first === line + 1)) yield cut();
+  if (slice || (format === "CSV" && header !== null && first === line + 1)) yield { ...cut(), done: file.size };
 }
 
 /** The elements of a well-formed JSON array as they are written, each with the line on which it begins. */
