@@ -24,20 +24,38 @@ const TYPES: readonly UserEventType[] = [
 const SIZES = [20, 50, 100];
 const POSITION = /^\d{1,19}$/;
 
-/** Counts what happens after the head that the page began with. */
-function Follow(props: { after: string; filter: EventFilter; onEvent: () => void; onGap: () => void }) {
-  const { userId, types } = props.filter;
-  const listening = {
-    after: props.after,
-    onChange: ({ type }: { type: UserEventType }) => {
-      if (!types || types.includes(type)) props.onEvent();
-    },
-    onGap: props.onGap,
-  };
-  useUserChanges(userId ? { userId } : {}, listening);
-  useDataChanges(userId ? { ownerId: userId } : {}, listening);
+interface Following {
+  after: string;
+  filter: EventFilter;
+  onEvent: () => void;
+  onGap: () => void;
+}
+
+const listeningTo = ({ after, filter, onEvent, onGap }: Following) => ({
+  after,
+  onChange: ({ type }: { type: UserEventType }) => {
+    if (!filter.types || filter.types.includes(type)) onEvent();
+  },
+  onGap,
+});
+
+function FollowUserEvents(props: Following) {
+  useUserChanges(props.filter.userId ? { userId: props.filter.userId } : {}, listeningTo(props));
   return null;
 }
+
+function FollowDataEvents(props: Following) {
+  useDataChanges({}, listeningTo(props));
+  return null;
+}
+
+/** Counts what happens after the head that the page began with. Events of one user are those of its own record. */
+const Follow = (props: Following) => (
+  <>
+    <FollowUserEvents {...props} />
+    {!props.filter.userId && <FollowDataEvents {...props} />}
+  </>
+);
 
 function Who(props: { id: string | null | undefined; names: ReadonlyMap<string, string | null> }) {
   const { id, names } = props;
@@ -67,6 +85,7 @@ function Filters(props: { userId: string; types: readonly UserEventType[]; onCha
             autoComplete="off"
             spellCheck={false}
             placeholder="All users"
+            hint="Events of the user’s own record. Those of a data object are on its own page."
           />
         </div>
         <button type="submit">Apply</button>

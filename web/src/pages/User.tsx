@@ -211,7 +211,7 @@ export default function User({ id }: { id: string }) {
           }}
         />
       )}
-      <div aria-live="polite">{live && <Notice kind="good">Changed just now: {live}.</Notice>}</div>
+      <div aria-live="polite" className="toast">{live && <Notice kind="good">Changed just now: {live}.</Notice>}</div>
       <div className="columns">
         <Card title="Profile">
           <dl className="facts">

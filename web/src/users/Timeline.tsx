@@ -5,15 +5,17 @@ import { Link } from "wouter";
 import { Badge, Empty, Failure, Loading, Moment } from "../components/ui";
 import { sentence } from "../text";
 import type { History } from "./history";
+import { useNames } from "./names";
 
 const PAGE = 20;
 
 export function Timeline({ history, userId }: { history: History; userId: string }) {
   const [page, turn] = useState(0);
+  const events = history.events.toReversed().slice(page * PAGE, (page + 1) * PAGE);
+  const names = useNames(events.flatMap(({ actorId }) => (actorId && actorId !== userId ? [actorId] : [])));
   if (history.error) return <Failure error={history.error} again={history.read} />;
   if (history.loading) return <Loading />;
   if (!history.events.length) return <Empty>There are no events of this user.</Empty>;
-  const events = history.events.toReversed().slice(page * PAGE, (page + 1) * PAGE);
   const pages = Math.ceil(history.events.length / PAGE);
   return (
     <div className="stack">
@@ -27,7 +29,7 @@ export function Timeline({ history, userId }: { history: History; userId: string
                 "By the user."
               ) : event.actorId ? (
                 <>
-                  By <Link href={`/users/${event.actorId}`}>another user</Link>.
+                  By <Link href={`/users/${event.actorId}`}>{names.get(event.actorId) ?? "another user"}</Link>.
                 </>
               ) : (
                 "By the system."
