@@ -275,6 +275,11 @@ export default function Audit() {
                   </td>
                   <td>
                     {sentence(event.type)} <Badge>version {event.version}</Badge>
+                    {event.dataId && (
+                      <div className="quiet" title={event.dataId}>
+                        data object …{event.dataId.slice(-8)}
+                      </div>
+                    )}
                   </td>
                   <td>
                     <Who id={event.userId} names={names} />

@@ -25,7 +25,7 @@ export function Sessions({ userId, username }: { userId: string; username: strin
       <Problems problems={problems} />
       {!data.sessions.length && <Empty>{username} is not signed in anywhere. There is nothing to end.</Empty>}
       {data.sessions.length > 0 && (
-        <div className="table" role="region" aria-label="Sessions" tabIndex={0}>
+        <div className="table" role="region" aria-label="Table of sessions" tabIndex={0}>
           <table>
             <thead>
               <tr>
@@ -105,7 +105,7 @@ export function DataObjects({ userId, username }: { userId: string; username: st
   return (
     <div className="stack">
       <p className="flat">{plural(page.totalCount, "data object")}</p>
-      <div className="table" role="region" aria-label="Data objects" tabIndex={0}>
+      <div className="table" role="region" aria-label="Table of data objects" tabIndex={0}>
         <table>
           <thead>
             <tr>

@@ -36,7 +36,7 @@ export const Erased = () => (
   <>
     <p>
       Deletion erases username, email, name, attributes, password and data objects: in the log, in both views, and in the
-      history of every version. All sessions end. It cannot be undone, and no copy is kept.
+      history of every version. All sessions end. It cannot be undone.
     </p>
     <p>What remains: that an account existed, when it changed, and who changed it, without any personal value.</p>
   </>
