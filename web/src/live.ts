@@ -26,6 +26,7 @@ export const PROJECTION_STATUS = graphql(`
   subscription ProjectionStatus {
     projectionStatus {
       name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError updatedAt
+      active standbys errorNumber binlogFile binlogPosition
     }
   }
 `);

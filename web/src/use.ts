@@ -103,3 +103,13 @@ export async function write<Data, Variables extends object, Name extends keyof D
   noteWritten(payload.position);
   return { payload, problems: payload.errors ?? [] };
 }
+
+/** Call a function again and again, while somebody can see the page. */
+export function useEvery(milliseconds: number, call: () => void): void {
+  const latest = useRef(call);
+  latest.current = call;
+  useEffect(() => {
+    const timer = setInterval(() => document.visibilityState === "visible" && latest.current(), milliseconds);
+    return () => clearInterval(timer);
+  }, [milliseconds]);
+}
