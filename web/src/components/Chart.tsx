@@ -63,7 +63,7 @@ export default function Chart({ points, series, lying, label, fromZero = true }:
             itemStyle={{ color: "var(--text)" }}
             labelFormatter={(name) => (label ? label(String(name)) : name)}
           />
-          {series.length > 1 && <Legend formatter={LEGEND} />}
+          {series.length > 1 && <Legend formatter={LEGEND} itemSorter={null} />}
           {series.map(({ key, name, as }, index) =>
             as === "bar" ? (
               <Bar key={key} dataKey={key} name={name} fill={COLOURS[index]} isAnimationActive={false} maxBarSize={40} />

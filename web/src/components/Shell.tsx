@@ -43,7 +43,7 @@ function ThemeChoice() {
         applyTheme(chosen);
       }}
     >
-      <option value="system">System colours</option>
+      <option value="system">System</option>
       <option value="light">Light</option>
       <option value="dark">Dark</option>
     </select>
@@ -97,9 +97,9 @@ export function Shell(props: { children: ReactNode }) {
           ))}
         </nav>
         <div className="who">
-          <span>
-            {viewer.name} <span className="quiet">({roleName(viewer.role)})</span>
-          </span>
+          <div className="name">
+            {viewer.name} <small className="quiet">{roleName(viewer.role)}</small>
+          </div>
           <div>
             <ThemeChoice />
           </div>

@@ -26,13 +26,13 @@ export const problemsOf = (problems: readonly Problem[], field?: string, fields:
     return field === undefined ? !named || !fields.includes(named) : named === field;
   });
 
-export function Page(props: { title: string; actions?: ReactNode; narrow?: boolean; children: ReactNode }) {
+export function Page(props: { title: string; actions?: ReactNode; narrow?: boolean; wide?: boolean; children: ReactNode }) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${props.title} · Rollcall`;
   }, [props.title]);
   return (
-    <main id="main" tabIndex={-1} className={props.narrow ? "narrow" : undefined}>
+    <main id="main" tabIndex={-1} className={props.narrow ? "narrow" : props.wide ? "wide" : undefined}>
       <div className="head">
         <h1 ref={heading}>{props.title}</h1>
         {props.actions && <div className="row">{props.actions}</div>}

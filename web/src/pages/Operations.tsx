@@ -85,15 +85,14 @@ function Running({ active, standbys }: { active: boolean; standbys: number }) {
 function Status({ projections }: { projections: readonly ProjectionStatus[] }) {
   const rates = useRates(projections);
   return (
-    <Table label="Status of replication">
+    <Table label="Status of replication" dense>
       <thead>
         <tr>
           <th scope="col">Projection</th>
           <th scope="col">State</th>
           <th scope="col">Running</th>
           <th scope="col">MySQL binary log</th>
-          <th scope="col" className="number">Position</th>
-          <th scope="col" className="number">Head of the log</th>
+          <th scope="col" className="number">Position, head</th>
           <th scope="col" className="number">Lag</th>
           <th scope="col">Throughput</th>
           <th scope="col" className="number">Quarantine</th>
@@ -110,7 +109,7 @@ function Status({ projections }: { projections: readonly ProjectionStatus[] }) {
               <td>
                 <Badge kind={STATES[one.state].kind}>{sentence(one.state)}</Badge>
               </td>
-              <td className="number">
+              <td className="nowrap">
                 <Running active={one.active} standbys={one.standbys} />
               </td>
               <td>
@@ -123,8 +122,10 @@ function Status({ projections }: { projections: readonly ProjectionStatus[] }) {
                   <span className="quiet">not kept</span>
                 )}
               </td>
-              <td className="number">{one.position}</td>
-              <td className="number">{one.head}</td>
+              <td className="number">
+                {one.position}
+                <div className="quiet">head {one.head}</div>
+              </td>
               <td className="number">
                 {plural(one.lag, "event")}
                 <div className="quiet">{decimal(one.lagSeconds)} s</div>
@@ -192,7 +193,7 @@ function Rebuilds({ projections }: { projections: readonly ProjectionStatus[] })
         {projections
           .filter(({ name }) => VIEWS.includes(name))
           .map(({ name, state, rebuildProgress, lastError }) => (
-            <li key={name} className="stack">
+            <li key={name}>
               <div className="row">
                 <strong className="mono">{name}</strong>
                 <Badge kind={STATES[state].kind}>{sentence(state)}</Badge>
@@ -391,7 +392,7 @@ function Newest({ head }: { head: string }) {
       {events.length === 0 ? (
         !error && <Empty>The log has no event yet. Each one shows here as soon as it is written.</Empty>
       ) : (
-        <Table label="Newest events">
+        <Table label="Table of the newest events">
           <thead>
             <tr>
               <th scope="col" className="number">Position</th>
@@ -439,7 +440,7 @@ export default function Operations({ tabs }: { tabs?: ReactNode }) {
   useEvery(CHECK_AGAIN_MS, read.again);
   const head = held[0]?.head;
   return (
-    <Page title="Operations" actions={tabs}>
+    <Page title="Operations" actions={tabs} wide>
       {live ? <ToDo projections={live} /> : null}
       <Card title="Replication">
         {live === null && <Loading />}

@@ -52,10 +52,9 @@ function Periods({ period, choose }: { period: Period; choose: (period: Period) 
 }
 
 /** How a count has changed, in percent of what it was. */
-function change(now: number, past: number): string {
+function change(now: number, past: number, period: Period): string {
   const part = percent(now - past, past);
-  if (part !== null) return `${signed(part)} %`;
-  return now ? "there were none" : "none as well";
+  return part === null ? `none in the ${period} days before` : `${signed(part)} % against the ${period} days before`;
 }
 
 function Figure(props: { name: string; value: string; unit: string; note: string }) {
@@ -72,7 +71,7 @@ function Figure(props: { name: string; value: string; unit: string; note: string
 
 function Figures({ read, period, now, past }: { read: StatisticsQuery["statistics"]; period: Period } & Comparison) {
   const against = (value: (totals: Totals) => number): string =>
-    past ? `${change(value(now), value(past))} against the ${period} days before` : "no earlier days to compare with";
+    past ? change(value(now), value(past), period) : "no earlier days to compare with";
   const points = (value: (totals: Totals) => number | null): string => {
     const [one, other] = [value(now), past && value(past)];
     if (one === null || other === null) return "no earlier days to compare with";
@@ -203,7 +202,7 @@ function SignIns({ days, now }: Comparison) {
       title="Sign-ins and failed sign-ins"
       summary={
         attempts
-          ? `${plural(now.signIns, "sign-in")}, and ${now.failedSignIns.toLocaleString()} attempts that failed: ${decimal(now.failures)} % of ${attempts.toLocaleString()}.`
+          ? `${plural(now.signIns, "sign-in")}, and ${plural(now.failedSignIns, "attempt")} that failed: ${decimal(now.failures)} % of ${attempts.toLocaleString()}.`
           : "Nobody has tried to sign in."
       }
       points={days.map(({ day, signIns, failedSignIns }) => ({ name: day, signIns, failedSignIns }))}
@@ -263,7 +262,7 @@ function Compared({ period, now, past }: Comparison & { period: Period }) {
   };
   return (
     <Card title={title} actions={<CsvButton title={title} sheet={sheet} />}>
-      <SheetTable label={title} sheet={sheet} />
+      <SheetTable label={`${title}: table`} sheet={sheet} />
     </Card>
   );
 }

@@ -1,10 +1,9 @@
 /** Endpoints of other services: who gets what, how far they are, and what became of each delivery. */
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useId, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
 import {
   Badge,
-  Card,
   Check,
   Dialog,
   Empty,
@@ -290,6 +289,7 @@ function Endpoint(props: {
   onSecret: (shown: Shown) => void;
 }) {
   const { webhook } = props;
+  const heading = useId();
   const update = useWrite(UPDATE, "updateWebhook");
   const remove = useWrite(DELETE, "deleteWebhook");
   const [asked, ask] = useState<"rotate" | "delete" | null>(null);
@@ -315,7 +315,12 @@ function Endpoint(props: {
   const { kind, meaning } = STATES[webhook.state];
   const toggle = props.open ? "/webhooks" : `/webhooks?deliveries=${webhook.id}`;
   return (
-    <Card title={webhook.url} actions={<Badge kind={kind}>{sentence(webhook.state)}</Badge>}>
+    // No region, since two webhooks may have the same address.
+    <article className="card" aria-labelledby={heading}>
+      <div className="head">
+        <h2 id={heading}>{webhook.url}</h2>
+        <Badge kind={kind}>{sentence(webhook.state)}</Badge>
+      </div>
       <div className="stack">
         {asked === null && <Problems problems={update.problems} />}
         {webhook.disabledReason && (
@@ -400,7 +405,7 @@ function Endpoint(props: {
           cannot be taken back. To pause it, disable it instead.
         </p>
       </Confirm>
-    </Card>
+    </article>
   );
 }
 

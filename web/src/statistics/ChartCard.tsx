@@ -86,7 +86,7 @@ export function ChartCard(props: {
       )}
       <details>
         <summary>Table: {title.toLowerCase()}</summary>
-        <SheetTable label={title} sheet={props.sheet} />
+        <SheetTable label={`${title}: table`} sheet={props.sheet} />
       </details>
     </Card>
   );

@@ -22,7 +22,7 @@ export function Retention({ cohorts }: { cohorts: readonly Cohort[] }) {
     <Card title={title} actions={<CsvButton title={title} sheet={sheet} />}>
       <p>
         Of the users who registered in a week (from Monday, UTC), how many signed in or refreshed a session in that week (week
-        0) and in each week after. A darker shade means a greater part.
+        0) and in each week after. A stronger shade means a greater part.
       </p>
       {cohorts.every(({ registered }) => registered === 0) ? (
         <Empty>Nobody has registered in these weeks. Cohorts show once somebody does.</Empty>
@@ -48,9 +48,10 @@ export function Retention({ cohorts }: { cohorts: readonly Cohort[] }) {
                   const count = active[one];
                   if (count === undefined) return <td key={one} />;
                   const part = percent(count, registered);
+                  if (part === null) return <td key={one} className="number quiet">–</td>;
                   return (
-                    <td key={one} className={`number shade-${part === null ? 0 : shade(part)}`}>
-                      {part === null ? "–" : `${Math.round(part)} %`}
+                    <td key={one} className={`number shade-${shade(part)}`}>
+                      {Math.round(part)} %
                       <div className="count">{plural(count, "user")}</div>
                     </td>
                   );

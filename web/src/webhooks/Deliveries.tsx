@@ -59,7 +59,7 @@ export function Deliveries({ webhook }: { webhook: string }) {
         </Empty>
       )}
       {page && page.edges.length > 0 && (
-        <Table label="Deliveries">
+        <Table label="Table of deliveries">
           <thead>
             <tr>
               <th scope="col" className="number">Position</th>
