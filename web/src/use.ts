@@ -97,7 +97,7 @@ export async function write<Data, Variables extends object, Name extends keyof D
   if (error || !data) {
     const code = String(error?.graphQLErrors[0]?.extensions["code"] ?? "NETWORK");
     const message = error?.graphQLErrors[0]?.message ?? "The server cannot be reached. Nothing was lost: try again.";
-    return { payload: null, problems: [{ code, message }] };
+    return { payload: null, problems: [{ code, message, extensions: error?.graphQLErrors[0]?.extensions }] };
   }
   const payload = data[name] as Data[Name] & Payload;
   noteWritten(payload.position);

@@ -17,6 +17,8 @@ export interface Problem {
   code: string;
   message: string;
   field?: readonly string[] | null;
+  /** Of a GraphQL error: what it says for programs. */
+  extensions?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** The problems of one field; without a name, those that belong to no field of the form. */
