@@ -141,6 +141,7 @@ class Purpose(StrEnum):
     SIGN_IN = "sign in"
     REFRESH = "refresh a session"
     CHANGE_PASSWORD = "change a password"  # noqa: S105
+    MAIL = "get a mail"
 
 
 class AddressBudgets:

@@ -1,6 +1,6 @@
 """Registering, signing in, refreshing and changing passwords."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from events.claims import login_claim, sign_in_claims
 from events.commands import CommandResult, UserCommands
 from events.credentials import NO_CREDENTIAL, Credential
 from events.errors import DatabaseUnavailable, Problem, Reason, Rejected, WrongExpectedVersion
-from events.event_types import Origin
+from events.event_types import Origin, Role
 from events.idempotency import Idempotency
 from events.ids import NewId
 from events.user import Account, ChangePassword, Register, User, decide
@@ -35,6 +35,13 @@ class WrongCredentials(Exception):
 
     def __init__(self) -> None:
         super().__init__("wrong login or password")
+
+
+class UnverifiedEmail(Exception):
+    """The password is right, but this installation asks for a verified email first."""
+
+    def __init__(self) -> None:
+        super().__init__("confirm your email first, with the link in the mail that was sent to it")
 
 
 class PasswordRefused(Exception):
@@ -69,6 +76,7 @@ class _Proved:
     version: int
     """Of the user, when its password was this one."""
     password_version: int
+    email_verified: bool
     password_hash: str = field(repr=False)
 
 
@@ -85,8 +93,13 @@ class SignIn:
         budgets: AddressBudgets,
         activity: Activity,
         new_id: NewId,
+        *,
+        unverified: Callable[[User, str], Awaitable[None]] | None = None,
     ) -> None:
+        """`unverified` is called with a user and its address instead of starting a session, if the user's email must be
+        verified and is not."""
         self._commands = commands
+        self._unverified = unverified
         self._passwords = passwords
         self._tokens = tokens
         self._sessions = sessions
@@ -140,6 +153,7 @@ class SignIn:
         Raises:
             WrongCredentials: after the time of a verification, whether the account exists or not.
             TooManyFailures: at once, whether the account exists or not.
+            UnverifiedEmail: the password is right and the email is not verified, though it must be.
             BudgetSpent: too many sign-ins from this address.
         """
         target = self._throttle.sign_in(login)
@@ -175,7 +189,7 @@ class SignIn:
                 raise WrongCredentials
             account = await self._commands.account(credential.user_id)
             if account.user is not None and account.password_version == credential.version:
-                return _Proved(account.user, account.version, credential.version, hashed)
+                return _Proved(account.user, account.version, credential.version, account.email_verified, hashed)
             earlier, credential = credential, await self._commands.credential_of(credential.user_id)
         log.warning("signin.earlier_password", user=str(earlier.user_id), version=earlier.version)
         raise WrongCredentials
@@ -189,6 +203,10 @@ class SignIn:
                 stronger = await self._passwords.hash(password, Lane.SIGN_IN, attempt.address)
                 command = ChangePassword(password_hash=stronger, replaces=proved.password_version, rehashed=True)
                 user = (await self._commands.change(user.id, command, origin)).user or user
+        # Administrators are appointed, the first one before mail is set up.
+        if self._unverified is not None and not proved.email_verified and user.role is not Role.ADMIN:
+            await self._unverified(user, attempt.address)
+            raise UnverifiedEmail
         with _afterwards("count a sign-in"):
             await self._activity.signed_in()
         return await self.start_session(user, since=proved.version)
@@ -236,7 +254,7 @@ class SignIn:
         proved = await self._prove(await self._commands.credential_of(user_id), current, attempt)
         user = proved.user
         await self._throttle.succeeded(attempt, *self._targets(user))
-        _check(new, user.username, user.email, user.name, ())
+        checked_password(new, user)
         hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
         command = ChangePassword(password_hash=hashed, replaces=proved.password_version)
         done = await self._commands.change(user_id, command, origin)
@@ -326,6 +344,15 @@ def _afterwards(work: str) -> Iterator[None]:
         yield
     except DatabaseUnavailable as error:
         log.warning("signin.left_undone", work=work, error=str(error))
+
+
+def checked_password(password: str, user: User) -> None:
+    """Check a new password of a user.
+
+    Raises:
+        PasswordRefused: it is too weak.
+    """
+    _check(password, user.username, user.email, user.name, ())
 
 
 def _check(password: str, username: str, email: str, name: str, problems: tuple[Problem, ...]) -> None:

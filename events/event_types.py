@@ -126,6 +126,13 @@ class RoleChanged(Event, frozen=True, omit_defaults=True):
         return ("role",)
 
 
+class EmailVerified(Event, frozen=True, omit_defaults=True):
+    """The user had a link that was mailed to the user's email of that moment. A new email is unverified again."""
+
+    def changed_fields(self) -> tuple[str, ...]:
+        return ("emailVerified",)
+
+
 class UserDeleted(Event, frozen=True, omit_defaults=True):
     """The last event of a user."""
 
@@ -204,7 +211,7 @@ class Damaged(Event, frozen=True):
     """Why it cannot be read; nothing personal."""
 
 
-USER_EVENTS: Final = (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, UserDeleted)
+USER_EVENTS: Final = (UserRegistered, UserUpdated, PasswordChanged, RoleChanged, EmailVerified, UserDeleted)
 DATA_EVENTS: Final = (DataCreated, DataChanged, DataTransferred, DataDeleted)
 EVENT_TYPES: dict[str, type[Event]] = {cls.__name__: cls for cls in (*USER_EVENTS, *DATA_EVENTS)}
 """Every type that the log may hold, by its stored name."""

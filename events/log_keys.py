@@ -47,6 +47,8 @@ class LogKeys:
     """Authenticates cursors that clients hand back."""
     webhooks: bytes = field(repr=False)
     """Seals URLs and secrets of webhooks."""
+    mail: bytes = field(repr=False)
+    """Makes the tokens of mailed links, their MACs, and the ids of messages."""
 
     @classmethod
     def of(cls, log_id: UUID, secret: bytes) -> Self:
@@ -60,6 +62,7 @@ class LogKeys:
             throttle=_derived(secret, "throttle"),
             cursors=_derived(secret, "cursors"),
             webhooks=_derived(secret, "webhooks"),
+            mail=_derived(secret, "mail"),
         )
 
 

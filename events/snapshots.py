@@ -73,9 +73,10 @@ class Contents(msgspec.Struct, frozen=True):
     password_version: int
     newest: datetime
     """The latest instant of the events in it. Clocks differ, so it need not be that of the last event."""
+    email_verified: bool
 
 
-FORM: Final = b"rollcall snapshot v1"
+FORM: Final = b"rollcall snapshot v2"
 """Another form of `Contents`, or another meaning of an event, needs another name here: older snapshots are ignored."""
 
 
@@ -104,7 +105,8 @@ class Fold:
 
     def seal(self, user: User, key: UserKey, nonce: bytes) -> bytes:
         """The snapshot of this user."""
-        contents = Contents(user, self.account.signed_out_at, self.account.password_version, self.newest)
+        account = self.account
+        contents = Contents(user, account.signed_out_at, account.password_version, self.newest, account.email_verified)
         return key.seal(msgspec.json.encode(contents), place_of(user.id, user.version, self.hash), nonce)
 
 
@@ -128,7 +130,9 @@ def open_snapshot(sealed: bytes, key: UserKey, user_id: UUID, version: int, even
         contents = msgspec.json.decode(plain, type=Contents)
     except (InvalidTag, ValueError):  # ValueError: too short to be sealed, or not of this form
         return None
-    account = Account(version, contents.user, contents.signed_out_at, contents.password_version)
+    account = Account(
+        version, contents.user, contents.signed_out_at, contents.password_version, contents.email_verified
+    )
     return Fold(account, key, event_hash, contents.newest)
 
 

@@ -16,6 +16,7 @@ from events.errors import DamagedEvent, Problem, Reason, Rejected
 from events.event_types import (
     JSON,
     Damaged,
+    EmailVerified,
     Event,
     Forgotten,
     PasswordChanged,
@@ -55,6 +56,8 @@ class Account(msgspec.Struct, frozen=True):
     """Version of the last event that ended the user's sessions: those that began before it are invalid."""
     password_version: int = 0
     """Version of the event that holds the password's hash; 0 if the user has no password."""
+    email_verified: bool = False
+    """The user had a link that was mailed to the present email."""
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +88,14 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     """Version of the event with the hash that the old password was checked against; 0 if the user had none."""
     rehashed: bool = False
     """The password is the same, hashed with better parameters."""
+    verifies: str | None = None
+    """The email to which the link was mailed that allows the change: refused if the user has another one by now."""
+
+
+class VerifyEmail(msgspec.Struct, frozen=True):
+    """Verify the user's email, if it is still this one."""
+
+    email: str
 
 
 class ChangeRole(msgspec.Struct, frozen=True):
@@ -99,7 +110,7 @@ class Delete(msgspec.Struct, frozen=True):
 
 NO_SUCH_USER: Final = Problem(Reason.NOT_FOUND, "there is no such user", ("id",))
 
-Command = Register | Update | ChangePassword | ChangeRole | Delete
+Command = Register | Update | ChangePassword | VerifyEmail | ChangeRole | Delete
 
 
 def decide(account: Account, command: Command) -> tuple[Event, ...]:
@@ -115,7 +126,9 @@ def decide(account: Account, command: Command) -> tuple[Event, ...]:
         case Update():
             return _update(user, command)
         case ChangePassword():
-            return _password_change(account, command)
+            return _password_change(account, user, command)
+        case VerifyEmail(email):
+            return _verification(account, user, email)
         case ChangeRole(role):
             return () if role == user.role else (RoleChanged(role),)
         case Delete():
@@ -152,19 +165,22 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
 def evolve_account(account: Account, recorded: Recorded) -> Account:
     """The account after one more event of its stream."""
     user = evolve(account.user, recorded)
-    version = recorded.version
+    version, verified = recorded.version, account.email_verified
     match recorded.event:
         case PasswordChanged(rehashed=True):
-            return Account(version, user, account.signed_out_at, password_version=version)
+            return Account(version, user, account.signed_out_at, version, verified)
         case UserRegistered() | PasswordChanged():
             password_version = version if "password" in recorded.fields else 0
-            return Account(version, user, signed_out_at=version, password_version=password_version)
+            return Account(version, user, version, password_version, verified)
         case UserDeleted() | Forgotten():
             return Account(version, signed_out_at=version)
         case RoleChanged():
-            return Account(version, user, version, account.password_version)
-        case _:
-            return Account(version, user, account.signed_out_at, account.password_version)
+            return Account(version, user, version, account.password_version, verified)
+        case EmailVerified():
+            verified = True
+        case UserUpdated(email=str()):
+            verified = False
+    return Account(version, user, account.signed_out_at, account.password_version, verified)
 
 
 def account_of(stream: Iterable[Recorded]) -> Account:
@@ -211,11 +227,18 @@ def _update(user: User, command: Update) -> tuple[UserUpdated, ...]:
     return (event,) if event.changed_fields() else ()
 
 
-def _password_change(account: Account, command: ChangePassword) -> tuple[PasswordChanged, ...]:
+def _password_change(account: Account, user: User, command: ChangePassword) -> tuple[Event, ...]:
     if command.replaces != account.password_version:
         problem = Problem(Reason.STALE_VERSION, "the password was changed meanwhile: try again", ())
         raise Rejected(problem)
-    return (PasswordChanged(command.password_hash, command.rehashed),)
+    verification = () if command.verifies is None else _verification(account, user, command.verifies)
+    return (PasswordChanged(command.password_hash, command.rehashed), *verification)
+
+
+def _verification(account: Account, user: User, email: str) -> tuple[EmailVerified, ...]:
+    if email != user.email:
+        raise Rejected(Problem(Reason.STALE_VERSION, "the email was changed meanwhile: ask for a new link", ()))
+    return () if account.email_verified else (EmailVerified(),)
 
 
 def _changing_patch(current: dict[str, JSON], patch: JSON) -> dict[str, JSON] | None:

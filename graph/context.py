@@ -12,7 +12,10 @@ from strawberry.dataloader import DataLoader
 from auth.activity import Activity
 from auth.addresses import Network
 from auth.authentication import Authenticator, SessionEnded
+from auth.mail_requests import MailRequests
+from auth.mailed_links import MailedLinks
 from auth.permissions import STAFF, Right, may
+from auth.recovery import Recovery
 from auth.registration import Registration
 from auth.session_watch import Close, OpenConnection, SessionWatch
 from auth.sessions import Sessions
@@ -102,6 +105,11 @@ class Services:
     watch: SessionWatch
     write_quota: WriteQuota
     webhooks: Webhooks
+    mails: MailRequests
+    recovery: Recovery
+    links: MailedLinks
+    require_verified_email: bool = False
+    """Whether users must verify their email before they sign in."""
     proxies: Sequence[Network] = ()
     """Reverse proxies whose X-Forwarded-For is believed."""
 
@@ -129,6 +137,8 @@ class Context:
     """The Authorization header, `Bearer TOKEN`."""
     address: str = ""
     """The client's network, from auth/addresses.py."""
+    language: str | None = None
+    """The language of mails that the client asks for."""
     close: Close | None = None
     """Closes the WebSocket; None for a request."""
     watched: OpenConnection | None = None
@@ -143,6 +153,7 @@ class Context:
     _numbers: DataLoader[UUID, list[int]] | None = None
     _owned: DataLoader[OwnedKey, OwnedPage] | None = None
     _owned_counts: DataLoader[UUID, int] | None = None
+    _verified: DataLoader[UUID, bool | None] | None = None
 
     def claims(self) -> TokenClaims | None:
         """The claims of the access token, without a check of the session; None if no token was sent.
@@ -277,6 +288,25 @@ class Context:
         owner_id = None if may(viewer.role, Right.READ_EVENTS) else viewer.id
         found = await self._histories_of(keys, owner_id)
         return [found[key] for key in keys]
+
+    async def email_verified(self, user_id: UUID) -> bool | None:
+        """Whether a user's email is verified; None if the viewer may not know."""
+        if self._verified is None:
+            self._verified = DataLoader(self._load_verified, cache=False)
+        return await self._verified.load(user_id)
+
+    async def _load_verified(self, user_ids: Sequence[UUID]) -> list[bool | None]:
+        """Read from the log, whose fold is bounded by snapshots, and one user after the other: a page of users takes
+        one connection."""
+        viewer = await self.viewer()
+        if viewer is None:
+            return [None] * len(user_ids)
+        anyone = may(viewer.role, Right.READ_ANY_USER)
+        found = {}
+        for user_id in set(user_ids):
+            if anyone or user_id == viewer.id:
+                found[user_id] = (await self.services.commands.account(user_id)).email_verified
+        return [found.get(user_id) for user_id in user_ids]
 
     async def mysql_data(self) -> MySQLData:
         """The data objects of the MySQL view, once it has reached the position that the operation requires."""

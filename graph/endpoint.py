@@ -30,6 +30,7 @@ from graph.pending import PendingConnections, PendingLimits
 from graph.persisted import DocumentReference, PersistedDocuments
 from graph.sockets import Socket, TransportHandler, close_or_cut
 from graph.sse import EventStreams
+from projections.mail.messages import language_tag
 
 HEARTBEAT_SECONDS = 30.0
 FRAME_BYTES = 256 * 1024
@@ -169,6 +170,7 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
             correlation=request[CORRELATION],
             authorization=request.headers.get(hdrs.AUTHORIZATION),
             address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
+            language=language_tag(request.headers.get(hdrs.ACCEPT_LANGUAGE)),
         )
 
     async def get_context(

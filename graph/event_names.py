@@ -13,6 +13,7 @@ class UserEventType(Enum):
     USER_UPDATED = event_types.UserUpdated.__name__
     PASSWORD_CHANGED = event_types.PasswordChanged.__name__
     ROLE_CHANGED = event_types.RoleChanged.__name__
+    EMAIL_VERIFIED = event_types.EmailVerified.__name__
     USER_DELETED = event_types.UserDeleted.__name__
     DATA_CREATED = event_types.DataCreated.__name__
     DATA_UPDATED = event_types.DataChanged.__name__
@@ -30,6 +31,7 @@ describe_enum(
         UserEventType.USER_UPDATED: "Username, email, name or attributes were set.",
         UserEventType.PASSWORD_CHANGED: "There is another password, or the same one with a better hash.",
         UserEventType.ROLE_CHANGED: "The user has another role.",
+        UserEventType.EMAIL_VERIFIED: "The email was confirmed by a link that was mailed to it.",
         UserEventType.USER_DELETED: "The user was deleted.",
         UserEventType.DATA_CREATED: "A data object of the user was created.",
         UserEventType.DATA_UPDATED: "Name or content of a data object were set.",

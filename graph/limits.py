@@ -63,6 +63,9 @@ TIME_TRAVEL: Final = frozenset({"asOf", "atPosition"})
 """Arguments with which a field is folded from the log."""
 TIME_TRAVEL_COST: Final = 4_000
 """Of a field with one of them, in fields: a document may have four. A fold may have to read a whole stream."""
+EMAIL_VERIFIED: Final = "emailVerified"
+EMAIL_VERIFIED_COST: Final = 20
+"""Of what is folded from the user's snapshot and the few events after it."""
 HISTORY: Final = "history"
 HISTORY_COST: Final = 20
 """Of a history, which is one more range of an index that is read, besides the cost of its events."""
@@ -87,8 +90,10 @@ USUAL_LIST: Final = 10
 COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
 """Arguments for the number of items, and the most that each may ask for."""
 
-SIGN_INS: Final = frozenset({"login", "register", "refreshSession", "changePassword"})
-"""Root fields that check or hash a password, or check a refresh token."""
+SIGN_INS: Final = frozenset(
+    {"login", "register", "refreshSession", "changePassword", "resetPassword", "requestPasswordReset", "verifyEmail"}
+)
+"""Root fields that check or hash a password, check a refresh token or a mailed link, or send a mail."""
 
 
 def check_values(what: str, value: object) -> None:
@@ -243,6 +248,7 @@ def _additional(node: FieldNode) -> int:
     return (
         TIME_TRAVEL_COST * travels
         + HISTORY_COST * (node.name.value == HISTORY)
+        + EMAIL_VERIFIED_COST * (node.name.value == EMAIL_VERIFIED)
         + CONTENT_COST * (node.name.value == CONTENT)
     )
 

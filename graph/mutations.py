@@ -16,11 +16,12 @@ from strawberry.scalars import JSON
 from auth.permissions import Right, may
 from auth.registration import INVITATION_DAYS, InvalidInvitation, RegistrationClosed
 from auth.sessions import InvalidRefreshToken
-from auth.sign_in import PasswordRefused, WrongCredentials
+from auth.sign_in import PasswordRefused, UnverifiedEmail, WrongCredentials
 from auth.throttle import TooManyFailures
-from events.errors import Rejected, WrongExpectedVersion
+from events.errors import Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS, Idempotency
+from events.outbox import Mail
 from events.rules import CONTENT_BYTES
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
 from graph.context import Info
@@ -134,6 +135,7 @@ EXPECTED: Final = (
     InvalidRefreshToken,
     RegistrationClosed,
     InvalidInvitation,
+    UnverifiedEmail,
     WrongExpectedVersion,
 )
 """Failures that a client should expect: they are data in the payload, not GraphQL errors."""
@@ -171,11 +173,21 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
             idempotency_of(None, input),
             partial(registration.using, invitation),
         )
+        if context.services.require_verified_email:  # the mail that is sent says the rest, and to its reader only
+            return RegisterPayload()
         signed_in = await sign_in.first_session(done, input.username, input.password, context.address, context.origin)
     except EXPECTED as error:
+        if context.services.require_verified_email and _only_email_taken(error):
+            await context.services.mails.email_taken(input.email, context.language)
+            return RegisterPayload()
         return RegisterPayload(errors=errors_of(error))
     session = Session.of(signed_in) if signed_in else None
     return RegisterPayload(user=done.user, session=session, position=Position(done.position))
+
+
+def _only_email_taken(error: Exception) -> bool:
+    problems = error.problems if isinstance(error, Rejected) else ()
+    return [(problem.reason, problem.field) for problem in problems] == [(Reason.TAKEN, ("email",))]
 
 
 async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> UserPayload:  # noqa: A002
@@ -267,9 +279,22 @@ async def change_role(info: Info, input: Annotated[ChangeRoleInput, Input]) -> U
 
 
 async def delete_user(info: Info, input: Annotated[DeleteUserInput, Input]) -> DeleteUserPayload:  # noqa: A002
+    mail = await _farewell(info, input)
     payload = await _change(info, input, Right.CHANGE_ANY_USER, Delete())
+    if payload.errors:
+        await info.context.services.mails.withdraw(mail)
     deleted = None if payload.errors else strawberry.ID(str(user_id_of(input.id)))
     return DeleteUserPayload(deleted_user_id=deleted, position=payload.position, errors=payload.errors)
+
+
+async def _farewell(info: Info, asked: DeleteUserInput) -> Mail | None:
+    """Queue the mail about a deletion, before the user's address is erased with its key."""
+    services, user_id = info.context.services, user_id_of(asked.id)
+    await info.context.allowed_on(user_id, Right.CHANGE_ANY_USER)
+    if user_id is None or not services.mails.enabled:
+        return None
+    user = (await services.commands.account(user_id)).user
+    return await services.mails.deletion(user) if user else None
 
 
 async def rebuild_projection(
@@ -370,6 +395,8 @@ def errors_of(error: Exception, *, weak_at: str = "password", wrong_at: str | No
             return [UserError(code=ErrorCode.REGISTRATION_CLOSED, message=str(error))]
         case InvalidInvitation():
             return [UserError(code=ErrorCode.INVALID_INVITATION, message=str(error), field=["invitation"])]
+        case UnverifiedEmail():
+            return [UserError(code=ErrorCode.UNVERIFIED_EMAIL, message=str(error))]
         case InvalidRefreshToken():
             return [UserError(code=ErrorCode.INVALID_TOKEN, message=str(error), field=["refreshToken"])]
         case _:
@@ -381,7 +408,8 @@ class Mutation:
     register: RegisterPayload = strawberry.mutation(
         resolver=register,
         description="Open to anyone, unless the server requires an invitation or registers nobody; the new user is a "
-        "CUSTOMER and is signed in.",
+        "CUSTOMER and is signed in. Where an email must be confirmed first, the answer is empty whether the email is "
+        "taken or not, and a mail says the rest.",
     )
     create_user: UserPayload = strawberry.mutation(resolver=create_user, description="ADMIN only; any role.")
     create_invitation: InvitationPayload = strawberry.mutation(

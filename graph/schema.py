@@ -39,6 +39,7 @@ from graph.data_queries import DataQuery
 from graph.documents import CheckedDocuments, DocumentCache, request_faults
 from graph.errors import ClientError, ErrorsForClient, errors_for_client
 from graph.fanout import SubscriptionExecutor
+from graph.mail_mutations import MailMutation
 from graph.mutations import Mutation
 from graph.queries import Query
 from graph.scalars import SCALARS
@@ -192,8 +193,8 @@ class AllQueries(DataQuery, Query):
 
 
 @strawberry.type(name="Mutation", description="Write operations.")
-class AllMutations(DataMutation, Mutation):
-    """Mutations of users and of data objects."""
+class AllMutations(MailMutation, DataMutation, Mutation):
+    """Mutations of users and of data objects, and those of mails."""
 
 
 def make_schema(documents: DocumentCache | None = None, deadline_seconds: float = 10.0) -> Schema:

@@ -34,6 +34,10 @@ async def _history(
     return await history_page(partial(info.context.history, root.id), first, after)
 
 
+async def _email_verified(info: Info, root: strawberry.Parent[User]) -> bool | None:
+    return await info.context.email_verified(root.id)
+
+
 @strawberry.type(name="User", description="A user, as the view that answered holds it.")
 class UserType(Node):
     """The schema's `User`. Resolvers return `events.user.User`, which is shown without a copy."""
@@ -66,6 +70,10 @@ class UserType(Node):
     data: DataObjectConnection = strawberry.field(
         resolver=data_of_user,
         description="The data objects that the user owns, in the order of their numbers. For the user and for staff.",
+    )
+    email_verified: bool | None = strawberry.field(
+        resolver=_email_verified,
+        description="Whether the email was confirmed by a mailed link; null for who may not know. Read from the log.",
     )
 
     @classmethod
@@ -168,7 +176,12 @@ class ErrorCode(Enum):
     NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="There is no such user or data object.")
     STALE_VERSION = strawberry.enum_value("STALE_VERSION", description="expectedVersion is not the current version.")
     INVALID_TOKEN = strawberry.enum_value(
-        "INVALID_TOKEN", description="A refresh token that is unknown, expired, revoked or already used."
+        "INVALID_TOKEN",
+        description="A refresh token or a mailed link that is unknown, expired, revoked or already used.",
+    )
+    UNVERIFIED_EMAIL = strawberry.enum_value(
+        "UNVERIFIED_EMAIL",
+        description="The password is right, but the email must be confirmed first; a mail with a link was sent to it.",
     )
     REGISTRATION_CLOSED = strawberry.enum_value(
         "REGISTRATION_CLOSED", description="Nobody can register here; an administrator creates accounts."

@@ -18,6 +18,7 @@ from events.database import Connection, Database, Row, Source
 from events.errors import DatabaseRefused, DatabaseUnavailable
 from events.retry import Backoff, retry
 from events.sql import instant_of
+from projections.mail import NAME as MAIL
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 from projections.publications import KAFKA
@@ -26,7 +27,7 @@ from projections.webhooks import NAME as WEBHOOKS
 log = structlog.get_logger(__name__)
 
 VIEWS: Final = (MYSQL_USERS, MONGO_USERS)
-PUBLICATIONS: Final = (KAFKA, WEBHOOKS)
+PUBLICATIONS: Final = (KAFKA, WEBHOOKS, MAIL)
 """Followers that an installation may have; each has a status once it has run."""
 SILENT_SECONDS: Final = 5.0
 """A projector reports at least once a second; after this long without a report it counts as stopped."""

@@ -10,7 +10,10 @@ from typing import Final
 from auth.activity import Activity
 from auth.authentication import Authenticator
 from auth.budgets import AddressBudgets, Budgets, Purpose
+from auth.mail_requests import MailRequests
+from auth.mailed_links import MailedLinks
 from auth.password_hashing import Passwords
+from auth.recovery import Recovery
 from auth.registration import CHALLENGE, INVITATION, Registration
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
@@ -73,10 +76,26 @@ def services_of(
             Purpose.SIGN_IN: settings.sign_ins_per_hour,
             Purpose.REFRESH: settings.refreshes_per_hour,
             Purpose.CHANGE_PASSWORD: settings.password_changes_per_hour,
+            Purpose.MAIL: settings.mails_per_hour,
         },
     )
     mysql_view, mongo_view = MySQLView(replica), MongoView(mongo)
     activity = Activity(database, now, random.SystemRandom().randrange)
+    mails = MailRequests(
+        database=database,
+        claims_key=writer.keys.claims,
+        mail_key=writer.keys.mail,
+        budgets=budgets,
+        by_address=by_address,
+        new_id=new_id,
+        clock=now,
+        enabled=settings.public_url is not None,
+    )
+    unverified = mails.verification_of if settings.require_verified_email else None
+    sign_in = SignIn(
+        commands, passwords, tokens, sessions, throttle, by_address, activity, new_id, unverified=unverified
+    )
+    links = MailedLinks(database, writer.keys.mail, now)
     return Services(
         database=database,
         commands=commands,
@@ -91,7 +110,7 @@ def services_of(
         data=writer.data,
         mysql_data=MySQLData(replica),
         mongo_data=MongoData(mongo),
-        sign_in=SignIn(commands, passwords, tokens, sessions, throttle, by_address, activity, new_id),
+        sign_in=sign_in,
         registration=Registration(
             settings.registration,
             settings.registration_proof_of_work_bits,
@@ -115,6 +134,10 @@ def services_of(
             private_addresses=settings.webhook_private_addresses,
             clock=now,
         ),
+        mails=mails,
+        recovery=Recovery(commands, passwords, sign_in, links, by_address),
+        links=links,
+        require_verified_email=settings.require_verified_email,
         proxies=networks(settings.trusted_proxies or ""),
     )
 

@@ -24,6 +24,7 @@ SECRETS: Final = {
     "ROLLCALL_OTHER_SIGNING_KEY": "serve",
     "ROLLCALL_ADMIN_PASSWORD": "serve",
     "ROLLCALL_HEAD_KEY": "heads",
+    "ROLLCALL_SMTP_URL": "publish",
 }
 """The only command that gets a secret."""
 STEADY_SECONDS: Final = 60.0

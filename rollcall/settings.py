@@ -11,6 +11,7 @@ from collections.abc import Collection
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from auth.addresses import Network
 from auth.registration import RegistrationMode
 from events.database import Address
+from projections.mail.messages import UnusableAddress, ascii_address
+from projections.mail.smtp import Server
 from projections.publications.messages import DATA_FIELDS, USER_FIELDS
 
 KEY_BYTES = 32
@@ -122,6 +125,26 @@ def _data_fields(value: str) -> str:
 def _installation(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
         raise ValueError("expected 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'")
+    return value
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    Server.parse(value.get_secret_value())
+    return value
+
+
+def _public_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in value:
+        raise ValueError("expected https://HOST, or https://HOST/PATH")
+    return value
+
+
+def _mail_from(value: str) -> str:
+    try:
+        ascii_address(value)
+    except UnusableAddress:
+        raise ValueError("expected an address such as rollcall@example.com") from None
     return value
 
 
@@ -290,6 +313,29 @@ class Settings(BaseSettings):
     installation: Annotated[str, AfterValidator(_installation)] = Field(
         "rollcall", description="Name of this installation in published messages."
     )
+    public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
+        None, description="URL at which people reach this server, for links in mails. Without it no mails are queued."
+    )
+    smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = Field(
+        None,
+        description="smtp://USER:PASSWORD@HOST:PORT (STARTTLS is required) or smtps://... of your mail server.",
+    )
+    smtp_tls_ca: Path | None = Field(
+        None,
+        description="PEM file of the authorities whose certificates the mail server may have. Default: system's.",
+    )
+    mail_from: Annotated[str, AfterValidator(_mail_from)] | None = Field(
+        None, description="Address in From of mails, such as rollcall@example.com."
+    )
+    mails_per_hour: int = Field(
+        30, ge=0, description="Requests for mails an hour from one address, such as for a new password. 0: no limit."
+    )
+    require_verified_email: bool = Field(
+        False, description="Signs in only users whose email is confirmed. Requires ROLLCALL_PUBLIC_URL."
+    )
+    caught_mail: Path | None = Field(
+        None, description="Directory of mails that are shown to everybody at /dev/mail. `rollcall dev` sets it."
+    )
     introspection: bool = Field(
         False, description="Allows introspection, and serves GraphiQL to browsers. `rollcall dev` sets it."
     )
@@ -318,6 +364,9 @@ class Settings(BaseSettings):
             raise ValueError(f"ROLLCALL_{given}_URL requires ROLLCALL_{lacking}_URL; set both or neither")
         if self.mysql_read_url is not None and self.mysql_url is None:
             raise ValueError("ROLLCALL_MYSQL_READ_URL requires ROLLCALL_MYSQL_URL, the server that it replicates")
+        if self.public_url is None and (self.smtp_url is not None or self.require_verified_email):
+            name = "SMTP_URL" if self.smtp_url else "REQUIRE_VERIFIED_EMAIL"
+            raise ValueError(f"ROLLCALL_{name} requires ROLLCALL_PUBLIC_URL, which links in mails begin with")
         topics = [
             self.kafka_users_state_topic,
             self.kafka_users_events_topic,

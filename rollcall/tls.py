@@ -20,6 +20,15 @@ def mysql_tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
+def smtp_tls(settings: Settings) -> ssl.SSLContext:
+    """What encrypts connections to the SMTP server.
+
+    Raises:
+        BadSettings: the file of authorities cannot be used.
+    """
+    return _context("SMTP", settings.smtp_tls_ca, None, None)
+
+
 def mongo_tls(settings: Settings) -> MongoTls | None:
     """What encrypts connections to MongoDB; None if the URL decides.
 

@@ -1,4 +1,5 @@
-"""`rollcall publish`: send changes of users to other services. The commands for Kafka are in `publish_kafka.py`."""
+"""`rollcall publish`: send changes of users to other services. Those for Kafka are in `publish_kafka.py`,
+that for mails in `publish_mail.py`."""
 
 import random
 import secrets
@@ -23,6 +24,7 @@ from projections.webhooks.sender import Sender, http_client
 from projections.webhooks.worker import Tools
 from rollcall import exits
 from rollcall.commands.publish_kafka import forget, kafka
+from rollcall.commands.publish_mail import mail
 from rollcall.console import run, settings_for
 from rollcall.metrics import Metrics
 from rollcall.serving import measured, report
@@ -37,6 +39,7 @@ app = typer.Typer(
     help="Send changes of users to other services, until SIGINT or SIGTERM.",
 )
 app.command()(kafka)
+app.command()(mail)
 app.command()(forget)
 log = structlog.get_logger(__name__)
 

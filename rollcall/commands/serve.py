@@ -25,6 +25,7 @@ from events.ids import new_id
 from graph.aiohttp_internals import Runner
 from graph.app import Check, make_app
 from graph.context import Opening, Services
+from projections.mail.publisher import begin as begin_mails
 from rollcall import exits
 from rollcall.administrators import ensure_first_admin, password_threads
 from rollcall.api import services_of, serving_policy
@@ -121,6 +122,8 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
                         lambda: ensure_first_admin(installation.database, writer.commands, passwords, password)
                     )
                 throttle = Throttle(installation.database, writer.keys.throttle, now)
+                if settings.public_url is not None:
+                    await when_available(lambda: begin_mails(installation.database))
                 opening.services = services = services_of(installation, writer, signing, passwords, throttle)
                 feeds.start("feed", services.feed.run())
                 feeds.start("session watch", services.watch.run())
@@ -158,6 +161,7 @@ async def _sweep(database: Database, services: Services, throttle: Throttle) -> 
         throttle.sweep,
         services.registration.budgets.sweep,
         services.registration.invitations.sweep,
+        services.links.sweep,
     )
     while True:
         for sweep in sweeps:

@@ -189,3 +189,16 @@ query Deliveries($id: ID!, $first: Int, $after: String) {
 }
 """
 REDELIVER = f"mutation Redeliver($id: ID!) {{ redeliver(deliveryId: $id) {{ webhook {{ id }} {ERRORS} }} }}"
+REQUEST_RESET = f"""
+mutation RequestReset($login: String!) {{ requestPasswordReset(login: $login) {{ accepted {ERRORS} }} }}
+"""
+RESET = f"""
+mutation Reset($token: String!, $new: String!) {{
+  resetPassword(token: $token, newPassword: $new) {{ {SESSION} user {{ {USER} }} {ERRORS} }}
+}}
+"""
+REQUEST_VERIFICATION = f"mutation RequestVerification {{ requestEmailVerification {{ accepted {ERRORS} }} }}"
+VERIFY = f"mutation Verify($token: String!) {{ verifyEmail(token: $token) {{ user {{ {USER} }} position {ERRORS} }} }}"
+INVITE_USER = f"""
+mutation InviteUser($input: InviteUserInput!) {{ inviteUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
+"""

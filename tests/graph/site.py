@@ -18,7 +18,10 @@ from aiohttp.test_utils import TestServer, get_port_socket
 from auth.activity import Activity
 from auth.authentication import Authenticator
 from auth.budgets import AddressBudgets, Budgets, Purpose
+from auth.mail_requests import MailRequests
+from auth.mailed_links import MailedLinks
 from auth.password_hashing import PROFILES, Passwords
+from auth.recovery import Recovery
 from auth.registration import CHALLENGE, INVITATION, Registration, RegistrationMode
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
@@ -72,6 +75,9 @@ class Doors:
 
     registration: RegistrationMode = RegistrationMode.OPEN
     proof_bits: int = 0
+    mail: bool = True
+    """Whether mails are queued."""
+    require_verified_email: bool = False
     per_hour: Mapping[Purpose, int] = field(default_factory=dict)
 
 
@@ -299,6 +305,21 @@ def _services(
     accounts = AccountCache(log.commands.account, time.monotonic)
     mysql_view, mongo_view = MySQLView(log.database), MongoView(mongo.documents)
     activity = Activity(log.database, now, lambda shards: 0)
+    mails = MailRequests(
+        database=log.database,
+        claims_key=log.keys.claims,
+        mail_key=log.keys.mail,
+        budgets=budgets,
+        by_address=by_address,
+        new_id=new_id,
+        clock=now,
+        enabled=doors.mail,
+    )
+    unverified = mails.verification_of if doors.require_verified_email else None
+    sign_in = SignIn(
+        log.commands, passwords, tokens, sessions, throttle, by_address, activity, new_id, unverified=unverified
+    )
+    links = MailedLinks(log.database, log.keys.mail, now)
     return Services(
         database=log.database,
         commands=log.commands,
@@ -313,7 +334,7 @@ def _services(
         data=log.data,
         mysql_data=MySQLData(log.database),
         mongo_data=MongoData(mongo.documents),
-        sign_in=SignIn(log.commands, passwords, tokens, sessions, throttle, by_address, activity, new_id),
+        sign_in=sign_in,
         registration=Registration(doors.registration, doors.proof_bits, budgets, by_address, invitations, challenges),
         activity=activity,
         import_users=import_users_with(log.commands),
@@ -332,6 +353,10 @@ def _services(
             private_addresses=True,  # receivers of tests listen on loopback
             clock=now,
         ),
+        mails=mails,
+        recovery=Recovery(log.commands, passwords, sign_in, links, by_address),
+        links=links,
+        require_verified_email=doors.require_verified_email,
         proxies=(ip_network("127.0.0.0/8"),),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from itertools import count
+from uuid import uuid4
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
@@ -18,7 +19,7 @@ from events.event_types import Role
 from rollcall.embedded import Addresses
 from tests.graph.client import Answer, Json, answer_of, problems
 from tests.graph.conftest import Complaints
-from tests.graph.documents import CHANGE_PASSWORD, CREATE, INVITE, LOGIN, ME, REFRESH, REGISTER
+from tests.graph.documents import CHANGE_PASSWORD, CREATE, INVITE, LOGIN, ME, REFRESH, REGISTER, REQUEST_RESET
 from tests.graph.site import PASSWORD, Doors, Person, Site, running, somebody
 from tests.waiting import PATIENCE_SECONDS, eventually
 
@@ -71,7 +72,12 @@ async def a_change_of_the_password(site: Site, person: Person, address: str) -> 
     return await ask(site, CHANGE_PASSWORD, address, person.client.authorization, input=passwords)
 
 
+async def a_request_for_a_mail(site: Site, _person: Person, address: str) -> Answer:
+    return await ask(site, REQUEST_RESET, address, login=uuid4().hex)
+
+
 REQUESTS = {
+    Purpose.MAIL: a_request_for_a_mail,
     Purpose.REGISTER: a_registration,
     Purpose.SIGN_IN: a_sign_in,
     Purpose.REFRESH: a_refresh,

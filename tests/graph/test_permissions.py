@@ -40,6 +40,7 @@ from tests.graph.documents import (
     HISTORY,
     IMPORT,
     INVITE,
+    INVITE_USER,
     LIST,
     LIST_DATA,
     LOGIN,
@@ -53,6 +54,9 @@ from tests.graph.documents import (
     REDELIVER,
     REFRESH,
     REGISTER,
+    REQUEST_RESET,
+    REQUEST_VERIFICATION,
+    RESET,
     SEARCH,
     SEARCH_DATA,
     STATISTICS,
@@ -62,6 +66,7 @@ from tests.graph.documents import (
     UPDATE,
     UPDATE_DATA,
     UPDATE_WEBHOOK,
+    VERIFY,
     WEBHOOKS,
 )
 from tests.graph.site import PASSWORD, Person, Site
@@ -118,6 +123,8 @@ LATER = "9999-01-01T00:00:00Z"
 ADMIN_ONLY = ("sign in", "no", "no", "no", "yes")
 OTHERS_DATA = ("sign in", "not found", "no", "no", "yes")
 """Of data objects that one may not read, one does not learn that they exist."""
+INVALID_LINK = ("invalid",) * 5
+"""Whoever has the token of a mail may use it; nobody has this one."""
 
 QUERIES = [
     Row("me", ME, ("null", "yes", "yes", "yes", "yes")),
@@ -165,6 +172,21 @@ MUTATIONS = [
     ),
     Row("refreshSession", REFRESH, ("yes", "yes", "yes", "yes", "yes"), lambda cast: {"token": cast.refresh_token}),
     Row("logout", LOGOUT, EVERYBODY_WITH_AN_ACCOUNT),
+    Row(
+        "requestPasswordReset",
+        REQUEST_RESET,
+        ("yes", "yes", "yes", "yes", "yes"),
+        lambda cast: {"login": cast.other.username},
+    ),
+    Row("resetPassword", RESET, INVALID_LINK, lambda _: {"token": "A" * 43, "new": PASSWORD}),
+    Row("verifyEmail", VERIFY, INVALID_LINK, lambda _: {"token": "A" * 43}),
+    Row("requestEmailVerification", REQUEST_VERIFICATION, EVERYBODY_WITH_AN_ACCOUNT),
+    Row(
+        "inviteUser",
+        INVITE_USER,
+        ADMIN_ONLY,
+        lambda cast: {"input": {k: v for k, v in new_user(cast).items() if k != "password"} | {"role": "CUSTOMER"}},
+    ),
     Row("createInvitation", INVITE, ADMIN_ONLY),
     Row("importUsers", IMPORT, ADMIN_ONLY, lambda cast: {"input": {"content": "username"}}),
     Row("createUser", CREATE, ADMIN_ONLY, lambda cast: {"input": new_user(cast) | {"role": "TECHNICAL_WORKER"}}),
@@ -271,6 +293,7 @@ FIELDS = {
     "RoleCount": "role count",
     "Session": "accessToken accessTokenExpiresAt refreshToken refreshTokenExpiresAt",
     "SessionPayload": "session user errors",
+    "RequestPayload": "accepted errors",
     "User": "id username email name role attributes version position createdAt updatedAt",
     "UserChange": "position cursor type userId version changedFields recordedAt user",
     "UserConnection": "edges pageInfo totalCount",
@@ -348,6 +371,7 @@ OWNED_DATA = [
 ]
 """`User.data` and `User.dataIds` ask by themselves who may read them, as `User.history` does."""
 CODES = {"sign in": "UNAUTHENTICATED", "no": "FORBIDDEN"}
+REFUSALS = {"not found": "NOT_FOUND", "invalid": "INVALID_TOKEN"}
 
 
 SCHEMA = make_schema()._schema
@@ -447,8 +471,8 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
     assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
     if outcome in CODES:
         assert await site.log.store.head() == head
-    elif outcome == "not found":
-        assert [error["code"] for error in answer.body["data"][row.field]["errors"]] == ["NOT_FOUND"]
+    elif outcome in REFUSALS:
+        assert [error["code"] for error in answer.body["data"][row.field]["errors"]] == [REFUSALS[outcome]]
         assert await site.log.store.head() == head
     else:
         assert answer.body["data"][row.field].get("errors", []) == []
@@ -557,7 +581,13 @@ async def test_histories(site: Site, row: Row, role: Role | None, outcome: str) 
 
 async def test_the_table_covers_every_field_of_every_type() -> None:
     """A field that is added without saying who may read it fails here."""
-    alone = {("User", "history"), ("User", "data"), ("User", "dataIds"), ("DataObject", "history")}
+    alone = {
+        ("User", "emailVerified"),
+        ("User", "history"),
+        ("User", "data"),
+        ("User", "dataIds"),
+        ("DataObject", "history"),
+    }
     found = {(kind.name, name) for kind in reachable() for name in kind.fields}
 
     assert {(kind, name) for kind, names in FIELDS.items() for name in names.split()} == found - alone

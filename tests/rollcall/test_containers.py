@@ -211,7 +211,7 @@ def test_the_settings_of_each_service_are_valid(service: str, monkeypatch: pytes
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_service_gets_only_the_secrets_that_it_uses(secret: str) -> None:
     """Projectors sign no token and create no administrator; only one service signs heads."""
-    names = {"serve": "api", "heads": "heads"}
+    names = {"serve": "api", "heads": "heads", "publish": "mail"}
     having = [name for name in OURS if secret in OURS[name]["environment"]]
 
     assert having == ([] if secret.startswith("ROLLCALL_OTHER") else [names[SECRETS[secret]]])
@@ -285,6 +285,7 @@ def test_every_command_is_one_of_the_program() -> None:
         "projector-mongo": ["projector", "mongo"],
         "heads": ["heads"],
         "webhooks": ["publish", "webhooks"],
+        "mail": ["publish", "mail"],
         "publish-kafka": ["publish", "kafka"],
     }
 
@@ -427,7 +428,7 @@ def test_only_the_api_is_published_and_only_on_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published["api"])
     assert [port.rpartition(":")[2] for port in published["api"]] == instructions("EXPOSE")
     assert COMPOSE["networks"]["data"]["internal"] == "true"
-    assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name not in {"api", "webhooks"})
+    assert all(SERVICES[name]["networks"] == ["data"] for name in SERVICES if name not in {"api", "webhooks", "mail"})
 
 
 def test_every_process_serves_metrics_on_an_unpublished_port() -> None:

@@ -1,0 +1,155 @@
+"""Mailed links: each proves that its bearer reads the mail of one user's email, and works once.
+
+The token of a link is 32 bytes, HMAC-SHA-256 of the purpose and the id of what caused the mail, under a key of the log.
+To anyone without that key they are as random as any 32 bytes. It is made when the mail is sent, so it is nowhere in
+clear before; and a mail that is sent again after a crash has the same link. With a token that is drawn at random, the
+first of the two mails would have a dead link, and it is the one that a mailbox keeps of two with one Message-ID.
+
+A row has the MAC of the token, and `bound`, a MAC of what must still be so when the link is used: the user, its email,
+the purpose, the expiry and, but for a verification, the version of its password. So a new password or another email
+ends a link, whatever happens to its row; and who writes to the table without the key can neither prolong a link nor
+point it to another user.
+
+**Once.** A link that sets a password is used up by the event: it is bound to the version that the password has, which
+the append compares under the head's lock. So of concurrent uses one succeeds, and a use that fails, by a weak password
+or a lost database, leaves the link as it was. One that verifies an email is used up because the email is verified.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from events.database import Database
+from events.ids import uuid_of
+from events.outbox import Purpose
+from events.sql import aware_utc, naive_utc
+from events.user import Account
+
+LIFETIMES: Final = {
+    Purpose.PASSWORD_RESET: timedelta(minutes=30),
+    Purpose.VERIFY_EMAIL: timedelta(minutes=30),
+    Purpose.INVITATION: timedelta(days=3),
+}
+"""From when the mail is sent."""
+PASSWORD_PURPOSES: Final = frozenset({Purpose.PASSWORD_RESET, Purpose.INVITATION})
+TOKEN_BYTES: Final = 32
+TOKEN_CHARACTERS: Final = 43
+KEPT: Final = timedelta(days=7)
+"""How long a row outlives its link: longer than its mail may wait, so that no repeat of the mail renews a used link."""
+SWEPT_ROWS: Final = 10_000
+
+FIND: Final = "SELECT token_mac, purpose, user_id, expires_at, used_at, bound FROM mailed_links WHERE token_mac = %s"
+ADD: Final = """
+INSERT INTO mailed_links (token_mac, purpose, user_id, expires_at, bound) VALUES (%s, %s, %s, %s, %s) AS new
+ON DUPLICATE KEY UPDATE expires_at = new.expires_at, bound = new.bound
+"""
+USE: Final = "UPDATE mailed_links SET used_at = %s WHERE token_mac = %s AND used_at IS NULL"
+SWEEP: Final = "DELETE FROM mailed_links WHERE expires_at < %s LIMIT %s"
+
+
+class InvalidLink(Exception):
+    """The link does not work. The message does not say why."""
+
+    def __init__(self) -> None:
+        super().__init__("this link does not work any more: it works once and for a short time; ask for a new one")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link that was mailed and has not expired."""
+
+    token_mac: bytes
+    purpose: Purpose
+    user_id: UUID
+    expires_at: datetime
+    bound: bytes
+
+
+class MailedLinks:
+    """The table of mailed links."""
+
+    def __init__(self, database: Database, key: bytes, clock: Callable[[], datetime]) -> None:
+        """
+        Args:
+            database: The log's.
+            key: Makes tokens and MACs, the same on every process.
+            clock: The present time.
+        """
+        self._database = database
+        self._key = key
+        self._clock = clock
+
+    async def token(self, purpose: Purpose, cause: UUID, account: Account) -> str | None:
+        """The token for a mail that is about to be sent, valid from now on.
+
+        None if the mail was sent before and its link has been used or has died since, or if the user has a password
+        and needs no invitation.
+        """
+        if account.user is None or (purpose is Purpose.INVITATION and account.password_version):
+            return None
+        token = self._mac(b"token", purpose.value.encode(), cause.bytes)
+        row = await self._database.fetch_one(FIND, (self._mac(b"kept", token),))
+        if row is not None:
+            link = self._link(row)
+            if link is None or not self.is_for(link, account):
+                return None
+        # Whole seconds, as the column may keep no more of a clock than it was given.
+        expires_at = (self._clock() + LIFETIMES[purpose]).replace(microsecond=0)
+        values = purpose.value, account.user.id.bytes, naive_utc(expires_at)
+        bound = self._bound(purpose, account.user.id, expires_at, account)
+        await self._database.execute(ADD, (self._mac(b"kept", token), *values, bound))
+        return base64.urlsafe_b64encode(token).decode().rstrip("=")
+
+    async def read(self, text: str, purposes: Collection[Purpose]) -> Link:
+        """The link with this token, if it is for one of the purposes. `is_for` says whether it works for its user.
+
+        Raises:
+            InvalidLink: there is none, or it has expired or was used.
+        """
+        try:
+            token = base64.b64decode(f"{text}=".encode(), altchars=b"-_", validate=True)
+        except (binascii.Error, UnicodeEncodeError):
+            token = b""
+        if len(text) != TOKEN_CHARACTERS or len(token) != TOKEN_BYTES:
+            raise InvalidLink
+        row = await self._database.fetch_one(FIND, (self._mac(b"kept", token),))
+        link = self._link(row) if row else None
+        if link is None or link.purpose not in purposes or self._clock() >= link.expires_at:
+            raise InvalidLink
+        return link
+
+    def is_for(self, link: Link, account: Account) -> bool:
+        """Whether the link was made for this account as it is now."""
+        if account.user is None:
+            return False
+        return hmac.compare_digest(link.bound, self._bound(link.purpose, link.user_id, link.expires_at, account))
+
+    async def used(self, link: Link) -> bool:
+        """Mark a link as used. False if it was marked before."""
+        return await self._database.execute(USE, (naive_utc(self._clock()), link.token_mac)) == 1
+
+    async def sweep(self) -> int:
+        """Delete what expired long ago; return how many."""
+        return await self._database.sweep(SWEEP, (naive_utc(self._clock() - KEPT), SWEPT_ROWS))
+
+    def _link(self, row: tuple[object, ...]) -> Link | None:
+        """The link in a row; None if it was used."""
+        token_mac, purpose, user_id, expires_at, used_at, bound = row
+        if used_at is not None or purpose not in set(Purpose):
+            return None
+        return Link(token_mac, Purpose(purpose), uuid_of(user_id), aware_utc(expires_at), bound)  # type: ignore[arg-type]
+
+    def _bound(self, purpose: Purpose, user_id: UUID, expires_at: datetime, account: Account) -> bytes:
+        email = account.user.email if account.user else ""
+        password = account.password_version if purpose in PASSWORD_PURPOSES else 0
+        numbers = int(expires_at.timestamp()).to_bytes(8) + password.to_bytes(8)
+        return self._mac(b"bound", purpose.value.encode(), user_id.bytes + numbers + email.encode())
+
+    def _mac(self, use: bytes, *parts: bytes) -> bytes:
+        return hmac.digest(self._key, b"\0".join((b"rollcall link v1", use, *parts)), hashlib.sha256)

@@ -1,0 +1,83 @@
+"""What mailed links do: set a password, accept an invitation, verify an email."""
+
+from uuid import UUID
+
+from auth.budgets import AddressBudgets, Purpose
+from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, MailedLinks
+from auth.password_hashing import Lane, Passwords
+from auth.sign_in import SignedIn, SignIn, checked_password
+from events import outbox
+from events.commands import CommandResult, UserCommands
+from events.errors import Reason, Rejected
+from events.event_types import Origin
+from events.user import ChangePassword, VerifyEmail
+
+
+class Recovery:
+    """Uses mailed links."""
+
+    def __init__(
+        self,
+        commands: UserCommands,
+        passwords: Passwords,
+        sign_in: SignIn,
+        links: MailedLinks,
+        budgets: AddressBudgets,
+    ) -> None:
+        self._commands = commands
+        self._passwords = passwords
+        self._sign_in = sign_in
+        self._links = links
+        self._budgets = budgets
+
+    async def reset_password(self, token: str, new: str, address: str, origin: Origin) -> SignedIn:
+        """Set the password of the user that got the link, end its other sessions, and start one.
+
+        The link came by mail, so the email is verified too.
+
+        Raises:
+            InvalidLink: the link does not work.
+            PasswordRefused: the new password is too weak; the link still works.
+            BudgetSpent: too many changes from this address.
+        """
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
+        link = await self._links.read(token, PASSWORD_PURPOSES)
+        account = await self._commands.account(link.user_id)
+        user = account.user
+        if user is None or not self._links.is_for(link, account):
+            raise InvalidLink
+        checked_password(new, user)
+        hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
+        command = ChangePassword(password_hash=hashed, replaces=account.password_version, verifies=user.email)
+        done = await self._changed(link.user_id, command, origin)
+        await self._links.used(link)
+        await self._sign_in.forget_ended(link.user_id)
+        if done.user is None:  # deleted meanwhile
+            raise InvalidLink
+        return await self._sign_in.start_session(done.user, since=done.user.version)
+
+    async def verify_email(self, token: str, address: str, origin: Origin) -> CommandResult:
+        """Verify the email of the user that got the link.
+
+        Raises:
+            InvalidLink: the link does not work.
+            BudgetSpent: too many changes from this address.
+        """
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
+        link = await self._links.read(token, (outbox.Purpose.VERIFY_EMAIL,))
+        account = await self._commands.account(link.user_id)
+        if account.user is None or not self._links.is_for(link, account):
+            raise InvalidLink
+        done = await self._changed(link.user_id, VerifyEmail(account.user.email), origin)
+        if not done.changed:  # another link has verified it, or this one in another request
+            raise InvalidLink
+        await self._links.used(link)
+        return done
+
+    async def _changed(self, user_id: UUID, command: ChangePassword | VerifyEmail, origin: Origin) -> CommandResult:
+        try:
+            return await self._commands.change(user_id, command, origin)
+        except Rejected as rejected:
+            if all(problem.reason in (Reason.STALE_VERSION, Reason.NOT_FOUND) for problem in rejected.problems):
+                raise InvalidLink from rejected  # another use was quicker, or the user or its email has changed
+            raise

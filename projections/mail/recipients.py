@@ -1,0 +1,141 @@
+"""Who gets a mail, and what is in it: decided when the mail is sent, from the log."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from events.claims import hashed, sign_in_claims
+from events.database import Database
+from events.ids import uuid_of
+from events.outbox import Mail, Purpose
+from events.snapshots import AccountReader
+from events.user import Account, User
+from events.vault import NONCE_BYTES
+
+FIND: Final = "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s"
+
+PAGES: Final = {
+    Purpose.PASSWORD_RESET: "reset-password",
+    Purpose.VERIFY_EMAIL: "verify-email",
+    Purpose.INVITATION: "accept-invitation",
+}
+"""Pages that links lead to. The token is in the fragment, which no server and no Referer gets."""
+
+MakeToken = Callable[[Purpose, UUID, Account], Awaitable[str | None]]
+"""Makes the token of a mail's link: the same one for the same cause. None if its link was used, or may not be used any
+more."""
+
+
+class Farewell(msgspec.Struct, frozen=True):
+    """What the mail about a deletion needs of the user, who is gone by then."""
+
+    email: str
+    name: str
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a mail says."""
+
+    purpose: Purpose
+    cause: UUID
+    email: str
+    name: str
+    language: str | None
+    link: str | None = None
+
+
+class Recipients:
+    """Reads the recipients of mails."""
+
+    def __init__(
+        self, database: Database, accounts: AccountReader, claims: bytes, key: bytes, public_url: str, token: MakeToken
+    ) -> None:
+        """`claims` hashes claims, and `key` opens what was sealed for mails."""
+        self._database = database
+        self._accounts = accounts
+        self._claims = claims
+        self._cipher = AESGCM(key)
+        self._url = public_url.rstrip("/")
+        self._token = token
+
+    async def letter(self, mail: Mail) -> Letter | None:
+        """What the mail says; None if nobody gets it.
+
+        Raises:
+            DamagedEvent, UnusableKey: the user cannot be read.
+            NotYet: the deletion that it tells of has not happened.
+        """
+        account = await self._account(mail)
+        if mail.purpose is Purpose.DELETED:
+            if account is not None and account.user is not None:
+                raise NotYet
+            return self._farewell(mail)
+        if account is None or account.user is None:
+            return None
+        match mail.purpose:
+            case Purpose.VERIFY_EMAIL if account.email_verified:
+                return None
+            case Purpose.EMAIL_CHANGED | Purpose.PASSWORD_CHANGED:
+                before = (await self._accounts.read(account.user.id, up_to=(mail.position or 1) - 1)).account
+                if mail.purpose is Purpose.EMAIL_CHANGED:
+                    return _letter(mail, before)
+                # An invitation that was accepted has set the first password: nothing was changed.
+                return _letter(mail, account) if before.password_version else None
+            case purpose if purpose in PAGES:
+                token = await self._token(purpose, mail.cause, account)
+                return _letter(mail, account, f"{self._url}/{PAGES[purpose]}#token={token}") if token else None
+            case _:
+                return _letter(mail, account, f"{self._url}/sign-in")
+
+    async def _account(self, mail: Mail) -> Account | None:
+        user_id = mail.user_id
+        if user_id is None and mail.claim is not None:
+            row = await self._database.fetch_one(FIND, (mail.claim.kind, mail.claim.digest))
+            user_id = uuid_of(row[0]) if row else None
+        if user_id is None:
+            return None
+        account = (await self._accounts.read(user_id)).account
+        if mail.claim is not None:  # it may have been moved in the table to another user
+            found = sign_in_claims(account.user) if account.user else ()
+            claims = {hashed(self._claims, claim) for claim in found}
+            return account if mail.claim in claims else None
+        return account
+
+    def _farewell(self, mail: Mail) -> Letter | None:
+        sealed = mail.sealed or b""
+        try:
+            plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], mail.cause.bytes)
+            user = msgspec.json.decode(plain, type=Farewell)
+        except (InvalidTag, ValueError):  # it was altered
+            return None
+        return Letter(mail.purpose, mail.cause, user.email, user.name, user.language)
+
+
+class NotYet(Exception):
+    """The mail is not to be sent yet."""
+
+
+def language_of(user: User) -> str | None:
+    """The language of a user, from `attributes.locale`."""
+    locale = user.attributes.get("locale")
+    return locale if isinstance(locale, str) else None
+
+
+def _letter(mail: Mail, account: Account, link: str | None = None) -> Letter | None:
+    """A letter to the email of this account.
+
+    A name is not sent to an email that its user has not verified: by it, anybody could write to anybody else.
+    """
+    user = account.user
+    if user is None:
+        return None
+    known = account.email_verified or mail.purpose is Purpose.INVITATION
+    name = user.name if known else ""
+    return Letter(mail.purpose, mail.cause, user.email, name, language_of(user) or mail.language, link)
