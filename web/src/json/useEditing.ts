@@ -62,6 +62,9 @@ export function useEditing(
       setProblems(theirs ? [] : [{ code: "NOT_FOUND", message: "It has been deleted meanwhile." }]);
       setConflict(theirs && { base: base.fields, mine, theirs });
       return false;
+    } catch (error) {
+      setProblems([{ code: "NETWORK", message: error instanceof Error ? error.message : String(error) }]);
+      return false;
     } finally {
       run(false);
     }
