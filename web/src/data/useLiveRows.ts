@@ -1,0 +1,78 @@
+/** Rows that change under one's eyes without moving: new ones wait until they are asked for. */
+import { useEffect, useState } from "react";
+
+import { noteWritten } from "../client";
+import { type DataChange, useDataChanges } from "../live";
+
+export interface Row {
+  id: string;
+  number: number;
+  name: string;
+  version: number;
+  createdAt: string;
+  updatedAt: string;
+  owner: { id: string; username: string };
+}
+
+export interface LiveRow extends Row {
+  /** Counts the changes since the list was read; 0 for none. */
+  changes: number;
+  gone: boolean;
+}
+
+type Overlay = ReadonlyMap<string, { change: DataChange; changes: number }>;
+
+function over(row: Row, overlay: Overlay): LiveRow {
+  const found = overlay.get(row.id);
+  if (!found || found.change.version <= row.version) return { ...row, changes: 0, gone: false };
+  const { change, changes } = found;
+  if (change.type === "DATA_DELETED") return { ...row, changes, gone: true };
+  const handedOver = change.ownerId !== row.owner.id;
+  return {
+    ...row,
+    ...(change.data && { name: change.data.name, version: change.data.version, updatedAt: change.data.updatedAt }),
+    owner: handedOver ? { id: change.ownerId, username: "another user" } : row.owner,
+    changes,
+    gone: false,
+  };
+}
+
+/** `rows` as they are now, and how many data objects are new. `again` reads the list; `key` names what is listed. */
+export function useLiveRows(
+  rows: readonly Row[],
+  options: { ownerId?: string | undefined; key: string; again: () => void },
+): { rows: LiveRow[]; added: number; show: () => void } {
+  const { ownerId, key, again } = options;
+  const [overlay, setOverlay] = useState<Overlay>(new Map());
+  const [added, setAdded] = useState<ReadonlyMap<string, string>>(new Map());
+  const clear = () => {
+    setOverlay(new Map());
+    setAdded(new Map());
+  };
+  useEffect(clear, [key]);
+  useDataChanges(ownerId ? { ownerId } : {}, {
+    onChange: (change) => {
+      if (rows.some(({ id }) => id === change.dataId)) {
+        setOverlay((before) => {
+          const changes = (before.get(change.dataId)?.changes ?? 0) + 1;
+          return new Map([...before, [change.dataId, { change, changes }]]);
+        });
+      } else if (change.type === "DATA_CREATED" || change.type === "DATA_TRANSFERRED") {
+        setAdded((before) => new Map([...before, [change.dataId, change.position]]));
+      } else if (change.type === "DATA_DELETED") {
+        setAdded((before) => new Map([...before].filter(([id]) => id !== change.dataId)));
+      }
+    },
+    onGap: again,
+  });
+  const fresh = [...added].filter(([id]) => !rows.some((row) => row.id === id));
+  return {
+    rows: rows.map((row) => over(row, overlay)),
+    added: fresh.length,
+    show: () => {
+      for (const [, position] of added) noteWritten(position);
+      clear();
+      again();
+    },
+  };
+}
