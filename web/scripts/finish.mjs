@@ -34,7 +34,7 @@ const sections = [...licences].map(([text, names]) => `${names.sort().join("\n")
 writeFileSync("../graph/pages/LICENSES.txt", `${sections.join(`\n\n${"-".repeat(80)}\n\n`)}\n`);
 
 // Of the sources too: a test notices when they have changed and nothing was built.
-const sources = ["codegen.ts", "index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.ts"];
+const sources = ["codegen.ts", "index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.ts", "../auth/common_passwords.txt"];
 const under = (directory) => walk(directory).filter((path) => !path.startsWith(join("src", "gql")));
 const listed = [out, ...["public", "scripts", "src"]].flatMap(under).concat(sources, "../graph/pages/LICENSES.txt");
 const sum = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");

@@ -67,7 +67,10 @@ async function call(method: "PUT" | "POST" | "DELETE", body: object): Promise<Re
 export class ServerAway extends Error {}
 
 async function take(response: Response): Promise<boolean> {
-  if (response.status === 401) return false;
+  if (response.status === 401) {
+    await response.text(); // else the connection is kept for a body that nobody reads
+    return false;
+  }
   if (!response.ok) throw new ServerAway(`the server answered ${response.status}`);
   tokens = (await response.json()) as Tokens;
   return true;
