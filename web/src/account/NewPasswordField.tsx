@@ -52,7 +52,7 @@ export function NewPasswordField(props: {
           </>
         }
       />
-      <button type="button" className="plain small" aria-pressed={shown} onClick={() => show(!shown)}>
+      <button type="button" className="small" aria-pressed={shown} onClick={() => show(!shown)}>
         {shown ? "Hide the password" : "Show the password"}
       </button>
     </div>

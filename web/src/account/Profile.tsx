@@ -173,7 +173,7 @@ export function Profile({ me, current, editing }: { me: Me; current: Versioned; 
           </button>
         </div>
       </form>
-      <p className="quiet flat">
+      <p className="quiet under">
         {roleName(me.role)}, registered <Moment at={me.createdAt} />, version {me.version}.
       </p>
     </Card>

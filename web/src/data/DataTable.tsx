@@ -43,7 +43,9 @@ export function DataTable(props: {
               );
             })}
             {props.showOwner && <th scope="col">Owner</th>}
-            <th scope="col">Version</th>
+            <th scope="col" className="number">
+              Version
+            </th>
           </tr>
         </thead>
         <tbody>

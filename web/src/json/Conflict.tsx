@@ -27,7 +27,7 @@ export function Conflict(props: {
   return (
     <section className="stack" aria-label="Conflict">
       <Notice kind="warn">
-        <p>Somebody else has changed this while you edited it. Nothing was saved yet: choose what to keep.</p>
+        <p>This was changed elsewhere while you edited it. Nothing is saved yet: choose what to keep.</p>
       </Notice>
       {!found.length && <p>The other change is the same as yours. There is nothing left to save.</p>}
       {found.map((difference) => (

@@ -56,7 +56,7 @@ function Form({ current, field, editing, named, onDone }: Of & { onDone: () => v
       }}
     >
       {current.version > base.version && (
-        <Notice kind="warn">Somebody else has changed this meanwhile. You will choose what to keep when you save.</Notice>
+        <Notice kind="warn">This was changed elsewhere meanwhile. You will choose what to keep when you save.</Notice>
       )}
       {named && (
         <Field

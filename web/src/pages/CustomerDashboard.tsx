@@ -6,7 +6,7 @@ import { ME } from "../account/documents";
 import { readManyOwnEvents } from "../account/reading";
 import { noteWritten } from "../client";
 import { type HistoryEvent, Timeline } from "../components/History";
-import { Badge, Card, Empty, Failure, Field, Loading, Moment } from "../components/ui";
+import { Badge, Card, Empty, Failure, Field, Loading, Moment, Page } from "../components/ui";
 import { CreateData } from "../data/CreateData";
 import { DataTable } from "../data/DataTable";
 import { LIST, SEARCH } from "../data/documents";
@@ -148,7 +148,7 @@ export default function CustomerDashboard() {
   useDataChanges({ ownerId: viewer.id }, { onChange: ({ position }) => follow(position), onGap: lately.more });
   const me = read.data?.me;
   return (
-    <>
+    <Page title="Dashboard">
       <div className="columns tops">
         <Card title="You" actions={<Link href="/account">Edit your account</Link>}>
           {read.error && <Failure error={read.error} again={read.again} />}
@@ -188,6 +188,6 @@ export default function CustomerDashboard() {
         </Card>
       </div>
       <OwnData />
-    </>
+    </Page>
   );
 }

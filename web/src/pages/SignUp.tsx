@@ -145,9 +145,11 @@ export default function SignUp() {
             problems={at("invitation")}
           />
         ) : (
-          <button type="button" className="plain small" onClick={() => wantInvitation(true)}>
-            I have an invitation
-          </button>
+          <div>
+            <button type="button" className="small" onClick={() => wantInvitation(true)}>
+              I have an invitation
+            </button>
+          </div>
         )}
         <Check label="Remember me on this device" name="remember" />
         <Problems problems={problemsOf(problems, undefined, FIELDS)} />
