@@ -32,7 +32,7 @@ export function Import(props: { onClose: () => void; onImported: () => void }) {
 
   /** One slice; a second try is safe, since users that are there already are left alone. */
   const send = async (slice: Slice, map: string[]) => {
-    const input = { content: slice.content, format: slice.format, firstLine: slice.firstLine, ...(map.length ? { map } : {}) };
+    const input = { content: slice.content, firstLine: slice.firstLine, ...(map.length ? { map } : {}) };
     for (let tries = 0; ; tries += 1) {
       const answer = await write(IMPORT_USERS, "importUsers", { input });
       const code = answer.problems[0]?.code ?? "";

@@ -9,11 +9,11 @@ const LONGEST_CELL = 131_072;
 /** A JSON array is read as a whole to check it. */
 export const LARGEST_ARRAY = 200 * 1024 * 1024;
 
-export type Format = "JSONL" | "CSV";
+/** The server recognises the format of a slice by its first character, as that of a file. */
+type Format = "JSONL" | "CSV";
 
 export interface Slice {
   content: string;
-  format: Format;
   firstLine: number;
   /** Bytes of the file that are done with this slice. */
   done: number;
@@ -125,7 +125,7 @@ async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGe
     const content = (header ?? "") + slice;
     done += bytes(slice);
     slice = "";
-    return { content, format, firstLine: first - headerLines, done };
+    return { content, firstLine: first - headerLines, done };
   };
   let recordLine = 1;
   for await (const text of linesOf(pieces(file))) {
@@ -146,7 +146,8 @@ async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGe
       headerLines = line - recordLine + 1;
       first = line + 1;
     } else {
-      if (slice && slice.length + record.length > size) {
+      // A slice of JSON lines begins with an object, so that it is not taken for CSV.
+      if (slice.trim() && slice.length + record.length > size && (format === "CSV" || record.trimStart().startsWith("{"))) {
         yield cut();
         first = recordLine;
       }
@@ -199,21 +200,23 @@ async function* slicesOfArray(file: Blob, size: number): AsyncGenerator<Slice> {
   } catch (error) {
     throw new FileProblem(`The file begins as a JSON array but is not JSON: ${(error as Error).message}`);
   }
-  let content = "";
+  let elements: string[] = [];
   let lines: number[] = [];
+  let length = 0;
   let read = 0;
+  const cut = (done: number): Slice => {
+    const slice = { content: `[${elements.join(",\n")}]`, firstLine: 1, done, lines };
+    [elements, lines, length] = [[], [], 0];
+    return slice;
+  };
   for (const { element, line } of elementsOf(text)) {
-    const record = `${element.replace(/[\r\n]+/g, " ")}\n`;
-    if (content && content.length + record.length > size) {
-      yield { content, format: "JSONL", firstLine: 1, done: Math.round((read / text.length) * file.size), lines };
-      content = "";
-      lines = [];
-    }
-    content += record;
+    if (length && length + element.length > size) yield cut(Math.round((read / text.length) * file.size));
+    elements.push(element.replace(/[\r\n]+/g, " "));
     lines.push(line);
+    length += element.length + 2;
     read += element.length;
   }
-  if (content) yield { content, format: "JSONL", firstLine: 1, done: file.size, lines };
+  yield cut(file.size);
 }
 
 /** A file begins with { if it is JSON lines, with [ if it is a JSON array; else it is CSV. */
