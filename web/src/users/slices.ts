@@ -1,7 +1,10 @@
 /** A file of users in slices that end between two records, with the numbers of their lines in the file. */
 
-/** Characters of a slice, at most, each of at most three bytes in UTF-8: below 500 KiB. A single record may have more. */
-const SLICE = 160_000;
+/**
+ * Characters of a slice, at most; a single record may have more. Far below the 500 KiB that are allowed: a slice is a
+ * few hundred users, so progress shows, and stopping takes effect, within seconds.
+ */
+const SLICE = 24_000;
 /** Characters of a line, at most. The server takes 1 MiB at once. */
 const LONGEST_LINE = 16 * 1024 * 1024;
 /** The longest cell that the server reads. A quote that is never closed ends there. */
