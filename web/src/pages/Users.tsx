@@ -154,7 +154,7 @@ export default function Users() {
   const viewer = useViewer();
   const admin = viewer.role === "ADMIN";
   const [params, setParams] = useSearchParams();
-  const [size, setSize] = useKept("rollcall-users-size", 20, isSize);
+  const [keptSize, keepSize] = useKept("rollcall-users-size", 20, isSize);
   const [columns, setColumns] = useKept<string[]>(
     "rollcall-users-columns",
     ["username", "name", "email", "role", "createdAt", "updatedAt"],
@@ -165,6 +165,8 @@ export default function Users() {
   const [made, setMade] = useState<{ id: string; username: string; invited: boolean } | null>(null);
 
   // What is asked for, as the URL says it.
+  const sizeInUrl = Number(params.get("size"));
+  const size = isSize(sizeInUrl) ? sizeInUrl : keptSize;
   const text = params.get("q") ?? "";
   const chips = chipsOf(params);
   const paths = pathsOf(chips);
@@ -346,7 +348,7 @@ export default function Users() {
           )}
           <div className="row tops">
             <AddFilter onAdd={(chip) => ask((next) => !next.has(chip.key, chip.value) && next.append(chip.key, chip.value))} />
-            <Columns chosen={columns} size={size} onColumns={setColumns} onSize={(one) => { setSize(one); ask(() => undefined); }} />
+            <Columns chosen={columns} size={size} onColumns={setColumns} onSize={(one) => { keepSize(one); ask((next) => next.set("size", String(one))); }} />
           </div>
         </div>
       </Card>
