@@ -4,7 +4,7 @@ const HEIGHT = 28;
 const MARGIN = 2;
 
 export function Sparkline(props: { values: readonly number[]; length: number; label: string }) {
-  const most = Math.max(...props.values, 1);
+  const most = Math.max(...props.values) || 1;
   const step = WIDTH / (props.length - 1);
   const start = WIDTH - (props.values.length - 1) * step;
   const points = props.values.map((value, index) => {

@@ -73,6 +73,18 @@ function useRates(projections: readonly ProjectionStatus[] | null): Record<strin
   return rates;
 }
 
+const DAY_MS = 86_400_000;
+
+/** The time alone while it is of today: projectors report each second. */
+function Reported({ at }: { at: string | null | undefined }) {
+  if (!at || Date.now() - Date.parse(at) > DAY_MS) return <Moment at={at} />;
+  return (
+    <time dateTime={at} title={at}>
+      {new Date(at).toLocaleTimeString(undefined, { timeStyle: "medium" })}
+    </time>
+  );
+}
+
 function Running({ active, standbys }: { active: boolean; standbys: number }) {
   return (
     <>
@@ -149,8 +161,8 @@ function Status({ projections }: { projections: readonly ProjectionStatus[] }) {
                   <span className="quiet">none</span>
                 )}
               </td>
-              <td>
-                <Moment at={one.updatedAt} />
+              <td className="nowrap">
+                <Reported at={one.updatedAt} />
               </td>
             </tr>
           );
@@ -197,7 +209,8 @@ function Rebuilds({ projections }: { projections: readonly ProjectionStatus[] })
               <div className="row">
                 <strong className="mono">{name}</strong>
                 <Badge kind={STATES[state].kind}>{sentence(state)}</Badge>
-                <button disabled={state === "REBUILDING"} onClick={() => ask(name)}>
+                {/* Not `disabled`, which would take the focus away from who has just pressed it. */}
+                <button aria-disabled={state === "REBUILDING"} onClick={() => state !== "REBUILDING" && ask(name)}>
                   Rebuild {name}
                 </button>
               </div>

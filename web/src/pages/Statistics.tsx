@@ -199,7 +199,7 @@ function SignIns({ days, now }: Comparison) {
   const attempts = now.signIns + now.failedSignIns;
   return (
     <ChartCard
-      title="Sign-ins and failed sign-ins"
+      title="Sign-ins and failures"
       summary={
         attempts
           ? `${plural(now.signIns, "sign-in")}, and ${plural(now.failedSignIns, "attempt")} that failed: ${decimal(now.failures)} % of ${attempts.toLocaleString()}.`

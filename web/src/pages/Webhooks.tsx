@@ -369,7 +369,7 @@ function Endpoint(props: {
             {props.open ? "Hide deliveries" : "Show deliveries"}
           </Link>
           <button onClick={props.onChange}>Change</button>
-          <button disabled={update.running} onClick={() => void enable(!webhook.enabled)}>
+          <button onClick={() => void enable(!webhook.enabled)}>
             {webhook.enabled ? "Disable" : "Enable"}
           </button>
           <button onClick={() => ask("rotate")}>New secret</button>

@@ -53,8 +53,12 @@ export function SheetTable({ label, sheet }: { label: string; sheet: Sheet }) {
 
 export function CsvButton({ title, sheet }: { title: string; sheet: Sheet }) {
   const file = `${title.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")}.csv`;
+  const save = () => {
+    const rows = sheet.rows.map((row) => row.map((cell) => (typeof cell === "number" ? Math.round(cell * 100) / 100 : cell)));
+    download(file, "text/csv", csv(sheet.header, rows));
+  };
   return (
-    <button onClick={() => download(file, "text/csv", csv(sheet.header, sheet.rows))} aria-label={`Download CSV: ${title}`}>
+    <button onClick={save} aria-label={`Download CSV: ${title}`}>
       Download CSV
     </button>
   );

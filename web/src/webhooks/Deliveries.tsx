@@ -94,7 +94,6 @@ export function Deliveries({ webhook }: { webhook: string }) {
                 <td>{node.nextAttemptAt ? <Moment at={node.nextAttemptAt} /> : <span className="quiet">none</span>}</td>
                 <td>
                   <button
-                    disabled={redeliver.running}
                     onClick={() => void send(node.id)}
                     aria-label={`Redeliver position ${node.position}`}
                   >
@@ -114,8 +113,11 @@ export function Deliveries({ webhook }: { webhook: string }) {
           Newer
         </button>
         <button
-          disabled={!page?.pageInfo.hasNextPage || read.loading}
-          onClick={() => page?.pageInfo.endCursor && turn([...pages, page.pageInfo.endCursor])}
+          disabled={!page?.pageInfo.hasNextPage}
+          onClick={() => {
+            const end = page?.pageInfo.endCursor;
+            if (end && end !== after) turn([...pages, end]); // until the next page is there, this one is shown
+          }}
         >
           Older
         </button>
