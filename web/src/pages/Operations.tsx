@@ -151,7 +151,7 @@ function Status({ projections }: { projections: readonly ProjectionStatus[] }) {
                 />
               </td>
               <td className="number">{one.quarantined ? plural(one.quarantined, "user") : "none"}</td>
-              <td className="message">
+              <td className={one.lastError ? "message" : undefined}>
                 {one.lastError ? (
                   <>
                     {one.errorNumber !== null && <strong>{one.errorNumber}: </strong>}
