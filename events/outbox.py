@@ -59,9 +59,10 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ADD: Final = """
-INSERT IGNORE INTO outbox
+INSERT INTO outbox
     (cause, purpose, user_id, claim_kind, claim_hash, position, language, sealed, created_at, next_attempt_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON DUPLICATE KEY UPDATE attempts = outbox.attempts
 """
 DUE: Final = """
 SELECT cause, purpose, user_id, claim_kind, claim_hash, position, language, sealed, created_at, next_attempt_at,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -11,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from events.errors import EventsError
 from events.ids import NewId
-from graph import cors, graphiql, page_sessions, pages
+from graph import cors, dev_mail, graphiql, page_sessions, pages
 from graph.context import Opening
 from graph.documents import DocumentCache
 from graph.endpoint import CORRELATION, GraphQLEndpoint
@@ -44,6 +45,8 @@ class ServingPolicy:
     trusted: TrustedDocuments = field(default_factory=TrustedDocuments)
     deadline_seconds: float = 10.0
     """Seconds after which a query is cut off."""
+    caught_mail: Path | None = None
+    """Directory of the mails that `rollcall dev` has caught, which /dev/mail shows."""
     pending: PendingLimits = field(default_factory=PendingLimits)
     """WebSockets that have not sent `connection_init`."""
     pages: bool = True
@@ -90,6 +93,8 @@ def make_app(
     app.router.add_get("/.well-known/jwks.json", _jwks(opening))
     if policy.introspection:
         graphiql.add_routes(app)
+    if policy.caught_mail is not None:
+        dev_mail.add_routes(app, policy.caught_mail)
     return app
 
 

@@ -158,6 +158,7 @@ def serving_policy(settings: Settings) -> ServingPolicy:
         trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else TrustedDocuments(),
         deadline_seconds=settings.deadline_seconds,
         pages=settings.pages,
+        caught_mail=settings.caught_mail,
     )
 
 

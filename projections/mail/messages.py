@@ -13,7 +13,6 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Final
 
-from email_validator import EmailNotValidError, validate_email
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from projections.mail.recipients import Letter
@@ -95,11 +94,11 @@ def ascii_address(email: str) -> str:
     Raises:
         UnusableAddress: it is no address.
     """
-    try:
-        parsed = validate_email(email, check_deliverability=False, test_environment=True)
-    except EmailNotValidError:
-        raise UnusableAddress("the email is no address that mail can be sent to") from None
-    return parsed.ascii_email or f"{parsed.local_part}@{parsed.ascii_domain}"
+    local, _, domain = email.rpartition("@")
+    if not local or not domain or not email.isprintable() or " " in email:
+        raise UnusableAddress("the email is no address that mail can be sent to")
+    labels = (label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in domain.split("."))
+    return f"{local}@{'.'.join(labels)}"
 
 
 def _header(address: str) -> Address:

@@ -55,7 +55,8 @@ GIVEN_UP_AFTER: Final = timedelta(days=1)
 """After which a mail is given up that cannot be sent, or that tells of a deletion that has not happened."""
 
 BEGIN: Final = """
-INSERT IGNORE INTO mail_checkpoint (id, log_id, position, hash) SELECT 1, log_id, position, hash FROM log_head
+INSERT INTO mail_checkpoint (id, log_id, position, hash) SELECT 1, log_id, position, hash FROM log_head
+ON DUPLICATE KEY UPDATE id = mail_checkpoint.id
 """
 FIND: Final = "SELECT log_id, position, hash FROM mail_checkpoint WHERE id = 1"
 MOVE: Final = """

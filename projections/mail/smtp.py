@@ -1,8 +1,9 @@
 """The SMTP server that mails are handed to."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from enum import Enum, auto
@@ -92,7 +93,8 @@ class Outlet:
             ServerAway: the connection broke; the server may have the mail or not.
         """
         try:
-            await self._client.send_message(message, sender=sender, recipients=[recipient])
+            with _cancellable():
+                await self._client.send_message(message, sender=sender, recipients=[recipient])
         except aiosmtplib.SMTPNotSupported:
             raise Refused("the server takes no address with other letters than ASCII (SMTPUTF8)") from None
         except aiosmtplib.SMTPRecipientsRefused as error:
@@ -104,6 +106,22 @@ class Outlet:
             raise _refusal(error.code, "message") from None
         except (aiosmtplib.SMTPException, OSError) as error:
             raise ServerAway(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _cancellable() -> Iterator[None]:
+    """Raise `CancelledError` if the task was cancelled in the block.
+
+    aiosmtplib waits with `asyncio.wait_for`, which in Python 3.11 loses a cancellation that arrives in the same round
+    of the event loop as the answer. The publisher would go on and never end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _refusal(code: int, what: str) -> Exception:
@@ -129,7 +147,8 @@ async def connected(server: Server, tls: ssl.SSLContext) -> AsyncIterator[Outlet
         timeout=SECONDS,
     )
     try:
-        await client.connect()
+        with _cancellable():
+            await client.connect()
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         client.close()
         raise ServerAway(f"{server.host}:{server.port}: {type(error).__name__}: {error}") from error

@@ -1,7 +1,8 @@
 """`rollcall dev`: a whole installation on one machine.
 
-Private servers, the API, both projectors, the signing of heads, the publisher of webhooks and, with --kafka, that for
-Kafka run as child processes. A child that ends is restarted; all of them end with this process, even if it is killed.
+Private servers, the API, both projectors, the signing of heads, the publishers of webhooks and mails and, with --kafka,
+that for Kafka run as child processes. A server in this process catches the mails. A child that ends is restarted; all
+of them end with this process, even if it is killed.
 """
 
 import asyncio
@@ -9,12 +10,14 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from typing import Annotated, Final
 
 import aiohttp
 import structlog
 import typer
 
+from projections.mail import NAME as MAIL
 from projections.mongo import NAME as MONGO_USERS
 from projections.mysql import NAME as MYSQL_USERS
 from projections.publications import KAFKA
@@ -24,6 +27,7 @@ from rollcall.administrators import FIRST_ADMIN, ensure_first_admin, password_th
 from rollcall.children import keep_running, own_metrics_port
 from rollcall.console import run, say, settings_for
 from rollcall.embedded.files import write_private
+from rollcall.embedded.mail import caught_mail
 from rollcall.keys import kept_secret, signing_keys
 from rollcall.publications import kafka_cluster
 from rollcall.serving import authority
@@ -44,6 +48,8 @@ PROCESSES: Final = {
 """The child processes: name and arguments. The name of a projector's is that of its status."""
 PUBLISHER: Final = {KAFKA: ("publish", "kafka")}
 """With --kafka, one more."""
+MAILER: Final = {MAIL: ("publish", "mail")}
+"""One more, unless the package of the private mail server is missing."""
 
 
 @app.command()
@@ -52,7 +58,9 @@ def dev(
         bool, typer.Option("--kafka", help="Also run a private Kafka, and publish each change there.")
     ] = False,
 ) -> None:
-    """Run private servers, the API, both projectors, webhooks and signed heads on this machine, until Ctrl-C.
+    """Run private servers, the API, both projectors, webhooks, mail and signed heads on this machine, until Ctrl-C.
+
+    Mails do not leave the machine: http://127.0.0.1:8000/dev/mail shows them, unless ROLLCALL_SMTP_URL is set.
 
     Prints a line that starts with `ready` when everything works. The data in ROLLCALL_DATA_DIR is kept for the next
     start. Needs no settings. Exit code 2: a setting is invalid; 4: this machine cannot run private servers.
@@ -72,6 +80,7 @@ async def run_everything(settings: Settings, *, kafka: bool = False) -> int:
     processes = PROCESSES | PUBLISHER if kafka else PROCESSES
     async with (
         _kafka(settings, report) if kafka else nullcontext(),
+        _mail(settings, report) as mail,
         open_installation(settings, report) as installation,
         password_threads(settings) as passwords,
     ):
@@ -88,10 +97,10 @@ async def run_everything(settings: Settings, *, kafka: bool = False) -> int:
         await prepare_views(installation)
         running: dict[str, int] = {}
         async with asyncio.TaskGroup() as tasks:
-            for name, arguments in processes.items():
+            for name, arguments in (processes | MAILER if mail else processes).items():
                 if name == "heads" and settings.own_servers and settings.head_key is None:
                     continue  # it would need a key that every process of the operator's knows
-                variables = own_variables(settings, name)
+                variables = own_variables(settings, name) | mail
                 tasks.create_task(_keep_running(name, arguments, variables, running), name=name)
             await _until_ready(installation, running, {MYSQL_USERS, MONGO_USERS, *(PUBLISHER if kafka else ())})
             report(f"ready  {url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
@@ -104,7 +113,7 @@ def own_variables(settings: Settings, name: str) -> dict[str, str]:
     What is set stays.
     """
     on_here = {"introspection", "webhook_private_addresses"} - settings.model_fields_set
-    own = own_metrics_port(settings, list(PROCESSES | PUBLISHER).index(name)) | {
+    own = own_metrics_port(settings, list(PROCESSES | PUBLISHER | MAILER).index(name)) | {
         f"ROLLCALL_{one.upper()}": "true" for one in on_here
     }
     if settings.heads is None:
@@ -122,6 +131,28 @@ async def _kafka(settings: Settings, report: Callable[[str], None]) -> AsyncIter
             write_private(path, cluster.properties())
             report(f"Kafka at {cluster.bootstrap}; {path} has what a client needs to sign in")
         yield
+
+
+@asynccontextmanager
+async def _mail(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[dict[str, str]]:
+    """Catch mails, unless ROLLCALL_SMTP_URL says where they go. Yields the variables that mail needs in each child;
+    none if there is no mail."""
+    given = {
+        "ROLLCALL_PUBLIC_URL": settings.public_url or url_of(settings),
+        "ROLLCALL_MAIL_FROM": settings.mail_from or "rollcall@localhost",
+    }
+    if settings.smtp_url is not None:
+        yield given
+        return
+    if find_spec("aiosmtpd") is None:
+        report("no mails: they need the extra `embedded` of this package, or ROLLCALL_SMTP_URL")
+        yield {}
+        return
+    directory = settings.data_dir.absolute() / "mail"
+    async with caught_mail(directory) as port:
+        report(f"mails are caught: {url_of(settings)}/dev/mail shows them")
+        server = {"ROLLCALL_SMTP_URL": f"smtp://127.0.0.1:{port}?starttls=off"}
+        yield given | server | {"ROLLCALL_CAUGHT_MAIL": str(directory)}
 
 
 async def _keep_running(
