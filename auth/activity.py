@@ -1,23 +1,29 @@
 """How many users registered, signed in and came back, by day.
 
-Registrations and deletions are events, so the log has them. Its instants are not indexed; they grow with positions
-but for the difference between clocks. So the first position of a period is found by bisection, and only the events of
-registrations and deletions from there on are read: about 2 s for a million.
+Registrations and deletions are events, so the log has them. Each process keeps their numbers by day up to a position
+and reads only the events after it. The first count reads those of `KEPT` in steps of `STEP_POSITIONS`. A step that was
+read is kept, so a query that is cut off costs no progress. Instants are not indexed, but they grow with positions, save
+for the difference between clocks: bisection finds the first position.
 
-Sign-ins leave no event. A sign-in costs one statement more, and so does the first refresh of a user on a day at each
-process.
+Sign-ins leave no event: `sign_in_counts` and `active_users` have them. A sign-in costs two statements more, beside the
+hash of its password; a refresh costs one, for a user whom the process has not recorded that day.
+
+`active_users` has one row for each user and week, so distinct users of a week are counted rows. A finished week changes
+only by deletions, so a process keeps its counts for `FINISHED_SECONDS`. The lock lets one request count at a time;
+others then find what it has kept.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
-from events.database import Database
-from events.sql import naive_utc
+from events.database import Database, Row
+from events.sql import binaries, naive_utc
 
 KEPT: Final = timedelta(days=400)
 """How long activity is kept."""
@@ -26,44 +32,52 @@ REMEMBERED_USERS: Final = 20_000
 """Users of today whom a process has recorded, about 3 MB."""
 CLOCKS_DIFFER: Final = timedelta(hours=1)
 SWEPT_ROWS: Final = 10_000
+SWEPT_USERS: Final = 1_000
+STEP_POSITIONS: Final = 50_000
+FINISHED_SECONDS: Final = 3_600.0
+PRESENT_SECONDS: Final = 2.0
+"""How long the counts of a finished week are kept, and those of this one."""
 WEEK: Final = timedelta(days=7)
+FIRST_MONDAY: Final = date(1969, 12, 29)
+"""Monday of the week in which Unix time begins."""
 
 COUNT_SIGN_IN = """
 INSERT INTO sign_in_counts (day, shard, succeeded, failed) VALUES (%s, %s, %s, %s) AS new
 ON DUPLICATE KEY UPDATE
     succeeded = sign_in_counts.succeeded + new.succeeded, failed = sign_in_counts.failed + new.failed
 """
-RECORD_ACTIVE = "INSERT IGNORE INTO active_users (day, user_id) VALUES (%s, %s)"
+RECORD_ACTIVE = """
+INSERT INTO active_users (week, user_id, days) VALUES (%s, %s, %s) AS new
+ON DUPLICATE KEY UPDATE days = active_users.days | new.days
+"""
 FORGET = "DELETE FROM active_users WHERE user_id = %s"
+FORGET_SOME = "DELETE FROM active_users WHERE user_id IN ({ids})"
 SWEEP_COUNTS = "DELETE FROM sign_in_counts WHERE day < %s LIMIT %s"
-SWEEP_ACTIVE = "DELETE FROM active_users WHERE day < %s LIMIT %s"
+SWEEP_ACTIVE = "DELETE FROM active_users WHERE week < %s LIMIT %s"
 
 READ_HEAD = "SELECT position FROM log_head WHERE id = 1"
 READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
+READ_HASH = "SELECT hash FROM events WHERE position = %s"
 COUNT_EVENTS = """
-SELECT DATE(recorded_at), SUM(type = 'UserRegistered'), SUM(type = 'UserDeleted')
+SELECT DATE(recorded_at) AS day, SUM(type = 'UserRegistered'), SUM(type = 'UserDeleted')
 FROM events
-WHERE type IN ('UserRegistered', 'UserDeleted') AND position >= %s AND recorded_at >= %s
-GROUP BY DATE(recorded_at)
+WHERE type IN ('UserRegistered', 'UserDeleted') AND position > %s AND position <= %s
+GROUP BY day
+"""
+DELETED_USERS = """
+SELECT position, stream_id FROM events WHERE type = 'UserDeleted' AND position > %s ORDER BY position LIMIT %s
 """
 COUNT_SIGN_INS = "SELECT day, SUM(succeeded), SUM(failed) FROM sign_in_counts WHERE day >= %s GROUP BY day"
-COUNT_ACTIVE = "SELECT day, COUNT(*) FROM active_users WHERE day >= %s GROUP BY day"
 COUNT_SESSIONS = "SELECT COUNT(*) FROM sessions WHERE expires_at > %s"
-COUNT_COHORTS = """
-SELECT DATE(recorded_at) - INTERVAL WEEKDAY(recorded_at) DAY AS week, COUNT(*)
-FROM events
-WHERE type = 'UserRegistered' AND position >= %s AND recorded_at >= %s
-GROUP BY week
-"""
-COUNT_RETAINED = """
-WITH registered (user_id, week) AS (
-    SELECT stream_id, DATE(recorded_at) - INTERVAL WEEKDAY(recorded_at) DAY
-    FROM events
-    WHERE type = 'UserRegistered' AND position >= %s AND recorded_at >= %s
-)
-SELECT registered.week, DATEDIFF(active_users.day, registered.week) DIV 7 AS later, COUNT(DISTINCT registered.user_id)
-FROM registered JOIN active_users ON active_users.user_id = registered.user_id AND active_users.day >= registered.week
-GROUP BY registered.week, later
+# The id of a user is a UUIDv7, which begins with the milliseconds of the registration. So no event is read, and weeks
+# are counted from `FIRST_MONDAY`, three days before Unix time begins.
+COUNT_ACTIVE = """
+SELECT (CONV(HEX(LEFT(user_id, 6)), 16, 10) + 259200000) DIV 604800000 AS cohort, COUNT(*),
+       SUM(days & 1), SUM(days >> 1 & 1), SUM(days >> 2 & 1), SUM(days >> 3 & 1), SUM(days >> 4 & 1),
+       SUM(days >> 5 & 1), SUM(days >> 6 & 1)
+FROM active_users
+WHERE week = %s
+GROUP BY cohort
 """
 
 
@@ -92,6 +106,15 @@ class Cohort:
     """How many of them were active in that week and in each one after."""
 
 
+@dataclass(frozen=True, slots=True)
+class _ActiveUsers:
+    """How many users were active in one week."""
+
+    by_day: Mapping[date, int]
+    by_cohort: Mapping[date, int]
+    """Each user once, by the Monday of the week of its registration."""
+
+
 class Activity:
     """Records and counts the activity of users."""
 
@@ -101,6 +124,14 @@ class Activity:
         self._clock = clock
         self._shard = shard
         self._recorded: LRUCache[tuple[date, UUID], bool] = LRUCache(REMEMBERED_USERS)
+        self._counting = asyncio.Lock()
+        self._events: dict[date, tuple[int, int]] = {}
+        """Registrations and deletions of each day, up to the event at `_counted_to`."""
+        self._counted_to: tuple[int, bytes] | None = None
+        """Position and hash of an event; the hash tells whether the log has been replaced."""
+        self._finished = self._cache(FINISHED_SECONDS)
+        self._present = self._cache(PRESENT_SECONDS)
+        self._swept_from, self._swept_to = 0, 0
 
     async def signed_in(self, *, failed: bool = False) -> None:
         """Count a sign-in, or one whose password was wrong."""
@@ -111,7 +142,8 @@ class Activity:
         """Record that a user is active today."""
         key = (self._today(), user_id)
         if key not in self._recorded:
-            await self._database.execute(RECORD_ACTIVE, (key[0], user_id.bytes))
+            day = key[0]
+            await self._database.execute(RECORD_ACTIVE, (_monday(day), user_id.bytes, 1 << day.weekday()))
             self._recorded[key] = True
 
     async def forget(self, user_id: UUID) -> None:
@@ -119,61 +151,100 @@ class Activity:
         await self._database.execute(FORGET, (user_id.bytes,))
 
     async def sweep(self) -> int:
-        """Delete activity that is older than `KEPT`; return the number of rows."""
-        oldest = (self._today() - KEPT, SWEPT_ROWS)
-        return await self._database.sweep(SWEEP_COUNTS, oldest) + await self._database.sweep(SWEEP_ACTIVE, oldest)
+        """Delete activity that is older than `KEPT`, and that of deleted users; return the number of rows."""
+        oldest = self._today() - KEPT
+        counts = await self._database.sweep(SWEEP_COUNTS, (oldest, SWEPT_ROWS))
+        users = await self._database.sweep(SWEEP_ACTIVE, (_monday(oldest), SWEPT_ROWS))
+        return counts + users + await self._sweep_deleted()
+
+    async def _sweep_deleted(self) -> int:
+        """Delete the activity of users whose deletion `forget` did not follow, or came before a refresh's record.
+
+        Each sweep repeats the deletions of the sweep before, since a refresh may still have been recording then.
+        """
+        swept, place = 0, self._swept_from
+        while users := await self._database.fetch_all(DELETED_USERS, (place, SWEPT_USERS)):
+            swept += await self._database.execute(FORGET_SOME.format(ids=binaries(user_id for _, user_id in users)))
+            place = users[-1][0]
+        self._swept_from, self._swept_to = self._swept_to, place
+        return swept
 
     async def by_day(self, days: int, total: int) -> list[Day]:
         """The last days, oldest first, today last. `total` is the present number of users."""
-        first = self._today() - timedelta(days=days - 1)
-        start = datetime(first.year, first.month, first.day)  # noqa: DTZ001 - as MySQL has it
-        events = await self._counted(COUNT_EVENTS, (await self._position_at(start), start))
-        sign_ins = await self._counted(COUNT_SIGN_INS, (first,))
-        active = await self._counted(COUNT_ACTIVE, (first,))
+        today = self._today()
+        async with self._counting:
+            await self._count_events(today)
+            weeks = [
+                await self._active_in(monday, today) for monday in _mondays(today - timedelta(days=days - 1), today)
+            ]
+        rows = await self._database.fetch_all(COUNT_SIGN_INS, (today - timedelta(days=days - 1),))
+        active = {day: users for week in weeks for day, users in week.by_day.items()}
+        sign_ins = {day: (int(succeeded), int(failed)) for day, succeeded, failed in rows}
         found: list[Day] = []
         for back in range(days):
-            day = self._today() - timedelta(days=back)
-            registrations, deletions = events.get(day, (0, 0))
+            day = today - timedelta(days=back)
+            registrations, deletions = self._events.get(day, (0, 0))
             succeeded, failed = sign_ins.get(day, (0, 0))
-            (users,) = active.get(day, (0,))
-            found.append(Day(day, registrations, deletions, succeeded, failed, users, total))
+            found.append(Day(day, registrations, deletions, succeeded, failed, active.get(day, 0), total))
             total -= registrations - deletions
         return found[::-1]
 
     async def active_sessions(self) -> int:
         """Sessions that have neither ended nor expired."""
-        row = await self._database.fetch_one(COUNT_SESSIONS, (naive_utc(self._clock()),))
-        return int(row[0]) if row else 0
+        return _number(await self._database.fetch_one(COUNT_SESSIONS, (naive_utc(self._clock()),)))
 
     async def retention(self, weeks: int) -> list[Cohort]:
         """The cohorts of the last weeks, oldest first, this week's last."""
-        monday = self._today() - timedelta(days=self._today().weekday())
-        first = monday - WEEK * (weeks - 1)
-        start = datetime(first.year, first.month, first.day)  # noqa: DTZ001 - as MySQL has it
-        since = (await self._position_at(start), start)
-        registered = await self._counted(COUNT_COHORTS, since)
-        rows = await self._database.fetch_all(COUNT_RETAINED, since)
-        retained = {(week, int(later)): int(users) for week, later, users in rows}
+        today = self._today()
+        mondays = _mondays(today - WEEK * (weeks - 1), today)
+        async with self._counting:
+            await self._count_events(today)
+            active = [await self._active_in(monday, today) for monday in mondays]
         return [
             Cohort(
-                week,
-                registered.get(week, (0,))[0],
-                tuple(retained.get((week, later), 0) for later in range(weeks - number)),
+                monday,
+                sum(self._events.get(monday + timedelta(days=n), (0, 0))[0] for n in range(7)),
+                tuple(later.by_cohort.get(monday, 0) for later in active[number:]),
             )
-            for number, week in enumerate(first + WEEK * number for number in range(weeks))
+            for number, monday in enumerate(mondays)
         ]
 
-    def _today(self) -> date:
-        return naive_utc(self._clock()).date()
+    async def _active_in(self, monday: date, today: date) -> _ActiveUsers:
+        """The active users of a week."""
+        kept = self._finished if monday + WEEK <= today else self._present
+        active = kept.get(monday)
+        if active is None:
+            rows = await self._database.fetch_all(COUNT_ACTIVE, (monday,))
+            days = [monday + timedelta(days=n) for n in range(7)]
+            kept[monday] = active = _ActiveUsers(
+                {day: sum(int(row[2 + n]) for row in rows) for n, day in enumerate(days)},
+                {FIRST_MONDAY + WEEK * int(cohort): int(users) for cohort, users, *_ in rows},
+            )
+        return active
 
-    async def _counted(self, sql: str, arguments: tuple[object, ...]) -> Mapping[date, tuple[int, ...]]:
-        rows = await self._database.fetch_all(sql, arguments)
-        return {day: tuple(map(int, counts)) for day, *counts in rows}
+    async def _count_events(self, today: date) -> None:
+        """Count the registrations and deletions that the log has had since the last count."""
+        head = _number(await self._database.fetch_one(READ_HEAD))
+        if self._counted_to is None or await self._hash_at(self._counted_to[0]) != self._counted_to[1]:
+            first = today - KEPT
+            begin = await self._position_at(datetime(first.year, first.month, first.day), head)  # noqa: DTZ001
+            self._events, self._counted_to = {}, (begin - 1, await self._hash_at(begin - 1))
+        while (start := self._counted_to[0]) < head:
+            end = min(start + STEP_POSITIONS, head)
+            rows = await self._database.fetch_all(COUNT_EVENTS, (start, end))
+            digest = await self._hash_at(end)
+            for day, registrations, deletions in rows:  # no await, so a cancellation leaves both or neither
+                before = self._events.get(day, (0, 0))
+                self._events[day] = (before[0] + int(registrations), before[1] + int(deletions))
+            self._counted_to = (end, digest)
 
-    async def _position_at(self, start: datetime) -> int:
+    async def _hash_at(self, position: int) -> bytes:
+        row = await self._database.fetch_one(READ_HASH, (position,))
+        return row[0] if row else b""
+
+    async def _position_at(self, start: datetime, head: int) -> int:
         """A position before which no event was recorded after `start`."""
-        head = await self._database.fetch_one(READ_HEAD)
-        low, high = 1, int(head[0]) + 1 if head else 1
+        low, high = 1, head + 1
         while low < high:
             middle = (low + high) // 2
             row = await self._database.fetch_one(READ_INSTANT, (middle,))
@@ -182,3 +253,23 @@ class Activity:
             else:
                 high = middle
         return low
+
+    def _today(self) -> date:
+        return naive_utc(self._clock()).date()
+
+    def _cache(self, seconds: float) -> "TTLCache[date, _ActiveUsers]":
+        return TTLCache(100, seconds, timer=lambda: self._clock().timestamp())
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
+
+
+def _mondays(first: date, last: date) -> list[date]:
+    """The Mondays of the weeks that two days lie in, and of those between."""
+    monday = _monday(first)
+    return [monday + WEEK * n for n in range((_monday(last) - monday) // WEEK + 1)]
+
+
+def _number(row: Row | None) -> int:
+    return int(row[0]) if row else 0

@@ -47,6 +47,8 @@ DEFAULT_EVENTS: Final = 100
 LARGEST_PAGE: Final = 100
 DEFAULT_DAYS: Final = 30
 MOST_DAYS: Final = 366
+MOST_ACTIVITY_DAYS: Final = 400
+MOST_WEEKS: Final = 52
 
 PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
 """Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""
@@ -87,7 +89,7 @@ JSON_TYPES: Final = frozenset({dict, list, str, int, float, bool, type(None)})
 
 USUAL_LIST: Final = 10
 """Items of a list without an argument for their number, such as the projections or the roles."""
-COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_DAYS}
+COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_ACTIVITY_DAYS, "weeks": MOST_WEEKS}
 """Arguments for the number of items, and the most that each may ask for."""
 
 SIGN_INS: Final = frozenset(

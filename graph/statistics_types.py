@@ -7,13 +7,12 @@ import strawberry
 
 from graph.context import Info
 from graph.errors import bad_input
-from graph.limits import DEFAULT_DAYS, MOST_DAYS
+from graph.limits import DEFAULT_DAYS, MOST_ACTIVITY_DAYS, MOST_DAYS, MOST_WEEKS
 from graph.scalars import Role
 from projections.mysql.queries import count_registrations
 
 ACTIVITY_DAYS: Final = 60
 RETENTION_WEEKS: Final = 8
-MOST_WEEKS: Final = 52
 
 
 @strawberry.type(description="How many users have a role.")
@@ -70,13 +69,13 @@ class Cohort:
 async def _activity(
     info: Info,
     root: strawberry.Parent["UserStatistics"],
-    days: Annotated[int | None, strawberry.argument(description="How many days, at most 366; today is the last.")] = (
+    days: Annotated[int | None, strawberry.argument(description="How many days, at most 400; today is the last.")] = (
         ACTIVITY_DAYS
     ),
 ) -> list[DayActivity]:
     wanted = ACTIVITY_DAYS if days is None else days
-    if not 1 <= wanted <= MOST_DAYS:
-        raise bad_input(f"days: expected 1 to {MOST_DAYS}, found {wanted}")
+    if not 1 <= wanted <= MOST_ACTIVITY_DAYS:
+        raise bad_input(f"days: expected 1 to {MOST_ACTIVITY_DAYS}, found {wanted}")
     found = await info.context.services.activity.by_day(wanted, sum(root.roles.values()))
     return [
         DayActivity(

@@ -9,10 +9,11 @@ CREATE TABLE IF NOT EXISTS sign_in_counts (
     PRIMARY KEY (day, shard)
 );
 
--- The users who signed in or refreshed a session on a day. Deleted with the user.
+-- The users who signed in or refreshed a session in a week. Deleted with the user.
 CREATE TABLE IF NOT EXISTS active_users (
-    day     DATE       NOT NULL COMMENT 'UTC',
-    user_id BINARY(16) NOT NULL,
-    PRIMARY KEY (day, user_id),
-    KEY by_user (user_id, day)
+    week    DATE             NOT NULL COMMENT 'its Monday, UTC',
+    user_id BINARY(16)       NOT NULL,
+    days    TINYINT UNSIGNED NOT NULL COMMENT 'bit n: active n days after Monday',
+    PRIMARY KEY (week, user_id),
+    KEY by_user (user_id)
 );

@@ -1,16 +1,22 @@
 """Statistics of activity: registrations, deletions, sign-ins and returns, counted from the log and from sign-ins."""
 
+import asyncio
+import itertools
+import random
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from auth.activity import Activity
+from events.commands import UserCommands
 from events.event_types import Role
+from events.ids import uuid7
 from events.user import Delete
 from tests.graph.client import Json
 from tests.graph.documents import LOGIN
 from tests.graph.site import PASSWORD, Site
-from tests.log import NOBODY, Log
+from tests.log import NOBODY, Log, registration
 
 STATISTICS = """
 query($days: Int = 60, $weeks: Int = 8) { statistics {
@@ -57,6 +63,21 @@ async def test_a_deleted_user_leaves_no_activity(own_site: Site) -> None:
     assert await own_site.log.database.fetch_one(counted, (person.user.id.bytes,)) == (0,)
 
 
+async def registered(log: Log, moment: datetime, n: int) -> UUID:
+    """A user who registered at a moment, which the id has too."""
+    dated = log.dated(moment)
+    made = itertools.count(n << 32)
+    commands = UserCommands(
+        database=log.database,
+        store=log.store,
+        appender=dated.appender,
+        keys=log.keys,
+        vault=log.vault,
+        new_id=lambda: uuid7(int(moment.timestamp() * 1_000), next(made)),
+    )
+    return (await commands.register(registration(f"user{n}"), NOBODY)).user_id
+
+
 async def test_days_and_weeks_are_those_of_utc(log: Log) -> None:
     """Registrations fall on their day; a cohort begins on a Monday and says who came back in which week."""
     moment = NOON
@@ -64,7 +85,7 @@ async def test_days_and_weeks_are_those_of_utc(log: Log) -> None:
     ids = []
     for n, days in enumerate((-20, -9, -9, -2, 0)):
         moment = NOON + timedelta(days=days)
-        ids.append((await log.dated(moment).register(f"user{n}")).user_id)
+        ids.append(await registered(log, moment, n))
         await activity.active(ids[-1])
     moment = NOON
     for user_id in (ids[1], ids[1], ids[0]):
@@ -87,6 +108,62 @@ async def test_days_and_weeks_are_those_of_utc(log: Log) -> None:
     ]
 
 
+async def test_counts_follow_the_log(log: Log) -> None:
+    """Later counts add the events since; a log that was restored to an earlier state is counted anew."""
+    moment = NOON
+    activity = Activity(log.database, lambda: moment, lambda shards: 0)
+
+    async def counted() -> tuple[int, int, int]:
+        nonlocal moment
+        moment += timedelta(seconds=10)
+        (*_, today) = await activity.by_day(1, total=0)
+        return today.registrations, today.deletions, today.active_users
+
+    assert await counted() == (0, 0, 0)
+    first, second = [await registered(log, moment, n) for n in range(2)]
+    await activity.active(first)
+    assert await counted() == await counted() == (2, 0, 1)
+    await log.dated(moment).commands.change(second, Delete(), NOBODY)
+    assert await counted() == (2, 1, 1)
+
+    await log.lose_tail(1)
+    assert await counted() == (1, 0, 1)
+    await registered(log, moment, 7)
+    await registered(log, moment, 8)
+    assert await counted() == (3, 0, 1)
+
+
+async def test_a_count_that_is_cut_off_keeps_its_steps(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one goes on, and counts nothing twice."""
+    monkeypatch.setattr("auth.activity.STEP_POSITIONS", 2)
+    for n in range(7):
+        await registered(log, NOON, n)
+    activity = Activity(log.database, lambda: NOON, lambda shards: 0)
+    for _ in range(50):
+        counting = asyncio.create_task(activity.by_day(1, total=7))
+        for _ in range(random.randint(1, 30)):
+            await asyncio.sleep(0)
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+
+    (today,) = await activity.by_day(1, total=7)
+    assert (today.registrations, today.total) == (7, 7)
+
+
+async def test_a_sweep_removes_what_a_refresh_recorded_of_a_deleted_user(log: Log) -> None:
+    """Also if it did so just after the sweep that saw the deletion."""
+    activity = Activity(log.database, lambda: NOON, lambda shards: 0)
+    user_id, other = [await registered(log, NOON, n) for n in range(2)]
+    await activity.active(other)
+    await log.commands.change(user_id, Delete(), NOBODY)
+    assert await activity.sweep() == 0
+
+    await activity.active(user_id)
+    assert await activity.sweep() == 1
+    assert await activity.sweep() == 0
+    assert await log.database.fetch_all("SELECT user_id FROM active_users", ()) == [(other.bytes,)]
+
+
 async def test_old_activity_is_swept(log: Log) -> None:
     """After 400 days."""
     moment = NOON
@@ -95,11 +172,11 @@ async def test_old_activity_is_swept(log: Log) -> None:
     await activity.active(user_id)
     await activity.signed_in()
     assert await activity.sweep() == 0
-    moment = NOON + timedelta(days=401)
+    moment = NOON + timedelta(days=407)
     assert await activity.sweep() == 2
 
 
-@pytest.mark.parametrize("variables", [{"days": 0}, {"days": 367}, {"weeks": 0}, {"weeks": 53}])
+@pytest.mark.parametrize("variables", [{"days": 0}, {"days": 401}, {"weeks": 0}, {"weeks": 53}])
 async def test_a_period_out_of_bounds_is_refused(site: Site, variables: dict[str, int]) -> None:
     """With the bounds."""
     manager = await site.person(Role.SENIOR_MANAGEMENT)
