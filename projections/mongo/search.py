@@ -7,6 +7,7 @@ No operator is ever made from input: `_attribute` puts a client's value below an
 """
 
 import re
+import unicodedata
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,15 @@ from pymongo.errors import OperationFailure
 
 from events.errors import Rejected
 from events.event_types import JSON
-from events.rules import ATTRIBUTES_DEPTH, clean_attributes
+from events.rules import (
+    ATTRIBUTES_DEPTH,
+    COMPOSED_FROM,
+    EMAIL_CHARACTERS,
+    clean_attributes,
+    clean_email,
+    clean_name,
+    clean_username,
+)
 from events.user import User
 from projections.errors import BadQuery
 from projections.filters import (
@@ -58,6 +67,7 @@ EVERYBODY: Final = AllOf(())
 NOTHING: Final[Document] = {"$nor": [{}]}
 TIMES: Final = {TimeField.CREATED_AT: "createdAt", TimeField.UPDATED_AT: "updatedAt"}
 """The names of instants in documents."""
+CLEANED: Final = {TextField.USERNAME: clean_username, TextField.EMAIL: clean_email, TextField.NAME: clean_name}
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Search:
     text: str
     tests: tuple[AttributeTest, ...]
     filter: Test = EVERYBODY
-    """On the user's own fields. Ignores case as Unicode folds it, where the MySQL view also ignores accents."""
+    """On the user's own fields. Ignores case letter by letter, where the MySQL view also ignores accents."""
 
     @cached_property
     def words(self) -> list[str] | None:
@@ -191,11 +201,13 @@ def _filtered(test: Test) -> Document:  # noqa: C901 - one case for each test
     """The condition of a filter. Every value is an operand, or a pattern without special characters."""
     match test:
         case TextIs(field, values):
-            return {"$or": [_text(field, "^", value, "$") for value in values]} if values else NOTHING
+            cleaned = [found for value in values if (found := _cleaned(field, value)) is not None]
+            # Not `$`, which also matches before a line break at the end.
+            return {"$or": [_pattern(field, rf"^{re.escape(found)}\z") for found in cleaned]} if cleaned else NOTHING
         case TextContains(field, text):
-            return _text(field, "", text, "")
+            return _occurs(field, "", text)
         case TextStartsWith(field, text):
-            return _text(field, "^", text, "")
+            return _occurs(field, "^", text)
         case RoleIs(roles):
             return {"role": {"$in": [role.value for role in roles]}}
         case NotBefore(moment, instant):
@@ -214,10 +226,27 @@ def _filtered(test: Test) -> Document:  # noqa: C901 - one case for each test
             assert_never(test)
 
 
-def _text(field: TextField, before: str, text: str, after: str) -> Document:
-    if "\0" in text:  # MongoDB takes no pattern with it, and no user has it
+def _cleaned(field: TextField, value: str) -> str | None:
+    """A value as a write would store it; None if no user can have it."""
+    try:
+        return CLEANED[field](value)
+    except Rejected:
+        return None
+
+
+def _occurs(field: TextField, before: str, text: str) -> Document:
+    """The condition that a text occurs in a field, after a pattern. No user has a text that is longer than an email,
+    and MongoDB takes neither a pattern of 32 KiB nor one with NUL."""
+    if len(text) > COMPOSED_FROM * EMAIL_CHARACTERS:
         return NOTHING
-    return {field.value: {"$regex": f"{before}{re.escape(text)}{after}", "$options": "i"}}
+    composed = unicodedata.normalize("NFC", text)
+    if len(composed) > EMAIL_CHARACTERS or "\0" in composed:
+        return NOTHING
+    return _pattern(field, before + re.escape(composed))
+
+
+def _pattern(field: TextField, pattern: str) -> Document:
+    return {field.value: {"$regex": pattern, "$options": "i"}}
 
 
 def _score(search: Search) -> JSON:
