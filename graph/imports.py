@@ -15,14 +15,20 @@ from graph.scalars import Position
 from graph.types import ErrorCode, UserError
 
 CONTENT_BYTES: Final = 1_000_000
+"""A body may have 2 MiB, in which quotes and line breaks of the content take two bytes."""
+FORMATS: Final = (None, "JSONL", "JSON", "CSV")
 
 
 @strawberry.input(description="Rows of users to register.")
 class ImportUsersInput:
     content: str = strawberry.field(
         description=(
-            "Whole rows of a file, at most 1,000,000 bytes: JSON lines, a JSON array, or CSV with its header line."
+            "Whole rows of a file, at most 5,000 and 1,000,000 bytes: JSON lines, a JSON array, or CSV with its\n"
+            "header line."
         )
+    )
+    format: str | None = strawberry.field(
+        default=None, description="JSONL, JSON or CSV; recognised by the content if absent."
     )
     map: list[str] | None = strawberry.field(
         default=None,
@@ -31,7 +37,7 @@ class ImportUsersInput:
             "username=login. All other fields become attributes."
         ),
     )
-    first_line: int = strawberry.field(
+    first_line: int | None = strawberry.field(
         default=1, description="The number of the first line of the content in the file, for the report."
     )
 
@@ -59,15 +65,22 @@ async def import_users(
     content = input.content.encode()
     if not 1 <= len(content) <= CONTENT_BYTES:
         return _refused("content", f"expected 1 to {CONTENT_BYTES:,} bytes, found {len(content):,}: send fewer rows")
-    if not 1 <= input.first_line < 1 << 31:
-        return _refused("firstLine", f"expected a line's number from 1 on, found {input.first_line}")
+    first_line = 1 if input.first_line is None else input.first_line
+    if first_line < 1:
+        return _refused("firstLine", f"expected a line's number from 1 on, found {first_line}")
+    form = None if input.format is None else input.format.upper()
+    if form not in FORMATS:
+        return _refused("format", f"expected JSONL, JSON or CSV, found {input.format!r:.40}")
+    found = {"{": "JSONL", "[": "JSON"}.get(input.content.lstrip("\ufeff \t\r\n")[:1], "CSV")
+    if form not in (None, found):
+        return _refused("format", f"expected {found}, which the content begins as, found {form}")
     await info.context.pay_for_write(viewer, len(content))
     services = info.context.services
     try:
         report = await services.import_users(content, ",".join(input.map or ()), info.context.origin_of(viewer))
     except UnreadableImport as error:
         return _refused(error.field, str(error))
-    before = input.first_line - 1
+    before = first_line - 1
     return ImportPayload(
         imported=report.imported,
         existing=report.existing,

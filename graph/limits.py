@@ -49,6 +49,7 @@ DEFAULT_DAYS: Final = 30
 MOST_DAYS: Final = 366
 MOST_ACTIVITY_DAYS: Final = 400
 MOST_WEEKS: Final = 52
+IMPORT_ROWS: Final = 5_000
 
 PARSER: Final[dict[str, Any]] = {"max_source_length": 50_000, "max_lexical_tokens": 2_000, "max_comments": 500}
 """Characters, tokens and comments of a document. GraphiQL's introspection has 3,000 characters."""

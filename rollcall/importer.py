@@ -1,9 +1,11 @@
 """Import users from a file: register each valid row, and report each refused row with its line and reason."""
 
+import asyncio
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +18,7 @@ from events.event_types import Origin, Role
 from events.rules import USERNAME_CHARACTERS, same_username, sought_username
 from events.user import Register
 from graph.context import ImportReport, ImportUsers, UnreadableImport
+from graph.limits import IMPORT_ROWS
 from rollcall.userfile import BadRow, FieldMap, UserFile, UserFileError, UserRow, parse_mapping, read_users
 
 NUMBERED_TRIES = 1_000
@@ -75,13 +78,19 @@ class Importer:
             return
         owner = await self._existing_user(row)
         if owner is None:
-            self._lines[await self._register(row)] = row.line
-            outcome.added += 1
-        elif owner in self._lines:
+            try:
+                self._lines[await self._register(row)] = row.line
+            except Rejected:
+                owner = await self._existing_user(row)  # the same rows may be imported twice at once
+                if owner is None:
+                    raise
+            else:
+                outcome.added += 1
+                return
+        if owner in self._lines:
             raise _refusal("username", f"duplicates the user of line {self._lines[owner]}")
-        else:
-            self._lines[owner] = row.line
-            outcome.already_there += 1
+        self._lines[owner] = row.line
+        outcome.already_there += 1
 
     async def _existing_user(self, row: UserRow) -> UUID | None:
         """The registered user with the row's email and, if the row has one, its username."""
@@ -121,6 +130,9 @@ def import_users_with(commands: UserCommands) -> ImportUsers:
         path = Path(f"/proc/self/fd/{descriptor}")
         try:
             os.write(descriptor, content)
+            rows = await asyncio.to_thread(lambda: sum(1 for _ in islice(read_users(path, fields), IMPORT_ROWS + 1)))
+            if rows > IMPORT_ROWS:
+                raise UnreadableImport("content", f"expected at most {IMPORT_ROWS:,} rows, found more: send fewer")
             result = await Importer(commands, origin).run(read_users(path, fields), lambda _: None)
         except UserFileError as error:
             raise UnreadableImport("content", str(error).replace(str(path), "the content")) from error

@@ -6,6 +6,7 @@ import json
 from events.event_types import Role
 from tests.graph.client import Json
 from tests.graph.site import Person, Site
+from tests.waiting import eventually
 
 IMPORT = """
 mutation($input: ImportUsersInput!) {
@@ -67,11 +68,46 @@ async def test_what_is_no_file_of_users_is_refused_as_a_whole(site: Site) -> Non
         ({"content": "x" * 1_000_001}, "content"),
         ({"content": "a,b\n1,2", "map": ["nonsense"]}, "map"),
         ({"content": "username\nx", "firstLine": 0}, "firstLine"),
+        ({"content": "username\nx", "format": "XML"}, "format"),
+        ({"content": "username\nx", "format": "JSONL"}, "format"),
+        ({"content": "[" + "{}," * 5_000 + "{}]"}, "content"),
+        ({"content": "email\n" + "x\n" * 5_001}, "content"),
     ):
         found = await admin.client.field(IMPORT, input=values)
         assert [(error["code"], error["field"]) for error in found["errors"]] == [("INVALID", [field])], values
         assert "/proc" not in found["errors"][0]["message"]
         assert found["imported"] == 0
+
+
+async def test_the_largest_slice_is_taken(site: Site) -> None:
+    """5,000 rows; quotes that a request has to escape; values that are nested deeply."""
+    admin = await site.person(Role.ADMIN)
+    found = await imported(admin, "[" + "{}," * 4_999 + "{}]", format="json", firstLine=None)
+    assert (len(found["refused"]), found["errors"]) == (5_000, [])
+
+    found = await imported(admin, '{"a":"' + '"' * 400_000)
+    assert (len(found["refused"]), found["errors"]) == (1, [])
+    nested = await imported(admin, '{"email": "deep@example.com", "a": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    assert "nested" in nested["refused"][0]["message"]
+
+
+async def test_a_slice_that_was_cut_off_is_finished_by_sending_it_again(site: Site) -> None:
+    """Whatever the first request had come to."""
+    admin = await site.person(Role.ADMIN)
+    rows = "\n".join(json.dumps({"username": f"again{n}", "email": f"again{n}@example.com"}) for n in range(60))
+    sending = asyncio.create_task(imported(admin, rows))
+
+    async def begun() -> bool:
+        return await site.log.commands.find("again3") is not None
+
+    await eventually(begun)
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+    found = await imported(admin, rows)
+    assert (found["imported"] + found["existing"], found["refused"]) == (60, [])
+    assert await site.log.commands.find("again59") is not None
+    assert (await imported(admin, rows))["existing"] == 60
 
 
 async def test_only_an_administrator_imports(site: Site) -> None:
