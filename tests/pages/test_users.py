@@ -4,7 +4,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from tests.pages.stack import ADMIN, PASSWORD, Person, Stack, no_faults, sign_in
 
@@ -118,14 +118,15 @@ async def test_a_file_is_imported_with_the_report_of_the_command_line(stack: Sta
         f'{mark}{n},{mark}{n}@example.com,{"CUSTOMER" if n else "EMPEROR"},"Kuala\nLumpur {"x" * 400}"'
         for n in range(80)
     ]
-    file = {"name": "users.csv", "mimeType": "text/csv", "buffer": "\n".join(["login,mail,role,city", *rows]).encode()}
+    content = "\n".join(["login,mail,role,city", *rows]).encode()
+    file: FilePayload = {"name": "users.csv", "mimeType": "text/csv", "buffer": content}
     async with stack.window() as page:
         await sign_in(page, *ADMIN)
         await page.goto("/users")
         dialog = page.get_by_role("dialog")
         for imported, existing in ((79, 0), (0, 79)):
             await page.get_by_role("button", name="Import users").click()
-            await dialog.get_by_label("File", exact=True).set_input_files(files=[file])  # type: ignore[list-item]
+            await dialog.get_by_label("File", exact=True).set_input_files(file)
             await dialog.get_by_text("The file has other names for the fields").click()
             await dialog.get_by_label("Field for username").fill("login")
             await dialog.get_by_label("Field for email").fill("mail")

@@ -1,1 +1,0 @@
-import{n as e,t}from"./index-Dvlthqg3.js";var n=e();function r({number:e}){return(0,n.jsx)(t,{title:`Data object`,children:e})}export{r as default};

@@ -1,1 +1,0 @@
-import{n as e,t}from"./index-Dvlthqg3.js";var n=e();function r({invitation:e}){return(0,n.jsx)(t,{title:e?`Accept the invitation`:`New password`,children:`…`})}export{r as default};

@@ -1,0 +1,1 @@
+var e=null;function t(){let t=new URLSearchParams(location.hash.slice(1)).get(`token`);return t===null||(history.replaceState(history.state,``,location.pathname+location.search),e=t),e}export{t};
