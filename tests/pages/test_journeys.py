@@ -16,7 +16,7 @@ async def test_a_customer_signs_up_and_lands_on_the_dashboard(stack: Stack) -> N
         await page.get_by_label("Username").fill("admin")
         await page.get_by_label("Email").fill("grace@example.com")
         await page.get_by_label("Name", exact=True).fill("Grace Hopper")
-        await page.get_by_label("Password").fill("a long enough password 9")
+        await page.get_by_label("Password", exact=True).fill("a long enough password 9")
         await page.get_by_role("button", name="Sign up").click()
         await expect(page.get_by_label("Username")).to_have_attribute("aria-invalid", "true")
         await page.get_by_label("Username").fill("grace")
