@@ -28,6 +28,8 @@ class Right(Enum):
     CHANGE_ANY_DATA = auto()
     TRANSFER_DATA = auto()
     MANAGE_WEBHOOKS = auto()
+    MANAGE_SESSIONS = auto()
+    EXPORT_USER = auto()
 
 
 HOLDERS = {
@@ -43,6 +45,8 @@ HOLDERS = {
     Right.CHANGE_ANY_DATA: ADMIN,
     Right.TRANSFER_DATA: ADMIN,
     Right.MANAGE_WEBHOOKS: ADMIN,
+    Right.MANAGE_SESSIONS: ADMIN,
+    Right.EXPORT_USER: ADMIN,
 }
 
 

@@ -3,8 +3,10 @@
 from uuid import UUID
 
 from auth.budgets import AddressBudgets, Purpose
+from auth.devices import UNKNOWN
 from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, MailedLinks
 from auth.password_hashing import Lane, Passwords
+from auth.sessions import SessionClient
 from auth.sign_in import SignedIn, SignIn, checked_password
 from events import outbox
 from events.commands import CommandResult, UserCommands
@@ -30,7 +32,9 @@ class Recovery:
         self._links = links
         self._budgets = budgets
 
-    async def reset_password(self, token: str, new: str, address: str, origin: Origin) -> SignedIn:
+    async def reset_password(
+        self, token: str, new: str, address: str, origin: Origin, device: str = UNKNOWN
+    ) -> SignedIn:
         """Set the password of the user that got the link, end its other sessions, and start one.
 
         The link came by mail, so the email is verified too.
@@ -54,7 +58,7 @@ class Recovery:
         await self._sign_in.forget_ended(link.user_id)
         if done.user is None:  # deleted meanwhile
             raise InvalidLink
-        return await self._sign_in.start_session(done.user, since=done.user.version)
+        return await self._sign_in.start_session(done.user, done.user.version, SessionClient(device, address))
 
     async def verify_email(self, token: str, address: str, origin: Origin) -> CommandResult:
         """Verify the email of the user that got the link.

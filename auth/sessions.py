@@ -24,6 +24,9 @@ whose MAC is wrong is no session. What remains is to put an earlier row back. Su
 ends the session, so the owner's next refresh reveals a row that was put back while the session was in use.
 
 Concurrent refreshes of one session are serialised by the lock of its row.
+
+A row also says when and from which client the session was started, so that its user recognises it. The client is sealed
+under the same secret: who reads the database learns no address. It is destroyed with the row.
 """
 
 import base64
@@ -41,7 +44,9 @@ from uuid import UUID
 import msgspec
 import structlog
 from cachetools import LRUCache
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from auth.devices import UNKNOWN
 from events.database import Connection, Database, Row
 from events.ids import NewId
 from events.sql import NAIVE_EPOCH, aware_utc, binaries, naive_utc
@@ -59,8 +64,8 @@ REMEMBERED_ROWS: Final = 10_000
 REPORTED_ROWS: Final = 1_000
 """Altered rows that a process remembers, so that it logs each once."""
 
-COLUMNS = "id, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, mac"
-START = f"INSERT INTO sessions ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants
+COLUMNS = "id, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, started_at, client, mac"
+START = f"INSERT INTO sessions ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants
 SURPLUS = "SELECT id FROM sessions WHERE user_id = %s ORDER BY used_at DESC, id DESC LIMIT %s OFFSET %s"
 FIND = f"SELECT {COLUMNS} FROM sessions WHERE id = %s"  # noqa: S608 - constants
 FIND_WITH_HASH = f"""
@@ -68,12 +73,15 @@ SELECT {COLUMNS}, (SELECT hash FROM events WHERE stream_id = %s ORDER BY version
 FROM sessions WHERE id = %s
 """  # noqa: S608 - constants
 FIND_ALL = f"SELECT {COLUMNS} FROM sessions WHERE id IN ({{ids}})"  # noqa: S608 - constants
+OF_USER = f"SELECT {COLUMNS} FROM sessions WHERE user_id = %s ORDER BY used_at DESC LIMIT %s"  # noqa: S608 - constants
 LOCK = f"{FIND} FOR UPDATE"
 CHANGE = """
-UPDATE sessions SET since = %s, generation = %s, used_at = %s, expires_at = %s, ends_at = %s, replaced_at = %s, mac = %s
+UPDATE sessions SET since = %s, generation = %s, used_at = %s, expires_at = %s, ends_at = %s, replaced_at = %s,
+started_at = %s, client = %s, mac = %s
 WHERE id = %s
 """
 END = "DELETE FROM sessions WHERE id = %s"
+END_OF_USER = "DELETE FROM sessions WHERE id = %s AND user_id = %s"
 END_SOME = "DELETE FROM sessions WHERE id IN ({ids})"
 END_ALL = "DELETE FROM sessions WHERE user_id = %s"
 FORGET = "DELETE FROM sessions WHERE user_id = %s AND since < %s"
@@ -99,6 +107,18 @@ class Lifetimes:
     """For reuse of a refresh token by an honest client."""
 
 
+class SessionClient(msgspec.Struct, frozen=True, array_like=True):
+    """The client that a session was started from."""
+
+    device: str = UNKNOWN
+    """Of `auth.devices.device_of`."""
+    address: str = ""
+    """The client's network, from auth/addresses.py; empty if it is not known."""
+
+
+NO_CLIENT: Final = SessionClient()
+
+
 class SignInSession(msgspec.Struct, frozen=True):
     """One user's session on one device."""
 
@@ -114,6 +134,9 @@ class SignInSession(msgspec.Struct, frozen=True):
     """Without another refresh."""
     ends_at: datetime
     """However often it is refreshed."""
+    started_at: datetime
+    client: bytes = msgspec.field(default=b"")
+    """Sealed; `Sessions.client_of` opens it."""
     replaced_at: tuple[datetime, ...] = ()
     """When the last generations before the one in force were replaced, at most `GRACE_STEPS`."""
 
@@ -125,7 +148,7 @@ class SignInSession(msgspec.Struct, frozen=True):
 # 52 bytes are 70 characters. The 4 unused bits of the last one are zero, so each token has one spelling.
 _FORM = re.compile(r"[A-Za-z0-9_-]{69}[AQgw]")
 _TOKEN = struct.Struct(">16sI")
-_ROW = struct.Struct(">16s16sIIqqq")
+_ROW = struct.Struct(">16s16sIIqqqqH")
 _MOMENT = struct.Struct(">q")
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -148,6 +171,15 @@ class SessionKey:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._clients = AESSIV(hmac.digest(secret, b"rollcall session client v1", hashlib.sha512))
+
+    def seal_client(self, session_id: UUID, client: SessionClient) -> bytes:
+        """Seal what a session's row says about a person. A client is sealed once for each id, so there is no nonce."""
+        return self._clients.encrypt(msgspec.json.encode(client), [session_id.bytes])
+
+    def open_client(self, session: SignInSession) -> SessionClient:
+        """The client of a session whose row is genuine."""
+        return msgspec.json.decode(self._clients.decrypt(session.client, [session.id.bytes]), type=SessionClient)
 
     def token(self, session_id: UUID, generation: int) -> RefreshToken:
         """The refresh token of a session's generation."""
@@ -168,7 +200,15 @@ class SessionKey:
         moments = map(naive_utc, (session.used_at, session.expires_at, session.ends_at))
         replaced_at = b"".join(_MOMENT.pack(_microseconds(naive_utc(moment))) for moment in session.replaced_at)
         ids = (session.id.bytes, session.user_id.bytes)
-        row = (*ids, session.since, session.generation, *moments, replaced_at)
+        row = (
+            *ids,
+            session.since,
+            session.generation,
+            *moments,
+            replaced_at,
+            naive_utc(session.started_at),
+            session.client,
+        )
         return (*row, self._mac(row))
 
     def read_row(self, row: Row) -> SignInSession | None:
@@ -179,7 +219,7 @@ class SessionKey:
             return None
         if not genuine:
             return None
-        id_, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, _ = row
+        id_, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, started_at, client, _ = row
         return SignInSession(
             UUID(bytes=id_),
             UUID(bytes=user_id),
@@ -188,13 +228,16 @@ class SessionKey:
             aware_utc(used_at),
             aware_utc(expires_at),
             aware_utc(ends_at),
+            aware_utc(started_at),
+            client,
             tuple(aware_utc(NAIVE_EPOCH + value * _MICROSECOND) for (value,) in _MOMENT.iter_unpack(replaced_at)),
         )
 
     def _mac(self, row: Row) -> bytes:
-        id_, user_id, since, generation, *moments, replaced_at = row
-        packed = _ROW.pack(id_, user_id, since, generation, *map(_microseconds, moments))
-        return hmac.digest(self._secret, b"rollcall session v1" + packed + replaced_at, hashlib.sha256)
+        id_, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, started_at, client = row
+        moments = map(_microseconds, (used_at, expires_at, ends_at, started_at))
+        packed = _ROW.pack(id_, user_id, since, generation, *moments, len(replaced_at))
+        return hmac.digest(self._secret, b"rollcall session v2" + packed + replaced_at + client, hashlib.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +279,14 @@ class Sessions:
         self._per_user = per_user
         self._reported: LRUCache[bytes, bool] = LRUCache(REPORTED_ROWS)
 
-    async def start(self, user_id: UUID, since: int) -> Granted:
+    async def start(self, user_id: UUID, since: int, client: SessionClient = NO_CLIENT) -> Granted:
         """Start a session that trusts a version of the user."""
         now = self._clock()
         ends_at = now + self._lifetimes.absolute
         expires_at = min(now + self._lifetimes.idle, ends_at)
-        session = SignInSession(self._new_id(), user_id, since, 0, now, expires_at, ends_at)
+        id_ = self._new_id()
+        sealed = self._key.seal_client(id_, client)
+        session = SignInSession(id_, user_id, since, 0, now, expires_at, ends_at, now, sealed)
         await self._database.execute(START, self._key.row(session))
         # After the INSERT is committed: of concurrent starts, the last to look sees the rows of all.
         surplus = (user_id.bytes, SWEPT_ROWS, self._per_user)
@@ -253,6 +298,17 @@ class Sessions:
         """The session, if the user has it; `SignInSession.counts_for` decides whether it is valid."""
         row = await self._database.fetch_one(FIND, (session_id.bytes,))
         return self._of_user(row, user_id) if row else None
+
+    async def of_user(self, user_id: UUID, account: Account) -> list[SignInSession]:
+        """The user's valid sessions, newest first."""
+        now, rows = self._clock(), await self._database.fetch_all(OF_USER, (user_id.bytes, self._per_user))
+        sessions = [session for row in rows if (session := self._of_user(row, user_id)) is not None]
+        valid = [session for session in sessions if session.counts_for(account, now)]
+        return sorted(valid, key=lambda session: (session.started_at, session.id), reverse=True)
+
+    def client_of(self, session: SignInSession) -> SessionClient:
+        """The client that a session was started from."""
+        return self._key.open_client(session)
 
     async def find_with_hash(self, session_id: UUID, user_id: UUID) -> tuple[SignInSession | None, bytes | None] | None:
         """The session, if the user has it, and the hash of the user's last event, from one snapshot.
@@ -293,9 +349,11 @@ class Sessions:
             if session is not None:
                 await self._change(transaction, msgspec.structs.replace(session, since=since))
 
-    async def end(self, session_id: UUID) -> None:
-        """End one session."""
-        await self._database.execute(END, (session_id.bytes,))
+    async def end(self, session_id: UUID, user_id: UUID | None = None) -> bool:
+        """End one session, with a user only if it is this user's; return whether there was one."""
+        if user_id is None:
+            return await self._database.execute(END, (session_id.bytes,)) > 0
+        return await self._database.execute(END_OF_USER, (session_id.bytes, user_id.bytes)) > 0
 
     async def end_of(self, text: str) -> None:
         """End the session of a refresh token, of any generation. Another text ends nothing."""

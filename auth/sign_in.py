@@ -12,10 +12,11 @@ import structlog
 
 from auth.activity import Activity
 from auth.budgets import AddressBudgets, Purpose
+from auth.devices import UNKNOWN
 from auth.hash_formats import UnknownHash
 from auth.password_hashing import Lane, Passwords, PasswordsBusy, PasswordsClosed
 from auth.password_policy import WeakPassword, check_password
-from auth.sessions import Granted, InvalidRefreshToken, RefreshToken, Sessions
+from auth.sessions import NO_CLIENT, Granted, InvalidRefreshToken, RefreshToken, SessionClient, Sessions
 from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
 from auth.tokens import AccessToken, AccessTokens
 from events.claims import login_claim, sign_in_claims
@@ -147,7 +148,7 @@ class SignIn:
             command = msgspec.structs.replace(command, password_hash=hashed)
             return await self._commands.register(command, origin, idempotency)
 
-    async def log_in(self, login: str, password: str, address: str, origin: Origin) -> SignedIn:
+    async def log_in(self, login: str, password: str, address: str, origin: Origin, device: str = UNKNOWN) -> SignedIn:
         """Start a session.
 
         Raises:
@@ -170,7 +171,7 @@ class SignIn:
         # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
         if login_claim(login) not in sign_in_claims(proved.user):
             raise WrongCredentials
-        return await self._sign_in(proved, password, attempt, origin)
+        return await self._sign_in(proved, password, attempt, origin, device)
 
     async def _prove(self, credential: Credential, password: str, attempt: PasswordAttempt) -> _Proved:
         """Check a password against a credential, and fold the stream of its user only if it is right: a long stream
@@ -194,7 +195,9 @@ class SignIn:
         log.warning("signin.earlier_password", user=str(earlier.user_id), version=earlier.version)
         raise WrongCredentials
 
-    async def _sign_in(self, proved: _Proved, password: str, attempt: PasswordAttempt, origin: Origin) -> SignedIn:
+    async def _sign_in(
+        self, proved: _Proved, password: str, attempt: PasswordAttempt, origin: Origin, device: str
+    ) -> SignedIn:
         user = proved.user
         await self._throttle.succeeded(attempt, *self._targets(user))
         if self._passwords.needs_rehash(proved.password_hash):  # imported, or made with weaker parameters
@@ -209,11 +212,11 @@ class SignIn:
             raise UnverifiedEmail
         with _afterwards("count a sign-in"):
             await self._activity.signed_in()
-        return await self.start_session(user, since=proved.version)
+        return await self.start_session(user, proved.version, SessionClient(device, attempt.address))
 
-    async def start_session(self, user: User, since: int) -> SignedIn:
+    async def start_session(self, user: User, since: int, client: SessionClient = NO_CLIENT) -> SignedIn:
         """Start a session that trusts a version of the user."""
-        granted = await self._sessions.start(user.id, since)
+        granted = await self._sessions.start(user.id, since, client)
         with _afterwards("record that a user is active"):
             await self._activity.active(user.id)
         return self._signed_in(user, granted)
@@ -265,7 +268,13 @@ class SignIn:
         return done
 
     async def first_session(
-        self, done: CommandResult, login: str, password: str, address: str, origin: Origin
+        self,
+        done: CommandResult,
+        login: str,
+        password: str,
+        address: str,
+        origin: Origin,
+        device: str = UNKNOWN,
     ) -> SignedIn | None:
         """Start the session of a user who has just registered; None if that fails and the user has to sign in.
 
@@ -279,11 +288,11 @@ class SignIn:
             target = self._throttle.sign_in(account.user.username if account.user else login)
             attempt = await self._throttle.begin(target, address)
             proved = await self._prove(await self._commands.credential_of(done.user_id), password, attempt)
-            return await self._sign_in(proved, password, attempt, origin)
+            return await self._sign_in(proved, password, attempt, origin, device)
         if done.user is None:
             return None
         with _afterwards("start the session of a new user"):
-            return await self.start_session(done.user, since=done.user.version)
+            return await self.start_session(done.user, done.user.version, SessionClient(device, address))
         return None
 
     @asynccontextmanager

@@ -139,6 +139,8 @@ class Context:
     """The client's network, from auth/addresses.py."""
     language: str | None = None
     """The language of mails that the client asks for."""
+    user_agent: str | None = None
+    """The User-Agent header."""
     close: Close | None = None
     """Closes the WebSocket; None for a request."""
     watched: OpenConnection | None = None

@@ -171,6 +171,7 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
             authorization=request.headers.get(hdrs.AUTHORIZATION),
             address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
             language=language_tag(request.headers.get(hdrs.ACCEPT_LANGUAGE)),
+            user_agent=request.headers.get(hdrs.USER_AGENT),
         )
 
     async def get_context(

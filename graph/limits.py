@@ -81,6 +81,10 @@ CONTENT_COST: Final = 50
 """Of the content of a data object, which may have 1 MiB. A page has 4 MiB of contents at most, and a document four
 pages of a hundred."""
 
+PERSONAL_DATA: Final = "personalData"
+PERSONAL_DATA_COST: Final = 5_000
+"""Of a part of an export, which has 4 MiB of contents at most: as many to a document as pages of data objects."""
+
 VALUES: Final = 40_000
 """Values in the variables of an operation, containers included. The largest content has 32,000 without them."""
 VALUES_DEPTH: Final = 64
@@ -253,6 +257,7 @@ def _additional(node: FieldNode) -> int:
         + HISTORY_COST * (node.name.value == HISTORY)
         + EMAIL_VERIFIED_COST * (node.name.value == EMAIL_VERIFIED)
         + CONTENT_COST * (node.name.value == CONTENT)
+        + PERSONAL_DATA_COST * (node.name.value == PERSONAL_DATA)
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
+from auth.devices import device_of
 from auth.mail_requests import NoMail
 from auth.mailed_links import InvalidLink
 from auth.permissions import Right
@@ -71,7 +72,8 @@ async def reset_password(
     context = info.context
     recovery = context.services.recovery
     try:
-        signed_in = await recovery.reset_password(token, new_password, context.address, context.origin)
+        device = device_of(context.user_agent)
+        signed_in = await recovery.reset_password(token, new_password, context.address, context.origin, device)
     except (InvalidLink, *EXPECTED) as error:
         return SessionPayload(errors=_errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)

@@ -13,6 +13,7 @@ import strawberry
 import structlog
 from strawberry.scalars import JSON
 
+from auth.devices import device_of
 from auth.permissions import Right, may
 from auth.registration import INVITATION_DAYS, InvalidInvitation, RegistrationClosed
 from auth.sessions import InvalidRefreshToken
@@ -28,6 +29,7 @@ from graph.context import Info
 from graph.imports import ImportPayload, import_users
 from graph.projection_types import Projection
 from graph.scalars import Position, Role, user_id_of
+from graph.sessions import end_session
 from graph.types import (
     DeleteUserPayload,
     ErrorCode,
@@ -175,7 +177,10 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
         )
         if context.services.require_verified_email:  # the mail that is sent says the rest, and to its reader only
             return RegisterPayload()
-        signed_in = await sign_in.first_session(done, input.username, input.password, context.address, context.origin)
+        device = device_of(context.user_agent)
+        signed_in = await sign_in.first_session(
+            done, input.username, input.password, context.address, context.origin, device
+        )
     except EXPECTED as error:
         if context.services.require_verified_email and _only_email_taken(error):
             await context.services.mails.email_taken(input.email, context.language)
@@ -223,7 +228,9 @@ async def create_invitation(
 async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPayload:  # noqa: A002
     context = info.context
     try:
-        signed_in = await context.services.sign_in.log_in(input.login, input.password, context.address, context.origin)
+        signed_in = await context.services.sign_in.log_in(
+            input.login, input.password, context.address, context.origin, device_of(context.user_agent)
+        )
     except EXPECTED as error:
         return SessionPayload(errors=errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
@@ -424,6 +431,9 @@ class Mutation:
     )
     logout: LogoutPayload = strawberry.mutation(
         resolver=logout, description="Ends this session, or all of the user's sessions."
+    )
+    end_session: LogoutPayload = strawberry.mutation(
+        resolver=end_session, description="Ends one of one's own sessions; anyone's for ADMIN."
     )
     update_user: UserPayload = strawberry.mutation(resolver=update_user, description="Oneself, or anyone for ADMIN.")
     change_password: UserPayload = strawberry.mutation(

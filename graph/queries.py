@@ -20,9 +20,11 @@ from graph.event_names import UserEventType
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
 from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE
 from graph.nodes import Node
+from graph.personal_data import PersonalDataPart, personal_data
 from graph.projection_types import Projection
 from graph.relay import cursor_of_hit, cursor_of_user, page_size, parse_hit_cursor, slice_of
 from graph.scalars import Position, user_id_argument, user_id_of
+from graph.sessions import SessionInfo, sessions
 from graph.statistics_types import UserStatistics
 from graph.types import (
     ListedUser,
@@ -190,6 +192,16 @@ class Query:
     )
     statistics: UserStatistics = strawberry.field(
         resolver=statistics, description="Numbers about all users. For SENIOR_MANAGEMENT and ADMIN."
+    )
+    sessions: list[SessionInfo] = strawberry.field(
+        resolver=sessions, description="One's own sessions, newest first; of anyone for ADMIN."
+    )
+    personal_data: PersonalDataPart = strawberry.field(
+        resolver=personal_data,
+        description=(
+            "Everything that the installation keeps about a user, in parts: oneself, or anyone for ADMIN.\n"
+            "Ask again with `after: next` until next is null."
+        ),
     )
     webhooks: list[Webhook] = strawberry.field(resolver=webhooks, description="ADMIN only; oldest first.")
     webhook_deliveries: WebhookDeliveryConnection = strawberry.field(

@@ -275,7 +275,9 @@ class DeleteUserPayload:
 
 @strawberry.type(description="Whether the session has ended.")
 class LogoutPayload:
-    logged_out: bool = strawberry.field(description="True: its tokens are refused from now on.")
+    logged_out: bool = strawberry.field(
+        description="True: its tokens are refused from now on. False: there is none that you may end."
+    )
 
 
 @strawberry.type(description="The projection as it is now, or errors.")

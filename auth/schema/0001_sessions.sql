@@ -1,5 +1,5 @@
--- Sessions, one row each. A session that has ended has no row. Nothing here says more about a person than the user's id,
--- which the log keeps anyway.
+-- Sessions, one row each. A session that has ended has no row. What says more about a person than the user's id, which
+-- the log keeps anyway, is sealed.
 CREATE TABLE IF NOT EXISTS sessions (
     id          BINARY(16)    NOT NULL COMMENT 'a UUIDv7: sid of its access tokens',
     user_id     BINARY(16)    NOT NULL,
@@ -9,6 +9,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     expires_at  DATETIME(6)   NOT NULL COMMENT 'UTC: when it ends if it is not refreshed',
     ends_at     DATETIME(6)   NOT NULL COMMENT 'UTC: when it ends in any case',
     replaced_at VARBINARY(72) NOT NULL COMMENT 'when its last generations were replaced: microseconds, 8 bytes each',
+    started_at  DATETIME(6)   NOT NULL COMMENT 'UTC',
+    client      VARBINARY(255) NOT NULL COMMENT 'sealed (AES-SIV): the device and the address that it was started from',
     mac         BINARY(32)    NOT NULL COMMENT 'HMAC-SHA-256 of all other columns: without it there is no session',
     PRIMARY KEY (id),
     KEY by_user (user_id, used_at),

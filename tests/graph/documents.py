@@ -202,3 +202,15 @@ VERIFY = f"mutation Verify($token: String!) {{ verifyEmail(token: $token) {{ use
 INVITE_USER = f"""
 mutation InviteUser($input: InviteUserInput!) {{ inviteUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
 """
+
+SESSIONS = """
+query Sessions($userId: ID) {
+  sessions(userId: $userId) { id current startedAt lastSeenAt expiresAt device address }
+}
+"""
+END_SESSION = "mutation EndSession($id: ID!) { endSession(id: $id) { loggedOut } }"
+PERSONAL_DATA = """
+query PersonalData($userId: ID, $after: String) {
+  personalData(userId: $userId, after: $after) { kind content next }
+}
+"""

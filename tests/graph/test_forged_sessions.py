@@ -88,14 +88,43 @@ async def begin_again_after_logout(one: Attacker, _: Person) -> None:
     await one.site.bearing(one.tokens["accessToken"]).field(LOGOUT)
     await one.execute(
         "INSERT INTO sessions VALUES (%s, %s, 1, 0, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL 1 DAY,"
-        " UTC_TIMESTAMP(6) + INTERVAL 1 DAY, '', %s)",
+        " UTC_TIMESTAMP(6) + INTERVAL 1 DAY, '', UTC_TIMESTAMP(6), '', %s)",
         one.session_id.bytes,
         one.person.user.id.bytes,
         hashlib.sha256(one.session_id.bytes).digest(),
     )
 
 
-FORGERIES = [take_over, rename, copy_the_mac, prolong, outlive_a_new_password, begin_again_after_logout]
+async def look_like_another_device(one: Attacker, _: Person) -> None:
+    """The owner would take the attacker's session for its own."""
+    sql = "UPDATE sessions SET client = CONCAT(client, 'x') WHERE id = %s"
+    await one.execute(sql, one.session_id.bytes)
+
+
+async def look_older(one: Attacker, _: Person) -> None:
+    """The owner would take the attacker's session for one that it knows."""
+    await one.execute(
+        "UPDATE sessions SET started_at = started_at - INTERVAL 9 DAY WHERE id = %s", one.session_id.bytes
+    )
+
+
+async def move_a_byte(one: Attacker, _: Person) -> None:
+    """What ends one column begins the next."""
+    sql = "UPDATE sessions SET replaced_at = LEFT(client, 8), client = SUBSTRING(client, 9) WHERE id = %s"
+    await one.execute(sql, one.session_id.bytes)
+
+
+FORGERIES = [
+    look_like_another_device,
+    look_older,
+    move_a_byte,
+    take_over,
+    rename,
+    copy_the_mac,
+    prolong,
+    outlive_a_new_password,
+    begin_again_after_logout,
+]
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
@@ -117,8 +146,8 @@ async def test_a_row_by_hand_gives_no_refresh_token(site: Site, complaints: Comp
     """The attacker knows the session's id and generation. The token lacks only what no table holds."""
     victim, one, session_id = await site.person(Role.ADMIN), await attacker(site), uuid4()
     await one.execute(
-        "INSERT INTO sessions SELECT %s, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, mac"
-        " FROM sessions WHERE user_id = %s",
+        "INSERT INTO sessions SELECT %s, user_id, since, generation, used_at, expires_at, ends_at, replaced_at,"
+        " started_at, client, mac FROM sessions WHERE user_id = %s",
         session_id.bytes,
         victim.user.id.bytes,
     )

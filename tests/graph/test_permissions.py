@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -36,6 +37,7 @@ from tests.graph.documents import (
     DELETE_DATA,
     DELETE_WEBHOOK,
     DELIVERIES,
+    END_SESSION,
     EVENTS,
     HISTORY,
     IMPORT,
@@ -49,6 +51,7 @@ from tests.graph.documents import (
     NODE,
     ONE,
     ONE_DATA,
+    PERSONAL_DATA,
     PROJECTIONS,
     REBUILD,
     REDELIVER,
@@ -59,6 +62,7 @@ from tests.graph.documents import (
     RESET,
     SEARCH,
     SEARCH_DATA,
+    SESSIONS,
     STATISTICS,
     STATUS,
     THEN,
@@ -117,6 +121,10 @@ def new_user(_: Cast) -> Json:
     return {"username": name, "email": f"{name}@example.com", "name": "New", "password": PASSWORD}
 
 
+def part_of_another(part: str | None, cast: Cast) -> Json:
+    return {"userId": cast.other.id, "after": part}
+
+
 STAFF = ("sign in", "no", "yes", "yes", "yes")
 EVERYBODY_WITH_AN_ACCOUNT = ("sign in", "yes", "yes", "yes", "yes")
 LATER = "9999-01-01T00:00:00Z"
@@ -159,6 +167,14 @@ QUERIES = [
     Row("events oneself", EVENTS, STAFF, lambda cast: {"userId": cast.own_id}),
     Row("projections", PROJECTIONS, STAFF),
     Row("statistics", STATISTICS, ("sign in", "no", "no", "yes", "yes")),
+    Row("sessions", SESSIONS, EVERYBODY_WITH_AN_ACCOUNT),
+    Row("sessions of-oneself", SESSIONS, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"userId": cast.own_id}),
+    Row("sessions of-another", SESSIONS, ADMIN_ONLY, lambda cast: {"userId": cast.other.id}),
+    Row("personalData", PERSONAL_DATA, EVERYBODY_WITH_AN_ACCOUNT),
+    *(
+        Row(f"personalData of-another-{part}", PERSONAL_DATA, ADMIN_ONLY, partial(part_of_another, part))
+        for part in (None, "sessions:0", "history:0", "data:0")
+    ),
     Row("webhooks", WEBHOOKS, ADMIN_ONLY),
     Row("webhookDeliveries", DELIVERIES, ADMIN_ONLY, lambda cast: {"id": cast.other.id}),
 ]
@@ -187,6 +203,7 @@ MUTATIONS = [
         ADMIN_ONLY,
         lambda cast: {"input": {k: v for k, v in new_user(cast).items() if k != "password"} | {"role": "CUSTOMER"}},
     ),
+    Row("endSession", END_SESSION, EVERYBODY_WITH_AN_ACCOUNT, lambda _: {"id": str(uuid4())}),
     Row("createInvitation", INVITE, ADMIN_ONLY),
     Row("importUsers", IMPORT, ADMIN_ONLY, lambda cast: {"input": {"content": "username"}}),
     Row("createUser", CREATE, ADMIN_ONLY, lambda cast: {"input": new_user(cast) | {"role": "TECHNICAL_WORKER"}}),
@@ -284,6 +301,7 @@ FIELDS = {
     "InvitationPayload": "invitation expiresAt errors",
     "LogoutPayload": "loggedOut",
     "Node": "id",
+    "PersonalDataPart": "kind content next",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "Projection": "name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError "
     "updatedAt active standbys errorNumber binlogFile binlogPosition verification quarantine",
@@ -302,6 +320,7 @@ FIELDS = {
     "UserEvent": "id position userId dataId version type changedFields actorId recordedAt",
     "UserEventConnection": "edges pageInfo",
     "UserEventEdge": "cursor node",
+    "SessionInfo": "id current startedAt lastSeenAt expiresAt device address",
     "UserPayload": "user position errors",
     "UserStatistics": "total byRole registrationsByDay activity activeSessions retention",
     "Verification": "checkedAt usersChecked differences",
