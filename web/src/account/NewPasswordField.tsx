@@ -36,7 +36,7 @@ export function NewPasswordField(props: {
             <span
               className={`meter level-${level}`}
               role="meter"
-              aria-label="Strength of the password"
+              aria-label="Strength"
               aria-valuemin={0}
               aria-valuemax={4}
               aria-valuenow={level}

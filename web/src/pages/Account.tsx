@@ -13,7 +13,7 @@ import { Card, Failure, Loading, Page } from "../components/ui";
 import { JsonCard } from "../json/JsonCard";
 import { useEditing } from "../json/useEditing";
 import type { Fields } from "../json/values";
-import { useDataChanges, useUserChanges } from "../live";
+import { useUserChanges } from "../live";
 import { useViewer, viewerChanged } from "../session";
 import { useRead, write } from "../use";
 
@@ -23,22 +23,18 @@ export default function Account() {
   const history = useHistory(readOwnHistory);
   const [passwords, setPasswords] = useState(0);
 
-  const follow = (position: string) => {
-    noteWritten(position);
-    if (!history.hasMore) history.more();
-  };
   useUserChanges(
     { userId: viewer.id },
     {
       onChange: ({ position, user }) => {
         if (!user) return;
+        noteWritten(position);
         read.again(); // whether the email is confirmed is not in the change
-        follow(position);
+        if (!history.hasMore) history.more();
       },
       onGap: read.again,
     },
   );
-  useDataChanges({ ownerId: viewer.id }, { onChange: ({ position }) => follow(position) });
 
   const send = async (patch: Fields, expectedVersion: number) => {
     const { payload, problems } = await write(UPDATE, "updateUser", {
@@ -78,7 +74,7 @@ export default function Account() {
         </div>
         <Sessions turn={passwords} />
         <Card title="History">
-          <History history={history} viewerId={viewer.id} about={({ dataId }) => dataId && "of a data object"} />
+          <History history={history} viewerId={viewer.id} />
         </Card>
         <Export />
         <DeleteAccount />

@@ -5,15 +5,16 @@ import { Link, useLocation } from "wouter";
 import { ME } from "../account/documents";
 import { readManyOwnEvents } from "../account/reading";
 import { noteWritten } from "../client";
-import { type HistoryEvent, Timeline } from "../components/History";
+import type { HistoryEvent } from "../components/History";
 import { Badge, Card, Empty, Failure, Field, Loading, Moment, Page } from "../components/ui";
 import { CreateData } from "../data/CreateData";
 import { DataTable } from "../data/DataTable";
 import { LIST, SEARCH } from "../data/documents";
 import { useLiveRows } from "../data/useLiveRows";
+import type { UserEventType } from "../gql/graphql";
 import { useDataChanges, useUserChanges } from "../live";
 import { useViewer } from "../session";
-import { plural } from "../text";
+import { plural, sentence } from "../text";
 import { useRead } from "../use";
 
 const ROWS = 10;
@@ -27,8 +28,17 @@ const NEWEST = {
   count: true,
 };
 
-/** The newest events. The API has them oldest first, so pages are read to their end once, and then what is added. */
-function useLately(): { events: readonly HistoryEvent[]; loading: boolean; error: Error | undefined; more: () => void } {
+/** Something that changed: of oneself an event of the log, of a data object its last change. */
+interface Change {
+  key: string;
+  at: string;
+  version: number;
+  type: UserEventType;
+  data?: { number: number | null; name: string };
+}
+
+/** The newest events of oneself. The API has them oldest first, so pages are read to their end once, and then what is added. */
+function useOwnEvents(): { events: readonly HistoryEvent[]; loading: boolean; error: Error | undefined; more: () => void } {
   const [state, become] = useState<{ events: readonly HistoryEvent[]; after: string | null; loading: boolean; error?: Error }>({
     events: [],
     after: null,
@@ -60,6 +70,87 @@ function useLately(): { events: readonly HistoryEvent[]; loading: boolean; error
   }, [turn]);
   const more = useCallback(() => setTurn((one) => one + 1), []);
   return { events: state.events, loading: state.loading, error: state.error, more };
+}
+
+/** What changed lately: own events, the last change of each data object, and what happens from now on. */
+function Lately() {
+  const viewer = useViewer();
+  const own = useOwnEvents();
+  const objects = useRead(LIST, NEWEST);
+  const [seen, see] = useState<readonly Change[]>([]);
+  useUserChanges(
+    { userId: viewer.id },
+    {
+      onChange: ({ position, user }) => {
+        if (!user) return;
+        noteWritten(position);
+        own.more();
+      },
+      onGap: own.more,
+    },
+  );
+  useDataChanges(
+    { ownerId: viewer.id },
+    {
+      onChange: ({ dataId, version, recordedAt, type, data }) => {
+        const known = [...seen, ...changes].find(({ key }) => key.startsWith(dataId))?.data;
+        const about = data ?? { number: null, name: known?.name ?? "" };
+        see((before) => [...before, { key: `${dataId} ${version}`, at: recordedAt, version, type, data: about }].slice(-LATELY));
+      },
+      onGap: objects.again,
+    },
+  );
+  const changes: readonly Change[] = [
+    ...own.events.map(({ id, recordedAt, version, type }) => ({ key: id, at: recordedAt, version, type })),
+    ...(objects.data?.dataObjects.edges ?? []).map(({ node }) => ({
+      key: `${node.id} ${node.version}`,
+      at: node.updatedAt,
+      version: node.version,
+      type: node.version === 1 ? ("DATA_CREATED" as const) : ("DATA_UPDATED" as const),
+      data: node,
+    })),
+  ];
+  const all = new Map([...changes, ...seen].map((change) => [change.key, change]));
+  const gone = new Set(seen.filter(({ type }) => type === "DATA_DELETED").map(({ key }) => key.split(" ")[0]));
+  const newest = [...all.values()]
+    .sort((one, other) => Date.parse(other.at) - Date.parse(one.at))
+    .slice(0, LATELY);
+  const error = own.error ?? objects.error;
+  const loading = (own.loading && !own.events.length) || (objects.loading && !objects.data);
+  return (
+    <Card title="What changed lately">
+      {error && (
+        <Failure
+          error={error}
+          again={() => {
+            own.more();
+            objects.again();
+          }}
+        />
+      )}
+      {loading && <Loading />}
+      {!loading && !error && !newest.length && <Empty>Nothing yet. Changes show here at once.</Empty>}
+      {newest.length > 0 && (
+        <ol className="timeline">
+          {newest.map(({ key, at, version, type, data }) => (
+            <li key={key} className="wrap">
+              <strong>{sentence(type)}</strong>{" "}
+              {data &&
+                (data.number !== null && !gone.has(key.split(" ")[0]) ? (
+                  <Link href={`/data/${data.number}`}>{data.name}</Link>
+                ) : (
+                  data.name
+                ))}{" "}
+              <Badge>version {version}</Badge>
+              <div className="quiet">
+                <Moment at={at} />
+              </div>
+            </li>
+          ))}
+        </ol>
+      )}
+    </Card>
+  );
 }
 
 function OwnData() {
@@ -110,7 +201,7 @@ function OwnData() {
               : "You have no data object yet. Make the first with “New data object”."}
           </Empty>
         )}
-        {live.rows.length > 0 && <DataTable rows={live.rows} label="Your data objects" showOwner={false} />}
+        {live.rows.length > 0 && <DataTable rows={live.rows} label="Table of your data objects" showOwner={false} />}
         {connection?.pageInfo.hasNextPage && (
           <div>
             <button onClick={() => go(searching ? `/data?text=${encodeURIComponent(text)}` : "/data?order=UPDATED_AT&direction=DESC")}>
@@ -126,26 +217,13 @@ function OwnData() {
 export default function CustomerDashboard() {
   const viewer = useViewer();
   const read = useRead(ME, {});
-  const lately = useLately();
-  const follow = (position: string) => {
-    noteWritten(position);
-    lately.more();
-  };
   useUserChanges(
     { userId: viewer.id },
     {
-      onChange: ({ position, user }) => {
-        if (!user) return;
-        read.again();
-        follow(position);
-      },
-      onGap: () => {
-        read.again();
-        lately.more();
-      },
+      onChange: ({ user }) => user && read.again(), // whether the email is confirmed is not in the change
+      onGap: read.again,
     },
   );
-  useDataChanges({ ownerId: viewer.id }, { onChange: ({ position }) => follow(position), onGap: lately.more });
   const me = read.data?.me;
   return (
     <Page title="Dashboard">
@@ -176,16 +254,7 @@ export default function CustomerDashboard() {
             </dl>
           )}
         </Card>
-        <Card title="What changed lately">
-          {lately.error && <Failure error={lately.error} again={lately.more} />}
-          {lately.loading && <Loading />}
-          {!lately.loading && !lately.error && !lately.events.length && <Empty>Nothing yet. Changes show here at once.</Empty>}
-          <Timeline
-            events={lately.events.toReversed()}
-            viewerId={viewer.id}
-            about={({ dataId }) => dataId && "of a data object"}
-          />
-        </Card>
+        <Lately />
       </div>
       <OwnData />
     </Page>
