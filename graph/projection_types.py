@@ -47,7 +47,9 @@ async def _quarantine(info: Info, root: "Projection", first: MostUsers = DEFAULT
 
 @strawberry.type(description="The state of one view of the users, or of one publication.")
 class Projection:
-    name: str = strawberry.field(description="mysql_users, mongo_users, or the name of a publication: kafka, webhooks, mail.")
+    name: str = strawberry.field(
+        description="mysql_users, mongo_users, or the name of a publication: kafka, webhooks, mail."
+    )
     state: State = strawberry.field(description="What the projection is doing.")
     position: Position = strawberry.field(description="The last event in the view.")
     head: Position = strawberry.field(description="The last event in the log.")
