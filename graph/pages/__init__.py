@@ -32,8 +32,6 @@ PATHS: Final = (
     "/users/{rest:.+}",
     "/audit",
     "/webhooks",
-    "/operations",
-    "/statistics",
 )
 
 # 'self' in connect-src covers the WebSocket to the same host.

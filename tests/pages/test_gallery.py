@@ -1,6 +1,6 @@
 """Every page, in light and dark: no fault that axe-core finds, no scrolling sideways on a phone, and a picture of it.
 
-`ROLLCALL_PICTURES=docs/pages` keeps the pictures, which docs/pages.md shows.
+`PICTURES=docs/pages` keeps the pictures, which docs/pages.md shows.
 """
 
 import os
@@ -18,7 +18,7 @@ from playwright.async_api import Page, expect
 from tests.pages.stack import Person, Stack, no_faults, sign_in
 
 ROOT: Final = Path(__file__).parents[2]
-PICTURES: Final = os.environ.get("ROLLCALL_PICTURES")
+PICTURES: Final = os.environ.get("PICTURES")
 RULES: Final = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 PHONE: Final = {"width": 320, "height": 700}
 SCREEN: Final = {"width": 1000, "height": 700}
