@@ -14,6 +14,7 @@ others then find what it has kept.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -72,12 +73,10 @@ COUNT_SESSIONS = "SELECT COUNT(*) FROM sessions WHERE expires_at > %s"
 # The id of a user is a UUIDv7, which begins with the milliseconds of the registration. So no event is read, and weeks
 # are counted from `FIRST_MONDAY`, three days before Unix time begins.
 COUNT_ACTIVE = """
-SELECT (CONV(HEX(LEFT(user_id, 6)), 16, 10) + 259200000) DIV 604800000 AS cohort, COUNT(*),
-       SUM(days & 1), SUM(days >> 1 & 1), SUM(days >> 2 & 1), SUM(days >> 3 & 1), SUM(days >> 4 & 1),
-       SUM(days >> 5 & 1), SUM(days >> 6 & 1)
+SELECT (CONV(HEX(LEFT(user_id, 6)), 16, 10) + 259200000) DIV 604800000 AS cohort, days, COUNT(*)
 FROM active_users
 WHERE week = %s
-GROUP BY cohort
+GROUP BY cohort, days
 """
 
 
@@ -215,11 +214,11 @@ class Activity:
         active = kept.get(monday)
         if active is None:
             rows = await self._database.fetch_all(COUNT_ACTIVE, (monday,))
-            days = [monday + timedelta(days=n) for n in range(7)]
-            kept[monday] = active = _ActiveUsers(
-                {day: sum(int(row[2 + n]) for row in rows) for n, day in enumerate(days)},
-                {FIRST_MONDAY + WEEK * int(cohort): int(users) for cohort, users, *_ in rows},
-            )
+            by_day, by_cohort = Counter[date](), Counter[date]()
+            for cohort, days, users in rows:
+                by_cohort[FIRST_MONDAY + WEEK * int(cohort)] += users
+                by_day.update({monday + timedelta(days=n): users for n in range(7) if days >> n & 1})
+            kept[monday] = active = _ActiveUsers(by_day, by_cohort)
         return active
 
     async def _count_events(self, today: date) -> None:
