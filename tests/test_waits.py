@@ -16,6 +16,7 @@ REASONS: Final = {
     "graph/test_freshness.py": "requires that at least two seconds passed",
     "graph/test_fuzz_http.py": "a limit is the moment at which a client disconnects from a waiting server",
     "graph/test_projection_status.py": "requires minimum pauses, and at most the readings that fit",
+    "pages/conftest.py": "Playwright counts PATIENCE_SECONDS in milliseconds",
     "system/clients.py": "the limit of a request is PATIENCE_SECONDS",
     "system/test_fanout.py": "records times and asserts nothing about them",
     "system/test_standby.py": "the limit grows with the duration of one event in the same run",
