@@ -1,4 +1,4 @@
-"""One `rollcall dev` and one Chromium for all journeys of a worker."""
+"""One `rollcall dev` and one Chromium for all journeys of a file."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ FLAGS = (
 )
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def stack(addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The installation and the browser."""
+    """The installation and the browser. They end with the file: eight processes would slow down all other tests."""
     if CHROMIUM is None:
         pytest.skip("Chromium not found: apt-get install chromium")
     expect.set_options(timeout=PATIENCE_MS)
