@@ -274,7 +274,8 @@ async def test_the_dashboard_of_a_customer_is_live(stack: Stack) -> None:
         await expect(lately.get_by_text("Data created")).to_be_visible()
         await expect(lately.get_by_role("link", name="Holiday plan")).to_be_visible()
         await page.get_by_role("button", name="1 new: show").click()
-        await expect(page.get_by_role("link", name="Holiday plan")).to_be_visible()
+        table = page.get_by_role("region", name="Table of your data objects")
+        await expect(table.get_by_role("link", name="Holiday plan")).to_be_visible()
         no_faults(page)
 
 
