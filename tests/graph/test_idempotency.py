@@ -84,11 +84,17 @@ class Keyed:
     for_anyone: bool = False
 
 
+def _invited(role: str) -> Json:
+    """Who is invited has no password yet."""
+    return {name: value for name, value in somebody(role=role).items() if name != "password"}
+
+
 KEYED = {
     "register": Keyed(documents.REGISTER, lambda _: somebody(), lambda _: somebody(), for_anyone=True),
     "createUser": Keyed(
         documents.CREATE, lambda _: somebody(role="CUSTOMER"), lambda _: somebody(role="TECHNICAL_WORKER")
     ),
+    "inviteUser": Keyed(documents.INVITE_USER, lambda _: _invited("CUSTOMER"), lambda _: _invited("ADMIN")),
     "updateUser": Keyed(
         documents.UPDATE,
         lambda cast: {"id": cast.one.id, "name": f"Renamed {uuid4()}"},

@@ -98,7 +98,7 @@ async def test_dev_serves_a_users_whole_life_and_resumes_after_a_stop(installati
         async def live() -> bool:
             data = await installation.ask("{ users { totalCount } projections { state position } }", admin)
             assert data["users"] == {"totalCount": 1}
-            return bool(data["projections"] == [{"state": "LIVE", "position": "5"}] * 3)  # the views and the webhooks
+            return bool(data["projections"] == [{"state": "LIVE", "position": "5"}] * 4)  # views, webhooks and mail
 
         await eventually(live)
         dev.popen.send_signal(signal.SIGKILL)
