@@ -44,7 +44,7 @@ from graph.types import (
 )
 from graph.webhooks import WebhookPayload, create_webhook, delete_webhook, redeliver, update_webhook
 from projections.errors import KeyUsed, RebuildRunning
-from projections.status import VIEWS, read_status
+from projections.status import VIEWS
 
 log = structlog.get_logger(__name__)
 
@@ -330,7 +330,7 @@ async def rebuild_projection(
     else:
         log.info("rebuild.asked", view=name, by=str(viewer.id))
         payload = RebuildPayload()
-    statuses = await read_status(context.services.database)
+    statuses = await context.services.status.read()
     payload.projection = next(Projection.of(status) for status in statuses if status.name == name)
     return payload
 

@@ -35,7 +35,6 @@ from graph.webhooks import Webhook, WebhookDeliveryConnection, webhook_deliverie
 from projections.filters import Order
 from projections.mongo.search import Search
 from projections.mysql.queries import count_roles
-from projections.status import read_status
 
 Id = Annotated[strawberry.ID, strawberry.argument(description="The user's id.")]
 
@@ -151,7 +150,7 @@ async def events(
 
 async def projections(info: Info) -> list[Projection]:
     await info.context.allowed(Right.READ_PROJECTIONS)
-    return [Projection.of(status) for status in await read_status(info.context.services.database)]
+    return [Projection.of(status) for status in await info.context.services.status.read()]
 
 
 async def statistics(info: Info) -> UserStatistics:

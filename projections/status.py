@@ -235,7 +235,7 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def active(self) -> bool:
         """Whether a process works on it now."""
-        return self.silent_seconds is not None and self.silent_seconds <= SILENT_SECONDS and not self.died
+        return self.silent_seconds is not None and self.silent_seconds <= SILENT_SECONDS
 
     @property
     def lag(self) -> int:
@@ -249,31 +249,23 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_status(database: Database) -> list[ProjectionStatus]:
-    """The status of every view, even if no projector has run for it, and of every publication that has run."""
+    """The status of every view, even if no projector has run for it, and of every publication that has run.
+
+    Without the place in the binary log: `StatusFeed.read` has it.
+    """
     rows = await database.fetch_all(READ_STATUS, (SILENT_SECONDS,))
     standbys = await database.fetch_all(READ_STANDBYS, (SILENT_SECONDS,))
     head = await database.fetch_one("SELECT position FROM log_head WHERE id = 1")
     waiting = {view: tuple(process for name, process in standbys if name == view) for view in (*VIEWS, *PUBLICATIONS)}
-    binlog = await _read_binlog(database)
-    known = {row[0]: _status(row, waiting.get(row[0], ()), binlog) for row in rows}
+    known = {row[0]: _status(row, waiting.get(row[0], ())) for row in rows}
     return [
         known.get(view)
-        or ProjectionStatus(
-            name=view, state=State.STOPPED, head=head[0] if head else 0, standbys=waiting[view], binlog=binlog
-        )
+        or ProjectionStatus(name=view, state=State.STOPPED, head=head[0] if head else 0, standbys=waiting[view])
         for view in (*VIEWS, *(name for name in PUBLICATIONS if name in known))
     ]
 
 
-async def _read_binlog(database: Database) -> BinlogPlace | None:
-    try:
-        row = await database.fetch_one("SHOW BINARY LOG STATUS")
-    except DatabaseRefused:  # without the right REPLICATION CLIENT
-        return None
-    return BinlogPlace(row[0], row[1]) if row else None
-
-
-def _status(row: Row, standbys: tuple[str, ...], binlog: BinlogPlace | None) -> ProjectionStatus:
+def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
     name, reported, position, head, rate, quarantined, last_error, process, heartbeat, progress, *ages = row
     silent, lag, rebuild, number, compared, differences, audited = ages
     lag_seconds, alive = max(0.0, float(lag)), silent is not None and silent <= SILENT_SECONDS
@@ -298,7 +290,6 @@ def _status(row: Row, standbys: tuple[str, ...], binlog: BinlogPlace | None) -> 
         audit_users=compared,
         audit_differences=differences,
         audited_at=instant_of(audited),
-        binlog=binlog,
     )
 
 
@@ -317,7 +308,7 @@ Statuses = Sequence[ProjectionStatus]
 
 
 class StatusFeed:
-    """Reads the status five times a second while there are subscribers.
+    """Reads the status, and five times a second while there are subscribers.
 
     A slow subscriber skips what it missed: of a status only the latest counts.
     """
@@ -328,6 +319,13 @@ class StatusFeed:
         self._polling: asyncio.Task[None] | None = None
         self._latest: Statuses = ()
         self._changed = asyncio.Event()
+        self._shows_binlog = True
+
+    async def read(self) -> list[ProjectionStatus]:
+        """The status, with the place in MySQL's binary log if its account may read it."""
+        statuses = await read_status(self._database)
+        binlog = await self._read_binlog()
+        return [msgspec.structs.replace(status, binlog=binlog) for status in statuses]
 
     async def changes(self) -> AsyncGenerator[Statuses, None]:
         """All projections, at once and after each change of position, state or lag; five times a second at most."""
@@ -352,7 +350,7 @@ class StatusFeed:
 
         async def poll() -> None:
             while True:
-                statuses = await read_status(self._database)
+                statuses = await self.read()
                 backoff.reset()
                 changed = _changing(statuses) != _changing(self._latest)
                 self._latest = statuses
@@ -365,6 +363,17 @@ class StatusFeed:
             log.warning("status.waiting", error=str(error), retry_in=pause)
 
         await retry(poll, (DatabaseUnavailable, DatabaseRefused), backoff=backoff, waiting=waiting)
+
+    async def _read_binlog(self) -> BinlogPlace | None:
+        if not self._shows_binlog:
+            return None
+        try:
+            row = await self._database.fetch_one("SHOW BINARY LOG STATUS")
+        except DatabaseRefused:
+            # Without the right REPLICATION CLIENT. A refused statement costs its connection, so it is not repeated.
+            self._shows_binlog = False
+            return None
+        return BinlogPlace(row[0], row[1]) if row else None
 
 
 def _changing(statuses: Statuses) -> list[tuple[object, ...]]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from events.errors import DatabaseUnavailable
-from projections.status import ProjectionStatus, read_status
+from projections.status import ProjectionStatus, StatusFeed
 from projections.webhooks import NAME as WEBHOOKS
 from projections.webhooks.status import WebhookStatus, read_webhooks
 from rollcall import exits
@@ -49,14 +49,15 @@ def status(
 async def _status(settings: Settings, *, watch: bool, as_json: bool) -> int:
     async with open_installation(settings, note) as installation:
         await prepare_log(installation)
+        feed = StatusFeed(installation.database)
         with _showing(as_json=as_json, watch=watch) as show:
             while watch:
                 try:
-                    show(await read_status(installation.database), await read_webhooks(installation.database))
+                    show(await feed.read(), await read_webhooks(installation.database))
                 except DatabaseUnavailable as error:
                     note(f"waiting: {error}")
                 await asyncio.sleep(WATCH_SECONDS)
-            statuses, endpoints = await read_status(installation.database), await read_webhooks(installation.database)
+            statuses, endpoints = await feed.read(), await read_webhooks(installation.database)
             show(statuses, endpoints)
     healthy = all(status.healthy for status in statuses) and all(endpoint.healthy for endpoint in endpoints)
     return exits.OK if healthy else exits.NOT_ALL
