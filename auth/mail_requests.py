@@ -1,7 +1,7 @@
 """Requests for mails: rows of the outbox (`events/outbox.py`) that people cause without an event.
 
-Whoever asks for a new password names a login. Whether there is such an account is found out by the process that sends
-the mail, later and unseen: the request pays two budgets and writes one row, for any login.
+A request for a new password names a login. It pays two budgets and writes one row, whether the login has an account or
+not. The process that sends the mail looks for the account later.
 """
 
 import secrets
@@ -12,22 +12,19 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import msgspec
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from auth.budgets import AddressBudgets, Budget, Budgets, BudgetSpent, Purpose
 from auth.throttle import LOGIN_CHARACTERS
 from events import outbox
-from events.claims import Claim, hashed, login_claim
+from events.claims import Claim, HashedClaim, hashed, login_claim
 from events.database import Database
 from events.errors import Problem, Reason, Rejected
 from events.ids import NewId
-from events.outbox import Mail
+from events.outbox import Farewell, Mail
 from events.user import User
 from events.vault import NONCE_BYTES
 
 TO_ONE_LOGIN: Final = Budget("mail to one account", 5)
-"""Also of a login that nobody has."""
+"""For each login, with or without an account."""
 DELETION_DELAY: Final = timedelta(seconds=2)
 """Before the mail about a deletion is looked at: by then the deletion has happened, or the mail waits longer."""
 LANGUAGE_CHARACTERS: Final = 8
@@ -40,15 +37,9 @@ class NoMail(Exception):
         super().__init__("this server sends no mails: ask an administrator")
 
 
-class _Farewell(msgspec.Struct):
-    email: str
-    name: str
-    language: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class MailRequests:
-    """Queues mails. Where mail is off, people are told so, and nothing is queued."""
+    """Queues mails. Where mail is off it raises `NoMail` and queues nothing."""
 
     database: Database
     claims_key: bytes
@@ -92,7 +83,7 @@ class MailRequests:
             await self.verification(user, address, None)
 
     async def email_taken(self, email: str, language: str | None) -> None:
-        """Tell the user with this email that somebody wanted to register with it, unless it was told often enough."""
+        """Mail the user with this email that it was used for a registration; nothing if enough such mails were sent."""
         with suppress(BudgetSpent):
             await self._queue_to(login_claim(email), outbox.Purpose.EMAIL_TAKEN, language)
 
@@ -105,11 +96,10 @@ class MailRequests:
         if not self.enabled:
             return None
         cause = self.new_id()
-        locale = user.attributes.get("locale")
-        contents = _Farewell(user.email, user.name, locale if isinstance(locale, str) else None)
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        sealed = nonce + AESGCM(self.mail_key).encrypt(nonce, msgspec.json.encode(contents), cause.bytes)
-        return await self._add(outbox.Purpose.DELETED, user.id, None, sealed, cause=cause, delay=DELETION_DELAY)
+        sealed = Farewell.of(user).seal(self.mail_key, cause, secrets.token_bytes(NONCE_BYTES))
+        return await self._add(
+            outbox.Purpose.DELETED, user_id=user.id, sealed=sealed, cause=cause, delay=DELETION_DELAY
+        )
 
     async def withdraw(self, mail: Mail | None) -> None:
         """Remove the mail about a deletion that was refused."""
@@ -127,24 +117,16 @@ class MailRequests:
     async def _queue_to(self, claim: Claim, purpose: outbox.Purpose, language: str | None) -> None:
         digest = hashed(self.claims_key, claim)
         await self.budgets.spend(TO_ONE_LOGIN, f"{purpose.value} {digest.kind} {digest.digest.hex()}")
-        now = self.clock()
-        mail = Mail(
-            cause=self.new_id(),
-            purpose=purpose,
-            claim=digest,
-            language=(language or "")[:LANGUAGE_CHARACTERS] or None,
-            created_at=now,
-            next_attempt_at=now,
-        )
-        await outbox.add(self.database, [mail])
+        await self._add(purpose, claim=digest, language=language)
 
     async def _add(
         self,
         purpose: outbox.Purpose,
-        user_id: UUID,
-        language: str | None,
-        sealed: bytes | None = None,
         *,
+        user_id: UUID | None = None,
+        claim: HashedClaim | None = None,
+        language: str | None = None,
+        sealed: bytes | None = None,
         cause: UUID | None = None,
         delay: timedelta = timedelta(),
     ) -> Mail:
@@ -153,6 +135,7 @@ class MailRequests:
             cause=cause or self.new_id(),
             purpose=purpose,
             user_id=user_id,
+            claim=claim,
             language=(language or "")[:LANGUAGE_CHARACTERS] or None,
             sealed=sealed,
             created_at=now,

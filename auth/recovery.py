@@ -1,10 +1,11 @@
 """What mailed links do: set a password, accept an invitation, verify an email."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from auth.budgets import AddressBudgets, Purpose
 from auth.devices import UNKNOWN
-from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, MailedLinks
+from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, Link, MailedLinks
 from auth.password_hashing import Lane, Passwords
 from auth.sessions import SessionClient
 from auth.sign_in import SignedIn, SignIn, checked_password
@@ -12,7 +13,7 @@ from events import outbox
 from events.commands import CommandResult, UserCommands
 from events.errors import Reason, Rejected
 from events.event_types import Origin
-from events.user import ChangePassword, VerifyEmail
+from events.user import Account, ChangePassword, User, VerifyEmail
 
 
 class Recovery:
@@ -44,12 +45,7 @@ class Recovery:
             PasswordRefused: the new password is too weak; the link still works.
             BudgetSpent: too many changes from this address.
         """
-        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
-        link = await self._links.read(token, PASSWORD_PURPOSES)
-        account = await self._commands.account(link.user_id)
-        user = account.user
-        if user is None or not self._links.is_for(link, account):
-            raise InvalidLink
+        link, account, user = await self._usable(token, PASSWORD_PURPOSES, address)
         checked_password(new, user)
         hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
         command = ChangePassword(password_hash=hashed, replaces=account.password_version, verifies=user.email)
@@ -67,16 +63,28 @@ class Recovery:
             InvalidLink: the link does not work.
             BudgetSpent: too many changes from this address.
         """
-        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
-        link = await self._links.read(token, (outbox.Purpose.VERIFY_EMAIL,))
-        account = await self._commands.account(link.user_id)
-        if account.user is None or not self._links.is_for(link, account):
-            raise InvalidLink
-        done = await self._changed(link.user_id, VerifyEmail(account.user.email), origin)
+        link, _, user = await self._usable(token, (outbox.Purpose.VERIFY_EMAIL,), address)
+        done = await self._changed(link.user_id, VerifyEmail(user.email), origin)
         if not done.changed:  # another link has verified it, or this one in another request
             raise InvalidLink
         await self._links.used(link)
         return done
+
+    async def _usable(
+        self, token: str, purposes: Collection[outbox.Purpose], address: str
+    ) -> tuple[Link, Account, User]:
+        """The link with this token, if it works for its user as the log has it now.
+
+        Raises:
+            InvalidLink: it does not work.
+            BudgetSpent: too many changes from this address.
+        """
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
+        link = await self._links.read(token, purposes)
+        account = await self._commands.account(link.user_id)
+        if account.user is None or not self._links.is_for(link, account):
+            raise InvalidLink
+        return link, account, account.user
 
     async def _changed(self, user_id: UUID, command: ChangePassword | VerifyEmail, origin: Origin) -> CommandResult:
         try:

@@ -11,15 +11,19 @@ gets none. The mail about a deletion is the exception: its address is sealed wit
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.claims import HashedClaim
 from events.database import Database, Row, Source
 from events.ids import uuid_of
 from events.sql import aware_utc, naive_utc
+from events.user import User
+from events.vault import NONCE_BYTES
 
 
 class Purpose(StrEnum):
@@ -30,7 +34,7 @@ class Purpose(StrEnum):
     EMAIL_CHANGED = "email_changed"
     """To the former email: it is not the user's any more."""
     EMAIL_TAKEN = "email_taken"
-    """Somebody has tried to register with an email that has an account."""
+    """A registration with an email that has an account."""
     PASSWORD_RESET = "password_reset"  # noqa: S105
     """A link that sets a new password."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
@@ -56,6 +60,38 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     next_attempt_at: datetime
     attempts: int = 0
+
+
+class Farewell(msgspec.Struct, frozen=True):
+    """What the mail about a deletion needs of the user, who is gone by then."""
+
+    email: str
+    name: str
+    language: str | None
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """The farewell of a user who is about to be deleted."""
+        return cls(user.email, user.name, language_of(user))
+
+    def seal(self, key: bytes, cause: UUID, nonce: bytes) -> bytes:
+        """Seal it for the mail of this cause."""
+        return nonce + AESGCM(key).encrypt(nonce, msgspec.json.encode(self), cause.bytes)
+
+    @classmethod
+    def open(cls, sealed: bytes, key: bytes, cause: UUID) -> Self | None:
+        """The farewell that was sealed for this cause; None if it was altered."""
+        try:
+            plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cause.bytes)
+            return msgspec.json.decode(plain, type=cls)
+        except (InvalidTag, ValueError):
+            return None
+
+
+def language_of(user: User) -> str | None:
+    """The language of a user, from `attributes.locale`."""
+    locale = user.attributes.get("locale")
+    return locale if isinstance(locale, str) else None
 
 
 ADD: Final = """

@@ -5,17 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from events.claims import hashed, sign_in_claims
 from events.database import Database
 from events.ids import uuid_of
-from events.outbox import Mail, Purpose
+from events.outbox import Farewell, Mail, Purpose, language_of
 from events.snapshots import AccountReader
-from events.user import Account, User
-from events.vault import NONCE_BYTES
+from events.user import Account
 
 FIND: Final = "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s"
 
@@ -29,14 +24,6 @@ PAGES: Final = {
 MakeToken = Callable[[Purpose, UUID, Account], Awaitable[str | None]]
 """Makes the token of a mail's link: the same one for the same cause. None if its link was used, or may not be used any
 more."""
-
-
-class Farewell(msgspec.Struct, frozen=True):
-    """What the mail about a deletion needs of the user, who is gone by then."""
-
-    email: str
-    name: str
-    language: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +48,7 @@ class Recipients:
         self._database = database
         self._accounts = accounts
         self._claims = claims
-        self._cipher = AESGCM(key)
+        self._key = key
         self._url = public_url.rstrip("/")
         self._token = token
 
@@ -109,23 +96,12 @@ class Recipients:
         return account
 
     def _farewell(self, mail: Mail) -> Letter | None:
-        sealed = mail.sealed or b""
-        try:
-            plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], mail.cause.bytes)
-            user = msgspec.json.decode(plain, type=Farewell)
-        except (InvalidTag, ValueError):  # it was altered
-            return None
-        return Letter(mail.purpose, mail.cause, user.email, user.name, user.language)
+        user = Farewell.open(mail.sealed or b"", self._key, mail.cause)
+        return Letter(mail.purpose, mail.cause, user.email, user.name, user.language) if user else None
 
 
 class NotYet(Exception):
     """The mail is not to be sent yet."""
-
-
-def language_of(user: User) -> str | None:
-    """The language of a user, from `attributes.locale`."""
-    locale = user.attributes.get("locale")
-    return locale if isinstance(locale, str) else None
 
 
 def _letter(mail: Mail, account: Account, link: str | None = None) -> Letter | None:
