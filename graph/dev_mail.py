@@ -7,12 +7,13 @@ them: it is another origin, and a name of its own that leads to loopback is refu
 import functools
 import re
 from html import escape
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+
+from projections.mail.smtp import is_loopback
 
 ROW: Final = '<tr><td>{at}</td><td>{to}</td><td><a href="/dev/mail/{name}">{subject}</a></td></tr>'
 PAGE: Final = """\
@@ -91,10 +92,5 @@ def _check_host(request: web.Request) -> None:
     Raises:
         HTTPForbidden: the client asks for another host than this machine.
     """
-    host = request.url.host or ""
-    try:
-        here = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        here = False
-    if not here:
+    if not is_loopback(request.url.host or ""):
         raise web.HTTPForbidden(text="caught mails are shown on http://127.0.0.1 and http://localhost only")

@@ -18,7 +18,6 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
-from auth.addresses import client_address
 from graph import cors, graphiql, http, media_types, strict_json
 from graph.context import Context, Opening, Services
 from graph.errors import ClientError
@@ -169,7 +168,7 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
             services=services,
             correlation=request[CORRELATION],
             authorization=request.headers.get(hdrs.AUTHORIZATION),
-            address=client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies),
+            address=http.client_of(request, services.proxies),
             language=language_tag(request.headers.get(hdrs.ACCEPT_LANGUAGE)),
             user_agent=request.headers.get(hdrs.USER_AGENT),
         )

@@ -11,7 +11,7 @@ The specification: https://graphql.github.io/graphql-over-http/draft/. Its rules
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from aiohttp import web
 from graphql import GraphQLError
 from strawberry.types import ExecutionResult
 
+from auth.addresses import Network, client_address
 from events.checkpoint import Checkpoint, checkpoint_of
 from graph import strict_json
 from graph.errors import RETRY_AFTER
@@ -73,6 +74,11 @@ class OperationRequest(NamedTuple):
     operation_name: str | None
     variables: dict[str, Any] | None
     extensions: dict[str, Any] | None
+
+
+def client_of(request: web.Request, proxies: Sequence[Network]) -> str:
+    """The network of the client that sent a request through these proxies."""
+    return client_address(request.remote, request.headers.getall("X-Forwarded-For", []), proxies)
 
 
 async def read(request: web.Request) -> OperationRequest:

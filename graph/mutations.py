@@ -297,9 +297,9 @@ async def delete_user(info: Info, input: Annotated[DeleteUserInput, Input]) -> D
 async def _farewell(info: Info, asked: DeleteUserInput) -> Mail | None:
     """Queue the mail about a deletion, before the user's address is erased with its key."""
     services, user_id = info.context.services, user_id_of(asked.id)
-    await info.context.allowed_on(user_id, Right.CHANGE_ANY_USER)
     if user_id is None or not services.mails.enabled:
         return None
+    await info.context.allowed_on(user_id, Right.CHANGE_ANY_USER)
     user = (await services.commands.account(user_id)).user
     return await services.mails.deletion(user) if user else None
 

@@ -22,14 +22,14 @@ from aiohttp import hdrs, web
 from graphql import GraphQLError
 from strawberry.http.websocket_origin import is_same_origin
 
-from auth.addresses import came_by_https, client_address
+from auth.addresses import came_by_https
 from auth.budgets import BudgetSpent
 from auth.sessions import InvalidRefreshToken
 from events.errors import EventsError
 from graph.context import Opening, Services
 from graph.endpoint import CORRELATION
 from graph.errors import BUSY_SECONDS, RETRY_AFTER, for_client
-from graph.http import HttpRefused, json_body
+from graph.http import HttpRefused, client_of, json_body
 from graph.strict_json import encode
 
 log = structlog.get_logger(__name__)
@@ -120,9 +120,8 @@ async def _replace(request: web.Request, services: Services, kept: Kept | None) 
     """Replace a refresh token, and keep the next one."""
     if kept is None:
         return _invalid(InvalidRefreshToken())
-    address = client_address(request.remote, request.headers.getall("X-Forwarded-For", []), services.proxies)
     try:
-        signed_in = await services.sign_in.refresh(kept.refresh_token, address)
+        signed_in = await services.sign_in.refresh(kept.refresh_token, client_of(request, services.proxies))
     except InvalidRefreshToken as error:
         return _invalid(error)
     except (BudgetSpent, EventsError) as error:

@@ -54,10 +54,17 @@ def page_size(wanted: int | None, argument: str, default: int = DEFAULT_PAGE) ->
     Raises:
         ClientError: BAD_USER_INPUT; it is negative or more than `LARGEST_PAGE`.
     """
-    if wanted is None:
-        return default
-    if not 0 <= wanted <= LARGEST_PAGE:
-        raise bad_input(f"{argument}: expected 0 to {LARGEST_PAGE}, found {wanted}")
+    return within(argument, default if wanted is None else wanted, 0, LARGEST_PAGE)
+
+
+def within(argument: str, wanted: int, least: int, most: int) -> int:
+    """The number, if it is within its bounds.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; it is not.
+    """
+    if not least <= wanted <= most:
+        raise bad_input(f"{argument}: expected {least} to {most}, found {wanted}")
     return wanted
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 import strawberry
 
 from graph.context import Info
-from graph.errors import bad_input
 from graph.limits import DEFAULT_DAYS, MOST_ACTIVITY_DAYS, MOST_DAYS, MOST_WEEKS
+from graph.relay import within
 from graph.scalars import Role
 from projections.mysql.queries import count_registrations
 
@@ -37,9 +37,7 @@ async def _by_day(
         DEFAULT_DAYS
     ),
 ) -> list[DayCount]:
-    wanted = DEFAULT_DAYS if days is None else days
-    if not 1 <= wanted <= MOST_DAYS:
-        raise bad_input(f"days: expected 1 to {MOST_DAYS}, found {wanted}")
+    wanted = within("days", DEFAULT_DAYS if days is None else days, 1, MOST_DAYS)
     counted = await count_registrations(info.context.services.mysql_users.database, wanted)
     return [DayCount(day=day.isoformat(), count=count) for day, count in counted]
 
@@ -73,9 +71,7 @@ async def _activity(
         ACTIVITY_DAYS
     ),
 ) -> list[DayActivity]:
-    wanted = ACTIVITY_DAYS if days is None else days
-    if not 1 <= wanted <= MOST_ACTIVITY_DAYS:
-        raise bad_input(f"days: expected 1 to {MOST_ACTIVITY_DAYS}, found {wanted}")
+    wanted = within("days", ACTIVITY_DAYS if days is None else days, 1, MOST_ACTIVITY_DAYS)
     found = await info.context.services.activity.by_day(wanted, sum(root.roles.values()))
     return [
         DayActivity(
@@ -101,9 +97,7 @@ async def _retention(
         RETENTION_WEEKS
     ),
 ) -> list[Cohort]:
-    wanted = RETENTION_WEEKS if weeks is None else weeks
-    if not 1 <= wanted <= MOST_WEEKS:
-        raise bad_input(f"weeks: expected 1 to {MOST_WEEKS}, found {wanted}")
+    wanted = within("weeks", RETENTION_WEEKS if weeks is None else weeks, 1, MOST_WEEKS)
     found = await info.context.services.activity.retention(wanted)
     return [Cohort(week=one.week.isoformat(), registered=one.registered, active=list(one.active)) for one in found]
 

@@ -53,14 +53,15 @@ class Server:
         if "starttls" in options:
             if options["starttls"] != "off" or parts.scheme != "smtp":
                 raise ValueError("starttls can only be off, and only with smtp://")
-            if not _is_loopback(parts.hostname):
+            if not is_loopback(parts.hostname):
                 raise ValueError("starttls=off is for a server on loopback only: mails have links that sign people in")
             encryption = Encryption.OFF
         user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
         return cls(parts.hostname, parts.port or PORTS[parts.scheme], user, password, encryption)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an address is this machine's own."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
