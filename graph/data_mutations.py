@@ -13,7 +13,8 @@ from events.errors import Problem, Reason
 from graph.context import Info
 from graph.data_types import DataPayload, DeleteDataPayload
 from graph.errors import forbidden
-from graph.mutations import EXPECTED, IDEMPOTENCY_KEY, Input, errors_of, idempotency_of, size_of
+from graph.inputs import IDEMPOTENCY_KEY, Input, idempotency_of, size_of
+from graph.mutations import EXPECTED, errors_of
 from graph.scalars import Position, user_id_of
 from graph.types import UserError
 

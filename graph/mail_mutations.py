@@ -4,42 +4,20 @@ from collections.abc import Awaitable
 from typing import Annotated
 
 import strawberry
-from strawberry.scalars import JSON
 
 from auth.devices import device_of
 from auth.mail_requests import NoMail
 from auth.mailed_links import InvalidLink
 from auth.permissions import Right
 from events.errors import Rejected
-from events.user import Register
 from graph.context import Info
 from graph.data_types import ERRORS
-from graph.mutations import (
-    ATTRIBUTES,
-    EMAIL,
-    EXPECTED,
-    IDEMPOTENCY_KEY,
-    NAME,
-    NEW_PASSWORD,
-    USERNAME,
-    Input,
-    errors_of,
-    idempotency_of,
-)
-from graph.scalars import Position, Role
+from graph.inputs import NEW_PASSWORD, Input, InviteUserInput, idempotency_of, registration_of
+from graph.mutations import EXPECTED, errors_of
+from graph.scalars import Position
 from graph.types import ErrorCode, Session, SessionPayload, UserError, UserPayload
 
 Token = Annotated[str, strawberry.argument(description="The token in the link of the mail.")]
-
-
-@strawberry.input(description="A new user of any role, who gets a mail and chooses a password by its link.")
-class InviteUserInput:
-    username: str = strawberry.field(description=USERNAME)
-    email: str = strawberry.field(description=EMAIL)
-    name: str = strawberry.field(description=NAME)
-    role: Role = strawberry.field(description="What the user may do.")
-    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
 
 
 @strawberry.type(description="Whether a request was taken, or errors.")
@@ -91,13 +69,7 @@ async def verify_email(info: Info, token: Token) -> UserPayload:
 async def invite_user(info: Info, input: Annotated[InviteUserInput, Input]) -> UserPayload:  # noqa: A002
     context = info.context
     viewer = await context.allowed(Right.CREATE_USER)
-    command = Register(
-        username=input.username,
-        email=input.email,
-        name=input.name,
-        role=input.role,
-        attributes={} if input.attributes is None else input.attributes,
-    )
+    command = registration_of(input)
     try:
         context.services.mails.check_enabled()
         done = await context.services.commands.register(

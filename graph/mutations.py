@@ -1,17 +1,12 @@
 """Mutations and their inputs."""
 
-import dataclasses
-import hashlib
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final, Protocol
-from uuid import UUID
+from typing import Annotated, Final
 
-import msgspec
 import strawberry
 import structlog
-from strawberry.scalars import JSON
 
 from auth.devices import device_of
 from auth.permissions import Right, may
@@ -21,14 +16,27 @@ from auth.sign_in import PasswordRefused, UnverifiedEmail, WrongCredentials
 from auth.throttle import TooManyFailures
 from events.errors import Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
-from events.idempotency import KEY_CHARACTERS, Idempotency
+from events.idempotency import KEY_CHARACTERS
 from events.outbox import Mail
-from events.rules import CONTENT_BYTES
-from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Register, Update, User
+from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Update
 from graph.context import Info
 from graph.imports import ImportPayload, import_users
+from graph.inputs import (
+    IDEMPOTENCY_KEY,
+    ChangePasswordInput,
+    ChangeRoleInput,
+    CreateUserInput,
+    DeleteUserInput,
+    Input,
+    LoginInput,
+    RegisterInput,
+    UpdateUserInput,
+    idempotency_of,
+    registration_of,
+    size_of,
+)
 from graph.projection_types import Projection
-from graph.scalars import Position, Role, user_id_of
+from graph.scalars import Position, user_id_of
 from graph.sessions import end_session
 from graph.types import (
     DeleteUserPayload,
@@ -49,86 +57,6 @@ from projections.status import VIEWS
 log = structlog.get_logger(__name__)
 
 
-USERNAME = "1 to 64 letters, digits and punctuation, without @ and spaces."
-EMAIL = "An email address."
-NAME = "1 to 200 characters of any script."
-NEW_PASSWORD = "At least 8 characters."  # noqa: S105 - a description
-ATTRIBUTES = (
-    "Free-form data: a JSON object of at most 64 KiB, 2,000 values, 32 levels, and 128 characters a key.\n"
-    "Keys keep their order."
-)
-EXPECTED_VERSION = "Refuse with STALE_VERSION unless the user is at this version."
-INVITATION = "An invitation, if registration requires one: see INVALID_INVITATION."
-PROOF_OF_WORK = "The answer to the challenge of PROOF_OF_WORK_REQUIRED: the challenge, a dot, and the number found."
-IDEMPOTENCY_KEY = (
-    "1 to 255 characters of your choice: for at least 24 hours the same key and caller get the first answer again, "
-    "and nothing is written."
-)
-
-
-@strawberry.input(description="A new user, who signs up.")
-class RegisterInput:
-    username: str = strawberry.field(description=USERNAME)
-    email: str = strawberry.field(description=EMAIL)
-    name: str = strawberry.field(description=NAME)
-    password: str = strawberry.field(description=NEW_PASSWORD)
-    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-    invitation: str | None = strawberry.field(default=None, description=INVITATION)
-    proof_of_work: str | None = strawberry.field(default=None, description=PROOF_OF_WORK)
-
-
-@strawberry.input(description="A new user of any role, created by an ADMIN.")
-class CreateUserInput:
-    username: str = strawberry.field(description=USERNAME)
-    email: str = strawberry.field(description=EMAIL)
-    name: str = strawberry.field(description=NAME)
-    password: str = strawberry.field(description=NEW_PASSWORD)
-    role: Role = strawberry.field(description="What the user may do.")
-    attributes: JSON | None = strawberry.field(default=None, description=ATTRIBUTES)
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
-@strawberry.input(description="The credentials of a user.")
-class LoginInput:
-    login: str = strawberry.field(description="Username or email.")
-    password: str = strawberry.field(description="The password.")
-
-
-@strawberry.input(
-    description="Fields left out, or null, stay as they are; attributes is a JSON merge patch (RFC 7396)."
-)
-class UpdateUserInput:
-    id: strawberry.ID = strawberry.field(description="The user to change.")
-    username: str | None = strawberry.field(default=None, description="The new username.")
-    email: str | None = strawberry.field(default=None, description="The new email.")
-    name: str | None = strawberry.field(default=None, description="The new name.")
-    attributes: JSON | None = strawberry.field(default=None, description="Merged into the attributes.")
-    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
-@strawberry.input(description="A new password for the viewer.")
-class ChangePasswordInput:
-    current_password: str = strawberry.field(description="The password in force.")
-    new_password: str = strawberry.field(description=NEW_PASSWORD)
-
-
-@strawberry.input(description="Another role for a user.")
-class ChangeRoleInput:
-    id: strawberry.ID = strawberry.field(description="The user to change.")
-    role: Role = strawberry.field(description="The new role.")
-    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
-@strawberry.input(description="The user to delete.")
-class DeleteUserInput:
-    id: strawberry.ID = strawberry.field(description="The user to delete.")
-    expected_version: int | None = strawberry.field(default=None, description=EXPECTED_VERSION)
-    idempotency_key: str | None = strawberry.field(default=None, description=IDEMPOTENCY_KEY)
-
-
 EXPECTED: Final = (
     Rejected,
     PasswordRefused,
@@ -143,28 +71,10 @@ EXPECTED: Final = (
 """Failures that a client should expect: they are data in the payload, not GraphQL errors."""
 
 
-Idempotent = RegisterInput | CreateUserInput | UpdateUserInput | ChangeRoleInput | DeleteUserInput
-
-
-class WithKey(Protocol):
-    """An input with an idempotency key."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    idempotency_key: str | None
-
-
-Input = strawberry.argument(description="The values of the mutation.")
-
-
 async def register(info: Info, input: Annotated[RegisterInput, Input]) -> RegisterPayload:  # noqa: A002
     context = info.context
     sign_in, registration = context.services.sign_in, context.services.registration
-    command = Register(
-        username=input.username,
-        email=input.email,
-        name=input.name,
-        attributes={} if input.attributes is None else input.attributes,
-    )
+    command = registration_of(input)
     try:
         invitation = await registration.admit(context.address, input.invitation, input.proof_of_work)
         done = await sign_in.register(
@@ -197,13 +107,7 @@ def _only_email_taken(error: Exception) -> bool:
 
 async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> UserPayload:  # noqa: A002
     viewer = await info.context.allowed(Right.CREATE_USER)
-    command = Register(
-        username=input.username,
-        email=input.email,
-        name=input.name,
-        role=input.role,
-        attributes={} if input.attributes is None else input.attributes,
-    )
+    command = registration_of(input)
     try:
         done = await info.context.services.sign_in.register(
             command, input.password, str(viewer.id), info.context.origin_of(viewer), idempotency_of(viewer, input)
@@ -360,30 +264,6 @@ async def _change(
     if isinstance(command, ChangeRole | Delete):  # the event has ended the user's sessions; this removes their rows
         await info.context.services.sign_in.forget_ended(user_id)
     return UserPayload(user=done.user, position=Position(done.position))
-
-
-def size_of(attributes: JSON | None) -> int:
-    """Bytes of attributes or content as compact JSON: all that can be large in a write."""
-    try:
-        return len(msgspec.json.encode(attributes))
-    except RecursionError:  # refused later, with the number of levels that is allowed
-        return CONTENT_BYTES
-
-
-def idempotency_of(viewer: User | None, asked: WithKey) -> Idempotency | None:
-    """Two requests are the same if caller, key and values are. Passwords are left out, since the log keeps a hash.
-
-    Clients that are not signed in cannot be told apart, and may choose the same key. So each input has keys of its own.
-    """
-    if asked.idempotency_key is None:
-        return None
-    # A client that repeats a request sends another proof of work, and an invitation is a secret of its bearer.
-    left_out = {"idempotency_key": None, "password": None, "proof_of_work": None, "invitation": None}
-    given = {field.name: getattr(asked, field.name) for field in dataclasses.fields(asked)}  # `asdict` copies JSON
-    values = {**given, **left_out, "mutation": type(asked).__name__}
-    command = msgspec.json.encode(values, order="deterministic")
-    caller = viewer.id if viewer else UUID(bytes=hashlib.sha256(command).digest()[:16])
-    return Idempotency(caller, asked.idempotency_key, command)
 
 
 def errors_of(error: Exception, *, weak_at: str = "password", wrong_at: str | None = None) -> list[UserError]:

@@ -19,7 +19,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from graph import mutations
+from graph import inputs
 from tests.chaos.ledger import Abandoned, Done, Ledger, Refused, Sent, Unanswered, Wrong
 from tests.chaos.system import ADMIN_PASSWORD, Api
 
@@ -365,7 +365,7 @@ def registration(username: str, token: str) -> dict[str, Any]:
 
 def _key_owner(fields: dict[str, Any], key: str) -> UUID | None:
     """Whose key a registration has."""
-    found = mutations.idempotency_of(None, mutations.RegisterInput(**fields, idempotency_key=key))
+    found = inputs.idempotency_of(None, inputs.RegisterInput(**fields, idempotency_key=key))
     return found.caller if found else None
 
 

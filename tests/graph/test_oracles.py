@@ -11,8 +11,7 @@ import pytest
 from auth.password_hashing import Passwords
 from events.event_types import Role
 from events.user import ChangePassword
-from graph import mutations
-from graph.mutations import Idempotent
+from graph.inputs import Idempotent, idempotency_of
 from tests.graph.client import Json
 from tests.graph.documents import CREATE, DELETE, LOGIN, ME, REGISTER, UPDATE
 from tests.graph.site import PASSWORD, Person, Site, somebody
@@ -106,7 +105,7 @@ async def test_clients_that_are_not_signed_in_share_no_keys(site: Site) -> None:
 
 def inputs() -> Iterator[Idempotent]:
     """An input of each mutation that takes a key, with its own text in each field."""
-    for kind in mutations.Idempotent.__args__:
+    for kind in Idempotent.__args__:
         yield kind(**{one.name: f"text of {one.name}" for one in dataclasses.fields(kind)})
 
 
@@ -115,7 +114,7 @@ def test_no_secret_enters_a_fingerprint(given: Idempotent) -> None:
     """All other fields do, so another command is another command."""
     secrets = {"password", "idempotency_key", "proof_of_work", "invitation"}
 
-    found = mutations.idempotency_of(None, given)
+    found = idempotency_of(None, given)
 
     assert found is not None
     for one in dataclasses.fields(given):
