@@ -1,7 +1,7 @@
 """Mailed links: each proves that its bearer reads the mail of one user's email, and works once.
 
 The token of a link is 32 bytes, HMAC-SHA-256 of the purpose and the id of what caused the mail, under a key of the log.
-To anyone without that key they are as random as any 32 bytes. It is made when the mail is sent, so it is nowhere in
+Without that key they cannot be told from random bytes. It is made when the mail is sent, so it is nowhere in
 clear before; and a mail that is sent again after a crash has the same link. With a token that is drawn at random, the
 first of the two mails would have a dead link, and it is the one that a mailbox keeps of two with one Message-ID.
 

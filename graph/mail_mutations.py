@@ -22,7 +22,7 @@ Token = Annotated[str, strawberry.argument(description="The token in the link of
 
 @strawberry.type(description="Whether a request was taken, or errors.")
 class RequestPayload:
-    accepted: bool = strawberry.field(description="A mail is sent if there is somebody to send it to.")
+    accepted: bool = strawberry.field(description="Whether it was taken: the same with and without an account.")
     errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
 

@@ -2,7 +2,7 @@
 
 It reads the log from a checkpoint and makes rows of the outbox (`events/outbox.py`) of events that call for a mail. Of
 each row that is due it makes the mail and hands it to an SMTP server; then the row is removed. A crash between the two
-sends the mail again, with the same Message-ID and the same link, so to whoever compares it is one mail.
+sends the mail again, with the same Message-ID and the same link, so a reader that compares them has one mail.
 
     causes.py       which mails an event calls for
     recipients.py   who gets a mail, and what is in it

@@ -53,7 +53,7 @@ class Recipients:
         self._token = token
 
     async def letter(self, mail: Mail) -> Letter | None:
-        """What the mail says; None if nobody gets it.
+        """What the mail says; None if it has no recipient.
 
         Raises:
             DamagedEvent, UnusableKey: the user cannot be read.

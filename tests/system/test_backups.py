@@ -87,6 +87,11 @@ class Life:
         await self.do(DELETE, id=str(self.id))
         await eventually(self.installation.live)
 
+    async def mail_has_left(self) -> bool:
+        """The outbox has no mail of the user any more."""
+        found = await self.database.fetch_one("SELECT 1 FROM outbox WHERE user_id = %s", (self.id.bytes,))
+        return found is None
+
     async def do(self, document: str, **variables: Any) -> None:
         """A mutation that must succeed."""
         [payload] = (await self.installation.ask(document, self.token, **variables)).values()
@@ -169,6 +174,7 @@ async def test_a_backup_made_after_a_deletion_has_nothing_of_the_user(life: Life
     with_id = {place for place in holding(stolen, life.id.bytes) if not in_view(place)}
     # The last two until the mail of the deletion has left, and until the links of mails have expired.
     assert with_id - {"outbox", "mailed_links"} == {"events", "requests", "user_keys"}
+    await eventually(life.mail_has_left)
     assert all(what in stolen["events"] for what in (b"UserRegistered", b"CUSTOMER", b"UserDeleted"))
 
 

@@ -131,7 +131,7 @@ function App() {
   return (
     <Suspense fallback={<Loading />}>
       <Switch>
-        {/* Links of mails work whether somebody is signed in here or not. */}
+        {/* Links of mails work with and without a session here. */}
         <Route path="/reset-password">
           <NewPassword key="reset" />
         </Route>

@@ -68,7 +68,7 @@ export class ServerAway extends Error {}
 
 async function take(response: Response): Promise<boolean> {
   if (response.status === 401) {
-    await response.text(); // else the connection is kept for a body that nobody reads
+    await response.text(); // an unread body would keep the connection
     return false;
   }
   if (!response.ok) throw new ServerAway(`the server answered ${response.status}`);

@@ -104,7 +104,7 @@ export async function write<Data, Variables extends object, Name extends keyof D
   return { payload, problems: payload.errors ?? [] };
 }
 
-/** Call a function again and again, while somebody can see the page. */
+/** Call a function at an interval while the page is visible. */
 export function useEvery(milliseconds: number, call: () => void): void {
   const latest = useRef(call);
   latest.current = call;

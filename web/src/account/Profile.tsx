@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { Badge, Card, Field, Moment, Notice, Problems, problemsOf, Select } from "../components/ui";
 import type { MeQuery } from "../gql/graphql";
-import { Conflict } from "../json/Conflict";
+import { EditConflict } from "../json/Conflict";
 import { useDraft } from "../json/useDraft";
 import type { Editing, Versioned } from "../json/useEditing";
 import { isFields, withValue } from "../json/values";
@@ -66,20 +66,10 @@ export function Profile({ me, current, editing }: { me: Me; current: Versioned; 
     draft.reset();
   };
   const language = known("locale");
-  const { conflict } = editing;
-  if (conflict) {
+  if (editing.conflict) {
     return (
       <Card title="Profile">
-        <Conflict
-          key={conflict.theirs.version}
-          base={conflict.base}
-          mine={conflict.mine}
-          theirs={conflict.theirs.fields}
-          running={editing.running}
-          onChoose={(value) => void editing.choose(value).then((saved) => saved && done())}
-          onCancel={done}
-        />
-        <Problems problems={editing.problems} />
+        <EditConflict editing={editing} onDone={done} />
       </Card>
     );
   }

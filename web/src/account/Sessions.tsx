@@ -1,9 +1,9 @@
 import { useEffect, useState } from "react";
 
 import { Badge, Card, Empty, Failure, Loading, Moment, type Problem, Problems } from "../components/ui";
+import { END_SESSION, SESSIONS } from "../documents";
 import { signOut } from "../session";
 import { useRead, write } from "../use";
-import { END_SESSION, SESSIONS } from "./documents";
 
 /** `turn` changes when sessions may have ended elsewhere on the page. */
 export function Sessions({ turn }: { turn: number }) {

@@ -28,18 +28,6 @@ export const CHANGE_PASSWORD = graphql(`
   }
 `);
 
-export const SESSIONS = graphql(`
-  query OwnSessions {
-    sessions { id current startedAt lastSeenAt expiresAt device address }
-  }
-`);
-
-export const END_SESSION = graphql(`
-  mutation EndSession($id: ID!) {
-    endSession(id: $id) { loggedOut }
-  }
-`);
-
 export const OWN_HISTORY = graphql(`
   query OwnHistory($first: Int!, $after: String) {
     me {

@@ -1,5 +1,6 @@
 import { Link } from "wouter";
 
+import { Table } from "../components/Table";
 import { Badge, Moment } from "../components/ui";
 import type { DataOrderField, OrderDirection } from "../gql/graphql";
 import type { LiveRow } from "./useLiveRows";
@@ -19,65 +20,63 @@ export function DataTable(props: {
 }) {
   const { order } = props;
   return (
-    <div className="table" tabIndex={0} role="region" aria-label={props.label}>
-      <table>
-        <thead>
-          <tr>
-            {COLUMNS.map(({ field, text, number }) => {
-              const chosen = order?.field === field;
-              return (
-                <th
-                  key={field}
-                  scope="col"
-                  className={number ? "number" : undefined}
-                  aria-sort={chosen ? (order.direction === "ASC" ? "ascending" : "descending") : undefined}
-                >
-                  {order ? (
-                    <button onClick={() => order.onOrder(field)}>
-                      {text} <span aria-hidden="true">{chosen ? (order.direction === "ASC" ? "▲" : "▼") : "↕"}</span>
-                    </button>
-                  ) : (
-                    text
-                  )}
-                </th>
-              );
-            })}
-            {props.showOwner && <th scope="col">Owner</th>}
-            <th scope="col" className="number">
-              Version
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {props.rows.map((row) => (
-            <tr key={row.id} className={row.gone ? "gone" : row.changes ? "changed" : undefined}>
-              <td className="number">{row.number}</td>
-              <td className="name">
-                {row.gone ? (
-                  <>
-                    {row.name} <Badge kind="bad">Deleted</Badge>
-                  </>
+    <Table label={props.label}>
+      <thead>
+        <tr>
+          {COLUMNS.map(({ field, text, number }) => {
+            const chosen = order?.field === field;
+            return (
+              <th
+                key={field}
+                scope="col"
+                className={number ? "number" : undefined}
+                aria-sort={chosen ? (order.direction === "ASC" ? "ascending" : "descending") : undefined}
+              >
+                {order ? (
+                  <button onClick={() => order.onOrder(field)}>
+                    {text} <span aria-hidden="true">{chosen ? (order.direction === "ASC" ? "▲" : "▼") : "↕"}</span>
+                  </button>
                 ) : (
-                  <Link href={`/data/${row.number}`}>{row.name}</Link>
+                  text
                 )}
-              </td>
-              {/* A new key restarts the animation of a row that changes again. */}
-              <td key={row.changes}>
-                <Moment at={row.updatedAt} />
-              </td>
-              <td>
-                <Moment at={row.createdAt} />
-              </td>
-              {props.showOwner && (
-                <td>
-                  <Link href={`/users/${row.owner.id}`}>{row.owner.username}</Link>
-                </td>
+              </th>
+            );
+          })}
+          {props.showOwner && <th scope="col">Owner</th>}
+          <th scope="col" className="number">
+            Version
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {props.rows.map((row) => (
+          <tr key={row.id} className={row.gone ? "gone" : row.changes ? "changed" : undefined}>
+            <td className="number">{row.number}</td>
+            <td className="name">
+              {row.gone ? (
+                <>
+                  {row.name} <Badge kind="bad">Deleted</Badge>
+                </>
+              ) : (
+                <Link href={`/data/${row.number}`}>{row.name}</Link>
               )}
-              <td className="number">{row.version}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+            </td>
+            {/* A new key restarts the animation of a row that changes again. */}
+            <td key={row.changes}>
+              <Moment at={row.updatedAt} />
+            </td>
+            <td>
+              <Moment at={row.createdAt} />
+            </td>
+            {props.showOwner && (
+              <td>
+                <Link href={`/users/${row.owner.id}`}>{row.owner.username}</Link>
+              </td>
+            )}
+            <td className="number">{row.version}</td>
+          </tr>
+        ))}
+      </tbody>
+    </Table>
   );
 }

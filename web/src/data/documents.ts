@@ -1,11 +1,22 @@
 import { graphql } from "../gql";
 
+graphql(`
+  fragment DataRow on DataObject { id number name version createdAt updatedAt owner { id username } }
+`);
+
+graphql(`
+  fragment DataRecord on DataObject {
+    id number name content version position createdAt updatedAt
+    owner { id username name }
+  }
+`);
+
 export const LIST = graphql(`
   query DataList(
     $filter: DataFilter, $orderBy: DataOrder, $first: Int, $after: String, $last: Int, $before: String, $count: Boolean!
   ) {
     dataObjects(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
-      edges { node { id number name version createdAt updatedAt owner { id username } } }
+      edges { node { ...DataRow } }
       pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
       totalCount @include(if: $count)
     }
@@ -15,7 +26,7 @@ export const LIST = graphql(`
 export const SEARCH = graphql(`
   query DataSearch($text: String!, $first: Int, $after: String, $count: Boolean!) {
     searchData(text: $text, first: $first, after: $after) {
-      edges { node { id number name version createdAt updatedAt owner { id username } } }
+      edges { node { ...DataRow } }
       pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
       totalCount @include(if: $count)
     }
@@ -30,10 +41,7 @@ export const CREATE = graphql(`
 
 export const ONE = graphql(`
   query DataObjectPage($number: Int!) {
-    data(number: $number) {
-      id number name content version position createdAt updatedAt
-      owner { id username name }
-    }
+    data(number: $number) { ...DataRecord }
   }
 `);
 
@@ -52,7 +60,7 @@ export const ONE_HISTORY = graphql(`
 export const UPDATE_DATA = graphql(`
   mutation UpdateDataObject($input: UpdateDataInput!) {
     updateData(input: $input) {
-      data { id number name content version position createdAt updatedAt owner { id username name } }
+      data { ...DataRecord }
       position
       errors { code message field }
     }
@@ -68,7 +76,7 @@ export const DELETE_DATA = graphql(`
 export const TRANSFER_DATA = graphql(`
   mutation TransferDataObject($input: TransferDataInput!) {
     transferData(input: $input) {
-      data { id number name content version position createdAt updatedAt owner { id username name } }
+      data { ...DataRecord }
       position
       errors { code message field }
     }

@@ -1,7 +1,8 @@
 /** Two people have changed the same record: both values are shown, place by place, and one chooses. */
 import { useState } from "react";
 
-import { Notice } from "../components/ui";
+import { Notice, Problems } from "../components/ui";
+import type { Editing } from "./useEditing";
 import { type Difference, differences, type Fields, withValue } from "./values";
 
 const shown = (value: unknown): string =>
@@ -9,7 +10,27 @@ const shown = (value: unknown): string =>
 
 const key = ({ path }: Difference): string => JSON.stringify(path);
 
-export function Conflict(props: {
+/** The conflict of an edit; null while there is none. `onDone` ends the edit, saved or not. */
+export function EditConflict({ editing, onDone }: { editing: Editing; onDone: () => void }) {
+  const { conflict } = editing;
+  if (!conflict) return null;
+  return (
+    <>
+      <Conflict
+        key={conflict.theirs.version}
+        base={conflict.base}
+        mine={conflict.mine}
+        theirs={conflict.theirs.fields}
+        running={editing.running}
+        onChoose={(value) => void editing.choose(value).then((saved) => saved && onDone())}
+        onCancel={onDone}
+      />
+      <Problems problems={editing.problems} />
+    </>
+  );
+}
+
+function Conflict(props: {
   base: Fields;
   mine: Fields;
   theirs: Fields;

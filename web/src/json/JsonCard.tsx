@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { Card, Empty, Field, Notice, Problems, problemsOf, Tree } from "../components/ui";
-import { Conflict } from "./Conflict";
+import { EditConflict } from "./Conflict";
 import { JsonEditor } from "./JsonEditor";
 import type { Editing, Versioned } from "./useEditing";
 import { type Fields, isFields } from "./values";
@@ -30,20 +30,10 @@ function Form({ current, field, editing, named, onDone }: Of & { onDone: () => v
     const mine = { ...base.fields, [field]: json, ...(named && { name }) };
     if (await editing.save(base, mine)) onDone();
   };
-  const { conflict } = editing;
-  if (conflict) {
+  if (editing.conflict) {
     return (
       <div className="stack">
-        <Conflict
-          key={conflict.theirs.version}
-          base={conflict.base}
-          mine={conflict.mine}
-          theirs={conflict.theirs.fields}
-          running={editing.running}
-          onChoose={(value) => void editing.choose(value).then((saved) => saved && onDone())}
-          onCancel={onDone}
-        />
-        <Problems problems={editing.problems} />
+        <EditConflict editing={editing} onDone={onDone} />
       </div>
     );
   }

@@ -9,7 +9,7 @@ export interface Draft {
   base: Versioned;
   fields: Fields;
   dirty: boolean;
-  /** Somebody else has changed the record since the draft began. */
+  /** Another editor has changed the record since the draft began. */
   behind: boolean;
   write: (fields: Fields) => void;
   reset: () => void;

@@ -1,6 +1,7 @@
 import { type FormEvent, useCallback, useEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
+import { Table } from "../components/Table";
 import { Badge, Card, Check, Empty, Failure, Field, Loading, Moment, Page, Select } from "../components/ui";
 import type { UserEventType } from "../gql/graphql";
 import { useDataChanges, useUserChanges } from "../live";
@@ -252,47 +253,45 @@ export default function Audit() {
         </Empty>
       )}
       {events.length > 0 && (
-        <div className="table" role="region" aria-label="Events" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col" className="number">
-                  Position
-                </th>
-                <th scope="col">Time</th>
-                <th scope="col">Event</th>
-                <th scope="col">User</th>
-                <th scope="col">By</th>
-                <th scope="col">Changed fields</th>
+        <Table label="Events">
+          <thead>
+            <tr>
+              <th scope="col" className="number">
+                Position
+              </th>
+              <th scope="col">Time</th>
+              <th scope="col">Event</th>
+              <th scope="col">User</th>
+              <th scope="col">By</th>
+              <th scope="col">Changed fields</th>
+            </tr>
+          </thead>
+          <tbody>
+            {events.map((event) => (
+              <tr key={event.id}>
+                <td className="number">{event.position}</td>
+                <td>
+                  <Moment at={event.recordedAt} />
+                </td>
+                <td>
+                  {sentence(event.type)} <Badge>version {event.version}</Badge>
+                  {event.dataId && (
+                    <div className="quiet" title={event.dataId}>
+                      data object …{event.dataId.slice(-8)}
+                    </div>
+                  )}
+                </td>
+                <td>
+                  <Who id={event.userId} names={names} />
+                </td>
+                <td>
+                  <Who id={event.actorId} names={names} />
+                </td>
+                <td className="wrap">{event.changedFields.join(", ") || <span className="quiet">none</span>}</td>
               </tr>
-            </thead>
-            <tbody>
-              {events.map((event) => (
-                <tr key={event.id}>
-                  <td className="number">{event.position}</td>
-                  <td>
-                    <Moment at={event.recordedAt} />
-                  </td>
-                  <td>
-                    {sentence(event.type)} <Badge>version {event.version}</Badge>
-                    {event.dataId && (
-                      <div className="quiet" title={event.dataId}>
-                        data object …{event.dataId.slice(-8)}
-                      </div>
-                    )}
-                  </td>
-                  <td>
-                    <Who id={event.userId} names={names} />
-                  </td>
-                  <td>
-                    <Who id={event.actorId} names={names} />
-                  </td>
-                  <td className="wrap">{event.changedFields.join(", ") || <span className="quiet">none</span>}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       )}
       {page && (
         <div className="row between">

@@ -172,7 +172,7 @@ function Status({ projections }: { projections: readonly ProjectionStatus[] }) {
   );
 }
 
-/** What people have to do, one sentence for each projection that needs somebody. */
+/** What an operator has to do, one sentence for each projection that needs it. */
 function ToDo({ projections }: { projections: readonly ProjectionStatus[] }) {
   const wanting = projections.filter(({ state }) => STATES[state].todo);
   if (!wanting.length) return null;

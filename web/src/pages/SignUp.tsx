@@ -36,7 +36,7 @@ export default function SignUp() {
       name,
       password: text("password"),
       ...(text("invitation") && { invitation: text("invitation").trim() }),
-      idempotencyKey: attempt, // a lost answer is asked for again, and nobody registers twice
+      idempotencyKey: attempt, // a repeat after a lost answer registers no second user
     };
     let { payload, problems: found } = await write(REGISTER, "register", { input });
     const challenge = challengeOf(found[0]?.extensions);

@@ -1,6 +1,7 @@
 import { type FormEvent, useEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
+import { Table } from "../components/Table";
 import { Badge, Card, Check, Empty, Failure, Field, Loading, Moment, Notice, Page, Select } from "../components/ui";
 import type { OrderDirection, UserOrderField } from "../gql/graphql";
 import { useViewer } from "../session";
@@ -398,75 +399,73 @@ export default function Users() {
         </Empty>
       )}
       {rows.length > 0 && (
-        <div className="table rows" role="region" aria-label="Users" tabIndex={0} aria-busy={read.loading}>
-          <table>
-            <thead>
-              <tr>
+        <Table label="Users" kind="rows" busy={read.loading}>
+          <thead>
+            <tr>
+              {admin && (
+                <th scope="col">
+                  <input
+                    type="checkbox"
+                    aria-label="Select all users on this page"
+                    checked={allSelected}
+                    onChange={(event) => {
+                      const on = event.target.checked;
+                      setSelected((now) => {
+                        const next = new Map(now);
+                        for (const { row } of selectable) {
+                          if (on) next.set(row.id, row);
+                          else next.delete(row.id);
+                        }
+                        return next;
+                      });
+                    }}
+                  />
+                </th>
+              )}
+              {visible.map((column) => (
+                <th key={column.id} scope="col" aria-sort={marked(column.order)} className={column.number ? "number" : undefined}>
+                  {column.order && !searching ? (
+                    <button onClick={() => column.order && sortBy(column.order)}>
+                      {column.title}
+                      <span aria-hidden="true">{marked(column.order) === "ascending" ? "▲" : marked(column.order) ? "▼" : "↕"}</span>
+                    </button>
+                  ) : (
+                    column.title
+                  )}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map(({ row, mark }) => (
+              <tr key={row.id} className={mark === "deleted" ? "gone" : mark ? `changed turn-${row.version % 2}` : undefined}>
                 {admin && (
-                  <th scope="col">
+                  <td>
                     <input
                       type="checkbox"
-                      aria-label="Select all users on this page"
-                      checked={allSelected}
-                      onChange={(event) => {
-                        const on = event.target.checked;
-                        setSelected((now) => {
-                          const next = new Map(now);
-                          for (const { row } of selectable) {
-                            if (on) next.set(row.id, row);
-                            else next.delete(row.id);
-                          }
-                          return next;
-                        });
-                      }}
+                      aria-label={`Select ${row.username}`}
+                      checked={selected.has(row.id)}
+                      disabled={mark === "deleted"}
+                      onChange={(event) => select(row, event.target.checked)}
                     />
-                  </th>
+                  </td>
                 )}
                 {visible.map((column) => (
-                  <th key={column.id} scope="col" aria-sort={marked(column.order)} className={column.number ? "number" : undefined}>
-                    {column.order && !searching ? (
-                      <button onClick={() => column.order && sortBy(column.order)}>
-                        {column.title}
-                        <span aria-hidden="true">{marked(column.order) === "ascending" ? "▲" : marked(column.order) ? "▼" : "↕"}</span>
-                      </button>
+                  <td key={column.id} className={column.number ? "number" : undefined}>
+                    {column.id === "username" ? (
+                      <>
+                        {mark === "deleted" ? row.username : <Link href={`/users/${row.id}`}>{row.username}</Link>}{" "}
+                        {mark && <Badge kind={mark === "deleted" ? "bad" : "warn"}>{mark}</Badge>}
+                      </>
                     ) : (
-                      column.title
+                      column.cell(row)
                     )}
-                  </th>
+                  </td>
                 ))}
               </tr>
-            </thead>
-            <tbody>
-              {shown.map(({ row, mark }) => (
-                <tr key={row.id} className={mark === "deleted" ? "gone" : mark ? `changed turn-${row.version % 2}` : undefined}>
-                  {admin && (
-                    <td>
-                      <input
-                        type="checkbox"
-                        aria-label={`Select ${row.username}`}
-                        checked={selected.has(row.id)}
-                        disabled={mark === "deleted"}
-                        onChange={(event) => select(row, event.target.checked)}
-                      />
-                    </td>
-                  )}
-                  {visible.map((column) => (
-                    <td key={column.id} className={column.number ? "number" : undefined}>
-                      {column.id === "username" ? (
-                        <>
-                          {mark === "deleted" ? row.username : <Link href={`/users/${row.id}`}>{row.username}</Link>}{" "}
-                          {mark && <Badge kind={mark === "deleted" ? "bad" : "warn"}>{mark}</Badge>}
-                        </>
-                      ) : (
-                        column.cell(row)
-                      )}
-                    </td>
-                  ))}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       )}
       <div className="sr-only" role="status">
         {changedNames.slice(0, 3).join(", ")}

@@ -7,7 +7,7 @@ import { type Cohort, dayName, percent } from "./numbers";
 
 const SHADES = 5;
 
-/** 0 for nobody, then 1 to 5. */
+/** 0 for no user, then 1 to 5. */
 const shade = (part: number): number => Math.min(SHADES, Math.ceil((part / 100) * SHADES));
 
 export function Retention({ cohorts }: { cohorts: readonly Cohort[] }) {
@@ -25,7 +25,7 @@ export function Retention({ cohorts }: { cohorts: readonly Cohort[] }) {
         0) and in each week after. A stronger shade means a greater part.
       </p>
       {cohorts.every(({ registered }) => registered === 0) ? (
-        <Empty>Nobody has registered in these weeks. Cohorts show once somebody does.</Empty>
+        <Empty>No user has registered in these weeks. Cohorts show after the first registration.</Empty>
       ) : (
         <Table label="Retention by week of registration">
           <thead>

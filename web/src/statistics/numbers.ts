@@ -18,7 +18,7 @@ export interface Totals {
   failedSignIns: number;
   /** Of all attempts to sign in, in percent; null without an attempt. */
   failures: number | null;
-  /** Of the total, in percent; null if it began with nobody. */
+  /** Of the total, in percent; null if it began with no user. */
   growth: number | null;
   total: number;
   /** Mean number of users a day. */

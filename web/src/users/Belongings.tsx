@@ -2,11 +2,13 @@
 import { useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 
+import { Table } from "../components/Table";
 import { Badge, Empty, Failure, Loading, Moment, type Problem, Problems } from "../components/ui";
+import { END_SESSION, SESSIONS } from "../documents";
 import { useDataChanges } from "../live";
 import { plural } from "../text";
 import { useRead, write } from "../use";
-import { END_SESSION, SESSIONS, USER_DATA } from "./documents";
+import { USER_DATA } from "./documents";
 
 export function Sessions({ userId, username }: { userId: string; username: string }) {
   const { data, error, again } = useRead(SESSIONS, { userId });
@@ -25,51 +27,49 @@ export function Sessions({ userId, username }: { userId: string; username: strin
       <Problems problems={problems} />
       {!data.sessions.length && <Empty>{username} is not signed in anywhere. There is nothing to end.</Empty>}
       {data.sessions.length > 0 && (
-        <div className="table" role="region" aria-label="Table of sessions" tabIndex={0}>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Device</th>
-                <th scope="col">Address</th>
-                <th scope="col">Signed in</th>
-                <th scope="col">Last seen</th>
-                <th scope="col">Ends</th>
-                <th scope="col">
-                  <span className="sr-only">End</span>
-                </th>
+        <Table label="Table of sessions">
+          <thead>
+            <tr>
+              <th scope="col">Device</th>
+              <th scope="col">Address</th>
+              <th scope="col">Signed in</th>
+              <th scope="col">Last seen</th>
+              <th scope="col">Ends</th>
+              <th scope="col">
+                <span className="sr-only">End</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.sessions.map((session) => (
+              <tr key={session.id}>
+                <td>
+                  {session.device ?? "unknown device"} {session.current && <Badge kind="good">this one</Badge>}
+                </td>
+                <td>{session.address ?? "unknown"}</td>
+                <td>
+                  <Moment at={session.startedAt} />
+                </td>
+                <td>
+                  <Moment at={session.lastSeenAt} />
+                </td>
+                <td>
+                  <Moment at={session.expiresAt} />
+                </td>
+                <td>
+                  <button
+                    className="danger small"
+                    aria-label={`End the session on ${session.device ?? "an unknown device"}`}
+                    disabled={ending !== null}
+                    onClick={() => void end(session.id)}
+                  >
+                    {ending === session.id ? "Ending…" : "End"}
+                  </button>
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {data.sessions.map((session) => (
-                <tr key={session.id}>
-                  <td>
-                    {session.device ?? "unknown device"} {session.current && <Badge kind="good">this one</Badge>}
-                  </td>
-                  <td>{session.address ?? "unknown"}</td>
-                  <td>
-                    <Moment at={session.startedAt} />
-                  </td>
-                  <td>
-                    <Moment at={session.lastSeenAt} />
-                  </td>
-                  <td>
-                    <Moment at={session.expiresAt} />
-                  </td>
-                  <td>
-                    <button
-                      className="danger small"
-                      aria-label={`End the session on ${session.device ?? "an unknown device"}`}
-                      disabled={ending !== null}
-                      onClick={() => void end(session.id)}
-                    >
-                      {ending === session.id ? "Ending…" : "End"}
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       )}
       <p className="flat">
         <button onClick={again}>Read the sessions again</button>
@@ -105,36 +105,34 @@ export function DataObjects({ userId, username }: { userId: string; username: st
   return (
     <div className="stack">
       <p className="flat">{plural(page.totalCount, "data object")}</p>
-      <div className="table" role="region" aria-label="Table of data objects" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col" className="number">
-                Number
-              </th>
-              <th scope="col">Name</th>
-              <th scope="col" className="number">
-                Version
-              </th>
-              <th scope="col">Changed</th>
+      <Table label="Table of data objects">
+        <thead>
+          <tr>
+            <th scope="col" className="number">
+              Number
+            </th>
+            <th scope="col">Name</th>
+            <th scope="col" className="number">
+              Version
+            </th>
+            <th scope="col">Changed</th>
+          </tr>
+        </thead>
+        <tbody>
+          {page.edges.map(({ node }) => (
+            <tr key={node.id}>
+              <td className="number">{node.number}</td>
+              <td className="wrap">
+                <Link href={`/data/${node.number}`}>{node.name}</Link>
+              </td>
+              <td className="number">{node.version}</td>
+              <td>
+                <Moment at={node.updatedAt} />
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {page.edges.map(({ node }) => (
-              <tr key={node.id}>
-                <td className="number">{node.number}</td>
-                <td className="wrap">
-                  <Link href={`/data/${node.number}`}>{node.name}</Link>
-                </td>
-                <td className="number">{node.version}</td>
-                <td>
-                  <Moment at={node.updatedAt} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
       {(cursors.length > 0 || page.pageInfo.hasNextPage) && (
         <nav className="row" aria-label="Pages of the data objects">
           <button disabled={!cursors.length} onClick={() => setCursors(cursors.slice(0, -1))}>

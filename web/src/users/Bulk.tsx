@@ -1,6 +1,7 @@
 /** One change of many users: whom it concerns, how far it is, and the result for each. */
 import { useRef, useState } from "react";
 
+import { Table } from "../components/Table";
 import { Badge, Check, Dialog, Notice, ProgressBar, Select } from "../components/ui";
 import type { Role } from "../gql/graphql";
 import { useViewer } from "../session";
@@ -137,39 +138,37 @@ export function Bulk(props: {
           )}
           {!deleting && <p>Each of these users is signed out everywhere, and has the new rights from the next sign-in.</p>}
           {concerned.some(({ id }) => id === viewer.id) && <Notice kind="warn">You are among these users.</Notice>}
-          <div className="table short" role="region" aria-label="Users concerned" tabIndex={0}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">User</th>
-                  <th scope="col">Role now</th>
-                  <th scope="col">
-                    <span className="sr-only">Leave out</span>
-                  </th>
+          <Table label="Users concerned" kind="short">
+            <thead>
+              <tr>
+                <th scope="col">User</th>
+                <th scope="col">Role now</th>
+                <th scope="col">
+                  <span className="sr-only">Leave out</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {concerned.map((row) => (
+                <tr key={row.id}>
+                  <td className="wrap">
+                    {row.username} <span className="quiet">{row.name}</span> {row.id === viewer.id && <Badge kind="warn">you</Badge>}
+                  </td>
+                  <td>{roleName(row.role)}</td>
+                  <td>
+                    <button
+                      type="button"
+                      className="plain small"
+                      aria-label={`Leave ${row.username} out`}
+                      onClick={() => setConcerned(concerned.filter(({ id }) => id !== row.id))}
+                    >
+                      Leave out
+                    </button>
+                  </td>
                 </tr>
-              </thead>
-              <tbody>
-                {concerned.map((row) => (
-                  <tr key={row.id}>
-                    <td className="wrap">
-                      {row.username} <span className="quiet">{row.name}</span> {row.id === viewer.id && <Badge kind="warn">you</Badge>}
-                    </td>
-                    <td>{roleName(row.role)}</td>
-                    <td>
-                      <button
-                        type="button"
-                        className="plain small"
-                        aria-label={`Leave ${row.username} out`}
-                        onClick={() => setConcerned(concerned.filter(({ id }) => id !== row.id))}
-                      >
-                        Leave out
-                      </button>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+              ))}
+            </tbody>
+          </Table>
           {deleting && <Check label="I understand that this cannot be undone" name="understood" required />}
         </>
       )}
@@ -182,32 +181,30 @@ export function Bulk(props: {
               {untouched > 0 && `, ${untouched} left as they were because you stopped`}.
             </Notice>
           )}
-          <div className="table short" role="region" aria-label="Results" tabIndex={0}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">User</th>
-                  <th scope="col">Result</th>
+          <Table label="Results" kind="short">
+            <thead>
+              <tr>
+                <th scope="col">User</th>
+                <th scope="col">Result</th>
+              </tr>
+            </thead>
+            <tbody>
+              {[...refused, ...results.filter((result) => result.refused === null)].map((result) => (
+                <tr key={result.row.id}>
+                  <td className="wrap">{result.row.username}</td>
+                  <td className="wrap">
+                    {result.refused === null ? (
+                      <Badge kind="good">{deleting ? "deleted" : `now ${roleName(role)}`}</Badge>
+                    ) : (
+                      <>
+                        <Badge kind="bad">refused</Badge> {result.refused}
+                      </>
+                    )}
+                  </td>
                 </tr>
-              </thead>
-              <tbody>
-                {[...refused, ...results.filter((result) => result.refused === null)].map((result) => (
-                  <tr key={result.row.id}>
-                    <td className="wrap">{result.row.username}</td>
-                    <td className="wrap">
-                      {result.refused === null ? (
-                        <Badge kind="good">{deleting ? "deleted" : `now ${roleName(role)}`}</Badge>
-                      ) : (
-                        <>
-                          <Badge kind="bad">refused</Badge> {result.refused}
-                        </>
-                      )}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+              ))}
+            </tbody>
+          </Table>
         </>
       )}
     </Dialog>

@@ -4,7 +4,8 @@ import { useState } from "react";
 import { Dialog, Field, Notice, type Problem, Problems, problemsOf, TextArea } from "../components/ui";
 import { client } from "../client";
 import { useWrite } from "../use";
-import { asObject, equal, mergePatch, parseObject } from "./attributes";
+import { equal } from "../json/values";
+import { asObject, mergePatch, parseObject } from "./attributes";
 import { UPDATE_USER, USER } from "./documents";
 
 type Members = Record<string, unknown>;

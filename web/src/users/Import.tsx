@@ -1,6 +1,7 @@
 /** Import of a file, slice by slice, with the report of `rollcall import`. */
 import { useRef, useState } from "react";
 
+import { Table } from "../components/Table";
 import { Dialog, Field, Notice, type Problem, Problems } from "../components/ui";
 import { csv, download, plural } from "../text";
 import { write } from "../use";
@@ -167,26 +168,24 @@ export function Import(props: { onClose: () => void; onImported: () => void }) {
           </dl>
           {report.refused.length > 0 && (
             <>
-              <div className="table short" role="region" aria-label="Refused lines" tabIndex={0}>
-                <table>
-                  <thead>
-                    <tr>
-                      <th scope="col" className="number">
-                        Line
-                      </th>
-                      <th scope="col">Reason</th>
+              <Table label="Refused lines" kind="short">
+                <thead>
+                  <tr>
+                    <th scope="col" className="number">
+                      Line
+                    </th>
+                    <th scope="col">Reason</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {report.refused.slice(0, SHOWN).map(({ line, message }, index) => (
+                    <tr key={index}>
+                      <td className="number">{line}</td>
+                      <td className="wrap">{message}</td>
                     </tr>
-                  </thead>
-                  <tbody>
-                    {report.refused.slice(0, SHOWN).map(({ line, message }, index) => (
-                      <tr key={index}>
-                        <td className="number">{line}</td>
-                        <td className="wrap">{message}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+                  ))}
+                </tbody>
+              </Table>
               <div className="row">
                 {report.refused.length > SHOWN && <span className="quiet">The first {plural(SHOWN, "line")} of them.</span>}
                 <button

@@ -1,11 +1,13 @@
 /** The user as of each of its versions, beside what it is now. */
 import { useEffect, useId, useState } from "react";
 
+import { Table } from "../components/Table";
 import { Empty, Failure, Loading, Moment, Notice } from "../components/ui";
 import type { Role } from "../gql/graphql";
 import { roleName, sentence } from "../text";
 import { useRead } from "../use";
-import { asObject, differences, equal } from "./attributes";
+import { equal } from "../json/values";
+import { asObject, differences } from "./attributes";
 import { USER_THEN } from "./documents";
 import type { Editable } from "./EditUser";
 import type { History } from "./history";
@@ -81,26 +83,24 @@ export function TimeTravel(props: { user: Editable & { role: Role }; history: Hi
           <p className="flat" role="status">
             {differing ? `${differing === 1 ? "1 value differs" : `${differing} values differ`} from now.` : "Nothing differs from now."}
           </p>
-          <div className="table" role="region" aria-label="The user then and now" tabIndex={0} aria-busy={then.loading}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Field</th>
-                  <th scope="col">Then</th>
-                  <th scope="col">Now</th>
+          <Table label="The user then and now" busy={then.loading}>
+            <thead>
+              <tr>
+                <th scope="col">Field</th>
+                <th scope="col">Then</th>
+                <th scope="col">Now</th>
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map(({ path, before, after }) => (
+                <tr key={path}>
+                  <th scope="row">{path}</th>
+                  <td className="wrap">{equal(before, after) ? text(before) : <mark>{text(before)}</mark>}</td>
+                  <td className="wrap">{text(after)}</td>
                 </tr>
-              </thead>
-              <tbody>
-                {rows.map(({ path, before, after }) => (
-                  <tr key={path}>
-                    <th scope="row">{path}</th>
-                    <td className="wrap">{equal(before, after) ? text(before) : <mark>{text(before)}</mark>}</td>
-                    <td className="wrap">{text(after)}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+              ))}
+            </tbody>
+          </Table>
         </>
       )}
     </div>

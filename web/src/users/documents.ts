@@ -78,18 +78,6 @@ export const USER_DATA = graphql(`
   }
 `);
 
-export const SESSIONS = graphql(`
-  query SessionsOf($userId: ID) {
-    sessions(userId: $userId) { id current startedAt lastSeenAt expiresAt device address }
-  }
-`);
-
-export const END_SESSION = graphql(`
-  mutation EndSessionOf($id: ID!) {
-    endSession(id: $id) { loggedOut }
-  }
-`);
-
 export const EVENTS = graphql(`
   query Events($userId: ID, $types: [UserEventType!], $first: Int, $after: Position) {
     events(userId: $userId, types: $types, first: $first, after: $after) {

@@ -1,1 +1,0 @@
-import{O as e}from"./index-C30xXTzX.js";var t=e();function n(e){return(0,t.jsx)(`div`,{className:`table`,role:`region`,"aria-label":e.label,tabIndex:0,children:(0,t.jsx)(`table`,{className:e.dense?`dense`:void 0,children:e.children})})}export{n as t};
