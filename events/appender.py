@@ -46,8 +46,9 @@ from events.batch import (
     decide_batch,
     read_statements,
 )
+from events.chain import PAST_THE_HEAD, read_end
 from events.database import Database, Row
-from events.errors import DatabaseUnavailable, EventsError, LogReplaced, OutcomeUnknown
+from events.errors import BrokenChain, DatabaseUnavailable, EventsError, LogReplaced, OutcomeUnknown
 from events.idempotency import EarlierResult
 from events.ids import NewId
 from events.log_keys import LogKeys
@@ -133,6 +134,7 @@ class Appender:
             InconsistentClaims: a claim that it gives up is missing or another user's.
             ClaimTaken: a username or email belongs to another user.
             LastAdmin: it would leave no administrator.
+            BrokenChain: `log_head` and the log differ, so that nothing can be appended.
             OutcomeUnknown: MySQL went away during the COMMIT and did not come back in time.
             DatabaseUnavailable: MySQL is away; nothing was written.
         """
@@ -201,6 +203,7 @@ class Appender:
         try:
             return await self._write_once(batch)
         except MySQLError as error:
+            await self._check_end()
             if len(batch) == 1:
                 raise
             log.warning("append.divided", entries=len(batch), error=str(error))
@@ -234,6 +237,12 @@ class Appender:
         for _, _, log_id, _ in head:
             if self._log_id is not None and log_id != self._log_id.bytes:
                 raise LogReplaced(expected=self._log_id, found=UUID(bytes=log_id))
+
+    async def _check_end(self) -> None:
+        """Check that no row is in the way: somebody with MySQL's password may have added one past the head."""
+        head, newest = await read_end(self._database)
+        if newest > head.position:
+            raise BrokenChain(head.position + 1, PAST_THE_HEAD)
 
     async def _is_committed(self, outcomes: Sequence[Outcome], lost: OutcomeUnknown) -> bool:
         """Whether a transaction whose COMMIT was lost has happened.

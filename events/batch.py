@@ -14,11 +14,12 @@ from uuid import UUID
 import msgspec
 
 from events import sql
-from events.chain import Head, Link, StoredRow, next_hash
+from events.chain import HEAD_LOST, Head, Link, StoredRow, next_hash
 from events.claims import ADMIN_SEAT, Claim, HashedClaim, claims_of, hashed
 from events.data_object import DataObject
 from events.database import Row
 from events.errors import (
+    BrokenChain,
     ClaimTaken,
     EventsError,
     InconsistentClaims,
@@ -236,7 +237,11 @@ class DecidedBatch:
 def decide_batch(
     batch: Sequence[PreparedAppend], found: Mapping[str, Sequence[Row]], chain_key: bytes, now: datetime
 ) -> DecidedBatch:
-    """Decide each append on the rows of `read_statements` and on the appends before it. A refusal affects no other."""
+    """Decide each append on the rows of `read_statements` and on the appends before it. A refusal affects no other.
+
+    Raises:
+        BrokenChain: `log_head` has lost its row.
+    """
     state, now = BatchState.of(found), now.astimezone(UTC)
     before, links, passed, outcomes = state.head.hash, list[Link](), list[PreparedAppend](), list[Outcome]()
     for prepared in batch:
@@ -307,9 +312,13 @@ class BatchState:
 
     @classmethod
     def of(cls, found: Mapping[str, Sequence[Row]]) -> Self:
-        """The state that the rows of `read_statements` describe."""
+        """The state that the rows of `read_statements` describe.
+
+        Raises:
+            BrokenChain: `log_head` has lost its row.
+        """
         if not found["head"]:
-            raise RuntimeError("log_head has lost its row; restore the log from a backup")
+            raise BrokenChain(0, HEAD_LOST)
         position, digest, _, numbers = found["head"][0]
         return cls(
             head=Head(int(position), digest),

@@ -163,6 +163,9 @@ ORDER BY position
 LIMIT %s
 """  # noqa: S608 - constants
 
+HEAD_LOST: Final = "log_head has lost its row; restore the log from a backup"
+PAST_THE_HEAD: Final = "this event is there, but log_head ends at the position before it"
+
 ChainProgress = Callable[[int, int], None]
 """Called with the events that are done and the events to do."""
 
@@ -277,7 +280,7 @@ def check_end(head: Head, newest: Head) -> None:
     if head.position > newest.position:
         raise BrokenChain(newest.position + 1, f"log_head ends at position {head.position}, this event is missing")
     if head.position < newest.position:
-        raise BrokenChain(head.position + 1, "this event is there, but log_head ends at the position before it")
+        raise BrokenChain(head.position + 1, PAST_THE_HEAD)
     if head.hash != newest.hash:
         raise BrokenChain(head.position, f"log_head has the hash {head.hash.hex()}, the event {newest.hash.hex()}")
 
@@ -307,5 +310,5 @@ async def _check_kept(database: Database, expected: Head, end: Head) -> None:
 def _head(row: Row) -> Head:
     position, digest = row
     if position is None:
-        raise BrokenChain(0, "log_head has lost its row")
+        raise BrokenChain(0, HEAD_LOST)
     return Head(int(position), digest)

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from events import sql
-from events.chain import GENESIS
+from events.chain import GENESIS, HEAD_LOST
 from events.checkpoint import Checkpoint, check_held
 from events.data_object import RESTATED_EVERY
 from events.database import Row, Source, placeholders
@@ -110,7 +110,6 @@ READ_FORGOTTEN = (
 
 LOG_ID: Final = 12
 """The column of `READ_AFTER` with the log's id."""
-HEAD_LOST: Final = "log_head has lost its row"
 
 
 class Stream(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ from auth.budgets import BudgetSpent
 from auth.password_hashing import RETRY_SECONDS, PasswordsBusy, PasswordsClosed
 from auth.registration import ProofRequired
 from events.errors import (
+    BrokenChain,
     DamagedEvent,
     DatabaseRefused,
     DatabaseUnavailable,
@@ -50,7 +51,7 @@ from projections.errors import BadQuery, ProjectionError, ViewMissing, ViewRefus
 log = structlog.get_logger(__name__)
 
 UNAVAILABLE: Final = (DatabaseUnavailable, ViewUnavailable, ViewMissing, FeedClosed, PasswordsClosed)
-REFUSED: Final = (DatabaseRefused, ViewRefused)
+REFUSED: Final = (DatabaseRefused, ViewRefused, BrokenChain)
 """To the client an outage: an operator can end both without a restart."""
 NO_OPERATION: Final = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -185,6 +186,8 @@ def _unavailable(cause: BaseException) -> str:
     match cause:
         case FeedClosed():
             return str(cause)
+        case BrokenChain():
+            return "nothing can be written until an operator has mended the log"
         case ProjectionError():
             server = "MongoDB view"
         case EventsError():

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 import pytest_asyncio
 
 from events.batch import insert_events
-from events.chain import Link, StoredRow, read_head
+from events.chain import HEAD_LOST, Link, StoredRow, read_head
 from events.event_types import Role
 from events.ids import new_id
 from events.user import ChangeRole
 from rollcall.embedded import Addresses
 from tests.events.tampering import broken_at
 from tests.graph.conftest import Complaints
-from tests.graph.documents import CREATE, LOGIN, ONE, SEARCH, UPDATE
+from tests.graph.documents import CREATE, LOGIN, ONE, REGISTER, SEARCH, UPDATE
 from tests.graph.site import PASSWORD, Person, Site, running, somebody
 from tests.log import NOBODY
 from tests.waiting import eventually
@@ -31,7 +31,9 @@ async def exposed(addresses: Addresses, complaints: Complaints) -> AsyncIterator
     complaints.take()
 
 
-async def append_row(site: Site, person: Person, type_: str, data: str, digest: bytes | None = None) -> None:
+async def append_row(
+    site: Site, person: Person, type_: str, data: str, digest: bytes | None = None, *, moved: bool = True
+) -> None:
     """Append a row to a user's stream and move the head, with a hash that anyone can make or another event's."""
     head = await read_head(site.log.database)
     row = StoredRow(
@@ -47,7 +49,8 @@ async def append_row(site: Site, person: Person, type_: str, data: str, digest: 
     )
     digest = digest or hashlib.sha256(head.hash + repr(row).encode()).digest()
     await site.log.database.execute(insert_events([Link(row, digest)]))
-    await site.log.database.execute("UPDATE log_head SET position = %s, hash = %s", (row.position, digest))
+    if moved:
+        await site.log.database.execute("UPDATE log_head SET position = %s, hash = %s", (row.position, digest))
 
 
 async def is_admin(site: Site, person: Person) -> bool:
@@ -173,3 +176,37 @@ async def test_a_lost_claim_refuses_one_command_and_no_other(exposed: Site) -> N
 
     assert answers[0].codes == ["INTERNAL"]
     assert [answer.codes for answer in answers[1:]] == [[]] * 7
+
+
+async def test_a_row_past_the_head_refuses_commands_until_it_is_removed(exposed: Site, complaints: Complaints) -> None:
+    """No error of the server: readers are served, the operator learns the position, and nothing is half-written."""
+    person, mallory = await exposed.person(), await exposed.person()
+    head = await read_head(exposed.log.database)
+    await append_row(exposed, mallory, "RoleChanged", '{"role":"ADMIN","fields":["role"]}', moved=False)
+
+    many = [person.client.ask(UPDATE, input={"id": person.id, "name": f"Name {n}"}) for n in range(5)]
+    refused = await asyncio.gather(*many, exposed.anyone.ask(REGISTER, input=somebody()))
+
+    for answer in refused:
+        (error,) = answer.body["errors"]
+        assert error["extensions"]["code"] == "UNAVAILABLE"
+        assert "an operator" in error["message"]
+    logged = [entry for entry in complaints.take() if entry["event"] == "graph.refused"]
+    assert all(f"broken at position {head.position + 1}" in entry["error"] for entry in logged)
+    assert len(logged) == len(refused)
+    assert (await person.client.field(ONE, id=person.id))["name"] == person.user.name
+
+    await exposed.log.database.execute("DELETE FROM events WHERE position = %s", (head.position + 1,))
+    assert (await person.client.field(UPDATE, input={"id": person.id, "name": "Name"}))["errors"] == []
+
+
+async def test_a_head_that_lost_its_row_refuses_commands(addresses: Addresses, complaints: Complaints) -> None:
+    """As above: an operator has to act, and the client is told so."""
+    async with running(addresses, projected=False) as site:  # projectors end at it
+        person = await site.person()
+        await site.log.database.execute("DELETE FROM log_head")
+
+        answer = await person.client.ask(UPDATE, input={"id": person.id, "name": "Name"})
+
+        assert answer.body["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+        assert any(HEAD_LOST in str(entry.get("error")) for entry in complaints.take())
