@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from events import batch
+from events import statements
 from events.chain import START, Link, StoredRow, next_hash, read_head
 from events.database import Database
 from events.event_types import (
@@ -75,18 +75,18 @@ class History:
         async with database.connection() as connection:
             for statement in self._statements(self._events if up_to is None else up_to):
                 await connection.execute("BEGIN")
-                await connection.execute(batch.insert_events(statement.links))
+                await connection.execute(statements.insert_events(statement.links))
                 if statement.born:
                     keys = [KeyRow(one.id, one.key.wrapped, None, one.key.master_key_id) for one in statement.born]
-                    await connection.execute(batch.keep_keys(keys))
+                    await connection.execute(statements.keep_keys(keys))
                 if statement.credentials:
-                    await connection.execute(batch.replace_credentials(statement.credentials.values()))
+                    await connection.execute(statements.replace_credentials(statement.credentials.values()))
                 if statement.gone:
                     ids = binaries(one.id.bytes for one in statement.gone)
                     destroyed = [self._vault.destroyed(one.id) for one in statement.gone]
-                    await connection.execute(batch.replace_keys(destroyed))
-                    await connection.execute(batch.DELETE_CREDENTIALS.format(ids=ids))
-                await connection.execute(batch.move_head(self._mark, 0))
+                    await connection.execute(statements.replace_keys(destroyed))
+                    await connection.execute(statements.DELETE_CREDENTIALS.format(ids=ids))
+                await connection.execute(statements.move_head(self._mark, 0))
                 await connection.execute("COMMIT")
 
     def _statements(self, up_to: int) -> Iterator[Statement]:

@@ -25,7 +25,7 @@ from uuid import UUID
 
 from benchmarks.bench import MASTER_KEY, Bench, open_bench
 from benchmarks.measure import Measured, Work, median_rate
-from events import batch
+from events import statements
 from events.bulk import BulkReader
 from events.chain import START, Head, Link, StoredRow, next_hash, read_head
 from events.database import Database
@@ -109,10 +109,10 @@ async def write_objects(database: Database, vault: Vault, objects: int) -> list[
                 if number == objects:
                     break
             await connection.execute("BEGIN")
-            await connection.execute(batch.insert_events(links))
+            await connection.execute(statements.insert_events(links))
             if born:
-                await connection.execute(batch.keep_keys(born))
-            await connection.execute(batch.move_head(mark, number))
+                await connection.execute(statements.keep_keys(born))
+            await connection.execute(statements.move_head(mark, number))
             await connection.execute("COMMIT")
             links.clear()
             born.clear()

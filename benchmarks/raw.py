@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from events import batch
+from events import statements
 from events.chain import Link, StoredRow
 from events.claims import HashedClaim
 from events.database import Database
@@ -55,10 +55,13 @@ def _batches(count: int) -> list[tuple[str, list[str]]]:
 def _batch(users: list[UUID]) -> tuple[str, list[str]]:
     """The statement that inserts the first events of these users, and those that insert the rest."""
     position = secrets.randbits(40)
-    events = batch.insert_events(_link(position + number, user) for number, user in enumerate(users))
+    events = statements.insert_events(_link(position + number, user) for number, user in enumerate(users))
     claims = [(HashedClaim(kind, secrets.token_bytes(32)), user) for user in users for kind in ("username", "email")]
     keys = [KeyRow(user, secrets.token_bytes(60), None, secrets.token_bytes(8)) for user in users]
-    return _into_copies(events), [_into_copies(batch.take_claims(claims)), _into_copies(batch.keep_keys(keys))]
+    return _into_copies(events), [
+        _into_copies(statements.take_claims(claims)),
+        _into_copies(statements.keep_keys(keys)),
+    ]
 
 
 def _link(position: int, user: UUID) -> Link:

@@ -37,7 +37,6 @@ import structlog
 from asyncmy.errors import MySQLError
 
 from events.batch import (
-    LOCK_HEAD,
     Append,
     Appended,
     DecidedBatch,
@@ -53,6 +52,7 @@ from events.idempotency import EarlierResult
 from events.ids import NewId
 from events.log_keys import LogKeys
 from events.retry import retry
+from events.statements import LOCK_HEAD
 from events.vault import Vault
 
 log = structlog.get_logger(__name__)

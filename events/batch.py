@@ -5,7 +5,7 @@ commits. The lock keeps the state that the appends are decided on unchanged in b
 do the same and cost a round trip each, in which the event loop prepares other appends first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -14,8 +14,8 @@ from uuid import UUID
 import msgspec
 
 from events import sql
-from events.chain import HEAD_LOST, Head, Link, StoredRow, next_hash
-from events.claims import ADMIN_SEAT, Claim, HashedClaim, claims_of, hashed
+from events.chain import HEAD_LOST, Head, body_of, framed_instant, hash_of, tail_of
+from events.claims import ADMIN_SEAT, Claim, HashedClaim, claims_of, hashed, may_move_claims
 from events.data_object import DataObject
 from events.database import Row
 from events.errors import (
@@ -28,11 +28,31 @@ from events.errors import (
     OwnerDeleted,
     WrongExpectedVersion,
 )
-from events.event_types import DataCreated, Event, Origin, Recorded, Stored, UserDeleted, encode, password_hash_of
+from events.event_types import DataCreated, Event, Origin, Recorded, UserDeleted, encode, password_hash_of
 from events.idempotency import EarlierResult, Request
 from events.ids import NewId
 from events.log_keys import LogKeys
-from events.rows import EVENT_COLUMNS
+from events.statements import (
+    CLAIM_OWNERS,
+    COUNT_ADMINS,
+    DELETE_CREDENTIALS,
+    DELETE_SNAPSHOTS,
+    FIND_REQUESTS,
+    LIVING_USERS,
+    LOCK_HEAD,
+    RELEASE_CLAIMS,
+    STREAM_VERSIONS,
+    claim_literals,
+    event_columns,
+    event_row,
+    insert_rows,
+    keep_keys,
+    keep_requests,
+    move_head,
+    replace_credentials,
+    replace_keys,
+    take_claims,
+)
 from events.streams import State, evolve_stream
 from events.vault import CredentialKey, KeyRow, UserKey, Vault, place_of
 
@@ -114,13 +134,31 @@ Outcome = Appended | EarlierResult | Exception
 
 
 @dataclass(frozen=True, slots=True)
+class Instant:
+    """The instant of a batch, made once for all its events."""
+
+    literal: str
+    framed: bytes
+    """As the hash takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """A sealed event: its columns between position and instant."""
+
+    event_id: UUID
+    columns: str
+    """As literals."""
+    body: bytes
+    """As the hash takes them."""
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedAppend:
     """An append, and everything about it that can be computed before the head is locked."""
 
     append: Append
-    event_ids: tuple[UUID, ...]
-    stored: tuple[Stored, ...]
-    """The stored form of its events, sealed."""
+    events: tuple[PreparedEvent, ...]
     releases: frozenset[HashedClaim]
     """Claims that the user has before it and not after it."""
     takes: frozenset[HashedClaim]
@@ -133,28 +171,30 @@ class PreparedAppend:
     @classmethod
     def of(cls, append: Append, keys: LogKeys, vault: Vault, new_id: NewId) -> Self:
         """Encode and seal the events, and hash the claims."""
-        stored, event_ids = [], tuple(new_id() for _ in append.events)
-        first = append.expected_version + 1
+        events, stream_id = [], append.stream_id.bytes
         credential: CredentialKey | None = None
-        for version, (event_id, event) in enumerate(zip(event_ids, append.events, strict=True), start=first):
+        for version, event in enumerate(append.events, start=append.expected_version + 1):
+            event_id = new_id()
             sealed_hash: bytes | None = None
             if (password_hash := password_hash_of(event)) is not None:
                 sealed_hash, credential = vault.seal_credential(
                     append.stream_id, version, event_id.bytes, password_hash
                 )
-            encoded = encode(event, append.origin, sealed_hash)
-            place = place_of(
-                append.stream_id.bytes, version, event_id.bytes, encoded.type, encoded.data, encoded.metadata
+            stored = encode(event, append.origin, sealed_hash)
+            opened = stored.type, stored.data, stored.metadata
+            sealed = append.key.seal(
+                stored.personal, place_of(stream_id, version, event_id.bytes, *opened), vault.nonce()
             )
-            sealed = append.key.seal(encoded.personal, place, vault.nonce())
-            stored.append(msgspec.structs.replace(encoded, personal=sealed))
+            row = stream_id, version, event_id.bytes, stored.type, stored.data, sealed, stored.metadata
+            events.append(PreparedEvent(event_id, event_columns(*row), body_of(*row)))
         before, after = frozenset[Claim](), frozenset[Claim]()
-        if append.owner_id is None:  # a data object has no claims, and its number is not known yet
-            before, after = claims_of(append.state), claims_of(Appended(append, event_ids, 0, sql.EPOCH).state())
+        # A data object has no claims, and its number is not known yet.
+        if append.owner_id is None and any(map(may_move_claims, append.events)):
+            ids = tuple(event.event_id for event in events)
+            before, after = claims_of(append.state), claims_of(Appended(append, ids, 0, sql.EPOCH).state())
         return cls(
             append,
-            event_ids,
-            tuple(stored),
+            tuple(events),
             releases=frozenset(hashed(keys.claims, claim) for claim in before - after),
             takes=frozenset(hashed(keys.claims, claim) for claim in after - before),
             key_row=_key_row(append, vault),
@@ -162,30 +202,25 @@ class PreparedAppend:
         )
 
     @property
-    def size(self) -> int:
-        """Bytes of personal and open data, about half of what the append adds to a statement."""
-        return sum(len(one.data) + len(one.personal) + len(one.metadata) for one in self.stored)
+    def event_ids(self) -> tuple[UUID, ...]:
+        """The ids of its events."""
+        return tuple(event.event_id for event in self.events)
 
-    def links(self, appended: Appended, chain_key: bytes, before: bytes) -> list[Link]:
-        """The rows of its events, chained to the event with the hash `before`."""
-        links = []
-        for number, (event_id, stored) in enumerate(zip(self.event_ids, self.stored, strict=True), start=1):
-            row = StoredRow(
-                appended.after + number,
-                self.append.stream_id.bytes,
-                self.append.expected_version + number,
-                event_id.bytes,
-                stored.type,
-                stored.data,
-                stored.personal,
-                stored.metadata,
-                appended.recorded_at,
-                self.append.owner_id.bytes if self.append.owner_id else None,
-                appended.number if number == 1 else None,
-            )
-            before = next_hash(chain_key, before, row)
-            links.append(Link(row, before))
-        return links
+    @property
+    def size(self) -> int:
+        """Bytes of its events, about half of what the append adds to a statement."""
+        return sum(len(event.body) for event in self.events)
+
+    def rows(self, appended: Appended, instant: Instant, chain_key: bytes, before: bytes) -> tuple[list[str], bytes]:
+        """The rows of its events, chained to the event with the hash `before`, and the hash of the last."""
+        owner_id = self.append.owner_id.bytes if self.append.owner_id else None
+        rows, number = [], appended.number
+        for position, event in enumerate(self.events, start=appended.after + 1):
+            tail = tail_of(instant.framed, owner_id, number)
+            before = hash_of(chain_key, before, position, event.body, tail)
+            rows.append(event_row(position, event.columns, instant.literal, owner_id, number, before))
+            number = None
+        return rows, before
 
 
 def _key_row(append: Append, vault: Vault) -> KeyRow | None:
@@ -194,14 +229,6 @@ def _key_row(append: Append, vault: Vault) -> KeyRow | None:
     if append.expected_version == 0 and append.owner_id is None:
         return KeyRow(append.stream_id, append.key.wrapped, None, append.key.master_key_id)
     return None
-
-
-LOCK_HEAD = "SELECT position, hash, log_id, numbers FROM log_head WHERE id = 1 FOR UPDATE"
-STREAM_VERSIONS = "SELECT stream_id, MAX(version) FROM events WHERE stream_id IN ({ids}) GROUP BY stream_id"
-CLAIM_OWNERS = "SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({claims})"
-LIVING_USERS = "SELECT user_id FROM user_keys WHERE user_id IN ({ids}) AND wrapped IS NOT NULL"
-COUNT_ADMINS = "SELECT COUNT(*) FROM claims WHERE kind = 'admin'"
-FIND_REQUESTS = "SELECT key_hash, fingerprint, user_id, position FROM requests WHERE key_hash IN ({keys})"
 
 
 def read_statements(batch: Sequence[PreparedAppend]) -> dict[str, str]:
@@ -213,7 +240,7 @@ def read_statements(batch: Sequence[PreparedAppend]) -> dict[str, str]:
     }
     claims = {claim for one in batch for claim in one.releases | one.takes}
     if claims:
-        statements["owners"] = CLAIM_OWNERS.format(claims=_claims(claims))
+        statements["owners"] = CLAIM_OWNERS.format(claims=claim_literals(claims))
     if any(claim.kind == ADMIN_SEAT for claim in claims):
         statements["admins"] = COUNT_ADMINS
     if owners := frozenset[UUID]().union(*(one.append.owners for one in batch)):
@@ -243,7 +270,8 @@ def decide_batch(
         BrokenChain: `log_head` has lost its row.
     """
     state, now = BatchState.of(found), now.astimezone(UTC)
-    before, links, passed, outcomes = state.head.hash, list[Link](), list[PreparedAppend](), list[Outcome]()
+    instant = Instant(sql.instant(now), framed_instant(now))
+    before, rows, passed, outcomes = state.head.hash, list[str](), list[PreparedAppend](), list[Outcome]()
     for prepared in batch:
         try:
             outcome = state.admit(prepared, now)
@@ -252,16 +280,16 @@ def decide_batch(
             continue
         outcomes.append(outcome)
         if isinstance(outcome, Appended):
-            links += prepared.links(outcome, chain_key, before)
-            before = links[-1].hash
+            made, before = prepared.rows(outcome, instant, chain_key, before)
+            rows += made
             passed.append(prepared)
-    if not links:
+    if not rows:
         return DecidedBatch(outcomes)
-    writes = [insert_events(links), move_head(links[-1].mark, state.numbers)]
+    writes = [insert_rows(rows), move_head(Head(state.position, before), state.numbers)]
     if state.kept:
-        writes.append(_keep_requests(state.kept, now))
+        writes.append(keep_requests(state.kept, now))
     if state.released:
-        writes.append(RELEASE_CLAIMS.format(claims=_claims(state.released)))
+        writes.append(RELEASE_CLAIMS.format(claims=claim_literals(state.released)))
     if state.taken:
         writes.append(take_claims(state.taken.items()))
     return DecidedBatch(outcomes, writes + _write_keys(passed))
@@ -295,8 +323,8 @@ class BatchState:
     """The number of the newest data object."""
     living: set[UUID]
     """The owners of data objects in the batch who are not deleted."""
-    versions: dict[UUID, int]
-    """A stream that is missing here has no events yet."""
+    versions: dict[bytes, int]
+    """By the stream's id. A stream that is missing here has no events yet."""
     owners: dict[HashedClaim, UUID]
     """A claim that is missing here is free."""
     admins: int
@@ -325,7 +353,7 @@ class BatchState:
             position=int(position),
             numbers=int(numbers),
             living={UUID(bytes=user_id) for (user_id,) in found.get("living", ())},
-            versions={UUID(bytes=stream_id): int(version) for stream_id, version in found["versions"]},
+            versions=dict(found["versions"]),
             owners={HashedClaim(kind, digest): UUID(bytes=owner) for kind, digest, owner in found.get("owners", ())},
             admins=next((int(count) for (count,) in found.get("admins", ())), 0),
             requests={
@@ -350,133 +378,46 @@ class BatchState:
             if earlier.fingerprint != append.request.fingerprint:
                 raise KeyReused
             return earlier
-        version = self.versions.get(append.stream_id, 0)
+        stream_id = append.stream_id.bytes
+        version = self.versions.get(stream_id, 0)
         if version != append.expected_version:
             raise WrongExpectedVersion(append.stream_id, append.expected_version, version)
         if gone := append.owners - self.living:
             raise OwnerDeleted(gone)
-        loses = sum(claim.kind == ADMIN_SEAT for claim in prepared.releases)
-        gains = sum(claim.kind == ADMIN_SEAT for claim in prepared.takes)
-        self._check_claims(prepared, loses, gains)
+        if prepared.releases or prepared.takes:
+            self._check_claims(prepared)
         number = self.numbers + 1 if isinstance(append.events[0], DataCreated) else None
         appended = Appended(append, prepared.event_ids, self.position, now, number)
-        self.position, self.versions[append.stream_id] = appended.position, appended.version
+        self.position, self.versions[stream_id] = appended.position, appended.version
         self.numbers = number or self.numbers
         if isinstance(append.events[-1], UserDeleted):
             self.living.discard(append.stream_id)
-        self.admins += gains - loses
-        for claim in prepared.releases:
-            del self.owners[claim]
-            if self.taken.pop(claim, None) is None:
-                self.released.add(claim)
-        for claim in prepared.takes:
-            self.owners[claim] = self.taken[claim] = append.stream_id
+        self._move_claims(prepared)
         if append.request is not None:
             result = EarlierResult(append.request.fingerprint, append.stream_id, appended.position)
             self.requests[append.request.key_hash] = self.kept[append.request.key_hash] = result
         return appended
 
-    def _check_claims(self, prepared: PreparedAppend, loses: int, gains: int) -> None:
+    def _move_claims(self, prepared: PreparedAppend) -> None:
+        self.admins += _seats(prepared.takes) - _seats(prepared.releases)
+        for claim in prepared.releases:
+            del self.owners[claim]
+            if self.taken.pop(claim, None) is None:
+                self.released.add(claim)
+        for claim in prepared.takes:
+            self.owners[claim] = self.taken[claim] = prepared.append.stream_id
+
+    def _check_claims(self, prepared: PreparedAppend) -> None:
         user_id = prepared.append.stream_id
         if lost := sorted(claim.kind for claim in prepared.releases if self.owners.get(claim) != user_id):
             raise InconsistentClaims(user_id, lost)
         if kinds := sorted({claim.kind for claim in prepared.takes if claim in self.owners}):
             raise ClaimTaken(tuple(kinds))
-        if loses and self.admins - loses + gains < 1:
+        loses = _seats(prepared.releases)
+        if loses and self.admins - loses + _seats(prepared.takes) < 1:
             raise LastAdmin(user_id)
 
 
-# One statement for many rows, their values as literals.
-INSERT_EVENTS = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES {{rows}}"  # noqa: S608 - constants
-MOVE_HEAD = "UPDATE log_head SET position = {position}, hash = {hash}, numbers = {numbers} WHERE id = 1"
-TAKE_CLAIMS = "INSERT INTO claims (kind, value_hash, user_id) VALUES {rows}"
-RELEASE_CLAIMS = "DELETE FROM claims WHERE (kind, value_hash) IN ({claims})"
-KEEP_KEYS = "INSERT INTO user_keys (user_id, wrapped, deletion_proof, master_key_id) VALUES {rows}"
-REPLACE_KEYS = """
-INSERT INTO user_keys (user_id, wrapped, deletion_proof, master_key_id)
-VALUES {rows} AS new
-ON DUPLICATE KEY UPDATE
-    wrapped = new.wrapped, deletion_proof = new.deletion_proof, master_key_id = new.master_key_id
-"""
-REPLACE_CREDENTIALS = """
-INSERT INTO credential_keys (user_id, version, wrapped, master_key_id)
-VALUES {rows} AS new
-ON DUPLICATE KEY UPDATE version = new.version, wrapped = new.wrapped, master_key_id = new.master_key_id
-"""
-DELETE_CREDENTIALS = "DELETE FROM credential_keys WHERE user_id IN ({ids})"
-DELETE_SNAPSHOTS = "DELETE FROM snapshots WHERE owner_id IN ({ids})"
-KEEP_REQUESTS = "INSERT INTO requests (key_hash, fingerprint, user_id, position, made_at) VALUES {rows}"
-
-
-def insert_events(links: Iterable[Link]) -> str:
-    """Add events."""
-    return INSERT_EVENTS.format(rows=",\n    ".join(map(_event, links)))
-
-
-def move_head(end: Head, numbers: int) -> str:
-    """Move the head to the log's new end; `numbers` is the number of its newest data object."""
-    position, digest = sql.integer(end.position), sql.binary(end.hash)
-    return MOVE_HEAD.format(position=position, hash=digest, numbers=sql.integer(numbers))
-
-
-def take_claims(owners: Iterable[tuple[HashedClaim, UUID]]) -> str:
-    """Give claims to their owners."""
-    rows = (f"({_claim(claim)}, {sql.binary(owner.bytes)})" for claim, owner in owners)
-    return TAKE_CLAIMS.format(rows=", ".join(rows))
-
-
-def keep_keys(rows: Iterable[KeyRow]) -> str:
-    """Add the keys of users."""
-    return KEEP_KEYS.format(rows=_keys(rows))
-
-
-def replace_keys(rows: Iterable[KeyRow]) -> str:
-    """Put other rows into the place of those that are there."""
-    return REPLACE_KEYS.format(rows=_keys(rows))
-
-
-def replace_credentials(keys: Iterable[CredentialKey]) -> str:
-    """Put these keys of password hashes into the place of their users' former ones.
-
-    In the order of the ids, in which a rotation locks them too, so that neither waits for the other in a circle.
-    """
-    rows = (
-        f"({sql.binary(key.user_id.bytes)}, {sql.integer(key.version)}, {sql.binary(key.wrapped)}, "
-        f"{sql.binary(key.master_key_id)})"
-        for key in sorted(keys, key=lambda key: key.user_id.bytes)
-    )
-    return REPLACE_CREDENTIALS.format(rows=", ".join(rows))
-
-
-def _keep_requests(requests: Mapping[bytes, EarlierResult], made_at: datetime) -> str:
-    rows = (
-        f"({sql.binary(key)}, {sql.binary(earlier.fingerprint)}, {sql.binary(earlier.user_id.bytes)}, "
-        f"{sql.integer(earlier.position)}, {sql.instant(made_at)})"
-        for key, earlier in requests.items()
-    )
-    return KEEP_REQUESTS.format(rows=", ".join(rows))
-
-
-def _event(link: Link) -> str:
-    """The values of `EVENT_COLUMNS`."""
-    row = link.row
-    return (
-        f"({sql.integer(row.position)}, {sql.binary(row.stream_id)}, {sql.integer(row.version)}, "
-        f"{sql.binary(row.event_id)}, {sql.text(row.type)}, {sql.text(row.data)}, "
-        f"{sql.binary(row.personal)}, {sql.text(row.metadata)}, {sql.instant(row.recorded_at)}, "
-        f"{sql.binary(row.owner_id)}, {'NULL' if row.number is None else sql.integer(row.number)}, "
-        f"{sql.binary(link.hash)})"
-    )
-
-
-def _keys(rows: Iterable[KeyRow]) -> str:
-    columns = ((row.user_id.bytes, row.wrapped, row.deletion_proof, row.master_key_id) for row in rows)
-    return ", ".join(f"({sql.binaries(values)})" for values in columns)
-
-
-def _claims(claims: Iterable[HashedClaim]) -> str:
-    return ", ".join(f"({_claim(claim)})" for claim in claims)
-
-
-def _claim(claim: HashedClaim) -> str:
-    return f"{sql.text(claim.kind)}, {sql.binary(claim.digest)}"
+def _seats(claims: frozenset[HashedClaim]) -> int:
+    """The administrators' seats among claims."""
+    return sum(claim.kind == ADMIN_SEAT for claim in claims) if claims else 0

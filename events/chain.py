@@ -117,27 +117,51 @@ def follow(key: bytes, before: Head, link: Link) -> Head:
 
 
 def next_hash(key: bytes, before: bytes, row: StoredRow) -> bytes:
-    """The hash of a row that follows one with the hash `before`: 32 bytes.
+    """The hash of a row that follows one with the hash `before`: 32 bytes."""
+    body = body_of(row.stream_id, row.version, row.event_id, row.type, row.data, row.personal, row.metadata)
+    return hash_of(key, before, row.position, body, tail_of(framed_instant(row.recorded_at), row.owner_id, row.number))
 
-    It is made from the values that MySQL returns, each with its length before it so that no two rows give the same
-    bytes: numbers in 8 bytes, text as UTF-8, the instant in microseconds.
+
+def hash_of(key: bytes, before: bytes, position: int, body: bytes, tail: bytes) -> bytes:
+    """The hash of a row whose columns are framed, after one with the hash `before`.
+
+    An append makes the body before it locks the head, since it is most of the work.
+
+    The hash is made from the values that MySQL returns, each with its length before it so that no two rows give the
+    same bytes: numbers in 8 bytes, text as UTF-8, the instant in microseconds.
     """
-    instant = (row.recorded_at.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
+    return hmac.digest(key, before + _framed(position.to_bytes(8)) + body + tail, hashlib.sha256)
+
+
+def body_of(
+    stream_id: bytes, version: int, event_id: bytes, type_: str, data: str, personal: bytes, metadata: str
+) -> bytes:
+    """The columns between a row's position and its instant, framed."""
     parts = (
-        row.position.to_bytes(8),
-        row.stream_id,
-        row.version.to_bytes(8),
-        row.event_id,
-        row.type.encode(),
-        row.data.encode(),
-        row.personal,
-        row.metadata.encode(),
-        instant.to_bytes(8, signed=True),
-        row.owner_id or b"",
-        b"" if row.number is None else row.number.to_bytes(8),
+        stream_id,
+        version.to_bytes(8),
+        event_id,
+        type_.encode(),
+        data.encode(),
+        personal,
+        metadata.encode(),
     )
-    framed = [len(part).to_bytes(8) + part for part in parts]
-    return hmac.digest(key, before + b"".join(framed), hashlib.sha256)
+    return b"".join([_framed(part) for part in parts])
+
+
+def tail_of(instant: bytes, owner_id: bytes | None, number: int | None) -> bytes:
+    """The columns from a row's instant on, framed; `instant` is what `framed_instant` made."""
+    return instant + _framed(owner_id or b"") + _framed(b"" if number is None else number.to_bytes(8))
+
+
+def framed_instant(recorded_at: datetime) -> bytes:
+    """The instant of a row, framed. All events of a batch have the same."""
+    microseconds = (recorded_at.replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
+    return _framed(microseconds.to_bytes(8, signed=True))
+
+
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(8) + part
 
 
 PAGE_EVENTS: Final = 1_000

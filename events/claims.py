@@ -16,7 +16,7 @@ import msgspec
 
 from events import rules
 from events.database import Database
-from events.event_types import Role
+from events.event_types import Event, PasswordChanged, Role, UserUpdated
 from events.streams import State
 from events.user import User
 
@@ -48,6 +48,15 @@ def claims_of(user: State | None) -> frozenset[Claim]:
     if user.role is Role.ADMIN:
         claims |= {Claim(ADMIN_SEAT, str(user.id))}
     return claims
+
+
+def may_move_claims(event: Event) -> bool:
+    """Whether a user may have other claims after an event than before. To make and compare them takes a while."""
+    match event:
+        case UserUpdated(username=username, email=email):
+            return username is not None or email is not None
+        case _:
+            return not isinstance(event, PasswordChanged)
 
 
 def sign_in_claims(user: User) -> frozenset[Claim]:

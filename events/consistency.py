@@ -30,7 +30,6 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events import sql
-from events.batch import LOCK_HEAD, STREAM_VERSIONS, take_claims
 from events.chain import ChainProgress
 from events.claims import HashedClaim, claims_of, hashed
 from events.credentials import credential_problem, credentials_of
@@ -42,6 +41,7 @@ from events.ids import uuid_of
 from events.log_keys import LogKeys
 from events.recorded import recorded_of
 from events.rows import OWNER, ROW_COLUMNS, TYPE
+from events.statements import LOCK_HEAD, STREAM_VERSIONS, take_claims
 from events.user import Account, evolve_account
 from events.vault import Vault
 

@@ -20,8 +20,7 @@ from uuid import UUID
 import msgspec
 from asyncmy.errors import DataError, IntegrityError
 
-from events import batch
-from events.batch import LOCK_HEAD
+from events import statements
 from events.chain import START, ChainProgress, Head, Link, follow, next_number
 from events.claims import claims_of, hashed
 from events.credentials import credential_problem, credentials_of
@@ -31,6 +30,7 @@ from events.errors import BadExport, BrokenChain, DamagedCredential, DamagedKey,
 from events.event_types import Forgotten, Recorded, UserDeleted
 from events.export import CredentialLine, EventLine, ExportPart, Header, KeyLine, Line, Trailer
 from events.log_keys import LogKeys, LogSecret, keep_log_secret
+from events.statements import LOCK_HEAD
 from events.store import EventStore
 from events.user import Account, evolve_account
 from events.vault import Vault
@@ -70,7 +70,7 @@ async def restore_log(
             await keep_log_secret(connection, secret)
             if with_keys:
                 await _take_claims(connection, vault, log_keys, reader.head, progress)
-        await connection.execute(batch.move_head(reader.head, reader.number_given))
+        await connection.execute(statements.move_head(reader.head, reader.number_given))
     return reader.head
 
 
@@ -208,11 +208,11 @@ async def _write_batch(
     connection: Connection, events: Sequence[Link], keys: Sequence[KeyLine], credentials: Sequence[CredentialLine]
 ) -> None:
     if events:
-        await connection.execute(batch.insert_events(events))
+        await connection.execute(statements.insert_events(events))
     if keys:
-        await connection.execute(batch.keep_keys(key.row for key in keys))
+        await connection.execute(statements.keep_keys(key.row for key in keys))
     if credentials:
-        await connection.execute(batch.replace_credentials(line.key for line in credentials))
+        await connection.execute(statements.replace_credentials(line.key for line in credentials))
 
 
 async def _take_claims(
@@ -232,7 +232,7 @@ async def _take_claims(
             for claim in claims_of(account.user)
         ]
         if taken:
-            await connection.execute(batch.take_claims(taken))
+            await connection.execute(statements.take_claims(taken))
         done, last = done + len(page), page[-1][0]
         progress(done, total)
 

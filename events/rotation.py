@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from events import batch
+from events import statements
 from events.database import Database
 from events.errors import UnusableKey
 from events.vault import CredentialKey, KeyRow, Vault
@@ -120,12 +120,12 @@ async def _rewrap_secret(database: Database, vault: Vault) -> None:
 
 
 TABLES: Final[tuple[_Table[Any], ...]] = (
-    _Table(COUNT_KEYS, PAGE, KeyRow, _rewrapped, batch.replace_keys),
+    _Table(COUNT_KEYS, PAGE, KeyRow, _rewrapped, statements.replace_keys),
     _Table(
         COUNT_CREDENTIALS,
         PAGE_CREDENTIALS,
         CredentialKey,
         lambda key, vault: vault.rewrapped_credential(key),
-        batch.replace_credentials,
+        statements.replace_credentials,
     ),
 )

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import pytest
 from msgspec.structs import replace
 
-from events.batch import insert_events
 from events.chain import START, Head, Link, StoredRow, link_of, next_hash, verify_log
 from events.database import Database
 from events.errors import BrokenChain
 from events.rows import EVENT_COLUMNS
+from events.statements import insert_events
 from tests.log import KEYS
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from events import appender as appender_module
 from events.appender import Appender
-from events.batch import LOCK_HEAD, Append, Appended, Outcome
+from events.batch import Append, Appended, Outcome
 from events.database import Connection, Database, Row
 from events.errors import ClaimTaken, DatabaseUnavailable, EventsError, OutcomeUnknown, Rejected, WrongExpectedVersion
 from events.event_types import UserUpdated
+from events.statements import LOCK_HEAD
 from events.user import Account, Register, decide
 from tests.log import NOBODY, Log, present, registration, wire
 from tests.system.proxy import proxied

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from events import batch
+from events import batch, statements
 from events.event_types import Recorded
 from events.store import EventStore
 from tests.log import Log, wire
@@ -54,7 +54,7 @@ async def test_a_follower_misses_no_event_of_64_concurrent_writers(log: Log) -> 
 
 async def test_without_the_head_lock_the_same_writers_collide(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """The protection is the lock on the head row: reading the head without it hands out positions twice."""
-    monkeypatch.setattr(batch, "LOCK_HEAD", batch.LOCK_HEAD.removesuffix(" FOR UPDATE"))
+    monkeypatch.setattr(batch, "LOCK_HEAD", statements.LOCK_HEAD.removesuffix(" FOR UPDATE"))
     several = processes(log)
 
     outcomes = await asyncio.gather(

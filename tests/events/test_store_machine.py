@@ -21,13 +21,14 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from events.batch import LOCK_HEAD, Append
+from events.batch import Append
 from events.chain import GENESIS, verify_log
 from events.commands import CommandResult
 from events.database import Address, Connection, Database
 from events.errors import OutcomeUnknown, WrongExpectedVersion
 from events.event_types import Forgotten, Origin, UserDeleted
 from events.idempotency import Idempotency, Request
+from events.statements import LOCK_HEAD
 from events.user import Register, account_of
 from tests.events.acts import Act, acts, emails, numbers, usernames
 from tests.events.faults import Caller, Fault, fault_at, kill_connection, stop_process

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from events.batch import insert_events
 from events.chain import GENESIS, START, Head, Link, next_hash, read_head, verify_log, walk
 from events.database import Database
 from events.errors import BrokenChain
 from events.rows import EVENT_COLUMNS
+from events.statements import insert_events
 from tests.events.tampering import broken_at, closed_up, links, moved, rechained, rewrite, silently
 from tests.log import KEYS, Log, wire
 

@@ -6,11 +6,11 @@ import hashlib
 import pytest
 from structlog.testing import capture_logs
 
-from events.batch import insert_events
 from events.chain import Link, StoredRow
 from events.checkpoint import Checkpoint
 from events.event_types import Recorded
 from events.sql import NAIVE_EPOCH
+from events.statements import insert_events
 from events.store import EventStore
 from events.wakeup import HeadPoll
 from tests.events.tampering import links

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from events.batch import LOCK_HEAD
 from events.event_types import Role
 from events.keyed_locks import KeyedLocks
+from events.statements import LOCK_HEAD
 from tests.graph.client import Answer, Json, problems
 from tests.graph.documents import CHANGE_ROLE, CREATE_DATA, ME, UPDATE, UPDATE_DATA
 from tests.graph.site import Person, Site

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 
-from events.batch import LOCK_HEAD
 from events.database import Database
 from events.event_types import Role
+from events.statements import LOCK_HEAD
 from graph.app import ServingPolicy
 from graph.media_types import MediaType
 from tests.graph.client import Json, answer_of

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest_asyncio
 
-from events.batch import insert_events
 from events.chain import HEAD_LOST, Link, StoredRow, read_head
 from events.event_types import Role
 from events.ids import new_id
+from events.statements import insert_events
 from events.user import ChangeRole
 from rollcall.embedded import Addresses
 from tests.events.tampering import broken_at

@@ -11,12 +11,12 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from events.batch import insert_events
 from events.chain import Link, StoredRow
 from events.checkpoint import Checkpoint
 from events.errors import DatabaseUnavailable, UnreadableEvent
 from events.event_types import Recorded
 from events.sql import NAIVE_EPOCH
+from events.statements import insert_events
 from events.store import Deletion
 from events.user import Delete, Update
 from events.vault import place_of

@@ -9,10 +9,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from events.batch import Append, replace_keys
+from events.batch import Append
 from events.checkpoint import Checkpoint
 from events.errors import DamagedEvent
 from events.event_types import Recorded, UserUpdated
+from events.statements import replace_keys
 from events.user import Update
 from projections.errors import CheckpointMoved, NotQuarantined, QuarantineFull, RefusedValue
 from projections.mongo.client import Document, MongoDatabase
