@@ -1,6 +1,6 @@
 """UUIDv7 (RFC 9562, section 5.7): ids that sort by the time they were made, so indexes grow at one end only."""
 
-import secrets
+import os
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,12 +14,12 @@ NewId = Callable[[], UUID]
 def uuid7(milliseconds: int, randomness: int) -> UUID:
     """The UUIDv7 of a Unix time in milliseconds (48 bits) and 74 bits of randomness."""
     random_a, random_b = randomness >> 62 & 0xFFF, randomness & (1 << 62) - 1
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b)
+    return uuid_of((milliseconds << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b).to_bytes(16))
 
 
 def new_id() -> UUID:
     """A UUIDv7 of now, from the system's clock and its cryptographic randomness."""
-    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+    return uuid7(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10)) >> 6)
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(UUID)
