@@ -1,6 +1,6 @@
 """Queries of data objects, and their filters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Final
@@ -141,6 +141,12 @@ async def data(
 async def readable_data(info: Info, viewer: User, data_id: UUID | None) -> DataObject | None:
     """The object with this id, if the viewer may read it; at one cost, whether there is one or not."""
     return _if_readable(viewer, await (await info.context.mysql_data()).get(data_id or NO_ID))
+
+
+async def readable_data_of(info: Info, viewer: User, data_ids: Sequence[UUID]) -> dict[UUID, DataObject]:
+    """Those of the objects with these ids that the viewer may read."""
+    found = await (await info.context.mysql_data()).get_several(data_ids)
+    return {data_id: data for data_id, data in found.items() if _if_readable(viewer, data)}
 
 
 def _if_readable(viewer: User, found: DataObject | None) -> DataObject | None:

@@ -10,12 +10,13 @@ from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from graph.errors import bad_input
-from graph.scalars import Role, describe_enum
+from graph.scalars import Role, describe_enum, user_id_of
 from projections.filters import (
     AllOf,
     AnyOf,
     AttributeTest,
     Before,
+    IdIs,
     Not,
     NotBefore,
     NumberIs,
@@ -90,6 +91,22 @@ class RoleFilter:
             yield RoleIs(tuple(self.in_))
 
 
+@strawberry.input(description="Tests on an id. All that are given must hold. A text that is no id is nobody's.")
+class IdFilter:
+    eq: strawberry.ID | None = strawberry.field(default=None, description="Is this id.")
+    in_: list[strawberry.ID] | None = strawberry.field(default=None, name="in", description="Is one of these ids.")
+
+    def tests(self) -> Iterator[Test]:
+        if self.eq is not None:
+            yield _id_is([self.eq])
+        if self.in_ is not None:
+            yield _id_is(self.in_)
+
+
+def _id_is(texts: list[strawberry.ID]) -> IdIs:
+    return IdIs(tuple(found for text in texts if (found := user_id_of(text)) is not None))
+
+
 @strawberry.input(description="Tests on users. All that are given must hold.")
 class UserFilter:
     and_: list["UserFilter"] | None = strawberry.field(default=None, name="and", description="All of these hold.")
@@ -97,6 +114,7 @@ class UserFilter:
         default=None, name="or", description="At least one of these holds."
     )
     not_: "UserFilter | None" = strawberry.field(default=None, name="not", description="This does not hold.")
+    id: IdFilter | None = strawberry.field(default=None, description="Tests on the id.")
     username: StringFilter | None = strawberry.field(
         default=None, description="Tests on the username; eq and in find whom a sign-in finds."
     )
@@ -183,6 +201,7 @@ def _tests(wanted: UserFilter) -> Iterator[Test]:
         yield AnyOf(tuple(AllOf(tuple(_tests(inner))) for inner in wanted.or_))
     if wanted.not_ is not None:
         yield Not(AllOf(tuple(_tests(wanted.not_))))
+    yield from wanted.id.tests() if wanted.id else ()
     for field in TextField:
         text: StringFilter | None = getattr(wanted, field.value)
         yield from text.tests(field) if text else ()
@@ -200,7 +219,7 @@ def _size(test: Test) -> int:
             return 1 + _size(inner)
         case TextIs(_, values):
             return len(values)
-        case NumberIs(numbers):
-            return len(numbers)
+        case NumberIs(values) | IdIs(values):
+            return len(values)
         case _:
             return 1

@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 
 from events.idempotency import Idempotency
 from events.rules import CONTENT_BYTES
-from events.user import Register, User
+from events.user import Register, Update, User
 from graph.scalars import Role
 
 USERNAME = "1 to 64 letters, digits and punctuation, without @ and spaces."
@@ -126,6 +126,11 @@ def registration_of(given: RegisterInput | CreateUserInput | InviteUserInput) ->
         role=Role.CUSTOMER if isinstance(given, RegisterInput) else given.role,
         attributes={} if given.attributes is None else given.attributes,
     )
+
+
+def update_of(given: UpdateUserInput) -> Update:
+    """The command that changes the user."""
+    return Update(username=given.username, email=given.email, name=given.name, attributes=given.attributes)
 
 
 def size_of(attributes: JSON | None) -> int:

@@ -29,6 +29,7 @@ from graphql import (
     GraphQLObjectType,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
     NoFragmentCyclesRule,
     NoUnusedFragmentsRule,
     NullValueNode,
@@ -37,6 +38,7 @@ from graphql import (
     UniqueFragmentNamesRule,
     ValidationRule,
     get_named_type,
+    get_nullable_type,
     is_list_type,
 )
 
@@ -96,6 +98,8 @@ USUAL_LIST: Final = 10
 """Items of a list without an argument for their number, such as the projections or the roles."""
 COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_ACTIVITY_DAYS, "weeks": MOST_WEEKS}
 """Arguments for the number of items, and the most that each may ask for."""
+LISTS: Final = frozenset({"ids", "input"})
+"""Arguments that are lists, of at most `LARGEST_PAGE`, whose fields answer with an item for each."""
 
 SIGN_INS: Final = frozenset(
     {"login", "register", "refreshSession", "changePassword", "resetPassword", "requestPasswordReset", "verifyEmail"}
@@ -267,11 +271,19 @@ def _items(field: GraphQLField, node: FieldNode) -> int:
         given = [count for name in counts if (count := _given(node, name)) is not None]
         defaults = (field.args[name].default_value for name in counts)
         return max(given or [default if isinstance(default, int) else DEFAULT_PAGE for default in defaults])
+    if listed := next((one for one in node.arguments or () if _is_list(field, one.name.value)), None):
+        # One item for each of the argument's; how many a variable has is not known when the document is validated.
+        return max(1, len(listed.value.values)) if isinstance(listed.value, ListValueNode) else LARGEST_PAGE
     kind = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
     # The field of the connection counts its edges already. Introspection always has the same answer.
     if not is_list_type(kind) or node.name.value == "edges" or get_named_type(kind).name.startswith("__"):
         return 1
     return USUAL_LIST
+
+
+def _is_list(field: GraphQLField, name: str) -> bool:
+    """Whether an argument is a list that gives the number of items."""
+    return name in LISTS and name in field.args and is_list_type(get_nullable_type(field.args[name].type))
 
 
 def _given(node: FieldNode, name: str) -> int | None:

@@ -1,9 +1,11 @@
 """Mutations and their inputs."""
 
+import asyncio
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Final
+from uuid import UUID
 
 import strawberry
 import structlog
@@ -18,8 +20,9 @@ from events.errors import Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS
 from events.outbox import Mail
-from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Update
+from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Update, User
 from graph.context import Info
+from graph.errors import bad_input
 from graph.imports import ImportPayload, import_users
 from graph.inputs import (
     IDEMPOTENCY_KEY,
@@ -34,7 +37,9 @@ from graph.inputs import (
     idempotency_of,
     registration_of,
     size_of,
+    update_of,
 )
+from graph.limits import LARGEST_PAGE
 from graph.projection_types import Projection
 from graph.scalars import Position, user_id_of
 from graph.sessions import end_session
@@ -163,8 +168,31 @@ async def logout(
 
 
 async def update_user(info: Info, input: Annotated[UpdateUserInput, Input]) -> UserPayload:  # noqa: A002
-    command = Update(username=input.username, email=input.email, name=input.name, attributes=input.attributes)
-    return await _change(info, input, Right.CHANGE_ANY_USER, command)
+    return await _change(info, input, Right.CHANGE_ANY_USER, update_of(input))
+
+
+async def update_users(
+    info: Info,
+    input: Annotated[  # noqa: A002
+        list[UpdateUserInput], strawberry.argument(description="At most 100 changes, each with an outcome of its own.")
+    ],
+) -> list[UserPayload]:
+    context = info.context
+    if len(input) > LARGEST_PAGE:
+        raise bad_input(f"input: at most {LARGEST_PAGE} changes, found {len(input)}")
+    # What refuses the whole request refuses it before anything is written.
+    viewer = await context.signed_in()
+    for one in input:
+        await context.allowed_on(user_id_of(one.id), Right.CHANGE_ANY_USER)
+    for one in input:
+        await context.pay_for_write(viewer, size_of(one.attributes))
+    # They run at once and share transactions; those of one user keep their order. All end, also if one fails, so that
+    # no write goes on after the answer.
+    changes = [_carry_out(info, viewer, user_id_of(one.id), one, update_of(one)) for one in input]
+    done = await asyncio.gather(*changes, return_exceptions=True)
+    if failed := next((outcome for outcome in done if isinstance(outcome, BaseException)), None):
+        raise failed
+    return [outcome for outcome in done if isinstance(outcome, UserPayload)]
 
 
 async def change_password(info: Info, input: Annotated[ChangePasswordInput, Input]) -> UserPayload:  # noqa: A002
@@ -245,10 +273,21 @@ async def _change(
     """Execute a command on the viewer, or on any user if the viewer has the right."""
     user_id = user_id_of(asked.id)
     viewer = await info.context.allowed_on(user_id, right)
-    if user_id is None:
-        return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
     if isinstance(command, Update):  # everything else is for staff, or is a user's last
         await info.context.pay_for_write(viewer, size_of(command.attributes))
+    return await _carry_out(info, viewer, user_id, asked, command)
+
+
+async def _carry_out(
+    info: Info,
+    viewer: User,
+    user_id: UUID | None,
+    asked: UpdateUserInput | ChangeRoleInput | DeleteUserInput,
+    command: Command,
+) -> UserPayload:
+    """Execute a command of a viewer who may, and has paid for it."""
+    if user_id is None:
+        return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
     services = info.context.services
     # Whoever may read any user learns nothing from TAKEN.
     probes = isinstance(command, Update) and (command.username is not None or command.email is not None)
@@ -316,6 +355,13 @@ class Mutation:
         resolver=end_session, description="Ends one of one's own sessions; anyone's for ADMIN."
     )
     update_user: UserPayload = strawberry.mutation(resolver=update_user, description="Oneself, or anyone for ADMIN.")
+    update_users: list[UserPayload] = strawberry.mutation(
+        resolver=update_users,
+        description=(
+            "Several changes, of oneself or of anyone for ADMIN, with an outcome for each in their order. One that is\n"
+            "refused affects no other. If the request fails as a whole, send it again with the same idempotency keys."
+        ),
+    )
     change_password: UserPayload = strawberry.mutation(
         resolver=change_password, description="Oneself; ends the user's other sessions."
     )

@@ -3,6 +3,7 @@
 from datetime import datetime
 from functools import partial
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
@@ -14,11 +15,11 @@ from events.snapshots import NEWEST
 from events.user import User
 from graph.audit_types import UserEventConnection
 from graph.context import Info
-from graph.data_queries import readable_data
+from graph.data_queries import NO_ID, readable_data, readable_data_of
 from graph.errors import bad_input
 from graph.event_names import UserEventType
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
-from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE
+from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE, LARGEST_PAGE
 from graph.nodes import Node
 from graph.personal_data import PersonalDataPart, personal_data
 from graph.projection_types import Projection
@@ -75,6 +76,35 @@ async def node(info: Info, id: Id) -> User | DataObject | None:  # noqa: A002
         if found is not None:
             return found
     return await readable_data(info, viewer, node_id)
+
+
+Ids = Annotated[list[strawberry.ID], strawberry.argument(description="At most 100.")]
+
+
+async def users_by_ids(info: Info, ids: Ids) -> list[User | None]:
+    viewer, wanted = await info.context.signed_in(), ids_of(ids)
+    anyone = may(viewer.role, Right.READ_ANY_USER)
+    readable = {one for one in wanted if one is not None and (anyone or one == viewer.id)}
+    found = await (await info.context.mysql_users()).get_several(list(readable))
+    return [found.get(one or NO_ID) for one in wanted]
+
+
+async def nodes(info: Info, ids: Ids) -> list[User | DataObject | None]:
+    users = await users_by_ids(info, ids)
+    others = {one for one, user in zip(ids_of(ids), users, strict=True) if one is not None and user is None}
+    found = await readable_data_of(info, await info.context.signed_in(), list(others))
+    return [user or found.get(one or NO_ID) for one, user in zip(ids_of(ids), users, strict=True)]
+
+
+def ids_of(texts: list[strawberry.ID]) -> list[UUID | None]:
+    """The ids of a list; None for a text that is no id.
+
+    Raises:
+        ClientError: BAD_USER_INPUT; there are more than `LARGEST_PAGE`.
+    """
+    if len(texts) > LARGEST_PAGE:
+        raise bad_input(f"ids: at most {LARGEST_PAGE}, found {len(texts)}")
+    return [user_id_of(text) for text in texts]
 
 
 async def users(
@@ -174,6 +204,16 @@ class Query:
     )
     node: User | DataObject | None = strawberry.field(
         resolver=node, graphql_type=Node | None, description="Anything by its id: a user or a data object."
+    )
+    users_by_ids: list[User | None] = strawberry.field(
+        resolver=users_by_ids,
+        graphql_type=list[UserType | None],
+        description="The users with these ids, in their order; null where there is none that you may read.",
+    )
+    nodes: list[User | DataObject | None] = strawberry.field(
+        resolver=nodes,
+        graphql_type=list[Node | None],
+        description="Users and data objects by their ids, in their order; null where there is none that you may read.",
     )
     users: UserConnection = strawberry.field(resolver=users, description="From the MySQL view.")
     search_users: UserConnection = strawberry.field(

@@ -50,6 +50,13 @@ class TextStartsWith:
 
 
 @dataclass(frozen=True, slots=True)
+class IdIs:
+    """The id is one of these."""
+
+    ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RoleIs:
     """The role is one of these."""
 
@@ -119,6 +126,7 @@ Test = (
     TextIs
     | TextContains
     | TextStartsWith
+    | IdIs
     | RoleIs
     | OwnerIs
     | NumberIs

@@ -34,6 +34,7 @@ from projections.filters import (
     AnyOf,
     AttributeTest,
     Before,
+    IdIs,
     Not,
     NotBefore,
     NumberIn,
@@ -208,6 +209,8 @@ def _filtered(test: Test) -> Document:  # noqa: C901 - one case for each test
             return _occurs(field, "", text)
         case TextStartsWith(field, text):
             return _occurs(field, "^", text)
+        case IdIs(ids):
+            return {"_id": {"$in": list(ids)}}
         case RoleIs(roles):
             return {"role": {"$in": [role.value for role in roles]}}
         case NotBefore(moment, instant):

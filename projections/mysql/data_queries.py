@@ -52,6 +52,10 @@ class MySQLData:
         """One object, or None."""
         return _first(await self._fetch(GET, (data_id.bytes,)))
 
+    async def get_several(self, data_ids: Sequence[UUID]) -> dict[UUID, DataObject]:
+        """Several data objects, by id."""
+        return {data.id: data for data in await self._read(data_ids)}
+
     async def get_number(self, number: int) -> DataObject | None:
         """The object with a number, or None."""
         return _first(await self._fetch(GET_NUMBER, (number,)))

@@ -19,6 +19,7 @@ from projections.filters import (
     AnyOf,
     Before,
     DataOrderField,
+    IdIs,
     ListCursor,
     Not,
     NotBefore,
@@ -57,6 +58,8 @@ def condition(test: Test) -> Condition:  # noqa: C901 - one case for each test
     match test:
         case TextIs() | TextContains() | TextStartsWith():
             return _text_condition(test)
+        case IdIs(ids):
+            return _one_of("id", [one.bytes for one in ids])
         case RoleIs(roles):
             return _one_of("role", [role.value for role in roles])
         case OwnerIs(owners):

@@ -9,6 +9,12 @@ PAGE = (
 
 ME = f"query Me {{ me {{ {USER} }} }}"
 ONE = f"query One($id: ID!) {{ user(id: $id) {{ {USER} }} }}"
+BY_IDS = f"query ByIds($ids: [ID!]!) {{ usersByIds(ids: $ids) {{ {USER} }} }}"
+NODES = """
+query Nodes($ids: [ID!]!) {
+  nodes(ids: $ids) { __typename id ... on User { username } ... on DataObject { number } }
+}
+"""
 NODE = f"query Node($id: ID!) {{ node(id: $id) {{ __typename id ... on User {{ {USER} }} }} }}"
 LIST = f"""
 query List($filter: UserFilter, $orderBy: UserOrder, $first: Int, $after: String, $last: Int, $before: String) {{
@@ -77,6 +83,11 @@ mutation Refresh($token: String!) {{
 }}
 """
 LOGOUT = "mutation Logout($everywhere: Boolean = false) { logout(everywhere: $everywhere) { loggedOut } }"
+UPDATE_SEVERAL = f"""
+mutation UpdateSeveral($input: [UpdateUserInput!]!) {{
+  updateUsers(input: $input) {{ user {{ {USER} }} position {ERRORS} }}
+}}
+"""
 UPDATE = f"""
 mutation Update($input: UpdateUserInput!) {{ updateUser(input: $input) {{ user {{ {USER} }} position {ERRORS} }} }}
 """

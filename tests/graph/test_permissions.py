@@ -25,6 +25,7 @@ from graph.schema import make_schema
 from projections.mysql import NAME as MYSQL_USERS
 from tests.graph.client import Client, Json
 from tests.graph.documents import (
+    BY_IDS,
     CHANGE_PASSWORD,
     CHANGE_ROLE,
     CHANGES,
@@ -49,6 +50,7 @@ from tests.graph.documents import (
     LOGOUT,
     ME,
     NODE,
+    NODES,
     ONE,
     ONE_DATA,
     PERSONAL_DATA,
@@ -69,6 +71,7 @@ from tests.graph.documents import (
     TRANSFER_DATA,
     UPDATE,
     UPDATE_DATA,
+    UPDATE_SEVERAL,
     UPDATE_WEBHOOK,
     VERIFY,
     WEBHOOKS,
@@ -142,6 +145,15 @@ QUERIES = [
     Row("user no-id", ONE, ("sign in", "null", "null", "null", "null"), lambda _: {"id": "1 OR 1=1"}),
     Row("node oneself", NODE, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"id": cast.own_id}),
     Row("node another", NODE, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id}),
+    Row("usersByIds oneself", BY_IDS, EVERYBODY_WITH_AN_ACCOUNT, lambda cast: {"ids": [cast.own_id]}),
+    Row("usersByIds another", BY_IDS, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"ids": [cast.other.id]}),
+    Row("nodes another", NODES, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"ids": [cast.other.id]}),
+    Row(
+        "nodes data-of-another",
+        NODES,
+        ("sign in", "null", "yes", "yes", "yes"),
+        lambda cast: {"ids": [cast.other_data]},
+    ),
     Row("users", LIST, STAFF),
     Row("searchUsers", SEARCH, STAFF),
     Row("user then", THEN, ("sign in", "null", "yes", "yes", "yes"), lambda cast: {"id": cast.other.id, "asOf": LATER}),
@@ -218,6 +230,18 @@ MUTATIONS = [
         UPDATE,
         ADMIN_ONLY,
         lambda cast: {"input": {"id": cast.other.id, "name": "Another"}},
+    ),
+    Row(
+        "updateUsers oneself",
+        UPDATE_SEVERAL,
+        EVERYBODY_WITH_AN_ACCOUNT,
+        lambda cast: {"input": [{"id": cast.own_id, "name": "Another"}]},
+    ),
+    Row(
+        "updateUsers another",
+        UPDATE_SEVERAL,
+        ADMIN_ONLY,
+        lambda cast: {"input": [{"id": cast.own_id, "name": "One"}, {"id": cast.other.id, "name": "Another"}]},
     ),
     Row(
         "changePassword",
@@ -476,7 +500,7 @@ async def test_queries(site: Site, readers: dict[Role | None, Cast], row: Row, r
 
     assert answer.codes == ([CODES[outcome]] if outcome in CODES else [])
     if outcome not in CODES:
-        assert (answer.body["data"][row.field] is None) is (outcome == "null")
+        assert (answer.body["data"][row.field] in (None, [None])) is (outcome == "null")
 
 
 @cells(MUTATIONS)
@@ -494,7 +518,9 @@ async def test_mutations(site: Site, row: Row, role: Role | None, outcome: str) 
         assert [error["code"] for error in answer.body["data"][row.field]["errors"]] == [REFUSALS[outcome]]
         assert await site.log.store.head() == head
     else:
-        assert answer.body["data"][row.field].get("errors", []) == []
+        found = answer.body["data"][row.field]
+        for payload in found if isinstance(found, list) else [found]:
+            assert payload.get("errors", []) == []
 
 
 @cells(WEBHOOK_MUTATIONS)

@@ -2,6 +2,7 @@
 
 import unicodedata
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -56,6 +57,7 @@ FILTERS = st.recursive(
         st.builds(lambda test: {"name": test}, TESTS),
         st.builds(lambda test: {"username": test}, TESTS),
         st.just({"role": {"in": ["ADMIN", "CUSTOMER"]}}),
+        st.just({"id": {"in": [str(UUID(int=7)), "no id"]}}),
         st.just({"createdAt": {"gte": "2020-01-01T00:00:00Z", "lt": "2999-01-01T00:00:00Z"}}),
     ),
     lambda inner: st.one_of(

@@ -104,6 +104,16 @@ async def test_role_filters(site: Site, crowd: Crowd) -> None:
     assert await crowd.found(role={"eq": "CUSTOMER"}) == "bdf"
     assert await crowd.found(role={"in": ["ADMIN", "TECHNICAL_WORKER"]}) == "ac"
     assert await crowd.found(role={"in": []}) == ""
+
+
+async def test_id_filters(site: Site, crowd: Crowd) -> None:
+    """`eq` and `in`; a text that is no id is nobody's."""
+    ids = {name: person.id for name, person in crowd.people.items()}
+    assert await crowd.found(id={"eq": ids["bob"]}) == "b"
+    assert await crowd.found(id={"in": [ids["eve"], ids["ann"].upper(), "no id", str(uuid4())]}) == "ae"
+    assert await crowd.found(id={"in": []}) == ""
+    assert await crowd.found(id={"eq": "no id"}) == ""
+    assert await crowd.found(**{"not": {"id": {"in": [ids["bob"], ids["cid"]]}}}) == "adef"
     assert await crowd.found(role={"eq": "ADMIN", "in": ["CUSTOMER"]}) == ""
 
 
