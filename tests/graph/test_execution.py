@@ -220,6 +220,7 @@ TYPES = STOCK._schema.type_map
 
 
 ASKING = {
+    ("User", "emailVerified"),
     ("User", "history"),
     ("User", "data"),
     ("User", "dataIds"),
