@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -42,7 +41,6 @@ async def stack(addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) 
             addresses.mysql_url.replace("/rollcall", f"/{schema.database}"),
             addresses.mongo_url.replace("/rollcall?", f"/{mongo.documents.name}?"),
         )
-        installation = replace(installation, forked=False)  # so that the API process can be told by its command
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS), env=dict(os.environ))
         async with installation.running("dev") as dev:
             await dev.line("ready")

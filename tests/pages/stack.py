@@ -115,15 +115,15 @@ class Stack:
     def kill_api(self) -> None:
         """Kill the API process; `rollcall dev` starts another."""
         parents: dict[int, int] = {}
-        commands: dict[int, list[bytes]] = {}
+        commands: dict[int, str] = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 parents[int(process.name)] = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                commands[int(process.name)] = (process / "cmdline").read_bytes().split(b"\0")
+                commands[int(process.name)] = (process / "comm").read_text().strip()
             except OSError:
                 continue  # it has ended meanwhile
         for pid, command in commands.items():
-            if b"serve" in command and self.dev in ancestors(pid, parents):
+            if command == "serve" and self.dev in ancestors(pid, parents):
                 os.kill(pid, signal.SIGKILL)
                 return
         raise AssertionError("rollcall dev has no API process")

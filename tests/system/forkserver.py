@@ -29,6 +29,7 @@ from typing import Any, Final
 
 MESSAGE_BYTES: Final = 256 * 1024
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_NAME: Final = 15
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -229,6 +230,8 @@ def _become(request: dict[str, Any], streams: Sequence[int], parent: int) -> Non
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["rollcall", *request["arguments"]]
+    # The command line stays that of the fork server; /proc/PID/comm tells the processes apart.
+    ctypes.CDLL(None).prctl(PR_SET_NAME, request["arguments"][0].encode())
     # A child replaces the objects of its starter, which must not close the descriptors when they are collected.
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -170,7 +170,8 @@ async def test_dev_signs_heads_into_a_file_of_its_data_directory(installation: I
     """Which proves later that the log holds them; without settings, and with the key that the first start made."""
     variables = {**installation.variables, "ROLLCALL_HEADS_SECONDS": "0.1"}
     path = installation.directory / "var" / "heads.jsonl"
-    async with replace(installation, variables=variables).running("dev") as dev:
+    installation = replace(installation, variables=variables, forked=True)
+    async with installation.running("dev") as dev:
         await dev.line("ready")
         await installation.ask(REGISTER, input={**FIELDS, "username": "ada", "email": "ada@example.com"})
 
@@ -232,7 +233,7 @@ async def test_invalid_settings_are_reported_before_anything_starts(tmp_path: Pa
         "ROLLCALL_LOG_LEVEL": "loud",
     }
 
-    finished = await Installation(tmp_path, free_port(), variables, forked=False).run("serve")
+    finished = await Installation(tmp_path, free_port(), variables).run("serve")
 
     assert finished.code == 2
     for name in variables:

@@ -27,7 +27,7 @@ def installation(tmp_path: Path) -> Installation:
     """An installation with private servers in an empty directory."""
     require_java()
     variables = {"ROLLCALL_PASSWORD_PROFILE": "weak-for-tests", "ROLLCALL_KAFKA_PARTITIONS": "1"}
-    return Installation(tmp_path, free_port(), variables, forked=False)
+    return Installation(tmp_path, free_port(), variables)
 
 
 def states(properties: Path) -> list[tuple[str, Any]]:

@@ -7,8 +7,7 @@ from typing import Any
 import aiohttp
 
 from tests.graph.documents import REQUEST_RESET, RESET
-from tests.ports import free_port
-from tests.system.installation import Installation
+from tests.system.installation import Installation, own_servers
 from tests.waiting import eventually
 
 REGISTER = "mutation($input: RegisterInput!) { register(input: $input) { errors { code } } }"
@@ -33,9 +32,9 @@ async def newest(installation: Installation, subject: str) -> dict[str, Any]:
     return (await caught(installation))[0]
 
 
-async def test_mails_are_caught_and_shown(tmp_path: Path) -> None:
+async def test_mails_are_caught_and_shown(urls: tuple[str, str], tmp_path: Path) -> None:
     """A new user gets a link, sets another password by the next one, and the mails are there after a restart."""
-    installation = Installation(tmp_path, free_port(), {"ROLLCALL_PASSWORD_PROFILE": "weak-for-tests"}, forked=False)
+    installation = own_servers(tmp_path, *urls)
     async with installation.running("dev") as dev:
         await dev.line("ready")
         await installation.ask(REGISTER, input=FIELDS)
