@@ -263,8 +263,17 @@ class Appender:
         return found == event_id.bytes
 
     async def _event_at(self, position: int) -> bytes | None:
-        """The event at a position, once the lost transaction has released the head."""
-        async with self._database.transaction() as connection:
+        """The event at a position, once the lost transaction has released the head.
+
+        In a replication group the head's lock says nothing of a transaction that a former primary sent to the group
+        before it died, or that the group accepted while a cut-off member rolled it back. With the consistency BEFORE
+        this member first applies all that the group has accepted, and a member without a majority cannot answer.
+        """
+        async with self._database.dedicated() as connection:
+            if await connection.fetch_one("SHOW VARIABLES LIKE 'group_replication_consistency'"):
+                await connection.execute("SET @@SESSION.group_replication_consistency = 'BEFORE'")
+            await connection.execute("BEGIN")
             await connection.fetch_one(LOCK_HEAD)
             row = await connection.fetch_one("SELECT event_id FROM events WHERE position = %s", (position,))
+            await connection.finish(())
         return row[0] if row else None

@@ -1,5 +1,8 @@
 """Connections to MySQL: where the schema is, a pool of sessions, and the errors of a lost server.
 
+An address may list several hosts. Every session is then one on their primary, and none survives a change of it
+(`events/primary.py`).
+
 What the pool adds to the driver's: taking a connection has a time limit; a connection returns to the pool only after
 its work has ended in order, and is closed, so that the server rolls back, if its user failed or was cancelled; every
 way of losing the server is `DatabaseUnavailable`.
@@ -10,7 +13,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
@@ -22,6 +25,7 @@ from asyncmy.errors import InternalError, OperationalError
 from asyncmy.pool import Pool
 
 from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError, OutcomeUnknown, TlsRefused
+from events.primary import Host, HostState, Member, PrimaryWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +39,63 @@ class Address:
     database: str
     tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
     """If given, a connection is encrypted by it, or refused. None: plain text."""
+    others: tuple[Host, ...] = ()
+    """Further hosts of the same data, one of which may be the primary."""
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts, in the order of the URL."""
+        return Host(self.host, self.port), *self.others
+
+    def on(self, host: Host) -> "Address":
+        """The same schema on one of the hosts."""
+        return replace(self, host=host.name, port=host.port, others=())
 
     @classmethod
     def parse(cls, url: str, tls: ssl.SSLContext | None = None) -> Self:
-        """Read `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`.
+        """Read `mysql://USER:PASSWORD@HOST:PORT/SCHEMA`, or with several hosts: `HOST:PORT,HOST:PORT`.
 
         Raises:
             ValueError: the URL is of another form; the message says what is missing, never the password.
         """
-        parts = urlsplit(url)
-        database = parts.path.strip("/")
+        scheme, _, rest = url.partition("://")
+        signed_in, _, location = rest.rpartition("@")
+        listed, _, path = location.partition("/")
+        user, _, password = signed_in.partition(":")
+        hosts = listed.split(",")
+        database = path.strip("/")
         needed = {
-            "the scheme mysql://": parts.scheme == "mysql",
-            "a host": parts.hostname,
-            "a user": parts.username,
+            "the scheme mysql://": scheme == "mysql",
+            "a host": all(hosts),
+            "a user": user,
             "a schema name after the host": database,
         }
         missing = [what for what, there in needed.items() if not there]
-        if missing or parts.query or "/" in database:
+        if missing or re.search(r"[/?#]", database):
             raise ValueError(
                 "expected mysql://USER:PASSWORD@HOST:PORT/SCHEMA"
                 + (f", missing: {', '.join(missing)}" if missing else ", and nothing after it")
             )
-        return cls(
-            parts.hostname or "",
-            parts.port or 3306,
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
-            database,
-            tls,
-        )
+        first, *others = map(_host, hosts)
+        if len({first, *others}) <= len(others):
+            raise ValueError("expected each host once")
+        return cls(first.name, first.port, unquote(user), unquote(password), database, tls, tuple(others))
+
+
+def _host(text: str) -> Host:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.path or parts.query or parts.fragment:
+        raise ValueError(f"expected HOST:PORT, found {text}")
+    return Host(parts.hostname, parts.port or 3306)
 
 
 # Errors of the server after which a retry may succeed, besides the client's own 2xxx: too many connections, shutting
-# down, out of resources, deadlock, lock wait timeout, read-only (a failover), killed, and a query past its limit.
-TRANSIENT = frozenset({1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031})
+# down, out of resources, deadlock, lock wait timeout, read-only (a failover), killed, a query past its limit, offline
+# mode, and Group Replication's: a transaction that its group did not accept, and one that waited for the group in vain.
+TRANSIENT = frozenset(
+    {1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031}
+    | {3032, 3100, 3101, 3796, 3797, 3798, 3799}
+)
 
 # Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
 # be made while binary logging is on.
@@ -130,6 +156,8 @@ ANSWERS_WITHOUT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FA
 ANSWER_SECONDS: Final = 40.0
 """How long a statement that reads, or a packet of several, may take. The server ends queries after 30 s itself and
 waits 10 s for a lock, so a longer wait is for a server that answers nothing, and the connection counts as lost."""
+
+PRIMARY_CHANGED: Final = "MySQL has another primary since this connection was begun"
 
 # Between two statements, in the middle of one, and in the middle of its answer.
 PATIENCE = ", wait_timeout = {seconds}, net_read_timeout = {seconds}, net_write_timeout = {seconds}"
@@ -205,10 +233,16 @@ class Connection:
 class Database:
     """A pool of sessions on one schema."""
 
-    def __init__(self, address: Address, pool: Pool, acquire_timeout: float) -> None:
+    def __init__(self, address: Address, size: int, acquire_timeout: float, idle_seconds: int | None) -> None:
         self.address = address
-        self._pool = pool
+        self._size = size
         self._acquire_timeout = acquire_timeout
+        self._idle_seconds = idle_seconds
+        self._pool = self._pool_on(address)
+        self._dedicated: set[DriverConnection] = set()
+        self._probes: dict[Host, DriverConnection] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._watch = PrimaryWatch(address.hosts, self._ask, self._follow) if address.others else None
 
     @classmethod
     def at(
@@ -220,9 +254,12 @@ class Database:
         from it, as from a process that was stopped or a machine that vanished. Without, the server's own limit of hours
         applies. The pool gives out no session that has been idle for so long that the server might be ending it.
         """
-        recycle = 600 if idle_seconds is None else idle_seconds - 1
-        pool = Pool(minsize=0, maxsize=size, pool_recycle=recycle, **_driver_arguments(address, idle_seconds))
-        return cls(address, pool, acquire_timeout)
+        return cls(address, size, acquire_timeout, idle_seconds)
+
+    def _pool_on(self, address: Address) -> Pool:
+        recycle = 600 if self._idle_seconds is None else self._idle_seconds - 1
+        arguments = _driver_arguments(address, self._idle_seconds)
+        return Pool(minsize=0, maxsize=self._size, pool_recycle=recycle, **arguments)
 
     def connection(self) -> "_Borrowed":
         """A session in autocommit mode, for the length of a block.
@@ -230,7 +267,7 @@ class Database:
         Raises:
             DatabaseUnavailable: none could be had in time, or the session broke.
         """
-        return _Borrowed(self._pool, self._acquire)
+        return _Borrowed(self._acquire)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -289,20 +326,71 @@ class Database:
         """A session outside the pool, for a named lock, which belongs to a session. `idle_seconds` is as in `at`."""
         with translated():
             cancelled = _cancellations()
-            driver = await self._connecting(connect(**_driver_arguments(self.address, idle_seconds)))
+            address = self.address if self._watch is None else self.address.on(await self._primary(self._watch))
+            pool = self._pool
+            driver = await self._connecting(connect(**_driver_arguments(address, idle_seconds)))
+            self._dedicated.add(driver)
             try:
                 _heed(cancelled)
+                if pool is not self._pool:
+                    raise DatabaseUnavailable(PRIMARY_CHANGED)
                 yield Connection(driver)
             finally:
+                self._dedicated.discard(driver)
                 driver.close()
 
     async def close(self) -> None:
         """Close every connection, also those in use."""
+        if self._watch is not None:
+            await self._watch.close()
+        for driver in self._probes.values():
+            driver.close()
         self._pool.terminate()
-        await self._pool.wait_closed()
+        await asyncio.gather(self._pool.wait_closed(), *self._ending)
 
-    async def _acquire(self) -> DriverConnection:
-        return await self._connecting(self._pool.acquire())
+    async def _acquire(self) -> tuple[Pool, DriverConnection]:
+        if self._watch is not None:
+            await self._primary(self._watch)
+        pool = self._pool
+        driver = await self._connecting(pool.acquire())
+        if pool is not self._pool:
+            driver.close()
+            await pool.release(driver)
+            raise DatabaseUnavailable(PRIMARY_CHANGED)
+        return pool, driver
+
+    async def _primary(self, watch: PrimaryWatch) -> Host:
+        try:
+            async with asyncio.timeout(self._acquire_timeout):
+                return await watch.primary()
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no MySQL connection within {self._acquire_timeout:g} s: {watch.trouble}"
+            ) from error
+
+    def _follow(self, primary: Host | None) -> None:
+        """End every session; the next ones are on the new primary."""
+        for driver in self._dedicated:
+            driver.close()
+        pool, self._pool = self._pool, self._pool_on(self.address if primary is None else self.address.on(primary))
+        pool.terminate()
+        ending = asyncio.create_task(pool.wait_closed())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _ask(self, host: Host) -> HostState:
+        """What a host says about itself, through a session that is kept: a busy server may have no room for another."""
+        with translated():
+            driver = self._probes.pop(host, None)
+            if driver is None:
+                driver = await self._connecting(connect(**_driver_arguments(self.address.on(host), None)))
+            try:
+                state = await _host_state(Connection(driver))
+            except BaseException:
+                driver.close()
+                raise
+            self._probes[host] = driver
+        return state
 
     async def _connecting(self, attempt: Awaitable[DriverConnection]) -> DriverConnection:
         cancelled = _cancellations()
@@ -313,7 +401,7 @@ class Database:
             raise
 
     async def _within_limit(self, attempt: Awaitable[DriverConnection]) -> DriverConnection:
-        where = f"{self.address.host}:{self.address.port}"
+        where = ",".join(map(str, self.address.hosts))
         try:
             async with asyncio.timeout(self._acquire_timeout):
                 return await attempt
@@ -332,14 +420,13 @@ class Database:
 class _Borrowed:
     """A session of the pool, returned in order or closed. A class, because a generator takes several times as long."""
 
-    def __init__(self, pool: Pool, acquire: Callable[[], Awaitable[DriverConnection]]) -> None:
-        self._pool = pool
+    def __init__(self, acquire: Callable[[], Awaitable[tuple[Pool, DriverConnection]]]) -> None:
         self._acquire = acquire
 
     async def __aenter__(self) -> Connection:
         with translated():
             cancelled = _cancellations()
-            self._driver = await self._acquire()
+            self._pool, self._driver = await self._acquire()
         try:
             _heed(cancelled)
         except asyncio.CancelledError:
@@ -391,6 +478,20 @@ def _tls_refusal(error: OperationalError) -> str | None:
     if alert := re.search(r"\[SSL: (\w*ALERT\w*)\]", str(error)):
         return f"it refuses TLS with this client: {alert[1]}"
     return None
+
+
+HOST_STATE: Final = "SELECT @@server_uuid, @@GLOBAL.read_only OR @@GLOBAL.super_read_only, @@GLOBAL.offline_mode"
+GROUP_NAME: Final = "SHOW GLOBAL VARIABLES LIKE 'group_replication_group_name'"
+GROUP_MEMBERS: Final = """
+SELECT member_id, member_state, member_role FROM performance_schema.replication_group_members
+"""
+
+
+async def _host_state(connection: Connection) -> HostState:
+    [(server_id, read_only, offline)], group_name = await connection.run([HOST_STATE, GROUP_NAME])
+    grouped = bool(group_name and group_name[0][1])
+    members = await connection.fetch_all(GROUP_MEMBERS) if grouped else []
+    return HostState(server_id, bool(read_only), bool(offline), grouped, [Member(*member) for member in members])
 
 
 class _answered:  # noqa: N801 - it reads as the verb that it is

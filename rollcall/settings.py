@@ -58,6 +58,12 @@ def _mysql_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _mysql_read_url(value: SecretStr) -> SecretStr:
+    if Address.parse(value.get_secret_value()).others:
+        raise ValueError("expected one host: a list is searched for the host that accepts writes")
+    return value
+
+
 def _mongo_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     if not url.startswith(("mongodb://", "mongodb+srv://")) or not url.partition("//")[2].partition("/")[2].strip("?"):
@@ -162,9 +168,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65_535, description="Port that the API listens on.")
     data_dir: Path = Field(Path("var"), description="Directory for the data, logs and keys of private servers.")
     mysql_url: Annotated[SecretStr, AfterValidator(_mysql_url)] | None = Field(
-        None, description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of your own server. Requires ROLLCALL_MONGO_URL."
+        None,
+        description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of your own server, or HOST:PORT,HOST:PORT of several. "
+        "Requires ROLLCALL_MONGO_URL.",
     )
-    mysql_read_url: Annotated[SecretStr, AfterValidator(_mysql_url)] | None = Field(
+    mysql_read_url: Annotated[SecretStr, AfterValidator(_mysql_read_url)] | None = Field(
         None, description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of a read replica that answers queries."
     )
     mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] | None = Field(

@@ -112,13 +112,14 @@ async def test_one_that_is_refused_costs_no_statement(database: Database, time: 
             statements += 1
             return await super().execute(sql, arguments)
 
-    counted = Counted(database.address, database._pool, database._acquire_timeout)
+    counted = Counted.at(database.address)
     one = WriteQuota(Budgets(counted, SECRET, time.now), per_user=64, per_address=0)
     await written(one, ANN, HERE)
     before = statements
     for _ in range(100):
         assert await written(one, ANN, HERE) == 0
     assert statements == before
+    await counted.close()
 
 
 async def test_without_a_limit_nothing_is_counted(database: Database, time: Time) -> None:
