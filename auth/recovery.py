@@ -34,7 +34,13 @@ class Recovery:
         self._budgets = budgets
 
     async def reset_password(
-        self, token: str, new: str, address: str, origin: Origin, device: str = UNKNOWN
+        self,
+        token: str,
+        new: str,
+        address: str,
+        origin: Origin,
+        device: str = UNKNOWN,
+        language: str | None = None,
     ) -> SignedIn:
         """Set the password of the user that got the link, end its other sessions, and start one.
 
@@ -54,7 +60,8 @@ class Recovery:
         await self._sign_in.forget_ended(link.user_id)
         if done.user is None:  # deleted meanwhile
             raise InvalidLink
-        return await self._sign_in.start_session(done.user, done.user.version, SessionClient(device, address))
+        client = SessionClient(device, address)
+        return await self._sign_in.start_session(done.user, done.user.version, client, language)
 
     async def verify_email(self, token: str, address: str, origin: Origin) -> CommandResult:
         """Verify the email of the user that got the link.

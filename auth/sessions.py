@@ -46,10 +46,12 @@ import structlog
 from cachetools import LRUCache
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from auth import known_devices
 from auth.devices import UNKNOWN
+from auth.known_devices import KnownDevices
 from events.database import Connection, Database, Row
 from events.ids import NewId
-from events.sql import NAIVE_EPOCH, aware_utc, binaries, naive_utc
+from events.sql import NAIVE_EPOCH, aware_utc, binaries, binary, instant, integer, naive_utc
 from events.user import Account
 
 log = structlog.get_logger(__name__)
@@ -65,8 +67,10 @@ REPORTED_ROWS: Final = 1_000
 """Altered rows that a process remembers, so that it logs each once."""
 
 COLUMNS = "id, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, started_at, client, mac"
-START = f"INSERT INTO sessions ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608 - constants
-SURPLUS = "SELECT id FROM sessions WHERE user_id = %s ORDER BY used_at DESC, id DESC LIMIT %s OFFSET %s"
+START = f"INSERT INTO sessions ({COLUMNS}) VALUES ({{values}})"  # noqa: S608 - constants
+SURPLUS = """
+SELECT id FROM sessions WHERE user_id = {user} ORDER BY used_at DESC, id DESC LIMIT {swept} OFFSET {per_user}
+"""
 FIND = f"SELECT {COLUMNS} FROM sessions WHERE id = %s"  # noqa: S608 - constants
 FIND_WITH_HASH = f"""
 SELECT {COLUMNS}, (SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1)
@@ -260,6 +264,7 @@ class Sessions:
         new_id: NewId,
         *,
         per_user: int = SESSIONS_PER_USER,
+        devices: KnownDevices | None = None,
     ) -> None:
         """
         Args:
@@ -269,6 +274,7 @@ class Sessions:
             clock: The present time.
             new_id: Makes the ids of sessions.
             per_user: How many sessions a user may have; the least recently used ones end.
+            devices: Queues mails about new devices. None: none are queued.
         """
         self._database = database
         self._key = SessionKey(secret)
@@ -277,21 +283,36 @@ class Sessions:
         self._clock = clock
         self._new_id = new_id
         self._per_user = per_user
+        self._devices = devices
         self._reported: LRUCache[bytes, bool] = LRUCache(REPORTED_ROWS)
 
-    async def start(self, user_id: UUID, since: int, client: SessionClient = NO_CLIENT) -> Granted:
-        """Start a session that trusts a version of the user."""
-        now = self._clock()
+    async def start(
+        self, user_id: UUID, since: int, client: SessionClient = NO_CLIENT, language: str | None = None
+    ) -> Granted:
+        """Start a session that trusts a version of the user, in one round trip.
+
+        `language` is that of the mail about a new device.
+        """
+        now, devices = self._clock(), self._devices
         ends_at = now + self._lifetimes.absolute
         expires_at = min(now + self._lifetimes.idle, ends_at)
         id_ = self._new_id()
         sealed = self._key.seal_client(id_, client)
         session = SignInSession(id_, user_id, since, 0, now, expires_at, ends_at, now, sealed)
-        await self._database.execute(START, self._key.row(session))
-        # After the INSERT is committed: of concurrent starts, the last to look sees the rows of all.
-        surplus = (user_id.bytes, SWEPT_ROWS, self._per_user)
-        if rows := await self._database.fetch_all(SURPLUS, surplus):
-            await self._database.execute(END_SOME.format(ids=binaries(row[0] for row in rows)))
+        statements = [START.format(values=", ".join(map(_literal, self._key.row(session))))]
+        if devices is not None:
+            seen = devices.seen(user_id, id_, client.device, client.address, language, now)
+            statements = ["BEGIN", *statements, *seen, "COMMIT", devices.surplus(user_id)]
+        # After the session is committed: of concurrent starts, the last to look sees the rows of all.
+        statements.append(
+            SURPLUS.format(user=binary(user_id.bytes), swept=SWEPT_ROWS, per_user=integer(self._per_user))
+        )
+        async with self._database.connection() as connection:
+            *_, surplus_devices, surplus = await connection.run(statements)
+            if surplus:
+                await connection.execute(END_SOME.format(ids=binaries(row[0] for row in surplus)))
+            if devices is not None and surplus_devices:
+                await connection.execute(devices.forget_surplus(user_id, surplus_devices))
         return Granted(session, self._key.token(session.id, session.generation))
 
     async def find(self, session_id: UUID, user_id: UUID) -> SignInSession | None:
@@ -366,12 +387,16 @@ class Sessions:
         await self._database.execute(END_ALL, (user_id.bytes,))
 
     async def forget(self, user_id: UUID, account: Account) -> None:
-        """Delete the rows of sessions that an event has ended."""
+        """Delete the rows of sessions that an event has ended, and the devices of a user whom it deleted."""
         await self._database.execute(FORGET, (user_id.bytes, account.signed_out_at))
+        if account.user is None:
+            await known_devices.forget(self._database, user_id)
 
     async def sweep(self) -> int:
-        """Delete expired sessions; return their number."""
-        return await self._database.sweep(SWEEP, (naive_utc(self._clock()), SWEPT_ROWS))
+        """Delete expired sessions and forgotten devices; return their number."""
+        now = self._clock()
+        sessions = await self._database.sweep(SWEEP, (naive_utc(now), SWEPT_ROWS))
+        return sessions + await known_devices.sweep(self._database, now)
 
     async def _replace(self, transaction: Connection, session: SignInSession, token: RefreshToken) -> Granted | None:
         """The next token; None if this one is not valid, which ends the session."""
@@ -410,6 +435,18 @@ class Sessions:
             self._reported[row[0]] = True
             log.error("session.altered", session=str(UUID(bytes=row[0])))
         return session
+
+
+def _literal(value: object) -> str:
+    """A value of a session's row."""
+    match value:
+        case bytes():
+            return binary(value)
+        case datetime():
+            return instant(value)
+        case int():
+            return integer(value)
+    raise TypeError(f"expected bytes, an instant or an int, found {type(value).__name__}")
 
 
 def _microseconds(moment: datetime) -> int:

@@ -148,7 +148,15 @@ class SignIn:
             command = msgspec.structs.replace(command, password_hash=hashed)
             return await self._commands.register(command, origin, idempotency)
 
-    async def log_in(self, login: str, password: str, address: str, origin: Origin, device: str = UNKNOWN) -> SignedIn:
+    async def log_in(
+        self,
+        login: str,
+        password: str,
+        address: str,
+        origin: Origin,
+        device: str = UNKNOWN,
+        language: str | None = None,
+    ) -> SignedIn:
         """Start a session.
 
         Raises:
@@ -171,7 +179,7 @@ class SignIn:
         # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
         if login_claim(login) not in sign_in_claims(proved.user):
             raise WrongCredentials
-        return await self._sign_in(proved, password, attempt, origin, device)
+        return await self._sign_in(proved, password, attempt, origin, device, language)
 
     async def _prove(self, credential: Credential, password: str, attempt: PasswordAttempt) -> _Proved:
         """Check a password against a credential, and fold the stream of its user only if it is right: a long stream
@@ -196,7 +204,13 @@ class SignIn:
         raise WrongCredentials
 
     async def _sign_in(
-        self, proved: _Proved, password: str, attempt: PasswordAttempt, origin: Origin, device: str
+        self,
+        proved: _Proved,
+        password: str,
+        attempt: PasswordAttempt,
+        origin: Origin,
+        device: str,
+        language: str | None,
     ) -> SignedIn:
         user = proved.user
         await self._throttle.succeeded(attempt, *self._targets(user))
@@ -212,11 +226,13 @@ class SignIn:
             raise UnverifiedEmail
         with _afterwards("count a sign-in"):
             await self._activity.signed_in()
-        return await self.start_session(user, proved.version, SessionClient(device, attempt.address))
+        return await self.start_session(user, proved.version, SessionClient(device, attempt.address), language)
 
-    async def start_session(self, user: User, since: int, client: SessionClient = NO_CLIENT) -> SignedIn:
-        """Start a session that trusts a version of the user."""
-        granted = await self._sessions.start(user.id, since, client)
+    async def start_session(
+        self, user: User, since: int, client: SessionClient = NO_CLIENT, language: str | None = None
+    ) -> SignedIn:
+        """Start a session that trusts a version of the user. `language` is that of the mail about a new device."""
+        granted = await self._sessions.start(user.id, since, client, language)
         with _afterwards("record that a user is active"):
             await self._activity.active(user.id)
         return self._signed_in(user, granted)
@@ -275,6 +291,7 @@ class SignIn:
         address: str,
         origin: Origin,
         device: str = UNKNOWN,
+        language: str | None = None,
     ) -> SignedIn | None:
         """Start the session of a user who has just registered; None if that fails and the user has to sign in.
 
@@ -288,11 +305,11 @@ class SignIn:
             target = self._throttle.sign_in(account.user.username if account.user else login)
             attempt = await self._throttle.begin(target, address)
             proved = await self._prove(await self._commands.credential_of(done.user_id), password, attempt)
-            return await self._sign_in(proved, password, attempt, origin, device)
+            return await self._sign_in(proved, password, attempt, origin, device, language)
         if done.user is None:
             return None
         with _afterwards("start the session of a new user"):
-            return await self.start_session(done.user, done.user.version, SessionClient(device, address))
+            return await self.start_session(done.user, done.user.version, SessionClient(device, address), language)
         return None
 
     @asynccontextmanager

@@ -5,7 +5,8 @@ A mail is a row until it has left. The rows of events are made from the log by t
 they had been written with it. The rows of requests, such as that for a new password, are written by the request.
 
 A row has no address. The mail is made when it is sent, from the user as the log has it then, so that a deleted user
-gets none. The mail about a deletion is the exception: its address is sealed with a key of the log.
+gets none. The mail about a deletion is the exception: its address is sealed with a key of the log. So is what the mail
+about a new device says of it.
 """
 
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ class Purpose(StrEnum):
     INVITATION = "invitation"
     """A link that sets the first password of a user that an administrator has created."""
     DELETED = "deleted"
+    NEW_DEVICE = "new_device"
+    """A sign-in from a device that the user did not use lately."""
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +65,24 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
 
 
-class Farewell(msgspec.Struct, frozen=True):
+class Sealed(msgspec.Struct, frozen=True):
+    """What a mail says and the log does not know, as the outbox keeps it."""
+
+    def seal(self, key: bytes, cause: UUID, nonce: bytes) -> bytes:
+        """Seal it for the mail of this cause."""
+        return nonce + AESGCM(key).encrypt(nonce, msgspec.json.encode(self), cause.bytes)
+
+    @classmethod
+    def open(cls, sealed: bytes, key: bytes, cause: UUID) -> Self | None:
+        """What was sealed for this cause; None if it was altered."""
+        try:
+            plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cause.bytes)
+            return msgspec.json.decode(plain, type=cls)
+        except (InvalidTag, ValueError):
+            return None
+
+
+class Farewell(Sealed, frozen=True):
     """What the mail about a deletion needs of the user, who is gone by then."""
 
     email: str
@@ -74,18 +94,14 @@ class Farewell(msgspec.Struct, frozen=True):
         """The farewell of a user who is about to be deleted."""
         return cls(user.email, user.name, language_of(user))
 
-    def seal(self, key: bytes, cause: UUID, nonce: bytes) -> bytes:
-        """Seal it for the mail of this cause."""
-        return nonce + AESGCM(key).encrypt(nonce, msgspec.json.encode(self), cause.bytes)
 
-    @classmethod
-    def open(cls, sealed: bytes, key: bytes, cause: UUID) -> Self | None:
-        """The farewell that was sealed for this cause; None if it was altered."""
-        try:
-            plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], cause.bytes)
-            return msgspec.json.decode(plain, type=cls)
-        except (InvalidTag, ValueError):
-            return None
+class NewDevice(Sealed, frozen=True):
+    """A sign-in from a new device."""
+
+    device: str
+    address: str
+    """The client's network; empty if it is not known."""
+    at: datetime
 
 
 def language_of(user: User) -> str | None:

@@ -51,7 +51,9 @@ async def reset_password(
     recovery = context.services.recovery
     try:
         device = device_of(context.user_agent)
-        signed_in = await recovery.reset_password(token, new_password, context.address, context.origin, device)
+        signed_in = await recovery.reset_password(
+            token, new_password, context.address, context.origin, device, context.language
+        )
     except (InvalidLink, *EXPECTED) as error:
         return SessionPayload(errors=_errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)

@@ -94,7 +94,7 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
             return RegisterPayload()
         device = device_of(context.user_agent)
         signed_in = await sign_in.first_session(
-            done, input.username, input.password, context.address, context.origin, device
+            done, input.username, input.password, context.address, context.origin, device, context.language
         )
     except EXPECTED as error:
         if context.services.require_verified_email and _only_email_taken(error):
@@ -138,7 +138,12 @@ async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPaylo
     context = info.context
     try:
         signed_in = await context.services.sign_in.log_in(
-            input.login, input.password, context.address, context.origin, device_of(context.user_agent)
+            input.login,
+            input.password,
+            context.address,
+            context.origin,
+            device_of(context.user_agent),
+            context.language,
         )
     except EXPECTED as error:
         return SessionPayload(errors=errors_of(error))

@@ -10,6 +10,7 @@ from typing import Final
 from auth.activity import Activity
 from auth.authentication import Authenticator
 from auth.budgets import AddressBudgets, Budgets, Purpose
+from auth.known_devices import KnownDevices
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
 from auth.password_hashing import Passwords
@@ -65,7 +66,11 @@ def services_of(
         absolute=timedelta(days=settings.session_days),
         grace=timedelta(seconds=settings.refresh_grace_seconds),
     )
-    sessions = Sessions(database, writer.keys.sessions, lifetimes, now, new_id, per_user=settings.sessions_per_user)
+    mailing = settings.public_url is not None
+    devices = KnownDevices(writer.keys.sessions, writer.keys.mail, secrets.token_bytes) if mailing else None
+    sessions = Sessions(
+        database, writer.keys.sessions, lifetimes, now, new_id, per_user=settings.sessions_per_user, devices=devices
+    )
     accounts = AccountCache(commands.account, time.monotonic)
     secret = writer.keys.throttle
     budgets = Budgets(database, secret, now)
@@ -89,7 +94,7 @@ def services_of(
         by_address=by_address,
         new_id=new_id,
         clock=now,
-        enabled=settings.public_url is not None,
+        enabled=mailing,
     )
     unverified = mails.verification_of if settings.require_verified_email else None
     sign_in = SignIn(

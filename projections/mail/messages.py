@@ -62,7 +62,13 @@ class Messages:
         """
         language = language_tag(letter.language)
         name = " ".join(letter.name.split())
-        values = {"greeted": f" {name}" if name else "", "link": letter.link, "language": language}
+        values = {
+            "greeted": f" {name}" if name else "",
+            "link": letter.link,
+            "language": language,
+            "news": letter.news,
+            "at": f"{letter.news.at:%Y-%m-%d %H:%M:%S} UTC" if letter.news else "",
+        }
         template = f"{language}/{letter.purpose.value}"
         subject, _, text = self._templates.get_template(f"{template}.txt").render(values).partition("\n")
         message = EmailMessage(policy=SMTP)

@@ -8,7 +8,7 @@ from uuid import UUID
 from events.claims import hashed, sign_in_claims
 from events.database import Database
 from events.ids import uuid_of
-from events.outbox import Farewell, Mail, Purpose, language_of
+from events.outbox import Farewell, Mail, NewDevice, Purpose, language_of
 from events.snapshots import AccountReader
 from events.user import Account
 
@@ -36,6 +36,8 @@ class Letter:
     name: str
     language: str | None
     link: str | None = None
+    news: NewDevice | None = None
+    """Of a sign-in; None also where the email is not verified."""
 
 
 class Recipients:
@@ -75,6 +77,11 @@ class Recipients:
                     return _letter(mail, before)
                 # An invitation that was accepted has set the first password: nothing was changed.
                 return _letter(mail, account) if before.password_version else None
+            case Purpose.NEW_DEVICE:
+                # Whose email was not verified may be somebody else's, who is to learn no address and no chosen name.
+                sealed = mail.sealed if account.email_verified else None
+                news = NewDevice.open(sealed, self._key, mail.cause) if sealed else None
+                return _letter(mail, account, news=news)
             case purpose if purpose in PAGES:
                 token = await self._token(purpose, mail.cause, account)
                 return _letter(mail, account, f"{self._url}/{PAGES[purpose]}#token={token}") if token else None
@@ -104,7 +111,7 @@ class NotYet(Exception):
     """The mail is not to be sent yet."""
 
 
-def _letter(mail: Mail, account: Account, link: str | None = None) -> Letter | None:
+def _letter(mail: Mail, account: Account, link: str | None = None, news: NewDevice | None = None) -> Letter | None:
     """A letter to the email of this account.
 
     A name is not sent to an email that its user has not verified: by it, anybody could write to anybody else.
@@ -114,4 +121,4 @@ def _letter(mail: Mail, account: Account, link: str | None = None) -> Letter | N
         return None
     known = account.email_verified or mail.purpose is Purpose.INVITATION
     name = user.name if known else ""
-    return Letter(mail.purpose, mail.cause, user.email, name, language_of(user) or mail.language, link)
+    return Letter(mail.purpose, mail.cause, user.email, name, language_of(user) or mail.language, link, news)

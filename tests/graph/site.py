@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer, get_port_socket
 from auth.activity import Activity
 from auth.authentication import Authenticator
 from auth.budgets import AddressBudgets, Budgets, Purpose
+from auth.known_devices import KnownDevices
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
 from auth.password_hashing import PROFILES, Passwords
@@ -294,7 +295,8 @@ def _services(
     log: Log, mongo: MongoClient, passwords: Passwords, now: Callable[[], datetime], poll: HeadPoll, doors: Doors
 ) -> Services:
     tokens = AccessTokens(SigningKey.from_seed(bytes(32)), "rollcall", "rollcall", TOKEN_LIFETIME, now)
-    sessions = Sessions(log.database, log.keys.sessions, Lifetimes(), now, new_id)
+    devices = KnownDevices(log.keys.sessions, log.keys.mail, secrets.token_bytes) if doors.mail else None
+    sessions = Sessions(log.database, log.keys.sessions, Lifetimes(), now, new_id, devices=devices)
     secret = log.keys.throttle
     throttle = Throttle(log.database, secret, now)
     budgets = Budgets(log.database, secret, now)
