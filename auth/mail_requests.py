@@ -82,11 +82,6 @@ class MailRequests:
         with suppress(BudgetSpent):
             await self.verification(user, address, None)
 
-    async def email_taken(self, email: str, language: str | None) -> None:
-        """Mail the user with this email that it was used for a registration; nothing if enough such mails were sent."""
-        with suppress(BudgetSpent):
-            await self._queue_to(login_claim(email), outbox.Purpose.EMAIL_TAKEN, language)
-
     async def deletion(self, user: User) -> Mail | None:
         """Queue the mail about a deletion that is about to be carried out; None where mail is off.
 

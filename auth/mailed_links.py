@@ -49,6 +49,7 @@ ADD: Final = """
 INSERT INTO mailed_links (token_mac, purpose, user_id, expires_at, bound) VALUES (%s, %s, %s, %s, %s) AS new
 ON DUPLICATE KEY UPDATE expires_at = new.expires_at, bound = new.bound
 """
+FIND_PENDING: Final = "SELECT 1 FROM pending_registrations WHERE token_mac = %s AND sealed <> ''"
 USE: Final = "UPDATE mailed_links SET used_at = %s WHERE token_mac = %s AND used_at IS NULL"
 SWEEP: Final = "DELETE FROM mailed_links WHERE expires_at < %s LIMIT %s"
 
@@ -88,12 +89,17 @@ class MailedLinks:
     async def token(self, purpose: Purpose, cause: UUID, account: Account) -> str | None:
         """The token for a mail that is about to be sent, valid from now on.
 
+        That of a pending registration is valid until this expires; it has no row here, and no account.
+
         None if the mail was sent before and its link has been used or has died since, or if the user has a password
         and needs no invitation.
         """
+        if purpose is Purpose.REGISTRATION:
+            row = await self._database.fetch_one(FIND_PENDING, (self.mac_of(purpose, cause),))
+            return self._text(self._token(purpose, cause)) if row else None
         if account.user is None or (purpose is Purpose.INVITATION and account.password_version):
             return None
-        token = self._mac(b"token", purpose.value.encode(), cause.bytes)
+        token = self._token(purpose, cause)
         row = await self._database.fetch_one(FIND, (self._mac(b"kept", token),))
         if row is not None:
             link = self._link(row)
@@ -104,7 +110,7 @@ class MailedLinks:
         values = purpose.value, account.user.id.bytes, naive_utc(expires_at)
         bound = self._bound(purpose, account.user.id, expires_at, account)
         await self._database.execute(ADD, (self._mac(b"kept", token), *values, bound))
-        return base64.urlsafe_b64encode(token).decode().rstrip("=")
+        return self._text(token)
 
     async def read(self, text: str, purposes: Collection[Purpose]) -> Link:
         """The link with this token, if it is for one of the purposes. `is_for` says whether it works for its user.
@@ -112,17 +118,24 @@ class MailedLinks:
         Raises:
             InvalidLink: there is none, or it has expired or was used.
         """
-        try:
-            token = base64.b64decode(f"{text}=".encode(), altchars=b"-_", validate=True)
-        except (binascii.Error, UnicodeEncodeError):
-            token = b""
-        if len(text) != TOKEN_CHARACTERS or len(token) != TOKEN_BYTES:
-            raise InvalidLink
-        row = await self._database.fetch_one(FIND, (self._mac(b"kept", token),))
+        mac = self.mac_of_text(text)
+        row = await self._database.fetch_one(FIND, (mac,)) if mac else None
         link = self._link(row) if row else None
         if link is None or link.purpose not in purposes or self._clock() >= link.expires_at:
             raise InvalidLink
         return link
+
+    def mac_of(self, purpose: Purpose, cause: UUID) -> bytes:
+        """The MAC of the token for a mail, as tables keep it."""
+        return self._mac(b"kept", self._token(purpose, cause))
+
+    def mac_of_text(self, text: str) -> bytes | None:
+        """The MAC of the token in a text; None if the text is no token."""
+        try:
+            token = base64.b64decode(f"{text}=".encode(), altchars=b"-_", validate=True)
+        except (binascii.Error, UnicodeEncodeError):
+            return None
+        return self._mac(b"kept", token) if len(text) == TOKEN_CHARACTERS and len(token) == TOKEN_BYTES else None
 
     def is_for(self, link: Link, account: Account) -> bool:
         """Whether the link was made for this account as it is now."""
@@ -144,6 +157,12 @@ class MailedLinks:
         if used_at is not None or purpose not in set(Purpose):
             return None
         return Link(token_mac, Purpose(purpose), uuid_of(user_id), aware_utc(expires_at), bound)  # type: ignore[arg-type]
+
+    def _token(self, purpose: Purpose, cause: UUID) -> bytes:
+        return self._mac(b"token", purpose.value.encode(), cause.bytes)
+
+    def _text(self, token: bytes) -> str:
+        return base64.urlsafe_b64encode(token).decode().rstrip("=")
 
     def _bound(self, purpose: Purpose, user_id: UUID, expires_at: datetime, account: Account) -> bytes:
         email = account.user.email if account.user else ""

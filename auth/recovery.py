@@ -7,6 +7,7 @@ from auth.budgets import AddressBudgets, Purpose
 from auth.devices import UNKNOWN
 from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, Link, MailedLinks
 from auth.password_hashing import Lane, Passwords
+from auth.pending_registrations import PendingRegistrations
 from auth.sessions import SessionClient
 from auth.sign_in import SignedIn, SignIn, checked_password
 from events import outbox
@@ -26,12 +27,14 @@ class Recovery:
         sign_in: SignIn,
         links: MailedLinks,
         budgets: AddressBudgets,
+        pending: PendingRegistrations,
     ) -> None:
         self._commands = commands
         self._passwords = passwords
         self._sign_in = sign_in
         self._links = links
         self._budgets = budgets
+        self._pending = pending
 
     async def reset_password(
         self,
@@ -51,7 +54,8 @@ class Recovery:
             PasswordRefused: the new password is too weak; the link still works.
             BudgetSpent: too many changes from this address.
         """
-        link, account, user = await self._usable(token, PASSWORD_PURPOSES, address)
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
+        link, account, user = await self._usable(token, PASSWORD_PURPOSES)
         checked_password(new, user)
         hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
         command = ChangePassword(password_hash=hashed, replaces=account.password_version, verifies=user.email)
@@ -64,29 +68,30 @@ class Recovery:
         return await self._sign_in.start_session(done.user, done.user.version, client, language)
 
     async def verify_email(self, token: str, address: str, origin: Origin) -> CommandResult:
-        """Verify the email of the user that got the link.
+        """Verify the email of the user that got the link, or register the user whose registration waits for it.
 
         Raises:
             InvalidLink: the link does not work.
+            Rejected: the username of the registration was taken meanwhile.
             BudgetSpent: too many changes from this address.
         """
-        link, _, user = await self._usable(token, (outbox.Purpose.VERIFY_EMAIL,), address)
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
+        registered = await self._pending.confirm(token, origin)
+        if registered is not None:
+            return registered
+        link, _, user = await self._usable(token, (outbox.Purpose.VERIFY_EMAIL,))
         done = await self._changed(link.user_id, VerifyEmail(user.email), origin)
         if not done.changed:  # another link has verified it, or this one in another request
             raise InvalidLink
         await self._links.used(link)
         return done
 
-    async def _usable(
-        self, token: str, purposes: Collection[outbox.Purpose], address: str
-    ) -> tuple[Link, Account, User]:
+    async def _usable(self, token: str, purposes: Collection[outbox.Purpose]) -> tuple[Link, Account, User]:
         """The link with this token, if it works for its user as the log has it now.
 
         Raises:
             InvalidLink: it does not work.
-            BudgetSpent: too many changes from this address.
         """
-        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
         link = await self._links.read(token, purposes)
         account = await self._commands.account(link.user_id)
         if account.user is None or not self._links.is_for(link, account):

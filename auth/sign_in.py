@@ -23,10 +23,10 @@ from events.claims import login_claim, sign_in_claims
 from events.commands import CommandResult, UserCommands
 from events.credentials import NO_CREDENTIAL, Credential
 from events.errors import DatabaseUnavailable, Problem, Reason, Rejected, WrongExpectedVersion
-from events.event_types import Origin, Role
+from events.event_types import Origin, Role, UserRegistered
 from events.idempotency import Idempotency
 from events.ids import NewId
-from events.user import Account, ChangePassword, Register, User, decide
+from events.user import ChangePassword, Register, User, registration
 
 log = structlog.get_logger(__name__)
 
@@ -132,14 +132,7 @@ class SignIn:
             Rejected: a value is invalid, or taken.
             PasswordRefused: the password is too weak.
         """
-        problems: tuple[Problem, ...] = ()
-        try:
-            decide(Account(), command)
-        except Rejected as rejected:
-            problems = rejected.problems
-        _check(password, command.username, command.email, command.name, problems)
-        if problems:
-            raise Rejected(*problems)
+        checked_registration(command, password)
         earlier = await self._commands.earlier(idempotency)
         if earlier is not None:
             return earlier
@@ -370,6 +363,24 @@ def _afterwards(work: str) -> Iterator[None]:
         yield
     except DatabaseUnavailable as error:
         log.warning("signin.left_undone", work=work, error=str(error))
+
+
+def checked_registration(command: Register, password: str) -> UserRegistered:
+    """Check a registration and its password; return what it would record.
+
+    Raises:
+        Rejected: a value is invalid.
+        PasswordRefused: the password is too weak; with the problems of the other values.
+    """
+    event, problems = None, tuple[Problem, ...]()
+    try:
+        event = registration(command)
+    except Rejected as rejected:
+        problems = rejected.problems
+    _check(password, command.username, command.email, command.name, problems)
+    if event is None:
+        raise Rejected(*problems)
+    return event
 
 
 def checked_password(password: str, user: User) -> None:

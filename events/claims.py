@@ -42,9 +42,7 @@ def claims_of(user: State | None) -> frozenset[Claim]:
     """The claims that a user in this state has. A data object has none."""
     if not isinstance(user, User):
         return frozenset()
-    claims = sign_in_claims(user)
-    if lookalikes := rules.lookalikes_of(user.username):
-        claims |= {Claim("username", form) for form in lookalikes}
+    claims = sign_in_claims(user) | username_claims(user.username)
     if user.role is Role.ADMIN:
         claims |= {Claim(ADMIN_SEAT, str(user.id))}
     return claims
@@ -57,6 +55,12 @@ def may_move_claims(event: Event) -> bool:
             return username is not None or email is not None
         case _:
             return not isinstance(event, PasswordChanged)
+
+
+def username_claims(username: str) -> frozenset[Claim]:
+    """The claims of a username: its own, and those that keep lookalikes of it away."""
+    forms = {rules.same_username(username), *rules.lookalikes_of(username)}
+    return frozenset({Claim("username", form) for form in forms})
 
 
 def sign_in_claims(user: User) -> frozenset[Claim]:

@@ -34,6 +34,8 @@ class Purpose(StrEnum):
     """A link that proves that the user reads the mail of its email."""
     EMAIL_CHANGED = "email_changed"
     """To the former email: it is not the user's any more."""
+    REGISTRATION = "registration"
+    """A registration that waits for its email: a link that confirms it or, in its place, an `EMAIL_TAKEN`."""
     EMAIL_TAKEN = "email_taken"
     """A registration with an email that has an account."""
     PASSWORD_RESET = "password_reset"  # noqa: S105
@@ -93,6 +95,12 @@ class Farewell(Sealed, frozen=True):
     def of(cls, user: User) -> Self:
         """The farewell of a user who is about to be deleted."""
         return cls(user.email, user.name, language_of(user))
+
+
+class Applicant(Sealed, frozen=True):
+    """Where the mail about a pending registration goes, if nobody has the email."""
+
+    email: str
 
 
 class NewDevice(Sealed, frozen=True):

@@ -69,6 +69,8 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     role: Role = Role.CUSTOMER
     attributes: JSON = msgspec.field(default_factory=dict)
     password_hash: str | None = None
+    verified: bool = False
+    """Whether the user has proved to read the mail of this email."""
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +122,7 @@ def decide(account: Account, command: Command) -> tuple[Event, ...]:
         Rejected: the command is refused; with all its problems.
     """
     if isinstance(command, Register):
-        return (_registration(command),)
+        return (registration(command), EmailVerified()) if command.verified else (registration(command),)
     user = existing(account)
     match command:
         case Update():
@@ -199,7 +201,12 @@ def existing(account: Account) -> User:
     return account.user
 
 
-def _registration(command: Register) -> UserRegistered:
+def registration(command: Register) -> UserRegistered:
+    """The event of a registration.
+
+    Raises:
+        Rejected: a value is invalid; with all problems.
+    """
     username, email, name, attributes = rules.all_of(
         lambda: rules.clean_username(command.username),
         lambda: rules.clean_email(command.email),

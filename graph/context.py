@@ -14,6 +14,7 @@ from auth.addresses import Network
 from auth.authentication import Authenticator, SessionEnded
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
+from auth.pending_registrations import PendingRegistrations
 from auth.permissions import STAFF, Right, may
 from auth.recovery import Recovery
 from auth.registration import Registration
@@ -108,6 +109,7 @@ class Services:
     mails: MailRequests
     recovery: Recovery
     links: MailedLinks
+    pending: PendingRegistrations
     require_verified_email: bool = False
     """Whether users must verify their email before they sign in."""
     proxies: Sequence[Network] = ()

@@ -116,7 +116,8 @@ class MailMutation:
         resolver=request_email_verification, description="Mails the viewer a link that confirms the email."
     )
     verify_email: UserPayload = strawberry.mutation(
-        resolver=verify_email, description="Open to anyone who has the token of a mail."
+        resolver=verify_email,
+        description="Open to anyone who has the token of a mail. Registers the user whose registration waits for it.",
     )
     invite_user: UserPayload = strawberry.mutation(
         resolver=invite_user, description="ADMIN only: a user of any role, who chooses a password by a mailed link."

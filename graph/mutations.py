@@ -16,7 +16,7 @@ from auth.registration import INVITATION_DAYS, InvalidInvitation, RegistrationCl
 from auth.sessions import InvalidRefreshToken
 from auth.sign_in import PasswordRefused, UnverifiedEmail, WrongCredentials
 from auth.throttle import TooManyFailures
-from events.errors import Reason, Rejected, WrongExpectedVersion
+from events.errors import Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS
 from events.outbox import Mail
@@ -82,32 +82,28 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
     command = registration_of(input)
     try:
         invitation = await registration.admit(context.address, input.invitation, input.proof_of_work)
+        admission = partial(registration.using, invitation)
+        if context.services.require_verified_email:  # the mail says the rest, and to its reader only
+            await context.services.pending.register(
+                command, input.password, context.address, idempotency_of(None, input), context.language, admission
+            )
+            return RegisterPayload()
         done = await sign_in.register(
             command,
             input.password,
             context.address,
             context.origin,
             idempotency_of(None, input),
-            partial(registration.using, invitation),
+            admission,
         )
-        if context.services.require_verified_email:  # the mail that is sent says the rest, and to its reader only
-            return RegisterPayload()
         device = device_of(context.user_agent)
         signed_in = await sign_in.first_session(
             done, input.username, input.password, context.address, context.origin, device, context.language
         )
     except EXPECTED as error:
-        if context.services.require_verified_email and _only_email_taken(error):
-            await context.services.mails.email_taken(input.email, context.language)
-            return RegisterPayload()
         return RegisterPayload(errors=errors_of(error))
     session = Session.of(signed_in) if signed_in else None
     return RegisterPayload(user=done.user, session=session, position=Position(done.position))
-
-
-def _only_email_taken(error: Exception) -> bool:
-    problems = error.problems if isinstance(error, Rejected) else ()
-    return [(problem.reason, problem.field) for problem in problems] == [(Reason.TAKEN, ("email",))]
 
 
 async def create_user(info: Info, input: Annotated[CreateUserInput, Input]) -> UserPayload:  # noqa: A002
@@ -340,7 +336,7 @@ class Mutation:
         resolver=register,
         description="Open to anyone, unless the server requires an invitation or registers nobody; the new user is a "
         "CUSTOMER and is signed in. Where an email must be confirmed first, the answer is empty whether the email is "
-        "taken or not, and a mail says the rest.",
+        "taken or not, and a mail says the rest: the user exists once `verifyEmail` got the token of the mail.",
     )
     create_user: UserPayload = strawberry.mutation(resolver=create_user, description="ADMIN only; any role.")
     create_invitation: InvitationPayload = strawberry.mutation(

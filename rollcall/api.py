@@ -14,6 +14,7 @@ from auth.known_devices import KnownDevices
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
 from auth.password_hashing import Passwords
+from auth.pending_registrations import PendingRegistrations
 from auth.recovery import Recovery
 from auth.registration import CHALLENGE, INVITATION, Registration
 from auth.session_watch import SessionWatch
@@ -101,6 +102,18 @@ def services_of(
         commands, passwords, tokens, sessions, throttle, by_address, activity, new_id, unverified=unverified
     )
     links = MailedLinks(database, writer.keys.mail, now)
+    pending = PendingRegistrations(
+        database,
+        commands,
+        passwords,
+        links,
+        budgets,
+        claims_key=writer.keys.claims,
+        mail_key=writer.keys.mail,
+        clock=now,
+        new_id=new_id,
+        random=secrets.token_bytes,
+    )
     return Services(
         database=database,
         commands=commands,
@@ -140,8 +153,9 @@ def services_of(
             clock=now,
         ),
         mails=mails,
-        recovery=Recovery(commands, passwords, sign_in, links, by_address),
+        recovery=Recovery(commands, passwords, sign_in, links, by_address, pending),
         links=links,
+        pending=pending,
         require_verified_email=settings.require_verified_email,
         proxies=networks(settings.trusted_proxies or ""),
     )

@@ -179,7 +179,10 @@ def test_every_check_of_the_security_table_has_tests_that_exist() -> None:
         assert named, row[0]
         assert row[1] in {"O", "A", "O, A", "R"}, row[0]
         for file, name in named:
-            assert any(defines(ROOT / "tests" / floor / file, name) for floor in ("auth", "graph", "mail")), (file, name)
+            assert any(defines(ROOT / "tests" / floor / file, name) for floor in ("auth", "graph", "mail")), (
+                file,
+                name,
+            )
 
 
 def test_every_cell_of_the_attackers_table_has_tests_that_exist() -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from events.claims import hashed, sign_in_claims
 from events.database import Database
 from events.ids import uuid_of
-from events.outbox import Farewell, Mail, NewDevice, Purpose, language_of
+from events.outbox import Applicant, Farewell, Mail, NewDevice, Purpose, language_of
 from events.snapshots import AccountReader
 from events.user import Account
 
@@ -17,6 +19,7 @@ FIND: Final = "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s"
 PAGES: Final = {
     Purpose.PASSWORD_RESET: "reset-password",
     Purpose.VERIFY_EMAIL: "verify-email",
+    Purpose.REGISTRATION: "verify-email",
     Purpose.INVITATION: "accept-invitation",
 }
 """Pages that links lead to. The token is in the fragment, which no server and no Referer gets."""
@@ -66,6 +69,8 @@ class Recipients:
             if account is not None and account.user is not None:
                 raise NotYet
             return self._farewell(mail)
+        if mail.purpose is Purpose.REGISTRATION:
+            return await self._registration(mail, account or Account())
         if account is None or account.user is None:
             return None
         match mail.purpose:
@@ -101,6 +106,18 @@ class Recipients:
             claims = {hashed(self._claims, claim) for claim in found}
             return account if mail.claim in claims else None
         return account
+
+    async def _registration(self, mail: Mail, account: Account) -> Letter | None:
+        """The link that confirms a registration or, to the user who has the email, word of the attempt."""
+        token = await self._token(mail.purpose, mail.cause, account)
+        if token is None:  # confirmed, or expired
+            return None
+        if account.user is not None:
+            taken = msgspec.structs.replace(mail, purpose=Purpose.EMAIL_TAKEN)
+            return _letter(taken, account, f"{self._url}/sign-in")
+        applicant = Applicant.open(mail.sealed or b"", self._key, mail.cause)
+        link = f"{self._url}/{PAGES[mail.purpose]}#token={token}"
+        return Letter(mail.purpose, mail.cause, applicant.email, "", mail.language, link) if applicant else None
 
     def _farewell(self, mail: Mail) -> Letter | None:
         user = Farewell.open(mail.sealed or b"", self._key, mail.cause)

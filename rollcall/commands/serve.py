@@ -162,6 +162,7 @@ async def _sweep(database: Database, services: Services, throttle: Throttle) -> 
         services.registration.budgets.sweep,
         services.registration.invitations.sweep,
         services.links.sweep,
+        services.pending.sweep,
     )
     while True:
         for sweep in sweeps:

@@ -22,6 +22,7 @@ from auth.known_devices import KnownDevices
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
 from auth.password_hashing import PROFILES, Passwords
+from auth.pending_registrations import PendingRegistrations
 from auth.recovery import Recovery
 from auth.registration import CHALLENGE, INVITATION, Registration, RegistrationMode
 from auth.session_watch import SessionWatch
@@ -322,6 +323,18 @@ def _services(
         log.commands, passwords, tokens, sessions, throttle, by_address, activity, new_id, unverified=unverified
     )
     links = MailedLinks(log.database, log.keys.mail, now)
+    pending = PendingRegistrations(
+        log.database,
+        log.commands,
+        passwords,
+        links,
+        budgets,
+        claims_key=log.keys.claims,
+        mail_key=log.keys.mail,
+        clock=now,
+        new_id=new_id,
+        random=secrets.token_bytes,
+    )
     return Services(
         database=log.database,
         commands=log.commands,
@@ -356,8 +369,9 @@ def _services(
             clock=now,
         ),
         mails=mails,
-        recovery=Recovery(log.commands, passwords, sign_in, links, by_address),
+        recovery=Recovery(log.commands, passwords, sign_in, links, by_address, pending),
         links=links,
+        pending=pending,
         require_verified_email=doors.require_verified_email,
         proxies=(ip_network("127.0.0.0/8"),),
     )
