@@ -143,7 +143,7 @@ def rebuilding(found: list[Measured]) -> Section:
         {
             "page by page": [one.others["page by page"] for one in found],
             "rebuild": [one.rate for one in found],
-            "its parts, one after the other": [one.limit_rate for one in found],
+            "the limit: no objects, no fold": [one.limit_rate for one in found],
             "only writing": [one.others["only writing"] for one in found],
             "only reading": [one.others["only reading"] for one in found],
         },
@@ -151,9 +151,9 @@ def rebuilding(found: list[Measured]) -> Section:
     return Section(
         "Rebuilding",
         "A rebuild reads the log, folds it, writes each user once, indexes, compares everything with the log and "
-        "swaps. It is compared with reading and writing the same, one after the other, as if folding and comparing "
-        "cost nothing. The limit: writing and indexing in the database; for MongoDB also the documents, which are "
-        "made twice, to be written and to be compared.",
+        "swaps. The limit holds what no program can leave out, one after the other: fetching the rows of the log "
+        "without making objects of them, opening the seals, one typed decoding of the personal data, and writing the "
+        "final rows or documents, encoded in advance, with their indexes. Folding and comparing cost nothing there.",
         RATES,
         rates(found),
         "rebuild.svg",
