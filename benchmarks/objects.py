@@ -140,8 +140,8 @@ async def _read(database: Database) -> float:
     """Events a second of reading and decoding the log, nothing else."""
     reader, head = BulkReader(database, Vault(MASTER_KEY, secrets.token_bytes)), await read_head(database)
     begun = time.perf_counter()
-    for after in range(0, head.position, STATEMENT_EVENTS):
-        await reader.read(after, min(after + STATEMENT_EVENTS, head.position))
+    async for _ in reader.pages(0, head.position, STATEMENT_EVENTS):
+        pass
     return head.position / (time.perf_counter() - begun)
 
 

@@ -46,8 +46,8 @@ from projections.mongo.copies import MongoCopies
 from projections.mongo.documents import document_of
 from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
-from projections.mysql.records import INSERT_USERS, literal_of
-from projections.mysql.tables import STAGING
+from projections.mysql.records import INSERT_USERS, literal_of_row
+from projections.mysql.tables import STAGING, row_of
 from projections.mysql.view import chunks
 from projections.view import Copies, Records
 from rollcall.wiring import COLLECT_SELDOM
@@ -173,7 +173,7 @@ async def _write(database: Database, copy: Records, users: list[FoldedUser]) -> 
 
 
 def _rows(database: Database, users: list[FoldedUser]) -> Write:
-    rows = [row for row in map(literal_of, users) if row is not None]
+    rows = [literal_of_row(row_of(one.held.user)) for one in users if one.held.user]
     ready = [STAGING.sql(INSERT_USERS, rows=chunk) for chunk in chunks(rows)]
 
     async def write() -> None:

@@ -6,6 +6,8 @@ user's key once, keeps its 32 bytes and makes the cipher again for each page. Me
 users: 104,000 events a second with the join, 266,000 without it.
 """
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import Final
 from uuid import UUID
 
@@ -83,10 +85,13 @@ class BulkReader:
         self.destroyed: set[bytes] = set()
         """Users whose deletion was read after that position. They own no data object any more."""
 
-    async def read(self, after: int, up_to: int) -> tuple[dict[bytes, list[Recorded]], int]:
-        """The range's events after a position and up to another, which the log has reached, by stream.
+    async def pages(
+        self, after: int, up_to: int, page_events: int
+    ) -> AsyncGenerator[tuple[dict[bytes, list[Recorded]], int], None]:
+        """The range's events after a position and up to another, which the log has reached, page by page.
 
-        If they are large, only the first of them. Also returns the position up to which they were read.
+        Yields the events of a page by stream, and the position up to which they were read. A page of large events ends
+        early. The server reads the next page while this one is opened and used, on a connection of its own.
 
         The keys are the bytes of the ids: to make and hash a UUID for each event takes longer. Damaged events are
         `Damaged`, as in `EventStore.read_past_damage`.
@@ -95,15 +100,27 @@ class BulkReader:
             PositionGap: the log has lost an event, of any user.
             UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
-        found = await self._rows(after, up_to)
-        rows = await with_large(self._source, found)
-        up_to = up_to if len(rows) == len(found) else found[len(rows)][0] - 1
-        await self._fetch_secrets(rows)
-        await self._find_destroyed(rows, after, up_to)
-        streams: dict[bytes, list[Row]] = {}
-        for row in rows:
-            streams.setdefault(row[1], []).append(row)
-        return {stream_id: self._recorded(stream) for stream_id, stream in streams.items()}, up_to
+        if after >= up_to:
+            return
+        reading = asyncio.create_task(self._page(after, min(after + page_events, up_to)))
+        try:
+            while after < up_to:
+                rows, end = await reading
+                if end < up_to:
+                    reading = asyncio.create_task(self._page(end, min(end + page_events, up_to)))
+                if self.users.upper is not None:  # may have been narrowed since the page was read
+                    upper = self.users.upper.bytes
+                    rows = [row for row in rows if row[1] < upper]
+                await self._fetch_secrets(rows)
+                await self._find_destroyed(rows, after, end)
+                streams: dict[bytes, list[Row]] = {}
+                for row in rows:
+                    streams.setdefault(row[1], []).append(row)
+                after = end
+                yield {stream_id: self._recorded(stream) for stream_id, stream in streams.items()}, end
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     def narrow(self, upper: UUID) -> None:
         """Leave out the streams from this id on."""
@@ -115,6 +132,12 @@ class BulkReader:
         self._secrets.clear()
         self._damaged.clear()
         self.destroyed.clear()
+
+    async def _page(self, after: int, up_to: int) -> tuple[list[Row], int]:
+        """The rows after a position, and the position up to which they were read."""
+        found = await self._rows(after, up_to)
+        rows = await with_large(self._source, found)
+        return rows, up_to if len(rows) == len(found) else found[len(rows)][0] - 1
 
     async def _rows(self, after: int, up_to: int) -> list[Row]:
         """The range's rows, once it is certain that no position is missing: a hole is a lost event of any user."""

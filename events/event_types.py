@@ -279,6 +279,25 @@ class Stored(msgspec.Struct, frozen=True):
     metadata: str
 
 
+class _Fields(msgspec.Struct, frozen=True):
+    """The names of the fields that an event set, in its open data."""
+
+    fields: tuple[str, ...]
+
+
+_DECODE: Final = {name: msgspec.json.Decoder(cls).decode for name, cls in EVENT_TYPES.items()}
+_DECODE_FIELDS: Final = msgspec.json.Decoder(_Fields).decode
+_DECODE_ORIGIN: Final = msgspec.json.Decoder(Origin).decode
+
+
+def _joined(stored: Stored) -> bytes:
+    """The open and the personal data as one JSON object, which one typed step decodes: dictionaries of both, and a
+    conversion, take three times as long. The open data is never empty: it has `fields`."""
+    if not stored.personal:
+        return stored.data.encode()
+    return b"%b,%b" % (stored.data[:-1].encode(), stored.personal[1:])
+
+
 class _PersonalCredential(msgspec.Struct, frozen=True):
     """The part of the personal data that sign-in reads."""
 
@@ -340,9 +359,11 @@ def decode(
     if cls is None:
         raise UnreadableEvent(position, f"unknown type {stored.type!r}; a newer release may know it")
     try:
-        origin = msgspec.json.decode(stored.metadata, type=Origin)
+        origin = _DECODE_ORIGIN(stored.metadata)
         if not 1 <= origin.schema <= newest:
             raise UnreadableEvent(position, f"stored form {origin.schema}, this program reads forms 1 to {newest}")
+        if origin.schema == newest and not forgotten:
+            return _DECODE[stored.type](_joined(stored)), _DECODE_FIELDS(stored.data).fields, origin
         values = msgspec.json.decode(stored.data, type=dict[str, JSON])
         if stored.personal and not forgotten:
             values |= msgspec.json.decode(stored.personal, type=dict[str, JSON])

@@ -143,21 +143,17 @@ def evolve(user: User | None, recorded: Recorded) -> User | None:
     Raises:
         DamagedEvent: the event cannot be read, or its user is not registered.
     """
-    if isinstance(recorded.event, Damaged):
-        raise DamagedEvent(recorded.position, recorded.event.reason)
-    if isinstance(recorded.event, Forgotten):
-        return None
-    if isinstance(recorded.event, UserRegistered):
-        return _registered(recorded.event, recorded)
-    if user is None and isinstance(recorded.event, UserDeleted):
-        return None
-    if user is None:
-        raise DamagedEvent(recorded.position, f"{recorded.type} of a user that is not registered")
     match recorded.event:
-        case UserDeleted():
+        case Damaged(reason):
+            raise DamagedEvent(recorded.position, reason)
+        case Forgotten() | UserDeleted():
             return None
+        case UserRegistered() as event:
+            return _registered(event, recorded)
+        case _ if user is None:
+            raise DamagedEvent(recorded.position, f"{recorded.type} of a user that is not registered")
         case UserUpdated() as event:
-            return _moved(user, recorded, **_updated_fields(user, event))
+            return _updated(user, event, recorded)
         case RoleChanged(role):
             return _moved(user, recorded, role=role)
         case _:
@@ -271,11 +267,17 @@ def _registered(event: UserRegistered, recorded: Recorded) -> User:
     )
 
 
-def _updated_fields(user: User, event: UserUpdated) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: getattr(event, name) for name in event.changed_fields()}
-    if event.attributes is not None:
-        fields["attributes"] = rules.merge_patch(user.attributes, event.attributes)
-    return fields
+def _updated(user: User, event: UserUpdated, recorded: Recorded) -> User:
+    return _moved(
+        user,
+        recorded,
+        username=user.username if event.username is None else event.username,
+        email=user.email if event.email is None else event.email,
+        name=user.name if event.name is None else event.name,
+        attributes=(
+            user.attributes if event.attributes is None else rules.merge_patch(user.attributes, event.attributes)
+        ),
+    )
 
 
 def _moved(user: User, recorded: Recorded, **fields: Any) -> User:

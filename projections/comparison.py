@@ -2,11 +2,13 @@
 
 Both move, so a record that differs from the log's head may only be behind. A comparison therefore takes two steps. The
 first is quick and may be wrong: all users folded in bulk as of a position, joined with the records in the order of ids.
-A user that is equal is done. The second step, `examine`, is exact and looks only at the users that differ.
+It compares digests of the stored bytes: equal bytes are equal records, and the user is done. The second step,
+`examine`, is exact and looks only at the users that differ.
 
 Data objects are compared in the same way: *user* stands for both here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import zip_longest
@@ -17,8 +19,9 @@ import msgspec
 
 from events.bulk import UserRange
 from events.event_types import JSON, Forgotten, Recorded, UserDeleted
+from events.ids import uuid_of
 from events.store import EventStore
-from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, fold
+from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, LogFold, fold
 from projections.quarantine import UNREADABLE
 from projections.view import Record, Records
 
@@ -26,6 +29,8 @@ PAGE_USERS: Final = 500
 """At 64 KiB of attributes a page has 32 MiB."""
 EXAMINED_USERS: Final = 100
 """Users that are examined together: their whole streams are in memory then."""
+END: Final[tuple[bytes, bytes | None]] = (b"\xff" * 17, None)
+"""Follows every id."""
 NO_END: Final = 2**63 - 1
 """A position that no log reaches."""
 
@@ -80,26 +85,21 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def compare(
-    records: Records,
-    folded: Iterable[FoldedUser],
-    users: UserRange,
-    store: EventStore,
-    advance: ItemsDone = lambda _: None,
+    records: Records, folded: LogFold, store: EventStore, advance: ItemsDone = lambda _: None
 ) -> AsyncIterator[list[Difference]]:
     """Yield all differences of a range of users, some users at a time, each user's together.
 
-    `folded` are all users of the range as of a position that the view has reached, in the order of their ids.
+    `folded` are all users of the range as of a position that the view has reached.
 
     Raises:
         ViewMissing: the view does not exist.
         UnreadableEvent: an event comes from a newer release.
     """
     differing: list[UUID] = []
-    async for user_id, user, found in _joined(records, folded, users):
+    async for user_id, expected, found in _joined(records, folded):
         advance(1)
-        expected = records.expected(user) if user else None
-        if (user and user.quarantined) or not same(expected, found):
-            differing.append(user_id)
+        if expected != found:
+            differing.append(uuid_of(user_id))
         if len(differing) == EXAMINED_USERS:
             yield await examine(records, store, differing)
             differing.clear()
@@ -283,30 +283,40 @@ def _number_type(value: JSON) -> type | None:
     return next((type_ for type_ in (bool, float, int) if isinstance(value, type_)), None)
 
 
-async def _joined(
-    records: Records, folded: Iterable[FoldedUser], users: UserRange
-) -> AsyncIterator[tuple[UUID, FoldedUser | None, Record | None]]:
-    """The folded user and the found record of every user that either side has: a full join in the order of ids."""
-    remaining = iter(folded)
-    user = next(remaining, None)
-    async for user_id, found in _pages(records, users):
-        while user is not None and user.id < user_id:
-            yield user.id, user, None
-            user = next(remaining, None)
-        if user is not None and user.id == user_id:
-            yield user_id, user, found
-            user = next(remaining, None)
-        else:
-            yield user_id, None, found
-    while user is not None:
-        yield user.id, user, None
-        user = next(remaining, None)
+Joined = tuple[bytes, bytes | None, bytes | None]
+"""An id, the digest of the record that the view must have, and that of the one found."""
 
 
-async def _pages(records: Records, users: UserRange) -> AsyncIterator[tuple[UUID, Record]]:
-    remaining: UserRange | None = users
-    while remaining is not None:
-        page = await records.page(remaining, PAGE_USERS)
-        for user_id, record in page:
-            yield user_id, record
-        remaining = remaining.after(page[-1][0]) if page else None
+async def _joined(records: Records, folded: LogFold) -> AsyncIterator[Joined]:
+    """Every user that either side has: a full join in the order of ids."""
+    remaining = folded.digests(records.name, records.digest)
+    user_id, expected = next(remaining, END)
+    async for page in _pages(records, folded.users):
+        for found_id, found in page:
+            while user_id < found_id:
+                yield user_id, expected, None
+                user_id, expected = next(remaining, END)
+            if user_id == found_id:
+                yield found_id, expected, found
+                user_id, expected = next(remaining, END)
+            else:
+                yield found_id, None, found
+    while user_id != END[0]:
+        yield user_id, expected, None
+        user_id, expected = next(remaining, END)
+
+
+async def _pages(records: Records, users: UserRange) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+    """The digests of the records, page by page: each is read while the one before it is compared."""
+    reading = asyncio.create_task(records.digests(users, PAGE_USERS))
+    try:
+        while page := await reading:
+            remaining = users.after(uuid_of(page[-1][0]))
+            if remaining is not None:
+                reading = asyncio.create_task(records.digests(remaining, PAGE_USERS))
+            yield page
+            if remaining is None:
+                return
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

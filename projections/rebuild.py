@@ -30,6 +30,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -60,7 +61,7 @@ from projections.folding import FoldedUser, ItemsDone, LogFold, fold_log, fold_r
 from projections.lease import named_lock, rebuild_lock
 from projections.quarantine import POISON, Quarantine, Quarantined
 from projections.status import save_rebuild_progress
-from projections.view import Copies, FillState, Records, SetAside
+from projections.view import Copies, FillState, Records, SetAside, keep_no_digest
 
 log = structlog.get_logger(__name__)
 
@@ -255,14 +256,16 @@ class Rebuilder:
             state = FillState(up_to, ALL_USERS.lower)
         if state.next_id is None:
             return None
-        complete = None
+        complete: LogFold | None = None
         position, set_aside = state.up_to.position, self._set_aside(rule, state.quarantine)
         folding = steps.counter("folding", "events", position, 0.0, 0.5)
         async with aclosing(self._fold(UserRange(state.next_id), copy, position, folding)) as parts:
             async for folded in parts:
-                await copy.fill(folded, steps.counter("writing", "users", len(folded), 0.5, 0.3), set_aside)
-                if folded.users == ALL_USERS:
-                    complete = folded
+                complete = folded if folded.users == ALL_USERS else None
+                keep_digest = partial(folded.keep_digest, copy.name) if complete else keep_no_digest
+                writing = steps.counter("writing", "users", len(folded), 0.5, 0.3)
+                await copy.fill(folded, writing, set_aside, keep_digest)
+                if complete is not None:
                     break
         steps.report("building indexes", "", 0, 1, 0.8, 0.1)
         await copy.complete()
@@ -339,7 +342,7 @@ class Rebuilder:
         found: list[str] = []
         async for folded in self._all_users(copy, complete, steps):
             comparing = steps.counter("comparing", "users", len(folded), 0.9, 0.1)
-            async for differences in compare(copy, folded, folded.users, self.store, comparing):
+            async for differences in compare(copy, folded, self.store, comparing):
                 damaged = {one.user_id for one in differences if one.kind is DifferenceKind.UNREADABLE and one.user_id}
                 found += [str(one) for one in differences if one.user_id not in damaged]
                 for user_id, stream in (await read_streams(self.store, damaged)).items():

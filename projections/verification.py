@@ -254,7 +254,7 @@ class Verification:
             tally.looked_at += users
             progress(tally.looked_at - before, total)
 
-        async for differences in compare(view, folded, folded.users, self._log.store, advance):
+        async for differences in compare(view, folded, self._log.store, advance):
             await self._count(view, differences)
 
     async def _sample_unknown_users(self, view: Records, share: float, seed: int) -> None:

@@ -7,6 +7,7 @@ single users' rows or documents, and `Copies` knows the live view, the staging c
 snapshots. How a view answers queries differs per view and is not part of this.
 """
 
+import hashlib
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NewType, Protocol
@@ -115,6 +116,8 @@ class View(Follower, Protocol):
         ...
 
 
+DIGEST_LENGTH: Final = 16
+
 CopyId = NewType("CopyId", UUID)
 
 Record = Mapping[str, JSON]
@@ -141,11 +144,24 @@ class FillState(msgspec.Struct, frozen=True):
     """The users that were quarantined while it was filled so far; empty once it is complete."""
 
 
+def digest_of(stored: bytes) -> bytes:
+    """The digest of a record in the bytes of its store."""
+    return hashlib.sha256(stored).digest()[:DIGEST_LENGTH]
+
+
 SetAside = Callable[[FoldedUser, RefusedValue | None], Awaitable[Quarantined]]
 """Called once with each user that a copy must quarantine: with the error if the copy's database rejects the user.
 
 The answer is the entry of the quarantine. Raises `QuarantineFull` if too many users would be in it.
 """
+
+
+KeepDigest = Callable[[FoldedUser, bytes], None]
+"""Called with a user and the digest of its record."""
+
+
+def keep_no_digest(user: FoldedUser, digest: bytes) -> None:
+    """Keep nothing: the users will be folded again to be compared."""
 
 
 class Records(View, Protocol):
@@ -164,8 +180,16 @@ class Records(View, Protocol):
         """Whether a record is of a data object."""
         ...
 
-    async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        """The first records of a range, by id: at most `limit`, fewer if they are large, none if none is left."""
+    def digest(self, user: FoldedUser) -> bytes | None:
+        """The digest of the record that the view must have of a user, as it is stored; None if it must have none.
+
+        The same record may be stored in other bytes, so only equal digests say something.
+        """
+        ...
+
+    async def digests(self, users: UserRange, limit: int) -> list[tuple[bytes, bytes]]:
+        """Ids and digests of the first records of a range, by id: at most `limit`, fewer if they are large, none if
+        none is left."""
         ...
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
@@ -219,12 +243,14 @@ class Records(View, Protocol):
         """Create the copy anew without users and indexes, to be filled as of a place in the log."""
         ...
 
-    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
+    async def fill(
+        self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside, keep_digest: KeepDigest
+    ) -> None:
         """Write users in the order of their ids, and with each page how far the copy is filled.
 
         `users` are all users from `next_id` on, up to the last of them. After a crash, what was written past the
         recorded id is discarded. Users deleted meanwhile are not left in the copy. A user whom the database rejects has
-        no record.
+        no record. `keep_digest` may be called with the digest of a record that was written.
         """
         ...
 

@@ -11,11 +11,14 @@ import asyncio
 import hashlib
 from collections.abc import Collection as Ids
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from bson import CodecOptions, encode
+from bson.binary import UuidRepresentation
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, DeleteOne, InsertOne, ReplaceOne, WriteConcern
 from pymongo.errors import BulkWriteError
 
@@ -35,7 +38,7 @@ from projections.mongo.data import DATA_INDEXES, OWNER_INDEX
 from projections.mongo.documents import INDEXES, differing_indexes, document_of, repair_indexes
 from projections.mongo.view import PROBE, MongoView, documents_of, raising_refused_value
 from projections.quarantine import Quarantine, Quarantined, held_by
-from projections.view import CopyId, FillState, Record, RecordState, SetAside
+from projections.view import CopyId, FillState, KeepDigest, Record, RecordState, SetAside, digest_of
 
 # MongoDB compares within one type, so this also finds ids of every other type.
 UNKNOWN: Final[Document] = {"_id": {"$not": {"$gte": ALL_USERS.lower, "$lte": ALL_USERS.last}}}
@@ -43,6 +46,11 @@ UNKNOWN_SHOWN: Final = 100
 BATCH_DOCUMENTS: Final = 500
 FORM: Final = hashlib.sha256(repr([one.document for one in (*INDEXES, *DATA_INDEXES)]).encode()).hexdigest()[:16]
 """Stored with a copy; a copy that another version of the program began has another one."""
+
+STANDARD: Final = CodecOptions[Document](uuid_representation=UuidRepresentation.STANDARD)
+RAW: Final = CodecOptions(document_class=RawBSONDocument, uuid_representation=UuidRepresentation.STANDARD)
+ID: Final = b"\x05_id\x00\x10\x00\x00\x00\x04"
+"""The first element of a document, after its length of 4 bytes: an `_id` of 16 bytes that are a UUID."""
 
 Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
 
@@ -69,10 +77,19 @@ class MongoRecords(MongoView):
     def is_data(self, record: Record) -> bool:
         return "ownerId" in record
 
-    async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
+    def digest(self, user: FoldedUser) -> bytes | None:
+        document = document_of(user)
+        try:
+            return None if document is None else digest_of(encode(document, codec_options=STANDARD))
+        except (BSONError, OverflowError):
+            return b""  # no record can be this: the user is in quarantine, or differs
+
+    async def digests(self, users: UserRange, limit: int) -> list[tuple[bytes, bytes]]:
         with translated():
             place, wanted = await self.place(), {"_id": {"$gte": users.lower, "$lte": users.last}}
-            found = await place.users.find(wanted).sort("_id", ASCENDING).limit(limit).to_list(None)
+            users_found: list[Any] = (
+                await place.users.with_options(RAW).find(wanted).sort("_id", ASCENDING).limit(limit).to_list(None)
+            )
             stages: list[Document] = [
                 {"$match": wanted},
                 {"$sort": {"_id": 1}},
@@ -81,10 +98,13 @@ class MongoRecords(MongoView):
             ]
             sizes = [(one["_id"], one["size"]) async for one in place.data.aggregate(stages)]
             ids = fitting(sizes)
-            found += await place.data.find({"_id": {"$in": ids}}).to_list(None) if ids else []
-        last = ids[-1] if len(ids) < len(sizes) else users.last  # those after it are read with the next page
-        page = sorted((one for one in found if one["_id"] <= last), key=itemgetter("_id"))[:limit]
-        return [(document["_id"], _record(document)) for document in page]
+            data_found: list[Any] = (
+                await place.data.with_options(RAW).find({"_id": {"$in": ids}}).to_list(None) if ids else []
+            )
+        last = (ids[-1] if len(ids) < len(sizes) else users.last).bytes  # those after it are read with the next page
+        stored = (bytes(document.raw) for document in (*users_found, *data_found))
+        page = [(_id_in(raw), digest_of(raw)) for raw in stored]
+        return sorted(one for one in page if one[0] <= last)[:limit]
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
         wanted = {"_id": {"$gte": users.lower, "$lte": users.last}}
@@ -172,7 +192,9 @@ class MongoRecords(MongoView):
             await self._database[data_collection(name)].create_indexes([OWNER_INDEX])
             await self._save(CopyEntry(up_to, UUID(int=0), FORM))
 
-    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
+    async def fill(
+        self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside, keep_digest: KeepDigest
+    ) -> None:
         with translated():
             entry = await self._entry()
             if entry is None:
@@ -182,13 +204,23 @@ class MongoRecords(MongoView):
             place = await self.place()
             for collection in (place.users, place.data):
                 await collection.delete_many(unrecorded)
-            await CopyFiller(self, document_of, self._write_page, set_aside).fill(users, advance)
 
-    async def _write_page(self, page: Page[Document]) -> None:
+            async def write(page: Page[Document]) -> None:
+                await self._write_page(page, keep_digest)
+
+            await CopyFiller(self, document_of, write, set_aside).fill(users, advance)
+
+    async def _write_page(self, page: Page[Document], keep_digest: KeepDigest) -> None:
         place, inserting = await self.place(), []
         for collection, is_data in ((place.users, False), (place.data, True)):
             unjournaled = collection.with_options(write_concern=WriteConcern(w="majority", j=False))
-            some = [one.row for one in page if one.row is not None and one.user.is_data is is_data]
+            some: list[RawBSONDocument] = []
+            with raising_refused_value():
+                for one in page:
+                    if one.row is not None and one.user.is_data is is_data:
+                        encoded = encode(one.row, codec_options=STANDARD)
+                        keep_digest(one.user, digest_of(encoded))
+                        some.append(RawBSONDocument(encoded))
             batches = (some[start : start + BATCH_DOCUMENTS] for start in range(0, len(some), BATCH_DOCUMENTS))
             inserting += [_insert(unjournaled, batch) for batch in batches]
         # All of them end before an error is raised: nothing may write to the copy afterwards.
@@ -265,9 +297,17 @@ def _write(user_id: UUID, found: Record | None, user: FoldedUser) -> Write:
     return InsertOne(document) if found is None else ReplaceOne(guard, document)
 
 
-async def _insert(users: Collection, batch: list[Document]) -> None:
-    """Insert a batch. A document that exists already stays: it is the tombstone of a user deleted meanwhile, or was
-    inserted before another one of the page was rejected."""
+def _id_in(raw: bytes) -> bytes:
+    """The id in an encoded document. MongoDB stores it first."""
+    begin = 4 + len(ID)
+    if not raw.startswith(ID, 4):
+        raise ValueError("expected a document that begins with a UUID as its id")
+    return raw[begin : begin + 16]
+
+
+async def _insert(users: Collection, batch: list[Any]) -> None:
+    """Insert a batch of encoded documents. A document that exists already stays: it is the tombstone of a user deleted
+    meanwhile, or was inserted before another one of the page was rejected."""
     with raising_refused_value():
         try:
             await users.insert_many(batch, ordered=False)

@@ -21,4 +21,6 @@ def texts_of(value: JSON) -> Iterator[str]:
 
 def time_text(moment: datetime) -> str:
     """An instant as documents have it."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")

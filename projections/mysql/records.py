@@ -6,7 +6,6 @@ indexes are built at the end, in a third of the time that maintaining them would
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -74,7 +73,7 @@ from projections.mysql.view import (
     raising_refused_value,
 )
 from projections.quarantine import Quarantined, held_by
-from projections.view import CopyId, FillState, Record, RecordState, SetAside
+from projections.view import CopyId, FillState, KeepDigest, Record, RecordState, SetAside, digest_of
 
 READ_IDS = "SELECT id FROM {users} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 READ_DATA_IDS = "SELECT id FROM {data} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
@@ -118,17 +117,21 @@ class MySQLRecords(MySQLView):
     def is_data(self, record: Record) -> bool:
         return "owner_id" in record
 
-    async def page(self, users: UserRange, limit: int) -> list[tuple[UUID, Record]]:
-        found: list[tuple[UUID, Record]] = []
-        found += [(uuid_of(row[0]), fields_of(row)) for row in await self._read(READ_PAGE, users, limit)]
+    def digest(self, user: FoldedUser) -> bytes | None:
+        if user.held.data is not None:
+            return _digest(row_of_data(user.held.data))
+        return None if user.held.user is None else _digest(row_of(user.held.user))
+
+    async def digests(self, users: UserRange, limit: int) -> list[tuple[bytes, bytes]]:
+        found = [(row[0], _digest(row)) for row in await self._read(READ_PAGE, users, limit)]
         sizes = await self._read(READ_DATA_SIZES, users, limit)
         ids: list[bytes] = fitting(sizes)
         if ids:
             with raising_view_missing():
                 rows = await self._database.fetch_all(self._tables.sql(READ_DATA, ids=sql.binaries(ids)))
-            found += [(uuid_of(row[0]), fields_of_data(row)) for row in rows]
-        last = uuid_of(ids[-1]) if len(ids) < len(sizes) else users.last  # those after it are read with the next page
-        return sorted((one for one in found if one[0] <= last), key=itemgetter(0))[:limit]
+            found += [(row[0], _digest(row)) for row in rows]
+        last = ids[-1] if len(ids) < len(sizes) else users.last.bytes  # those after it are read with the next page
+        return sorted(one for one in found if one[0] <= last)[:limit]
 
     async def ids(self, users: UserRange, limit: int) -> list[UUID]:
         found = {uuid_of(user_id) for (user_id,) in await self._read(READ_IDS, users, limit)}
@@ -199,14 +202,26 @@ class MySQLRecords(MySQLView):
         await self._database.execute(self._tables.sql(START_FILLING), (*columns_of(up_to), bytes(16)))
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
-    async def fill(self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside) -> None:
+    async def fill(
+        self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside, keep_digest: KeepDigest
+    ) -> None:
         with raising_view_missing():
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         if row is None:
             raise ViewMissing(self.name)
         for statement in (DELETE_FROM, DELETE_DATA_FROM):
             await self._database.execute(self._tables.sql(statement), (row[3],))
-        await CopyFiller(self, literal_of, self._write_page, set_aside).fill(users, advance)
+
+        def make(user: FoldedUser) -> str | None:
+            if user.held.data is not None:
+                return literal_of_data(user.held.data)
+            if user.held.user is None:
+                return None
+            row = row_of(user.held.user)
+            keep_digest(user, _digest(row))
+            return literal_of_row(row)
+
+        await CopyFiller(self, make, self._write_page, set_aside).fill(users, advance)
 
     async def _write_page(self, page: Page[str]) -> None:
         """Write a page, whom the copy quarantines, and how far it is filled.
@@ -276,16 +291,18 @@ class MySQLRecords(MySQLView):
             )
 
 
-def literal_of(user: FoldedUser) -> str | None:
-    """A user or data object as a row of literals; None if it was deleted."""
-    if user.held.data is not None:
-        return literal_of_data(user.held.data)
-    if user.held.user is None:
-        return None
-    user_id, username, email, name, role, attributes, version, position, *moments, same_username, same_email = row_of(
-        user.held.user
-    )
-    created_at, updated_at = moments
+_PACK: Final = msgspec.msgpack.Encoder().encode
+
+
+def _digest(row: Row) -> bytes:
+    """The digest of a row: of a user by `COLUMNS`, or of a data object by `DATA_FIELDS`."""
+    return digest_of(_PACK(row))
+
+
+def literal_of_row(row: Row) -> str:
+    """A row of a user as literals."""
+    user_id, username, email, name, role, attributes, version, position, created_at, updated_at, *same = row
+    same_username, same_email = same
     return (
         f"({sql.binary(user_id)}, {sql.text(username)}, {sql.text(email)}, {sql.text(name)}, "
         f"{sql.text(role)}, {sql.text(attributes)}, {sql.integer(version)}, "

@@ -48,8 +48,7 @@ async def test_a_bulk_reader_reads_few_large_events_at_a_time_and_all_of_them(lo
     sizes = await large_and_small(log)
     reader, after, found, head = BulkReader(log.database, log.vault), 0, [], await log.store.head()
 
-    while after < head:
-        streams, reached = await reader.read(after, head)
+    async for streams, reached in reader.pages(after, head, head):
         lengths = [
             len(one.event.content["x"])
             for stream in streams.values()

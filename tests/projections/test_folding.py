@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from events.bulk import ALL_USERS, UserRange
+from events.data_object import CreateData
 from events.errors import PositionGap
 from events.event_types import Recorded
 from events.streams import State, evolve_stream
 from events.user import Delete, Update
 from projections.folding import (
+    DIGEST_BYTES,
     HISTORY_EVENTS,
     PAGE_EVENTS,
     FoldedUser,
@@ -107,6 +109,26 @@ async def test_a_fold_can_be_advanced(log: Log) -> None:
         await past.advance(up_to)
 
         assert list(map(unsized, past)) == list(plainly(events[:up_to]).values())
+
+
+async def test_a_digest_is_kept_until_its_user_changes(log: Log) -> None:
+    """Else a copy that lost the change would equal the digest of what it was filled with. None is kept of a data
+    object, which its owner's deletion removes without an event."""
+    changed, same = (await log.register("changed")).user_id, (await log.register("same")).user_id
+    data_id = (await log.data.create(same, CreateData("one", {}), NOBODY)).data_id
+    past = LogFold(log.database, log.vault, limit_bytes=PLENTY)
+    await past.advance(3)
+    empty = past._bytes
+    for user in past:
+        past.keep_digest("a view", user, b"kept")
+    assert past._bytes == empty + 2 * DIGEST_BYTES
+    await log.commands.change(changed, Update(name="Another name"), NOBODY)
+
+    await past.advance(4)
+
+    found = dict(past.digests("a view", lambda user: b"made"))
+    assert found == {changed.bytes: b"made", same.bytes: b"kept", data_id.bytes: b"made"}
+    assert {digest for _, digest in past.digests("another", lambda user: b"made")} == {b"made"}
 
 
 async def test_a_deleted_user_is_a_tombstone_at_earlier_positions_too(log: Log) -> None:

@@ -157,7 +157,7 @@ async def test_a_snapshot_that_differs_from_the_log_is_removed(
 
     async def lost(self: Records) -> None:
         await complete(self)
-        [(user_id, _), *_] = await self.page(ALL_USERS, 1)
+        [user_id] = await self.ids(ALL_USERS, 1)
         await self.forget([Deletion(user_id, 1, 1)])
 
     with monkeypatch.context() as patch:
