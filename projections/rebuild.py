@@ -23,11 +23,13 @@ removes those users from the live view before the swap. Later deletions are appl
 
 A rebuild may be killed at any moment: the live view is unchanged, and the next rebuild goes on from the id that the
 copy records. When all users fit into memory, the fold that filled the copy is advanced and used for the comparison;
-else the log is folded again, part by part. To roll back, the previous copy catches up first and is then swapped back.
+else the log is folded again, part by part. Views that are rebuilt together share the fold
+(`projections/shared_fold.py`) and nothing else. To roll back, the previous copy catches up first and is then swapped
+back.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -57,9 +59,10 @@ from projections.errors import (
     TooManyDamaged,
     ViewMissing,
 )
-from projections.folding import FoldedUser, ItemsDone, LogFold, fold_log, fold_readable
+from projections.folding import FoldedUser, ItemsDone, LogFold, fold_readable
 from projections.lease import named_lock, rebuild_lock
 from projections.quarantine import POISON, Quarantine, Quarantined
+from projections.shared_fold import SharedFold
 from projections.status import save_rebuild_progress
 from projections.view import Copies, FillState, Records, SetAside, keep_no_digest
 
@@ -99,8 +102,10 @@ class Rebuilder:
     quarantine_limit: int
     """Limit for users in the quarantine of a copy."""
 
-    async def rebuild(self, progress: StepProgress) -> Rebuilt:
-        """Rebuild the view. Users that an operator has dropped in the live view stay dropped if they must be held.
+    async def rebuild(self, progress: StepProgress, shared: SharedFold | None = None) -> Rebuilt:
+        """Rebuild the view, from a fold that others may share.
+
+        Users that an operator has dropped in the live view stay dropped if they must be held.
 
         Raises:
             RebuildRunning: another process works on the copies.
@@ -111,13 +116,13 @@ class Rebuilder:
         """
         async with self._lock(progress) as steps:
             copy = await self.copies.staging()
-            rule = await self._rule(copy)
+            rule, fold = await self._rule(copy), shared or shared_fold([self])
             try:
-                folded = await self._fill(copy, await self.store.end(), rule, steps)
+                folded = await self._fill(copy, await fold.end(), rule, fold, steps)
                 compared = await copy.copy_id()
                 await self._catch_up(copy, rule, steps)
                 await self._release_repaired(copy)
-                await self._compare(copy, folded, rule, steps)
+                await self._compare(copy, folded, rule, fold, steps)
                 position = await self._catch_up(copy, rule, steps)
             except QuarantineFull as error:
                 await copy.discard()
@@ -179,10 +184,10 @@ class Rebuilder:
             if state is not None and (state.next_id is None or state.up_to.position != position):
                 raise SnapshotExists(self.copies.live.name, name, f"a snapshot at position {state.up_to.position}")
             up_to = await self.store.checkpoint_at(position)
-            rule = await self._rule(copy)
+            rule, fold = await self._rule(copy), shared_fold([self])
             try:
-                folded = await self._fill(copy, up_to, rule, steps)
-                await self._compare(copy, folded, rule, steps)
+                folded = await self._fill(copy, up_to, rule, fold, steps)
+                await self._compare(copy, folded, rule, fold, steps)
             except QuarantineFull as error:
                 await copy.discard()
                 raise TooManyDamaged(error) from error
@@ -248,7 +253,9 @@ class Rebuilder:
 
         return set_aside
 
-    async def _fill(self, copy: Records, up_to: Checkpoint, rule: QuarantineRule, steps: "_Steps") -> LogFold | None:
+    async def _fill(
+        self, copy: Records, up_to: Checkpoint, rule: QuarantineRule, fold: SharedFold, steps: "_Steps"
+    ) -> LogFold | None:
         """Fill the copy, from where an interrupted rebuild stopped; return all users, folded, if they fit in memory."""
         state = await copy.fill_state()
         if state is None or not await self._holds(state.up_to):
@@ -259,7 +266,7 @@ class Rebuilder:
         complete: LogFold | None = None
         position, set_aside = state.up_to.position, self._set_aside(rule, state.quarantine)
         folding = steps.counter("folding", "events", position, 0.0, 0.5)
-        async with aclosing(self._fold(UserRange(state.next_id), copy, position, folding)) as parts:
+        async with aclosing(fold.parts(UserRange(state.next_id), position, folding)) as parts:
             async for folded in parts:
                 complete = folded if folded.users == ALL_USERS else None
                 keep_digest = partial(folded.keep_digest, copy.name) if complete else keep_no_digest
@@ -270,17 +277,6 @@ class Rebuilder:
         steps.report("building indexes", "", 0, 1, 0.8, 0.1)
         await copy.complete()
         return complete
-
-    def _fold(self, users: UserRange, copy: Records, up_to: int, advance: ItemsDone) -> AsyncGenerator[LogFold, None]:
-        return fold_log(
-            users,
-            self.database,
-            self.vault,
-            up_to,
-            limit_bytes=self.memory_bytes,
-            history_events=copy.history_events,
-            advance=advance,
-        )
 
     async def _catch_up(self, copy: Records, rule: QuarantineRule, steps: "_Steps") -> int:
         """Apply events until the copy has reached the end of the log; its position.
@@ -332,7 +328,9 @@ class Rebuilder:
             return False
         return True
 
-    async def _compare(self, copy: Records, complete: LogFold | None, rule: QuarantineRule, steps: "_Steps") -> None:
+    async def _compare(
+        self, copy: Records, complete: LogFold | None, rule: QuarantineRule, fold: SharedFold, steps: "_Steps"
+    ) -> None:
         """Compare all users of the copy with the log. Who was damaged since the copy was filled is quarantined.
 
         Raises:
@@ -340,25 +338,34 @@ class Rebuilder:
             QuarantineFull: the copy would quarantine too many users.
         """
         found: list[str] = []
-        async for folded in self._all_users(copy, complete, steps):
-            comparing = steps.counter("comparing", "users", len(folded), 0.9, 0.1)
-            async for differences in compare(copy, folded, self.store, comparing):
-                damaged = {one.user_id for one in differences if one.kind is DifferenceKind.UNREADABLE and one.user_id}
-                found += [str(one) for one in differences if one.user_id not in damaged]
-                for user_id, stream in (await read_streams(self.store, damaged)).items():
-                    _, broken = fold_readable(user_id, None, stream)
-                    if broken is None:  # repaired meanwhile, so it was not compared
-                        found.append(f"user {user_id}: was damaged and repaired meanwhile")
-                        continue
-                    await copy.hold_user(admitted := rule.admit(broken, await copy.quarantine()))
-                    self._report_quarantined(admitted)
-                if len(found) > SHOWN_DIFFERENCES:
-                    break
+        async with aclosing(self._all_users(copy, complete, fold, steps)) as parts:
+            async for folded in parts:
+                found += await self._compare_part(copy, folded, rule, steps)
         if found:
             await copy.discard()
             raise RebuildDiffers(self.copies.live.name, found[:SHOWN_DIFFERENCES], len(found) > SHOWN_DIFFERENCES)
 
-    async def _all_users(self, copy: Records, complete: LogFold | None, steps: "_Steps") -> AsyncIterator[LogFold]:
+    async def _compare_part(self, copy: Records, folded: LogFold, rule: QuarantineRule, steps: "_Steps") -> list[str]:
+        """The differences of some users, at least the first."""
+        found: list[str] = []
+        comparing = steps.counter("comparing", "users", len(folded), 0.9, 0.1)
+        async for differences in compare(copy, folded, self.store, comparing):
+            damaged = {one.user_id for one in differences if one.kind is DifferenceKind.UNREADABLE and one.user_id}
+            found += [str(one) for one in differences if one.user_id not in damaged]
+            for user_id, stream in (await read_streams(self.store, damaged)).items():
+                _, broken = fold_readable(user_id, None, stream)
+                if broken is None:  # repaired meanwhile, so it was not compared
+                    found.append(f"user {user_id}: was damaged and repaired meanwhile")
+                    continue
+                await copy.hold_user(admitted := rule.admit(broken, await copy.quarantine()))
+                self._report_quarantined(admitted)
+            if len(found) > SHOWN_DIFFERENCES:
+                break
+        return found
+
+    async def _all_users(
+        self, copy: Records, complete: LogFold | None, fold: SharedFold, steps: "_Steps"
+    ) -> AsyncGenerator[LogFold, None]:
         """All users as of the copy's checkpoint, part by part; `complete` is advanced instead of folded again."""
         position = (await copy.checkpoint()).position
         users: UserRange | None = ALL_USERS
@@ -368,8 +375,40 @@ class Rebuilder:
             users = ALL_USERS.beyond(complete.users)
         if users is not None:
             folding = steps.counter("folding again", "events", position, 0.8, 0.1)
-            async for folded in self._fold(users, copy, position, folding):
-                yield folded
+            async with aclosing(fold.parts(users, position, folding, exact=False)) as parts:
+                async for folded in parts:
+                    yield folded
+
+
+def shared_fold(rebuilders: Sequence[Rebuilder]) -> SharedFold:
+    """A fold that these rebuilds of one installation share."""
+    one = rebuilders[0]
+    return SharedFold(
+        one.store,
+        one.database,
+        one.vault,
+        limit_bytes=one.memory_bytes,
+        history_events=max(rebuilder.copies.history_events for rebuilder in rebuilders),
+        rebuilds=len(rebuilders),
+    )
+
+
+async def rebuild_together(
+    rebuilders: Sequence[Rebuilder], progress: Callable[[str], StepProgress]
+) -> list[Rebuilt | BaseException]:
+    """Rebuild several views side by side. The log is read, opened and folded once for all of them.
+
+    Each view has its own copy, comparison and swap, and its own result: what it became, or the error that ended it.
+    """
+    shared = shared_fold(rebuilders)
+
+    async def rebuild(rebuilder: Rebuilder) -> Rebuilt:
+        try:
+            return await rebuilder.rebuild(progress(rebuilder.copies.live.name), shared)
+        finally:
+            shared.leave()
+
+    return await asyncio.gather(*map(rebuild, rebuilders), return_exceptions=True)
 
 
 class _Steps:

@@ -275,6 +275,11 @@ class Copies(Protocol):
     """
 
     @property
+    def history_events(self) -> int:
+        """Number of a user's last events that a record lists."""
+        ...
+
+    @property
     def live(self) -> View:
         """The view that answers queries."""
         ...

@@ -81,15 +81,18 @@ LINE_SECONDS = 2.0
 
 
 @contextmanager
-def progress(title: str, unit: str) -> Iterator[Advance]:
-    """Show progress on standard error: a bar on a terminal, else a line every `LINE_SECONDS`."""
+def progress(title: str, unit: str, *, alone: bool = True) -> Iterator[Advance]:
+    """Show progress on standard error: a bar on a terminal, else a line every `LINE_SECONDS`.
+
+    A terminal has room for one bar: work that is not alone shows lines.
+    """
     console = Console(stderr=True)
-    with _bar(console, title, unit) if console.is_terminal else _lines(title, unit) as advance:
+    with _bar(console, title, unit) if alone and console.is_terminal else _lines(title, unit) as advance:
         yield advance
 
 
 @contextmanager
-def steps(title: str) -> Iterator[Callable[[str, str, int, int], None]]:
+def steps(title: str, *, alone: bool = True) -> Iterator[Callable[[str, str, int, int], None]]:
     """Show the progress of work in several steps. Yields a function of step, unit, amount done and total."""
     with ExitStack() as shown:
         current, advance = "", None
@@ -98,7 +101,7 @@ def steps(title: str) -> Iterator[Callable[[str, str, int, int], None]]:
             nonlocal current, advance
             if advance is None or step != current:
                 shown.close()
-                current, advance = step, shown.enter_context(progress(f"{title}: {step}", unit))
+                current, advance = step, shown.enter_context(progress(f"{title}: {step}", unit, alone=alone))
             advance(done, total)
 
         yield show
@@ -167,7 +170,7 @@ class ViewNames(StrEnum):
 
 
 ViewArgument = Annotated[ViewName, typer.Argument(help="The view.")]
-ViewsArgument = Annotated[ViewNames, typer.Argument(help="The view, or all, one after the other.")]
+ViewsArgument = Annotated[ViewNames, typer.Argument(help="The view, or all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -202,9 +205,9 @@ def run(work: Coroutine[Any, Any, int], *, when_stopped: int = exits.INTERRUPTED
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        code = _report(first)
+        code = report_error(first)
     except Exception as error:  # noqa: BLE001 - the outermost handler: every error becomes a message and a code
-        code = _report(error)
+        code = report_error(error)
     with suppress(OSError):
         sys.stdout.flush()
     watchdog.arm(LEFTOVER_SECONDS, code)  # a thread that waits for a hung server would keep the interpreter alive
@@ -235,7 +238,7 @@ async def _cancellable(work: Coroutine[Any, Any, int], watchdog: Watchdog, when_
         await end_tasks("leftovers", left, LEFTOVER_SECONDS)
 
 
-def _report(error: BaseException) -> int:
+def report_error(error: BaseException) -> int:
     """Print an expected error as one line, log any other with its traceback, and return the exit code."""
     variable = ""
     match error:

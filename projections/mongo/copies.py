@@ -14,6 +14,8 @@ from projections.view import SNAPSHOT_NAME, CopyId, snapshot_name
 class MongoCopies:
     """The MongoDB collections of the live view and of its copies."""
 
+    history_events = MongoRecords.history_events
+
     def __init__(self, database: MongoDatabase) -> None:
         self._database = database
         self._directory = Directory(database)

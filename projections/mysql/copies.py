@@ -36,6 +36,8 @@ from projections.view import SNAPSHOT_NAME, CopyId
 class MySQLCopies:
     """The MySQL tables of the live view and of its copies."""
 
+    history_events = MySQLRecords.history_events
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self.live = MySQLView(database)

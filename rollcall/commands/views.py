@@ -19,6 +19,7 @@ from events.signed_heads import parse_public_key
 from projections.comparison import NO_END, Difference
 from projections.errors import RebuildRunning, ViewUnavailable
 from projections.quarantine import Quarantine, unresolved
+from projections.rebuild import StepProgress, rebuild_together
 from projections.rebuild_requests import RebuildRequests
 from projections.status import save_quarantined
 from projections.verification import Repair, Tally, Verification
@@ -31,6 +32,7 @@ from rollcall.console import (
     ViewsArgument,
     note,
     progress,
+    report_error,
     run,
     say,
     say_json,
@@ -118,13 +120,21 @@ def _when(position: int | None, instant: str) -> int | datetime | None:
 
 
 async def _rebuild(settings: Settings, names: Sequence[str]) -> int:
+    """Rebuild the views side by side; the error of one is reported after the result of the other."""
     codes = []
     async with rebuilding(settings, note) as installation:
-        for name in names:
-            rebuilder = installation.rebuilders[name]
-            view = rebuilder.copies.live.name
-            with steps(f"rebuilding {view}") as advance:
-                rebuilt = await rebuilder.rebuild(advance)
+        with ExitStack() as shown:
+
+            def advance(view: str) -> StepProgress:
+                return shown.enter_context(steps(f"rebuilding {view}", alone=len(names) == 1))
+
+            results = await rebuild_together([installation.rebuilders[name] for name in names], advance)
+        for name, rebuilt in zip(names, results, strict=True):
+            view = installation.rebuilders[name].copies.live.name
+            if isinstance(rebuilt, BaseException):
+                note(f"{view} was not rebuilt")
+                codes.append(report_error(rebuilt))
+                continue
             await RebuildRequests(installation.database).settle(view)
             say(f"{view} was rebuilt from {rebuilt.position} events, equals the log, and serves now")
             say(f"the previous copy is kept: `rollcall rebuild {name}` --rollback or --finish")

@@ -14,6 +14,8 @@ class Proxy:
         self.port = 0
         self.delay_seconds = 0.0
         """Delay of each chunk, in both directions."""
+        self.recorded: bytearray | None = None
+        """What was forwarded, in both directions, if it is to be recorded."""
         self._target: tuple[str, int] | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._forwarding: set[asyncio.Task[None]] = set()
@@ -108,6 +110,8 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await asyncio.sleep(self.delay_seconds)
+                if self.recorded is not None:
+                    self.recorded += data
                 if self._awaited is not None and self._awaited.search(data):
                     self._met.set()
                     if self._hangs_at_it:

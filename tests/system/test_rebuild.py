@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,13 @@ from events.migrations import migrate
 from projections.mongo.copies import MongoCopies
 from projections.mysql.copies import MySQLCopies
 from projections.view import Copies
+from rollcall import exits
 from tests.damage import alter_key, alter_newest
 from tests.projections.views import mongo_view, mysql_view
 from tests.system.installation import Installation, own_servers
+from tests.system.proxy import proxied
 from tests.system.test_faults import VAULT, Stores, both_views_are, open_stores, user_file
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 READERS = 24
 REST_SECONDS = 0.1
@@ -181,6 +184,64 @@ async def test_a_killed_rebuild_is_resumed(urls: tuple[str, str], tmp_path: Path
         assert len(expected) > 2_900
         bench = mysql_view(stores.database) if view == "mysql" else mongo_view(stores.mongo.documents)
         same = await bench.users() == expected  # pytest takes minutes to explain a comparison of thousands
+        assert same
+
+
+PAGE_OF_LOG = re.compile(rb"FROM events FORCE INDEX \(PRIMARY\) WHERE position > (\d+) AND position <= (\d+)\s")
+
+
+@pytest.mark.parametrize("memory", ["256", "1"])
+async def test_rebuilding_all_views_reads_the_log_once(urls: tuple[str, str], tmp_path: Path, memory: str) -> None:
+    """MySQL is asked for each page of the log once. If the users do not fit into memory, each part is read once, to
+    fill both copies, and once more to compare them."""
+    async with proxied(urls[0]) as mysql, open_stores(urls) as stores:
+        installation = own_servers(tmp_path, mysql.url(urls[0]), urls[1])
+        installation = replace(installation, variables={**installation.variables, "ROLLCALL_REBUILD_MEMORY": memory})
+        await migrate(stores.database, "events", "projections", "auth")
+        await History(VAULT, events=5_000, users=1_000).write(stores.database)
+        mysql.recorded = bytearray()
+
+        done = await installation.run("rebuild", "all")
+
+        assert done.code == 0, done.err
+        pages = [tuple(map(int, found)) for found in PAGE_OF_LOG.findall(mysql.recorded)]
+        once = [(0, 2_000), (2_000, 4_000), (4_000, 5_000)]
+        passes = len(pages) // len(once)
+        assert pages == once * passes
+        assert passes == 1 if memory == "256" else passes >= 4
+        assert done.out.count("was rebuilt from 5000 events, equals the log, and serves now") == 2
+        same = await both_views_are(stores, await stores.log())
+        assert same
+
+
+async def test_a_view_that_cannot_be_rebuilt_does_not_keep_the_other(urls: tuple[str, str], tmp_path: Path) -> None:
+    """MongoDB goes away while both copies are filled. MySQL's is swapped in, and the command says what failed."""
+    async with proxied(urls[1]) as mongodb, open_stores(urls) as stores:
+        installation = own_servers(tmp_path, urls[0], mongodb.url(urls[1]))
+        await migrate(stores.database, "events", "projections", "auth")
+        await History(VAULT, events=9_000, users=3_000).write(stores.database)
+        for view in ("mysql", "mongo"):
+            await copies_of(stores, view).live.prepare()
+        async with installation.running("rebuild", "all") as rebuilding:
+            assert await mongodb.receives(re.compile(rb"insert.{1,20}users_1"), PATIENCE_SECONDS)
+            mongodb.cut()
+            code = await rebuilding.popen.wait()
+
+        assert code == exits.UNAVAILABLE
+        err = "".join(rebuilding.err)
+        assert "mongo_users was not rebuilt" in err
+        assert "error: MongoDB" in err
+        assert "mysql_users was rebuilt from 9000 events" in "".join(rebuilding.out)
+        expected = await stores.log()
+        same = await mysql_view(stores.database).users() == expected
+        assert same
+        assert (await copies_of(stores, "mongo").live.checkpoint()).position == 0
+
+        mongodb.connect(urls[1])
+        again = await installation.run("rebuild", "mongo")
+
+        assert again.code == 0, again.err
+        same = await mongo_view(stores.mongo.documents).users() == expected
         assert same
 
 
