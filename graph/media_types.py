@@ -29,6 +29,9 @@ ANY: Final = (*ANSWERS, MediaType.EVENTS)
 """Clients that accept both name JSON first for queries and mutations."""
 
 
+HTML: Final = "text/html"
+
+
 class MediaRange(NamedTuple):
     """One element of `Accept`, or the whole of `Content-Type`."""
 
@@ -78,12 +81,20 @@ def _accepted(accept: str, offered: Sequence[MediaType]) -> MediaType | None:
     return best if _preference(best, ranges)[0] else None
 
 
-def _preference(media_type: MediaType, ranges: Sequence[MediaRange]) -> tuple[float, int]:
+def _preference(media_type: str, ranges: Sequence[MediaRange]) -> tuple[float, int]:
     """The quality of a type, 0 if it is not accepted, and how early in `Accept` it is."""
     place, closest = max(enumerate(ranges), key=lambda one: one[1].closeness(media_type), default=(0, None))
     if closest is None or not closest.closeness(media_type):
         return 0.0, 0
     return closest.quality, -place
+
+
+def prefers_html(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether a client asks for HTML by name and likes JSON no better, as browsers do that open a page."""
+    ranges = [found for part in _split(", ".join(headers.getall("Accept", ())), ",") if (found := MediaRange.of(part))]
+    html, _ = _preference(HTML, ranges)
+    named = any(one.closeness(HTML) > 1 for one in ranges)
+    return named and html > 0 and html >= _preference(MediaType.JSON, ranges)[0]
 
 
 def content_type(headers: CIMultiDictProxy[str]) -> MediaRange | None:

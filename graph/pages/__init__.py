@@ -1,6 +1,9 @@
 """The pages for people, built from web/ into this package. Each path answers the same document, whose script reads it.
 
 The files are read once, at the start, so a request names an entry of a list and never a path.
+
+A path that nothing answers gets 404: with the document, which says so and leads home, for a browser that opens it, and
+with JSON for every other client.
 """
 
 import functools
@@ -13,6 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from graph.http import refusal
+from graph.media_types import prefers_html
 
 DIRECTORY: Final = Path(__file__).parent / "assets"
 DOCUMENT: Final = "index.html"
@@ -119,25 +126,54 @@ def add_routes(app: web.Application) -> None:
     for name, file in files.items():
         if name != DOCUMENT:
             app.router.add_get(f"/{name}", functools.partial(_serve, file))
+    app.middlewares.append(_answering_unknown_paths(files[DOCUMENT]))
+
+
+def _answering_unknown_paths(document: File) -> Middleware:
+    @web.middleware
+    async def answer_unknown_paths(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not isinstance(request.match_info.http_exception, web.HTTPNotFound):
+            return await handler(request)
+        vary = "Accept, Accept-Encoding"
+        if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD} or not prefers_html(request.headers):
+            return refusal(
+                HTTPStatus.NOT_FOUND, "nothing is at this path; the API is at /graphql", headers={"Vary": vary}
+            )
+        coding, content = _encoded(document, request)
+        # It must not be kept: a later version may have a page here.
+        response = web.Response(
+            status=HTTPStatus.NOT_FOUND, headers=_HEADERS | {hdrs.CACHE_CONTROL: "no-store", hdrs.VARY: vary}
+        )
+        _fill(response, document, coding, content)
+        return response
+
+    return answer_unknown_paths
 
 
 async def _serve(file: File, request: web.Request) -> web.Response:
-    coding, content = None, file.content
-    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, [])
-    for name, encoded in file.encoded.items():
-        if _accepts(accepted, name):
-            coding, content = name, encoded
-            break
+    coding, content = _encoded(file, request)
     response = web.Response(headers=_HEADERS | {hdrs.CACHE_CONTROL: file.cache_control})
     response.etag = tag = _tag(content)
     if any(known.value in {tag, "*"} for known in request.if_none_match or ()):
         response.set_status(HTTPStatus.NOT_MODIFIED)
         return response
+    _fill(response, file, coding, content)
+    return response
+
+
+def _encoded(file: File, request: web.Request) -> tuple[str | None, bytes]:
+    """The smallest form of a file that a client accepts: its content coding, if any, and the bytes."""
+    accepted = request.headers.getall(hdrs.ACCEPT_ENCODING, [])
+    return next(
+        ((name, encoded) for name, encoded in file.encoded.items() if _accepts(accepted, name)), (None, file.content)
+    )
+
+
+def _fill(response: web.Response, file: File, coding: str | None, content: bytes) -> None:
     response.headers[hdrs.CONTENT_TYPE] = file.media_type
     response.body = content
     if coding is not None:
         response.headers[hdrs.CONTENT_ENCODING] = coding
-    return response
 
 
 @functools.cache

@@ -4,6 +4,7 @@ These tests read the directory of built files, so they hold for every build.
 """
 
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -149,6 +150,82 @@ async def test_only_files_of_the_list_are_answered(site: Site, path: str) -> Non
     response, _ = await get(site, path)
 
     assert response.status == 404
+
+
+CHROMIUM = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+UNKNOWN = [
+    "/nowhere",
+    "/users/",
+    "/sign-in/",
+    "/assets/nothing-00000000.js",
+    "/graphql/",
+    "/%00",
+    "/.env",
+    "/%3Cscript%3E",
+]
+
+
+@pytest.mark.parametrize("accepted", [CHROMIUM, "text/html", "text/*", "application/json;q=0.5, text/html;q=0.5"])
+@pytest.mark.parametrize("path", UNKNOWN)
+async def test_a_browser_that_opens_an_unknown_path_gets_the_page_that_leads_home(
+    site: Site, path: str, accepted: str
+) -> None:
+    """With the status 404, under the policy of every page, and kept nowhere."""
+    headers = {"Accept": accepted, "Accept-Encoding": "gzip", "If-None-Match": "*"}
+    known, _ = await get(site, "/sign-in")
+
+    response, body = await get(site, path, **headers)
+    head, nothing = await get(site, path, "HEAD", **headers)
+
+    assert response.status == head.status == 404
+    assert (gzip.decompress(body), nothing) == (DOCUMENT, b"")
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Vary"] == "Accept, Accept-Encoding"
+    assert "ETag" not in response.headers
+    for name in ("Content-Security-Policy", "X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy"):
+        assert response.headers[name] == known.headers[name]
+
+
+JSON_ACCEPTS = [
+    "",
+    "*/*",
+    "application/json",
+    "application/json, text/html;q=0.9",
+    "text/html;q=0",
+    "image/*",
+    "nonsense",
+]
+
+
+@pytest.mark.parametrize("accepted", JSON_ACCEPTS)
+@pytest.mark.parametrize("path", UNKNOWN)
+async def test_every_other_client_gets_json_at_an_unknown_path(site: Site, path: str, accepted: str) -> None:
+    """In the form of all refusals, and without a word of the path."""
+    response, body = await get(site, path, Accept=accepted)
+
+    assert response.status == 404
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    (error,) = json.loads(body)["errors"]
+    assert error == {
+        "message": "nothing is at this path; the API is at /graphql",
+        "extensions": {"code": "BAD_REQUEST"},
+    }
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_only_reading_an_unknown_path_gets_a_page(site: Site, method: str) -> None:
+    """A form that was sent to the wrong path learns that it was not taken."""
+    response, body = await get(site, "/nowhere", method, Accept=CHROMIUM)
+
+    assert (response.status, list(json.loads(body))) == (404, ["errors"])
+
+
+async def test_without_pages_an_unknown_path_gets_a_bare_404(api_only: Site) -> None:
+    """There is no page that could lead home."""
+    response, body = await get(api_only, "/nowhere", Accept=CHROMIUM)
+
+    assert (response.status, body) == (404, b"404: Not Found")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
