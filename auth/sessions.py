@@ -25,7 +25,8 @@ ends the session, so the owner's next refresh reveals a row that was put back wh
 
 Concurrent refreshes of one session are serialised by the lock of its row.
 
-A row also says when and from which client the session was started, so that its user recognises it. The client is sealed
+A row also says when the session was started, on which device, and at which address it was last started or refreshed, so
+that its user recognises it. The client is sealed
 under the same secret: who reads the database learns no address. It is destroyed with the row.
 """
 
@@ -112,7 +113,7 @@ class Lifetimes:
 
 
 class SessionClient(msgspec.Struct, frozen=True, array_like=True):
-    """The client that a session was started from."""
+    """The client that a session was started from, and where it was last seen."""
 
     device: str = UNKNOWN
     """Of `auth.devices.device_of`."""
@@ -178,7 +179,8 @@ class SessionKey:
         self._clients = AESSIV(hmac.digest(secret, b"rollcall session client v1", hashlib.sha512))
 
     def seal_client(self, session_id: UUID, client: SessionClient) -> bytes:
-        """Seal what a session's row says about a person. A client is sealed once for each id, so there is no nonce."""
+        """Seal what a session's row says about a person. Without a nonce: equal clients of one session look equal, and
+        AES-SIV reveals nothing else."""
         return self._clients.encrypt(msgspec.json.encode(client), [session_id.bytes])
 
     def open_client(self, session: SignInSession) -> SessionClient:
@@ -328,7 +330,7 @@ class Sessions:
         return sorted(valid, key=lambda session: (session.started_at, session.id), reverse=True)
 
     def client_of(self, session: SignInSession) -> SessionClient:
-        """The client that a session was started from."""
+        """The client of a session."""
         return self._key.open_client(session)
 
     async def find_with_hash(self, session_id: UUID, user_id: UUID) -> tuple[SignInSession | None, bytes | None] | None:
@@ -347,8 +349,8 @@ class Sessions:
         rows = await self._database.fetch_all(FIND_ALL.format(ids=ids))
         return {session.id for session in map(self._session, rows) if session}
 
-    async def refresh(self, text: str) -> Granted:
-        """Replace a refresh token.
+    async def refresh(self, text: str, address: str = "") -> Granted:
+        """Replace a refresh token. The session's row then has this address, unless it is not known.
 
         Raises:
             InvalidRefreshToken: the token is not valid. If it was reused, its session has been ended.
@@ -358,7 +360,7 @@ class Sessions:
             raise InvalidRefreshToken
         async with self._database.transaction() as transaction:
             session = await self._locked(transaction, token.session_id)
-            granted = await self._replace(transaction, session, token) if session else None
+            granted = await self._replace(transaction, session, token, address) if session else None
         if granted is None:
             raise InvalidRefreshToken
         return granted
@@ -398,7 +400,9 @@ class Sessions:
         sessions = await self._database.sweep(SWEEP, (naive_utc(now), SWEPT_ROWS))
         return sessions + await known_devices.sweep(self._database, now)
 
-    async def _replace(self, transaction: Connection, session: SignInSession, token: RefreshToken) -> Granted | None:
+    async def _replace(
+        self, transaction: Connection, session: SignInSession, token: RefreshToken, address: str
+    ) -> Granted | None:
         """The next token; None if this one is not valid, which ends the session."""
         now, age = self._clock(), session.generation - token.generation
         late = 0 < age <= len(session.replaced_at) and now - session.replaced_at[-age] < self._lifetimes.grace
@@ -412,9 +416,17 @@ class Sessions:
                 used_at=now,
                 expires_at=min(now + self._lifetimes.idle, session.ends_at),
                 replaced_at=(*session.replaced_at, now)[-GRACE_STEPS:],
+                client=self._seen_at(session, address),
             )
             await self._change(transaction, session)
         return Granted(session, self._key.token(session.id, session.generation))
+
+    def _seen_at(self, session: SignInSession, address: str) -> bytes:
+        """The session's client at an address, sealed. The row is written anyway, so it costs no statement."""
+        client = self._key.open_client(session)
+        if address in ("", client.address):
+            return session.client
+        return self._key.seal_client(session.id, msgspec.structs.replace(client, address=address))
 
     async def _locked(self, transaction: Connection, session_id: UUID) -> SignInSession | None:
         row = await transaction.fetch_one(LOCK, (session_id.bytes,))

@@ -238,7 +238,7 @@ class SignIn:
             BudgetSpent: too many refreshes from this address.
         """
         await self._budgets.pay(Purpose.REFRESH, address)
-        granted = await self._sessions.refresh(text)
+        granted = await self._sessions.refresh(text, address)
         session = granted.session
         account = await self._commands.account(session.user_id)
         if account.user is None or session.since < account.signed_out_at:

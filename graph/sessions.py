@@ -28,7 +28,7 @@ class SessionInfo:
         description="The client that signed in, as it names itself, such as `Firefox on Linux`."
     )
     address: str | None = strawberry.field(
-        description="The IPv4 address, or the first 64 bits of the IPv6 address, of that sign-in; null if not known."
+        description="The IPv4 address, or the first 64 bits of the IPv6 address, at `lastSeenAt`; null if not known."
     )
 
     @classmethod

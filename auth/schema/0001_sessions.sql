@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS sessions (
     ends_at     DATETIME(6)   NOT NULL COMMENT 'UTC: when it ends in any case',
     replaced_at VARBINARY(72) NOT NULL COMMENT 'when its last generations were replaced: microseconds, 8 bytes each',
     started_at  DATETIME(6)   NOT NULL COMMENT 'UTC',
-    client      VARBINARY(255) NOT NULL COMMENT 'sealed (AES-SIV): the device and the address that it was started from',
+    client      VARBINARY(255) NOT NULL COMMENT 'sealed (AES-SIV): the device that it was started from, and its last address',
     mac         BINARY(32)    NOT NULL COMMENT 'HMAC-SHA-256 of all other columns: without it there is no session',
     PRIMARY KEY (id),
     KEY by_user (user_id, used_at),

@@ -66,23 +66,43 @@ async def test_the_session_of_a_registration_has_its_device_too(site: Site) -> N
     assert (found["device"], found["address"], found["current"]) == ("Firefox on Linux", "203.0.113.9", True)
 
 
-async def test_a_refresh_changes_when_a_session_was_seen_and_nothing_else(
+async def test_a_refresh_changes_when_and_where_a_session_was_seen_and_nothing_else(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever refreshes it, the device that signed in stays."""
+    """Whoever refreshes it, the device that signed in stays; so does the address where none is known."""
     person = await site.person()
     session = await sign_in(site, person, User_Agent=FIREFOX, X_Forwarded_For="203.0.113.9")
     [before, _] = await person.client.field(SESSIONS)
     monkeypatch.setattr(site.clock, "ahead", timedelta(minutes=10))
 
-    await send(site, REFRESH, {"User-Agent": "curl/8.5.0"}, token=session["refreshToken"])
+    session = await send(
+        site, REFRESH, {"User-Agent": "curl/8.5.0", "X-Forwarded-For": "198.51.100.7"}, token=session["refreshToken"]
+    )
 
     [after, _] = await person.client.field(SESSIONS)
     assert after["lastSeenAt"] > before["lastSeenAt"]
-    times = ("lastSeenAt", "expiresAt")
-    assert {name: value for name, value in after.items() if name not in times} == {
-        name: value for name, value in before.items() if name not in times
+    assert (before["address"], after["address"]) == ("203.0.113.9", "198.51.100.7")
+    changed = ("lastSeenAt", "expiresAt", "address")
+    assert {name: value for name, value in after.items() if name not in changed} == {
+        name: value for name, value in before.items() if name not in changed
     }
+    await site.services.sign_in.refresh(session["refreshToken"], "")
+    [last, _] = await person.client.field(SESSIONS)
+    assert last["address"] == "198.51.100.7"
+
+
+async def test_a_page_that_refreshes_its_session_shows_its_address(site: Site) -> None:
+    """By /session as by the mutation. A refresh is one transaction of two statements, whether the address changes."""
+    person = await site.person()
+    token = (await sign_in(site, person, X_Forwarded_For="203.0.113.9"))["refreshToken"]
+    headers = {"X-Rollcall-Page": "1", "X-Forwarded-For": "198.51.100.7"}
+    body = {"refreshToken": token, "remember": False}
+
+    async with site.session.put(site.server.make_url("/session"), json=body, headers=headers) as response:
+        assert response.status == 200
+
+    [seen, _] = await person.client.field(SESSIONS)
+    assert seen["address"] == "198.51.100.7"
 
 
 async def test_sessions_that_have_ended_are_not_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
