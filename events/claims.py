@@ -10,6 +10,7 @@ usernames, those of ASCII, have one form and one row. Sign-in looks for the form
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from uuid import UUID
 
 import msgspec
@@ -91,6 +92,19 @@ async def owner_of(database: Database, key: bytes, claim: Claim) -> UUID | None:
         "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s", (claim.kind, hashed(key, claim).digest)
     )
     return UUID(bytes=row[0]) if row else None
+
+
+async def owners_of(database: Database, key: bytes, claims: Iterable[Claim]) -> dict[Claim, UUID]:
+    """The users that have these claims, as of the last commit; claims that nobody has are left out."""
+    by_hash = {(digest.kind, digest.digest): claim for claim in claims for digest in (hashed(key, claim),)}
+    if not by_hash:
+        return {}
+    pairs = ", ".join(["(%s, %s)"] * len(by_hash))
+    rows = await database.fetch_all(
+        f"SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({pairs})",  # noqa: S608 - constants
+        [part for pair in by_hash for part in pair],
+    )
+    return {by_hash[kind, digest]: UUID(bytes=user_id) for kind, digest, user_id in rows}
 
 
 async def has_admin(database: Database) -> bool:

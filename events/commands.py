@@ -7,7 +7,7 @@ so commands and sign-ins are right however far the views are behind.
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final, Generic, TypeVar
@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from events.appender import Appender
 from events.batch import Append, Appended
-from events.claims import login_claim, owner_of, sign_in_claims
+from events.claims import Claim, login_claim, owner_of, owners_of, sign_in_claims
 from events.credentials import Credential, credential_of_claim, credential_of_user
 from events.database import Database
 from events.errors import (
@@ -254,15 +254,24 @@ class UserCommands(Commands[CommandResult]):
         # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
         return account if account.user is not None and claim in sign_in_claims(account.user) else None
 
+    async def owners(self, claims: Iterable[Claim]) -> dict[Claim, UUID]:
+        """The users that have these claims, as of now; by one statement."""
+        return await owners_of(self._database, self._keys.claims, claims)
+
     async def register(
-        self, command: Register, origin: Origin, idempotency: Idempotency | None = None
+        self,
+        command: Register,
+        origin: Origin,
+        idempotency: Idempotency | None = None,
+        user_id: UUID | None = None,
     ) -> CommandResult:
-        """Register a new user.
+        """Register a new user, under an id of another system if one is given.
 
         Raises:
             Rejected: a value is not acceptable, or the username or email is taken.
+            WrongExpectedVersion: the id that is given belongs to a stream, perhaps one of a deleted user.
         """
-        user_id = self._new_id()
+        user_id = self._new_id() if user_id is None else user_id
 
         async def attempt(request: Request | None) -> CommandResult:
             return await self._carry_out(user_id, Account(), self._vault.new_key(user_id), command, origin, request)

@@ -73,7 +73,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
     """The first event of every user. Without a password hash the user cannot sign in yet."""
 
-    PERSONAL = frozenset({"username", "email", "name", "attributes"})
+    PERSONAL = frozenset({"username", "email", "name", "attributes", "created_at"})
 
     username: str
     email: str
@@ -82,6 +82,10 @@ class UserRegistered(Event, frozen=True, omit_defaults=True, kw_only=True):
     attributes: dict[str, JSON] = {}
     password_hash: str | None = None
     """None in an event that was read."""
+    imported: bool = False
+    """The user comes from another system."""
+    created_at: datetime | None = None
+    """When an imported user came to be there; None for the instant of the event."""
 
     def changed_fields(self) -> tuple[str, ...]:
         optional = [("attributes", self.attributes), ("password", self.password_hash)]

@@ -71,6 +71,10 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     password_hash: str | None = None
     verified: bool = False
     """Whether the user has proved to read the mail of this email."""
+    imported: bool = False
+    """The user comes from another system."""
+    created_at: datetime | None = None
+    """When an imported user came to be there."""
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +220,8 @@ def registration(command: Register) -> UserRegistered:
         role=command.role,
         attributes=attributes,
         password_hash=command.password_hash,
+        imported=command.imported,
+        created_at=command.created_at,
     )
 
 
@@ -262,7 +268,7 @@ def _registered(event: UserRegistered, recorded: Recorded) -> User:
         attributes=event.attributes,
         version=recorded.version,
         position=recorded.position,
-        created_at=recorded.recorded_at,
+        created_at=event.created_at or recorded.recorded_at,
         updated_at=recorded.recorded_at,
     )
 

@@ -1,28 +1,55 @@
-"""Import users from a file: register each valid row, and report each refused row with its line and reason."""
+"""Import users from a file: register each valid row, and report each refused one with line and reason.
+
+Rows are taken in windows. Who of a window's rows is there already is found by one statement, and the others are
+registered together, so that they share transactions. Rows of one window that want the same username or email wait for
+each other: the first one wins, as if they came one by one.
+
+Nothing that is kept grows with the file: which users this run has met is in a table on disk.
+"""
 
 import asyncio
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sqlite3
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 import msgspec
+from cachetools import LRUCache
 
-from auth.hash_formats import UnknownHash, check_hash_form
-from events.commands import UserCommands
-from events.errors import Problem, Reason, Rejected
-from events.event_types import Origin, Role
-from events.rules import USERNAME_CHARACTERS, same_username, sought_username
-from events.user import Register
+from events import rules
+from events.claims import Claim, login_claim
+from events.commands import TAKEN, UserCommands
+from events.errors import Problem, Reason, Rejected, WrongExpectedVersion
+from events.event_types import Origin
+from events.user import Account, ChangePassword, ChangeRole, Register, Update, decide
 from graph.context import ImportReport, ImportUsers, UnreadableImport
 from graph.limits import IMPORT_ROWS
+from rollcall.import_rules import (
+    Options,
+    Wanted,
+    numbered,
+    reason_of,
+    refusal,
+    username_from,
+    wanted,
+    with_username,
+)
 from rollcall.userfile import BadRow, FieldMap, UserFile, UserFileError, UserRow, parse_mapping, read_users
 
-NUMBERED_TRIES = 1_000
-"""Numbers to try after a username that is derived from an email."""
+WINDOW: Final = 512
+"""Rows that are taken together."""
+REPORTED_ROWS: Final = 10_000
+"""Refused rows that a result keeps."""
+REPORTED_NAMES: Final = 100
+REMEMBERED_BASES: Final = 100_000
+"""Usernames without a number whose next number is remembered."""
+NUMBERED_TRIES: Final = 100
+"""Tries for a username that others are taking at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +58,13 @@ class RefusedRow:
 
     line: int
     reason: str
+    element: int | None = None
+    """Its number in a JSON array."""
+
+    @property
+    def place(self) -> str:
+        """Where it is in the file."""
+        return f"line {self.line}" if self.element is None else f"element {self.element} (line {self.line})"
 
 
 @dataclass(slots=True)
@@ -39,23 +73,66 @@ class ImportResult:
 
     added: int = 0
     already_there: int = 0
+    updated: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
+    """The first of them, in the order of the file."""
+    refused_rows: int = 0
+    """All of them."""
+    without_password: dict[str, int] = field(default_factory=dict)
+    """How many of those added have no password, by the reason."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Keys of attributes that cannot be stored, and what they are called instead."""
 
     @property
     def total(self) -> int:
         """Number of rows in the file."""
-        return self.added + self.already_there + len(self.refused)
+        return self.added + self.already_there + self.updated + self.refused_rows
+
+
+class Met:
+    """The users of a run, with the line of each, in a private table that SQLite moves to disk."""
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("", isolation_level=None)
+        self._table.execute("CREATE TABLE met (what BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
+        self._table.execute("BEGIN")
+
+    def place(self, what: bytes) -> str | None:
+        """The place of the row that has met this before."""
+        row = self._table.execute("SELECT place FROM met WHERE what = ?", (what,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def add(self, what: bytes, place: str) -> None:
+        """Remember the place of a row."""
+        self._table.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (what, place))
+
+    def close(self) -> None:
+        """Remove the table."""
+        self._table.close()
 
 
 class Importer:
-    """Imports a file row by row, in order. A second run of the same file adds nothing."""
+    """Imports a file in its order. A second run of the same file adds nothing."""
 
-    def __init__(self, commands: UserCommands, origin: Origin = Origin()) -> None:  # noqa: B008 - it is immutable
-        """`origin` is the actor and the request of every registration."""
+    def __init__(
+        self,
+        commands: UserCommands,
+        origin: Origin = Origin(),  # noqa: B008 - it is immutable
+        options: Options = Options(),  # noqa: B008 - it is immutable
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_refused: Callable[[RefusedRow], None] = lambda _: None,
+    ) -> None:
+        """`origin` is the actor and the request of every event. `on_refused` is called with every refused row."""
         self._commands = commands
         self._origin = origin
-        self._lines: dict[UUID, int] = {}
-        """The users of this run, with the first line of each."""
+        self._options = options
+        self._now = now
+        self._on_refused = on_refused
+        self._met = Met()
+        self._numbers: LRUCache[Claim, int] = LRUCache(REMEMBERED_BASES)
+        """The next number to try, by the username without one."""
+        self._outcome = ImportResult()
 
     async def run(self, file: UserFile, progress: Callable[[int], None]) -> ImportResult:
         """Import every row. `progress` is called with the number of bytes that are done.
@@ -63,59 +140,193 @@ class Importer:
         Raises:
             DatabaseUnavailable: MySQL is away. A second run continues where this one stopped.
         """
-        outcome = ImportResult()
-        for row in file:
+        try:
+            while rows := list(islice(file, WINDOW)):
+                refused: list[RefusedRow] = []
+                await self._take(rows, refused)
+                for row in sorted(refused, key=lambda row: (row.line, row.element or 0)):
+                    self._on_refused(row)
+                    self._outcome.refused_rows += 1
+                    if len(self._outcome.refused) < REPORTED_ROWS:
+                        self._outcome.refused.append(row)
+                progress(file.bytes_read)
+        finally:
+            self._met.close()
+        return self._outcome
+
+    async def _take(self, rows: Iterable[UserRow | BadRow], refused: list[RefusedRow]) -> None:
+        waiting: list[Wanted] = []
+        now = self._now()
+        for row in rows:
+            if isinstance(row, BadRow):
+                refused.append(RefusedRow(row.line, row.reason, row.element))
+                continue
             try:
-                await self._take(row, outcome)
+                waiting.append(wanted(row, self._options, now))
             except Rejected as rejected:
-                outcome.refused.append(RefusedRow(row.line, reason_of(rejected.problems)))
-            progress(file.bytes_read)
-        return outcome
+                refused.append(_refused(row, rejected))
+        while waiting:
+            waiting = await self._wave(waiting, refused)
 
-    async def _take(self, row: UserRow | BadRow, outcome: ImportResult) -> None:
-        if isinstance(row, BadRow):
-            outcome.refused.append(RefusedRow(row.line, row.reason))
-            return
-        owner = await self._existing_user(row)
-        if owner is None:
+    async def _wave(self, waiting: list[Wanted], refused: list[RefusedRow]) -> list[Wanted]:
+        """Take the rows that do not depend on each other; return the others."""
+        bases = {id(one): username_from(one.command.email) for one in waiting if not one.command.username}
+        claims = {id(one): _claims(one) for one in waiting}
+        first_names = {_username_claim(base) for base in bases.values()} - self._numbers.keys()
+        owners = await self._commands.owners({*first_names, *(claim for found in claims.values() for claim in found)})
+        later: list[Wanted] = []
+        ready: list[Wanted] = []
+        taken: set[Claim] = set()
+        for one in waiting:
+            if taken.intersection(claims[id(one)]):
+                later.append(one)
+                continue
             try:
-                self._lines[await self._register(row)] = row.line
-            except Rejected:
-                owner = await self._existing_user(row)  # the same rows may be imported twice at once
-                if owner is None:
-                    raise
-            else:
-                outcome.added += 1
-                return
-        if owner in self._lines:
-            raise _refusal("username", f"duplicates the user of line {self._lines[owner]}")
-        self._lines[owner] = row.line
-        outcome.already_there += 1
+                owner = _owner(one, claims[id(one)], owners)
+                if owner is not None:
+                    await self._existing(one, owner)
+                    continue
+                username = one.command.username or await self._free_username(bases[id(one)], owners, taken)
+                named = replace(one, command=with_username(one.command, username))
+            except Rejected as rejected:
+                refused.append(_refused(one.row, rejected))
+                continue
+            taken.update(claims[id(one)], (_username_claim(named.command.username),))
+            taken.update(Claim("username", form) for form in rules.lookalikes_of(named.command.username))
+            ready.append(named)
+        for one, refusal_ in zip(ready, await asyncio.gather(*map(self._register, ready)), strict=True):
+            if refusal_ is not None:
+                refused.append(_refused(one.row, refusal_))
+        return later
 
-    async def _existing_user(self, row: UserRow) -> UUID | None:
-        """The registered user with the row's email and, if the row has one, its username."""
-        account = await self._commands.find(row.email) if row.email and "@" in row.email else None
-        if account is None or account.user is None:
+    async def _register(self, one: Wanted) -> Rejected | None:
+        """Register a row's user; return why not."""
+        try:
+            user_id = await self._registered(one)
+        except Rejected as rejected:
+            # The same rows may be imported twice at once.
+            claims = _claims(one)
+            owner = _owner_or_none(claims, await self._commands.owners(claims))
+            if owner is None:
+                return rejected
+            try:
+                await self._existing(one, owner)
+            except Rejected as again:
+                return again
             return None
-        same = row.username is None or sought_username(row.username) == same_username(account.user.username)
-        return account.user.id if same else None
+        self._met.add(user_id.bytes, _place(one.row))
+        self._outcome.added += 1
+        if one.no_password is not None:
+            counts = self._outcome.without_password
+            counts[one.no_password] = counts.get(one.no_password, 0) + 1
+        for key, name in one.renamed:
+            if len(self._outcome.renamed) < REPORTED_NAMES:
+                self._outcome.renamed.setdefault(key, name)
+        return None
 
-    async def _register(self, row: UserRow) -> UUID:
-        command = _registration(row)
-        if row.username is not None:
-            return (await self._commands.register(command, self._origin)).user_id
-        for number in range(1, NUMBERED_TRIES + 1):
-            suffix = "" if number == 1 else str(number)
-            numbered = msgspec.structs.replace(command, username=command.username + suffix)
+    async def _registered(self, one: Wanted) -> UUID:
+        derived = one.row.username is None or "@" in one.row.username
+        command = one.command
+        for _ in range(NUMBERED_TRIES):
             try:
-                return (await self._commands.register(numbered, self._origin)).user_id
+                if self._options.dry_run:
+                    return self._pretend(one, command)
+                return (await self._commands.register(command, self._origin, user_id=one.user_id)).user_id
+            except WrongExpectedVersion:
+                raise refusal("id", "belongs to another user, or to a deleted one: leave out --keep-ids") from None
             except Rejected as rejected:
                 taken = [problem.field for problem in rejected.problems if problem.reason is Reason.TAKEN]
-                if taken != [("username",)]:
+                if not derived or taken != [("username",)]:
                     raise
-        raise _refusal(
-            "username", f"the first {NUMBERED_TRIES} usernames derived from this email are taken; add a username"
-        )
+            base = username_from(command.email)
+            number = await self._first_free(base, self._numbers.get(_username_claim(base), 2))
+            self._numbers[_username_claim(base)] = number + 1
+            command = with_username(_unnamed(one), numbered(base, number))
+        raise refusal("username", "others take each username that is derived from this email; add a username")
+
+    def _pretend(self, one: Wanted, command: Register) -> UUID:
+        """What `register` would find, without the log.
+
+        Raises:
+            Rejected: it would be refused.
+        """
+        decide(Account(), command)
+        username = rules.clean_username(command.username)
+        forms = {rules.same_username(username), *rules.lookalikes_of(username)}
+        claims = [_email_claim(command.email), *(Claim("username", form) for form in forms)]
+        owners = {claim: place for claim in claims if (place := self._met.place(_text(claim))) is not None}
+        known = {owners.get(claim) for claim in _claims(one)}
+        if len(known) == 1 and (place := known.pop()) is not None:
+            raise refusal("username", f"duplicates the user of {place}")
+        for claim in owners:
+            raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
+        for claim in claims:
+            self._met.add(_text(claim), _place(one.row))
+        return UUID(int=one.row.line << 32 | (one.row.element or 0))
+
+    async def _existing(self, one: Wanted, owner: UUID) -> None:
+        """Count a row whose user is there, after bringing it up to date if that is wanted.
+
+        Raises:
+            Rejected: another row of the file has the same user, or the change is refused.
+        """
+        earlier = self._met.place(owner.bytes)
+        if earlier is not None:
+            raise refusal("username", f"duplicates the user of {earlier}")
+        changed = await self._update(one, owner) if self._options.update else False
+        self._met.add(owner.bytes, _place(one.row))
+        if changed:
+            self._outcome.updated += 1
+        else:
+            self._outcome.already_there += 1
+
+    async def _update(self, one: Wanted, owner: UUID) -> bool:
+        """Bring a user up to date with a row; whether anything changed.
+
+        A password is replaced only while it is the one that came with the registration: the user's own is newer.
+        """
+        account = await self._commands.account(owner)
+        if account.user is None:
+            return False
+        row, command = one.row, one.command
+        update = Update(name=row.name, attributes=command.attributes)
+        if self._options.dry_run:
+            return bool(decide(account, update))
+        changed = (await self._commands.change(owner, update, self._origin)).changed
+        if row.role is not None:
+            changed |= (await self._commands.change(owner, ChangeRole(command.role), self._origin)).changed
+        if command.password_hash is not None and account.password_version in {0, 1}:
+            credential = await self._commands.credential_of(owner)
+            if credential.password_hash != command.password_hash:
+                password = ChangePassword(password_hash=command.password_hash, replaces=account.password_version)
+                changed |= (await self._commands.change(owner, password, self._origin)).changed
+        return changed
+
+    async def _free_username(self, base: str, owners: dict[Claim, UUID], taken: Collection[Claim]) -> str:
+        """The base with the first free number that is found: above those taken it takes few look-ups, not one each."""
+        first = _username_claim(base)
+        number = self._numbers.get(first)
+        if number is None:
+            number = await self._first_free(base, 2) if first in owners else 1
+        while _username_claim(numbered(base, number)) in taken:
+            number += 1
+        self._numbers[first] = number + 1
+        return numbered(base, number)
+
+    async def _first_free(self, base: str, lowest: int) -> int:
+        """A number whose username is free, and the one before it is not."""
+        low, step = lowest - 1, 1
+        while await self._is_taken(base, low + step):
+            low, step = low + step, step * 2
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if await self._is_taken(base, middle) else (low, middle)
+        return high
+
+    async def _is_taken(self, base: str, number: int) -> bool:
+        claim = _username_claim(numbered(base, number))
+        return bool(await self._commands.owners([claim]))
 
 
 def import_users_with(commands: UserCommands) -> ImportUsers:
@@ -138,59 +349,64 @@ def import_users_with(commands: UserCommands) -> ImportUsers:
             raise UnreadableImport("content", str(error).replace(str(path), "the content")) from error
         finally:
             os.close(descriptor)
-        refused = [(row.line, row.reason) for row in result.refused]
-        return ImportReport(imported=result.added, existing=result.already_there, refused=refused)
+        refused = [(row.line, _named_element(row)) for row in result.refused]
+        return ImportReport(imported=result.added, existing=result.already_there + result.updated, refused=refused)
 
     return import_users
 
 
-def _registration(row: UserRow) -> Register:
-    """The command that registers a row's user.
+def _named_element(row: RefusedRow) -> str:
+    """The reason, with the number of the element where the line does not say which one it is."""
+    return row.reason if row.element in (None, row.line) else f"element {row.element}: {row.reason}"
+
+
+def _claims(one: Wanted) -> list[Claim]:
+    """The claims by which a row's user is known: that of the email first."""
+    username = one.command.username if one.row.username is not None and "@" not in one.row.username else ""
+    return [_email_claim(one.command.email), *([_username_claim(username)] if username else [])]
+
+
+def _email_claim(email: str) -> Claim:
+    form = rules.sought_email(email)
+    return Claim("email", f"\0{email}" if form is None else form)
+
+
+def _username_claim(username: str) -> Claim:
+    return login_claim(username)
+
+
+def _owner(one: Wanted, claims: list[Claim], owners: dict[Claim, UUID]) -> UUID | None:
+    """The user of a row, if it is there.
 
     Raises:
-        Rejected: the row lacks an email, or its role or password hash is invalid.
+        Rejected: the email or the username belongs to somebody else.
     """
-    if not row.email:
-        raise _refusal("email", "missing; if another field holds it, use --map email=FIELD")
-    role = _role(row.role)
-    if row.password_hash is not None:
-        try:
-            check_hash_form(row.password_hash)
-        except UnknownHash as error:
-            raise _refusal("password_hash", str(error)) from None
-    username = row.username if row.username is not None else _username_from(row.email)
-    return Register(
-        username=username,
-        email=row.email,
-        name=row.name if row.name is not None else username,
-        role=role,
-        attributes=row.attributes,
-        password_hash=row.password_hash,
-    )
+    owner = _owner_or_none(claims, owners)
+    if owner is None:
+        for claim in reversed(claims):
+            if claim in owners:
+                decide(Account(), with_username(one.command, one.command.username or "user"))
+                raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
+    return owner
 
 
-def _username_from(email: str) -> str:
-    """The local part without the characters that a username must not contain, with room for a number."""
-    local = email.rpartition("@")[0] or email
-    return re.sub(r"[\s@\"]+", "", local)[: USERNAME_CHARACTERS - len(str(NUMBERED_TRIES))]
+def _owner_or_none(claims: list[Claim], owners: dict[Claim, UUID]) -> UUID | None:
+    found = {owners.get(claim) for claim in claims}
+    return found.pop() if len(found) == 1 else None
 
 
-def _role(text: str | None) -> Role:
-    if text is None:
-        return Role.CUSTOMER
-    try:
-        return Role(text.strip().upper())
-    except ValueError:
-        raise _refusal("role", f"expected one of {', '.join(Role)}, found {text[:40]!r}") from None
+def _unnamed(one: Wanted) -> Register:
+    """The command, with no name again if the row has none: it would be the username that was tried first."""
+    return msgspec.structs.replace(one.command, name=one.row.name or "")
 
 
-def _refusal(name: str, message: str) -> Rejected:
-    return Rejected(Problem(Reason.INVALID, message, (name,)))
+def _text(claim: Claim) -> bytes:
+    return f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")
 
 
-def reason_of(problems: tuple[Problem, ...]) -> str:
-    """All problems of a row, each prefixed with its field unless the message starts with it."""
-    return "; ".join(
-        problem.message if problem.message.startswith(problem.field[0]) else f"{problem.field[0]}: {problem.message}"
-        for problem in problems
-    )
+def _place(row: UserRow) -> str:
+    return RefusedRow(row.line, "", row.element).place
+
+
+def _refused(row: UserRow, rejected: Rejected) -> RefusedRow:
+    return RefusedRow(row.line, reason_of(rejected.problems), row.element)

@@ -1,4 +1,4 @@
-"""Read a file of users: JSON lines (MongoDB Extended JSON included), a JSON array, or CSV.
+"""Read a file of users: JSON lines (MongoDB Extended JSON included), a JSON document, CSV or LDIF, of known systems.
 
 This package parses only: it uses no database and validates no username, email or hash. A row that cannot be read is
 a `BadRow`, and reading continues; a file that cannot be read raises `UserFileError`.
@@ -15,20 +15,28 @@ from rollcall.userfile.rows import (
     UserFileError,
     UserRecord,
     UserRow,
+    folded,
     parse_mapping,
+    shown,
 )
+from rollcall.userfile.systems import SYSTEMS, HashConfig, read_hash_config
 
 __all__ = [
     "JSON",
+    "SYSTEMS",
     "TARGETS",
     "BadRow",
     "FieldMap",
     "FileRecords",
+    "HashConfig",
     "UserFile",
     "UserFileError",
     "UserRecord",
     "UserRow",
+    "folded",
     "parse_mapping",
+    "read_hash_config",
     "read_records",
     "read_users",
+    "shown",
 ]

@@ -1,32 +1,115 @@
-"""Records from CSV: a header, then one row for each user, separated by comma, semicolon or tab."""
+"""Records from CSV: a header, then one row for each user, separated by comma, semicolon, tab or vertical bar."""
 
 import csv
-from collections.abc import Iterable, Iterator
-from itertools import chain
-from pathlib import Path
-from typing import TextIO
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, TextIO
 
-from rollcall.userfile.rows import JSON, SPACE, TARGETS, FieldMap, RecordFault, UserFileError, UserRecord, shown
+from rollcall.userfile.rows import JSON, SPACE, RecordFault, UserFileError, UserRecord, shown
+from rollcall.userfile.source import Source
 
-DELIMITERS = ",;\t"
+DELIMITERS: Final = ",;\t|"
+SEP_LINE: Final = re.compile(r'"?sep=(.)"?\s*')
+"""What Excel writes and reads before the header; the delimiter may be any character."""
+LONGEST_ROW: Final = 1_000
+"""Lines of one row, at most: line breaks in its cells."""
+REREAD_CHARACTERS: Final = 1 << 22
+"""Characters that may be read again after open quotes, in a whole file: each costs up to 131,072, the longest cell that
+the `csv` module accepts, and a file may have one in every line."""
 
 
-def csv_records(file: TextIO, path: Path, mapping: FieldMap) -> Iterator[UserRecord]:
-    """One record a row. All values are strings, an empty cell is no value. Open `file` with `newline=""`.
+def csv_records(source: Source) -> Iterator[UserRecord]:
+    """One record a row. All values are strings, an empty cell is no value.
 
-    Raises UserFileError before the first record if the header cannot be used.
+    The first record is the header: its fields are the columns, all without a value. Raises UserFileError before it if
+    the header cannot be used.
     """
-    blank_lines, first_line = _start(file)
-    rows = _rows(chain([first_line], file), _delimiter(first_line))
-    header = _header(next(rows), path, mapping)
-    for line, cells in rows:
-        if cells != []:
-            yield UserRecord(blank_lines + line, _fields(header, cells), file.buffer.tell())
+    with source.named_errors(), source.open("") as file:
+        reader = _Reader(file)
+        header: list[str] | None = None
+        for line, cells in reader.rows():
+            if header is not None:
+                if cells != []:
+                    yield UserRecord(line, _fields(header, cells), file.buffer.tell())
+                continue
+            if isinstance(cells, RecordFault):
+                raise UserFileError(f"{source.name} has a header that is {cells.reason}")
+            header = [cell.strip() for cell in cells]
+            if repeated := [name for name in header if name and header.count(name) > 1]:
+                raise UserFileError(
+                    f"{source.name} has more than one column called {shown(repeated[0])}: rename one of them"
+                )
+            yield UserRecord(line, dict.fromkeys(filter(None, header)), 0)
 
 
-def _start(file: TextIO) -> tuple[int, str]:
-    """The number of blank lines at the start, and the line after them."""
-    return next(((blank, line) for blank, line in enumerate(file) if line.strip(SPACE)), (0, ""))
+class _Reader:
+    """Reads rows, and reads the lines again that an open quote swallowed."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._waiting: deque[str] = deque()
+        """Lines that come before those of the file."""
+        self._row: list[str] = []
+        """The lines of the row that is being read."""
+        self._row_ends = False
+        self._line = 0
+        self._reread = 0
+
+    def rows(self) -> Iterator[tuple[int, list[str] | RecordFault]]:
+        """Each row with the line on which it starts; no cells for a blank line after the header.
+
+        A row with a fault is one line: the reader goes on with the next one, also if a quote was left open there.
+        """
+        blank, delimiter = self._start()
+        self._line = blank
+        reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+        while True:
+            self._row.clear()
+            line = self._line + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield line, self._fault(error)
+                reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+            else:
+                yield line, [] if len(cells) == 1 and not cells[0].strip() else cells
+
+    def _start(self) -> tuple[int, str]:
+        """Skip blank lines and Excel's `sep=` line; their number, and the delimiter."""
+        skipped, given = 0, None
+        for line in self._file:
+            if given is None and (sep := SEP_LINE.fullmatch(line)):
+                given = sep[1]
+            elif line.strip(SPACE):
+                self._waiting.append(line)
+                return skipped, given or _delimiter(line)
+            skipped += 1
+        return skipped, ","
+
+    def _lines(self) -> Iterator[str]:
+        while True:
+            line = self._waiting.popleft() if self._waiting else next(self._file, "")
+            if not line:
+                return
+            self._line += 1
+            self._row.append(line)
+            if len(self._row) > LONGEST_ROW:
+                raise csv.Error(f"a row of more than {LONGEST_ROW:,} lines")
+            yield line
+
+    def _fault(self, error: csv.Error) -> RecordFault:
+        swallowed = self._row[1:]
+        self._reread += sum(map(len, swallowed))
+        if self._reread <= REREAD_CHARACTERS:
+            self._waiting.extendleft(reversed(swallowed))
+            self._line -= len(swallowed)
+            lost = ""
+        else:
+            lost = f"; the {len(swallowed)} lines after it are left out too" if swallowed else ""
+        return RecordFault(f"not well-formed CSV: {error} (is a quote left open or unpaired?){lost}")
 
 
 def _delimiter(header: str) -> str:
@@ -34,56 +117,15 @@ def _delimiter(header: str) -> str:
     return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
 
 
-def _rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str] | RecordFault]]:
-    """Each row with the line on which it starts; no cells for a blank line.
-
-    After a fault the reader continues with the next line. So a quote that is never closed costs at most 131,072
-    characters, the longest cell that the `csv` module accepts, and not the rest of the file.
-    """
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, RecordFault(f"not well-formed CSV: {error} (is a quote left open or unpaired?)")
-        else:
-            yield line, [] if len(cells) == 1 and not cells[0].strip() else cells
-
-
-def _header(row: tuple[int, list[str] | RecordFault], path: Path, mapping: FieldMap) -> list[str]:
-    _, cells = row
-    if isinstance(cells, RecordFault):
-        raise UserFileError(f"{path} has a header that is {cells.reason}")
-    names = [cell.strip() for cell in cells]
-    _refuse_unclear(names, path)
-    _refuse_unmatched(names, path, mapping)
-    return names
-
-
-def _refuse_unclear(names: list[str], path: Path) -> None:
-    if "" in names:
-        raise UserFileError(f"{path} has no name for column {names.index('') + 1}: name it in the header")
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise UserFileError(f"{path} has more than one column called {shown(repeated[0])}: rename one of them")
-
-
-def _refuse_unmatched(names: list[str], path: Path, mapping: FieldMap) -> None:
-    found = f"the header has {', '.join(map(shown, names))}"
-    if missing := [source for source in mapping.given.values() if source not in names]:
-        raise UserFileError(f"{path} has no column {shown(missing[0])}, which an option names: {found}")
-    if not {*mapping.sources.values(), *mapping.given.values()} & set(names):
-        raise UserFileError(
-            f"{path} is neither JSON (its text begins with {{ or [) nor CSV with a column for any of "
-            f"{', '.join(TARGETS)}: {found}. If these are the columns, say which is which with --map email=FIELD"
-        )
-
-
 def _fields(header: list[str], cells: list[str] | RecordFault) -> dict[str, JSON] | RecordFault:
+    """The cells under their columns. Spreadsheets leave out empty cells at the end of a row, and add some."""
     if isinstance(cells, RecordFault):
         return cells
-    if len(cells) != len(header):
-        return RecordFault(f"expected {len(header)} columns, as in the header, found {len(cells)}")
-    return {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+    for column, cell in enumerate(cells, start=1):
+        if cell and (column > len(header) or not header[column - 1]):
+            return RecordFault(
+                f"expected {len(header)} columns, as in the header, found a value in column {column}"
+                if column > len(header)
+                else f"column {column} has a value and no name in the header: name it there"
+            )
+    return {name: cell for name, cell in zip(header, cells, strict=False) if cell}

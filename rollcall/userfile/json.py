@@ -1,4 +1,4 @@
-"""Records from JSON lines or a JSON array of objects, with MongoDB's Extended JSON (v1, v2) as plain values.
+"""The plain values of a JSON text, MongoDB's Extended JSON (v1, v2) included.
 
 Stricter than `json.loads`, which would change what the file says: a key that occurs twice loses its first
 value, NaN and Infinity are not JSON, and 1e999 turns into infinity. Each is a fault here, with its path.
@@ -6,20 +6,17 @@ value, NaN and Infinity are not JSON, and 1e999 turns into infinity. Each is a f
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from rollcall.userfile.rows import JSON, SPACE, RecordFault, UserFileError, UserRecord, kind, shown
+from rollcall.userfile.rows import JSON, RecordFault, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-WHITE_SPACE = re.compile(f"[{SPACE}]*")
 
 
 class ExtendedJSON:
@@ -193,85 +190,3 @@ WRAPPERS: dict[tuple[str, ...], _Wrapper] = {
         dict, "a reference", lambda held: {"ref": held["$ref"], "id": held["$id"], "db": held["$db"]}
     ),
 }
-
-
-def json_line_records(file: TextIO) -> Iterator[UserRecord]:
-    """One record a line, blank lines left out. A line that is not JSON is one faulty record."""
-    decoder = ExtendedJSON()
-    for number, line in enumerate(file, start=1):
-        text = line.rstrip(SPACE)
-        if text:
-            yield UserRecord(number, _as_object(decoder.decode(text)), file.buffer.tell())
-
-
-def json_array_records(file: TextIO, path: Path, size: int) -> Iterator[UserRecord]:
-    """One record for each item of the array, which is held in memory whole.
-
-    An array that is not well-formed to its last character raises UserFileError before its first record: rows
-    taken before the fault would make a truncated file look almost whole.
-    """
-    text = file.read()
-    decoder = ExtendedJSON()
-    for line, start, end in _checked_spans(text, path):
-        yield UserRecord(line, _as_object(decoder.decode(text[start:end])), size * end // len(text))
-
-
-def refuse_spread_object(head: str, path: Path) -> None:
-    """Raise UserFileError if the file's first object is spread over several lines.
-
-    Read as JSON lines it would give one fault for each line of the file. `head` begins at the object and may be
-    cut off anywhere: an incomplete object is refused line by line instead.
-    """
-    first_line = head.partition("\n")[0]
-    try:
-        _, end = json.JSONDecoder(parse_int=str).raw_decode(head)
-    except (json.JSONDecodeError, RecursionError):
-        end = 0
-    if first_line.strip(SPACE) == "{" or end > len(first_line):
-        raise UserFileError(
-            f"{path} has an object that is spread over several lines: expected one object on each line, or one "
-            f"array of objects; `jq -c . FILE` puts each object on a line of its own"
-        )
-
-
-def _as_object(value: JSON | RecordFault) -> dict[str, JSON] | RecordFault:
-    if isinstance(value, dict | RecordFault):
-        return value
-    return RecordFault(f"the row is {kind(value)}: expected an object")
-
-
-def _checked_spans(text: str, path: Path) -> list[tuple[int, int, int]]:
-    try:
-        return list(_spans(text))
-    except json.JSONDecodeError as error:
-        raise UserFileError(
-            f"{path} is a JSON array that is not well-formed at line {error.lineno}, column {error.colno}: "
-            f"{error.msg}. No row was taken: correct it, or write one object on each line"
-        ) from error
-    except RecursionError as error:
-        raise UserFileError(f"{path} has an item that is nested too deeply to be read: flatten it") from error
-
-
-def _spans(text: str) -> Iterator[tuple[int, int, int]]:
-    """Each item's line, start and end in the text of an array. Raises JSONDecodeError where it is not an array."""
-    scan = json.JSONDecoder(parse_int=str).raw_decode  # parse_int: int() refuses thousands of digits
-    line, counted = 1, 0
-    position = _after_space(text, text.index("[") + 1)
-    more = not text.startswith("]", position)
-    while more:
-        _, end = scan(text, position)
-        line, counted = line + text.count("\n", counted, position), position
-        yield line, position, end
-        position = _after_space(text, end)
-        more = text.startswith(",", position)
-        position = _after_space(text, position + 1) if more else position
-    if not text.startswith("]", position):
-        raise json.JSONDecodeError("Expecting ',' or ']' after an item", text, position)
-    position = _after_space(text, position + 1)
-    if position != len(text):
-        raise json.JSONDecodeError("Extra data after the array", text, position)
-
-
-def _after_space(text: str, position: int) -> int:
-    match = WHITE_SPACE.match(text, position)
-    return match.end() if match else position

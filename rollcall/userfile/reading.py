@@ -1,57 +1,137 @@
-"""Open a file of users, detect its format by its content, and yield its rows."""
+"""Open a file of users, recognise its format and its system by its content, and yield its rows."""
 
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
+from typing import Final
 
 from rollcall.userfile.csv import csv_records
-from rollcall.userfile.json import json_array_records, json_line_records, refuse_spread_object
-from rollcall.userfile.rows import SPACE, BadRow, FieldMap, RecordFault, RowMaker, UserFileError, UserRecord, UserRow
+from rollcall.userfile.documents import Layout, document_records, inspected
+from rollcall.userfile.ldif import BEGINNING, ldif_records
+from rollcall.userfile.rows import (
+    SPACE,
+    TARGETS,
+    BadRow,
+    FieldMap,
+    RecordFault,
+    RowMaker,
+    UserFileError,
+    UserRecord,
+    UserRow,
+    folded,
+    parts_of,
+    path_in,
+    shown,
+)
+from rollcall.userfile.source import Source, open_source
+from rollcall.userfile.systems import OWN, HashConfig, System, recognised, system_called
 
-JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
-HEAD_CHARACTERS = 1 << 20
-"""How much of an object that is spread over lines is read to recognise it: far more than any real user has."""
+JSON_SUFFIXES: Final = {".json", ".jsonl", ".ndjson"}
+SAMPLE: Final = 50
+"""Records by which a system is recognised."""
 
 
-def read_users(path: Path, mapping: FieldMap) -> "UserFile":
-    """The rows of a file: JSON lines if it begins with `{`, a JSON array if with `[`, else CSV. UTF-8, BOM or not.
+def read_users(
+    path: Path,
+    mapping: FieldMap,
+    *,
+    encoding: str | None = None,
+    system: str | None = None,
+    hash_config: HashConfig | None = None,
+) -> "UserFile":
+    """The rows of a file: JSON if it begins with `{` or `[`, LDIF if with `dn:`, else CSV. `-` is standard input.
 
     Raises UserFileError, here or at the first row, never after a row was returned (unless the file changes or
     disappears meanwhile). For that the whole file is read once in advance.
+
+    Args:
+        path: The file.
+        mapping: Which of its fields are what.
+        encoding: The file's; UTF-8 or UTF-16, by its first bytes, if it is None.
+        system: The name of the system that wrote it; recognised if it is None.
+        hash_config: The parameters of Firebase's hashes.
     """
-    with _named_errors(path):
-        _refuse_irregular(path)
-        _refuse_other_encodings(path)
-        return UserFile(path, mapping, _begins_with(path))
+    known = None if system is None else system_called(system)
+    return UserFile(open_source(path, encoding), mapping, known, hash_config)
 
 
-class UserFile(Iterator[UserRow | BadRow]):
-    """The rows, in the file's order, and the number of bytes read so far."""
+class _Progress:
+    """The source and how far it is read."""
 
-    def __init__(self, path: Path, mapping: FieldMap, begins_with: str) -> None:
-        self.size = path.stat().st_size
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name = source.path.name if source.copy is None else source.name
+        """What progress calls it."""
+        self.size = source.size
         """Bytes in the file."""
         self.bytes_read = 0
         """Never decreases; equals `size` after the last row."""
-        self._rows = RowMaker(mapping)
-        self._records = _records(path, mapping, begins_with, self.size)
+
+    def _next_record(self, records: Iterator[UserRecord]) -> UserRecord:
+        record = next(records, None)
+        if record is None:
+            self.bytes_read = self.size
+            raise StopIteration
+        self.bytes_read = max(self.bytes_read, record.bytes_read)
+        return record
+
+
+class UserFile(_Progress, Iterator[UserRow | BadRow]):
+    """The rows, in the file's order, and the number of bytes read so far."""
+
+    def __init__(
+        self, source: Source, mapping: FieldMap, system: System | None, hash_config: HashConfig | None
+    ) -> None:
+        super().__init__(source)
+        self._hash_config = hash_config
+        form, records = _records(source, (*TARGETS, *(name.partition(".")[0] for name in mapping.named)))
+        sample = list(islice(records, SAMPLE))
+        fields = [record.fields for record in sample if isinstance(record.fields, dict)]
+        self.system = recognised(fields) if system is None else system
+        """What wrote the file."""
+        ignored = (*mapping.ignored, *(name for name in self.system.left_out if name not in mapping.given.values()))
+        self._rows = RowMaker(FieldMap(mapping.given, ignored), self.system.usual)
+        self._rows.unmet = mapping.named
+        self.others = 0
+        """Records that are no users, such as groups in a dump."""
+        if form == "CSV":
+            header = sample.pop(0).fields if sample else {}
+            columns = header if isinstance(header, dict) else {}
+            _refuse_missing_columns(
+                source.name, list(columns), [p for s in mapping.given.values() for p in parts_of(s)]
+            )
+            if not self._rows.paths(columns) and self.system is OWN:
+                raise UserFileError(_no_column(source.name, list(columns)))
+        self.description = f"{form}, {self.system.title}"
+        """What the file was recognised as, and where the fields of a user come from."""
+        first = next((found for one in fields if (found := self.system.prepare(dict(one), hash_config))), None)
+        if isinstance(first, dict) and (sources := self._rows.paths(first)):
+            named = (
+                f"{target} from {' and '.join(shown('.'.join(path)) for path in paths)}"
+                for target, paths in sources.items()
+                if paths and paths != [(target,)]
+            )
+            self.description = "; ".join([self.description, ", ".join(named)]).rstrip("; ")
+        self._records = chain(sample, records)
 
     @property
     def unmet_fields(self) -> list[str]:
-        """Fields named in `--map` that no row has had so far. After the last row they are probably misspelt.
+        """Fields named in `--map` and `--ignore` that no row has had so far: after the last row, probably misspelt.
 
         An empty CSV cell is no field; a column that the CSV header lacks is refused at once.
         """
         return self._rows.unmet
 
     def __next__(self) -> UserRow | BadRow:
-        record = next(self._records, None)
-        if record is None:
-            self.bytes_read = self.size
-            raise StopIteration
-        self.bytes_read = record.bytes_read
-        return self._rows.row(record)
+        while True:
+            record = self._next_record(self._records)
+            if isinstance(record.fields, RecordFault):
+                return BadRow(record.line, record.fields.reason, record.element)
+            prepared = self.system.prepare(record.fields, self._hash_config)
+            if prepared is None:
+                self.others += 1
+                continue
+            return self._rows.row(UserRecord(record.line, prepared, record.bytes_read, record.element))
 
 
 def read_records(path: Path, *columns: str) -> "FileRecords":
@@ -59,79 +139,67 @@ def read_records(path: Path, *columns: str) -> "FileRecords":
 
     Raises UserFileError, like `read_users`.
     """
-    with _named_errors(path):
-        _refuse_irregular(path)
-        _refuse_other_encodings(path)
-        return FileRecords(path, columns, _begins_with(path))
+    return FileRecords(open_source(path), columns)
 
 
-class FileRecords(Iterator[UserRecord | BadRow]):
+class FileRecords(_Progress, Iterator[UserRecord | BadRow]):
     """The records, in the file's order, and the number of bytes read so far."""
 
-    def __init__(self, path: Path, columns: Sequence[str], begins_with: str) -> None:
-        self.size = path.stat().st_size
-        """Bytes in the file."""
-        self.bytes_read = 0
-        """Never decreases; equals `size` after the last record."""
-        self._records = _records(path, FieldMap(dict(zip(columns, columns, strict=True))), begins_with, self.size)
+    def __init__(self, source: Source, columns: Sequence[str]) -> None:
+        super().__init__(source)
+        form, self._records = _records(source, columns)
+        if form == "CSV":
+            header = next(self._records).fields
+            _refuse_missing_columns(source.name, [*header] if isinstance(header, dict) else [], columns)
 
     def __next__(self) -> UserRecord | BadRow:
-        record = next(self._records, None)
-        if record is None:
-            self.bytes_read = self.size
-            raise StopIteration
-        self.bytes_read = record.bytes_read
+        record = self._next_record(self._records)
         if isinstance(record.fields, RecordFault):
-            return BadRow(record.line, record.fields.reason)
+            return BadRow(record.line, record.fields.reason, record.element)
         return record
 
 
-def _records(path: Path, mapping: FieldMap, begins_with: str, size: int) -> Iterator[UserRecord]:
-    is_csv = begins_with not in {"{", "["}
-    with _named_errors(path), path.open(encoding="utf-8-sig", newline="" if is_csv else None) as file:
-        if is_csv:
-            yield from csv_records(file, path, mapping)
-        elif begins_with == "[":
-            yield from json_array_records(file, path, size)
-        else:
-            yield from json_line_records(file)
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UserFileError(f"{path} changed while it was read, and is no longer UTF-8") from error
-
-
-def _refuse_irregular(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise UserFileError(f"{path} is not a file: expected one, since it is read twice; save a pipe's output first")
-
-
-def _refuse_other_encodings(path: Path) -> None:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                raise UserFileError(
-                    f"{path} is not UTF-8: line {number} has the byte 0x{line[error.start]:02x}; convert it first, "
-                    f"for instance with `iconv -f WINDOWS-1252 -t UTF-8`"
-                ) from error
-
-
-def _begins_with(path: Path) -> str:
-    """The first character that is not white space; refuse a file whose beginning is in no known format."""
-    with path.open(encoding="utf-8-sig") as file:
+def _records(source: Source, known: Sequence[str]) -> tuple[str, Iterator[UserRecord]]:
+    """The name of the form, and the records; refuse a file whose beginning is in no known form."""
+    with source.named_errors(), source.open(None) as file:
         first_line = next((line for line in file if line.strip(SPACE)), "").lstrip(SPACE)
-        if not first_line:
-            raise UserFileError(f"{path} is empty: expected JSON lines, a JSON array or CSV with a header")
-        if first_line[0] == "{":
-            refuse_spread_object(first_line + file.read(HEAD_CHARACTERS), path)
-        elif first_line[0] != "[" and path.suffix.lower() in JSON_SUFFIXES:
-            raise UserFileError(f"{path} is called JSON but begins with {first_line[0]!r}: expected {{ or [")
-    return first_line[0]
+        while first_line.startswith("#"):
+            first_line = next((line for line in file if line.strip(SPACE)), "")
+    suffix = source.path.suffix.lower()
+    match first_line[:1]:
+        case "":
+            raise UserFileError(f"{source.name} is empty: expected JSON lines, a JSON array, CSV with a header or LDIF")
+        case "{" | "[":
+            with source.named_errors():
+                layout = inspected(source, {folded(name) for name in known})
+            return _called(layout), document_records(source, layout)
+        case begins if suffix in JSON_SUFFIXES:
+            raise UserFileError(f"{source.name} is called JSON but begins with {begins!r}: expected {{ or [")
+    if BEGINNING.match(first_line):
+        return "LDIF", ldif_records(source)
+    return "CSV", csv_records(source)
+
+
+def _called(layout: Layout) -> str:
+    if layout.lines:
+        return "JSON lines"
+    if layout.array:
+        return "a JSON array"
+    return "JSON objects" if layout.key is None else f"a JSON array under {shown(layout.key)}"
+
+
+def _refuse_missing_columns(name: str, columns: list[str], wanted: Sequence[str]) -> None:
+    header = dict.fromkeys(columns)
+    if missing := [column for column in wanted if path_in(header, column) is None]:
+        raise UserFileError(f"{name} has no column {shown(missing[0])}, which an option names: {_found(columns)}")
+
+
+def _no_column(name: str, columns: list[str]) -> str:
+    return (
+        f"{name} is neither JSON (its text begins with {{ or [), nor LDIF, nor CSV with a column for any of "
+        f"{', '.join(TARGETS)}: {_found(columns)}. If these are the columns, say which is which with --map email=FIELD"
+    )
+
+
+def _found(columns: list[str]) -> str:
+    return f"the header has {', '.join(map(shown, columns))}"

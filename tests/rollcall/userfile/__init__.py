@@ -18,4 +18,4 @@ def read(path: Path, mapping: str | None = None) -> list[UserRow | BadRow]:
 def row(line: int, attributes: dict[str, Any] | None = None, **known: str) -> UserRow:
     """The row of that line with only these fields."""
     fields = {"username": None, "email": None, "name": None, "role": None, "password_hash": None, **known}
-    return UserRow(line=line, attributes=attributes or {}, **fields)
+    return UserRow(line=line, attributes=attributes or {}, **fields)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rollcall.userfile import BadRow, UserFileError, parse_mapping, read_users
+from rollcall.userfile import BadRow, FieldMap, UserFileError, UserRow, parse_mapping, read_users
 from tests.rollcall.userfile import Write, read, row
 
 
@@ -68,8 +68,9 @@ def test_mapped_fields_that_no_row_has_are_reported(write: Write) -> None:
         ("username=a,username=b", "--map gives username twice ('a' and 'b'): keep one of them"),
         (
             "login=username",
-            "--map does not know 'login': before the = goes one of username, email, name, role, password_hash",
+            "--map does not know 'login': before the = goes one of username, email, name, role, password_hash, id,",
         ),
+        ("name=+", "--map has 'name=+' where TARGET=FIELD is expected, such as username=login"),
     ],
 )
 def test_a_bad_map_is_refused(text: str, message: str) -> None:
@@ -78,3 +79,36 @@ def test_a_bad_map_is_refused(text: str, message: str) -> None:
         parse_mapping(text)
 
     assert str(caught.value).startswith(message)
+
+
+def test_paths_and_joined_fields_are_taken_out_of_the_attributes(write: Write) -> None:
+    """A name with a dot is tried as it is first; the rest of a nested object stays."""
+    path = write(
+        '{"traits":{"email":"a@b","name":{"first":"Ada","last":"King"},"plan":"x"},"emails":[{"value":"c@d"}],"a.b":"u"}'
+    )
+
+    (only,) = read(path, "email=traits.email,name=traits.name.first+traits.name.last,username=a.b")
+    (listed,) = read(path, "email=emails.0.value")
+
+    assert only == row(
+        1,
+        username="u",
+        email="a@b",
+        name="Ada King",
+        attributes={"traits": {"plan": "x"}, "emails": [{"value": "c@d"}]},
+    )
+    assert isinstance(listed, UserRow)
+    assert listed.email == "c@d"
+    assert "emails" not in listed.attributes
+
+
+def test_ignored_fields_are_left_out(write: Write) -> None:
+    """By name or path, also those that would be a field of the user."""
+    path = write('{"email":"a@b","role":"authenticated","x":{"y":1,"z":2}}')
+
+    assert list(read_users(path, FieldMap(ignored=("role", "x.y")))) == [row(1, {"x": {"z": 2}}, email="a@b")]
+
+
+def test_an_empty_text_is_no_value(write: Write) -> None:
+    """In JSON as in CSV."""
+    assert read(write('{"email":"a@b","username":"","name":" ","role":"","password_hash":""}')) == [row(1, email="a@b")]

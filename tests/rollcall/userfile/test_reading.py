@@ -33,8 +33,8 @@ def test_each_format_is_recognised_by_its_content(write: Write, content: str, li
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 KEYS = st.text().filter(lambda key: not key.startswith("$"))
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
-KNOWN = st.dictionaries(st.sampled_from(TARGETS), st.text())
-OTHERS = st.dictionaries(KEYS.filter(lambda key: key not in {*TARGETS, "attributes"}), VALUES, max_size=4)
+KNOWN = st.dictionaries(st.sampled_from(TARGETS), st.text().filter(str.strip))
+OTHERS = st.dictionaries(KEYS.filter(lambda key: key not in {*TARGETS, "attributes", "users"}), VALUES, max_size=4)
 
 
 @settings(deadline=None)
@@ -88,17 +88,20 @@ def test_any_bytes_give_rows_or_a_user_file_error(tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is empty: expected JSON lines, a JSON array or CSV with a header"),
-        (b"\xef\xbb\xbf \r\n\t\n", "is empty: expected JSON lines, a JSON array or CSV with a header"),
-        (b"email\na\nn\xe9e\n", "is not UTF-8: line 3 has the byte 0xe9; convert it first"),
-        ('{"email":"a"}'.encode("utf-16"), "is not UTF-8: line 1 has the byte 0xff; convert it first"),
-        (b'{\n  "email": "a"\n}\n', "has an object that is spread over several lines: expected one object on each"),
-        (b'\n{"email":\n"a"}\n{}', "has an object that is spread over several lines: expected one object on each"),
-        (b"{\n  _id: ObjectId('01'),\n}", "has an object that is spread over several lines: expected one object"),
-        (b'[{"a":1},\n {"a":2', "is a JSON array that is not well-formed at line 2, column 8: Expecting"),
-        (b'[{"a":1},\n]', "is a JSON array that is not well-formed at line 2, column 1: Expecting value"),
-        (b'[{"a":1}\n {}]', "is a JSON array that is not well-formed at line 2, column 2: Expecting ',' or ']'"),
-        (b"[]\n[]", "is a JSON array that is not well-formed at line 2, column 1: Extra data after the array"),
+        (b"", "is empty: expected JSON lines, a JSON array, CSV with a header or LDIF"),
+        (b"\xef\xbb\xbf \r\n\t\n", "is empty: expected JSON lines, a JSON array, CSV with a header or LDIF"),
+        (b"email\na\nn\xe9e\n", "is not UTF-8: line 3 has the byte 0xe9; name its encoding, which for a file that"),
+        (b"\xff\xfe{", "is not utf-16: save it as UTF-8, or name its encoding with --encoding"),
+        (
+            b"{\n  _id: ObjectId('01'),\n}",
+            "is JSON that is not well-formed at line 2, column 3: Expecting property name",
+        ),
+        (b'[{"a":1},\n {"a":2', "is JSON that is not well-formed at line 2, column 8: Expecting"),
+        (b'[{"a":1},\n]', "is JSON that is not well-formed at line 2, column 1: Expecting value"),
+        (b'[{"a":1}\n {}]', "is JSON that is not well-formed at line 2, column 2: Expecting ',' or ']'"),
+        (b"[]\n[]", "is JSON that is not well-formed at line 2, column 1: Extra data after the array"),
+        (b'{"users": [{"email": "a@b"}, ', "is JSON that is not well-formed at line 1, column 30: Expecting value"),
+        (b'{"a": [{}], "b": [{}]}', "is one object with several arrays of objects, 'a', 'b': expected the users under"),
         (b"[" * 100_000, "has an item that is nested too deeply to be read: flatten it"),
     ],
 )
@@ -132,7 +135,7 @@ def test_missing_files_folders_and_false_json_are_refused(tmp_path: Path) -> Non
 
     with pytest.raises(UserFileError, match=r"absent cannot be read: No such file"):
         read_users(tmp_path / "absent", FieldMap())
-    with pytest.raises(UserFileError, match=r"is not a file: expected one"):
+    with pytest.raises(UserFileError, match=r"is not a file: expected a file"):
         read_users(tmp_path, FieldMap())
     with pytest.raises(UserFileError, match=r"users\.JSON is called JSON but begins with 'e': expected \{ or \["):
         read_users(text, FieldMap())
@@ -160,3 +163,36 @@ def test_a_huge_line_is_read(write: Write) -> None:
 
     assert isinstance(only, UserRow)
     assert only.attributes == {"x": "n" * 10_000_000}
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ('{"users": [{"name":"é"}, {"name":"é"}]}', [1, 1]),
+        ('{\n"a": 1, "b": [1, 2], "c": [],\n"users": [\n{"name":"é"},\n{"name":\n"é"}]\n, "z": {}}', [4, 5]),
+        ('{"members": [\n{"name":"é"},\n{"name":"é"}]}', [2, 3]),
+        ('{\n"name":"é"\n}\n{"name":\n"é"}', [1, 4]),
+        ('{"name":"é"}{"name":"é"}', [1, 1]),
+        ('{"name":"é","orders":[{}],"username":""}\n{"name":"é"}', [1, 2]),
+    ],
+)
+def test_users_are_found_under_a_key_and_one_after_another(write: Write, content: str, lines: list[int]) -> None:
+    """Wrapped exports and objects that are spread over lines need no conversion."""
+    found = [(one.line, one.name) for one in read(write(content)) if isinstance(one, UserRow)]
+
+    assert found == [(line, "é") for line in lines]
+
+
+def test_elements_of_an_array_are_numbered(write: Write) -> None:
+    """All of them may be on one line."""
+    assert [one.element for one in read(write('[{"name":"a"},5,{"name":"b"}]'))] == [1, 2, 3]
+
+
+def test_a_large_document_is_read_in_pieces(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a piece ends, in a number, a name, a text or between two users."""
+    content = json.dumps({"realm": "x", "users": [{"email": f"é{n}@x", "n": 10**12 + n} for n in range(500)]})
+    for size in (1, 7, 64):
+        monkeypatch.setattr("rollcall.userfile.documents.PIECE", size)
+        rows = [one for one in read(write(content)) if isinstance(one, UserRow)]
+
+        assert [(one.email, one.attributes["n"]) for one in rows] == [(f"é{n}@x", 10**12 + n) for n in range(500)]
