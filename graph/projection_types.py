@@ -62,7 +62,9 @@ class Projection:
         description="What the projector is waiting for or stopped at, or why a rebuild has failed."
     )
     updated_at: datetime | None = strawberry.field(description="When its projector last reported.")
-    active: bool = strawberry.field(description="Whether a process works on it now.")
+    active: bool = strawberry.field(
+        description="Whether a process works on it now: it holds the lease, and reported within 5 s."
+    )
     standbys: int = strawberry.field(description="How many more processes stand by to take over.")
     error_number: int | None = strawberry.field(
         description="What MySQL, MongoDB or Kafka number the last error with; null without one."

@@ -165,7 +165,7 @@ async def save_audit(source: Source, view: str, users: int, differences: int) ->
 
 
 # A view is behind since the first event that it lacks: positions are dense, so that is the one at position + 1.
-# All ages are by the clock of the MySQL server.
+# All ages are by the clock of the MySQL server. The lock is that of `projections/lease.py`.
 READ_STATUS = """
 SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quarantined,
        COALESCE(p.last_error, CONCAT('the rebuild that was asked for failed: ', r.failure)), p.process,
@@ -173,7 +173,8 @@ SELECT p.view, p.state, p.position, head.position, p.events_per_second, p.quaran
        TIMESTAMPDIFF(MICROSECOND, p.heartbeat_at, UTC_TIMESTAMP(6)) / 1e6,
        COALESCE(TIMESTAMPDIFF(MICROSECOND, e.recorded_at, UTC_TIMESTAMP(6)) / 1e6, 0),
        IF(TIMESTAMPDIFF(MICROSECOND, p.rebuild_heartbeat_at, UTC_TIMESTAMP(6)) / 1e6 <= %s, p.rebuild_progress, NULL),
-       p.error_number, p.audit_users, p.audit_differences, p.audited_at
+       p.error_number, p.audit_users, p.audit_differences, p.audited_at,
+       IS_USED_LOCK(LEFT(CONCAT('rollcall.', p.view, '.', DATABASE()), 64)) IS NOT NULL
 FROM log_head AS head
 JOIN projectors AS p
 LEFT JOIN events AS e ON e.position = p.position + 1
@@ -229,13 +230,15 @@ class ProjectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     audit_differences: int | None = None
     """Users that differ from the log by the last check; None if there was none."""
     audited_at: datetime | None = None
+    leased: bool = False
+    """Whether a process holds the lease."""
     binlog: BinlogPlace | None = None
     """Where MySQL's binary log is now; None where it keeps none, or does not say."""
 
     @property
     def active(self) -> bool:
-        """Whether a process works on it now."""
-        return self.silent_seconds is not None and self.silent_seconds <= SILENT_SECONDS
+        """Whether a process works on it now. A lease is free at once when its process ends or is killed."""
+        return self.leased and self.silent_seconds is not None and self.silent_seconds <= SILENT_SECONDS
 
     @property
     def lag(self) -> int:
@@ -267,7 +270,7 @@ async def read_status(database: Database) -> list[ProjectionStatus]:
 
 def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
     name, reported, position, head, rate, quarantined, last_error, process, heartbeat, progress, *ages = row
-    silent, lag, rebuild, number, compared, differences, audited = ages
+    silent, lag, rebuild, number, compared, differences, audited, leased = ages
     lag_seconds, alive = max(0.0, float(lag)), silent is not None and silent <= SILENT_SECONDS
     state = _state(State(reported), alive=alive, rebuilding=rebuild is not None, behind=lag_seconds > BEHIND_SECONDS)
     return ProjectionStatus(
@@ -290,6 +293,7 @@ def _status(row: Row, standbys: tuple[str, ...]) -> ProjectionStatus:
         audit_users=compared,
         audit_differences=differences,
         audited_at=instant_of(audited),
+        leased=bool(leased),
     )
 
 

@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from asyncmy.errors import OperationalError
 from confluent_kafka import KafkaError, KafkaException
 from pymongo.errors import OperationFailure
 
+from events.database import Connection
 from events.errors import DatabaseUnavailable
 from events.event_types import Role
 from projections.errors import error_number
-from projections.status import save_audit, save_standby
+from projections.lease import lease
+from projections.status import ProjectorReport, State, save_audit, save_report, save_standby
 from rollcall.embedded import Addresses
 from tests.damage import append_damaged
 from tests.graph.client import Json
@@ -56,6 +59,42 @@ async def test_a_status_names_who_works_who_waits_and_where_the_binary_log_is(si
         else:
             assert one["binlogFile"] == row[0]
             assert 0 < int(one["binlogPosition"]) <= row[1]
+
+
+async def test_a_projection_is_not_active_once_its_lease_is_free(addresses: Addresses) -> None:
+    """However young its last report is. A process that is killed frees its lease as this session does."""
+    async with running(addresses, projected=False) as site:
+        staff = await site.person(Role.TECHNICAL_WORKER)
+        report = ProjectorReport(
+            view="mongo_users",
+            state=State.LIVE,
+            position=1,
+            events_per_second=0.0,
+            quarantined=0,
+            last_error=None,
+            error_number=None,
+            process="test",
+        )
+
+        async def stand_by(_: Connection) -> None:
+            pytest.fail("nobody else holds the lease")
+
+        async def active() -> bool:
+            found = {one["name"]: one["active"] for one in await staff.client.field("{ projections { name active } }")}
+            assert found["mysql_users"] is False
+            return bool(found["mongo_users"])
+
+        async with lease(site.log.database, report.view, standing_by=stand_by) as session:
+            await save_report(session, report)
+            assert await active()
+
+        async def free() -> bool:
+            # The report stays young, however slow the machine is.
+            async with site.log.database.connection() as connection:
+                await save_report(connection, report)
+            return not await active()
+
+        await eventually(free)
 
 
 async def test_a_status_lists_the_quarantine_of_each_view(site: Site) -> None:
