@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from auth.hash_formats import UnknownHash, check_hash_form
+from auth.hash_formats import FastHash, UnknownHash, check_hash_form, fast_hash
 from events import rules
 from events.errors import Problem, Reason, Rejected
 from events.event_types import Role
@@ -58,6 +58,8 @@ class Wanted:
     """Its username is empty if it is to be derived from the email."""
     user_id: UUID | None
     no_password: NoPassword | None
+    fast: FastHash | None
+    """The hash if it is one by MD5 or SHA-1, which has to be wrapped."""
     renamed: tuple[tuple[str, str], ...]
     """Keys of attributes that cannot be stored, and what they are called instead."""
 
@@ -90,7 +92,8 @@ def wanted(row: UserRow, options: Options, now: datetime) -> Wanted:
         created_at=_instant(row.created_at, now),
         imported=True,
     )
-    return Wanted(row, command, user_id, no_password, renamed)
+    fast = None if password_hash is None else fast_hash(password_hash)
+    return Wanted(row, command, user_id, no_password, fast, renamed)
 
 
 def _password(row: UserRow, attributes: dict[str, JSON]) -> tuple[str | None, NoPassword | None]:
@@ -109,7 +112,9 @@ def _password(row: UserRow, attributes: dict[str, JSON]) -> tuple[str | None, No
 
 
 def is_known(encoded: str) -> bool:
-    """Whether a hash can be verified."""
+    """Whether a hash can be verified, or could be once it is wrapped."""
+    if fast_hash(encoded) is not None:
+        return True
     try:
         check_hash_form(encoded)
     except UnknownHash:

@@ -10,7 +10,7 @@ Nothing that is kept grows with the file: which users this run has met is in a t
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 from cachetools import LRUCache
 
+from auth.hash_formats import FastHash
 from events import rules
 from events.claims import Claim, login_claim
 from events.commands import TAKEN, UserCommands
@@ -30,6 +31,7 @@ from events.user import Account, ChangePassword, ChangeRole, Register, Update, d
 from graph.context import ImportReport, ImportUsers, UnreadableImport
 from graph.limits import IMPORT_ROWS
 from rollcall.import_rules import (
+    NoPassword,
     Options,
     Wanted,
     numbered,
@@ -120,13 +122,19 @@ class Importer:
         origin: Origin = Origin(),  # noqa: B008 - it is immutable
         options: Options = Options(),  # noqa: B008 - it is immutable
         *,
+        hash_: Callable[[str], Awaitable[str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_refused: Callable[[RefusedRow], None] = lambda _: None,
     ) -> None:
-        """`origin` is the actor and the request of every event. `on_refused` is called with every refused row."""
+        """`origin` is the actor and the request of every event.
+
+        `hash_` makes argon2id of a text: hashes by MD5 and SHA-1 are wrapped by it, and count as unknown without it.
+        `on_refused` is called with every refused row.
+        """
         self._commands = commands
         self._origin = origin
         self._options = options
+        self._hash = hash_
         self._now = now
         self._on_refused = on_refused
         self._met = Met()
@@ -162,9 +170,14 @@ class Importer:
                 refused.append(RefusedRow(row.line, row.reason, row.element))
                 continue
             try:
-                waiting.append(wanted(row, self._options, now))
+                one = wanted(row, self._options, now)
             except Rejected as rejected:
                 refused.append(_refused(row, rejected))
+                continue
+            if one.fast is not None and self._hash is None:
+                command = msgspec.structs.replace(one.command, password_hash=None)
+                one = replace(one, command=command, no_password=NoPassword.UNKNOWN_HASH, fast=None)
+            waiting.append(one)
         while waiting:
             waiting = await self._wave(waiting, refused)
 
@@ -226,7 +239,7 @@ class Importer:
 
     async def _registered(self, one: Wanted) -> UUID:
         derived = one.row.username is None or "@" in one.row.username
-        command = one.command
+        command = await self._wrapped(one.command, one.fast)
         for _ in range(NUMBERED_TRIES):
             try:
                 if self._options.dry_run:
@@ -241,8 +254,15 @@ class Importer:
             base = username_from(command.email)
             number = await self._first_free(base, self._numbers.get(_username_claim(base), 2))
             self._numbers[_username_claim(base)] = number + 1
-            command = with_username(_unnamed(one), numbered(base, number))
+            name = one.row.name or ""  # not the username that was tried first
+            command = with_username(msgspec.structs.replace(command, name=name), numbered(base, number))
         raise refusal("username", "others take each username that is derived from this email; add a username")
+
+    async def _wrapped(self, command: Register, fast: FastHash | None) -> Register:
+        """The command with a hash by MD5 or SHA-1 inside argon2."""
+        if fast is None or self._hash is None or self._options.dry_run:
+            return command
+        return msgspec.structs.replace(command, password_hash=fast.wrapped(await self._hash(fast.digest)))
 
     def _pretend(self, one: Wanted, command: Register) -> UUID:
         """What `register` would find, without the log.
@@ -295,6 +315,9 @@ class Importer:
         changed = (await self._commands.change(owner, update, self._origin)).changed
         if row.role is not None:
             changed |= (await self._commands.change(owner, ChangeRole(command.role), self._origin)).changed
+        if one.fast is not None and account.password_version:
+            return changed  # the wrapped form differs each time
+        command = await self._wrapped(command, one.fast)
         if command.password_hash is not None and account.password_version in {0, 1}:
             credential = await self._commands.credential_of(owner)
             if credential.password_hash != command.password_hash:
@@ -393,11 +416,6 @@ def _owner(one: Wanted, claims: list[Claim], owners: dict[Claim, UUID]) -> UUID 
 def _owner_or_none(claims: list[Claim], owners: dict[Claim, UUID]) -> UUID | None:
     found = {owners.get(claim) for claim in claims}
     return found.pop() if len(found) == 1 else None
-
-
-def _unnamed(one: Wanted) -> Register:
-    """The command, with no name again if the row has none: it would be the username that was tried first."""
-    return msgspec.structs.replace(one.command, name=one.row.name or "")
 
 
 def _text(claim: Claim) -> bytes:

@@ -1,11 +1,12 @@
 """`rollcall import`, `create-admin`, `set-password` and `invite`: commands on users."""
 
+import asyncio
 import csv
 import getpass
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
+from auth.password_hashing import WAITING_PASSWORDS, Passwords
 from auth.password_policy import WeakPassword
 from auth.registration import INVITATION, INVITATION_DAYS
 from auth.single_use import SingleUseTokens
@@ -127,9 +129,10 @@ async def _import(
     note(f"{file.name}: {file.description}")
     async with open_installation(settings, note) as installation:
         writer = await open_writer(installation)
-        with _refusals(report) as refused, progress(f"importing {file.name}", "bytes") as advance:
-            importer = Importer(writer.commands, options=options, on_refused=refused)
-            outcome = await importer.run(file, lambda done: advance(done, file.size))
+        async with password_threads(settings) as passwords:
+            with _refusals(report) as refused, progress(f"importing {file.name}", "bytes") as advance:
+                importer = Importer(writer.commands, options=options, hash_=_hasher(passwords), on_refused=refused)
+                outcome = await importer.run(file, lambda done: advance(done, file.size))
     for unmet in file.unmet_fields:
         note(f"warning: no row has the field {unmet!r}, which an option names")
     for key, name in outcome.renamed.items():
@@ -139,6 +142,17 @@ async def _import(
     if options.dry_run:
         note("nothing was written: --dry-run")
     return report_import(outcome, as_json=as_json)
+
+
+def _hasher(passwords: Passwords) -> Callable[[str], Awaitable[str]]:
+    """Hashes a text on the threads, as many at once as there is room for in their lane."""
+    room = asyncio.Semaphore(WAITING_PASSWORDS)
+
+    async def hashed(text: str) -> str:
+        async with room:
+            return await passwords.hash(text)
+
+    return hashed
 
 
 @contextmanager
