@@ -39,6 +39,7 @@ class Log:
     appender: Appender
     commands: UserCommands
     data: DataCommands
+    appended: Callable[[], None]
 
     async def register(self, username: str, role: Role = Role.CUSTOMER, **fields: object) -> CommandResult:
         """Register a user with valid fields."""
@@ -46,7 +47,7 @@ class Log:
 
     def dated(self, moment: datetime) -> "Log":
         """The same log with a clock that stands at this moment."""
-        return wire_with(self.database, self.keys, self.vault, lambda: moment)
+        return wire_with(self.database, self.keys, self.vault, lambda: moment, self.appended)
 
     async def at(self, position: int) -> Checkpoint:
         """The checkpoint at a position."""
@@ -71,18 +72,31 @@ class Log:
         return await self.store.read_all(after=0, limit=1_000_000)
 
 
-def wire(database: Database, *other_master_keys: bytes) -> Log:
-    """Wire the events floor on a database with tables."""
-    return wire_with(database, KEYS, Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys))
+def wire(database: Database, *other_master_keys: bytes, appended: Callable[[], None] = lambda: None) -> Log:
+    """Wire the events floor on a database with tables. `appended` is called after each append."""
+    return wire_with(
+        database, KEYS, Vault(MASTER_KEY, secrets.token_bytes, others=other_master_keys), present, appended
+    )
 
 
-def wire_with(database: Database, keys: LogKeys, vault: Vault, now: Callable[[], datetime] = present) -> Log:
+def wire_with(
+    database: Database,
+    keys: LogKeys,
+    vault: Vault,
+    now: Callable[[], datetime] = present,
+    appended: Callable[[], None] = lambda: None,
+) -> Log:
     """Wire the events floor with these keys and this clock."""
+
+    def on_outcome(outcome: object, seconds: float) -> None:
+        if not isinstance(outcome, Exception):
+            appended()
+
     store = EventStore(database, vault)
-    appender = Appender(database, keys, vault, now, new_id)
+    appender = Appender(database, keys, vault, now, new_id, on_outcome=on_outcome)
     commands = UserCommands(database=database, store=store, appender=appender, keys=keys, vault=vault, new_id=new_id)
     data = DataCommands(database=database, store=store, appender=appender, keys=keys, new_id=new_id)
-    return Log(database, keys, vault, store, appender, commands, data)
+    return Log(database, keys, vault, store, appender, commands, data, appended)
 
 
 def registration(username: str, **fields: object) -> Register:
