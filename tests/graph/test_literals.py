@@ -52,7 +52,7 @@ def typed(draw: st.DrawFn, depth: int = 0) -> tuple[GraphQLInputType, st.SearchS
     return input_type, st.one_of(VARIABLES, literals) if depth else literals
 
 
-@bounded(500)
+@bounded(150)
 @given(st.data())
 def test_variables_in_a_literal_follow_the_rules_of_input_objects_and_lists(data: st.DataObject) -> None:
     """As graphql-core applies them to the same literal of an input type."""
@@ -108,7 +108,7 @@ async def admin(site: Site) -> Person:
     return await site.person(Role.ADMIN)
 
 
-@bounded(60)
+@bounded(20)
 @given(literal=VALUES)
 async def test_attributes_may_be_a_literal_with_variables(site: Site, admin: Person, literal: str) -> None:
     """What is stored is what the rules say, whatever is absent."""
@@ -123,7 +123,7 @@ async def test_attributes_may_be_a_literal_with_variables(site: Site, admin: Per
     assert payload["user"]["attributes"]["is"] == literal_value(parse_value(f"[{literal}]"), PRESENT)
 
 
-@bounded(60)
+@bounded(20)
 @given(literal=VALUES, test=st.sampled_from(["eq", "ne", "gt", "gte", "lt", "lte"]))
 async def test_a_search_may_compare_with_a_literal_with_variables(
     site: Site, admin: Person, literal: str, test: str
