@@ -78,7 +78,8 @@ class Stack:
     @asynccontextmanager
     async def window(self, **options: Any) -> AsyncIterator[Page]:
         """A page of its own browser context. At its end the page must have had no error."""
-        context = await self.browser.new_context(base_url=self.url, locale="en-GB", timezone_id="UTC", **options)
+        settings = {"base_url": self.url, "locale": "en-GB", "timezone_id": "UTC", **options}
+        context = await self.browser.new_context(**settings)
         try:
             yield await self.tab(context)
         finally:
@@ -114,6 +115,10 @@ class Stack:
 
     def kill_api(self) -> None:
         """Kill the API process; `rollcall dev` starts another."""
+        self.signal_api(signal.SIGKILL)
+
+    def signal_api(self, how: signal.Signals) -> None:
+        """Send a signal to the API process."""
         parents: dict[int, int] = {}
         commands: dict[int, str] = {}
         for process in Path("/proc").glob("[0-9]*"):
@@ -124,7 +129,7 @@ class Stack:
                 continue  # it has ended meanwhile
         for pid, command in commands.items():
             if command == "serve" and self.dev in ancestors(pid, parents):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, how)
                 return
         raise AssertionError("rollcall dev has no API process")
 

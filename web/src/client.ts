@@ -1,13 +1,8 @@
-/** The GraphQL client: urql over HTTP for queries and mutations, graphql-ws for subscriptions. */
+/** The GraphQL client for queries and mutations: urql over HTTP. Subscriptions have their socket: connection.ts. */
 import { authExchange } from "@urql/exchange-auth";
-import { createClient as createSocket } from "graphql-ws";
-import { Client, fetchExchange, subscriptionExchange } from "urql";
-import { useSyncExternalStore } from "react";
+import { Client, fetchExchange } from "urql";
 
-import { accessToken, currentToken, onSessionChange, refreshToken, sessionState, tokenIsFresh } from "./session";
-
-const SESSION_ENDED = 4403;
-const LONGEST_PAUSE_MS = 5_000;
+import { currentToken, onSessionChange, refreshToken, sessionState, tokenIsFresh } from "./session";
 
 let lastWritten = "0";
 
@@ -15,47 +10,6 @@ let lastWritten = "0";
 export function noteWritten(position: string | null | undefined): void {
   if (position && BigInt(position) > BigInt(lastWritten)) lastWritten = position;
 }
-
-export type Connection = "connected" | "connecting" | "lost";
-let connection: Connection = "connecting";
-const watchers = new Set<() => void>();
-
-function connectionIs(next: Connection): void {
-  if (connection === next) return;
-  connection = next;
-  for (const watcher of watchers) watcher();
-}
-
-export const useConnection = (): Connection =>
-  useSyncExternalStore(
-    (watcher) => {
-      watchers.add(watcher);
-      return () => watchers.delete(watcher);
-    },
-    () => connection,
-  );
-
-export const socket = createSocket({
-  url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
-  lazy: true,
-  lazyCloseTimeout: 2_000,
-  keepAlive: 10_000,
-  retryAttempts: Number.POSITIVE_INFINITY,
-  shouldRetry: () => sessionState().status === "signed-in",
-  retryWait: async (retries) => {
-    const pause = Math.min(250 * 2 ** retries, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2);
-    await new Promise((resolve) => setTimeout(resolve, pause));
-  },
-  connectionParams: async () => ({ authorization: `Bearer ${await accessToken()}` }),
-  on: {
-    connected: () => connectionIs("connected"),
-    closed: (event) => {
-      const { code } = event as CloseEvent;
-      if (code === SESSION_ENDED) void refreshToken().catch(() => connectionIs("lost"));
-      else if (code !== 1000) connectionIs("lost");
-    },
-  },
-});
 
 function newClient(): Client {
   return new Client({
@@ -76,13 +30,6 @@ function newClient(): Client {
         refreshAuth: refreshToken,
       })),
       fetchExchange,
-      subscriptionExchange({
-        forwardSubscription: (request) => ({
-          subscribe: (sink) => ({
-            unsubscribe: socket.subscribe({ ...request, query: request.query ?? "" }, sink),
-          }),
-        }),
-      }),
     ],
   });
 }
@@ -97,5 +44,4 @@ onSessionChange(() => {
   signedIn = id;
   client = newClient(); // nothing of one user is shown to the next
   lastWritten = "0";
-  socket.terminate();
 });

@@ -2,7 +2,7 @@
 import { print } from "graphql";
 import { useEffect, useRef, useState } from "react";
 
-import { socket } from "./client";
+import { subscribe } from "./connection";
 import { graphql } from "./gql";
 import type { DataChangesSubscription, ProjectionStatusSubscription, UserChangesSubscription } from "./gql/graphql";
 
@@ -53,30 +53,21 @@ function useChanges<Change extends { position: string }>(
   handlers.current = { onChange, onGap };
   const key = JSON.stringify(variables);
   useEffect(() => {
-    // graphql-ws sends the same payload again after it has reconnected: `after` moves with what was seen.
-    const payload = { query, variables: { ...(JSON.parse(key) as object), after: after ?? undefined } };
-    let lost = false;
-    const stopWatching = [
-      socket.on("closed", () => (lost = true)),
-      socket.on("connected", () => {
-        if (lost && payload.variables.after === undefined) handlers.current.onGap?.();
-        lost = false;
-      }),
-    ];
-    const stop = socket.subscribe<Record<typeof field, Change>>(payload, {
-      next: ({ data }) => {
-        const change = data?.[field];
+    // The same payload is sent again after a loss of the connection: `after` moves with what was seen.
+    const variables: Record<string, unknown> = { ...(JSON.parse(key) as object), after: after ?? undefined };
+    return subscribe({
+      payload: { query, variables },
+      next: (data) => {
+        const change = (data as Partial<Record<typeof field, Change>>)[field];
         if (!change) return;
-        payload.variables.after = change.position;
+        variables["after"] = change.position;
         handlers.current.onChange(change);
       },
-      error: () => handlers.current.onGap?.(),
-      complete: () => undefined,
+      again: (refusals) => {
+        if (refusals.some(({ extensions }) => extensions?.["code"] === "LOG_CHANGED")) delete variables["after"];
+        if (variables["after"] === undefined) handlers.current.onGap?.();
+      },
     });
-    return () => {
-      stop();
-      for (const one of stopWatching) one();
-    };
   }, [query, field, key, after]);
 }
 
@@ -93,14 +84,10 @@ export function useProjectionStatus(): ProjectionStatus[] | null {
   const [projections, become] = useState<ProjectionStatus[] | null>(null);
   useEffect(
     () =>
-      socket.subscribe<ProjectionStatusSubscription>(
-        { query: print(PROJECTION_STATUS) },
-        {
-          next: ({ data }) => data && become(data.projectionStatus),
-          error: () => undefined,
-          complete: () => undefined,
-        },
-      ),
+      subscribe({
+        payload: { query: print(PROJECTION_STATUS), variables: {} },
+        next: (data) => become((data as ProjectionStatusSubscription).projectionStatus),
+      }),
     [],
   );
   return projections;

@@ -1,26 +1,28 @@
-import { lazy, StrictMode, Suspense, useEffect } from "react";
+import { StrictMode, Suspense, useEffect } from "react";
 import { createRoot } from "react-dom/client";
 import { Redirect, Route, Switch, useLocation } from "wouter";
 
+import { Boundary } from "./components/Boundary";
 import { applyTheme, isStaff, Shell } from "./components/Shell";
 import { Loading, Page } from "./components/ui";
+import { lazily } from "./lazily";
 import { useUserChanges } from "./live";
 import { sessionEnded, startSession, useSession, useViewer, type Viewer, viewerChanged } from "./session";
 import { SignIn } from "./pages/SignIn";
 import "./styles.css";
 
-const SignUp = lazy(() => import("./pages/SignUp"));
-const ForgotPassword = lazy(() => import("./pages/ForgotPassword"));
-const NewPassword = lazy(() => import("./pages/NewPassword"));
-const VerifyEmail = lazy(() => import("./pages/VerifyEmail"));
-const Account = lazy(() => import("./pages/Account"));
-const Dashboard = lazy(() => import("./pages/Dashboard"));
-const Data = lazy(() => import("./pages/Data"));
-const DataObject = lazy(() => import("./pages/DataObject"));
-const Users = lazy(() => import("./pages/Users"));
-const User = lazy(() => import("./pages/User"));
-const Audit = lazy(() => import("./pages/Audit"));
-const Webhooks = lazy(() => import("./pages/Webhooks"));
+const SignUp = lazily(() => import("./pages/SignUp"));
+const ForgotPassword = lazily(() => import("./pages/ForgotPassword"));
+const NewPassword = lazily(() => import("./pages/NewPassword"));
+const VerifyEmail = lazily(() => import("./pages/VerifyEmail"));
+const Account = lazily(() => import("./pages/Account"));
+const Dashboard = lazily(() => import("./pages/Dashboard"));
+const Data = lazily(() => import("./pages/Data"));
+const DataObject = lazily(() => import("./pages/DataObject"));
+const Users = lazily(() => import("./pages/Users"));
+const User = lazily(() => import("./pages/User"));
+const Audit = lazily(() => import("./pages/Audit"));
+const Webhooks = lazily(() => import("./pages/Webhooks"));
 
 const NotFound = () => (
   <Page title="There is no such page">
@@ -47,51 +49,54 @@ function OwnChanges() {
 
 function SignedIn({ viewer }: { viewer: Viewer }) {
   const staff = isStaff(viewer.role);
+  const [path] = useLocation();
   return (
     <Shell>
       <OwnChanges />
-      <Suspense fallback={<Loading />}>
-        <Switch>
-          <Route path="/account">
-            <Account />
-          </Route>
-          <Route path="/dashboard">
-            <Dashboard />
-          </Route>
-          <Route path="/data">
-            <Data />
-          </Route>
-          <Route path="/data/:number">{({ number }) => <DataObject number={Number(number)} />}</Route>
-          {staff && (
-            <Route path="/users">
-              <Users />
+      <Boundary path={path}>
+        <Suspense fallback={<Loading />}>
+          <Switch>
+            <Route path="/account">
+              <Account />
             </Route>
-          )}
-          {staff && <Route path="/users/:id">{({ id }) => <User key={id} id={id} />}</Route>}
-          {staff && (
-            <Route path="/audit">
-              <Audit />
+            <Route path="/dashboard">
+              <Dashboard />
             </Route>
-          )}
-          {viewer.role === "ADMIN" && (
-            <Route path="/webhooks">
-              <Webhooks />
+            <Route path="/data">
+              <Data />
             </Route>
-          )}
-          <Route path="/">
-            <Redirect to="/dashboard" replace />
-          </Route>
-          <Route path="/sign-in">
-            <AfterSignIn />
-          </Route>
-          <Route path="/sign-up">
-            <Redirect to="/dashboard" replace />
-          </Route>
-          <Route>
-            <NotFound />
-          </Route>
-        </Switch>
-      </Suspense>
+            <Route path="/data/:number">{({ number }) => <DataObject number={Number(number)} />}</Route>
+            {staff && (
+              <Route path="/users">
+                <Users />
+              </Route>
+            )}
+            {staff && <Route path="/users/:id">{({ id }) => <User key={id} id={id} />}</Route>}
+            {staff && (
+              <Route path="/audit">
+                <Audit />
+              </Route>
+            )}
+            {viewer.role === "ADMIN" && (
+              <Route path="/webhooks">
+                <Webhooks />
+              </Route>
+            )}
+            <Route path="/">
+              <Redirect to="/dashboard" replace />
+            </Route>
+            <Route path="/sign-in">
+              <AfterSignIn />
+            </Route>
+            <Route path="/sign-up">
+              <Redirect to="/dashboard" replace />
+            </Route>
+            <Route>
+              <NotFound />
+            </Route>
+          </Switch>
+        </Suspense>
+      </Boundary>
     </Shell>
   );
 }
@@ -128,26 +133,29 @@ function App() {
   useEffect(() => {
     if (session.status === "starting") void startSession();
   }, [session.status]);
+  const [path] = useLocation();
   return (
-    <Suspense fallback={<Loading />}>
-      <Switch>
-        {/* Links of mails work with and without a session here. */}
-        <Route path="/reset-password">
-          <NewPassword key="reset" />
-        </Route>
-        <Route path="/accept-invitation">
-          <NewPassword key="invitation" invitation />
-        </Route>
-        <Route path="/verify-email">
-          <VerifyEmail />
-        </Route>
-        <Route>
-          {session.status === "starting" && <Loading />}
-          {session.status === "signed-out" && <SignedOut reason={session.reason} />}
-          {session.status === "signed-in" && <SignedIn key={session.viewer.id} viewer={session.viewer} />}
-        </Route>
-      </Switch>
-    </Suspense>
+    <Boundary path={path}>
+      <Suspense fallback={<Loading />}>
+        <Switch>
+          {/* Links of mails work with and without a session here. */}
+          <Route path="/reset-password">
+            <NewPassword key="reset" />
+          </Route>
+          <Route path="/accept-invitation">
+            <NewPassword key="invitation" invitation />
+          </Route>
+          <Route path="/verify-email">
+            <VerifyEmail />
+          </Route>
+          <Route>
+            {session.status === "starting" && <Loading />}
+            {session.status === "signed-out" && <SignedOut reason={session.reason} />}
+            {session.status === "signed-in" && <SignedIn key={session.viewer.id} viewer={session.viewer} />}
+          </Route>
+        </Switch>
+      </Suspense>
+    </Boundary>
   );
 }
 

@@ -26,6 +26,8 @@ interface Tokens {
 
 const PATH = "/session";
 const EARLY_MS = 30_000;
+/** A server that is stopped or overloaded accepts a request and does not answer it. */
+const LONGEST_MS = 10_000;
 const ME = "{ me { id username name email role } }";
 
 let state: SessionState = { status: "starting" };
@@ -60,6 +62,7 @@ async function call(method: "PUT" | "POST" | "DELETE", body: object): Promise<Re
     credentials: "same-origin",
     headers: { "Content-Type": "application/json", "X-Rollcall-Page": "1" },
     body: JSON.stringify(body),
+    signal: AbortSignal.timeout(LONGEST_MS),
   });
 }
 
@@ -81,6 +84,7 @@ async function readViewer(): Promise<Viewer | null> {
     method: "POST",
     headers: { "Content-Type": "application/json", Authorization: `Bearer ${tokens?.accessToken}` },
     body: JSON.stringify({ query: ME }),
+    signal: AbortSignal.timeout(LONGEST_MS),
   });
   if (!response.ok) throw new ServerAway(`the server answered ${response.status}`);
   const answer = (await response.json()) as { data?: { me: Viewer | null } };
@@ -139,7 +143,8 @@ let refreshing: Promise<void> | null = null;
 export function refreshToken(): Promise<void> {
   refreshing ??= (async () => {
     try {
-      const renewed = await navigator.locks.request("rollcall-session", async () => take(await call("POST", {})));
+      const turn = { signal: AbortSignal.timeout(LONGEST_MS) };
+      const renewed = await navigator.locks.request("rollcall-session", turn, async () => take(await call("POST", {})));
       if (!renewed) sessionEnded("Your session has ended. Sign in again.");
     } finally {
       refreshing = null;

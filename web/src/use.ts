@@ -1,9 +1,11 @@
 /** Reads and writes of pages. */
 import type { TypedDocumentNode } from "@graphql-typed-document-node/core";
 import { useCallback, useEffect, useRef, useState } from "react";
+import { CombinedError } from "urql";
 
 import { client, noteWritten } from "./client";
 import type { Problem } from "./components/ui";
+import { useConnection } from "./connection";
 
 export interface Read<Data> {
   data: Data | undefined;
@@ -14,7 +16,10 @@ export interface Read<Data> {
   patch: (change: (data: Data) => Data) => void;
 }
 
-/** A query, asked again whenever its variables change. What was read before stays until the answer is there. */
+/**
+ * A query, asked again whenever its variables change, and when the connection is back after the server was away. What
+ * was read before stays until the answer is there.
+ */
 export function useRead<Data, Variables extends object>(
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
@@ -38,6 +43,12 @@ export function useRead<Data, Variables extends object>(
     };
   }, [document, key, turn, options.skip]);
   const again = useCallback(() => setTurn((one) => one + 1), []);
+  const unanswered = useRef(false);
+  unanswered.current = result.error instanceof CombinedError && result.error.networkError !== undefined;
+  const connection = useConnection();
+  useEffect(() => {
+    if (connection === "connected" && unanswered.current) again();
+  }, [connection, again]);
   const patch = useCallback(
     (change: (data: Data) => Data) =>
       become((before) => (before.data === undefined ? before : { ...before, data: change(before.data) })),

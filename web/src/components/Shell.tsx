@@ -1,8 +1,8 @@
 /** The frame around the pages of a signed-in user: navigation by role, the state of the connection, sign-out. */
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { useConnection } from "../client";
+import { useConnection } from "../connection";
 import type { Role } from "../gql/graphql";
 import { signOut, useViewer } from "../session";
 import { roleName } from "../text";
@@ -54,15 +54,15 @@ function ThemeChoice() {
 function ConnectionNotice() {
   const connection = useConnection();
   const [healed, setHealed] = useState(false);
-  const [wasLost, setWasLost] = useState(false);
+  const wasLost = useRef(false);
   useEffect(() => {
-    if (connection === "lost") setWasLost(true);
-    if (connection !== "connected" || !wasLost) return undefined;
-    setWasLost(false);
+    if (connection === "lost") wasLost.current = true;
+    if (connection !== "connected" || !wasLost.current) return undefined;
+    wasLost.current = false;
     setHealed(true);
     const timer = setTimeout(() => setHealed(false), 4_000);
     return () => clearTimeout(timer);
-  }, [connection, wasLost]);
+  }, [connection]);
   return (
     <div aria-live="polite">
       {connection === "lost" && (

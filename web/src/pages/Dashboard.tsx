@@ -1,13 +1,14 @@
 /** Where a user lands: what their role is for. */
-import { lazy, type ReactNode, Suspense } from "react";
+import { type ReactNode, Suspense } from "react";
 import { Link, useSearchParams } from "wouter";
 
 import { Loading } from "../components/ui";
+import { lazily } from "../lazily";
 import { useViewer } from "../session";
 
-const CustomerDashboard = lazy(() => import("./CustomerDashboard"));
-const Operations = lazy(() => import("./Operations"));
-const Statistics = lazy(() => import("./Statistics"));
+const CustomerDashboard = lazily(() => import("./CustomerDashboard"));
+const Operations = lazily(() => import("./Operations"));
+const Statistics = lazily(() => import("./Statistics"));
 
 const VIEWS = [
   { name: "operations", text: "Operations" },

@@ -1,12 +1,13 @@
 /** A chart with a sentence that says what it shows, its table and its file. */
-import { lazy, type ReactNode, Suspense } from "react";
+import { type ReactNode, Suspense } from "react";
 
 import { Card, Empty } from "../components/ui";
 import type { Point, Series } from "../components/Chart";
 import { Table } from "../components/Table";
+import { lazily } from "../lazily";
 import { csv, download } from "../text";
 
-const Chart = lazy(() => import("../components/Chart")); // Recharts is large: figures and tables do not wait for it
+const Chart = lazily(() => import("../components/Chart")); // Recharts is large: figures and tables do not wait for it
 
 type Cell = string | number | null;
 
