@@ -1,2 +1,0 @@
-import{J as e,O as t,Z as n,w as r}from"./index-DfsNwCrI.js";import{a as i}from"./values-7AbIr9iU.js";var a=n(e(),1),o=t(),s=e=>JSON.stringify(e,null,2);function c(e){let[t,n]=(0,a.useState)(()=>s(e.initial)),c=i(t),l=`why`in c?[{code:`INVALID`,message:c.why}]:e.problems??[];return(0,o.jsx)(r,{label:e.label,className:`mono json`,rows:Math.min(Math.max(t.split(`
-`).length+1,6),24),spellCheck:!1,autoCapitalize:`none`,autoComplete:`off`,value:t,onChange:t=>{n(t.target.value);let r=i(t.target.value);e.onChange(`fields`in r?r.fields:null)},hint:e.hint,problems:l})}export{c as t};
