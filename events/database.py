@@ -94,7 +94,7 @@ def _host(text: str) -> Host:
 # mode, and Group Replication's: a transaction that its group did not accept, and one that waited for the group in vain.
 TRANSIENT = frozenset(
     {1040, 1053, 1041, 1135, 1205, 1213, 1290, 1836, 1317, 1927, 3024, 3168, 4031}
-    | {3032, 3100, 3101, 3796, 3797, 3798, 3799}
+    | {3032, 6400, 3100, 3101, 3796, 3797, 3798, 3799}
 )
 
 # Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not

@@ -82,7 +82,7 @@ class HostState:
         return None
 
 
-Found = Mapping[Host, HostState | EventsError]
+Found = Mapping[Host, HostState | Exception]
 """The state of each host, or why it did not answer."""
 
 
@@ -120,7 +120,7 @@ def choose_primary(found: Found) -> Host:
 
 
 Ask = Callable[[Host], Awaitable[HostState]]
-"""Asks a host for its state; raises `EventsError` if it cannot be had."""
+"""Asks a host for its state; raises an error if it cannot be had."""
 
 
 class PrimaryWatch:
@@ -213,11 +213,11 @@ class PrimaryWatch:
         answers = await asyncio.gather(*map(self._answer, self._hosts))
         return dict(zip(self._hosts, answers, strict=True))
 
-    async def _answer(self, host: Host) -> HostState | EventsError:
+    async def _answer(self, host: Host) -> HostState | Exception:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 return await self._ask(host)
         except TimeoutError:
             return DatabaseUnavailable(f"no answer within {PROBE_SECONDS:g} s")
-        except EventsError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a host says, the others are asked too
             return error

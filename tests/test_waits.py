@@ -12,6 +12,7 @@ from typing import Final
 TESTS: Final = Path(__file__).parent
 CLOCKS: Final = {"monotonic", "perf_counter", "process_time", "thread_time"}
 REASONS: Final = {
+    "cluster/failover.py": "prints durations and rates, and asserts nothing about them",
     "events/test_primary.py": "the limit is half of that of a statement, which is 40 s; a tenth of a second is needed",
     "events/test_resuming.py": "its limits are the moments at which readers disconnect",
     "graph/test_freshness.py": "requires that at least two seconds passed",

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
+from asyncmy.errors import MySQLError
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from events import database as database_module
 from events import primary as primary_module
 from events.database import Address, Connection, Database
-from events.errors import DatabaseRefused, DatabaseUnavailable, EventsError
+from events.errors import DatabaseRefused, DatabaseUnavailable
 from events.primary import Found, Host, HostState, Member, NoPrimary, choose_primary
 from tests.log import Log
 from tests.system.proxy import Proxy, proxied
@@ -87,7 +88,7 @@ def test_a_host_of_a_group_is_used_only_with_a_majority_and_never_beside_another
     told: list[tuple[dict[str, tuple[str, str]], bool]],
 ) -> None:
     """Whatever five hosts say about their group."""
-    found: dict[Host, HostState | EventsError] = {}
+    found: dict[Host, HostState | Exception] = {}
     for own, (view, read_only) in zip("abcde", told, strict=True):
         members = [Member(name, *state) for name, state in view.items()]
         found[Host(own, 3306)] = HostState(own, read_only, offline=False, grouped=True, members=members)
@@ -213,6 +214,28 @@ async def test_without_a_primary_callers_are_refused_in_time_and_served_afterwar
         "mysql.primary_missing",
         "mysql.primary_found",
     ]
+
+
+async def test_a_host_with_an_error_that_is_not_known_is_not_the_primary(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch goes on: MySQL 9.7 answers in offline mode with an error that earlier releases do not have."""
+    async with two_hosts(log, monkeypatch) as hosts:
+        watch = hosts.database._watch
+        assert watch is not None
+        ask = watch._ask
+
+        async def unknown(host: Host) -> HostState:
+            if host.port == hosts.proxies[0].port:
+                raise MySQLError(9999, "an error of a newer release")
+            return await ask(host)
+
+        monkeypatch.setattr(watch, "_ask", unknown)
+        with pytest.raises(DatabaseUnavailable, match="an error of a newer release"):
+            await hosts.database.fetch_one("SELECT 1")
+        hosts.read_only = set()
+
+        assert await hosts.database.fetch_one("SELECT 1") == (1,)
 
 
 async def test_two_primaries_are_none(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

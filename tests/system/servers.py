@@ -62,8 +62,12 @@ class OwnServer:
 
 async def own_mysqld(directory: Path, *options: str) -> OwnServer:
     """Start a new MySQL server; the caller must end it."""
+    return await own_mysqld_at(free_port(), directory, *options)
+
+
+async def own_mysqld_at(port: int, directory: Path, *options: str) -> OwnServer:
+    """Like `own_mysqld`, on a given port."""
     server = await mysql.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
-    port = free_port()
     mysqld = OwnServer(server, port, spawn([*server.command(port), *options], server.log), options)
     await mysqld.answers()
     return mysqld

@@ -1,0 +1,1 @@
+"""MySQL Group Replication with real servers: `make cluster`, outside the default suite."""
