@@ -7,10 +7,10 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
@@ -416,6 +416,11 @@ class Settings(BaseSettings):
         return self.rebuild_memory * 2**20
 
 
+def telemetry_variables() -> Mapping[str, str]:
+    """OpenTelemetry's own variables, whose names and meaning are a standard."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+
+
 def load_settings() -> Settings:
     """The settings of this process.
 
@@ -423,9 +428,37 @@ def load_settings() -> Settings:
         BadSettings: a variable is invalid.
     """
     try:
-        return Settings()
+        return Settings(**from_files())
     except ValidationError as error:
         raise BadSettings("\n".join(map(_message, error.errors()))) from None
+
+
+def secret_variables() -> list[str]:
+    """The variables of secrets, each of which may be given as a file by `VARIABLE_FILE` instead."""
+    fields = Settings.model_fields.items()
+    return [f"ROLLCALL_{name.upper()}" for name, field in fields if "SecretStr" in str(field.annotation)]
+
+
+def from_files() -> dict[str, Any]:
+    """The values of `VARIABLE_FILE`, without the line break that editors and `echo` add.
+
+    Raises:
+        BadSettings: a file cannot be read, or the variable is set too.
+    """
+    values: dict[str, Any] = {}
+    for variable in secret_variables():
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if os.environ.get(variable):
+            raise BadSettings(f"{variable}, {variable}_FILE: expected one of them, found both")
+        try:
+            values[variable.removeprefix("ROLLCALL_").lower()] = Path(path).read_text().rstrip("\r\n")
+        except OSError as error:
+            raise BadSettings(f"{variable}_FILE: {path}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise BadSettings(f"{variable}_FILE: {path}: expected text") from None
+    return values
 
 
 def _message(problem: ErrorDetails) -> str:

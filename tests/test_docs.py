@@ -17,7 +17,7 @@ from projections.status import State
 from rollcall import exits
 from rollcall.cli import app
 from rollcall.metrics import VIEW_GAUGES, WEBHOOK_GAUGES, Metrics
-from rollcall.settings import Settings
+from rollcall.settings import Settings, secret_variables
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("events", "projections", "auth", "graph", "rollcall")
@@ -98,6 +98,7 @@ def test_the_settings_table_is_the_settings() -> None:
 def test_every_variable_in_a_document_is_a_setting() -> None:
     """A document names no variable that the program does not read."""
     known = {f"ROLLCALL_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{variable}_FILE" for variable in secret_variables()}
     named = {found for path in DOCUMENTS for found in re.findall(r"ROLLCALL_\w+[A-Z]", path.read_text())}
 
     assert named <= known

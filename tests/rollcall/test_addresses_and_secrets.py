@@ -1,0 +1,58 @@
+"""Addresses of MySQL and files of secrets: what cannot be used is refused at the start, with the variable's name."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from rollcall.settings import BadSettings, from_files, load_settings, secret_variables
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MYSQL_URL", "mysql://me:secret@a,,b/users", "missing: a host"),
+        ("MYSQL_URL", "mysql://me:secret@a,a:3306/users", "expected each host once"),
+        ("MYSQL_URL", "mysql://me:secret@a:port,b/users", "Port could not be cast"),
+        ("MYSQL_READ_URL", "mysql://me:secret@a,b/users", "expected one host"),
+    ],
+)
+def test_an_invalid_address_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
+    """The message says what was expected, and repeats no password."""
+    monkeypatch.setenv(f"ROLLCALL_{name}", value)
+
+    with pytest.raises(BadSettings) as raised:
+        load_settings()
+
+    assert f"ROLLCALL_{name}" in str(raised.value)
+    assert told in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("variable", secret_variables())
+def test_a_secret_may_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str) -> None:
+    """As orchestrators mount secrets. A file that cannot be read and a variable beside it are named."""
+    (tmp_path / "secret").write_text("a secret\n")
+    monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
+    assert from_files() == {variable.removeprefix("ROLLCALL_").lower(): "a secret"}
+
+    monkeypatch.setenv(variable, "another")
+    with pytest.raises(BadSettings, match=f"{variable}, {variable}_FILE: expected one of them, found both") as raised:
+        load_settings()
+    assert "another" not in str(raised.value)
+
+    monkeypatch.delenv(variable)
+    monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "missing"))
+    with pytest.raises(BadSettings, match=f"{variable}_FILE: .*/missing: No such file"):
+        load_settings()
+
+
+def test_a_secret_of_a_file_is_checked_like_any_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("c2hvcnQ=")
+    monkeypatch.setenv("ROLLCALL_MASTER_KEY_FILE", str(key))
+    with pytest.raises(BadSettings, match="ROLLCALL_MASTER_KEY: expected 32 bytes in base64"):
+        load_settings()
+
+    key.write_text(f"{base64.b64encode(bytes(32)).decode()}\n")
+    assert load_settings().master_key is not None
