@@ -36,6 +36,7 @@ from uuid import UUID
 import structlog
 from asyncmy.errors import MySQLError
 
+from events import tracing
 from events.batch import (
     Append,
     Appended,
@@ -77,6 +78,10 @@ class Waiting:
     outcome: asyncio.Future[Appended | EarlierResult] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    trace: str | None = None
+    """The trace of its caller, if it is traced."""
+    queued_at: int = 0
+    """The instant in ns at which it was queued, if it is traced."""
 
     def settle(self, outcome: Outcome) -> None:
         """Give the caller its outcome, if it still waits."""
@@ -121,6 +126,7 @@ class Appender:
         self._on_outcome = on_outcome
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(QUEUED_APPENDS)
         self._writer: asyncio.Task[None] | None = None
+        self._decided_at = 0
 
     async def append(self, append: Append) -> Appended | EarlierResult:
         """Add the events to their stream and move the claims that go with them: all of it, or nothing.
@@ -140,7 +146,9 @@ class Appender:
         """
         began = time.perf_counter()
         try:
-            waiting = Waiting(PreparedAppend.of(append, self._keys, self._vault, self._new_id))
+            prepared = PreparedAppend.of(append, self._keys, self._vault, self._new_id)
+            trace = tracing.trace()
+            waiting = Waiting(prepared) if trace is None else Waiting(prepared, trace=trace, queued_at=tracing.now())
             await self._queue.put(waiting)
             if self._writer is None or self._writer.done():
                 self._writer = asyncio.create_task(self._write_all())
@@ -162,8 +170,10 @@ class Appender:
     async def _write_all(self) -> None:
         """Write batches until no append waits."""
         while batch := self._next_batch():
+            begun_at = tracing.now()
             try:
                 outcomes = await self._write([waiting.prepared for waiting in batch])
+                self._trace(batch, begun_at)
             except Exception as error:  # noqa: BLE001 - any error is the callers' outcome
                 self._settle(batch, [error] * len(batch))
             except asyncio.CancelledError:
@@ -175,6 +185,15 @@ class Appender:
                 raise
             else:
                 self._settle(batch, outcomes)
+
+    def _trace(self, batch: Sequence[Waiting], begun_at: int) -> None:
+        """Record for each traced caller how long its append waited, and the batch that it was written in."""
+        ended_at = tracing.now()
+        for waiting in batch:
+            if waiting.trace is not None:
+                tracing.record("append.queue", waiting.trace, waiting.queued_at, begun_at)
+                tracing.record("append.batch", waiting.trace, begun_at, self._decided_at, appends=len(batch))
+                tracing.record("append.commit", waiting.trace, self._decided_at, ended_at)
 
     def _settle(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
         """Give the callers their outcomes, a few in each round of the event loop.
@@ -225,6 +244,7 @@ class Appender:
                     state = dict(zip(reads, found, strict=True))
                     self._check_log(state["head"])
                     decided = decide_batch(batch, state, self._keys.chain, self._clock())
+                    self._decided_at = tracing.now()
                     await connection.finish(decided.writes)
             except OutcomeUnknown as lost:
                 if not await self._is_committed(decided.outcomes, lost):

@@ -39,6 +39,7 @@ from events.log_keys import LogKeys
 from events.retry import Backoff, retry
 from events.snapshots import NEWEST, AccountReader, SnapshotWriter
 from events.store import EventStore
+from events.tracing import span
 from events.user import Account, Command, Register, User, decide, existing
 from events.vault import UserKey, Vault
 
@@ -299,7 +300,8 @@ class UserCommands(Commands[CommandResult]):
         """
 
         async def attempt(request: Request | None) -> CommandResult:
-            fold = await self._accounts.read(user_id)
+            with span("fold"):
+                fold = await self._accounts.read(user_id)
             account = fold.account
             existing(account)
             check_version(expected_version, account.version, "user")
@@ -316,7 +318,8 @@ class UserCommands(Commands[CommandResult]):
         origin: Origin,
         request: Request | None,
     ) -> CommandResult:
-        events = decide(account, command)
+        with span(f"decide {type(command).__name__}"):
+            events = decide(account, command)
         if not events or key is None:  # without a key there is no user, and so no event
             user = existing(account)
             return CommandResult(user_id, user, user.position, changed=False)

@@ -31,6 +31,7 @@ from events.ids import NewId
 from events.log_keys import LogKeys
 from events.snapshots import NEWEST
 from events.store import EventStore
+from events.tracing import span
 from events.vault import UserKey
 
 
@@ -129,7 +130,8 @@ class DataCommands(Commands[DataResult]):
         """
 
         async def attempt(request: Request | None) -> DataResult:
-            data, key = await self._read(data_id, NEWEST)
+            with span("fold"):
+                data, key = await self._read(data_id, NEWEST)
             data = existing_data(data)
             if owned_by is not None and owned_by != data.owner_id:
                 raise NotTheOwner
@@ -164,7 +166,8 @@ class DataCommands(Commands[DataResult]):
         origin: Origin,
         request: Request | None,
     ) -> DataResult:
-        events = decide_data(data, command)
+        with span(f"decide {type(command).__name__}"):
+            events = decide_data(data, command)
         if not events or key is None:  # without a key the object's events are forgotten, and so there is none
             data = existing_data(data)
             return DataResult(data_id, data, data.position, changed=False)

@@ -233,6 +233,8 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The user who caused it; None for the system itself."""
     correlation: UUID | None = None
     """The id of the request, as in the server's log lines."""
+    trace: str | None = None
+    """The trace of the request (`events/tracing.py`), if there is one. Random numbers of this program."""
     schema: int = 0
     """Stored form of the event; `encode` sets it."""
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import ClientConnectionResetError, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from events.errors import EventsError
 from events.ids import NewId
+from events.tracing import span
 from graph import cors, dev_mail, graphiql, page_sessions, pages
 from graph.context import Opening
 from graph.documents import DocumentCache
@@ -147,7 +148,14 @@ def _correlate(new_id: NewId) -> Middleware:
         """Give each request an id that its answer, its log lines and its events carry."""
         request[CORRELATION] = new_id()
         with structlog.contextvars.bound_contextvars(correlation=str(request[CORRELATION])):
-            return await handler(request)
+            # A socket has a trace for each of its operations: it may stay open for days.
+            if request.path != GRAPHQL or hdrs.UPGRADE in request.headers:
+                return await handler(request)
+            method = request.method if request.method in hdrs.METH_ALL else "OTHER"
+            with span(f"{method} {GRAPHQL}", root=True, link=request.headers.get("traceparent")) as spanned:
+                response = await handler(request)
+                spanned.note("http.response.status_code", response.status)
+                return response
 
     return correlate
 

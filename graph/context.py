@@ -31,6 +31,7 @@ from events.database import Database
 from events.event_types import Origin
 from events.feed import Feed
 from events.store import EventStore
+from events.tracing import trace
 from events.user import User
 from graph.errors import ClientError, forbidden, unauthenticated
 from graph.freshness import ViewPositions, freshness
@@ -400,11 +401,11 @@ class Context:
     @property
     def origin(self) -> Origin:
         """The origin of a command that needs no sign-in."""
-        return Origin(correlation=self.correlation)
+        return Origin(correlation=self.correlation, trace=trace())
 
     def origin_of(self, viewer: User) -> Origin:
         """The origin of the viewer's command."""
-        return Origin(actor=viewer.id, correlation=self.correlation)
+        return Origin(actor=viewer.id, correlation=self.correlation, trace=trace())
 
 
 Info = strawberry.Info[Context, Any]

@@ -20,6 +20,7 @@ from events.errors import Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.idempotency import KEY_CHARACTERS
 from events.outbox import Mail
+from events.tracing import trace
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Update, User
 from graph.context import Info
 from graph.errors import bad_input
@@ -206,7 +207,7 @@ async def change_password(info: Info, input: Annotated[ChangePasswordInput, Inpu
             input.current_password,
             input.new_password,
             context.address,
-            Origin(actor=session.user_id, correlation=context.correlation),
+            Origin(actor=session.user_id, correlation=context.correlation, trace=trace()),
         )
     except EXPECTED as error:
         return UserPayload(errors=errors_of(error, weak_at="newPassword", wrong_at="currentPassword"))

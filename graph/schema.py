@@ -34,6 +34,7 @@ from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 from strawberry.utils.operation import get_operation_type
 
+from events.tracing import span
 from graph.data_mutations import DataMutation
 from graph.data_queries import DataQuery
 from graph.documents import CheckedDocuments, DocumentCache, request_faults
@@ -136,27 +137,30 @@ class Schema(strawberry.Schema):
         if wrong := [*faults, *request_faults(document, operation_name, variable_values)]:
             return PreExecutionError(data=None, errors=errors_for_client(wrong, correlation))
         planned = plans.fields if plans is not None else 0
-        work = execute(
-            self._schema,
-            document,
-            root_value=root_value,
-            variable_values=variable_values,
-            operation_name=operation_name,
-            context_value=context_value,
-            is_awaitable=cast("Any", optimized_is_awaitable),
-            executor_class=self.execution_context_class,
-            operation_extensions=operation_extensions,
-            plans=plans,
-        )
-        result: ExecutionResult = await with_deadline(self._deadline_seconds, kind, _result(work, correlation))
+        with span(f"graphql {kind.name.lower()}", root=True):
+            work = execute(
+                self._schema,
+                document,
+                root_value=root_value,
+                variable_values=variable_values,
+                operation_name=operation_name,
+                context_value=context_value,
+                is_awaitable=cast("Any", optimized_is_awaitable),
+                executor_class=self.execution_context_class,
+                operation_extensions=operation_extensions,
+                plans=plans,
+            )
+            result: ExecutionResult = await with_deadline(self._deadline_seconds, kind, _result(work, correlation))
         if plans is not None and plans.fields > planned:
             self._documents.weigh(query)
         return result
 
     async def _execute_operation(self, execution_context: ExecutionContext, *rest: Any) -> Any:
         """Execute a query or a mutation that came by WebSocket or as events, after its checks."""
-        work = super()._execute_operation(execution_context, *rest)
-        return await with_deadline(self._deadline_seconds, execution_context.operation_type, work)
+        kind = execution_context.operation_type
+        with span(f"graphql {kind.name.lower()}", root=True):
+            work = super()._execute_operation(execution_context, *rest)
+            return await with_deadline(self._deadline_seconds, kind, work)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Log nothing: `ErrorsForClient` does."""

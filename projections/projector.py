@@ -28,14 +28,16 @@ the view's checkpoint, a database that refuses access. So does one user too many
 users are not the cause, and a deletion that cannot be applied, because a deleted user must not stay.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
 import structlog
 
+from events import tracing
 from events.database import Database
 from events.errors import LogChanged
+from events.event_types import Recorded
 from events.retry import Backoff, retry
 from events.store import EventStore, LogPage
 from events.wakeup import Wakeup
@@ -135,15 +137,23 @@ class Projector:
 
     async def _apply(self, page: LogPage, heartbeat: Heartbeat) -> None:
         """Apply the events; quarantine the users of those that cannot be applied."""
-        began = self._clock()
+        began, begun_at = self._clock(), tracing.now()
         async with aclosing(self._applier.apply(page, before_batch=heartbeat.check)) as batches:
             async for batch, checkpoint in batches:
                 self._leader.rate.count(len(batch))
                 self._applied(len(batch), self._clock() - began)
+                if tracing.is_on():
+                    self._trace(batch, begun_at)
                 log.debug("projector.applied", view=self._view.name, up_to=checkpoint.position, events=len(batch))
                 if checkpoint.position < page.end.position or page.more:
                     self._leader.reached(checkpoint.position, State.CATCHING_UP, heartbeat)
-                began = self._clock()
+                began, begun_at = self._clock(), tracing.now()
+
+    def _trace(self, batch: Sequence[Recorded], begun_at: int) -> None:
+        """Add the batch to the trace of each request that caused one of its events."""
+        ended_at = tracing.now()
+        for trace in {event.origin.trace for event in batch if event.origin.trace}:
+            tracing.record(f"apply {self._view.name}", trace, begun_at, ended_at, events=len(batch))
 
     def _report_quarantined(self, user: Quarantined) -> None:
         self._leader.quarantined += 1

@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from events import tracing
 from rollcall.settings import Settings
 
 
@@ -15,6 +17,7 @@ def configure_logging(settings: Settings, process: str) -> None:
     structlog.contextvars.bind_contextvars(process=process)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -36,6 +39,13 @@ def configure_logging(settings: Settings, process: str) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     # asyncmy logs every warning of the server, even "table exists" after CREATE TABLE IF NOT EXISTS.
     logging.getLogger("asyncmy").setLevel(logging.ERROR)
+
+
+def _add_trace(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the ids of the trace, in the names that OpenTelemetry gives them in JSON."""
+    if (trace := tracing.trace()) is not None:
+        _, line["trace_id"], line["span_id"], _ = trace.split("-")
+    return line
 
 
 def _rendering(settings: Settings) -> list[Any]:

@@ -47,8 +47,9 @@ from projections.verification import LogAccess
 from projections.view import Follower, Records, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import master_keys
-from rollcall.settings import Settings
+from rollcall.settings import Settings, telemetry_variables
 from rollcall.stopping import step
+from rollcall.telemetry import traced
 from rollcall.tls import mongo_tls, mysql_tls
 
 log = structlog.get_logger(__name__)
@@ -105,12 +106,12 @@ async def open_installation(
         idle_seconds: MySQL closes a connection of this process that is idle for longer.
 
     Raises:
-        BadSettings: the master key is missing, or a file of TLS cannot be used.
+        BadSettings: the master key is missing, a file of TLS cannot be used, or traces are asked for and cannot be had.
         ServersUnavailable: this machine cannot run private servers.
     """
     keys = master_keys(settings)
     tls = mysql_tls(settings)
-    async with database_addresses(settings, report) as addresses:
+    async with traced(process_name(), telemetry_variables()), database_addresses(settings, report) as addresses:
         database = Database.at(Address.parse(addresses.mysql_url, tls), size=32, idle_seconds=idle_seconds)
         replica_url = settings.mysql_read_url
         replica = Database.at(Address.parse(replica_url.get_secret_value(), tls), size=32) if replica_url else database
