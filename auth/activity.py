@@ -8,13 +8,14 @@ for the difference between clocks: bisection finds the first position.
 Sign-ins leave no event: `sign_in_counts` and `active_users` have them. A sign-in costs two statements more, beside the
 hash of its password; a refresh costs one, for a user whom the process has not recorded that day.
 
-`active_users` has one row for each user and week, so distinct users of a week are counted rows. A finished week changes
-only by deletions, so a process keeps its counts for `FINISHED_SECONDS`. The lock lets one request count at a time;
-others then find what it has kept.
+`active_users` has one row for each user and week, so distinct users of a week are counted rows. A week that is over is
+counted once, by the sweep or by the first request, and its numbers stay in `active_weeks`, where one statement finds
+those of a year. Later deletions leave them as they are: they say nothing of a person. The lock lets one request count
+at a time; others then find what it has kept.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -37,8 +38,10 @@ SWEPT_USERS: Final = 1_000
 STEP_POSITIONS: Final = 50_000
 FINISHED_SECONDS: Final = 3_600.0
 PRESENT_SECONDS: Final = 2.0
-"""How long the counts of a finished week are kept, and those of this one."""
+"""How long a process keeps the counts of a week that is over, and those of this one."""
 WEEK: Final = timedelta(days=7)
+DAY: Final = "day"
+COHORT: Final = "cohort"
 FIRST_MONDAY: Final = date(1969, 12, 29)
 """Monday of the week in which Unix time begins."""
 
@@ -54,6 +57,7 @@ ON DUPLICATE KEY UPDATE days = active_users.days | new.days
 FORGET = "DELETE FROM active_users WHERE user_id = %s"
 FORGET_SOME = "DELETE FROM active_users WHERE user_id IN ({ids})"
 SWEEP_COUNTS = "DELETE FROM sign_in_counts WHERE day < %s LIMIT %s"
+SWEEP_WEEKS = "DELETE FROM active_weeks WHERE week < %s LIMIT %s"
 SWEEP_ACTIVE = "DELETE FROM active_users WHERE week < %s LIMIT %s"
 
 READ_HEAD = "SELECT position FROM log_head WHERE id = 1"
@@ -78,6 +82,10 @@ FROM active_users
 WHERE week = %s
 GROUP BY cohort, days
 """
+KEEP_WEEK = "INSERT IGNORE INTO active_weeks (week, kind, date, users) VALUES {rows}"
+READ_WEEKS = "SELECT week, kind, date, users FROM active_weeks WHERE week >= %s AND week <= %s"
+RECORDED_WEEKS = "SELECT DISTINCT week FROM active_users WHERE week >= %s"
+COUNTED_WEEKS = "SELECT DISTINCT week FROM active_weeks WHERE week >= %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +158,26 @@ class Activity:
         await self._database.execute(FORGET, (user_id.bytes,))
 
     async def sweep(self) -> int:
-        """Delete activity that is older than `KEPT`, and that of deleted users; return the number of rows."""
+        """Delete activity that is older than `KEPT`, and that of deleted users; return the number of rows.
+
+        Weeks that are over are counted too, so that no request has to.
+        """
         oldest = self._today() - KEPT
         counts = await self._database.sweep(SWEEP_COUNTS, (oldest, SWEPT_ROWS))
         users = await self._database.sweep(SWEEP_ACTIVE, (_monday(oldest), SWEPT_ROWS))
-        return counts + users + await self._sweep_deleted()
+        weeks = await self._database.sweep(SWEEP_WEEKS, (_monday(oldest), SWEPT_ROWS))
+        deleted = await self._sweep_deleted()
+        await self._count_weeks(_monday(oldest))
+        return counts + users + weeks + deleted
+
+    async def _count_weeks(self, oldest: date) -> None:
+        recorded, counted = [
+            {week for (week,) in await self._database.fetch_all(statement, (oldest,))}
+            for statement in (RECORDED_WEEKS, COUNTED_WEEKS)
+        ]
+        for week in sorted(recorded - counted):
+            if self._is_over(week):
+                await self._active_in(week)
 
     async def _sweep_deleted(self) -> int:
         """Delete the activity of users whose deletion `forget` did not follow, or came before a refresh's record.
@@ -173,9 +196,7 @@ class Activity:
         today = self._today()
         async with self._counting:
             await self._count_events(today)
-            weeks = [
-                await self._active_in(monday, today) for monday in _mondays(today - timedelta(days=days - 1), today)
-            ]
+            weeks = await self._active_by_week(_mondays(today - timedelta(days=days - 1), today))
         rows = await self._database.fetch_all(COUNT_SIGN_INS, (today - timedelta(days=days - 1),))
         active = {day: users for week in weeks for day, users in week.by_day.items()}
         sign_ins = {day: (int(succeeded), int(failed)) for day, succeeded, failed in rows}
@@ -198,7 +219,7 @@ class Activity:
         mondays = _mondays(today - WEEK * (weeks - 1), today)
         async with self._counting:
             await self._count_events(today)
-            active = [await self._active_in(monday, today) for monday in mondays]
+            active = await self._active_by_week(mondays)
         return [
             Cohort(
                 monday,
@@ -208,9 +229,19 @@ class Activity:
             for number, monday in enumerate(mondays)
         ]
 
-    async def _active_in(self, monday: date, today: date) -> _ActiveUsers:
-        """The active users of a week."""
-        kept = self._finished if monday + WEEK <= today else self._present
+    async def _active_by_week(self, mondays: list[date]) -> list[_ActiveUsers]:
+        """The active users of successive weeks."""
+        if any(self._is_over(monday) and monday not in self._finished for monday in mondays):
+            by_day, by_cohort = defaultdict[date, Counter[date]](Counter), defaultdict[date, Counter[date]](Counter)
+            for week, kind, day, users in await self._database.fetch_all(READ_WEEKS, (mondays[0], mondays[-1])):
+                (by_day if kind == DAY else by_cohort)[week][day] = int(users)
+            self._finished.update({week: _ActiveUsers(by_day[week], by_cohort[week]) for week in list(by_day)})
+        return [await self._active_in(monday) for monday in mondays]
+
+    async def _active_in(self, monday: date) -> _ActiveUsers:
+        """The active users of a week, counted and kept if they are not known."""
+        is_over = self._is_over(monday)
+        kept = self._finished if is_over else self._present
         active = kept.get(monday)
         if active is None:
             rows = await self._database.fetch_all(COUNT_ACTIVE, (monday,))
@@ -218,8 +249,19 @@ class Activity:
             for cohort, days, users in rows:
                 by_cohort[FIRST_MONDAY + WEEK * int(cohort)] += users
                 by_day.update({monday + timedelta(days=n): users for n in range(7) if days >> n & 1})
+            if is_over and rows:
+                counted = [(monday, DAY, *one) for one in by_day.items()]
+                counted += [(monday, COHORT, *one) for one in by_cohort.items()]
+                values = [value for one in counted for value in one]
+                await self._database.execute(
+                    KEEP_WEEK.format(rows=", ".join(["(%s, %s, %s, %s)"] * len(counted))), values
+                )
             kept[monday] = active = _ActiveUsers(by_day, by_cohort)
         return active
+
+    def _is_over(self, monday: date) -> bool:
+        """Whether no process records activity in a week any more, whatever its clock."""
+        return _monday(naive_utc(self._clock() - CLOCKS_DIFFER).date()) > monday
 
     async def _count_events(self, today: date) -> None:
         """Count the registrations and deletions that the log has had since the last count."""

@@ -3,13 +3,15 @@
 import asyncio
 import itertools
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from auth.activity import Activity
+from auth.activity import COUNT_ACTIVE, Activity
 from events.commands import UserCommands
+from events.database import Database, Row
 from events.event_types import Role
 from events.ids import uuid7
 from events.user import Delete
@@ -106,6 +108,52 @@ async def test_days_and_weeks_are_those_of_utc(log: Log) -> None:
         ("2026-03-02", 2, (2, 1)),
         ("2026-03-09", 2, (2,)),
     ]
+
+
+async def test_a_week_that_is_over_is_counted_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the sweep of any process. Another process then reads a year in one statement, with the same numbers."""
+    moment = NOON
+    activity = Activity(log.database, lambda: moment, lambda shards: 0)
+    for n, days in enumerate((-300, -300, -120, -9, -9, 0)):
+        moment = NOON + timedelta(days=days)
+        user_id = await registered(log, moment, n)
+        for later in range(days, 1, 40):
+            moment = NOON + timedelta(days=later)
+            await activity.active(user_id)
+    moment = NOON
+    expected = await activity.by_day(365, total=6), await activity.retention(52)
+    await log.database.execute("DELETE FROM active_weeks")
+    await Activity(log.database, lambda: moment, lambda shards: 0).sweep()
+    counted: list[object] = []
+    real = Database.fetch_all
+
+    async def counting(self: Database, sql: str, arguments: Sequence[object] = ()) -> list[Row]:
+        rows = await real(self, sql, arguments)
+        counted.extend([arguments] if rows and sql == COUNT_ACTIVE else [])
+        return rows
+
+    monkeypatch.setattr(Database, "fetch_all", counting)
+    other = Activity(log.database, lambda: moment, lambda shards: 0)
+
+    assert (await other.by_day(365, total=6), await other.retention(52)) == expected
+    assert [len(cohort.active) for cohort in expected[1]] == list(range(52, 0, -1))
+    assert counted == [(NOON.date() - timedelta(days=2),)]  # this week
+
+
+async def test_a_week_is_over_once_no_clock_is_in_it(log: Log) -> None:
+    """A process whose clock is behind may still record activity on Sunday."""
+    moment = datetime(2026, 3, 16, 0, 30, tzinfo=UTC)  # a Monday
+    activity = Activity(log.database, lambda: moment, lambda shards: 0)
+    behind = Activity(log.database, lambda: moment - timedelta(minutes=45), lambda shards: 0)
+    for n in range(2):
+        await behind.active(await registered(log, NOON, n))
+        assert (await activity.by_day(2, total=0))[0].active_users == n + 1
+        moment += timedelta(seconds=3)
+
+    moment += timedelta(hours=1)
+    await activity.sweep()
+
+    assert await log.database.fetch_one("SELECT SUM(users) FROM active_weeks WHERE kind = 'day'") == (2,)
 
 
 async def test_counts_follow_the_log(log: Log) -> None:
