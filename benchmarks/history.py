@@ -27,7 +27,7 @@ from events.event_types import (
     encode,
     password_hash_of,
 )
-from events.ids import uuid7
+from events.ids import uuid7, uuid_of
 from events.log_keys import open_log_keys
 from events.sql import binaries
 from events.vault import CredentialKey, KeyRow, UserKey, Vault, place_of
@@ -67,6 +67,18 @@ class History:
         self._registered = 0
         self._mark = START
         self._chain_key = b""
+
+    async def resume(self, database: Database) -> None:
+        """Go on with a log that an earlier run has begun: with its users, their keys and versions."""
+        rows = await database.fetch_all("SELECT stream_id, MAX(version) FROM events GROUP BY stream_id")
+        versions: dict[bytes, int] = dict(rows)
+        keys = await database.fetch_all("SELECT user_id, wrapped, master_key_id FROM user_keys ORDER BY user_id")
+        self._registered = len(keys)
+        for id_bytes, wrapped, master_key_id in keys:
+            if wrapped is not None:
+                user_id = uuid_of(id_bytes)
+                key = self._vault.key_of(user_id, wrapped, master_key_id)
+                self._living.append(HistoryUser(user_id, key, versions[id_bytes]))
 
     async def write(self, database: Database, up_to: int | None = None) -> None:
         """Write the log from its present head up to a position, by default up to the end of the history."""

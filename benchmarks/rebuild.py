@@ -114,7 +114,7 @@ async def _measure(
         copy = await copies.staging()
         writing = await _write(database, copy, users)
         await copy.discard()
-        seconds, megabytes = await _rebuild(bench, view)
+        seconds, megabytes = await rebuilt_apart(bench, view, SCHEMA)
         limit = rows + opening + decoding + writing
         found.append(
             Measured(
@@ -212,10 +212,10 @@ async def _page_by_page(store: EventStore, copies: Copies) -> float:
     return rate
 
 
-async def _rebuild(bench: Bench, view: str) -> tuple[float, float]:
+async def rebuilt_apart(bench: Bench, view: str, schema: str) -> tuple[float, float]:
     """Seconds and peak megabytes of a rebuild in a separate process."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.rebuilt", view, SCHEMA, cwd=ROOT, stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "benchmarks.rebuilt", view, schema, cwd=ROOT, stdin=PIPE, stdout=PIPE
     )
     out, _ = await process.communicate(json.dumps([bench.addresses.mysql_url, bench.addresses.mongo_url]).encode())
     seconds, megabytes = json.loads(out)

@@ -24,6 +24,9 @@ from events.vault import Vault
 
 LAST: Final = b"\xff" * 16
 KEYS_PER_STATEMENT: Final = 1_000
+SAMPLED_EVENTS: Final = 1_000
+FIRST_EVENT: Final = 3
+"""How many events a user or data object itself costs a reader: it is also made and written."""
 NO_EVENT: Final = 2**64 - 1
 
 # A range of users is filtered in the order of positions. The index on (stream_id, version) would fetch each event from
@@ -38,6 +41,7 @@ COUNT = "SELECT COUNT(*) FROM events WHERE position > %s AND position <= %s"
 READ_DELETED = """
 SELECT stream_id FROM events FORCE INDEX (by_type) WHERE type = 'UserDeleted' AND position > %s AND position <= %s
 """
+READ_SAMPLE = "SELECT stream_id, version FROM events WHERE position IN ({positions})"
 READ_POSITIONS = "SELECT position FROM events WHERE position > %s AND position <= %s ORDER BY position"
 READ_KEYS = "SELECT user_id, wrapped, deletion_proof, master_key_id FROM user_keys WHERE user_id IN ({ids})"
 
@@ -68,6 +72,20 @@ class UserRange(msgspec.Struct, frozen=True):
 
 
 ALL_USERS: Final = UserRange()
+
+
+async def split_users(source: Source, up_to: int, parts: int) -> list[UserRange]:
+    """All ids in ranges of about the same number of events up to a position, by a sample of the log."""
+    positions = sorted({1 + number * up_to // SAMPLED_EVENTS for number in range(SAMPLED_EVENTS)} if up_to else ())
+    ids: list[bytes] = []
+    if positions:
+        sql = READ_SAMPLE.format(positions=placeholders(len(positions)))
+        for stream_id, version in await source.fetch_all(sql, positions):
+            ids += [stream_id] * (FIRST_EVENT if version == 1 else 1)
+    ids.sort()
+    bounds = sorted({ids[len(ids) * number // parts] for number in range(1, parts)} if ids else ())
+    edges = [ALL_USERS.lower, *map(uuid_of, bounds)]
+    return [UserRange(lower, upper) for lower, upper in zip(edges, [*edges[1:], None], strict=True)]
 
 
 class BulkReader:

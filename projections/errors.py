@@ -98,6 +98,7 @@ class QuarantineFull(ProjectionError):
     """The limit of quarantined users is reached, so something is wrong with the view or with the log."""
 
     def __init__(self, view: str, position: int, reason: str, limit: int) -> None:
+        self.arguments = view, position, reason, limit
         super().__init__(
             f"{view} stopped before position {position}, which cannot be applied ({reason}): "
             f"{limit} users, the limit, are in quarantine already"
@@ -159,6 +160,14 @@ class RebuildDiffers(ProjectionError):
             f"the new copy of {view} differs from the log, so it does not replace the live view:"
             f"{lines}\nRun the rebuild again: it begins anew"
         )
+
+
+class WorkerLost(ProjectionError):
+    """A process of a rebuild with several has ended: nothing was swapped, and the live view is unchanged."""
+
+    def __init__(self, view: str, status: int) -> None:
+        how = f"signal {-status}" if status < 0 else f"exit code {status}"
+        super().__init__(f"a worker of the rebuild of {view} ended with {how}; run the rebuild again: it begins anew")
 
 
 class NoPreviousView(ProjectionError):

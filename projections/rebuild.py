@@ -62,9 +62,10 @@ from projections.errors import (
 from projections.folding import FoldedUser, ItemsDone, LogFold, fold_readable
 from projections.lease import named_lock, rebuild_lock
 from projections.quarantine import POISON, Quarantine, Quarantined
+from projections.rebuild_parts import Part, Workers
 from projections.shared_fold import SharedFold
 from projections.status import save_rebuild_progress
-from projections.view import Copies, FillState, Records, SetAside, keep_no_digest
+from projections.view import Copies, CopyId, FillState, Records, SetAside, keep_no_digest
 
 log = structlog.get_logger(__name__)
 
@@ -102,8 +103,10 @@ class Rebuilder:
     quarantine_limit: int
     """Limit for users in the quarantine of a copy."""
 
-    async def rebuild(self, progress: StepProgress, shared: SharedFold | None = None) -> Rebuilt:
-        """Rebuild the view, from a fold that others may share.
+    async def rebuild(
+        self, progress: StepProgress, shared: SharedFold | None = None, workers: Workers | None = None
+    ) -> Rebuilt:
+        """Rebuild the view, from a fold that others may share, or by processes that fold a part of the users each.
 
         Users that an operator has dropped in the live view stay dropped if they must be held.
 
@@ -113,16 +116,23 @@ class Rebuilder:
             TooManyDamaged: the log or the view's database is at fault; the copy was removed.
             LogChanged: the log lost events during the rebuild; the next one begins anew.
             CopiesMoved: this process lost its lock, and another one went on with the copies.
+            WorkerLost: a worker has ended; the next rebuild begins anew.
         """
         async with self._lock(progress) as steps:
             copy = await self.copies.staging()
-            rule, fold = await self._rule(copy), shared or shared_fold([self])
+            rule, fold, folded = await self._rule(copy), shared or shared_fold([self]), None
             try:
-                folded = await self._fill(copy, await fold.end(), rule, fold, steps)
+                if workers is None:
+                    folded = await self._fill(copy, await fold.end(), rule, fold, steps)
+                else:
+                    await self._fill_by(workers, copy, await fold.end(), rule, steps)
                 compared = await copy.copy_id()
                 await self._catch_up(copy, rule, steps)
                 await self._release_repaired(copy)
-                await self._compare(copy, folded, rule, fold, steps)
+                if workers is None:
+                    await self._compare(copy, folded, rule, fold, steps)
+                else:
+                    await self._compare_by(workers, copy, steps)
                 position = await self._catch_up(copy, rule, steps)
             except QuarantineFull as error:
                 await copy.discard()
@@ -258,25 +268,95 @@ class Rebuilder:
     ) -> LogFold | None:
         """Fill the copy, from where an interrupted rebuild stopped; return all users, folded, if they fit in memory."""
         state = await copy.fill_state()
-        if state is None or not await self._holds(state.up_to):
+        if state is None or state.next_id == ALL_USERS.lower or not await self._holds(state.up_to):
             await copy.begin(up_to)
             state = FillState(up_to, ALL_USERS.lower)
         if state.next_id is None:
             return None
-        complete: LogFold | None = None
-        position, set_aside = state.up_to.position, self._set_aside(rule, state.quarantine)
-        folding = steps.counter("folding", "events", position, 0.0, 0.5)
-        async with aclosing(fold.parts(UserRange(state.next_id), position, folding)) as parts:
-            async for folded in parts:
-                complete = folded if folded.users == ALL_USERS else None
-                keep_digest = partial(folded.keep_digest, copy.name) if complete else keep_no_digest
-                writing = steps.counter("writing", "users", len(folded), 0.5, 0.3)
-                await copy.fill(folded, writing, set_aside, keep_digest)
-                if complete is not None:
-                    break
+        set_aside = self._set_aside(rule, state.quarantine)
+        complete = await self._write(copy, UserRange(state.next_id), state.up_to.position, set_aside, fold, steps)
         steps.report("building indexes", "", 0, 1, 0.8, 0.1)
         await copy.complete()
-        return complete
+        return complete if state.next_id == ALL_USERS.lower else None
+
+    async def _write(
+        self,
+        copy: Records,
+        users: UserRange,
+        position: int,
+        set_aside: SetAside,
+        fold: SharedFold,
+        steps: "_Steps",
+        part: CopyId | None = None,
+    ) -> LogFold | None:
+        """Fold users and write them into the copy; return all of them, folded, if they fit in memory."""
+        folding = steps.counter("folding", "events", position, 0.0, 0.5)
+        async with aclosing(fold.parts(users, position, folding)) as parts:
+            async for folded in parts:
+                complete = folded.users == users
+                keep_digest = partial(folded.keep_digest, copy.name) if complete else keep_no_digest
+                writing = steps.counter("writing", "users", len(folded), 0.5, 0.3)
+                await copy.fill(folded, writing, set_aside, keep_digest, part)
+                if complete:
+                    return folded
+        return None
+
+    async def _fill_by(
+        self, workers: Workers, copy: Records, up_to: Checkpoint, rule: QuarantineRule, steps: "_Steps"
+    ) -> None:
+        """Fill the copy by several processes. It begins anew, unless it is filled: they record no progress in it."""
+        state = await copy.fill_state()
+        filled = state is not None and state.next_id is None and await self._holds(state.up_to)
+        if not filled:
+            await copy.begin(up_to)
+        folding = steps.counter("folding", "events", up_to.position, 0.0, 0.8)
+        await workers.fill(await copy.copy_id(), None if filled else up_to.position, folding)
+        if not filled:
+            steps.report("building indexes", "", 0, 1, 0.8, 0.1)
+            await copy.complete()
+        held: list[Quarantined] = []
+        for one in await copy.quarantine():  # each of them has counted its own
+            held.append(rule.admit(one, held))
+
+    async def _compare_by(self, workers: Workers, copy: Records, steps: "_Steps") -> None:
+        """Compare the copy by the processes that filled it.
+
+        Raises:
+            RebuildDiffers: a user differs; the copy is removed.
+        """
+        comparing = steps.counter("comparing", "users", 0, 0.9, 0.1)
+        found = await workers.compare((await copy.checkpoint()).position, comparing)
+        await self._check_equal(copy, found)
+
+    async def fill_part(self, part: Part, progress: StepProgress) -> LogFold | None:
+        """As a worker of another process: fold a part of the users and write them into its copy.
+
+        Raises:
+            QuarantineFull: this part alone would quarantine too many users.
+            CopiesMoved: the copy is another one by now.
+        """
+        if part.up_to is None:
+            return None
+        copy = await self.copies.staging()
+        fold, set_aside = shared_fold([self]), self._set_aside(await self._rule(copy), ())
+        steps = _Steps(copy.name, progress)
+        return await self._write(copy, part.users, part.up_to, set_aside, fold, steps, part.copy_id)
+
+    async def compare_part(
+        self, part: Part, folded: LogFold | None, position: int, progress: StepProgress
+    ) -> list[str]:
+        """As such a worker: the first differences of a part of the users, as of a position that the copy has reached.
+
+        Raises:
+            QuarantineFull: as `_compare`.
+        """
+        copy = await self.copies.staging()
+        rule, fold, steps = await self._rule(copy), shared_fold([self]), _Steps(copy.name, progress)
+        found: list[str] = []
+        async with aclosing(self._all_users(folded, fold, steps, part.users, position)) as parts:
+            async for some in parts:
+                found += await self._compare_part(copy, some, rule, steps)
+        return found[: SHOWN_DIFFERENCES + 1]
 
     async def _catch_up(self, copy: Records, rule: QuarantineRule, steps: "_Steps") -> int:
         """Apply events until the copy has reached the end of the log; its position.
@@ -338,9 +418,13 @@ class Rebuilder:
             QuarantineFull: the copy would quarantine too many users.
         """
         found: list[str] = []
-        async with aclosing(self._all_users(copy, complete, fold, steps)) as parts:
+        position = (await copy.checkpoint()).position
+        async with aclosing(self._all_users(complete, fold, steps, ALL_USERS, position)) as parts:
             async for folded in parts:
                 found += await self._compare_part(copy, folded, rule, steps)
+        await self._check_equal(copy, found)
+
+    async def _check_equal(self, copy: Records, found: Sequence[str]) -> None:
         if found:
             await copy.discard()
             raise RebuildDiffers(self.copies.live.name, found[:SHOWN_DIFFERENCES], len(found) > SHOWN_DIFFERENCES)
@@ -364,18 +448,22 @@ class Rebuilder:
         return found
 
     async def _all_users(
-        self, copy: Records, complete: LogFold | None, fold: SharedFold, steps: "_Steps"
+        self,
+        complete: LogFold | None,
+        fold: SharedFold,
+        steps: "_Steps",
+        users: UserRange,
+        position: int,
     ) -> AsyncGenerator[LogFold, None]:
-        """All users as of the copy's checkpoint, part by part; `complete` is advanced instead of folded again."""
-        position = (await copy.checkpoint()).position
-        users: UserRange | None = ALL_USERS
+        """The users of a range as of a position, part by part; `complete` is advanced instead of folded again."""
+        remaining: UserRange | None = users
         if complete is not None:
             await complete.advance(position)
             yield complete
-            users = ALL_USERS.beyond(complete.users)
-        if users is not None:
+            remaining = users.beyond(complete.users)
+        if remaining is not None:
             folding = steps.counter("folding again", "events", position, 0.8, 0.1)
-            async with aclosing(fold.parts(users, position, folding, exact=False)) as parts:
+            async with aclosing(fold.parts(remaining, position, folding, exact=False)) as parts:
                 async for folded in parts:
                     yield folded
 

@@ -244,13 +244,23 @@ class Records(View, Protocol):
         ...
 
     async def fill(
-        self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside, keep_digest: KeepDigest
+        self,
+        users: Iterable[FoldedUser],
+        advance: ItemsDone,
+        set_aside: SetAside,
+        keep_digest: KeepDigest,
+        part: CopyId | None = None,
     ) -> None:
         """Write users in the order of their ids, and with each page how far the copy is filled.
 
         `users` are all users from `next_id` on, up to the last of them. After a crash, what was written past the
         recorded id is discarded. Users deleted meanwhile are not left in the copy. A user whom the database rejects has
         no record. `keep_digest` may be called with the digest of a record that was written.
+
+        `part` is the id of a copy that several processes fill, each some of the users. How far is not recorded then.
+
+        Raises:
+            CopiesMoved: the copy is not that of `part` any more.
         """
         ...
 

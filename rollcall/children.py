@@ -77,7 +77,25 @@ async def run_child(
     Cancelling this stops the child. The child has its own session, so Ctrl-C reaches only this process. It inherits the
     environment as `environment_of` says, extended by `variables`. `started` is called with its process id.
     """
-    process = await asyncio.create_subprocess_exec(
+    process = await start_child(arguments, variables, stdin=asyncio.subprocess.DEVNULL)
+    started(process.pid)
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            await stop_child(process, stop_seconds)
+
+
+async def start_child(
+    arguments: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    *,
+    stdin: int,
+    stdout: int | None = None,
+    longest_line: int = 2**16,
+) -> asyncio.subprocess.Process:
+    """Start a child as `run_child` does, with these streams; the caller stops it."""
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",
         "-S",
@@ -88,18 +106,15 @@ async def run_child(
         "rollcall",
         *arguments,
         env=environment_of(arguments, {**os.environ, **(variables or {})}),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
+        stdout=stdout,
+        limit=longest_line,
         start_new_session=True,
     )
-    started(process.pid)
-    try:
-        return await process.wait()
-    finally:
-        if process.returncode is None:
-            await _stop(process, stop_seconds)
 
 
-async def _stop(process: asyncio.subprocess.Process, seconds: float) -> None:
+async def stop_child(process: asyncio.subprocess.Process, seconds: float = STOP_SECONDS) -> None:
+    """Ask a child to stop, and kill it if it has not after some seconds."""
     process.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(seconds):

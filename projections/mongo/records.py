@@ -28,7 +28,7 @@ from events.event_types import JSON
 from events.ids import following
 from events.store import EventStore
 from projections.comparison import owners_deletions, read_streams, repairable
-from projections.errors import ViewMissing
+from projections.errors import CopiesMoved, ViewMissing
 from projections.filling import CopyFiller, Page, quarantined_in
 from projections.filters import fitting
 from projections.folding import HISTORY_EVENTS, FoldedUser, ItemsDone
@@ -193,7 +193,12 @@ class MongoRecords(MongoView):
             await self._save(CopyEntry(up_to, UUID(int=0), FORM))
 
     async def fill(
-        self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside, keep_digest: KeepDigest
+        self,
+        users: Iterable[FoldedUser],
+        advance: ItemsDone,
+        set_aside: SetAside,
+        keep_digest: KeepDigest,
+        part: CopyId | None = None,
     ) -> None:
         with translated():
             entry = await self._entry()
@@ -202,16 +207,18 @@ class MongoRecords(MongoView):
             # Tombstones stay: the projector wrote them, for users that were deleted after they were folded.
             unrecorded: Document = {"_id": {"$gte": entry.following}, "deleted": {"$ne": True}}
             place = await self.place()
-            for collection in (place.users, place.data):
+            for collection in (place.users, place.data) if part is None else ():
                 await collection.delete_many(unrecorded)
 
             async def write(page: Page[Document]) -> None:
-                await self._write_page(page, keep_digest)
+                await self._write_page(page, keep_digest, part)
 
             await CopyFiller(self, document_of, write, set_aside).fill(users, advance)
 
-    async def _write_page(self, page: Page[Document], keep_digest: KeepDigest) -> None:
+    async def _write_page(self, page: Page[Document], keep_digest: KeepDigest, part: CopyId | None) -> None:
         place, inserting = await self.place(), []
+        if part is not None and place.identity != part:
+            raise CopiesMoved(self.name)
         for collection, is_data in ((place.users, False), (place.data, True)):
             unjournaled = collection.with_options(write_concern=WriteConcern(w="majority", j=False))
             some: list[RawBSONDocument] = []
@@ -228,7 +235,11 @@ class MongoRecords(MongoView):
         for error in filter(None, done):
             raise error
         await self._forget_of_deleted(place, {one.user.held.data.owner_id for one in page if one.user.held.data})
-        await self._move(following(page[-1].user.id), quarantined_in(page))
+        quarantined = quarantined_in(page)
+        if part is None:
+            await self._move(following(page[-1].user.id), quarantined)
+        elif quarantined:
+            await self._update_entry({"$push": {"quarantine": {"$each": documents_of(quarantined)}}})
 
     async def hold_user(self, user: Quarantined) -> None:
         with translated():
@@ -282,6 +293,9 @@ class MongoRecords(MongoView):
         update: Document = {"$set": {"following": least}}
         if quarantined:
             update["$push"] = {"quarantine": {"$each": documents_of(quarantined)}}
+        await self._update_entry(update)
+
+    async def _update_entry(self, update: Document) -> None:
         await self._entries.update_one({"_id": (await self._collection()).name}, update)
 
 

@@ -238,7 +238,7 @@ class MongoView:
     async def _identities(self, *names: str) -> dict[str, UUID]:
         """The UUIDs of those collections of these names that exist."""
         found = await self._database.list_collections(filter={"name": {"$in": names}})
-        return {info["name"]: info["info"]["uuid"] async for info in found}
+        return {info["name"]: UUID(bytes=bytes(info["info"]["uuid"])) async for info in found}
 
     async def _is_begun(self, name: str) -> bool:
         """There is a checkpoint of the collection of this name."""

@@ -6,6 +6,7 @@ indexes are built at the end, in a third of the time that maintaining them would
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from events.event_types import JSON
 from events.ids import following, uuid_of
 from events.store import EventStore, forgotten_users
 from projections.comparison import owners_deletions, read_streams, repairable
-from projections.errors import ViewMissing
+from projections.errors import CopiesMoved, ViewMissing
 from projections.filling import CopyFiller, Page, quarantined_in
 from projections.filters import fitting
 from projections.folding import FoldedUser, HeldUser, ItemsDone
@@ -203,14 +204,20 @@ class MySQLRecords(MySQLView):
         await self._database.execute(self._tables.sql(CREATE_USERS, keys=""))
 
     async def fill(
-        self, users: Iterable[FoldedUser], advance: ItemsDone, set_aside: SetAside, keep_digest: KeepDigest
+        self,
+        users: Iterable[FoldedUser],
+        advance: ItemsDone,
+        set_aside: SetAside,
+        keep_digest: KeepDigest,
+        part: CopyId | None = None,
     ) -> None:
         with raising_view_missing():
             row = await self._database.fetch_one(self._tables.sql(READ_FILLING))
         if row is None:
             raise ViewMissing(self.name)
-        for statement in (DELETE_FROM, DELETE_DATA_FROM):
-            await self._database.execute(self._tables.sql(statement), (row[3],))
+        if part is None:
+            for statement in (DELETE_FROM, DELETE_DATA_FROM):
+                await self._database.execute(self._tables.sql(statement), (row[3],))
 
         def make(user: FoldedUser) -> str | None:
             if user.held.data is not None:
@@ -221,10 +228,12 @@ class MySQLRecords(MySQLView):
             keep_digest(user, _digest(row))
             return literal_of_row(row)
 
-        await CopyFiller(self, make, self._write_page, set_aside).fill(users, advance)
+        await CopyFiller(self, make, partial(self._write_page, part), set_aside).fill(users, advance)
 
-    async def _write_page(self, page: Page[str]) -> None:
+    async def _write_page(self, part: CopyId | None, page: Page[str]) -> None:
         """Write a page, whom the copy quarantines, and how far it is filled.
+
+        The id of a part's copy is read first: from then on the table cannot be dropped before this has ended.
 
         Users deleted before `forgotten_users` reads are removed here. Those deleted later are removed by the projector,
         whose DELETE waits for this transaction, because the rows are written by then.
@@ -232,6 +241,10 @@ class MySQLRecords(MySQLView):
         quarantined = quarantined_in(page)
         with raising_view_missing(), raising_refused_value():
             async with self._database.transaction() as connection:
+                if part is not None:
+                    found = await connection.fetch_one(self._tables.sql(READ_COPY_ID))
+                    if found != (part.bytes,):
+                        raise CopiesMoved(NAME)
                 for statement, is_data in ((INSERT_USERS, False), (INSERT_DATA, True)):
                     rows = (one.row for one in page if one.row is not None and one.user.is_data is is_data)
                     for chunk in chunks(rows):
@@ -240,7 +253,8 @@ class MySQLRecords(MySQLView):
                 await self._remove(connection, await forgotten_users(connection, written))
                 if quarantined:
                     await self._hold(connection, quarantined)
-                await connection.execute(self._tables.sql(MOVE_FILLING), (following(page[-1].user.id).bytes,))
+                if part is None:
+                    await connection.execute(self._tables.sql(MOVE_FILLING), (following(page[-1].user.id).bytes,))
 
     async def hold_user(self, user: Quarantined) -> None:
         with raising_view_missing():

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from events.signed_heads import parse_public_key
 from projections.comparison import NO_END, Difference
 from projections.errors import RebuildRunning, ViewUnavailable
 from projections.quarantine import Quarantine, unresolved
-from projections.rebuild import StepProgress, rebuild_together
+from projections.rebuild import Rebuilder, Rebuilt, StepProgress, rebuild_together
 from projections.rebuild_requests import RebuildRequests
 from projections.status import save_quarantined
 from projections.verification import Repair, Tally, Verification
@@ -40,6 +40,7 @@ from rollcall.console import (
     steps,
 )
 from rollcall.differences import as_json, as_text, masked
+from rollcall.rebuild_parts import child_workers, work
 from rollcall.settings import Settings
 from rollcall.wiring import Installation, open_installation, prepare_log, rebuilding
 
@@ -71,6 +72,10 @@ def rebuild(
         str, typer.Option(metavar="INSTANT", help="With --as: the time of the snapshot, such as 2026-11-01T00:00:00Z.")
     ] = "",
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the snapshot: users_at_...")] = "",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Processes that share the work and the memory.")
+    ] = 1,
+    part: Annotated[bool, typer.Option("--part", hidden=True)] = False,
 ) -> None:
     """Fill a staging copy of a view from the log, compare it with the log, and swap it with the live view.
 
@@ -83,6 +88,9 @@ def rebuild(
 
     A user whose events are damaged, or whom the view's database rejects, is quarantined in the new copy and printed.
 
+    With --workers the users are divided among processes, and the views are rebuilt one after the other. If one of the
+    processes ends, nothing is swapped, and the next rebuild begins anew.
+
     ROLLCALL_REBUILD_MEMORY limits the memory for users. Exit code 1: done, and users are quarantined. Exit code 2:
     there is no previous copy, or the snapshot cannot be made. Exit code 3: another rebuild of the view is running, the
     staging copy differs from the log and was not swapped, or more users than ROLLCALL_QUARANTINE_LIMIT are damaged.
@@ -92,7 +100,11 @@ def rebuild(
         raise typer.BadParameter(
             "use only one of --rollback, --finish, --requested, and --as with --to-position or --to-instant"
         )
+    if workers > 1 and (rollback or finish or requested or name):
+        raise typer.BadParameter("goes with none of --rollback, --finish, --requested and --as", param_hint="--workers")
     settings = settings_for("rebuild")
+    if part:
+        run(_rebuild_part(settings, views.names))
     if when is not None:
         run(_take_snapshots(settings, views.names, when, name))
     if rollback:
@@ -101,7 +113,7 @@ def rebuild(
         run(_finish(settings, views.names))
     if requested:
         run(_rebuild_requested(settings, views.names))
-    run(_rebuild(settings, views.names))
+    run(_rebuild(settings, views.names, workers))
 
 
 def _when(position: int | None, instant: str) -> int | datetime | None:
@@ -119,8 +131,17 @@ def _when(position: int | None, instant: str) -> int | datetime | None:
     return when
 
 
-async def _rebuild(settings: Settings, names: Sequence[str]) -> int:
-    """Rebuild the views side by side; the error of one is reported after the result of the other."""
+async def _rebuild_part(settings: Settings, names: Sequence[str]) -> int:
+    """Be one worker of a rebuild of one view."""
+    async with rebuilding(settings, note) as installation:
+        return await work(installation.rebuilders[names[0]])
+
+
+async def _rebuild(settings: Settings, names: Sequence[str], workers: int) -> int:
+    """Rebuild the views side by side, or by several workers one after the other.
+
+    The error of one is reported after the result of the other.
+    """
     codes = []
     async with rebuilding(settings, note) as installation:
         with ExitStack() as shown:
@@ -128,7 +149,15 @@ async def _rebuild(settings: Settings, names: Sequence[str]) -> int:
             def advance(view: str) -> StepProgress:
                 return shown.enter_context(steps(f"rebuilding {view}", alone=len(names) == 1))
 
-            results = await rebuild_together([installation.rebuilders[name] for name in names], advance)
+            chosen = [installation.rebuilders[name] for name in names]
+            results: list[Rebuilt | BaseException] = (
+                await rebuild_together(chosen, advance)
+                if workers == 1
+                else [
+                    await _rebuild_by(workers, rebuilder, name, advance)
+                    for rebuilder, name in zip(chosen, names, strict=True)
+                ]
+            )
         for name, rebuilt in zip(names, results, strict=True):
             view = installation.rebuilders[name].copies.live.name
             if isinstance(rebuilt, BaseException):
@@ -140,6 +169,16 @@ async def _rebuild(settings: Settings, names: Sequence[str]) -> int:
             say(f"the previous copy is kept: `rollcall rebuild {name}` --rollback or --finish")
             codes.append(await _report_quarantine(installation, view, rebuilt.quarantine))
     return max(codes)
+
+
+async def _rebuild_by(
+    workers: int, rebuilder: Rebuilder, name: str, advance: Callable[[str], StepProgress]
+) -> Rebuilt | Exception:
+    try:
+        async with child_workers(rebuilder, name, workers) as crew:
+            return await rebuilder.rebuild(advance(rebuilder.copies.live.name), workers=crew)
+    except Exception as error:  # noqa: BLE001 - reported after the results of the other views
+        return error
 
 
 async def _report_quarantine(installation: Installation, view: str, quarantine: Quarantine) -> int:

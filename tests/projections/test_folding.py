@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from events.bulk import ALL_USERS, UserRange
+from events.bulk import ALL_USERS, UserRange, split_users
 from events.data_object import CreateData
 from events.errors import PositionGap
 from events.event_types import Recorded
@@ -170,3 +170,23 @@ async def test_pages_join_without_a_seam(log: Log, monkeypatch: pytest.MonkeyPat
         found = await parts(log, len(events), 8_000)
 
         assert [user for _, users in found for user in users] == list(plainly(events).values())
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 64])
+async def test_users_are_divided_among_workers_by_their_events(log: Log, parts: int) -> None:
+    """The ranges are all ids, each once, and no range has much more than its share. There are no more than users."""
+    events = await some_history(log, 5)
+    ids = {recorded.stream_id for recorded in events}
+
+    ranges = await split_users(log.database, len(events), parts)
+
+    assert ranges[0].lower == ALL_USERS.lower
+    assert ranges[-1].upper is None
+    assert [one.upper for one in ranges[:-1]] == [one.lower for one in ranges[1:]]
+    assert len(ranges) <= min(parts, len(ids) + 1)
+    weights = [
+        sum(3 if recorded.version == 1 else 1 for recorded in events if recorded.stream_id in one) for one in ranges
+    ]
+    heaviest = max(sum(recorded.stream_id == user_id for recorded in events) + 2 for user_id in ids)
+    assert max(weights) <= sum(weights) / parts + heaviest
+    assert await split_users(log.database, 0, parts) == [ALL_USERS]

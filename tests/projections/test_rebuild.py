@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from events.bulk import ALL_USERS
 from events.user import Delete, Update
-from projections.errors import NoPreviousView, RebuildDiffers, RebuildRunning
+from projections.errors import CopiesMoved, NoPreviousView, RebuildDiffers, RebuildRunning
+from projections.folding import LogFold
 from projections.lease import named_lock
 from projections.rebuild import Rebuilder
 from projections.status import read_status
+from projections.view import keep_no_digest
 from tests.log import NOBODY, Log
+from tests.projections.test_comparison import nobody_aside
 from tests.projections.test_projector import projector, running
 from tests.projections.test_view_contract import folded, some_history
 from tests.projections.views import Bench, living
@@ -409,3 +413,25 @@ async def test_a_lost_event_of_a_user_is_found_by_a_rebuild(bench: Bench, log: L
     [one] = rebuilt.quarantine
     assert (one.user_id, one.position) == (user_id, 2)
     assert "expected version 2, found 3" in one.reason
+
+
+async def test_a_worker_of_an_earlier_rebuild_cannot_write_into_the_copy(bench: Bench, log: Log) -> None:
+    """A worker that outlives its rebuild still has users to write when the next one has begun. The copy has the same
+    name and another id."""
+    await some_history(log, 4)
+    end = await log.store.end()
+    fold = LogFold(log.database, log.vault, limit_bytes=PLENTY)
+    await fold.advance(end.position)
+    copy = await bench.copies.staging()
+    await copy.begin(end)
+    earlier = await copy.copy_id()
+    await copy.discard()
+    copy = await bench.copies.staging()
+    await copy.begin(end)
+
+    with pytest.raises(CopiesMoved):
+        await copy.fill(fold, lambda _: None, nobody_aside, keep_no_digest, earlier)
+
+    assert await copy.ids(ALL_USERS, 1) == []
+    await copy.fill(fold, lambda _: None, nobody_aside, keep_no_digest, await copy.copy_id())
+    assert len(await copy.ids(ALL_USERS, 100)) > 1
