@@ -144,9 +144,10 @@ def problems(payload: Json) -> list[tuple[str, list[str] | None]]:
 
 async def close_code(raw: ClientWebSocketResponse) -> int | None:
     """The code with which the server closes the socket, after any messages."""
-    while (await raw.receive(timeout=PATIENCE_SECONDS)).type is WSMsgType.TEXT:
+    while (message := await raw.receive(timeout=PATIENCE_SECONDS)).type is WSMsgType.TEXT:
         pass
-    return raw.close_code
+    # aiohttp replaces the code by 1006 if the server has cut the connection before the client could answer the frame.
+    return int(message.data) if message.type is WSMsgType.CLOSE else raw.close_code
 
 
 async def answer_of(response: ClientResponse) -> Answer:

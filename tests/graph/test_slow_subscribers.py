@@ -11,7 +11,7 @@ from aiohttp import ClientWebSocketResponse
 
 from events import feed as feed_module
 from events.user import Update
-from graph import endpoint
+from graph import endpoint, sse
 from tests.graph.client import SUBPROTOCOL, Client, Json, Socket
 from tests.graph.events import streaming
 from tests.graph.site import Person, Site
@@ -39,7 +39,9 @@ Take = Callable[[], Awaitable[Json]]
 
 @pytest_asyncio.fixture
 async def large_site(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """The feed's window holds fewer changes than a slow subscriber lacks."""
+    """The feed's window holds fewer changes than a slow subscriber lacks, and a slow machine cuts off none of them."""
+    monkeypatch.setattr(endpoint, "HEARTBEAT_SECONDS", 2 * PATIENCE_SECONDS)
+    monkeypatch.setattr(sse, "UNREAD_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(feed_module, "RECENT_CHANGES", 20)
     monkeypatch.setattr(feed_module, "BATCH_CHANGES", 10)
     return own_site
@@ -144,7 +146,8 @@ async def test_a_subscriber_that_answers_no_pings_is_cut_off(large_site: Site, m
             return not large_site.services.feed._subscribers
 
         await eventually(cut)
-        monkeypatch.setattr(endpoint, "HEARTBEAT_SECONDS", 30.0)  # the next socket has time for its pongs
+        # The next socket has time for its pongs.
+        monkeypatch.setattr(endpoint, "HEARTBEAT_SECONDS", 2 * PATIENCE_SECONDS)
         received = await _what_came(raw)
 
     position = received[-1]["position"] if received else str(start)
