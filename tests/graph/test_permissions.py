@@ -461,6 +461,12 @@ def cells(rows: list[Row]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("row", "role", "outcome"), found, ids=ids)
 
 
+@pytest_asyncio.fixture(scope="module", autouse=True)
+async def administrator(shared_site: Site) -> Person:
+    """One who stays, so that no administrator of a test is the last one."""
+    return await shared_site.person(Role.ADMIN)
+
+
 @pytest_asyncio.fixture(scope="module")
 async def readers(shared_site: Site) -> dict[Role | None, Cast]:
     """A user of each role and another user to read, all of them in the views."""
@@ -478,8 +484,7 @@ async def data_of(site: Site, owner: Person) -> str:
 
 
 async def newcomers(site: Site, role: Role | None) -> Cast:
-    """People of the test's own, to be changed. An administrator of the shared site stays behind."""
-    await site.person(Role.ADMIN)
+    """People of the test's own, to be changed."""
     other = await site.person()
     granted = await site.services.sessions.start(other.user.id, other.user.version)
     viewer = await site.person(role) if role else None
