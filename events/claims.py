@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from events import rules
+from events import rules, sql
 from events.database import Database
 from events.event_types import Event, PasswordChanged, Role, UserUpdated
 from events.streams import State
@@ -97,14 +97,15 @@ async def owner_of(database: Database, key: bytes, claim: Claim) -> UUID | None:
 async def owners_of(database: Database, key: bytes, claims: Iterable[Claim]) -> dict[Claim, UUID]:
     """The users that have these claims, as of the last commit; claims that nobody has are left out."""
     by_hash = {(digest.kind, digest.digest): claim for claim in claims for digest in (hashed(key, claim),)}
-    if not by_hash:
-        return {}
-    pairs = ", ".join(["(%s, %s)"] * len(by_hash))
-    rows = await database.fetch_all(
-        f"SELECT kind, value_hash, user_id FROM claims WHERE (kind, value_hash) IN ({pairs})",  # noqa: S608 - constants
-        [part for pair in by_hash for part in pair],
-    )
-    return {by_hash[kind, digest]: UUID(bytes=user_id) for kind, digest, user_id in rows}
+    found: dict[Claim, UUID] = {}
+    for kind in {kind for kind, _ in by_hash}:
+        hashes = sql.binaries(digest for of_kind, digest in by_hash if of_kind == kind)
+        rows = await database.fetch_all(
+            f"SELECT value_hash, user_id FROM claims WHERE kind = %s AND value_hash IN ({hashes})",  # noqa: S608 - hex
+            (kind,),
+        )
+        found.update((by_hash[kind, digest], UUID(bytes=user_id)) for digest, user_id in rows)
+    return found
 
 
 async def has_admin(database: Database) -> bool:

@@ -256,7 +256,7 @@ class UserCommands(Commands[CommandResult]):
         return account if account.user is not None and claim in sign_in_claims(account.user) else None
 
     async def owners(self, claims: Iterable[Claim]) -> dict[Claim, UUID]:
-        """The users that have these claims, as of now; by one statement."""
+        """The users that have these claims, as of now; by one statement for each kind."""
         return await owners_of(self._database, self._keys.claims, claims)
 
     async def register(

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "verify": "views",
     "import": "users",
     "import-data": "data",
+    "export-users": "export_users",
     "create-admin": "users",
     "set-password": "users",
     "invite": "users",

@@ -1,8 +1,8 @@
 """Import users from a file: register each valid row, and report each refused one with line and reason.
 
-Rows are taken in windows. Who of a window's rows is there already is found by one statement, and the others are
-registered together, so that they share transactions. Rows of one window that want the same username or email wait for
-each other: the first one wins, as if they came one by one.
+Rows are taken in windows. Who of a window's rows is there already is found by two statements, and the others are
+registered together, so that they share transactions, while the next window is read. Rows of one window that want the
+same username or email wait for each other: the first one wins, as if they came one by one.
 
 Nothing that is kept grows with the file: which users this run has met is in a table on disk.
 """
@@ -113,6 +113,30 @@ class Met:
         self._table.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A row that is not taken yet, and the claims by which its user is known: that of the email first."""
+
+    wanted: Wanted
+    claims: list[Claim]
+    base: str
+    """What its username is derived from; empty if it has one."""
+
+    @classmethod
+    def of(cls, one: Wanted) -> "_Waiting":
+        return cls(one, _claims(one), "" if one.command.username else username_from(one.command.email))
+
+
+@dataclass(slots=True)
+class _Window:
+    """Rows that are taken together, and who had what they want when they were read."""
+
+    bytes_read: int
+    waiting: list[_Waiting] = field(default_factory=list)
+    owners: dict[Claim, UUID] = field(default_factory=dict)
+    refused: list[RefusedRow] = field(default_factory=list)
+
+
 class Importer:
     """Imports a file in its order. A second run of the same file adds nothing."""
 
@@ -141,6 +165,7 @@ class Importer:
         self._numbers: LRUCache[Claim, int] = LRUCache(REMEMBERED_BASES)
         """The next number to try, by the username without one."""
         self._outcome = ImportResult()
+        self._bytes_done = 0
 
     async def run(self, file: UserFile, progress: Callable[[int], None]) -> ImportResult:
         """Import every row. `progress` is called with the number of bytes that are done.
@@ -148,68 +173,91 @@ class Importer:
         Raises:
             DatabaseUnavailable: MySQL is away. A second run continues where this one stopped.
         """
+        taking: asyncio.Task[None] | None = None
         try:
             while rows := list(islice(file, WINDOW)):
-                refused: list[RefusedRow] = []
-                await self._take(rows, refused)
-                for row in sorted(refused, key=lambda row: (row.line, row.element or 0)):
-                    self._on_refused(row)
-                    self._outcome.refused_rows += 1
-                    if len(self._outcome.refused) < REPORTED_ROWS:
-                        self._outcome.refused.append(row)
-                progress(file.bytes_read)
+                window = await self._prepared(rows, file.bytes_read)
+                if taking is not None:
+                    await taking
+                    progress(self._bytes_done)
+                taking = asyncio.create_task(self._take(window))
+            if taking is not None:
+                await taking
+            progress(file.bytes_read)
         finally:
+            if taking is not None and not taking.done():
+                taking.cancel()
+                await asyncio.gather(taking, return_exceptions=True)
             self._met.close()
         return self._outcome
 
-    async def _take(self, rows: Iterable[UserRow | BadRow], refused: list[RefusedRow]) -> None:
-        waiting: list[Wanted] = []
+    async def _prepared(self, rows: Iterable[UserRow | BadRow], bytes_read: int) -> "_Window":
+        """The rows of a window, and who is there, while the window before it is registered.
+
+        A row of that window that is not registered yet is met later: the registration of its double is refused.
+        """
+        window = _Window(bytes_read)
         now = self._now()
         for row in rows:
             if isinstance(row, BadRow):
-                refused.append(RefusedRow(row.line, row.reason, row.element))
+                window.refused.append(RefusedRow(row.line, row.reason, row.element))
                 continue
             try:
                 one = wanted(row, self._options, now)
             except Rejected as rejected:
-                refused.append(_refused(row, rejected))
+                window.refused.append(_refused(row, rejected))
                 continue
             if one.fast is not None and self._hash is None:
                 command = msgspec.structs.replace(one.command, password_hash=None)
                 one = replace(one, command=command, no_password=NoPassword.UNKNOWN_HASH, fast=None)
-            waiting.append(one)
-        while waiting:
-            waiting = await self._wave(waiting, refused)
+            window.waiting.append(_Waiting.of(one))
+        window.owners = await self._owners(window.waiting)
+        return window
 
-    async def _wave(self, waiting: list[Wanted], refused: list[RefusedRow]) -> list[Wanted]:
+    async def _owners(self, waiting: Iterable["_Waiting"]) -> dict[Claim, UUID]:
+        """Who has what these rows want."""
+        sought = {claim for each in waiting for claim in each.claims}
+        sought |= {_username_claim(each.base) for each in waiting if each.base} - self._numbers.keys()
+        return await self._commands.owners(sought)
+
+    async def _take(self, window: "_Window") -> None:
+        waiting, owners, refused = window.waiting, window.owners, window.refused
+        while waiting := await self._wave(waiting, owners, refused):
+            owners = await self._owners(waiting)
+        for row in sorted(refused, key=lambda row: (row.line, row.element or 0)):
+            self._on_refused(row)
+            self._outcome.refused_rows += 1
+            if len(self._outcome.refused) < REPORTED_ROWS:
+                self._outcome.refused.append(row)
+        self._bytes_done = window.bytes_read
+
+    async def _wave(
+        self, waiting: list["_Waiting"], owners: dict[Claim, UUID], refused: list[RefusedRow]
+    ) -> list["_Waiting"]:
         """Take the rows that do not depend on each other; return the others."""
-        bases = {id(one): username_from(one.command.email) for one in waiting if not one.command.username}
-        claims = {id(one): _claims(one) for one in waiting}
-        first_names = {_username_claim(base) for base in bases.values()} - self._numbers.keys()
-        owners = await self._commands.owners({*first_names, *(claim for found in claims.values() for claim in found)})
-        later: list[Wanted] = []
+        later: list[_Waiting] = []
         ready: list[Wanted] = []
         taken: set[Claim] = set()
-        for one in waiting:
-            if taken.intersection(claims[id(one)]):
-                later.append(one)
+        for each in waiting:
+            one = each.wanted
+            if taken.intersection(each.claims):
+                later.append(each)
                 continue
             try:
-                owner = _owner(one, claims[id(one)], owners)
+                owner = _owner(one, each.claims, owners)
                 if owner is not None:
                     await self._existing(one, owner)
                     continue
-                username = one.command.username or await self._free_username(bases[id(one)], owners, taken)
-                named = replace(one, command=with_username(one.command, username))
+                username = one.command.username or await self._free_username(each.base, owners, taken)
             except Rejected as rejected:
                 refused.append(_refused(one.row, rejected))
                 continue
-            taken.update(claims[id(one)], (_username_claim(named.command.username),))
-            taken.update(Claim("username", form) for form in rules.lookalikes_of(named.command.username))
-            ready.append(named)
-        for one, refusal_ in zip(ready, await asyncio.gather(*map(self._register, ready)), strict=True):
-            if refusal_ is not None:
-                refused.append(_refused(one.row, refusal_))
+            taken.update(each.claims, (_username_claim(username),))
+            taken.update(Claim("username", form) for form in rules.lookalikes_of(username))
+            ready.append(replace(one, command=with_username(one.command, username)))
+        for one, why in zip(ready, await asyncio.gather(*map(self._register, ready)), strict=True):
+            if why is not None:
+                refused.append(_refused(one.row, why))
         return later
 
     async def _register(self, one: Wanted) -> Rejected | None:
