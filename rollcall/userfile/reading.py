@@ -95,8 +95,8 @@ class UserFile(_Progress, Iterator[UserRow | BadRow]):
         self.others = 0
         """Records that are no users, such as groups in a dump."""
         if form == "CSV":
-            header = sample.pop(0).fields if sample else {}
-            columns = header if isinstance(header, dict) else {}
+            columns = fields.pop(0) if fields else {}
+            del sample[:1]
             _refuse_missing_columns(
                 source.name, list(columns), [p for s in mapping.given.values() for p in parts_of(s)]
             )

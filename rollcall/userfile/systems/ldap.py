@@ -53,7 +53,7 @@ def _prepare(fields: Fields, _config: HashConfig | None) -> Fields | None:
 
 LDAP: Final = System(
     name="ldif",
-    title="LDIF",
+    title="an LDAP directory",
     recognises=lambda fields: "dn" in fields and "objectclass" in fields,
     usual={
         "username": ("uid", "samaccountname"),
