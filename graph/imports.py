@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import strawberry
 
 from auth.permissions import Right
+from events.event_types import Origin
 from graph.context import Info, UnreadableImport
 from graph.data_types import ERRORS, POSITION
 from graph.scalars import Position
@@ -77,7 +78,8 @@ async def import_users(
     await info.context.pay_for_write(viewer, len(content))
     services = info.context.services
     try:
-        report = await services.import_users(content, ",".join(input.map or ()), info.context.origin_of(viewer))
+        # Without the id of the request: imported users get no mail (`projections/mail/causes.py`).
+        report = await services.import_users(content, ",".join(input.map or ()), Origin(actor=viewer.id))
     except UnreadableImport as error:
         return _refused(error.field, str(error))
     before = first_line - 1

@@ -27,6 +27,7 @@ CEILINGS: Final = {
     "projector": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
     "webhooks": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
     "kafka": {"mysql": 34, "mongo": 20, "files": 150, "memory": 300},
+    "mail": {"mysql": 34, "mongo": 20, "files": 100, "memory": 300},
 }
 """The most connections per database, open files and MB of memory at rest."""
 OWN_SESSIONS: Final = 8

@@ -107,13 +107,48 @@ class Published(Line, frozen=True, tag="published", kw_only=True):
     subject: str
 
 
+class Mailed(Line, frozen=True, tag="mailed", kw_only=True):
+    """The mail server is about to take a mail."""
+
+    id: str
+    """Its Message-ID."""
+    to: str
+    subject: str
+
+
+class Importing(Line, frozen=True, tag="importing", kw_only=True):
+    """Rows are about to be imported."""
+
+    usernames: list[str]
+
+
+class Imported(Line, frozen=True, tag="imported", kw_only=True):
+    """The rows with these usernames were imported, or had been by an earlier attempt."""
+
+    usernames: list[str]
+
+
 class Wrong(Line, frozen=True, tag="wrong", kw_only=True):
     """The client got an impossible answer."""
 
     why: str
 
 
-AnyLine = Sent | Unanswered | Done | Refused | Abandoned | Subscribed | Received | Delivered | Published | Wrong
+AnyLine = (
+    Sent
+    | Unanswered
+    | Done
+    | Refused
+    | Abandoned
+    | Subscribed
+    | Received
+    | Delivered
+    | Published
+    | Mailed
+    | Importing
+    | Imported
+    | Wrong
+)
 
 
 class Ledger:

@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from graph import inputs
-from tests.chaos.ledger import Abandoned, Done, Ledger, Refused, Sent, Unanswered, Wrong
+from tests.chaos.ledger import Abandoned, Done, Imported, Importing, Ledger, Refused, Sent, Unanswered, Wrong
 from tests.chaos.system import ADMIN_PASSWORD, Api
 
 PASSWORD: Final = "long enough for all"
@@ -50,6 +50,10 @@ MUTATIONS: Final = {
     "deleteData": "mutation($input: DeleteDataInput!) { deleteData(input: $input) "
     "{ deletedDataId position errors { code field } } }",
 }
+IMPORT: Final = (
+    "mutation($input: ImportUsersInput!) { importUsers(input: $input) "
+    "{ imported existing refused { line message } errors { code } } }"
+)
 LOGIN: Final = (
     "mutation($input: LoginInput!) { login(input: $input) { session { accessToken } user { id } errors { code } } }"
 )
@@ -350,6 +354,30 @@ class Reader(Staff):
 
     async def _act(self) -> None:
         await self.query(self.chance.choice(STAFF_QUERIES), {})
+
+
+class Importer(Staff):
+    """Imports rows of new users, and sends them again until it has an answer."""
+
+    REST = 0.5
+
+    async def _act(self) -> None:
+        names = [self.world.token() for _ in range(self.chance.randrange(1, 6))]
+        rows = [{"username": name, "email": f"{name}@example.com", "name": f"Nym {name}"} for name in names]
+        content = "\n".join(msgspec.json.encode(row).decode() for row in rows)
+        self.ledger.write(Importing(usernames=names))
+        for _ in range(20):
+            api = self.chance.choice(self.world.apis)
+            answer = await self.send(IMPORT, {"input": {"content": content}}, api, "importUsers")
+            if answer.code is None:
+                found = answer.data["importUsers"]
+                if found["errors"] or found["refused"] or found["imported"] + found["existing"] != len(names):
+                    self.wrong(f"the import of {len(names)} new users was answered with {found}")
+                self.ledger.write(Imported(usernames=names))
+                return
+            if answer.code in SIGNED_OUT and not await self.sign_in():
+                return
+            await asyncio.sleep(0.5 * self.chance.random())
 
 
 def registration(username: str, token: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from tests.chaos.consumers import (
 from tests.chaos.data_load import DataAdministrator, DataOwner, DataSubscriber, data_clients
 from tests.chaos.faults import FAULTS_A_MINUTE, Chaos, Fault
 from tests.chaos.ledger import Done
-from tests.chaos.load import Administrator, Client, Person, Reader, World, registration, world_of
+from tests.chaos.load import Administrator, Client, Importer, Person, Reader, World, registration, world_of
+from tests.chaos.mails import MailServer, mail_server, mailed_once, required
 from tests.chaos.subscribers import SelfSubscriber, Subscriber
 from tests.chaos.system import ADMIN_PASSWORD, ROOT, System, running
 from tests.chaos.watch import Watch
@@ -139,20 +140,23 @@ class Consumers:
 
     endpoint: Endpoint | None = None
     reader: KafkaReader | None = None
+    mails: MailServer | None = None
 
     def live(self) -> list[Coroutine[None, None, None]]:
         """What runs until cancelled."""
         return [self.reader.live()] if self.reader else []
 
-    async def got_everything(self, log: Sequence[Recorded]) -> list[str]:
+    async def got_everything(self, log: Sequence[Recorded], mail_key: bytes) -> list[str]:
         """Wait for the last changes; return the services that did not get theirs."""
+        mails = required(log, mail_key).keys() if self.mails else set[str]()
+        taken = self.mails.taken if self.mails else set[str]()
         wanted = {one.event_id for one in log if self.endpoint and one.position > self.endpoint.position}
         events = [topic for topic in self.reader.topics if topic in EVENT_TOPICS] if self.reader else []
         published = changes_in(events, log)
 
         async def got() -> bool:
             delivered = self.endpoint is None or wanted <= self.endpoint.accepted
-            return delivered and (self.reader is None or published <= self.reader.received)
+            return delivered and mails <= taken and (self.reader is None or published <= self.reader.received)
 
         with suppress(AssertionError):
             await eventually(got, within=END_SECONDS)
@@ -162,6 +166,7 @@ class Consumers:
         return [
             *([f"the webhook's endpoint lacks {undelivered} changes"] if undelivered else []),
             *([f"the reader of Kafka lacks {unread} messages"] if unread else []),
+            *([f"the mail server lacks {len(mails - taken)} mails"] if mails - taken else []),
         ]
 
 
@@ -169,7 +174,10 @@ async def _start_consumers(system: System, world: World, chance: random.Random, 
     if not system.publishers:
         return Consumers()
     served = await stack.enter_async_context(endpoint(world, chance))
-    return Consumers(served, KafkaReader(world, cluster_at(system.broker.url)) if system.broker else None)
+    reader = KafkaReader(world, cluster_at(system.broker.url)) if system.broker else None
+    assert system.mail_port is not None
+    mails = await stack.enter_async_context(mail_server(world, system.mail_port, random.Random(chance.random())))
+    return Consumers(served, reader, mails)
 
 
 async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World, told: Consumers, say: Say) -> Outcome:
@@ -192,7 +200,7 @@ async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World
                 await _log_at_rest(system)
             evidence = await judge.gather(system, world.directory)
             wrongs += await _all_received(subscribers, evidence)
-            wrongs += await told.got_everything(evidence.log)
+            wrongs += await told.got_everything(evidence.log, evidence.mail_key)
             wrongs += [repr(task.exception()) for task in subscribing if task.done()]
             await asyncio.sleep(SETTLE_SECONDS)
         say("judging")
@@ -202,6 +210,8 @@ async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World
             found["webhooks"] = list(delivered_and_in_order(evidence.delivered, evidence.log, told.endpoint.position))
         if told.reader is not None:
             found["kafka"] = list(published_once_and_in_order(evidence.published, evidence.log, told.reader.topics))
+        if told.mails is not None:
+            found["mails"] = list(mailed_once(evidence.mailed, evidence.log, evidence.mail_key))
         found["leaks"] = list(leaks.held_at_rest(system, watch))
     ended_wrongly = list(watch.wrong)  # before rows are forged, whose users projectors are to quarantine
     if attacked is not None:
@@ -309,10 +319,11 @@ async def _make_subscribers(world: World, chance: random.Random) -> list[Subscri
 
 def _clients(
     plan: Plan, world: World, chance: random.Random
-) -> list[Person | Administrator | Reader | DataOwner | DataAdministrator]:
-    kinds: list[tuple[type[Person | Administrator | Reader], int]] = [
+) -> list[Person | Administrator | Importer | Reader | DataOwner | DataAdministrator]:
+    kinds: list[tuple[type[Person | Administrator | Importer | Reader], int]] = [
         (Person, plan.persons),
         (Administrator, plan.administrators),
+        (Importer, 1),
         (Reader, 2),
     ]
     return [

@@ -33,6 +33,7 @@ ROOT: Final = Path(__file__).parent.parent.parent
 STOP_SECONDS: Final = 20.0
 """The limit for a process to end after SIGTERM, on a busy machine without its databases."""
 ADMIN_PASSWORD: Final = "correct horse battery"
+MAIL_FROM: Final = "rollcall@rollcall.example"
 LAST_LINES: Final = 4
 KAFKA_PROPERTIES: Final = "kafka.properties"
 NO_LIMITS: Final = dict.fromkeys(
@@ -171,6 +172,8 @@ class System:
     server_busy: dict[str, asyncio.Lock] = field(
         default_factory=lambda: {name: asyncio.Lock() for name in ("mysql", "mongo", "kafka")}
     )
+    mail_port: int | None = None
+    """Of the mail server; None without publishers."""
     limited: bool = False
     """With the default limits of what one caller may do in an hour, or with none."""
     mongo_disk: Path | None = None
@@ -212,6 +215,7 @@ class System:
             **({} if self.limited else NO_LIMITS),
             "ROLLCALL_WEBHOOK_PRIVATE_ADDRESSES": "true",
             **({} if self.broker is None else self._kafka(self.broker)),
+            **({} if self.mail_port is None else _mail(self.mail_port)),
             "ROLLCALL_LOG_FORMAT": "json",
             **({"ROLLCALL_PORT": str(port)} if port is not None else {}),
         }
@@ -254,11 +258,12 @@ async def running(directory: Path, *, limited: bool = False, publishing: bool = 
             stack.callback(lambda: _end_server(system.server("kafka")))
             options = cluster_at(system.broker.url).properties().partition("\n")[2]
             write_private(directory / KAFKA_PROPERTIES, options)
+        system.mail_port = free_port() if publishing else None
         for number in (1, 2):
             await _add_api(system, f"api-{number}", stack)
             for view in ("mysql", "mongo"):
                 await _add_projector(system, f"projector-{view}-{number}", view, stack)
-            for target in ("webhooks", *(("kafka",) if system.broker else ())) if publishing else ():
+            for target in ("webhooks", "mail", *(("kafka",) if system.broker else ())) if publishing else ():
                 await _add_publisher(system, f"{target}-{number}", target, stack)
         for program in system.programs:
             program.start()
@@ -329,6 +334,14 @@ def _end_server(server: OwnServer) -> None:
     server.child.popen.send_signal(signal.SIGCONT)
     server.child.popen.kill()
     server.child.popen.wait()
+
+
+def _mail(port: int) -> dict[str, str]:
+    return {
+        "ROLLCALL_PUBLIC_URL": "https://rollcall.example",
+        "ROLLCALL_SMTP_URL": f"smtp://127.0.0.1:{port}?starttls=off",
+        "ROLLCALL_MAIL_FROM": MAIL_FROM,
+    }
 
 
 def _text(key: bytes) -> str:

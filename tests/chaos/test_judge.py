@@ -21,8 +21,21 @@ from events.event_types import (
 )
 from events.idempotency import Idempotency, Request
 from tests.chaos.consumers import delivered_and_in_order, published_once_and_in_order
-from tests.chaos.judge import Evidence, SentCommand, exactly_once, received_once_and_in_order
-from tests.chaos.ledger import Delivered, Done, Entry, Ledger, Published, Received, Refused, Sent, read
+from tests.chaos.judge import Evidence, SentCommand, exactly_once, imported_once, received_once_and_in_order
+from tests.chaos.ledger import (
+    Delivered,
+    Done,
+    Entry,
+    Imported,
+    Ledger,
+    Mailed,
+    Published,
+    Received,
+    Refused,
+    Sent,
+    read,
+)
+from tests.chaos.mails import mailed_once, required
 from tests.chaos.subscribers import Subscriber
 
 ADMIN, ADA = UUID(int=1), UUID(int=2)
@@ -252,3 +265,43 @@ def test_a_reader_of_kafka_that_misses_repeats_or_swaps_is_reported() -> None:
     assert errors(*everything[1:]) == [f"{events} lacks position 1 of {ADMIN}"]
     assert errors(*everything, (states, 9, "?")) == [f"{states} has position 9 of ?, the log does not"]
     assert errors(*everything, message(events, 2)) == [f"kafka.jsonl:8: {events} has position 2 of {ADA} after 6"]
+
+
+def test_a_mail_that_is_lost_differs_or_has_no_cause_is_reported_and_one_that_repeats_is_not() -> None:
+    """A user who was deleted may lack a mail, but is told of the deletion."""
+    bob, key = UUID(int=3), bytes(32)
+    asked = Origin(correlation=UUID(int=9))
+    log = [
+        ADMINISTRATOR,  # by no request
+        msgspec.structs.replace(recorded(2, registered("one")), origin=asked),
+        msgspec.structs.replace(recorded(3, registered("two"), user=bob), origin=asked),
+        recorded(4, UserDeleted(), user=bob, version=2),
+    ]
+    (wanted,) = required(log, key)
+    right = Mailed(id=wanted, to="one@example.com", subject="Confirm your email")
+    told = Mailed(id="<any>", to="two@example.com", subject="Your account was deleted")
+
+    def found(*mails: Mailed) -> list[str]:
+        return list(mailed_once([Entry(f"mail-server.jsonl:{n}", mail) for n, mail in enumerate(mails)], log, key))
+
+    assert found(right, told) == found(right, told, right) == []
+    assert found(told) == [f"position 2 (UserRegistered of {ADA}): its mail was lost"]
+    assert found(right) == ["1 users were deleted, and 0 were told"]
+    other = msgspec.structs.replace(right, to="two@example.com")
+    assert found(right, other, told) == [f"the mails {wanted} differ"]
+    stranger = msgspec.structs.replace(right, id="<x>")
+    assert found(right, stranger, told) == ["mail-server.jsonl:1: no event has caused the mail <x>, Confirm your email"]
+
+
+def test_an_imported_row_that_registers_no_user_or_two_is_reported() -> None:
+    """A row whose import was not answered may have registered one."""
+    log = [ADMINISTRATOR, recorded(2, registered("one")), recorded(3, registered("two"), user=UUID(int=3))]
+    found = evidence(log, [], {})
+    found.importing |= {"one", "two", "three"}
+    found.imported.append(Entry("importer-1.jsonl:2", Imported(usernames=["one"])))
+
+    assert [*exactly_once(found), *imported_once(found)] == []
+    found.imported.append(Entry("importer-1.jsonl:4", Imported(usernames=["three"])))
+    assert list(imported_once(found)) == ["importer-1.jsonl:4: three was imported, and 0 users were registered"]
+    found.log.append(recorded(4, registered("two"), user=UUID(int=4)))
+    assert "two was registered 2 times" in list(imported_once(found))

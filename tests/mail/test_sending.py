@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import outbox
+from events.event_types import Role
 from events.ids import new_id
 from events.outbox import Purpose
 from events.user import ChangePassword
 from projections.mail.messages import Messages
 from projections.mail.recipients import Letter
 from projections.mail.smtp import Server, ServerAway, connected
-from tests.graph.documents import CHANGE_PASSWORD, DELETE, REGISTER, REQUEST_RESET, UPDATE
+from tests.graph.documents import CHANGE_PASSWORD, DELETE, IMPORT, REGISTER, REQUEST_RESET, UPDATE
 from tests.graph.site import PASSWORD, somebody
 from tests.log import NOBODY, present, registration
 from tests.mail.conftest import SENDER, Post
@@ -62,6 +63,17 @@ async def test_imports_and_rehashed_passwords_cause_no_mail(post: Post) -> None:
     await nothing_waits(post)
 
     assert imported.user is not None
+    assert post.box.mails == []
+
+
+async def test_an_import_through_the_api_causes_no_mail(post: Post) -> None:
+    """As one by the command: nobody is invited because of it."""
+    admin = await post.site.person(Role.ADMIN)
+    rows = '{"username": "ada", "email": "ada@example.com"}\n{"username": "bob", "email": "bob@example.com"}'
+
+    assert (await admin.client.field(IMPORT, input={"content": rows}))["imported"] == 2
+    await nothing_waits(post)
+
     assert post.box.mails == []
 
 
