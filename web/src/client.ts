@@ -2,6 +2,7 @@
 import { authExchange } from "@urql/exchange-auth";
 import { Client, fetchExchange } from "urql";
 
+import { fetchExact } from "./json/exact";
 import { currentToken, onSessionChange, refreshToken, sessionState, tokenIsFresh } from "./session";
 
 let lastWritten = "0";
@@ -14,6 +15,7 @@ export function noteWritten(position: string | null | undefined): void {
 function newClient(): Client {
   return new Client({
     url: "/graphql",
+    fetch: fetchExact,
     preferGetMethod: false,
     requestPolicy: "network-only",
     fetchOptions: (): RequestInit => (lastWritten === "0" ? {} : { headers: { "Min-Position": lastWritten } }),

@@ -9,6 +9,7 @@
 import { type Client, createClient } from "graphql-ws";
 import { useSyncExternalStore } from "react";
 
+import { ExactSocket } from "./json/exact";
 import { accessToken, onSessionChange, refreshToken, sessionState } from "./session";
 
 const SESSION_ENDED = 4403;
@@ -111,6 +112,7 @@ function connect(): void {
   };
   const client = createClient({
     url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
+    webSocketImpl: ExactSocket,
     lazy: false,
     onNonLazyError: () => undefined, // `error` and `closed` say it too
     retryAttempts: 0,

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "react";
 
 import { client } from "../client";
 import { Card, Failure } from "../components/ui";
+import { writeExact } from "../json/exact";
 import { useViewer } from "../session";
 import { download, plural } from "../text";
 import { PERSONAL_DATA } from "./documents";
@@ -56,7 +57,7 @@ export function Export() {
       );
       if (left.current) return;
       const day = new Date().toISOString().slice(0, 10);
-      download(`rollcall-${viewer.username}-${day}.json`, "application/json", JSON.stringify(all, null, 2));
+      download(`rollcall-${viewer.username}-${day}.json`, "application/json", writeExact(all, 2));
       setProgress({ running: false, says: `The file is in your downloads. ${sizes(all)}.` });
     } catch (found) {
       setProgress(null);

@@ -5,6 +5,7 @@ import { Badge, Card, Field, Moment, Notice, Problems, problemsOf, Select } from
 import type { MeQuery } from "../gql/graphql";
 import { EditConflict } from "../json/Conflict";
 import { useDraft } from "../json/useDraft";
+import { isText } from "../json/exact";
 import type { Editing, Versioned } from "../json/useEditing";
 import { isFields, withValue } from "../json/values";
 import { roleName } from "../text";
@@ -56,7 +57,7 @@ export function Profile({ me, current, editing }: { me: Me; current: Versioned; 
   /** A value of another type than text has no place in the form: the JSON below shows it. */
   const known = (name: string): string | null => {
     const value = attributes[name] ?? "";
-    return typeof value === "string" ? value : null;
+    return isText(value) ? value : null;
   };
   const setKnown = (name: string, value: string) =>
     set("attributes", withValue(attributes, [name], value === "" ? undefined : value));

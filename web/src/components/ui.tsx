@@ -10,6 +10,7 @@ import {
   useRef,
 } from "react";
 
+import { writeExact } from "../json/exact";
 import { plural } from "../text";
 
 /** What a mutation's payload says is wrong. */
@@ -240,7 +241,7 @@ export function Tree(props: { value: unknown; name?: string }) {
     return (
       <span>
         {label}
-        <code>{JSON.stringify(value)}</code>
+        <code>{writeExact(value)}</code>
       </span>
     );
   }

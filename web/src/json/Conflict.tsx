@@ -2,11 +2,12 @@
 import { useState } from "react";
 
 import { Notice, Problems } from "../components/ui";
+import { isText, writeExact } from "./exact";
 import type { Editing } from "./useEditing";
 import { type Difference, differences, type Fields, withValue } from "./values";
 
 const shown = (value: unknown): string =>
-  value === undefined ? "(not there)" : typeof value === "string" ? value || "(empty)" : JSON.stringify(value, null, 1);
+  value === undefined ? "(not there)" : isText(value) ? value || "(empty)" : writeExact(value, 1);
 
 const key = ({ path }: Difference): string => JSON.stringify(path);
 

@@ -2,9 +2,10 @@
 import { useState } from "react";
 
 import { type Problem, TextArea } from "../components/ui";
+import { writeExact } from "./exact";
 import { type Fields, parseFields } from "./values";
 
-export const written = (fields: Fields): string => JSON.stringify(fields, null, 2);
+export const written = (fields: Fields): string => writeExact(fields, 2);
 
 /** `onChange` gets null while the text is no JSON object. */
 export function JsonEditor(props: {

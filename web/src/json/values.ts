@@ -1,5 +1,7 @@
 /** JSON values: equality, merge patches (RFC 7396), and what three versions of one value differ in. */
 
+import { parseExact } from "./exact";
+
 export type Fields = { readonly [name: string]: unknown };
 export type Path = readonly string[];
 
@@ -85,7 +87,7 @@ export function withValue(value: unknown, path: Path, set: unknown): unknown {
 /** The object that a text holds, or why it holds none. */
 export function parseFields(text: string): { fields: Fields } | { why: string } {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseExact(text);
     return isFields(value) ? { fields: value } : { why: 'Write a JSON object, such as {"city": "Kuala Lumpur"}.' };
   } catch (error) {
     return { why: `Not JSON: ${error instanceof Error ? error.message : String(error)}` };

@@ -4,6 +4,7 @@ import { Link, useSearchParams } from "wouter";
 import { Table } from "../components/Table";
 import { Badge, Card, Check, Empty, Failure, Field, Loading, Moment, Notice, Page, Select } from "../components/ui";
 import type { OrderDirection, UserOrderField } from "../gql/graphql";
+import { writeExact } from "../json/exact";
 import { useViewer } from "../session";
 import { plural, roleName } from "../text";
 import { useRead } from "../use";
@@ -40,7 +41,7 @@ const LONGEST_CELL = 80;
 const MOST_BACK = 200;
 
 function brief(value: unknown): string {
-  const text = JSON.stringify(value ?? {});
+  const text = writeExact(value ?? {});
   return text.length > LONGEST_CELL ? `${text.slice(0, LONGEST_CELL)}…` : text;
 }
 

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { Dialog, Field, Notice, type Problem, Problems, problemsOf, TextArea } from "../components/ui";
 import { client } from "../client";
 import { useWrite } from "../use";
+import { isText, writeExact } from "../json/exact";
 import { equal } from "../json/values";
 import { asObject, mergePatch, parseObject } from "./attributes";
 import { UPDATE_USER, USER } from "./documents";
@@ -80,7 +81,7 @@ function changesOf(from: Values, to: Values) {
 }
 
 const shown = (value: unknown): string =>
-  value === undefined ? "(none)" : typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  value === undefined ? "(none)" : isText(value) ? value : writeExact(value, 2);
 
 function Choice(props: { conflict: Conflict; mine: boolean; onChoose: (mine: boolean) => void }) {
   const { conflict } = props;
@@ -111,7 +112,7 @@ export function EditUser(props: { user: Editable; latest: Editable; onClose: () 
   const update = useWrite(UPDATE_USER, "updateUser");
   const [base, setBase] = useState(() => props.user);
   const [mine, setMine] = useState(() => valuesOf(props.user));
-  const [text, setText] = useState(() => JSON.stringify(asObject(props.user.attributes), null, 2));
+  const [text, setText] = useState(() => writeExact(asObject(props.user.attributes), 2));
   const [notJson, setNotJson] = useState<Problem[]>([]);
   const [theirs, setTheirs] = useState<Editable | null>(null);
   const [conflicts, setConflicts] = useState<readonly Conflict[]>([]);

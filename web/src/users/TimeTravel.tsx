@@ -6,6 +6,7 @@ import { Empty, Failure, Loading, Moment, Notice } from "../components/ui";
 import type { Role } from "../gql/graphql";
 import { roleName, sentence } from "../text";
 import { useRead } from "../use";
+import { isText, writeExact } from "../json/exact";
 import { equal } from "../json/values";
 import { asObject, differences } from "./attributes";
 import { USER_THEN } from "./documents";
@@ -16,7 +17,7 @@ import type { History } from "./history";
 const REST_MS = 150;
 
 const text = (value: unknown): string =>
-  value === undefined ? "(none)" : typeof value === "string" ? value : JSON.stringify(value);
+  value === undefined ? "(none)" : isText(value) ? value : writeExact(value);
 
 export function TimeTravel(props: { user: Editable & { role: Role }; history: History }) {
   const { user, history } = props;

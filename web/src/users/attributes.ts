@@ -1,4 +1,5 @@
 /** Differences between JSON objects: as a merge patch for the API, and as a list for people. */
+import { parseExact } from "../json/exact";
 import { equal, isFields, patchOf } from "../json/values";
 
 type Members = Record<string, unknown>;
@@ -30,7 +31,7 @@ export function differences(before: unknown, after: unknown, path = ""): Differe
 export function parseObject(text: string): { value: Members } | { problem: string } {
   let value: unknown;
   try {
-    value = text.trim() ? JSON.parse(text) : {};
+    value = text.trim() ? parseExact(text) : {};
   } catch (error) {
     return { problem: `This is not JSON: ${(error as Error).message}` };
   }

@@ -1,5 +1,6 @@
 /** What the list of users is asked for. It lives in the URL, so a list can be kept as a bookmark and sent on. */
 import type { AttributeFilter, Role, UserFilter, UserOrderField } from "../gql/graphql";
+import { parseExact } from "../json/exact";
 import { ROLES, roleName } from "../text";
 
 export type TextName = "username" | "email" | "name";
@@ -41,7 +42,7 @@ const split = (value: string): [path: string, text: string] => {
 /** 42, true, null and "42" are JSON; whatever else is typed is a text. */
 const jsonOrText = (text: string): unknown => {
   try {
-    return JSON.parse(text);
+    return parseExact(text);
   } catch {
     return text;
   }
