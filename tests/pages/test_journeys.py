@@ -81,3 +81,20 @@ async def test_this_page_keeps_no_token_that_a_script_can_read(stack: Stack) -> 
         kept = await page.evaluate("JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])")
         assert kept in ('["",{},{}]', '["",{"rollcall-theme":"system"},{}]')
         no_faults(page)
+
+
+async def test_an_address_without_a_page_leads_home(stack: Stack) -> None:
+    """Signed in or not, one learns that there is no page, and where to go on."""
+    person = await stack.person("SENIOR_MANAGEMENT")
+    async with stack.window() as page:
+        await page.goto("/users/of/nobody")
+        await expect(page.get_by_role("heading", name="There is no page here")).to_be_visible()
+        await page.get_by_role("link", name="Go to the start page").click()
+        await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+        await sign_in(page, person.username, person.password)
+        await page.goto("/users/of/nobody")
+        await expect(page.get_by_role("heading", name="There is no page here")).to_be_visible()
+        await page.get_by_role("link", name="Go to the start page").click()
+        await expect(page).to_have_url(re.compile("/dashboard$"))
+        no_faults(page)

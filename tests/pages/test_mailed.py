@@ -111,7 +111,7 @@ async def test_each_role_has_its_dashboard_and_is_refused_the_pages_and_data_of_
         await expect(page.get_by_role("heading", level=1, name=HEADINGS[role])).to_be_visible()
         for path in refused:
             await page.goto(path)
-            await expect(page.get_by_role("heading", level=1, name="There is no such page")).to_be_visible()
+            await expect(page.get_by_role("heading", level=1, name="There is no page here")).to_be_visible()
         no_faults(page)
     token = await stack.installation.sign_in(person.username, person.password)
     answer = await stack.installation.post({"query": query}, token)

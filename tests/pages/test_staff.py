@@ -92,5 +92,5 @@ async def test_a_customer_is_shown_no_page_of_staff(stack: Stack) -> None:
         await expect(page.get_by_role("link", name="Webhooks")).to_have_count(0)
         for path in ("/users", "/audit", "/webhooks"):
             await page.goto(path)
-            await expect(page.get_by_role("heading", level=1, name="There is no such page")).to_be_visible()
+            await expect(page.get_by_role("heading", level=1, name="There is no page here")).to_be_visible()
         no_faults(page)

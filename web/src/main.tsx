@@ -24,13 +24,17 @@ const User = lazily(() => import("./pages/User"));
 const Audit = lazily(() => import("./pages/Audit"));
 const Webhooks = lazily(() => import("./pages/Webhooks"));
 
+/** The server sends the application for any address that a browser opens; only it knows its pages. */
 const NotFound = () => (
-  <Page title="There is no such page">
+  <Page title="There is no page here" narrow>
     <p>
-      The address may be wrong, or the page may be for another role. <a href="/dashboard">Go to your dashboard</a>.
+      The address may be wrong, or the page may be for another role. <a href="/">Go to the start page</a>.
     </p>
   </Page>
 );
+
+/** Pages that a sign-in leads to. */
+const BEHIND_SIGN_IN = /^\/(?:(?:account|dashboard|audit|webhooks)?|(?:data|users)(?:\/[^/]+)?)\/?$/;
 
 /** Follows the viewer's own record: another role or name shows at once, a deletion signs out. */
 function OwnChanges() {
@@ -121,8 +125,11 @@ function SignedOut({ reason }: { reason?: string | undefined }) {
       <Route path="/forgot-password">
         <ForgotPassword />
       </Route>
-      <Route>
+      <Route path={BEHIND_SIGN_IN}>
         <Redirect to={`/sign-in${next}`} replace />
+      </Route>
+      <Route>
+        <NotFound />
       </Route>
     </Switch>
   );
