@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -26,8 +27,13 @@ FLAGS = (
 
 
 @pytest_asyncio.fixture(scope="module")
-async def stack(addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The installation and the browser. They end with the file: eight processes would slow down all other tests."""
+async def stack(
+    addresses: Addresses, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Stack]:
+    """The installation and the browser. They end with the file: eight processes would slow down all other tests.
+
+    `VARIABLES` of the file, if it has them, are settings of the installation.
+    """
     if CHROMIUM is None:
         pytest.skip("Chromium not found: apt-get install chromium")
     expect.set_options(timeout=PATIENCE_MS)
@@ -41,6 +47,8 @@ async def stack(addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) 
             addresses.mysql_url.replace("/rollcall", f"/{schema.database}"),
             addresses.mongo_url.replace("/rollcall?", f"/{mongo.documents.name}?"),
         )
+        extra = getattr(request.module, "VARIABLES", {})
+        installation = replace(installation, variables={**installation.variables, **extra})
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS), env=dict(os.environ))
         async with installation.running("dev") as dev:
             await dev.line("ready")
