@@ -9,7 +9,8 @@ equals `python -m rollcall ARGUMENT...`: it has its own directory, environment, 
 
 A forked `dev` or `serve` has a fork server of its own, forked before it starts threads, and `asyncio` starts its
 children there. They end with it, as the program's tether has them do: the kernel kills its fork server, and sends them
-SIGTERM. New interpreters start in `tests/system/test_dev.py`, which runs `dev` as users do, and for API workers.
+SIGTERM. New interpreters start in `tests/system/test_dev.py`, which runs `dev` as users do, for API workers, and for
+workers of rebuilds.
 """
 
 import array
@@ -31,6 +32,8 @@ MESSAGE_BYTES: Final = 256 * 1024
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15
 ROOT: Final = Path(__file__).parents[2]
+
+new_interpreter = asyncio.create_subprocess_exec
 
 
 class ForkServer:
@@ -65,10 +68,15 @@ class ForkServer:
             os.close(descriptor)
         return Piped(*forked, await _reader(read_out), await _reader(read_err), write_in)
 
-    async def start_child(self, *command: str, env: Mapping[str, str], **options: object) -> "Forked":
+    async def start_child(
+        self, *command: str, env: Mapping[str, str], **options: Any
+    ) -> "Forked | asyncio.subprocess.Process":
         """Stand in for `asyncio.create_subprocess_exec` in `rollcall.children`."""
+        if options.pop("stdout", None) is not None:  # a worker of a rebuild, which talks by pipes
+            return await new_interpreter(*command, env=env, stdout=asyncio.subprocess.PIPE, **options)
         *tether, python, module, rollcall = command[:8]
         assert (len(tether), python, module, rollcall) == (5, sys.executable, "-m", "rollcall"), command
+        assert options.pop("limit") == 2**16
         assert options == {"stdin": asyncio.subprocess.DEVNULL, "start_new_session": True}
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
