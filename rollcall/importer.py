@@ -45,6 +45,8 @@ from rollcall.userfile import BadRow, FieldMap, UserFile, UserFileError, UserRow
 
 WINDOW: Final = 512
 """Rows that are taken together."""
+API_WINDOW: Final = 64
+"""The same in a process of the API, whose other callers wait while the rows of a window are read."""
 REPORTED_ROWS: Final = 10_000
 """Refused rows that a result keeps."""
 REPORTED_NAMES: Final = 100
@@ -149,6 +151,7 @@ class Importer:
         hash_: Callable[[str], Awaitable[str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_refused: Callable[[RefusedRow], None] = lambda _: None,
+        window: int = WINDOW,
     ) -> None:
         """`origin` is the actor and the request of every event.
 
@@ -161,6 +164,7 @@ class Importer:
         self._hash = hash_
         self._now = now
         self._on_refused = on_refused
+        self._window = window
         self._met = Met()
         self._numbers: LRUCache[Claim, int] = LRUCache(REMEMBERED_BASES)
         """The next number to try, by the username without one."""
@@ -175,7 +179,7 @@ class Importer:
         """
         taking: asyncio.Task[None] | None = None
         try:
-            while rows := list(islice(file, WINDOW)):
+            while rows := list(islice(file, self._window)):
                 window = await self._prepared(rows, file.bytes_read)
                 if taking is not None:
                     await taking
@@ -415,7 +419,8 @@ def import_users_with(commands: UserCommands) -> ImportUsers:
             rows = await asyncio.to_thread(lambda: sum(1 for _ in islice(read_users(path, fields), IMPORT_ROWS + 1)))
             if rows > IMPORT_ROWS:
                 raise UnreadableImport("content", f"expected at most {IMPORT_ROWS:,} rows, found more: send fewer")
-            result = await Importer(commands, origin).run(read_users(path, fields), lambda _: None)
+            file = await asyncio.to_thread(read_users, path, fields)
+            result = await Importer(commands, origin, window=API_WINDOW).run(file, lambda _: None)
         except UserFileError as error:
             raise UnreadableImport("content", str(error).replace(str(path), "the content")) from error
         finally:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Final, TextIO
 
 from rollcall.userfile.rows import JSON, SPACE, RecordFault, UserFileError, UserRecord, shown
-from rollcall.userfile.source import Source
+from rollcall.userfile.source import Source, bounded_lines
 
 DELIMITERS: Final = ",;\t|"
 SEP_LINE: Final = re.compile(r'"?sep=(.)"?\s*')
 """What Excel writes and reads before the header; the delimiter may be any character."""
+LONGEST_LINE: Final = 1 << 22
 LONGEST_ROW: Final = 1_000
 """Lines of one row, at most: line breaks in its cells."""
 REREAD_CHARACTERS: Final = 1 << 22
@@ -47,7 +48,7 @@ class _Reader:
     """Reads rows, and reads the lines again that an open quote swallowed."""
 
     def __init__(self, file: TextIO) -> None:
-        self._file = file
+        self._source = bounded_lines(file, LONGEST_LINE)
         self._waiting: deque[str] = deque()
         """Lines that come before those of the file."""
         self._row: list[str] = []
@@ -80,7 +81,7 @@ class _Reader:
     def _start(self) -> tuple[int, str]:
         """Skip blank lines and Excel's `sep=` line; their number, and the delimiter."""
         skipped, given = 0, None
-        for line in self._file:
+        for line in self._source:
             if given is None and (sep := SEP_LINE.fullmatch(line)):
                 given = sep[1]
             elif line.strip(SPACE):
@@ -91,11 +92,13 @@ class _Reader:
 
     def _lines(self) -> Iterator[str]:
         while True:
-            line = self._waiting.popleft() if self._waiting else next(self._file, "")
+            line = self._waiting.popleft() if self._waiting else next(self._source, "")
             if not line:
                 return
             self._line += 1
             self._row.append(line)
+            if len(line) > LONGEST_LINE:
+                raise csv.Error(f"a line of more than {LONGEST_LINE:,} characters")
             if len(self._row) > LONGEST_ROW:
                 raise csv.Error(f"a row of more than {LONGEST_ROW:,} lines")
             yield line

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 
 from rollcall.userfile.json import ExtendedJSON
 from rollcall.userfile.rows import JSON, SPACE, RecordFault, UserFileError, UserRecord, folded, kind, shown
-from rollcall.userfile.source import Source
+from rollcall.userfile.source import Source, bounded_lines
 
 PIECE: Final = 1 << 18
 LONGEST_ITEM: Final = 1 << 25
@@ -142,8 +142,11 @@ def document_records(source: Source, layout: Layout) -> Iterator[UserRecord]:
     decoder = ExtendedJSON()
     with source.named_errors(), source.open(None) as file:
         if layout.lines:
-            for number, whole in enumerate(file, start=1):
-                if stripped := whole.rstrip(SPACE):
+            for number, whole in enumerate(bounded_lines(file, LONGEST_ITEM), start=1):
+                if len(whole) > LONGEST_ITEM:
+                    too_long = RecordFault(f"a line of more than {LONGEST_ITEM:,} characters")
+                    yield UserRecord(number, too_long, file.buffer.tell())
+                elif stripped := whole.rstrip(SPACE):
                     yield UserRecord(number, _as_object(decoder.decode(stripped)), file.buffer.tell())
             return
         window = Window(file)
@@ -255,7 +258,8 @@ def _arrays_in(window: Window) -> tuple[list[str], set[str]]:
 def _is_lines(source: Source) -> bool:
     """The first line is an object by itself, and another one follows or it wraps no array."""
     with source.open(None) as file:
-        first = _next_line(file)
+        lines = bounded_lines(file, LONGEST_ITEM)
+        first = _next_line(lines)
         if not first.startswith("{") or len(first) > LONGEST_ITEM:
             return False
         try:
@@ -265,22 +269,20 @@ def _is_lines(source: Source) -> bool:
         if WHITE_SPACE.fullmatch(first, end) is None:
             return False
         wraps = any(isinstance(inner, list) and inner and isinstance(inner[0], dict) for inner in value.values())
-        return not wraps or bool(_next_line(file))
+        return not wraps or bool(_next_line(lines))
 
 
 def _looks_like_lines(source: Source) -> bool:
     """The first line begins an object that is a record, and so does the second, if there is one: one is broken."""
     with source.open(None) as file:
-        first, second = _next_line(file), _next_line(file)
+        lines = bounded_lines(file, LONGEST_ITEM)
+        first, second = _next_line(lines), _next_line(lines)
         return first.startswith("{") and (second.startswith("{") if second else not WRAPPER.match(first))
 
 
-def _next_line(file: TextIO) -> str:
-    """The next line that is not blank, without white space at its start; cut after `LONGEST_ITEM`."""
-    while line := file.readline(LONGEST_ITEM + 1):
-        if stripped := line.lstrip(SPACE):
-            return stripped
-    return ""
+def _next_line(lines: Iterator[str]) -> str:
+    """The next line that is not blank, without white space at its start; empty at the end."""
+    return next((stripped for line in lines if (stripped := line.lstrip(SPACE))), "")
 
 
 def _as_object(value: JSON | RecordFault) -> dict[str, JSON] | RecordFault:

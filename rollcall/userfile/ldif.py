@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from rollcall.userfile.rows import JSON, RecordFault, UserRecord, shown
-from rollcall.userfile.source import Source
+from rollcall.userfile.source import Source, bounded_lines
 
 BEGINNING: Final = re.compile(r"(version|dn)\s*:", re.IGNORECASE)
 """Of a file's first line that is no comment."""
@@ -21,7 +21,7 @@ def ldif_records(source: Source) -> Iterator[UserRecord]:
     with source.named_errors(), source.open(None) as file:
         entry: list[str] = []
         start = size = 0
-        for number, line in enumerate(chain(file, [""]), start=1):
+        for number, line in enumerate(chain(bounded_lines(file, LONGEST_ENTRY), [""]), start=1):
             text = line.rstrip("\n")
             if text:
                 start = start if size else number

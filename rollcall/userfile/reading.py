@@ -23,10 +23,12 @@ from rollcall.userfile.rows import (
     path_in,
     shown,
 )
-from rollcall.userfile.source import Source, open_source
+from rollcall.userfile.source import Source, bounded_lines, open_source
 from rollcall.userfile.systems import OWN, HashConfig, System, recognised, system_called
 
 JSON_SUFFIXES: Final = {".json", ".jsonl", ".ndjson"}
+LONGEST_BEGINNING: Final = 1_000
+"""Characters of the first line, by which a form is recognised."""
 SAMPLE: Final = 50
 """Records by which a system is recognised."""
 
@@ -162,9 +164,10 @@ class FileRecords(_Progress, Iterator[UserRecord | BadRow]):
 def _records(source: Source, known: Sequence[str]) -> tuple[str, Iterator[UserRecord]]:
     """The name of the form, and the records; refuse a file whose beginning is in no known form."""
     with source.named_errors(), source.open(None) as file:
-        first_line = next((line for line in file if line.strip(SPACE)), "").lstrip(SPACE)
+        lines = (line for line in bounded_lines(file, LONGEST_BEGINNING) if line.strip(SPACE))
+        first_line = next(lines, "").lstrip(SPACE)
         while first_line.startswith("#"):
-            first_line = next((line for line in file if line.strip(SPACE)), "")
+            first_line = next(lines, "")
     suffix = source.path.suffix.lower()
     match first_line[:1]:
         case "":

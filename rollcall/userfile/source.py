@@ -71,6 +71,14 @@ def open_source(path: Path, encoding: str | None = None) -> Source:
     return source
 
 
+def bounded_lines(file: TextIO, longest: int) -> Iterator[str]:
+    """The lines of a text. Of one that is too long come `longest` characters and one more; the rest is lost."""
+    while line := file.readline(longest + 1):
+        yield line
+        while len(line) > longest and line[-1] not in "\r\n":
+            line = file.readline(BLOCK) or "\n"
+
+
 def _copy_of_pipe(path: Path, name: str) -> BinaryIO | None:
     if path != STANDARD_INPUT:
         mode = path.stat().st_mode

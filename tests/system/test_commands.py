@@ -22,6 +22,7 @@ COMMANDS = (
     "quarantine",
     "rebuild",
     "import",
+    "export-users",
     "create-admin",
     "set-password",
     "invite",

@@ -188,6 +188,21 @@ def test_elements_of_an_array_are_numbered(write: Write) -> None:
     assert [one.element for one in read(write('[{"name":"a"},5,{"name":"b"}]'))] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("begins", ['{"email":"', "email\n", "dn: x\nuid: "])
+def test_a_line_that_is_too_long_costs_no_memory(write: Write, monkeypatch: pytest.MonkeyPatch, begins: str) -> None:
+    """It is refused, and the rows after it are read."""
+    for name in ("documents.LONGEST_ITEM", "csv.LONGEST_LINE", "ldif.LONGEST_ENTRY"):
+        monkeypatch.setattr(f"rollcall.userfile.{name}", 1_000)
+    follows = {"{": '{"email":"b"}', "e": "b", "d": "\ndn: x\nobjectClass: person\nmail: b\n"}[begins[0]]
+
+    rows = read(write(begins + "x" * 3_000_000 + "\n" + follows + "\n"))
+
+    assert isinstance(rows[0], BadRow)
+    assert len(rows[0].reason) < 300
+    assert isinstance(rows[-1], UserRow)
+    assert rows[-1].email == "b"
+
+
 def test_a_large_document_is_read_in_pieces(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a piece ends, in a number, a name, a text or between two users."""
     content = json.dumps({"realm": "x", "users": [{"email": f"é{n}@x", "n": 10**12 + n} for n in range(500)]})
