@@ -39,7 +39,7 @@ import structlog
 
 from events.bulk import ALL_USERS, UserRange
 from events.checkpoint import Checkpoint
-from events.database import Connection, Database
+from events.database import Database
 from events.errors import LogChanged
 from events.retry import Backoff, retry
 from events.store import EventStore
@@ -59,12 +59,12 @@ from projections.errors import (
     TooManyDamaged,
     ViewMissing,
 )
-from projections.folding import FoldedUser, ItemsDone, LogFold, fold_readable
+from projections.folding import FoldedUser, LogFold, fold_readable
 from projections.lease import named_lock, rebuild_lock
 from projections.quarantine import POISON, Quarantine, Quarantined
 from projections.rebuild_parts import Part, Workers
+from projections.rebuild_steps import StepProgress, Steps
 from projections.shared_fold import SharedFold
-from projections.status import save_rebuild_progress
 from projections.view import Copies, CopyId, FillState, Records, SetAside, keep_no_digest
 
 log = structlog.get_logger(__name__)
@@ -72,12 +72,8 @@ log = structlog.get_logger(__name__)
 BATCH_EVENTS: Final = 2_000
 SHOWN_DIFFERENCES: Final = 20
 APPLY_ATTEMPTS: Final = 4
-SAVE_SECONDS: Final = 0.5
 LOCK_SECONDS: Final = 3.0
 """For the server to notice that a process which held the lock has gone."""
-
-StepProgress = Callable[[str, str, int, int], None]
-"""Called with a step, its unit, the number of items done and the total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +218,12 @@ class Rebuilder:
             await copy.discard()
 
     @asynccontextmanager
-    async def _lock(self, progress: StepProgress = lambda *_: None) -> AsyncIterator["_Steps"]:
+    async def _lock(self, progress: StepProgress = lambda *_: None) -> AsyncIterator[Steps]:
         view = self.copies.live.name
         async with named_lock(self.database, rebuild_lock(view), wait_seconds=LOCK_SECONDS) as session:
             if session is None:
                 raise RebuildRunning(view)
-            async with _Steps(view, progress).saved(session) as steps:
+            async with Steps(view, progress).saved(session) as steps:
                 yield steps
 
     async def _rule(self, copy: Records) -> QuarantineRule:
@@ -264,7 +260,7 @@ class Rebuilder:
         return set_aside
 
     async def _fill(
-        self, copy: Records, up_to: Checkpoint, rule: QuarantineRule, fold: SharedFold, steps: "_Steps"
+        self, copy: Records, up_to: Checkpoint, rule: QuarantineRule, fold: SharedFold, steps: Steps
     ) -> LogFold | None:
         """Fill the copy, from where an interrupted rebuild stopped; return all users, folded, if they fit in memory."""
         state = await copy.fill_state()
@@ -286,7 +282,7 @@ class Rebuilder:
         position: int,
         set_aside: SetAside,
         fold: SharedFold,
-        steps: "_Steps",
+        steps: Steps,
         part: CopyId | None = None,
     ) -> LogFold | None:
         """Fold users and write them into the copy; return all of them, folded, if they fit in memory."""
@@ -302,7 +298,7 @@ class Rebuilder:
         return None
 
     async def _fill_by(
-        self, workers: Workers, copy: Records, up_to: Checkpoint, rule: QuarantineRule, steps: "_Steps"
+        self, workers: Workers, copy: Records, up_to: Checkpoint, rule: QuarantineRule, steps: Steps
     ) -> None:
         """Fill the copy by several processes. It begins anew, unless it is filled: they record no progress in it."""
         state = await copy.fill_state()
@@ -318,7 +314,7 @@ class Rebuilder:
         for one in await copy.quarantine():  # each of them has counted its own
             held.append(rule.admit(one, held))
 
-    async def _compare_by(self, workers: Workers, copy: Records, steps: "_Steps") -> None:
+    async def _compare_by(self, workers: Workers, copy: Records, steps: Steps) -> None:
         """Compare the copy by the processes that filled it.
 
         Raises:
@@ -339,7 +335,7 @@ class Rebuilder:
             return None
         copy = await self.copies.staging()
         fold, set_aside = shared_fold([self]), self._set_aside(await self._rule(copy), ())
-        steps = _Steps(copy.name, progress)
+        steps = Steps(copy.name, progress)
         return await self._write(copy, part.users, part.up_to, set_aside, fold, steps, part.copy_id)
 
     async def compare_part(
@@ -351,14 +347,14 @@ class Rebuilder:
             QuarantineFull: as `_compare`.
         """
         copy = await self.copies.staging()
-        rule, fold, steps = await self._rule(copy), shared_fold([self]), _Steps(copy.name, progress)
+        rule, fold, steps = await self._rule(copy), shared_fold([self]), Steps(copy.name, progress)
         found: list[str] = []
         async with aclosing(self._all_users(folded, fold, steps, part.users, position)) as parts:
             async for some in parts:
                 found += await self._compare_part(copy, some, rule, steps)
         return found[: SHOWN_DIFFERENCES + 1]
 
-    async def _catch_up(self, copy: Records, rule: QuarantineRule, steps: "_Steps") -> int:
+    async def _catch_up(self, copy: Records, rule: QuarantineRule, steps: Steps) -> int:
         """Apply events until the copy has reached the end of the log; its position.
 
         Raises:
@@ -409,7 +405,7 @@ class Rebuilder:
         return True
 
     async def _compare(
-        self, copy: Records, complete: LogFold | None, rule: QuarantineRule, fold: SharedFold, steps: "_Steps"
+        self, copy: Records, complete: LogFold | None, rule: QuarantineRule, fold: SharedFold, steps: Steps
     ) -> None:
         """Compare all users of the copy with the log. Who was damaged since the copy was filled is quarantined.
 
@@ -429,7 +425,7 @@ class Rebuilder:
             await copy.discard()
             raise RebuildDiffers(self.copies.live.name, found[:SHOWN_DIFFERENCES], len(found) > SHOWN_DIFFERENCES)
 
-    async def _compare_part(self, copy: Records, folded: LogFold, rule: QuarantineRule, steps: "_Steps") -> list[str]:
+    async def _compare_part(self, copy: Records, folded: LogFold, rule: QuarantineRule, steps: Steps) -> list[str]:
         """The differences of some users, at least the first."""
         found: list[str] = []
         comparing = steps.counter("comparing", "users", len(folded), 0.9, 0.1)
@@ -451,7 +447,7 @@ class Rebuilder:
         self,
         complete: LogFold | None,
         fold: SharedFold,
-        steps: "_Steps",
+        steps: Steps,
         users: UserRange,
         position: int,
     ) -> AsyncGenerator[LogFold, None]:
@@ -497,57 +493,3 @@ async def rebuild_together(
             shared.leave()
 
     return await asyncio.gather(*map(rebuild, rebuilders), return_exceptions=True)
-
-
-class _Steps:
-    """Progress of a rebuild: each step for the caller, the share of the whole in the status."""
-
-    def __init__(self, view: str, progress: StepProgress) -> None:
-        self._view = view
-        self._progress = progress
-        self._share = 0.0
-
-    def report(self, step: str, unit: str, done: int, total: int, begin: float, width: float) -> None:
-        """Report a step that takes `width` of the whole, from `begin` on."""
-        self._share = begin + width * min(1.0, done / max(1, total))
-        self._progress(step, unit, done, total)
-
-    def counter(self, step: str, unit: str, total: int, begin: float, width: float) -> ItemsDone:
-        """Like `report`, called with the number of additional items."""
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            self.report(step, unit, done, total, begin, width)
-
-        return count
-
-    @asynccontextmanager
-    async def saved(self, session: Connection) -> AsyncIterator["_Steps"]:
-        """Save the share regularly while the block runs. If the session is lost, its lock is too: end the block."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        saving = asyncio.create_task(self._keep_saving(session, ended))
-        saving.add_done_callback(lambda saved: saved.cancelled() or saved.exception())  # mark it as retrieved
-        try:
-            async with asyncio.timeout(None) as limit:
-                saving.add_done_callback(lambda _: None if ended.is_set() else limit.reschedule(loop.time()))
-                yield self
-        except TimeoutError:
-            ended.set()
-            await saving  # raises its error, which is the cause
-            raise
-        finally:
-            ended.set()  # cancelling would break the session in the middle of a statement
-            await asyncio.wait({saving})
-        await saving
-
-    async def _keep_saving(self, session: Connection, ended: asyncio.Event) -> None:
-        try:
-            while not ended.is_set():
-                await save_rebuild_progress(session, self._view, self._share)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(SAVE_SECONDS):
-                        await ended.wait()
-        finally:
-            await save_rebuild_progress(session, self._view, None)

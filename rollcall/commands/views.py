@@ -19,8 +19,9 @@ from events.signed_heads import parse_public_key
 from projections.comparison import NO_END, Difference
 from projections.errors import RebuildRunning, ViewUnavailable
 from projections.quarantine import Quarantine, unresolved
-from projections.rebuild import Rebuilder, Rebuilt, StepProgress, rebuild_together
+from projections.rebuild import Rebuilder, Rebuilt, rebuild_together
 from projections.rebuild_requests import RebuildRequests
+from projections.rebuild_steps import StepProgress
 from projections.status import save_quarantined
 from projections.verification import Repair, Tally, Verification
 from rollcall import exits
