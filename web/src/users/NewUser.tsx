@@ -3,9 +3,9 @@ import { useState } from "react";
 
 import { Dialog, Field, Problems, problemsOf, Select, TextArea } from "../components/ui";
 import type { Role } from "../gql/graphql";
+import { parseFields } from "../json/values";
 import { ROLES, roleName } from "../text";
 import { useWrite } from "../use";
-import { parseObject } from "./attributes";
 import { CREATE_USER, INVITE_USER } from "./documents";
 
 const FIELDS = ["username", "email", "name", "password", "role", "attributes"];
@@ -36,15 +36,15 @@ export function NewUser(props: {
   };
   const submit = async (form: FormData) => {
     const text = (name: string) => String(form.get(name) ?? "");
-    const attributes = parseObject(text("attributes"));
-    setNotJson("problem" in attributes ? attributes.problem : null);
-    if ("problem" in attributes) return;
+    const attributes = parseFields(text("attributes").trim() || "{}");
+    setNotJson("why" in attributes ? attributes.why : null);
+    if ("why" in attributes) return;
     const input = {
       username: text("username"),
       email: text("email"),
       name: text("name"),
       role: text("role") as Role,
-      ...(Object.keys(attributes.value).length ? { attributes: attributes.value } : {}),
+      ...(Object.keys(attributes.fields).length ? { attributes: attributes.fields } : {}),
     };
     const made = await (props.invited
       ? invite.send({ input })
