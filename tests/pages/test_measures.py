@@ -5,11 +5,13 @@ prints the figures.
 """
 
 import os
+from statistics import median
 from typing import Final
 
 from playwright.async_api import Page, expect
 
 from tests.pages.stack import ADMIN, Stack, no_faults, sign_in
+from tests.waiting import eventually
 
 SLOWDOWN: Final = 4
 """How much slower than this machine the processor is made, as Lighthouse does for a phone."""
@@ -35,6 +37,25 @@ TURN: Final = """async () => {
   const at = await painted;
   const answers = performance.getEntriesByType("resource").filter((one) => one.name.endsWith("/graphql"));
   return at - answers.at(-1).responseEnd;
+}"""
+# From the request that revokes the session until the sign-in is shown.
+REVOKED: Final = """async (token) => {
+  const signIn = () => document.querySelector("h1")?.textContent === "Sign in";
+  const shown = new Promise((resolve) => {
+    const observer = new MutationObserver(() => {
+      if (!signIn()) return;
+      observer.disconnect();
+      resolve(performance.now());
+    });
+    observer.observe(document, { subtree: true, childList: true, characterData: true });
+  });
+  const began = performance.now();
+  await fetch("/graphql", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${token}` },
+    body: JSON.stringify({ query: "mutation { logout(everywhere: true) { loggedOut } }" }),
+  });
+  return (await shown) - began;
 }"""
 HEAP: Final = "performance.memory.usedJSHeapSize"
 
@@ -97,3 +118,25 @@ async def test_a_page_of_100_users_renders_quickly_and_memory_does_not_grow(stac
         show("growth of the heap in 10 pages", (sizes[-1] - sizes[1]) / 1024, "KiB")
         assert sizes[-1] < sizes[1] * 1.5
         no_faults(page)
+
+
+async def test_a_revoked_session_soon_falls_back_to_the_sign_in(stack: Stack) -> None:
+    """Ten times: another session of the user ends all of them, and the page shows the sign-in."""
+    person = await stack.person()
+    figures = []
+    async with stack.window() as page:
+        received: list[str | bytes] = []
+        page.on("websocket", lambda socket: socket.on("framereceived", received.append))
+
+        async def acknowledged() -> bool:
+            return any("connection_ack" in str(frame) for frame in received)
+
+        for _ in range(10):
+            received.clear()
+            await sign_in(page, person.username, person.password)
+            await eventually(acknowledged)
+            token = await stack.installation.sign_in(person.username, person.password)
+            figures.append(await page.evaluate(REVOKED, token))
+        no_faults(page)
+    show("from the revocation of a session to the sign-in, median of 10", median(figures), "ms")
+    assert median(figures) < 10_000
