@@ -1,2 +1,0 @@
-import{L as e,P as t,Q as n,Y as r}from"./index-Hif_iQSr.js";import{a as i}from"./values-7AbIr9iU.js";var a=n(r(),1),o=e(),s=e=>JSON.stringify(e,null,2);function c(e){let[n,r]=(0,a.useState)(()=>s(e.initial)),c=i(n),l=`why`in c?[{code:`INVALID`,message:c.why}]:e.problems??[];return(0,o.jsx)(t,{label:e.label,className:`mono json`,rows:Math.min(Math.max(n.split(`
-`).length+1,6),24),spellCheck:!1,autoCapitalize:`none`,autoComplete:`off`,value:n,onChange:t=>{r(t.target.value);let n=i(t.target.value);e.onChange(`fields`in n?n.fields:null)},hint:e.hint,problems:l})}export{c as t};
