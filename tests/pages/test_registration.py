@@ -48,7 +48,7 @@ async def test_a_sign_up_is_confirmed_by_mail_before_it_signs_in(stack: Stack) -
         await page.get_by_role("button", name="Sign up").click()
         await expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
         await expect(page.get_by_text("grace@example.com")).to_be_visible()
-        mail = await stack.mail("grace@example.com", "Confirm your email")
+        mail = await stack.mail("grace@example.com", "Confirm")
 
         await page.get_by_role("link", name="Back to sign-in").click()
         await page.get_by_label("Username or email").fill("grace")
