@@ -126,7 +126,11 @@ async def test_a_revoked_session_soon_falls_back_to_the_sign_in(stack: Stack) ->
     figures = []
     async with stack.window() as page:
         received: list[str | bytes] = []
-        page.on("websocket", lambda socket: socket.on("framereceived", received.append))
+
+        def listen(frame: str | bytes) -> None:  # Playwright sets attributes of it, which a list's method has none of
+            received.append(frame)
+
+        page.on("websocket", lambda socket: socket.on("framereceived", listen))
 
         async def acknowledged() -> bool:
             return any("connection_ack" in str(frame) for frame in received)
