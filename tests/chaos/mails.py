@@ -34,6 +34,8 @@ class MailServer:
     def __init__(self, world: World, chance: random.Random) -> None:
         self.taken: set[str] = set()
         """Message-IDs."""
+        self.position = 0
+        """The publishers mail about events after it, where the first of them has begun."""
         self._ledger = Ledger(world.directory, "mail-server")
         self._chance = chance
         self._later: set[str] = set()
@@ -63,24 +65,24 @@ async def mail_server(world: World, port: int, chance: random.Random) -> AsyncIt
         server.close()
 
 
-def required(log: Sequence[Recorded], mail_key: bytes) -> dict[str, Recorded]:
+def required(log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> dict[str, Recorded]:
     """The event of each mail that must arrive, by its Message-ID. A deleted user may get what was sent before."""
     deleted = {recorded.stream_id for recorded in log if recorded.type == "UserDeleted"}
     now = datetime.now(UTC)
     return {
         _id_of(mail.purpose, recorded, mail_key): recorded
         for recorded in log
-        if recorded.stream_id not in deleted
+        if recorded.position > after and recorded.stream_id not in deleted
         for mail in mails_of(recorded, now)
     }
 
 
-def mailed_once(entries: Sequence[Entry], log: Sequence[Recorded], mail_key: bytes) -> Iterator[str]:
+def mailed_once(entries: Sequence[Entry], log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> Iterator[str]:
     """Each event's mail arrived; whatever arrived again had the Message-ID of the first; each deletion was told."""
     mails = [entry.line for entry in entries]
     known = {_id_of(purpose, recorded, mail_key) for recorded in log for purpose in Purpose}
     arrived = {mail.id for mail in mails}
-    for id_, recorded in required(log, mail_key).items():
+    for id_, recorded in required(log, mail_key, after).items():
         if id_ not in arrived:
             yield f"position {recorded.position} ({recorded.type} of {recorded.stream_id}): its mail was lost"
     for entry in entries:

@@ -148,7 +148,7 @@ class Consumers:
 
     async def got_everything(self, log: Sequence[Recorded], mail_key: bytes) -> list[str]:
         """Wait for the last changes; return the services that did not get theirs."""
-        mails = required(log, mail_key).keys() if self.mails else set[str]()
+        mails = required(log, mail_key, self.mails.position).keys() if self.mails else set[str]()
         taken = self.mails.taken if self.mails else set[str]()
         wanted = {one.event_id for one in log if self.endpoint and one.position > self.endpoint.position}
         events = [topic for topic in self.reader.topics if topic in EVENT_TOPICS] if self.reader else []
@@ -177,7 +177,24 @@ async def _start_consumers(system: System, world: World, chance: random.Random, 
     reader = KafkaReader(world, cluster_at(system.broker.url)) if system.broker else None
     assert system.mail_port is not None
     mails = await stack.enter_async_context(mail_server(world, system.mail_port, random.Random(chance.random())))
+    mails.position = await _mails_begin(system)
     return Consumers(served, reader, mails)
+
+
+async def _mails_begin(system: System) -> int:
+    """Wait for the first publisher of mails; return a position after which it mails about every event."""
+    database, found = Database.at(Address.parse(system.mysqld.url), size=1), list[int]()
+
+    async def has_begun() -> bool:
+        row = await database.fetch_one("SELECT position FROM mail_checkpoint")
+        found[:] = [] if row is None else [int(row[0])]
+        return bool(found)
+
+    try:
+        await eventually(has_begun, within=READY_SECONDS)
+    finally:
+        await database.close()
+    return found[0]
 
 
 async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World, told: Consumers, say: Say) -> Outcome:
@@ -211,7 +228,7 @@ async def _run_under_load(plan: Plan, system: System, watch: Watch, world: World
         if told.reader is not None:
             found["kafka"] = list(published_once_and_in_order(evidence.published, evidence.log, told.reader.topics))
         if told.mails is not None:
-            found["mails"] = list(mailed_once(evidence.mailed, evidence.log, evidence.mail_key))
+            found["mails"] = list(mailed_once(evidence.mailed, evidence.log, evidence.mail_key, told.mails.position))
         found["leaks"] = list(leaks.held_at_rest(system, watch))
     ended_wrongly = list(watch.wrong)  # before rows are forged, whose users projectors are to quarantine
     if attacked is not None:
