@@ -42,6 +42,9 @@ export function SignIn({ reason }: { reason?: string | undefined }) {
         <Field label="Password" name="password" type="password" autoComplete="current-password" required />
         <Check label="Remember me on this device" name="remember" />
         <Problems problems={login.problems} />
+        {login.problems.some(({ code }) => code === "WRONG_CREDENTIALS") && (
+          <p className="quiet">Have you just signed up? Open the link in the mail first: it may complete the registration.</p>
+        )}
         <button className="primary" type="submit" disabled={running}>
           {running ? "Signing in…" : "Sign in"}
         </button>

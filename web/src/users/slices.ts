@@ -11,6 +11,8 @@ const LONGEST_LINE = 16 * 1024 * 1024;
 const LONGEST_CELL = 131_072;
 /** A JSON array is read as a whole to check it. */
 export const LARGEST_ARRAY = 200 * 1024 * 1024;
+/** The server takes 1,000,000 bytes at once. */
+const LARGEST_DOCUMENT = 900_000;
 
 /** The server recognises the format of a slice by its first character, as that of a file. */
 type Format = "JSONL" | "CSV";
@@ -222,7 +224,33 @@ async function* slicesOfArray(file: Blob, size: number): AsyncGenerator<Slice> {
   yield cut(file.size);
 }
 
-/** A file begins with { if it is JSON lines, with [ if it is a JSON array; else it is CSV. */
+/** Whether the first line with text is a JSON value of its own, as in JSON lines. */
+async function isLines(file: Blob): Promise<boolean> {
+  for await (const line of linesOf(pieces(file))) {
+    if (!line.trim()) continue;
+    try {
+      JSON.parse(line);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+  return false;
+}
+
+/** One JSON document that holds the users, as other systems export them: the server reads it as a whole. */
+async function* wholeDocument(file: Blob): AsyncGenerator<Slice> {
+  if (file.size > LARGEST_DOCUMENT) {
+    throw new FileProblem(
+      "The file is one JSON document of more than 900 kB, which is not read here. Use `rollcall import`, or convert it to JSON lines.",
+    );
+  }
+  let content = "";
+  for await (const piece of pieces(file)) content += piece;
+  yield { content, firstLine: 1, done: file.size };
+}
+
+/** A file begins with { if it is JSON lines or one document, with [ if it is a JSON array; else it is CSV. */
 export async function* slicesOf(file: Blob, size = SLICE): AsyncGenerator<Slice> {
   let begins = "";
   for await (const piece of pieces(file)) {
@@ -231,5 +259,6 @@ export async function* slicesOf(file: Blob, size = SLICE): AsyncGenerator<Slice>
   }
   if (!begins) throw new FileProblem("The file is empty. Choose JSON lines, a JSON array, or CSV with a header line.");
   if (begins === "[") yield* slicesOfArray(file, size);
+  else if (begins === "{" && !(await isLines(file))) yield* wholeDocument(file);
   else yield* slicesOfLines(file, begins === "{" ? "JSONL" : "CSV", size);
 }
