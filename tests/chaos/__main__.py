@@ -3,7 +3,7 @@
 CHAOS_MINUTES   duration of the faults; 0.75 by default
 CHAOS_SEED      seed of faults and load; random and printed by default
 CHAOS_FAULTS    kinds, separated by commas; all by default; `none` for a soak
-CHAOS_STRANGERS 1: attackers instead of faults, in the second half of the time
+CHAOS_STRANGERS 1: attackers instead of faults, in the second half of the time; harmless: as many harmless requests
 CHAOS_PACE      faults per minute; 23 by default
 CHAOS_DIRECTORY directory of ledgers, logs and the report; a temporary one by default
 """
@@ -32,7 +32,9 @@ def plan_of(environment: "os._Environ[str]") -> Plan:
     """Read the plan from environment variables."""
     seed = int(environment.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
     requested = environment.get("CHAOS_FAULTS", "")
-    strangers = environment.get("CHAOS_STRANGERS", "") == "1"
+    strangers = {"": "", "1": "attack", "harmless": "harmless"}.get(environment.get("CHAOS_STRANGERS", ""))
+    if strangers is None:
+        sys.exit(f"CHAOS_STRANGERS: expected 1 or harmless, found {environment['CHAOS_STRANGERS']!r}")
     kinds = [] if strangers or requested == "none" else requested.split(",") if requested else list(KINDS)
     if unknown := set(kinds) - KINDS.keys():
         sys.exit(f"CHAOS_FAULTS: expected some of {', '.join(KINDS)}, or none; found {', '.join(sorted(unknown))}")

@@ -63,8 +63,8 @@ class Plan:
     kinds: Sequence[str]
     """Kinds of faults; empty for a soak."""
     pace: float = FAULTS_A_MINUTE
-    strangers: bool = False
-    """Attackers instead of faults, in the second half."""
+    strangers: str = ""
+    """`attack` for attackers instead of faults, in the second half; `harmless` for as many requests of no effect."""
     persons: int = 12
     administrators: int = 3
     owners: int = 4
@@ -119,7 +119,7 @@ async def run(plan: Plan, directory: Path, say: Say) -> Outcome:
     say(f"seed {plan.seed}, {plan.seconds:.0f} s, in {directory}")
     directory.mkdir(parents=True, exist_ok=True)
     async with (
-        running(directory, limited=plan.strangers, publishing=not plan.strangers) as system,
+        running(directory, limited=bool(plan.strangers), publishing=not plan.strangers) as system,
         watched(system) as watch,
     ):
         if system.mongo_disk is None and "full-disk" in plan.kinds:
@@ -271,8 +271,8 @@ async def _inject_faults(plan: Plan, system: System, watch: Watch, dice: random.
 
 async def _attack(plan: Plan, system: System, say: Say) -> Attack:
     """Run the strangers for the second half of the time."""
-    arguments = (str(plan.seed), str(plan.seconds / 2), *(api.url for api in system.apis))
-    say(f"strangers attack for {plan.seconds / 2:.0f} s")
+    arguments = (plan.strangers, str(plan.seed), str(plan.seconds / 2), *(api.url for api in system.apis))
+    say(f"strangers ({plan.strangers}) for {plan.seconds / 2:.0f} s")
     # Their clients would be on other machines: they take only the processor time that the system leaves.
     command = ("nice", "-n", "19", sys.executable, "-m", "tests.chaos.strangers", *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)

@@ -1,8 +1,11 @@
 """Attackers beside the honest load: floods, lookalikes, bombs, replays, cut uploads and idle sockets.
 
-`python -m tests.chaos.strangers SEED SECONDS URL...` runs in a process of its own, so that its work does not slow the
-honest clients of `tests.chaos.load`. Every attacker stays at one address of its own, as `X-Forwarded-For` says. The
+`python -m tests.chaos.strangers KIND SEED SECONDS URL...` runs in a process of its own, so that its work does not slow
+the honest clients of `tests.chaos.load`. Every attacker stays at one address of its own, as `X-Forwarded-For` says. The
 process prints each answer that no stranger may get as a line of JSON, and at the end the number of answers by kind.
+
+KIND `attack` attacks. `harmless` sends as many requests that do nothing: what they cost the honest clients is the cost
+of any load on this machine.
 """
 
 import asyncio
@@ -27,6 +30,8 @@ NAME: Final = "stranger"
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
 SENT_A_SECOND: Final = 40
 """Requests of one flood. Together the attackers send about ten times as many as the honest clients."""
+HARMLESS_A_SECOND: Final = 18
+"""Of each of eight: together as many answers and handshakes as the attackers get on two cores, about 145 a second."""
 IDLE_SOCKETS: Final = 150
 NEVER: Final = frozenset({"INTERNAL", "NO_CODE"})
 """Codes that mean an error of the server, whatever was sent."""
@@ -244,6 +249,16 @@ ATTACKS: Final[tuple[Callable[[Stranger], Awaitable[None]], ...]] = (
 )
 
 
+async def harmless(stranger: Stranger) -> None:
+    """Requests that read nothing."""
+    async with paced(HARMLESS_A_SECOND) as start:
+        while True:
+            await start(stranger.attack.send(stranger, "{ __typename }", {}))
+
+
+KINDS: Final = {"attack": ATTACKS, "harmless": (harmless,) * len(ATTACKS)}
+
+
 @asynccontextmanager
 async def paced(rate: float = SENT_A_SECOND) -> AsyncIterator[Callable[[Any], Awaitable[None]]]:
     """Start works at most `rate` times a second, a few seconds' worth at once."""
@@ -265,29 +280,29 @@ async def paced(rate: float = SENT_A_SECOND) -> AsyncIterator[Callable[[Any], Aw
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def attack(seed: int, seconds: float, urls: Sequence[str]) -> Counter[str]:
+async def attack(kind: str, seed: int, seconds: float, urls: Sequence[str]) -> Counter[str]:
     """Attack for some seconds; return how many answers of each kind came."""
     chance = random.Random(seed)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         attack = Attack(urls, http)
         strangers = []
-        for kind in ATTACKS:
-            stranger = Stranger(attack, kind.__name__.replace("_", "-"), random.Random(chance.random()))
-            strangers.append(asyncio.ensure_future(kind(stranger)))
+        for one in KINDS[kind]:
+            stranger = Stranger(attack, one.__name__.replace("_", "-"), random.Random(chance.random()))
+            strangers.append(asyncio.ensure_future(one(stranger)))
         done, _ = await asyncio.wait(strangers, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        for one in strangers:
-            one.cancel()
+        for running in strangers:
+            running.cancel()
         await asyncio.gather(*strangers, return_exceptions=True)
-        for one in done:
-            if error := one.exception():
+        for ended in done:
+            if error := ended.exception():
                 raise error
     return attack.answers
 
 
 def main() -> None:
     """Attack as the arguments say."""
-    seed, seconds, *urls = sys.argv[1:]
-    answers = uvloop.run(attack(int(seed), float(seconds), urls))
+    kind, seed, seconds, *urls = sys.argv[1:]
+    answers = uvloop.run(attack(kind, int(seed), float(seconds), urls))
     print(msgspec.json.encode(dict(answers.most_common())).decode())
 
 
