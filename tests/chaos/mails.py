@@ -69,11 +69,18 @@ def required(log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> dict[s
     """The event of each mail that must arrive, by its Message-ID. A deleted user may get what was sent before."""
     deleted = {recorded.stream_id for recorded in log if recorded.type == "UserDeleted"}
     now = datetime.now(UTC)
-    return {
-        _id_of(mail.purpose, recorded, mail_key): recorded
+    wanted = [
+        (mail.purpose, recorded)
         for recorded in log
         if recorded.position > after and recorded.stream_id not in deleted
         for mail in mails_of(recorded, now)
+    ]
+    # A link for an email that has been replaced before it was sent is not sent: the one for the new email is.
+    newest = {(purpose, recorded.stream_id): recorded for purpose, recorded in wanted}
+    return {
+        _id_of(purpose, recorded, mail_key): recorded
+        for purpose, recorded in wanted
+        if purpose is not Purpose.VERIFY_EMAIL or newest[purpose, recorded.stream_id] is recorded
     }
 
 

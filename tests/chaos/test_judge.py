@@ -293,6 +293,15 @@ def test_a_mail_that_is_lost_differs_or_has_no_cause_is_reported_and_one_that_re
     assert found(right, stranger, told) == ["mail-server.jsonl:1: no event has caused the mail <x>, Confirm your email"]
 
 
+def test_a_link_for_an_email_that_was_replaced_is_not_required() -> None:
+    """It may have been replaced before the mail was sent; the link for the new email must arrive."""
+    asked = Origin(correlation=UUID(int=9))
+    events = recorded(2, registered("one")), recorded(3, UserUpdated(email="new@example.com"), version=2)
+    log = [ADMINISTRATOR, *(msgspec.structs.replace(event, origin=asked) for event in events)]
+
+    assert [one.position for one in required(log, bytes(32)).values()] == [3, 3]  # the link, and news to the old email
+
+
 def test_an_imported_row_that_registers_no_user_or_two_is_reported() -> None:
     """A row whose import was not answered may have registered one."""
     log = [ADMINISTRATOR, recorded(2, registered("one")), recorded(3, registered("two"), user=UUID(int=3))]
