@@ -44,6 +44,8 @@ DAY: Final = "day"
 COHORT: Final = "cohort"
 FIRST_MONDAY: Final = date(1969, 12, 29)
 """Monday of the week in which Unix time begins."""
+LAST_WEEK: Final = (date.max - FIRST_MONDAY) // WEEK
+"""The last that a date can have, in weeks from then on."""
 
 COUNT_SIGN_IN = """
 INSERT INTO sign_in_counts (day, shard, succeeded, failed) VALUES (%s, %s, %s, %s) AS new
@@ -75,9 +77,11 @@ SELECT position, stream_id FROM events WHERE type = 'UserDeleted' AND position >
 COUNT_SIGN_INS = "SELECT day, SUM(succeeded), SUM(failed) FROM sign_in_counts WHERE day >= %s GROUP BY day"
 COUNT_SESSIONS = "SELECT COUNT(*) FROM sessions WHERE expires_at > %s"
 # The id of a user is a UUIDv7, which begins with the milliseconds of the registration. So no event is read, and weeks
-# are counted from `FIRST_MONDAY`, three days before Unix time begins.
+# are counted from `FIRST_MONDAY`, three days before Unix time begins. A user who was imported with another id has none.
 COUNT_ACTIVE = """
-SELECT (CONV(HEX(LEFT(user_id, 6)), 16, 10) + 259200000) DIV 604800000 AS cohort, days, COUNT(*)
+SELECT
+    IF(HEX(user_id) LIKE '____________7%%', (CONV(HEX(LEFT(user_id, 6)), 16, 10) + 259200000) DIV 604800000, NULL)
+        AS cohort, days, COUNT(*)
 FROM active_users
 WHERE week = %s
 GROUP BY cohort, days
@@ -247,7 +251,8 @@ class Activity:
             rows = await self._database.fetch_all(COUNT_ACTIVE, (monday,))
             by_day, by_cohort = Counter[date](), Counter[date]()
             for cohort, days, users in rows:
-                by_cohort[FIRST_MONDAY + WEEK * int(cohort)] += users
+                if cohort is not None and int(cohort) <= LAST_WEEK:
+                    by_cohort[FIRST_MONDAY + WEEK * int(cohort)] += users
                 by_day.update({monday + timedelta(days=n): users for n in range(7) if days >> n & 1})
             if is_over and rows:
                 counted = [(monday, DAY, *one) for one in by_day.items()]

@@ -25,6 +25,7 @@ from uuid import UUID
 
 from events import sql
 from events.database import Database, Row
+from events.ids import made_at
 from events.outbox import NewDevice, Purpose
 from events.sql import naive_utc
 from events.vault import NONCE_BYTES
@@ -87,7 +88,7 @@ class KnownDevices:
             "now": _instant(now),
             "forgotten": _instant(now - KEPT),
             "day_ago": _instant(now - timedelta(days=1)),
-            "long_registered": sql.integer(int(_registered_at(user_id) < now - KEPT)),
+            "long_registered": sql.integer(int(_is_long_registered(user_id, now))),
             "purpose": sql.text(Purpose.NEW_DEVICE.value),
             "language": "NULL" if language is None else sql.text(language),
             "sealed": sql.binary(news.seal(self._mail_key, session_id, self._random(NONCE_BYTES))),
@@ -118,9 +119,10 @@ async def sweep(database: Database, now: datetime) -> int:
     return await database.sweep(SWEEP, (naive_utc(now - KEPT), SWEPT_ROWS))
 
 
-def _registered_at(user_id: UUID) -> datetime:
-    """The id of a user is a UUIDv7: it begins with the milliseconds of the registration."""
-    return datetime.fromtimestamp(int.from_bytes(user_id.bytes[:6]) / 1000, UTC)
+def _is_long_registered(user_id: UUID, now: datetime) -> bool:
+    """Whether the user registered longer ago than `KEPT`, by its id. Another system made an id that has no instant."""
+    registered_at = made_at(user_id)
+    return registered_at is None or registered_at < now - KEPT
 
 
 def _instant(moment: datetime) -> str:

@@ -3,10 +3,14 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import msgspec
+
+from events.sql import EPOCH
 
 NewId = Callable[[], UUID]
 
@@ -32,6 +36,15 @@ def uuid_of(value: bytes) -> UUID:
         msgspec.ValidationError: there are not 16.
     """
     return _DECODER.decode(b"\xc4\x10" + value)
+
+
+def made_at(id_: UUID) -> datetime | None:
+    """The instant in a UUIDv7; None for another UUID, such as the id of a user who was imported with it."""
+    if id_.version != 7:
+        return None
+    with suppress(OverflowError):
+        return EPOCH + timedelta(milliseconds=id_.int >> 80)
+    return None
 
 
 def following(user_id: UUID) -> UUID:

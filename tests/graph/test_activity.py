@@ -27,6 +27,7 @@ query($days: Int = 60, $weeks: Int = 8) { statistics {
   retention(weeks: $weeks) { week registered active }
 } }
 """
+FOREIGN_IDS = (UUID("ffffffff-ffff-4fff-bfff-ffffffffffff"), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff"))
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)  # a Wednesday
 
 
@@ -49,6 +50,22 @@ async def test_today_counts_what_happened_today(own_site: Site) -> None:
     assert today["total"] == found["total"]
     assert [one["total"] for one in earlier] == [0, 0]
     assert found["activeSessions"] >= 1
+
+
+async def test_ids_of_other_systems_are_counted_on_their_days_and_in_no_cohort(own_site: Site) -> None:
+    """Users can be imported with their former ids, which may be of any version and hold any number."""
+    manager, site = await own_site.person(Role.SENIOR_MANAGEMENT), own_site
+    for number, id_ in enumerate(FOREIGN_IDS):
+        command = registration(f"foreign{number}", password_hash=await site.passwords.hash(PASSWORD))
+        await site.log.commands.register(command, NOBODY, user_id=id_)
+        signed_in = await site.anyone.field(LOGIN, input={"login": f"foreign{number}", "password": PASSWORD})
+        assert signed_in["errors"] == []
+
+    found = await manager.client.field(STATISTICS, days=1)
+
+    active = found["activity"][0]["activeUsers"]
+    assert active >= len(FOREIGN_IDS)
+    assert found["retention"][-1]["active"] == [active - len(FOREIGN_IDS)]
 
 
 async def test_a_deleted_user_leaves_no_activity(own_site: Site) -> None:

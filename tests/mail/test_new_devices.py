@@ -21,6 +21,7 @@ from tests import databases
 from tests.graph.client import Json
 from tests.graph.documents import DELETE, LOGIN, LOGOUT, REGISTER, RESET, VERIFY
 from tests.graph.site import PASSWORD, Doors, running, somebody
+from tests.log import NOBODY, registration
 from tests.mail.conftest import Post
 from tests.mail.mailbox import html_of, text_of, token_of
 from tests.mail.test_links import NEW
@@ -123,6 +124,21 @@ async def test_of_concurrent_sign_ins_from_a_new_device_one_causes_a_mail(post: 
     await nothing_waits(post)
 
     assert len(post.box.to(person["email"], SUBJECT)) == 1
+
+
+@pytest.mark.parametrize("version", ["4", "7"])
+async def test_a_user_with_the_id_of_another_system_is_told_too(post: Post, version: str) -> None:
+    """The id says nothing of the registration, or nothing that can be: an unknown account may have been there long."""
+    given = somebody()
+    command = registration(
+        given["username"], email=given["email"], password_hash=await post.site.passwords.hash(PASSWORD)
+    )
+    id_ = UUID(f"ffffffff-ffff-{version}fff-bfff-ffffffffffff")
+    await post.site.log.commands.register(msgspec.structs.replace(command, verified=True), NOBODY, user_id=id_)
+
+    await sign_in(post, given["username"], FIREFOX)
+
+    await post.box.next_to(given["email"], SUBJECT)
 
 
 async def test_changing_names_of_devices_do_not_flood_a_mailbox(post: Post) -> None:
