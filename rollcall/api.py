@@ -44,7 +44,7 @@ from projections.rebuild_requests import RebuildRequests
 from projections.status import StatusFeed
 from projections.webhooks.deliveries import Deliveries
 from projections.webhooks.endpoints import Endpoints
-from rollcall.importer import import_users_with
+from rollcall.api_import import import_users_with
 from rollcall.keys import KeyRing
 from rollcall.settings import BadSettings, Settings, networks
 from rollcall.wiring import Installation, Writer, now

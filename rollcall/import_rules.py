@@ -14,14 +14,13 @@ from auth.hash_formats import FastHash, UnknownHash, check_hash_form, fast_hash
 from events import rules
 from events.errors import Problem, Reason, Rejected
 from events.event_types import Role
+from events.sql import EPOCH
 from events.user import Register
 from rollcall.credential_fields import advice, is_secret_value, secrets_in
 from rollcall.userfile import JSON, UserRow
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECONDS_FROM: Final = 100_000_000_000
 """Whole numbers from here on are milliseconds since 1970, others seconds: as seconds it is the year 5138."""
-EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LDAP_TIME: Final = re.compile(r"(\d{14})(?:\.\d+)?Z")
 _ZERO_TIME: Final = re.compile(r"0000-00-00( 00:00:00)?")
 _SHORT_OFFSET: Final = re.compile(r"([+-]\d\d)$")
@@ -218,7 +217,7 @@ def _instant(value: JSON, now: datetime) -> datetime | None:
         raise refusal(
             "created_at", "expected an ISO 8601 date, or seconds or milliseconds since 1970, found another form"
         ) from None
-    if not EARLIEST <= found <= now + timedelta(days=1):
+    if not EPOCH <= found <= now + timedelta(days=1):
         raise refusal("created_at", "expected a date since 1970 that is not in the future")
     return min(found, now)
 

@@ -8,13 +8,11 @@ Nothing that is kept grows with the file: which users this run has met is in a t
 """
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -23,13 +21,11 @@ from cachetools import LRUCache
 
 from auth.hash_formats import FastHash
 from events import rules
-from events.claims import Claim, login_claim
+from events.claims import Claim, login_claim, username_claims
 from events.commands import TAKEN, UserCommands
 from events.errors import Problem, Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.user import Account, ChangePassword, ChangeRole, Register, Update, decide
-from graph.context import ImportReport, ImportUsers, UnreadableImport
-from graph.limits import IMPORT_ROWS
 from rollcall.import_rules import (
     NoPassword,
     Options,
@@ -41,12 +37,10 @@ from rollcall.import_rules import (
     wanted,
     with_username,
 )
-from rollcall.userfile import BadRow, FieldMap, UserFile, UserFileError, UserRow, parse_mapping, read_users
+from rollcall.userfile import BadRow, UserFile, UserRow
 
 WINDOW: Final = 512
 """Rows that are taken together."""
-API_WINDOW: Final = 64
-"""The same in a process of the API, whose other callers wait while the rows of a window are read."""
 REPORTED_ROWS: Final = 10_000
 """Refused rows that a result keeps."""
 REPORTED_NAMES: Final = 100
@@ -221,7 +215,7 @@ class Importer:
     async def _owners(self, waiting: Iterable["_Waiting"]) -> dict[Claim, UUID]:
         """Who has what these rows want."""
         sought = {claim for each in waiting for claim in each.claims}
-        sought |= {_username_claim(each.base) for each in waiting if each.base} - self._numbers.keys()
+        sought |= {login_claim(each.base) for each in waiting if each.base} - self._numbers.keys()
         return await self._commands.owners(sought)
 
     async def _take(self, window: "_Window") -> None:
@@ -256,8 +250,7 @@ class Importer:
             except Rejected as rejected:
                 refused.append(_refused(one.row, rejected))
                 continue
-            taken.update(each.claims, (_username_claim(username),))
-            taken.update(Claim("username", form) for form in rules.lookalikes_of(username))
+            taken.update(each.claims, (login_claim(username),), username_claims(username))
             ready.append(replace(one, command=with_username(one.command, username)))
         for one, why in zip(ready, await asyncio.gather(*map(self._register, ready)), strict=True):
             if why is not None:
@@ -304,8 +297,8 @@ class Importer:
                 if not derived or taken != [("username",)]:
                     raise
             base = username_from(command.email)
-            number = await self._first_free(base, self._numbers.get(_username_claim(base), 2))
-            self._numbers[_username_claim(base)] = number + 1
+            number = await self._first_free(base, self._numbers.get(login_claim(base), 2))
+            self._numbers[login_claim(base)] = number + 1
             name = one.row.name or ""  # not the username that was tried first
             command = with_username(msgspec.structs.replace(command, name=name), numbered(base, number))
         raise refusal("username", "others take each username that is derived from this email; add a username")
@@ -323,9 +316,7 @@ class Importer:
             Rejected: it would be refused.
         """
         decide(Account(), command)
-        username = rules.clean_username(command.username)
-        forms = {rules.same_username(username), *rules.lookalikes_of(username)}
-        claims = [_email_claim(command.email), *(Claim("username", form) for form in forms)]
+        claims = [_email_claim(command.email), *username_claims(rules.clean_username(command.username))]
         owners = {claim: place for claim in claims if (place := self._met.place(_text(claim))) is not None}
         known = {owners.get(claim) for claim in _claims(one)}
         if len(known) == 1 and (place := known.pop()) is not None:
@@ -379,11 +370,11 @@ class Importer:
 
     async def _free_username(self, base: str, owners: dict[Claim, UUID], taken: Collection[Claim]) -> str:
         """The base with the first free number that is found: above those taken it takes few look-ups, not one each."""
-        first = _username_claim(base)
+        first = login_claim(base)
         number = self._numbers.get(first)
         if number is None:
             number = await self._first_free(base, 2) if first in owners else 1
-        while _username_claim(numbered(base, number)) in taken:
+        while login_claim(numbered(base, number)) in taken:
             number += 1
         self._numbers[first] = number + 1
         return numbered(base, number)
@@ -400,55 +391,19 @@ class Importer:
         return high
 
     async def _is_taken(self, base: str, number: int) -> bool:
-        claim = _username_claim(numbered(base, number))
+        claim = login_claim(numbered(base, number))
         return bool(await self._commands.owners([claim]))
-
-
-def import_users_with(commands: UserCommands) -> ImportUsers:
-    """What the API imports with. The content lies in memory only, under the path of an anonymous file."""
-
-    async def import_users(content: bytes, mapping: str, origin: Origin) -> ImportReport:
-        try:
-            fields = parse_mapping(mapping) if mapping else FieldMap()
-        except UserFileError as error:
-            raise UnreadableImport("map", str(error)) from error
-        descriptor = os.memfd_create("import")
-        path = Path(f"/proc/self/fd/{descriptor}")
-        try:
-            os.write(descriptor, content)
-            rows = await asyncio.to_thread(lambda: sum(1 for _ in islice(read_users(path, fields), IMPORT_ROWS + 1)))
-            if rows > IMPORT_ROWS:
-                raise UnreadableImport("content", f"expected at most {IMPORT_ROWS:,} rows, found more: send fewer")
-            file = await asyncio.to_thread(read_users, path, fields)
-            result = await Importer(commands, origin, window=API_WINDOW).run(file, lambda _: None)
-        except UserFileError as error:
-            raise UnreadableImport("content", str(error).replace(str(path), "the content")) from error
-        finally:
-            os.close(descriptor)
-        refused = [(row.line, _named_element(row)) for row in result.refused]
-        return ImportReport(imported=result.added, existing=result.already_there + result.updated, refused=refused)
-
-    return import_users
-
-
-def _named_element(row: RefusedRow) -> str:
-    """The reason, with the number of the element where the line does not say which one it is."""
-    return row.reason if row.element in (None, row.line) else f"element {row.element}: {row.reason}"
 
 
 def _claims(one: Wanted) -> list[Claim]:
     """The claims by which a row's user is known: that of the email first."""
     username = one.command.username if one.row.username is not None and "@" not in one.row.username else ""
-    return [_email_claim(one.command.email), *([_username_claim(username)] if username else [])]
+    return [_email_claim(one.command.email), *([login_claim(username)] if username else [])]
 
 
 def _email_claim(email: str) -> Claim:
     form = rules.sought_email(email)
     return Claim("email", f"\0{email}" if form is None else form)
-
-
-def _username_claim(username: str) -> Claim:
-    return login_claim(username)
 
 
 def _owner(one: Wanted, claims: list[Claim], owners: dict[Claim, UUID]) -> UUID | None:

@@ -8,10 +8,10 @@ keeps its users in memory between the two. It ends with its rebuild.
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -104,7 +104,7 @@ class ChildWorkers:
         raise WorkerLost(self._rebuilder.copies.live.name, await worker.process.wait())
 
 
-async def _all(steps: Any) -> list[Any]:
+async def _all(steps: Iterable[Coroutine[None, None, list[str]]]) -> list[list[str]]:
     """The results of all steps; the first error ends the others."""
     tasks = [asyncio.create_task(step) for step in steps]
     try:

@@ -58,8 +58,8 @@ from projections.status import StatusFeed
 from projections.view import View
 from projections.webhooks.deliveries import Deliveries
 from projections.webhooks.endpoints import Endpoints
+from rollcall.api_import import import_users_with
 from rollcall.embedded import Addresses
-from rollcall.importer import import_users_with
 from tests import databases
 from tests.graph.client import Client, Json, Socket
 from tests.log import NOBODY, Log, registration, wire
