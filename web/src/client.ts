@@ -3,7 +3,7 @@ import { authExchange } from "@urql/exchange-auth";
 import { Client, fetchExchange } from "urql";
 
 import { fetchExact } from "./json/exact";
-import { currentToken, onSessionChange, refreshToken, sessionState, tokenIsFresh } from "./session";
+import { currentToken, onViewerChange, refreshToken, sessionState, tokenIsFresh } from "./session";
 
 let lastWritten = "0";
 
@@ -38,12 +38,7 @@ function newClient(): Client {
 
 export let client = newClient();
 
-let signedIn: string | null = null;
-onSessionChange(() => {
-  const session = sessionState();
-  const id = session.status === "signed-in" ? session.viewer.id : null;
-  if (id === signedIn) return;
-  signedIn = id;
+onViewerChange(() => {
   client = newClient(); // nothing of one user is shown to the next
   lastWritten = "0";
 });

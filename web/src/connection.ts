@@ -10,7 +10,7 @@ import { type Client, createClient } from "graphql-ws";
 import { useSyncExternalStore } from "react";
 
 import { ExactSocket } from "./json/exact";
-import { accessToken, onSessionChange, refreshToken, sessionState } from "./session";
+import { accessToken, onViewerChange, refreshToken, sessionState } from "./session";
 
 const SESSION_ENDED = 4403;
 /** For an attempt, from its beginning to `connection_ack`. */
@@ -180,14 +180,7 @@ function drop(): void {
   connectionIs("connecting");
 }
 
-let signedIn: string | null = null;
-onSessionChange(() => {
-  const session = sessionState();
-  const id = session.status === "signed-in" ? session.viewer.id : null;
-  if (id === signedIn) return;
-  signedIn = id;
-  drop(); // nothing of one user comes to the next
-});
+onViewerChange(drop); // nothing of one user comes to the next
 
 function connectNow(): void {
   if (waiting !== undefined && document.visibilityState === "visible") connect();

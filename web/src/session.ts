@@ -46,6 +46,17 @@ export function onSessionChange(listener: () => void): () => void {
   return () => listeners.delete(listener);
 }
 
+/** Called when another user, or nobody, is signed in. */
+export function onViewerChange(listener: () => void): void {
+  let signedIn: string | null = null;
+  onSessionChange(() => {
+    const id = state.status === "signed-in" ? state.viewer.id : null;
+    if (id === signedIn) return;
+    signedIn = id;
+    listener();
+  });
+}
+
 export const sessionState = (): SessionState => state;
 export const useSession = (): SessionState => useSyncExternalStore(onSessionChange, sessionState);
 
