@@ -6,7 +6,7 @@ started from it in the last `KEPT`. Sessions that have ended count too, so the d
 holds keyed hashes of their names.
 
 The first device of a new user causes no mail. A user who registered longer ago than `KEPT` and has no known device gets
-one: an account that nobody uses is the one whose owner would notice nothing.
+one: the owner of an unused account would not notice a stranger's sign-in.
 
 **Together with the session.** One packet starts the session, marks its device as seen and queues the mail, in one
 transaction. MySQL decides whether the device is new, so nothing is read before. The row of a device is locked until the

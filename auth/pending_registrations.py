@@ -7,10 +7,10 @@ login finds an account, and the username is free again at the same moment. Only 
 whether the email has an account, and the mail has a link that registers the user or says that there is an account.
 
 The username is reserved for one email. So a person whose mail was lost registers again with the same values, and a
-reservation keeps everybody else away, whoever has the email. Each registration has a link of its own, which registers
-the user with the password of that registration. The first one that is confirmed wins; the others find the email taken.
+registration with another email is refused. Each registration has its own link, which registers the user with the
+password of that registration. The first one that is confirmed wins; the others find the email taken.
 
-A reservation is no claim. An administrator may give the username to somebody else, which the confirmation then reports.
+A reservation is no claim. An administrator may give the username to another user; the confirmation is then refused.
 """
 
 import hashlib
@@ -144,7 +144,7 @@ class PendingRegistrations:
 
         Raises:
             InvalidLink: it does not work any more, such as since another one with the same email was confirmed.
-            Rejected: somebody else got the username meanwhile.
+            Rejected: another user has the username by now.
         """
         mac = self._links.mac_of_text(token)
         row = await self._database.fetch_one(FIND, (mac, naive_utc(self._clock()))) if mac else None
