@@ -8,7 +8,7 @@ from auth.devices import UNKNOWN
 from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, Link, MailedLinks
 from auth.password_hashing import Lane, Passwords
 from auth.pending_registrations import PendingRegistrations
-from auth.sessions import SessionClient
+from auth.session_rows import SessionClient
 from auth.sign_in import SignedIn, SignIn, checked_password
 from events import outbox
 from events.commands import CommandResult, UserCommands

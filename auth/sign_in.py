@@ -16,7 +16,8 @@ from auth.devices import UNKNOWN
 from auth.hash_formats import UnknownHash
 from auth.password_hashing import Lane, Passwords, PasswordsBusy, PasswordsClosed
 from auth.password_policy import WeakPassword, check_password
-from auth.sessions import NO_CLIENT, Granted, InvalidRefreshToken, RefreshToken, SessionClient, Sessions
+from auth.session_rows import NO_CLIENT, RefreshToken, SessionClient
+from auth.sessions import Granted, InvalidRefreshToken, Sessions
 from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
 from auth.tokens import AccessToken, AccessTokens
 from events.claims import login_claim, sign_in_claims

@@ -7,7 +7,7 @@ import strawberry
 import structlog
 
 from auth.permissions import Right, may
-from auth.sessions import SessionClient, SignInSession
+from auth.session_rows import SessionClient, SignInSession
 from graph.context import Info
 from graph.scalars import user_id_argument, user_id_of
 from graph.types import LogoutPayload

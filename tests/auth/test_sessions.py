@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from auth.sessions import InvalidRefreshToken, Lifetimes, RefreshToken, SessionKey, Sessions
+from auth.session_rows import RefreshToken, SessionKey
+from auth.sessions import InvalidRefreshToken, Lifetimes, Sessions
 from events.database import Database
 from events.ids import new_id
 from tests.auth.clock import Time

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from auth import known_devices
 from auth.known_devices import KEPT, MAILS_A_DAY, KnownDevices
-from auth.sessions import Lifetimes, SessionClient, Sessions
+from auth.session_rows import SessionClient
+from auth.sessions import Lifetimes, Sessions
 from events.database import Database
 from events.ids import new_id
 from rollcall.embedded import Addresses
