@@ -45,7 +45,8 @@ class UserType(Node):
     shows: ClassVar[type] = User
 
     id: strawberry.ID = strawberry.field(
-        description="A UUIDv7. Globally unique, so it serves as the Relay node id as it is."
+        description="A UUIDv7, or another UUID that the user was imported with. Globally unique, so it serves as the\n"
+        "Relay node id as it is."
     )
     username: str = strawberry.field(description="Unique, compared without regard to case.")
     email: str = strawberry.field(description="Unique, compared without regard to case.")
