@@ -1,8 +1,9 @@
 """Budgets: how much a caller may do in an hour, counted by all processes together.
 
-A budget fills evenly: after an hour without spending it is full. One instant per caller says how much is left, the
-moment at which its budget is full again; spending moves it into the future, at most to an hour from now. (This is the
-generic cell rate algorithm. A count per hour instead would allow twice as much around each full hour.)
+A budget fills evenly, by so much an hour, until it has as much as may be spent at once. One instant per caller says how
+much is left, the moment at which its budget is full again; spending moves it into the future, at most by the time that
+an empty budget takes to fill. (This is the generic cell rate algorithm. A count per hour instead would allow twice as
+much around each full hour.)
 
 One statement decides and writes, so concurrent requests cannot overspend. The instant of a caller that was refused is
 remembered in the process. Until it is near enough, this caller costs no statement, however many requests it sends.
@@ -55,11 +56,23 @@ class Budget:
     purpose: str
     """Completes "too many requests to"."""
     per_hour: int
-    """Also the most at once; 0 for no limit."""
+    """How much comes back in an hour; 0 for no limit."""
+    at_once: int = 0
+    """The most that may be spent at once; 0 for as much as in an hour."""
+
+    @property
+    def most(self) -> int:
+        """What a full budget has."""
+        return min(self.at_once or self.per_hour, self.per_hour)
 
     def time_for(self, amount: int) -> timedelta:
         """How long it takes to fill up by an amount. More than the whole budget counts as the whole."""
-        return max(HOUR * min(amount / self.per_hour, 1.0), timedelta.resolution)
+        return max(HOUR * (min(amount, self.most) / self.per_hour), timedelta.resolution)
+
+    @property
+    def filling(self) -> timedelta:
+        """How long an empty budget takes to fill."""
+        return self.time_for(self.most)
 
 
 class Budgets:
@@ -102,7 +115,7 @@ class Budgets:
 
     async def _spend(self, key: bytes, budget: Budget, time: timedelta) -> None:
         now = self._clock()
-        latest = now + HOUR - time
+        latest = now + budget.filling - time
         moments = [naive_utc(moment) for moment in (now + time, latest, now)]
         if await self._database.execute(SPEND, (key, *moments, time // timedelta.resolution)):
             self._refused.pop(key, None)
@@ -116,14 +129,14 @@ class Budgets:
         Raises:
             BudgetSpent: as far as this process knows, too little is left.
         """
-        full_at, latest = self._refused.get(key), self._clock() + HOUR - time
+        full_at, latest = self._refused.get(key), self._clock() + budget.filling - time
         if full_at is not None and full_at > latest:
             raise BudgetSpent(budget.purpose, full_at - latest)
 
     async def spent(self, budget: Budget, caller: str) -> float:
         """The part of a caller's budget that is spent now, between 0 and 1."""
         row = await self._database.fetch_one(FIND, (self._key(budget, caller),))
-        return min(max((aware_utc(row[0]) - self._clock()) / HOUR, 0.0), 1.0) if row else 0.0
+        return min(max((aware_utc(row[0]) - self._clock()) / budget.filling, 0.0), 1.0) if row else 0.0
 
     async def sweep(self) -> int:
         """Delete the rows of full budgets; return their number."""

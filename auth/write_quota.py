@@ -1,11 +1,11 @@
-"""The quota of writes: how much a user may write in an hour, and how much may come from an address.
+"""The quota of writes: how much a user may write in an hour and at once, and how much may come from an address.
 
 A write costs one unit, and one for each `UNIT_BYTES` that it has, so that one number bounds writes and bytes.
 
 The budgets are in the database, for all processes together (`auth/budgets.py`). A process does not ask for each write.
 It takes units in advance and spends them in memory: one for the first write of a caller, then twice as many each time,
-up to a `LEASE_PARTS`th of the budget. What was taken stays the caller's until it is spent. So in an hour a caller gets
-its budget and, at worst, what every process has taken before. A caller that writes seldom loses nothing.
+up to a `LEASE_PARTS`th of what a full budget has. What was taken stays the caller's until it is spent. So in an hour a
+caller gets its budget and, at worst, what every process has taken before. A caller that writes seldom loses nothing.
 """
 
 import asyncio
@@ -42,10 +42,16 @@ class _Lease:
 class WriteQuota:
     """The quotas of users and addresses."""
 
-    def __init__(self, budgets: Budgets, *, per_user: int, per_address: int) -> None:
-        """`per_user` and `per_address` are units an hour, and the most at once; 0 is no limit."""
+    def __init__(self, budgets: Budgets, *, per_user: int, per_address: int, at_once: int = 0) -> None:
+        """
+        Args:
+            budgets: The budgets of all processes.
+            per_user: Units an hour of a user; 0 for no limit.
+            per_address: Units an hour, and at once, of an address; 0 for no limit.
+            at_once: Units that a user may spend at once; 0 for as many as in an hour.
+        """
         self._budgets = budgets
-        self._user = Budget("change a user", per_user)
+        self._user = Budget("change a user", per_user, at_once)
         self._address = Budget("change users from this address", per_address)
         self._leases: LRUCache[tuple[str, str], _Lease] = LRUCache(LEASES)
 
@@ -89,7 +95,7 @@ class WriteQuota:
 
     async def _take(self, budget: Budget, caller: str, lacking: int, taken: int) -> int:
         """Take the units that are lacking, or twice as many as the last time if there are; return how many."""
-        wanted = max(lacking, min(2 * taken, budget.per_hour // LEASE_PARTS))
+        wanted = max(lacking, min(2 * taken, budget.most // LEASE_PARTS))
         if wanted > lacking:
             with suppress(BudgetSpent):
                 await self._budgets.spend(budget, caller, wanted)

@@ -143,7 +143,10 @@ def services_of(
         sessions=sessions,
         watch=SessionWatch(sessions, commands, store, now),
         write_quota=WriteQuota(
-            budgets, per_user=settings.writes_per_hour, per_address=settings.address_writes_per_hour
+            budgets,
+            per_user=settings.writes_per_hour,
+            per_address=settings.address_writes_per_hour,
+            at_once=settings.writes_at_once,
         ),
         authenticator=Authenticator(tokens, sessions, commands, accounts, now),
         webhooks=Webhooks(

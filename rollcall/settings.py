@@ -247,6 +247,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Writes an hour of one user; one of more than 4 KiB counts for each 4 KiB. 0: no limit.",
     )
+    writes_at_once: int = Field(
+        600, ge=0, description="Writes of one user at once, counted in the same way. 0: as many as in an hour."
+    )
     address_writes_per_hour: int = Field(
         36_000, ge=0, description="Writes an hour from one address, counted in the same way. 0: no limit."
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -127,7 +128,8 @@ async def test_full_budgets_leave_nothing(database: Database, budgets: Budgets, 
     assert await database.fetch_all("SELECT * FROM budgets") == []
 
 
-@given(st.integers(1, 10**12), st.integers(1, 10**12))
-def test_every_amount_takes_time_and_at_most_an_hour(per_hour: int, amount: int) -> None:
+@given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(1, 10**12))
+def test_every_amount_takes_time_and_at_most_that_of_a_full_budget(per_hour: int, at_once: int, amount: int) -> None:
     """An amount that rounded to nothing would look like a refusal, and a longer one could never be spent."""
-    assert Time().now() < Time().now() + Budget("knock", per_hour).time_for(amount) <= Time().now() + HOUR
+    budget = Budget("knock", per_hour, at_once)
+    assert timedelta() < budget.time_for(amount) <= budget.filling <= HOUR

@@ -30,8 +30,9 @@ def time() -> Time:
     return Time()
 
 
-def quota(database: Database, time: Time, *, user: int = 0, address: int = 0) -> WriteQuota:
-    return WriteQuota(CountedBudgets(database, SECRET, time.now), per_user=user, per_address=address)
+def quota(database: Database, time: Time, *, user: int = 0, address: int = 0, at_once: int = 0) -> WriteQuota:
+    budgets = CountedBudgets(database, SECRET, time.now)
+    return WriteQuota(budgets, per_user=user, per_address=address, at_once=at_once)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,26 @@ async def test_a_user_has_the_quota_of_an_hour_and_then_what_comes_back(database
     assert await written(one, ANN, HERE) == 3
     time.pass_(hours=2)
     assert await written(one, ANN, HERE, 65_536) == 360 // 16
+
+
+async def test_a_user_who_has_spent_what_is_allowed_at_once_gets_the_rate_of_the_quota(
+    database: Database, time: Time
+) -> None:
+    """60 units at once of 360 an hour: then one each 10 s, and after 10 minutes all of them again."""
+    one = quota(database, time, user=360, address=100, at_once=60)
+
+    assert await written(one, ANN, HERE) == 60
+    with pytest.raises(BudgetSpent) as refused:
+        await one.spend(ANN, HERE, 1)
+    assert refused.value.seconds == 10
+    time.pass_(seconds=30)
+    assert await written(one, ANN, HERE) == 3
+    time.pass_(minutes=10)
+    assert await written(one, ANN, THERE) == 60
+    time.pass_(hours=1)
+    assert await written(one, ANN, THERE, 65_536) == 60 // 16
+    assert await written(one, BOB, HERE) == 60
+    assert await written(one, CID, HERE) == 40
 
 
 async def test_an_address_has_a_quota_for_all_its_users(database: Database, time: Time) -> None:
