@@ -101,7 +101,7 @@ def _password(row: UserRow, attributes: dict[str, JSON]) -> tuple[str | None, No
     if given is None:
         found = [name for name, value in attributes.items() if is_secret_value(value) and is_known(str(value).strip())]
         given = str(attributes.pop(found[0])) if len(found) == 1 else None
-    if given is None or given.strip() in {"", "!", "*", "x"}:
+    if given is None or given.strip() in {"", "*", "x"} or given.strip().startswith("!"):  # as in shadow(5) and Django
         return None, NoPassword.NONE_GIVEN
     if row.disabled:
         return None, NoPassword.DISABLED

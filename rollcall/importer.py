@@ -242,7 +242,7 @@ class Importer:
                 later.append(each)
                 continue
             try:
-                owner = _owner(one, each.claims, owners)
+                owner = _owner(one, each.claims, owners, by_id=self._options.update)
                 if owner is not None:
                     await self._existing(one, owner)
                     continue
@@ -267,11 +267,13 @@ class Importer:
             owner = _owner_or_none(claims, await self._commands.owners(claims))
             if owner is None:
                 return rejected
-            try:
-                await self._existing(one, owner)
-            except Rejected as again:
-                return again
-            return None
+            return await self._found(one, owner)
+        except WrongExpectedVersion:
+            assert one.user_id is not None  # noqa: S101 - for the type checker
+            met = self._met.place(one.user_id.bytes) is not None
+            if self._options.update and (met or (await self._commands.account(one.user_id)).user is not None):
+                return await self._found(one, one.user_id)
+            return refusal("id", "belongs to another user, or to a deleted one: leave out --keep-ids")
         self._met.add(user_id.bytes, _place(one.row))
         self._outcome.added += 1
         if one.no_password is not None:
@@ -282,16 +284,28 @@ class Importer:
                 self._outcome.renamed.setdefault(key, name)
         return None
 
+    async def _found(self, one: Wanted, owner: UUID) -> Rejected | None:
+        """Take a row whose user was found to be there; return why it is refused."""
+        try:
+            await self._existing(one, owner)
+        except Rejected as rejected:
+            return rejected
+        return None
+
     async def _registered(self, one: Wanted) -> UUID:
+        """Register a row's user.
+
+        Raises:
+            Rejected: the row is refused.
+            WrongExpectedVersion: the row's id is that of another user.
+        """
         derived = one.row.username is None or "@" in one.row.username
         command = await self._wrapped(one.command, one.fast)
         for _ in range(NUMBERED_TRIES):
             try:
                 if self._options.dry_run:
-                    return self._pretend(one, command)
+                    return await self._pretend(one, command)
                 return (await self._commands.register(command, self._origin, user_id=one.user_id)).user_id
-            except WrongExpectedVersion:
-                raise refusal("id", "belongs to another user, or to a deleted one: leave out --keep-ids") from None
             except Rejected as rejected:
                 taken = [problem.field for problem in rejected.problems if problem.reason is Reason.TAKEN]
                 if not derived or taken != [("username",)]:
@@ -309,13 +323,18 @@ class Importer:
             return command
         return msgspec.structs.replace(command, password_hash=fast.wrapped(await self._hash(fast.digest)))
 
-    def _pretend(self, one: Wanted, command: Register) -> UUID:
-        """What `register` would find, without the log.
+    async def _pretend(self, one: Wanted, command: Register) -> UUID:
+        """What `register` would find, without a change of the log.
 
         Raises:
             Rejected: it would be refused.
+            WrongExpectedVersion: the row's id is that of another user.
         """
         decide(Account(), command)
+        if one.user_id is not None:
+            found = (await self._commands.account(one.user_id)).version
+            if found or self._met.place(one.user_id.bytes) is not None:
+                raise WrongExpectedVersion(one.user_id, 0, found)
         claims = [_email_claim(command.email), *username_claims(rules.clean_username(command.username))]
         owners = {claim: place for claim in claims if (place := self._met.place(_text(claim))) is not None}
         known = {owners.get(claim) for claim in _claims(one)}
@@ -325,7 +344,7 @@ class Importer:
             raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
         for claim in claims:
             self._met.add(_text(claim), _place(one.row))
-        return UUID(int=one.row.line << 32 | (one.row.element or 0))
+        return one.user_id or UUID(int=one.row.line << 32 | (one.row.element or 0))
 
     async def _existing(self, one: Wanted, owner: UUID) -> None:
         """Count a row whose user is there, after bringing it up to date if that is wanted.
@@ -347,14 +366,20 @@ class Importer:
         """Bring a user up to date with a row; whether anything changed.
 
         A password is replaced only while it is the one that came with the registration: the user's own is newer.
+        Username and email change only where the row names the user by its id.
         """
         account = await self._commands.account(owner)
         if account.user is None:
             return False
         row, command = one.row, one.command
         update = Update(name=row.name, attributes=command.attributes)
+        if one.user_id == owner:
+            update = msgspec.structs.replace(update, username=command.username or None, email=command.email)
         if self._options.dry_run:
-            return bool(decide(account, update))
+            changed = bool(decide(account, update))
+            if one.user_id == owner:
+                await self._pretend_claims(one, owner)
+            return changed
         changed = (await self._commands.change(owner, update, self._origin)).changed
         if row.role is not None:
             changed |= (await self._commands.change(owner, ChangeRole(command.role), self._origin)).changed
@@ -367,6 +392,20 @@ class Importer:
                 password = ChangePassword(password_hash=command.password_hash, replaces=account.password_version)
                 changed |= (await self._commands.change(owner, password, self._origin)).changed
         return changed
+
+    async def _pretend_claims(self, one: Wanted, owner: UUID) -> None:
+        """What a change of username and email would find, without a change of the log.
+
+        Raises:
+            Rejected: they belong to somebody else.
+        """
+        claims = _claims(one)
+        owners = await self._commands.owners(claims)
+        for claim in claims:
+            if owners.get(claim, owner) != owner or self._met.place(_text(claim)) is not None:
+                raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
+        for claim in claims:
+            self._met.add(_text(claim), _place(one.row))
 
     async def _free_username(self, base: str, owners: dict[Claim, UUID], taken: Collection[Claim]) -> str:
         """The base with the first free number that is found: above those taken it takes few look-ups, not one each."""
@@ -406,13 +445,15 @@ def _email_claim(email: str) -> Claim:
     return Claim("email", f"\0{email}" if form is None else form)
 
 
-def _owner(one: Wanted, claims: list[Claim], owners: dict[Claim, UUID]) -> UUID | None:
-    """The user of a row, if it is there.
+def _owner(one: Wanted, claims: list[Claim], owners: dict[Claim, UUID], *, by_id: bool) -> UUID | None:
+    """The user of a row, if it is there. With `by_id` a row's id tells, though the user has another email or username.
 
     Raises:
         Rejected: the email or the username belongs to somebody else.
     """
     owner = _owner_or_none(claims, owners)
+    if owner is None and by_id and one.user_id in map(owners.get, claims):
+        return one.user_id
     if owner is None:
         for claim in reversed(claims):
             if claim in owners:

@@ -131,8 +131,8 @@ async def test_a_hash_in_no_known_form_costs_the_password_and_not_the_person(
     finished = await imported(installation, "\n".join(map(json.dumps, lines)), name="users.jsonl")
 
     assert finished.code == 0, finished
-    assert "2 of those added have no password: their hash is in no form that can be verified" in finished.out
-    assert "1 of those added have no password: the file has none for them" in finished.out
+    assert "2 of those added have no password: the file has none for them" in finished.out
+    assert "1 of those added have no password: their hash is in no form that can be verified" in finished.out
     assert [await hash_of(database, name) for name in ("ann", "bob", "cid", "dan")] == [None, None, None, BCRYPT]
 
 
@@ -173,6 +173,43 @@ async def test_ids_and_dates_are_kept(installation: Installation, database: Data
     assert isinstance(event, UserRegistered)
     assert event.imported
     assert event.created_at == ann.created_at
+
+
+async def test_a_changed_email_is_brought_over_by_the_id(installation: Installation, database: Database) -> None:
+    """With --update and --keep-ids. A dry run says the same; somebody else's email is refused, as is a second row."""
+    ids = [f"7b2cb5a8-8d5b-4e6f-9b4f-0a8a53a1a00{number}" for number in range(4)]
+    keeping = ("--keep-ids", "--update")
+    before = (
+        f"id,username,email\n{ids[0]},ann,ann@example.com\n{ids[1]},bob,bob@example.com\n{ids[2]},cid,cid@example.com\n"
+    )
+    after = (
+        f"id,username,email\n{ids[0]},ann,ann@new.example\n{ids[1]},rob,rob@example.com\n"
+        f"{ids[2]},cid,ann@new.example\n{ids[3]},dan,dan@example.com\n{ids[3]},don,don@new.example\n"
+    )
+    assert (await imported(installation, before, *keeping)).code == 0
+
+    refused = await imported(installation, f"id,username,email\n{ids[1]},rob,rob@example.com\n", "--keep-ids")
+    dry = await imported(installation, after, *keeping, "--dry-run")
+    finished = await imported(installation, after, *keeping)
+    again = await imported(installation, after, *keeping)
+
+    assert "line 2: id: belongs to another user, or to a deleted one: leave out --keep-ids" in refused.out
+    assert "line 4: email: this email belongs to someone else" in dry.out
+    assert "1 added, 2 updated, 0 already there, 2 refused" in dry.out
+    assert "line 4: email: this email belongs to someone else" in finished.out
+    assert "line 6: username: duplicates the user of line 5" in finished.out
+    assert "1 added, 2 updated, 0 already there, 2 refused" in finished.out
+    assert "0 added, 3 already there, 2 refused" in again.out
+    found = {
+        str((user := await user_of(database, login)).id): (user.username, user.email)
+        for login in ("ann", "rob", "cid", "dan")
+    }
+    assert found == {
+        ids[0]: ("ann", "ann@new.example"),
+        ids[1]: ("rob", "rob@example.com"),
+        ids[2]: ("cid", "cid@example.com"),
+        ids[3]: ("dan", "dan@example.com"),
+    }
 
 
 async def test_usernames_that_are_emails_sign_in_by_the_email(installation: Installation, database: Database) -> None:
