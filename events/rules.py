@@ -59,6 +59,9 @@ FREEFORM = get_profile("FreeFormClass")
 PLAIN_USERNAME = re.compile(r"[!-~]+")
 PLAIN_EMAIL = re.compile(r"(?=[^@]{1,64}@)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9](-?[a-z0-9]){0,30}\.)+[a-z]{2,24}")
 PLAIN_NAME = re.compile(r"[!-~]+( [!-~]+)*")
+ENCODED_WORD = re.compile(r"=\?.*\?=")
+"""Of RFC 2047. Mail programs, Python's among them, decode it also where it must not be: in an address, it writes header
+lines and even the text of a mail (`=?ascii?q?=0D=0A...?=`), or sends it to somebody else."""
 
 AROUND_AN_ID = re.compile(r"urn:|uuid:|[-{}()]")
 ID = re.compile(r"[\da-f]{32}")
@@ -287,6 +290,8 @@ def _precis_username(value: str) -> str:
 def _valid_email(value: str) -> str:
     if found := IGNORABLE.search(value):
         _refuse("email", f"an email cannot contain the character {found[0]!r}, which cannot be seen")
+    if ENCODED_WORD.search(value):
+        _refuse("email", "an email cannot contain an encoded word (=?...?=)")
     try:
         parsed = validate_email(_encodable(("email",), value), check_deliverability=False, strict=True)
     except EmailNotValidError as error:

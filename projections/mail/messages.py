@@ -15,6 +15,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from events.rules import ENCODED_WORD
 from projections.mail.recipients import Letter
 
 LANGUAGES: Final = ("en", "ms")
@@ -101,7 +102,8 @@ def ascii_address(email: str) -> str:
         UnusableAddress: it is no address.
     """
     local, _, domain = email.rpartition("@")
-    if not local or not domain or not email.isprintable() or " " in email:
+    # No new email has an encoded word (`events/rules.py`). `email.headerregistry` would decode it into the header.
+    if not local or not domain or not email.isprintable() or " " in email or ENCODED_WORD.search(email):
         raise UnusableAddress("the email is no address that mail can be sent to")
     labels = (label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in domain.split("."))
     return f"{local}@{'.'.join(labels)}"

@@ -67,6 +67,7 @@ def test_usernames_of_every_script_go_in_as_they_are(value: str) -> None:
         "no-at-sign", "@example.com", "a@", "a@b", "a b@example.com", "a@exa mple.com", "a@@b.com", "",
         "x" * 250 + "@a.b",
         "a\x00@example.com", "\ud800@example.com", "a@example.com\nBcc: x@example.com",
+        "=?us-ascii?q?a=0d=0aBcc=3a_x?=@example.com", "x=?utf-8?b?Yg==?=@example.com",
     ],
 )  # fmt: skip
 def test_an_email_that_cannot_be_one_is_refused(value: str) -> None:

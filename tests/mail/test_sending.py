@@ -14,7 +14,7 @@ from events.event_types import Role
 from events.ids import new_id
 from events.outbox import Purpose
 from events.user import ChangePassword
-from projections.mail.messages import Messages
+from projections.mail.messages import Messages, UnusableAddress
 from projections.mail.recipients import Letter
 from projections.mail.smtp import Server, ServerAway, connected
 from tests.graph.documents import CHANGE_PASSWORD, DELETE, IMPORT, REGISTER, REQUEST_RESET, UPDATE
@@ -228,6 +228,24 @@ def test_nothing_of_a_name_becomes_a_header_or_html(name: str, purpose: Purpose,
     assert html_of(message).count("<") == html_of(expected).count("<")
     assert message["To"] == "somebody@example.com"
     assert message.as_bytes()
+
+
+INJECTIONS = (
+    "=?us-ascii?q?a=0d=0aSubject=3a_Owned=0d=0a=0d=0aCall_0900?=@example.com",
+    "=?utf-8?q?somebody?=.else@example.com",
+    "a=?utf-8?b?Yg==?=@example.com",
+)
+
+
+@pytest.mark.parametrize("email", INJECTIONS)
+async def test_no_email_is_decoded_into_a_header_or_another_address(post: Post, email: str) -> None:
+    """An encoded word is refused, and no mail is made for one that is stored."""
+    refused = await post.site.anyone.field(REGISTER, input=somebody(email=email))
+
+    assert [(error["code"], error["field"]) for error in refused["errors"]] == [("INVALID", ["email"])]
+    letter = Letter(Purpose.VERIFY_EMAIL, new_id(), email, "", None, "https://rollcall.example/x#token=y")
+    with pytest.raises(UnusableAddress):
+        Messages(SENDER, KEY).message(letter, present())
 
 
 def test_a_mail_is_in_the_language_of_its_recipient() -> None:
