@@ -20,14 +20,38 @@ from events.database import Database
 from events.errors import Problem, Reason, Rejected
 from events.ids import NewId
 from events.outbox import Farewell, Mail
+from events.rules import same_email
 from events.user import User
 from events.vault import NONCE_BYTES
 
 TO_ONE_LOGIN: Final = Budget("mail to one account", 5)
 """For each login, with or without an account."""
+TO_ONE_MAILBOX: Final = Budget("mail to one mailbox", 20)
+"""Of what strangers may cause, whichever accounts and spellings they use."""
 DELETION_DELAY: Final = timedelta(seconds=2)
 """Before the mail about a deletion is looked at: by then the deletion has happened, or the mail waits longer."""
 LANGUAGE_CHARACTERS: Final = 8
+
+
+def mailbox_of(email: str) -> str:
+    """The mailbox that an email most likely reaches: what follows a `+` is a label for its reader at most providers."""
+    local, _, domain = same_email(email).rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailboxes:
+    """What one mailbox gets of mails that strangers may cause."""
+
+    budgets: Budgets
+
+    async def has_room(self, email: str) -> bool:
+        """Whether the mailbox of an email may get one more now; counts it, if so."""
+        try:
+            await self.budgets.spend(TO_ONE_MAILBOX, mailbox_of(email))
+        except BudgetSpent:
+            return False
+        return True
 
 
 class NoMail(Exception):
@@ -77,12 +101,22 @@ class MailRequests:
         await self.budgets.spend(TO_ONE_LOGIN, str(user.id))
         await self._add(outbox.Purpose.VERIFY_EMAIL, user_id=user.id, language=language)
 
-    async def verification_of(self, user: User, address: str) -> None:
+    async def verification_of(self, user: User, address: str, language: str | None) -> None:
         """Like `verification`, for a user who cannot sign in before; nothing if enough such mails were sent."""
         with suppress(BudgetSpent):
-            await self.verification(user, address, None)
+            await self.verification(user, address, language)
 
-    async def deletion(self, user: User) -> Mail | None:
+    async def email_change(self, user: User, address: str) -> None:
+        """Pay for the mails of a change of a user's own email: each writes to an address of the user's choice.
+
+        Raises:
+            BudgetSpent: too many requests of this address, or of this user.
+        """
+        if self.enabled:
+            await self.by_address.pay(Purpose.MAIL, address)
+            await self.budgets.spend(TO_ONE_LOGIN, f"change of email {user.id}")
+
+    async def deletion(self, user: User, language: str | None) -> Mail | None:
         """Queue the mail about a deletion that is about to be carried out; None where mail is off.
 
         The key of the user is destroyed with it, so its address is sealed with the log's for as long as the mail waits.
@@ -93,11 +127,16 @@ class MailRequests:
         cause = self.new_id()
         sealed = Farewell.of(user).seal(self.mail_key, cause, secrets.token_bytes(NONCE_BYTES))
         return await self._add(
-            outbox.Purpose.DELETED, user_id=user.id, sealed=sealed, cause=cause, delay=DELETION_DELAY
+            outbox.Purpose.DELETED,
+            user_id=user.id,
+            language=language,
+            sealed=sealed,
+            cause=cause,
+            delay=DELETION_DELAY,
         )
 
     async def withdraw(self, mail: Mail | None) -> None:
-        """Remove the mail about a deletion that was refused."""
+        """Remove the mail about a deletion that this request has not carried out."""
         if mail is not None:
             await outbox.remove(self.database, mail)
 

@@ -96,10 +96,10 @@ class SignIn:
         activity: Activity,
         new_id: NewId,
         *,
-        unverified: Callable[[User, str], Awaitable[None]] | None = None,
+        unverified: Callable[[User, str, str | None], Awaitable[None]] | None = None,
     ) -> None:
-        """`unverified` is called with a user and its address instead of starting a session, if the user's email must be
-        verified and is not."""
+        """`unverified` is called with a user, its address and language instead of starting a session, if the user's
+        email must be verified and is not."""
         self._commands = commands
         self._unverified = unverified
         self._passwords = passwords
@@ -216,7 +216,7 @@ class SignIn:
                 user = (await self._commands.change(user.id, command, origin)).user or user
         # Administrators are appointed, the first one before mail is set up.
         if self._unverified is not None and not proved.email_verified and user.role is not Role.ADMIN:
-            await self._unverified(user, attempt.address)
+            await self._unverified(user, attempt.address, language)
             raise UnverifiedEmail
         with _afterwards("count a sign-in"):
             await self._activity.signed_in()

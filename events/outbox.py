@@ -130,6 +130,8 @@ SELECT cause, purpose, user_id, claim_kind, claim_hash, position, language, seal
 FROM outbox WHERE next_attempt_at <= %s ORDER BY next_attempt_at LIMIT %s
 """
 REMOVE: Final = "DELETE FROM outbox WHERE cause = %s AND purpose = %s"
+TWINS: Final = "SELECT cause FROM outbox WHERE user_id = %s AND purpose = %s"
+HAS: Final = "SELECT 1 FROM outbox WHERE cause = %s AND purpose = %s"
 POSTPONE: Final = "UPDATE outbox SET attempts = attempts + 1, next_attempt_at = %s WHERE cause = %s AND purpose = %s"
 
 
@@ -151,6 +153,19 @@ async def due(database: Database, now: datetime, limit: int) -> list[Mail]:
 async def remove(source: Source, mail: Mail) -> None:
     """Remove a mail: it has left, or need not leave any more."""
     await source.execute(REMOVE, (mail.cause.bytes, mail.purpose.value))
+
+
+async def remove_all(source: Source, mail: Mail) -> None:
+    """Remove every mail to the same user for the same purpose."""
+    if mail.user_id is not None:
+        # Found first: a DELETE by columns without an index would lock all rows.
+        for (cause,) in await source.fetch_all(TWINS, (mail.user_id.bytes, mail.purpose.value)):
+            await source.execute(REMOVE, (cause, mail.purpose.value))
+
+
+async def has(source: Source, mail: Mail) -> bool:
+    """Whether the mail still waits."""
+    return await source.fetch_one(HAS, (mail.cause.bytes, mail.purpose.value)) is not None
 
 
 async def postpone(source: Source, mail: Mail, until: datetime) -> None:

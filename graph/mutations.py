@@ -17,12 +17,12 @@ from auth.sessions import InvalidRefreshToken
 from auth.sign_in import PasswordRefused, UnverifiedEmail, WrongCredentials
 from auth.throttle import TooManyFailures
 from events.errors import Rejected, WrongExpectedVersion
-from events.event_types import Origin
+from events.event_types import Origin, Role
 from events.idempotency import KEY_CHARACTERS
 from events.outbox import Mail
 from events.tracing import trace
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Update, User
-from graph.context import Info
+from graph.context import Context, Info
 from graph.errors import bad_input
 from graph.imports import ImportPayload, import_users
 from graph.inputs import (
@@ -187,7 +187,7 @@ async def update_users(
     for one in input:
         await context.allowed_on(user_id_of(one.id), Right.CHANGE_ANY_USER)
     for one in input:
-        await context.pay_for_write(viewer, size_of(one.attributes))
+        await _pay(context, viewer, update_of(one))
     # They run at once and share transactions; those of one user keep their order. All end, also if one fails, so that
     # no write goes on after the answer.
     changes = [_carry_out(info, viewer, user_id_of(one.id), one, update_of(one)) for one in input]
@@ -235,7 +235,7 @@ async def _farewell(info: Info, asked: DeleteUserInput) -> Mail | None:
         return None
     await info.context.allowed_on(user_id, Right.CHANGE_ANY_USER)
     user = (await services.commands.account(user_id)).user
-    return await services.mails.deletion(user) if user else None
+    return await services.mails.deletion(user, info.context.language) if user else None
 
 
 async def rebuild_projection(
@@ -276,8 +276,19 @@ async def _change(
     user_id = user_id_of(asked.id)
     viewer = await info.context.allowed_on(user_id, right)
     if isinstance(command, Update):  # everything else is for staff, or is a user's last
-        await info.context.pay_for_write(viewer, size_of(command.attributes))
+        await _pay(info.context, viewer, command)
     return await _carry_out(info, viewer, user_id, asked, command)
+
+
+async def _pay(context: Context, viewer: User, command: Update) -> None:
+    """Take a change of a user out of the quotas of the viewer, who changes only itself unless it is an ADMIN.
+
+    Raises:
+        BudgetSpent: RATE_LIMITED; a quota is used up.
+    """
+    await context.pay_for_write(viewer, size_of(command.attributes))
+    if viewer.role is not Role.ADMIN and command.email not in (None, viewer.email):
+        await context.services.mails.email_change(viewer, context.address)
 
 
 async def _carry_out(

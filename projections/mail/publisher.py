@@ -13,7 +13,7 @@ up every mail and counts as an attempt of none.
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,7 +25,7 @@ from events.checkpoint import Checkpoint
 from events.database import Database
 from events.errors import DamagedEvent, LogChanged, UnusableKey
 from events.ids import uuid_of
-from events.outbox import Mail
+from events.outbox import Mail, Purpose
 from events.retry import Backoff
 from events.store import EventStore
 from events.wakeup import Wakeup
@@ -80,6 +80,8 @@ class Tools:
     database: Database
     wakeup: Wakeup
     recipients: Recipients
+    has_room: Callable[[str], Awaitable[bool]]
+    """Whether a mailbox may get one more mail that strangers may have caused. Counts it, if so."""
     messages: Messages
     server: Server
     tls: ssl.SSLContext
@@ -171,7 +173,11 @@ class Publisher:
         context = {"purpose": mail.purpose.value, "cause": str(mail.cause)}
         try:
             letter = await tools.recipients.letter(mail)
+            if mail.purpose is Purpose.DELETED and not await outbox.has(tools.database, mail):
+                return  # that of another request was sent
             if letter is not None:
+                if letter.counted and not await tools.has_room(letter.email):
+                    raise NotYet("the mailbox has had enough mails this hour")  # noqa: TRY301 - postponed below
                 message = tools.messages.message(letter, mail.created_at)
                 await outlet.send(message, tools.sender, message["To"].addresses[0].addr_spec)
                 self._leader.rate.count(1)
@@ -185,4 +191,6 @@ class Publisher:
                 await outbox.postpone(tools.database, mail, now + pause)
                 return
             log.warning("mail.given_up", error=str(error), **context)
+        if mail.purpose is Purpose.DELETED:  # a user is deleted once, however many requests have asked for it
+            await outbox.remove_all(tools.database, mail)
         await outbox.remove(tools.database, mail)

@@ -24,6 +24,9 @@ PAGES: Final = {
 }
 """Pages that links lead to. The token is in the fragment, which no server and no Referer gets."""
 
+UNASKED: Final = frozenset({Purpose.PASSWORD_RESET, Purpose.EMAIL_TAKEN})
+"""Mails that anybody may cause to anybody."""
+
 MakeToken = Callable[[Purpose, UUID, Account], Awaitable[str | None]]
 """Makes the token of a mail's link: the same one for the same cause. None if its link was used, or may not be used any
 more."""
@@ -41,6 +44,8 @@ class Letter:
     link: str | None = None
     news: NewDevice | None = None
     """Of a sign-in; None also where the email is not verified."""
+    counted: bool = True
+    """Whether a stranger may have caused it. A flood of these must not hold up what warns the owner of an email."""
 
 
 class Recipients:
@@ -121,7 +126,7 @@ class Recipients:
 
     def _farewell(self, mail: Mail) -> Letter | None:
         user = Farewell.open(mail.sealed or b"", self._key, mail.cause)
-        return Letter(mail.purpose, mail.cause, user.email, user.name, user.language) if user else None
+        return Letter(mail.purpose, mail.cause, user.email, user.name, user.language or mail.language) if user else None
 
 
 class NotYet(Exception):
@@ -137,5 +142,13 @@ def _letter(mail: Mail, account: Account, link: str | None = None, news: NewDevi
     if user is None:
         return None
     known = account.email_verified or mail.purpose is Purpose.INVITATION
-    name = user.name if known else ""
-    return Letter(mail.purpose, mail.cause, user.email, name, language_of(user) or mail.language, link, news)
+    return Letter(
+        mail.purpose,
+        mail.cause,
+        user.email,
+        user.name if known else "",
+        language_of(user) or mail.language,
+        link,
+        news,
+        counted=not known or mail.purpose in UNASKED,
+    )

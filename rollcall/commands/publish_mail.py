@@ -2,6 +2,8 @@
 
 import time
 
+from auth.budgets import Budgets
+from auth.mail_requests import Mailboxes
 from auth.mailed_links import MailedLinks
 from events.log_keys import LogKeys
 from events.snapshots import AccountReader, SnapshotWriter
@@ -65,6 +67,7 @@ def mail_publisher(installation: Installation, keys: LogKeys) -> Publisher:
         database=database,
         wakeup=HeadPoll(store),
         recipients=Recipients(database, accounts, keys.claims, keys.mail, public_url, token),
+        has_room=Mailboxes(Budgets(database, keys.throttle, now)).has_room,
         messages=Messages(sender, keys.mail),
         server=server,
         tls=smtp_tls(settings),

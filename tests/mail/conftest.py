@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from auth.budgets import Budgets
+from auth.mail_requests import Mailboxes
 from auth.mailed_links import MailedLinks
 from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
@@ -43,6 +45,7 @@ class Post:
             database=log.database,
             wakeup=HeadPoll(log.store),
             recipients=Recipients(log.database, accounts, log.keys.claims, log.keys.mail, URL, token),
+            has_room=Mailboxes(Budgets(log.database, log.keys.throttle, now)).has_room,
             messages=Messages(SENDER, log.keys.mail),
             server=Server.parse(f"smtp://127.0.0.1:{self.box.port}"),
             tls=ssl.create_default_context(cafile=self.box.ca),

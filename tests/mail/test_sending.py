@@ -3,12 +3,14 @@
 import asyncio
 import ssl
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auth.mail_requests import TO_ONE_MAILBOX
 from events import outbox
 from events.event_types import Role
 from events.ids import new_id
@@ -100,13 +102,57 @@ async def test_a_deletion_is_told_to_the_one_who_was_deleted(post: Post) -> None
     await nothing_waits(post)
 
 
+async def test_a_deletion_that_is_repeated_is_told_once_and_in_the_language_of_the_request(post: Post) -> None:
+    """A client that gets no answer sends the request again, also while the first one is under way."""
+    person = await post.site.person()
+    body = {"query": DELETE, "variables": {"input": {"id": person.id, "idempotencyKey": "once"}}}
+    headers = person.client.headers | {"Accept-Language": "ms-MY"}
+
+    async def delete() -> None:
+        async with post.site.session.post(person.client.url, json=body, headers=headers) as response:
+            assert response.status == HTTPStatus.OK
+
+    await asyncio.gather(*(delete() for _ in range(6)))
+    await nothing_waits(post)
+
+    assert [mail["Subject"] for mail in post.box.to(person.user.email)] == ["Akaun anda telah dipadamkan"]
+
+
+async def test_a_mailbox_is_not_flooded_by_strangers(post: Post) -> None:
+    """By changes of email, new passwords and labels behind a `+`. What warns an owner goes out all the same."""
+    post.site.clock.stop()
+    victim = await post.site.person(verified=True, email="victim@example.com")
+    stranger = await post.site.person()
+    codes = [
+        (await stranger.client.ask(UPDATE, input={"id": stranger.id, "email": f"victim+{n}@example.com"})).codes
+        for n in range(7)
+    ]
+    assert codes == [[]] * 5 + [["RATE_LIMITED"]] * 2
+    for number in range(30):
+        await post.site.anyone.field(REGISTER, input=somebody(email=f"Victim+a{number}@example.com"))
+    await victim.client.field(
+        CHANGE_PASSWORD, input={"currentPassword": PASSWORD, "newPassword": "another horse battery staple"}
+    )
+
+    await post.box.next_to(victim.user.email, "Your password was changed")
+
+    async def the_others_wait() -> bool:
+        row = await post.site.log.database.fetch_one("SELECT COUNT(*), MIN(attempts) FROM outbox")
+        return row is not None and row[0] > 0 and row[1] > 0
+
+    await eventually(the_others_wait)
+    assert len([to for to, _ in post.box.mails if to.lower().startswith("victim+")]) == TO_ONE_MAILBOX.per_hour
+    post.site.clock.ahead += timedelta(hours=1)
+    await post.box.next_to("Victim+a29@example.com")
+
+
 async def test_a_refused_deletion_causes_no_mail(post: Post) -> None:
     """And one that did not happen although its mail was queued neither."""
     person = await post.site.person()
     refused = await person.client.field(DELETE, input={"id": person.id, "expectedVersion": 7})
     assert refused["errors"] != []
     assert await post.site.log.database.fetch_one("SELECT 1 FROM outbox") is None
-    await post.site.services.mails.deletion(person.user)
+    await post.site.services.mails.deletion(person.user, None)
 
     post.site.clock.ahead += timedelta(days=2)
     await nothing_waits(post)
