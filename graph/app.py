@@ -50,6 +50,8 @@ class ServingPolicy:
     """Directory of the mails that `rollcall dev` has caught, which /dev/mail shows."""
     pending: PendingLimits = field(default_factory=PendingLimits)
     """WebSockets that have not sent `connection_init`."""
+    federation: bool = False
+    """Whether a gateway may use this server as a subgraph of Apollo Federation."""
     pages: bool = True
     """Whether the pages for people, and /session for them, are served."""
 
@@ -63,7 +65,7 @@ def make_app(
     """The application. Until the opening has its services, operations get 503. The caller runs the services' feed."""
     app = web.Application(client_max_size=BODY_BYTES, middlewares=[_correlate(new_id), _refuse])
     documents = DocumentCache(introspection=policy.introspection)
-    schema = make_schema(documents, policy.deadline_seconds)
+    schema = make_schema(documents, policy.deadline_seconds, federation=policy.federation)
     persisted = PersistedDocuments(policy.trusted, lambda text: not documents.faults(schema.graphql, text))
     endpoint = GraphQLEndpoint(
         schema, opening, persisted, policy.origins, introspection=policy.introspection, pending=policy.pending

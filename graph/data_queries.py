@@ -14,7 +14,7 @@ from events.snapshots import NEWEST
 from events.user import User
 from graph.context import Info
 from graph.data_types import DataObjectConnection, DataObjectType, ListedData
-from graph.errors import bad_input
+from graph.errors import ClientError, bad_input
 from graph.filters import (
     AttributeFilter,
     DateTimeFilter,
@@ -42,6 +42,7 @@ from projections.mongo.search import Search
 
 NO_ID: Final = UUID(int=0)
 """Stands for a text that is no id."""
+TOO_MUCH: Final = "the contents of these data objects have more than 4 MiB; ask for fewer at a time"
 
 describe_enum(
     DataOrderField,
@@ -143,10 +144,11 @@ async def readable_data(info: Info, viewer: User, data_id: UUID | None) -> DataO
     return _if_readable(viewer, await (await info.context.mysql_data()).get(data_id or NO_ID))
 
 
-async def readable_data_of(info: Info, viewer: User, data_ids: Sequence[UUID]) -> dict[UUID, DataObject]:
-    """Those of the objects with these ids that the viewer may read."""
-    found = await (await info.context.mysql_data()).get_several(data_ids)
-    return {data_id: data for data_id, data in found.items() if _if_readable(viewer, data)}
+async def readable_data_of(info: Info, viewer: User, data_ids: Sequence[UUID]) -> dict[UUID, DataObject | ClientError]:
+    """Those of the objects with these ids that the viewer may read; an error for those that do not fit into a page."""
+    owner_id = None if may(viewer.role, Right.READ_ANY_DATA) else viewer.id
+    found = await (await info.context.mysql_data()).get_several(data_ids, owner_id)
+    return {data_id: data or bad_input(TOO_MUCH) for data_id, data in found.items()}
 
 
 def _if_readable(viewer: User, found: DataObject | None) -> DataObject | None:

@@ -19,7 +19,7 @@ from strawberry.extensions import SchemaExtension
 
 from graph.errors import ClientError
 from graph.execution import PlanCache
-from graph.limits import LIMITS, PARSER, check_values
+from graph.limits import LIMITS, PARSER, NoServiceDefinition, check_values, within_limits_of
 
 CACHE_CHARACTERS: Final = 400_000
 """Characters of all cached documents together. A parsed document takes 135 to 165 bytes a character: 66 MB at most."""
@@ -33,7 +33,7 @@ LONGEST_CACHED: Final = 10_000
 """Characters. So no document evicts many others."""
 MOST_FAULTS: Final = 20
 """Reported of one document."""
-WITHOUT_INTROSPECTION: Final = (*LIMITS, (NoSchemaIntrospectionCustomRule,))
+WITHOUT_INTROSPECTION: Final = (*LIMITS, (NoSchemaIntrospectionCustomRule, NoServiceDefinition))
 
 
 class CheckedDocument(NamedTuple):
@@ -104,11 +104,12 @@ def _validate(
 
 
 def request_faults(
-    document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
+    schema: GraphQLSchema, document: DocumentNode, operation_name: str | None, variables: dict[str, Any] | None
 ) -> list[GraphQLError]:
     """The faults of a request for a valid document: its variables are too large, or no operation is named.
 
-    One must be named if there are several (specification, 6.1).
+    One must be named if there are several (specification, 6.1). The document of a subgraph is measured again for a
+    batch that is larger than it was measured for.
     """
     faults: list[GraphQLError] = []
     operations = sum(isinstance(node, OperationDefinitionNode) for node in document.definitions)
@@ -118,6 +119,8 @@ def request_faults(
         check_values("variables", variables)
     except ClientError as error:
         faults.append(error)
+    if not faults and "_Entity" in schema.type_map and (rule := within_limits_of(document, variables)):
+        faults += validate(schema, document, [rule])
     return faults
 
 
@@ -149,7 +152,7 @@ class CheckedDocuments(SchemaExtension):
         """Report the faults. Of several unnamed operations Strawberry would run the first."""
         context = self.execution_context
         document = context.graphql_document
-        name = context._provided_operation_name  # noqa: SLF001
-        faults = request_faults(document, name, context.variables) if document is not None else ()
+        name, schema = context._provided_operation_name, context.schema._schema  # noqa: SLF001
+        faults = request_faults(schema, document, name, context.variables) if document is not None else ()
         context.pre_execution_errors = [*self._faults, *faults]
         yield

@@ -14,10 +14,11 @@ What handles variables after that recurses into them and visits each value in Py
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -98,8 +99,14 @@ USUAL_LIST: Final = 10
 """Items of a list without an argument for their number, such as the projections or the roles."""
 COUNTS: Final = {"first": LARGEST_PAGE, "last": LARGEST_PAGE, "days": MOST_ACTIVITY_DAYS, "weeks": MOST_WEEKS}
 """Arguments for the number of items, and the most that each may ask for."""
-LISTS: Final = frozenset({"ids", "input"})
-"""Arguments that are lists, of at most `LARGEST_PAGE`, whose fields answer with an item for each."""
+LISTS: Final = frozenset({"ids", "input", "representations"})
+"""Arguments that are lists, of `LARGEST_PAGE` as a rule, whose fields answer with an item for each."""
+MOST_REPRESENTATIONS: Final = 1_000
+"""Entities of a batch of a gateway's, which cannot divide it as a client divides its list of ids."""
+ENTITIES: Final = "_entities"
+SERVICE: Final = "_service"
+ENTITY_COST: Final = 10
+"""Of each representation, besides its fields: a document may have 2,000 of them at most."""
 
 SIGN_INS: Final = frozenset(
     {"login", "register", "refreshSession", "changePassword", "resetPassword", "requestPasswordReset", "verifyEmail"}
@@ -158,6 +165,18 @@ class OneSignIn(ValidationRule):
                     yield from self._fields(fragment.selection_set, seen)
 
 
+class NoServiceDefinition(ValidationRule):
+    """Refuses `_service`, which shows the schema to a gateway that composes, where introspection is off."""
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        if node.name.value == SERVICE and self.context.get_field_def() is not None:
+            message = (
+                f"GraphQL introspection has been disabled, and {SERVICE} with it: compose from the output of "
+                "`rollcall schema --federation`"
+            )
+            self.report_error(GraphQLError(message, node))
+
+
 class Size(NamedTuple):
     """The size of a selection, fragments included."""
 
@@ -184,6 +203,9 @@ class Size(NamedTuple):
 
 class WithinLimits(ValidationRule):
     """Refuses documents that are too large; the error names the measure, the size found and the size allowed."""
+
+    representations = LARGEST_PAGE
+    """Items that a variable is counted for. A request that has more is measured again, by `within_limits_of`."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
@@ -237,11 +259,13 @@ class WithinLimits(ValidationRule):
         inner = Size()
         if node.selection_set is not None:
             inner = self._of_selection(node.selection_set, get_named_type(field.type) if field else None)
+        items = _items(field, node, self.representations) if field else 1
+        each = inner.cost + ENTITY_COST * (node.name.value == ENTITIES)
         return Size(
             depth=1 + inner.depth,
             width=1,
             widest=inner.widest,
-            cost=1 + _additional(node) + inner.cost * (_items(field, node) if field else 1),
+            cost=1 + _additional(node) + each * items,
             aliases=inner.aliases + (node.alias is not None),
             directives=inner.directives,
         )
@@ -265,7 +289,26 @@ def _additional(node: FieldNode) -> int:
     )
 
 
-def _items(field: GraphQLField, node: FieldNode) -> int:
+def within_limits_of(document: DocumentNode, variables: Mapping[str, Any] | None) -> type[WithinLimits] | None:
+    """The rule that measures a document for the representations of this request; None if it was measured for as many.
+
+    A list counts whether it is given as a variable or as the default of one.
+    """
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    defaults = [variable.default_value for node in operations for variable in node.variable_definitions or ()]
+    sizes = [len(value) for value in (variables or {}).values() if isinstance(value, list)]
+    sizes += [len(default.values) for default in defaults if isinstance(default, ListValueNode)]
+    longest = max(sizes, default=0)
+    if longest <= LARGEST_PAGE:
+        return None
+
+    class WithinLimitsOfBatch(WithinLimits):
+        representations = min(longest, MOST_REPRESENTATIONS)
+
+    return WithinLimitsOfBatch
+
+
+def _items(field: GraphQLField, node: FieldNode, representations: int) -> int:
     """Number of times that a field's selection may occur in the answer."""
     if counts := [name for name in COUNTS if name in field.args]:
         given = [count for name in counts if (count := _given(node, name)) is not None]
@@ -273,7 +316,9 @@ def _items(field: GraphQLField, node: FieldNode) -> int:
         return max(given or [default if isinstance(default, int) else DEFAULT_PAGE for default in defaults])
     if listed := next((one for one in node.arguments or () if _is_list(field, one.name.value)), None):
         # One item for each of the argument's; how many a variable has is not known when the document is validated.
-        return max(1, len(listed.value.values)) if isinstance(listed.value, ListValueNode) else LARGEST_PAGE
+        if isinstance(listed.value, ListValueNode):
+            return max(1, len(listed.value.values))
+        return representations if node.name.value == ENTITIES else LARGEST_PAGE
     kind = field.type.of_type if isinstance(field.type, GraphQLNonNull) else field.type
     # The field of the connection counts its edges already. Introspection always has the same answer.
     if not is_list_type(kind) or node.name.value == "edges" or get_named_type(kind).name.startswith("__"):

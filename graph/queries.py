@@ -1,5 +1,6 @@
 """Queries."""
 
+from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -16,7 +17,7 @@ from events.user import User
 from graph.audit_types import UserEventConnection
 from graph.context import Info
 from graph.data_queries import NO_ID, readable_data, readable_data_of
-from graph.errors import bad_input
+from graph.errors import ClientError, bad_input
 from graph.event_names import UserEventType
 from graph.filters import AttributeFilter, UserFilter, UserOrder, test_of
 from graph.limits import DEFAULT_EVENTS, DEFAULT_PAGE, LARGEST_PAGE
@@ -83,17 +84,23 @@ Ids = Annotated[list[strawberry.ID], strawberry.argument(description="At most 10
 
 async def users_by_ids(info: Info, ids: Ids) -> list[User | None]:
     viewer, wanted = await info.context.signed_in(), ids_of(ids)
-    anyone = may(viewer.role, Right.READ_ANY_USER)
-    readable = {one for one in wanted if one is not None and (anyone or one == viewer.id)}
-    found = await (await info.context.mysql_users()).get_several(list(readable))
+    found = await readable_users_of(info, viewer, {one for one in wanted if one is not None})
     return [found.get(one or NO_ID) for one in wanted]
 
 
-async def nodes(info: Info, ids: Ids) -> list[User | DataObject | None]:
-    users = await users_by_ids(info, ids)
-    others = {one for one, user in zip(ids_of(ids), users, strict=True) if one is not None and user is None}
-    found = await readable_data_of(info, await info.context.signed_in(), list(others))
-    return [user or found.get(one or NO_ID) for one, user in zip(ids_of(ids), users, strict=True)]
+async def nodes(info: Info, ids: Ids) -> list[User | DataObject | ClientError | None]:
+    viewer, wanted = await info.context.signed_in(), ids_of(ids)
+    given = {one for one in wanted if one is not None}
+    users = await readable_users_of(info, viewer, given)
+    data = await readable_data_of(info, viewer, list(given - users.keys()))
+    return [users.get(one or NO_ID) or data.get(one or NO_ID) for one in wanted]
+
+
+async def readable_users_of(info: Info, viewer: User, user_ids: Collection[UUID]) -> dict[UUID, User]:
+    """Those of the users with these ids that the viewer may read."""
+    anyone = may(viewer.role, Right.READ_ANY_USER)
+    readable = [one for one in user_ids if anyone or one == viewer.id]
+    return await (await info.context.mysql_users()).get_several(readable)
 
 
 def ids_of(texts: list[strawberry.ID]) -> list[UUID | None]:
@@ -210,7 +217,7 @@ class Query:
         graphql_type=list[UserType | None],
         description="The users with these ids, in their order; null where there is none that you may read.",
     )
-    nodes: list[User | DataObject | None] = strawberry.field(
+    nodes: list[User | DataObject | ClientError | None] = strawberry.field(
         resolver=nodes,
         graphql_type=list[Node | None],
         description="Users and data objects by their ids, in their order; null where there is none that you may read.",

@@ -22,6 +22,7 @@ from projections.status import State
 __all__ = [
     "SCALARS",
     "Position",
+    "Representation",
     "Role",
     "State",
     "describe_enum",
@@ -71,6 +72,8 @@ describe_enum(
 )
 
 Position = NewType("Position", int)
+Representation = NewType("Representation", object)
+"""An entity as the gateway of a federation names it."""
 
 POSITION_FORM = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 """One text for each position of at most 19 digits."""
@@ -188,6 +191,9 @@ SCALARS: dict[object, ScalarDefinition] = {
         serialize=Instants(),
     ),
     JSON: _scalar(json_of, name="JSON", description="Any JSON value; keys keep their order."),
+    Representation: _scalar(
+        json_of, name="_Any", description='An entity by its key: `{"__typename": "User", "id": "..."}`.'
+    ),
 }
 """The scalar of each Python type, for the schema's configuration."""
 

@@ -6,7 +6,7 @@ client.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -40,6 +40,7 @@ from graph.data_queries import DataQuery
 from graph.documents import CheckedDocuments, DocumentCache, request_faults
 from graph.errors import ClientError, ErrorsForClient, errors_for_client
 from graph.fanout import SubscriptionExecutor
+from graph.federation import EntityQuery, subgraph_sdl
 from graph.mail_mutations import MailMutation
 from graph.mutations import Mutation
 from graph.queries import Query
@@ -97,6 +98,11 @@ class Schema(strawberry.Schema):
         for kind in self._schema.type_map.values():
             _remove_null_defaults(kind)
 
+    @cached_property
+    def subgraph(self) -> str:
+        """The SDL of this schema as a subgraph of Apollo Federation 2."""
+        return subgraph_sdl(self.as_str())
+
     @property
     def graphql(self) -> GraphQLSchema:
         """The schema of graphql-core."""
@@ -134,7 +140,7 @@ class Schema(strawberry.Schema):
             raise CannotGetOperationTypeError(operation_name) from error
         if kind is OperationType.SUBSCRIPTION or kind not in (allowed_operation_types or SINGLE_RESULT):
             raise InvalidOperationTypeError(kind)
-        if wrong := [*faults, *request_faults(document, operation_name, variable_values)]:
+        if wrong := [*faults, *request_faults(self._schema, document, operation_name, variable_values)]:
             return PreExecutionError(data=None, errors=errors_for_client(wrong, correlation))
         planned = plans.fields if plans is not None else 0
         with span(f"graphql {kind.name.lower()}", root=True):
@@ -201,13 +207,20 @@ class AllMutations(MailMutation, DataMutation, Mutation):
     """Mutations of users and of data objects, and those of mails."""
 
 
-def make_schema(documents: DocumentCache | None = None, deadline_seconds: float = 10.0) -> Schema:
-    """The schema that the server executes and that `rollcall schema` prints."""
+@strawberry.type(name="Query", description="Read operations.")
+class SubgraphQueries(EntityQuery, AllQueries):
+    """All queries, and those of a gateway."""
+
+
+def make_schema(
+    documents: DocumentCache | None = None, deadline_seconds: float = 10.0, *, federation: bool = False
+) -> Schema:
+    """The schema that the server executes and that `rollcall schema` prints; with the queries of a gateway or not."""
     documents = documents or DocumentCache()
     return Schema(
         documents,
         deadline_seconds=deadline_seconds,
-        query=AllQueries,
+        query=SubgraphQueries if federation else AllQueries,
         mutation=AllMutations,
         subscription=Subscription,
         extensions=[ErrorsForClient, lambda: CheckedDocuments(documents)],

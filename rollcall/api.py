@@ -179,6 +179,7 @@ def serving_policy(settings: Settings) -> ServingPolicy:
         origins=origins,
         trusted=_trusted(settings, settings.trusted_documents) if settings.trusted_documents else TrustedDocuments(),
         deadline_seconds=settings.deadline_seconds,
+        federation=settings.federation,
         pages=settings.pages,
         caught_mail=settings.caught_mail,
     )
@@ -187,7 +188,8 @@ def serving_policy(settings: Settings) -> ServingPolicy:
 def _trusted(settings: Settings, path: Path) -> TrustedDocuments:
     try:
         documents = read_manifest(path.read_bytes())
-        check_manifest(documents, DocumentCache(introspection=settings.introspection), make_schema().graphql)
+        schema = make_schema(federation=settings.federation)
+        check_manifest(documents, DocumentCache(introspection=settings.introspection), schema.graphql)
     except OSError as error:
         raise BadSettings(f"ROLLCALL_TRUSTED_DOCUMENTS: {path}: {error.strerror}") from error
     except BadManifest as error:

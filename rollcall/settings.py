@@ -362,6 +362,9 @@ class Settings(BaseSettings):
     trusted_documents_mode: Literal["only", "preferred"] = Field(
         "only", description="With a manifest: `only` refuses every other document, `preferred` accepts them too."
     )
+    federation: bool = Field(
+        False, description="Serves the schema as a subgraph of Apollo Federation 2, for a gateway."
+    )
     deadline_seconds: float = Field(10.0, gt=0, le=600, description="Seconds after which a query is cut off.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -375,6 +378,10 @@ class Settings(BaseSettings):
             raise ValueError(f"ROLLCALL_{given}_URL requires ROLLCALL_{lacking}_URL; set both or neither")
         if self.mysql_read_url is not None and self.mysql_url is None:
             raise ValueError("ROLLCALL_MYSQL_READ_URL requires ROLLCALL_MYSQL_URL, the server that it replicates")
+        if self.federation and self.trusted_documents is not None and self.trusted_documents_mode == "only":
+            raise ValueError(
+                "ROLLCALL_FEDERATION requires ROLLCALL_TRUSTED_DOCUMENTS_MODE=preferred: a gateway makes its documents"
+            )
         if self.public_url is None and (self.smtp_url is not None or self.require_verified_email):
             name = "SMTP_URL" if self.smtp_url else "REQUIRE_VERIFIED_EMAIL"
             raise ValueError(f"ROLLCALL_{name} requires ROLLCALL_PUBLIC_URL, which links in mails begin with")

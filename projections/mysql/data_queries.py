@@ -13,8 +13,8 @@ import msgspec
 from events.data_object import DataObject
 from events.database import Database, Row, placeholders
 from events.ids import uuid_of
-from projections.filters import Order, Slice, Test, fitting
-from projections.mysql.data import DATA_COLUMNS, data_of
+from projections.filters import PAGE_BYTES, Order, Slice, Test, fitting
+from projections.mysql.data import DATA_COLUMNS, DATA_FIELDS, data_of
 from projections.mysql.queries import condition, list_statement
 from projections.mysql.tables import raising_view_missing
 
@@ -22,9 +22,18 @@ LISTED_NUMBERS: Final = 1_000
 """The most numbers of a user's objects that are listed with the user."""
 
 SIZES: Final = "id, LENGTH(content)"
+CONTENT: Final = DATA_FIELDS.index("content")
 GET = f"SELECT {DATA_COLUMNS} FROM data_objects WHERE id = %s"  # noqa: S608 - constants
 GET_NUMBER = f"SELECT {DATA_COLUMNS} FROM data_objects WHERE number = %s"  # noqa: S608 - constants
 GET_SEVERAL = f"SELECT {DATA_COLUMNS} FROM data_objects WHERE id IN ({{ids}})"  # noqa: S608 - constants
+# One statement, whose rows beyond the size of a page have no content: `total` is that of the rows up to this one.
+GET_FITTING = f"""
+SELECT {", ".join("IF(total <= %s, content, NULL)" if one == "content" else one for one in DATA_FIELDS)}
+FROM data_objects JOIN (
+    SELECT id, SUM(LENGTH(content)) OVER (ORDER BY id) AS total
+    FROM data_objects WHERE id IN ({{ids}}) AND (%s IS NULL OR owner_id = %s)
+) AS sizes USING (id)
+"""  # noqa: S608 - constants
 COUNT = "SELECT COUNT(*) FROM data_objects WHERE {where}"
 COUNT_OWNED = "SELECT owner_id, COUNT(*) FROM data_objects WHERE owner_id IN ({ids}) GROUP BY owner_id"
 # One part for each owner: each ends at its limit, where an IN would sort all of their objects first.
@@ -52,9 +61,18 @@ class MySQLData:
         """One object, or None."""
         return _first(await self._fetch(GET, (data_id.bytes,)))
 
-    async def get_several(self, data_ids: Sequence[UUID]) -> dict[UUID, DataObject]:
-        """Several data objects, by id."""
-        return {data.id: data for data in await self._read(data_ids)}
+    async def get_several(
+        self, data_ids: Sequence[UUID], owner_id: UUID | None = None
+    ) -> dict[UUID, DataObject | None]:
+        """Several data objects, by id; None for those whose contents do not fit into a page with the others'.
+
+        With an owner only its objects: those of others take no part of the page.
+        """
+        if not data_ids:
+            return {}
+        ids, owner = [data_id.bytes for data_id in data_ids], owner_id.bytes if owner_id else None
+        rows = await self._fetch(GET_FITTING.format(ids=placeholders(len(ids))), [PAGE_BYTES, *ids, owner, owner])
+        return {uuid_of(row[0]): None if row[CONTENT] is None else data_of(row) for row in rows}
 
     async def get_number(self, number: int) -> DataObject | None:
         """The object with a number, or None."""

@@ -17,7 +17,12 @@ NEEDED = "the tests of frontend clients need Node.js 20 and npm"
 
 @pytest.fixture(scope="session")
 def npm_packages() -> Path:
-    """Install the packages of `package-lock.json` if necessary; return the folder that holds them.
+    """The packages of this folder."""
+    return installed(FOLDER)
+
+
+def installed(folder: Path) -> Path:
+    """Install the packages of a folder's `package-lock.json` if necessary; return the folder.
 
     Without npm these tests are skipped, but in CI they fail.
     """
@@ -25,30 +30,30 @@ def npm_packages() -> Path:
         if os.environ.get("CI"):
             pytest.fail(NEEDED)
         pytest.skip(NEEDED)
-    with (FOLDER / ".lock").open("w") as lock:
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another pytest worker may be installing
-        _install()
-    return FOLDER
+        _install(folder)
+    return folder
 
 
-def _install() -> None:
-    wanted = (FOLDER / "package-lock.json").read_bytes()
-    done = FOLDER / "node_modules" / ".rollcall"
+def _install(folder: Path) -> None:
+    wanted = (folder / "package-lock.json").read_bytes()
+    done = folder / "node_modules" / ".rollcall"
     if done.is_file() and done.read_bytes() == wanted:
         return
-    finished = subprocess.run(["npm", "ci"], cwd=FOLDER, capture_output=True, text=True, check=False)
+    finished = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     done.write_bytes(wanted)
 
 
 @asynccontextmanager
-async def node(script: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a script of this folder, with its standard output piped, and kill it when the block ends."""
+async def node(script: str, *arguments: str, folder: Path = FOLDER) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a script of a folder, with its standard output piped, and kill it when the block ends."""
     process = await asyncio.create_subprocess_exec(
         "node",
-        str(FOLDER / script),
+        str(folder / script),
         *arguments,
-        cwd=FOLDER,
+        cwd=folder,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -28,6 +28,7 @@ def test_defaults_are_secure() -> None:
     assert policy.origins == frozenset()
     assert policy.deadline_seconds == 10.0
     assert not policy.trusted.only
+    assert not policy.federation
 
 
 def test_a_manifest_allows_only_its_documents(tmp_path: Path) -> None:
@@ -92,3 +93,17 @@ def test_introspection_is_on_in_development_unless_switched_off(monkeypatch: pyt
     monkeypatch.setenv("ROLLCALL_INTROSPECTION", "off")
     assert not load_settings().introspection
     assert "ROLLCALL_INTROSPECTION" not in own_variables(load_settings(), "api")
+
+
+def test_a_subgraph_accepts_documents_of_a_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server does not start if no document of a gateway can be executed; the message says what to set."""
+    path = written(tmp_path, json.dumps({"abc": "{ _entities(representations: []) { __typename } }"}))
+    monkeypatch.setenv("ROLLCALL_FEDERATION", "on")
+    monkeypatch.setenv("ROLLCALL_TRUSTED_DOCUMENTS", str(path))
+
+    with pytest.raises(BadSettings, match="FEDERATION requires ROLLCALL_TRUSTED_DOCUMENTS_MODE=preferred"):
+        load_settings()
+    monkeypatch.setenv("ROLLCALL_TRUSTED_DOCUMENTS_MODE", "preferred")
+    policy = serving_policy(load_settings())
+
+    assert (policy.federation, list(policy.trusted.documents)) == (True, ["abc"])

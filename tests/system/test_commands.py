@@ -49,10 +49,12 @@ def test_help_describes_every_command(command: str) -> None:
 
 
 async def test_schema_prints_the_schema(tmp_path: Path) -> None:
-    """`rollcall schema` prints the SDL and needs no servers."""
+    """`rollcall schema` prints the SDL, or that of the subgraph, and needs no servers."""
     finished = await Installation(tmp_path, 1, {}).run("schema")
+    subgraph = await Installation(tmp_path, 1, {}).run("schema", "--federation")
 
     assert finished.out == make_schema().as_str() + "\n"
+    assert subgraph.out == make_schema().subgraph + "\n"
 
 
 async def test_status_exits_with_1_when_no_projector_runs(installation: Installation) -> None:
