@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -34,7 +34,7 @@ from benchmarks.registrations import registration
 from events.event_types import Origin, Role
 from events.log_keys import open_log_keys
 from events.user import Update
-from rollcall.api import TOKEN_AUDIENCE, TOKEN_ISSUER, TOKEN_LIFETIME
+from rollcall.api import TOKEN_AUDIENCE, TOKEN_ISSUER
 from rollcall.embedded.process import free_port
 
 SUBSCRIBERS: Final = 1_000
@@ -166,7 +166,7 @@ async def _tokens(bench: Bench) -> list[str]:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    signed = AccessTokens(SigningKey.from_seed(KEY), TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now)
+    signed = AccessTokens(SigningKey.from_seed(KEY), TOKEN_ISSUER, TOKEN_AUDIENCE, timedelta(minutes=15), now)
     keys = await open_log_keys(bench.database, bench.vault)
     sessions = Sessions(bench.database, keys.sessions, Lifetimes(), now, bench.new_id)
     tokens = []

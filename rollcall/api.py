@@ -49,7 +49,6 @@ from rollcall.keys import KeyRing
 from rollcall.settings import BadSettings, Settings, networks
 from rollcall.wiring import Installation, Writer, now
 
-TOKEN_LIFETIME: Final = timedelta(minutes=15)
 TOKEN_ISSUER: Final = "rollcall"  # noqa: S105
 TOKEN_AUDIENCE: Final = "rollcall"  # noqa: S105
 
@@ -61,7 +60,8 @@ def services_of(
     database, replica, store = installation.database, installation.replica, installation.store
     settings, mongo, commands = installation.settings, installation.mongo.documents, writer.commands
     signing_key, *others = map(SigningKey.from_seed, (signing.current, *signing.others))
-    tokens = AccessTokens(signing_key, TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_LIFETIME, now, others=others)
+    lifetime = timedelta(seconds=settings.access_token_seconds)
+    tokens = AccessTokens(signing_key, TOKEN_ISSUER, TOKEN_AUDIENCE, lifetime, now, others=others)
     lifetimes = Lifetimes(
         idle=timedelta(days=settings.session_idle_days),
         absolute=timedelta(days=settings.session_days),

@@ -234,6 +234,9 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         None, ge=1, le=65_535, description="Port for /metrics and /healthz of this process. Not served if unset."
     )
+    access_token_seconds: int = Field(
+        900, ge=5, le=900, description="Seconds for which an access token is valid. Clients refresh it before."
+    )
     session_days: int = Field(30, ge=1, le=3650, description="Days after which a session ends in any case.")
     session_idle_days: int = Field(7, ge=1, le=3650, description="Days without a refresh after which a session ends.")
     sessions_per_user: int = Field(
