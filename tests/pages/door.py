@@ -24,6 +24,8 @@ class Door:
     """Open the next WebSockets and say nothing on them."""
     deaf: bool = False
     """Accept the connections of the next WebSockets and read nothing from them."""
+    absent: bool = False
+    """Cut the connections of the next WebSockets, as a proxy does that knows none."""
     attempts: int = 0
     _sockets: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -37,6 +39,8 @@ class Door:
         if b"upgrade: websocket" in head.lower():
             self.attempts += 1
             self._sockets.add(writer)
+            if self.absent:
+                return
             if self.deaf or self.silent or self.refused:
                 if not self.deaf:
                     writer.write(_opened(head))

@@ -119,6 +119,10 @@ class Stack:
 
     def signal_api(self, how: signal.Signals) -> None:
         """Send a signal to the API process."""
+        self.signal("serve", how)
+
+    def signal(self, command: str, how: signal.Signals) -> None:
+        """Send a signal to the child processes that run a command."""
         parents: dict[int, int] = {}
         commands: dict[int, str] = {}
         for process in Path("/proc").glob("[0-9]*"):
@@ -127,11 +131,10 @@ class Stack:
                 commands[int(process.name)] = (process / "comm").read_text().strip()
             except OSError:
                 continue  # it has ended meanwhile
-        for pid, command in commands.items():
-            if command == "serve" and self.dev in ancestors(pid, parents):
-                os.kill(pid, how)
-                return
-        raise AssertionError("rollcall dev has no API process")
+        found = [pid for pid, name in commands.items() if name == command and self.dev in ancestors(pid, parents)]
+        assert found, f"rollcall dev has no process that runs {command}"
+        for pid in found:
+            os.kill(pid, how)
 
 
 def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:

@@ -1,0 +1,435 @@
+"""The npm package keeps its promises, in Node.js, Deno and Chromium, against a real server under faults.
+
+Access tokens of this file expire after eight seconds, so sessions are renewed all the time. Node.js 20 has no
+WebSocket: there the client uses server-sent events.
+"""
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from tests.clients.hosts import Host, PageHost, Refused, process
+from tests.clients.package import FOLDER, run
+from tests.pages.door import door
+from tests.pages.stack import ADMIN, Person, Stack
+from tests.ports import free_port
+from tests.system.proxy import proxied
+from tests.waiting import PATIENCE_SECONDS, eventually
+
+ORIGIN: Final = f"http://127.0.0.1:{free_port()}"
+"""Of the pages of this file: another one than the API's."""
+VARIABLES: Final = {
+    "ROLLCALL_ACCESS_TOKEN_SECONDS": "8",
+    "ROLLCALL_ALLOWED_ORIGINS": ORIGIN,
+    "ROLLCALL_SIGN_INS_PER_HOUR": "0",
+    "ROLLCALL_WRITES_PER_HOUR": "60",
+}
+KINDS = pytest.mark.parametrize("kind", ["node", "deno", "page"])
+
+START = """
+  state.refreshes = 0;
+  state.tries = 0;
+  const counted = (url, init) => {
+    if (init.body?.includes("refreshSession(")) state.refreshes += 1;
+    if (init.body?.includes("mutation UpdateUser")) state.tries += 1;
+    return fetch(url, init);
+  };
+  const session = given.stored ? library.inStorage(localStorage) : undefined;
+  state.client = library.createClient({ url: given.url, fetch: counted, session });
+  if (!given.login) return;
+  const { login, password } = given;
+  const outcome = await state.client.mutate(library.LoginDocument, { input: { login, password } });
+  if (!outcome.ok) throw new Error(JSON.stringify(outcome.errors));
+"""
+FOLLOW = """
+  state.changes = [];
+  state.ended = null;
+  (async () => {
+    try {
+      for await (const { userChanges } of state.client.subscribe(library.UserChangesDocument, given.variables)) {
+        state.changes.push(Number(userChanges.position));
+      }
+      state.ended = "done";
+    } catch (error) {
+      state.ended = error.name;
+    }
+  })();
+"""
+NAME = """
+  const outcome = await state.client.mutate(library.UpdateUserDocument, { input: given });
+  return outcome.ok ? outcome.user : outcome;
+"""
+READ = "return (await state.client.query(library.UserDocument, { id: given.id })).data.user.name"
+
+
+@pytest.fixture(scope="module")
+def bundle(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as one script of a page."""
+    folder = tmp_path_factory.mktemp("bundle")
+    entry = 'import * as core from "./dist/index.js"; import * as operations from "./dist/operations.js"; '
+    (folder / "entry.js").write_text(
+        entry.replace("./dist", str(package / "dist"))
+        + "Object.assign(globalThis, { library: { ...core, ...operations } });"
+    )
+    run("node_modules/.bin/esbuild", folder / "entry.js", "--bundle", "--format=esm", f"--outfile={folder}/client.js")
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module")
+async def origin(bundle: Path) -> AsyncIterator[str]:
+    """The URL of a page of another origin that has loaded the client."""
+    page = web.Response(
+        text='<!doctype html><title>Page</title><script type="module" src="/client.js"></script>',
+        content_type="text/html",
+    )
+
+    async def index(request: web.Request) -> web.Response:
+        return web.Response(body=page.body, content_type="text/html")
+
+    application = web.Application()
+    application.router.add_get("/", index)
+    application.router.add_static("/", bundle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", int(ORIGIN.rpartition(":")[2])).start()
+    yield ORIGIN
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def host_of(kind: str, stack: Stack, bundle: Path) -> AsyncIterator[Host]:
+    """A host of the client."""
+    if kind == "page":
+        async with stack.window(base_url=ORIGIN) as page:
+            await page.goto("/")
+            yield PageHost(page)
+    elif kind == "node":
+        async with process(
+            "node", modules=[FOLDER / "dist" / f"{name}.js" for name in ("index", "operations")]
+        ) as host:
+            yield host
+    else:
+        deno = FOLDER / "node_modules" / ".bin" / "deno"
+        async with process(
+            deno, "run", "--allow-all", "--no-config", "--quiet", modules=[bundle / "client.js"]
+        ) as host:
+            yield host
+
+
+async def rename(stack: Stack, person: Person, *names: str) -> list[int]:
+    """Rename a user; return the positions of the changes."""
+    positions = []
+    for name in names:
+        answer = await stack.installation.ask(
+            "mutation($input: UpdateUserInput!) { updateUser(input: $input) { position errors { message } } }",
+            await stack.admin(),
+            input={"id": person.id, "name": name},
+        )
+        assert answer["updateUser"]["errors"] == []
+        positions.append(int(answer["updateUser"]["position"]))
+    return positions
+
+
+async def sign_in(host: Host, url: str, login: str = ADMIN[0], password: str = ADMIN[1], **given: Any) -> None:
+    """Make a client in the host and sign in."""
+    await host.run(START, url=f"{url}/graphql", login=login, password=password, **given)
+
+
+async def connected(host: Host) -> None:
+    """Wait until subscriptions are open."""
+
+    async def is_open() -> bool:
+        return bool(await host.run("return state.client.connection === 'open'"))
+
+    await eventually(is_open)
+
+
+async def received(host: Host, positions: list[int]) -> None:
+    """Wait for the last of these changes; the host must have received these, once and in order."""
+
+    async def has_last() -> bool:
+        return positions[-1] in await host.run("return state.changes")
+
+    await eventually(has_last)
+    assert await host.run("return state.changes") == positions
+    assert await host.run("return state.ended") is None
+
+
+@KINDS
+async def test_a_subscription_misses_and_repeats_nothing(stack: Stack, bundle: Path, origin: str, kind: str) -> None:
+    """The network is cut before the first change and after it, the server is killed, and the token expires."""
+    person = await stack.person()
+    async with proxied(stack.url) as proxy, host_of(kind, stack, bundle) as host:
+        await sign_in(host, proxy.url(stack.url))
+        await host.run(FOLLOW, variables={"userId": person.id})
+        await connected(host)
+        proxy.cut()
+        positions = await rename(stack, person, "Before the first")
+        proxy.connect(stack.url)
+        await received(host, positions)
+
+        proxy.cut()
+        positions += await rename(stack, person, "Away", "Still away")
+        proxy.connect(stack.url)
+        positions += await rename(stack, person, "Back")
+        await received(host, positions)
+
+        stack.kill_api()
+        await eventually(stack.installation.ready)
+        positions += await rename(stack, person, "After the kill")
+        await received(host, positions)
+
+        refreshes = await host.run("return state.refreshes")
+
+        async def renewed() -> bool:
+            return bool(await host.run("return state.refreshes") > refreshes)
+
+        await eventually(renewed)
+        positions += await rename(stack, person, "With another token")
+        await received(host, positions)
+
+
+async def test_parallel_calls_share_one_renewal(stack: Stack, bundle: Path) -> None:
+    """Twenty calls begin when the access token has expired by the clock of the machine."""
+    async with host_of("node", stack, bundle) as host:
+        await sign_in(host, stack.url)
+        names = await host.run(
+            """
+            const now = Date.now;
+            Date.now = () => now() + 3_600_000;
+            const calls = Array.from({ length: 20 }, () => state.client.query(library.MeDocument));
+            const answers = await Promise.all(calls);
+            Date.now = now;
+            return answers.map(({ data }) => data.me.username);
+            """
+        )
+        assert names == ["admin"] * 20
+        assert await host.run("return state.refreshes") == 1
+
+
+async def test_calls_refused_for_their_token_share_one_renewal(stack: Stack, bundle: Path) -> None:
+    """The server finds the token expired, and this machine's clock stands still."""
+    async with host_of("node", stack, bundle) as host:
+        await sign_in(host, stack.url)
+        await host.run("const stopped = Date.now(); state.now = Date.now; Date.now = () => stopped")
+        token = await host.run("return state.client.session.accessToken()")
+
+        async def expired() -> bool:
+            answer = await stack.installation.post({"query": "{ me { id } }"}, token)
+            return "errors" in answer
+
+        await eventually(expired)
+        names = await host.run(
+            """
+            const calls = Array.from({ length: 20 }, () => state.client.query(library.MeDocument));
+            return (await Promise.all(calls)).map(({ data }) => data.me.username);
+            """
+        )
+        assert names == ["admin"] * 20
+        assert await host.run("return state.refreshes") == 1
+
+
+async def test_two_tabs_share_a_session_and_its_renewals(stack: Stack, bundle: Path, origin: str) -> None:
+    """The second tab is signed in by the first one's storage; both renew at the same moment, with one request."""
+    async with stack.window(base_url=ORIGIN) as first:
+        tabs = [PageHost(first), PageHost(await stack.tab(first.context))]
+        for tab in tabs:
+            await tab.page.goto("/")
+        await sign_in(tabs[0], stack.url, stored=True)
+        await tabs[1].run(START, url=f"{stack.url}/graphql", stored=True)
+        assert (await tabs[1].run("return state.client.session.start()"))["status"] == "signed-in"
+        for tab in tabs:
+            await tab.run("state.refreshes = 0; const now = Date.now; Date.now = () => now() + 3_600_000")
+        call = """
+            const names = Array.from({ length: 10 }, () => state.client.query(library.MeDocument));
+            return (await Promise.all(names)).map(({ data }) => data.me.username);
+        """
+        for _ in range(3):
+            assert await asyncio.gather(*(tab.run(call) for tab in tabs)) == [["admin"] * 10] * 2
+            refreshes = [await tab.run("return state.refreshes") for tab in tabs]
+            assert sum(refreshes) == 1, refreshes
+            for tab in tabs:
+                await tab.run("state.refreshes = 0; const now = Date.now; Date.now = () => now() + 3_600_000")
+
+        await tabs[0].run("await state.client.signOut()")
+
+        async def signed_out() -> bool:
+            return bool(await tabs[1].run("return state.client.session.state.status === 'signed-out'"))
+
+        await eventually(signed_out)
+
+
+async def test_a_mutation_whose_answer_is_lost_takes_effect_once(stack: Stack, bundle: Path) -> None:
+    """The connection is cut between the server's answer and the client, which sends the mutation again."""
+    person = await stack.person()
+    async with proxied(stack.url) as proxy, host_of("node", stack, bundle) as host:
+        await sign_in(host, proxy.url(stack.url))
+        changing = asyncio.create_task(host.run(NAME, id=person.id, name="Once"))
+        assert await proxy.hang_at(re.compile(rb'"updateUser":\s*\{'), within=PATIENCE_SECONDS)
+        proxy.drop()
+        proxy.flow()
+
+        assert (await changing)["version"] == 2
+        assert await host.run("return state.tries") == 2
+        await rename(stack, person, "Twice")
+        assert (await host.run(NAME, id=person.id, name="Thrice"))["version"] == 4
+
+
+async def test_a_mutation_that_may_not_be_repeated_is_not(stack: Stack, bundle: Path) -> None:
+    """`createInvitation` takes no idempotency key: its lost answer is the caller's to judge."""
+    async with proxied(stack.url) as proxy, host_of("node", stack, bundle) as host:
+        await sign_in(host, proxy.url(stack.url))
+        inviting = asyncio.create_task(
+            host.run("await state.client.mutate(library.CreateInvitationDocument, { days: 1 })")
+        )
+        assert await proxy.hang_at(re.compile(rb'"createInvitation":\s*\{'), within=PATIENCE_SECONDS)
+        proxy.drop()
+        proxy.flow()
+
+        with pytest.raises(Refused, match="TransportError"):
+            await inviting
+
+
+async def test_a_client_reads_its_own_writes(stack: Stack, bundle: Path) -> None:
+    """The projectors stand still when the client writes, and go on when its next read is under way."""
+    person = await stack.person()
+    async with proxied(stack.url) as proxy, host_of("node", stack, bundle) as host:
+        await sign_in(host, proxy.url(stack.url))
+        stack.signal("projector", signal.SIGSTOP)
+        try:
+            await host.run(NAME, id=person.id, name="Written")
+            reading = asyncio.create_task(host.run(READ, id=person.id))
+            assert await proxy.receives(re.compile(rb"query User"), within=PATIENCE_SECONDS)
+        finally:
+            stack.signal("projector", signal.SIGCONT)
+        assert await reading == "Written"
+
+
+async def test_events_are_the_way_out_where_no_websocket_opens(stack: Stack, bundle: Path, origin: str) -> None:
+    """A proxy cuts every WebSocket and lets other requests pass."""
+    person = await stack.person()
+    async with door(stack.installation.port) as opened, host_of("page", stack, bundle) as host:
+        opened.absent = True
+        await sign_in(host, opened.url)
+        await host.run(FOLLOW, variables={"userId": person.id})
+        await connected(host)
+        assert opened.attempts >= 2
+        await received(host, await rename(stack, person, "One", "Two"))
+
+
+async def test_a_slow_reader_gets_everything(stack: Stack, bundle: Path) -> None:
+    """Changes that nobody takes do not pile up: the subscription stops, and goes on after the last one."""
+    person = await stack.person()
+    async with host_of("deno", stack, bundle) as host:
+        await sign_in(host, stack.url)
+        await host.run(
+            "state.changes = state.client.subscribe(library.UserChangesDocument, given)", userId=person.id, after="0"
+        )
+        await connected(host)
+        document = "mutation($input: [UpdateUserInput!]!) { updateUsers(input: $input) { position } }"
+        positions = []
+        for batch in range(6):
+            changes = [{"id": person.id, "name": f"{batch}.{number}"} for number in range(100)]
+            answer = await stack.installation.ask(document, await stack.admin(), input=changes)
+            positions += [int(change["position"]) for change in answer["updateUsers"]]
+        seen = await host.run(
+            """
+            const seen = [];
+            while (seen.length < given.count) {
+              const { value } = await state.changes.next();
+              seen.push(Number(value.userChanges.position));
+            }
+            return seen;
+            """,
+            count=len(positions) + 1,
+        )
+        assert seen[1:] == positions
+
+
+async def test_refusals_are_data_and_failures_are_typed(stack: Stack, bundle: Path) -> None:
+    """A form shows the first; the others are told apart by their class."""
+    person = await stack.person()
+    async with host_of("node", stack, bundle) as host:
+        await host.run(START, url=f"{stack.url}/graphql")
+        login = "return state.client.mutate(library.LoginDocument, { input: given })"
+        refused = await host.run(login, login=person.username, password="wrong")
+        assert (refused["ok"], refused["errors"][0]["code"]) == (False, "WRONG_CREDENTIALS")
+        with pytest.raises(Refused, match="UnauthenticatedError"):
+            await host.run("return state.client.query(library.UsersDocument)")
+
+        assert (await host.run(login, login=person.username, password=person.password))["ok"]
+        with pytest.raises(Refused, match="ForbiddenError") as forbidden:
+            await host.run("return state.client.query(library.UsersDocument)")
+        assert forbidden.value.code == "FORBIDDEN"
+        with pytest.raises(Refused, match="OperationError") as invalid:
+            await host.run(
+                "for await (const _ of state.client.subscribe(library.UserChangesDocument, { cursor: 'x' }));"
+            )
+        assert invalid.value.code == "BAD_USER_INPUT"
+        with pytest.raises(Refused, match="TypeError"):
+            await host.run("return state.client.query(library.LoginDocument, { input: {} })")
+
+
+async def test_what_ends_ends_everything(stack: Stack, bundle: Path) -> None:
+    """A signal ends its subscription; the end of the session, elsewhere, the others; `close` what is left."""
+    person = await stack.person()
+    async with host_of("deno", stack, bundle) as host:
+        await sign_in(host, stack.url, person.username, person.password)
+        with pytest.raises(Refused, match="AbortError"):
+            await host.run(
+                """
+                const stop = new AbortController();
+                const changes = state.client.subscribe(library.UserChangesDocument, {}, { signal: stop.signal });
+                setTimeout(() => stop.abort(), 0);
+                for await (const _ of changes);
+                """
+            )
+        with pytest.raises(Refused, match="AbortError"):
+            await host.run("return state.client.query(library.MeDocument, {}, { signal: AbortSignal.abort() })")
+
+        await host.run(FOLLOW, variables={})
+        await connected(host)
+        await stack.installation.ask(
+            "mutation($input: ChangeRoleInput!) { changeRole(input: $input) { errors { message } } }",
+            await stack.admin(),
+            input={"id": person.id, "role": "TECHNICAL_WORKER"},
+        )
+        await ended(host, "UnauthenticatedError")
+        assert (await host.run("return state.client.session.state"))["status"] == "signed-out"
+
+        await sign_in(host, stack.url, person.username, person.password)
+        await host.run(FOLLOW, variables={})
+        await connected(host)
+        await host.run("state.client.close()")
+        await ended(host, "ClosedError")
+        with pytest.raises(Refused, match="ClosedError"):
+            await host.run("return state.client.query(library.MeDocument)")
+
+
+async def ended(host: Host, name: str) -> None:
+    """Wait until the subscription has ended with this error."""
+
+    async def has_ended() -> bool:
+        return bool(await host.run("return state.ended") == name)
+
+    await eventually(has_ended)
+
+
+async def test_a_throttled_call_says_when_to_come_again(stack: Stack, bundle: Path) -> None:
+    """The pause is longer than the client waits by itself."""
+    person = await stack.person()
+    async with host_of("node", stack, bundle) as host:
+        await sign_in(host, stack.url, person.username, person.password)
+        writes = "for (const attributes of given.all) await state.client.mutate(library.UpdateUserDocument, "
+        large = [{"text": f"{number}" * 50_000} for number in range(10)]
+        with pytest.raises(Refused, match="ThrottledError") as throttled:
+            await host.run(writes + "{ input: { id: given.id, attributes } })", id=person.id, all=large)
+        assert (throttled.value.retry_after or 0) > 30
