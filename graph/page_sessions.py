@@ -4,8 +4,8 @@
     POST    {}                                          replace the cookie's token
     DELETE                                              end the cookie's session and remove the cookie
 
-PUT and POST answer 200 with an access token, 401 if the token is not valid, which removes the cookie, or 429 and 503
-with Retry-After. DELETE answers 204.
+PUT and POST answer 200 with an access token and its user's id, 401 if the token is not valid, which removes the cookie,
+or 429 and 503 with Retry-After. DELETE answers 204.
 
 A browser adds cookies to requests that other pages cause, so the cookie proves nothing about who asks. Several checks
 refuse requests of other pages: see docs/decisions/0053-a-cookie-for-one-path.md. /graphql reads no cookie.
@@ -131,7 +131,11 @@ async def _replace(request: web.Request, services: Services, kept: Kept | None) 
         status = HTTPStatus.TOO_MANY_REQUESTS if isinstance(error, BudgetSpent) else HTTPStatus.SERVICE_UNAVAILABLE
         return _failure(status, str(extensions["code"]), told.message, headers)
     token = signed_in.token
-    body = {"accessToken": token.token, "accessTokenExpiresAt": token.expires_at}
+    body = {
+        "userId": str(signed_in.user.id),  # a window must notice that another one has signed somebody else in
+        "accessToken": token.token,
+        "accessTokenExpiresAt": token.expires_at,
+    }
     response = web.Response(body=encode(body), content_type="application/json")
     forwarded = request.headers.getall("X-Forwarded-Proto", [])
     response.set_cookie(

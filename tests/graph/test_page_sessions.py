@@ -94,7 +94,7 @@ async def test_a_page_keeps_its_session_in_a_cookie(site: Site) -> None:
     reply = await send(site, "PUT", {"refreshToken": token, "remember": False})
 
     assert reply.status == 200
-    assert set(reply.body) == {"accessToken", "accessTokenExpiresAt"}
+    assert set(reply.body) == {"userId", "accessToken", "accessTokenExpiresAt"}
     assert (await site.bearing(reply.body["accessToken"]).field(ME))["id"] == person.id
     assert token not in reply.value
 

@@ -93,6 +93,10 @@ function connect(): void {
   clearTimeout(waiting);
   waiting = undefined;
   if (live || !running.size || sessionState().status !== "signed-in") return;
+  if (!("WebSocket" in globalThis)) {
+    connectionIs("lost"); // the pages show what they read, without what changes
+    return;
+  }
   let limit: ReturnType<typeof setTimeout> | undefined;
   let silence: ReturnType<typeof setTimeout> | undefined;
   let acknowledged = Number.POSITIVE_INFINITY;

@@ -1,6 +1,6 @@
 import { StrictMode, Suspense, useEffect } from "react";
 import { createRoot } from "react-dom/client";
-import { Redirect, Route, Switch, useLocation } from "wouter";
+import { Redirect, Route, Switch, useLocation, useSearch } from "wouter";
 
 import { Boundary } from "./components/Boundary";
 import { applyTheme, isStaff, Shell } from "./components/Shell";
@@ -113,7 +113,8 @@ function AfterSignIn() {
 
 function SignedOut({ reason }: { reason?: string | undefined }) {
   const [path] = useLocation();
-  const next = path === "/" || path === "/sign-in" ? "" : `?next=${encodeURIComponent(path)}`;
+  const search = useSearch();
+  const next = path === "/" || path === "/sign-in" ? "" : `?next=${encodeURIComponent(search ? `${path}?${search}` : path)}`;
   return (
     <Switch>
       <Route path="/sign-in">

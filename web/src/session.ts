@@ -20,6 +20,7 @@ export type SessionState =
   | { status: "signed-in"; viewer: Viewer };
 
 interface Tokens {
+  userId: string;
   accessToken: string;
   accessTokenExpiresAt: string;
 }
@@ -33,7 +34,34 @@ const ME = "{ me { id username name email role } }";
 let state: SessionState = { status: "starting" };
 let tokens: Tokens | null = null;
 const listeners = new Set<() => void>();
-const tabs = new BroadcastChannel("rollcall-session");
+const tabs = channel();
+
+/** The other windows of this browser; null where it keeps nothing, and so lets windows tell each other nothing. */
+function channel(): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel("rollcall-session");
+  } catch {
+    return null;
+  }
+}
+
+/** Windows take turns at the cookie, since each use replaces its token. Plain http and private windows have no turns. */
+async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+  if (!("locks" in navigator)) return work();
+  let begun = false;
+  try {
+    return await navigator.locks.request("rollcall-session", { signal: AbortSignal.timeout(LONGEST_MS) }, () => {
+      begun = true;
+      return work();
+    });
+  } catch (error) {
+    if (begun || !(error instanceof DOMException) || error.name !== "SecurityError") throw error;
+    return work();
+  }
+}
+
+/** How far this machine's clock is behind the server's. */
+let behindMs = 0;
 
 function become(next: SessionState): void {
   state = next;
@@ -87,6 +115,7 @@ async function take(response: Response): Promise<boolean> {
   }
   if (!response.ok) throw new ServerAway(`the server answered ${response.status}`);
   tokens = (await response.json()) as Tokens;
+  behindMs = (Date.parse(response.headers.get("Date") ?? "") || Date.now()) - Date.now();
   return true;
 }
 
@@ -127,13 +156,15 @@ export async function adoptSession(refreshToken: string, remember: boolean): Pro
     return;
   }
   await enter();
-  tabs.postMessage("signed-in");
+  tabs?.postMessage("signed-in");
 }
 
+/** Throws if the cookie may still be there: whoever opens this browser next would be signed in. */
 export async function signOut(): Promise<void> {
-  await call("DELETE", {});
+  const { ok, status } = await call("DELETE", {});
+  if (!ok) throw new ServerAway(`the server answered ${status}`);
   become({ status: "signed-out" });
-  tabs.postMessage("signed-out");
+  tabs?.postMessage("signed-out");
 }
 
 /** The session has ended elsewhere. */
@@ -146,17 +177,21 @@ export function viewerChanged(changes: Partial<Viewer>): void {
 }
 
 export const tokenIsFresh = (): boolean =>
-  tokens !== null && Date.parse(tokens.accessTokenExpiresAt) - Date.now() > EARLY_MS;
+  tokens !== null && Date.parse(tokens.accessTokenExpiresAt) - (Date.now() + behindMs) > EARLY_MS;
 
 let refreshing: Promise<void> | null = null;
 
-/** A new access token from the cookie. Tabs take turns, since each use replaces the refresh token. */
+/** A new access token from the cookie. */
 export function refreshToken(): Promise<void> {
   refreshing ??= (async () => {
     try {
-      const turn = { signal: AbortSignal.timeout(LONGEST_MS) };
-      const renewed = await navigator.locks.request("rollcall-session", turn, async () => take(await call("POST", {})));
+      const renewed = await inTurn(async () => take(await call("POST", {})));
       if (!renewed) sessionEnded("Your session has ended. Sign in again.");
+      else if (state.status === "signed-in" && tokens?.userId !== state.viewer.id) {
+        // Another window has signed somebody else in. What this one has under way must not run as that user.
+        tokens = null;
+        become({ status: "starting" });
+      }
     } finally {
       refreshing = null;
     }
@@ -171,7 +206,10 @@ export async function accessToken(): Promise<string | null> {
 
 export const currentToken = (): string | null => tokens?.accessToken ?? null;
 
-tabs.onmessage = ({ data }) => {
-  if (data === "signed-out") sessionEnded("You have signed out in another window.");
-  else if (state.status === "signed-out") void startSession();
-};
+if (tabs) {
+  tabs.onmessage = ({ data }) => {
+    if (data === "signed-out") sessionEnded("You have signed out in another window.");
+    else if (state.status === "signed-out") void startSession();
+    else if (state.status === "signed-in") void refreshToken().catch(() => undefined); // it may be somebody else
+  };
+}

@@ -21,6 +21,10 @@ export const sentence = (name: string): string => {
   return words.charAt(0).toUpperCase() + words.slice(1);
 };
 
+/** A random key for a request that may be sent again. `crypto.randomUUID` is not there on plain http. */
+export const newKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 /** Offer a text as a file. */
 export function download(name: string, type: string, content: string): void {
   const link = document.createElement("a");
@@ -33,7 +37,7 @@ export function download(name: string, type: string, content: string): void {
 const cell = (value: unknown): string => {
   const text = String(value ?? "");
   // A spreadsheet would take a text that begins so for a formula.
-  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = typeof value === "string" && /^[=+\-@\t\r\n＝＋－＠]/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 

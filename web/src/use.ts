@@ -6,6 +6,7 @@ import { CombinedError } from "urql";
 import { client, noteWritten } from "./client";
 import type { Problem } from "./components/ui";
 import { useConnection } from "./connection";
+import { newKey } from "./text";
 
 export interface Read<Data> {
   data: Data | undefined;
@@ -96,6 +97,28 @@ export function useWrite<Data, Variables extends object, Name extends keyof Data
   );
   const clear = useCallback(() => setProblems([]), []);
   return { problems, running, clear, send };
+}
+
+/** A mutation that makes something. A form that is sent again, since the answer was lost, makes it once. */
+export function useMaking<
+  Data,
+  Input extends { idempotencyKey?: string | null | undefined },
+  Name extends keyof Data & string,
+>(document: TypedDocumentNode<Data, { input: Input }>, name: Name): Write<{ input: Input }, Data[Name]> {
+  const making = useWrite(document, name);
+  const { send } = making;
+  const latest = useRef<{ text: string; key: string } | null>(null);
+  const sendOnce = useCallback(
+    async ({ input }: { input: Input }): Promise<Data[Name] | null> => {
+      const text = JSON.stringify(input);
+      if (latest.current?.text !== text) latest.current = { text, key: newKey() }; // a key is for one input
+      const made = await send({ input: { ...input, idempotencyKey: latest.current.key } });
+      if (made) latest.current = null;
+      return made;
+    },
+    [send],
+  );
+  return { ...making, send: sendOnce };
 }
 
 /** Send one mutation outside of a form. */

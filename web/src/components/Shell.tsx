@@ -4,8 +4,10 @@ import { Link, useLocation } from "wouter";
 
 import { useConnection } from "../connection";
 import type { Role } from "../gql/graphql";
+import { keep, kept } from "../kept";
 import { signOut, useViewer } from "../session";
 import { roleName } from "../text";
+import { Notice } from "./ui";
 
 const STAFF: readonly Role[] = ["TECHNICAL_WORKER", "SENIOR_MANAGEMENT", "ADMIN"];
 
@@ -22,13 +24,13 @@ const LINKS: readonly { to: string; text: string; shown: (role: Role) => boolean
 
 const THEMES = ["system", "light", "dark"] as const;
 type Theme = (typeof THEMES)[number];
-const kept = localStorage.getItem("rollcall-theme");
-const initial: Theme = THEMES.find((theme) => theme === kept) ?? "system";
+const THEME = "rollcall-theme";
+const initial: Theme = THEMES.find((theme) => theme === kept(THEME)) ?? "system";
 
 export function applyTheme(theme: Theme = initial): void {
   if (theme === "system") delete document.documentElement.dataset["theme"];
   else document.documentElement.dataset["theme"] = theme;
-  localStorage.setItem("rollcall-theme", theme);
+  keep(THEME, theme);
 }
 
 function ThemeChoice() {
@@ -76,6 +78,11 @@ function ConnectionNotice() {
 export function Shell(props: { children: ReactNode }) {
   const viewer = useViewer();
   const [path] = useLocation();
+  const [failed, setFailed] = useState(false);
+  const leave = () => {
+    setFailed(false);
+    signOut().catch(() => setFailed(true));
+  };
   return (
     <>
       <a className="skip" href="#main">
@@ -103,10 +110,13 @@ export function Shell(props: { children: ReactNode }) {
           <div>
             <ThemeChoice />
           </div>
-          <button onClick={() => void signOut()}>Sign out</button>
+          <button onClick={leave}>Sign out</button>
         </div>
       </header>
       <ConnectionNotice />
+      {failed && (
+        <Notice kind="bad">You are still signed in: the server cannot be reached. Sign out again before you leave.</Notice>
+      )}
       {props.children}
     </>
   );

@@ -76,11 +76,15 @@ function Labelled(props: Described & { id: string; children: ReactNode }) {
           {props.hint}
         </div>
       )}
-      {props.problems?.map((problem) => (
-        <p className="error" key={problem.message} id={`${props.id}-error`} role="alert">
-          {problem.message}
-        </p>
-      ))}
+      {props.problems && props.problems.length > 0 && (
+        <div id={`${props.id}-error`} role="alert">
+          {props.problems.map((problem) => (
+            <p className="error" key={problem.message}>
+              {problem.message}
+            </p>
+          ))}
+        </div>
+      )}
     </div>
   );
 }

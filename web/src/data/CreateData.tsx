@@ -4,13 +4,13 @@ import { useLocation } from "wouter";
 import { Dialog, Field, Problems, problemsOf } from "../components/ui";
 import { JsonEditor } from "../json/JsonEditor";
 import type { Fields } from "../json/values";
-import { useWrite } from "../use";
+import { useMaking } from "../use";
 import { CREATE } from "./documents";
 
 export function CreateData() {
   const [open, setOpen] = useState(false);
   const [content, setContent] = useState<Fields | null>({});
-  const create = useWrite(CREATE, "createData");
+  const create = useMaking(CREATE, "createData");
   const [, go] = useLocation();
   const submit = async (form: FormData) => {
     if (!content) return;

@@ -35,7 +35,7 @@ export const fetchExact: typeof fetch = async (input, init) => {
 };
 
 /** A WebSocket for JSON, where no integer is rounded. */
-export class ExactSocket extends WebSocket {
+export class ExactSocket extends (globalThis.WebSocket ?? EventTarget) {
   override set onmessage(handle: ((this: WebSocket, event: MessageEvent) => unknown) | null) {
     super.onmessage =
       handle &&

@@ -6,6 +6,7 @@ import { challengeOf, solve } from "../account/proof";
 import { Check, Field, Notice, Page, type Problem, Problems, problemsOf } from "../components/ui";
 import { graphql } from "../gql";
 import { adoptSession } from "../session";
+import { newKey } from "../text";
 import { write } from "../use";
 
 const REGISTER = graphql(`
@@ -26,7 +27,7 @@ export default function SignUp() {
   const [work, setWork] = useState<number | null>(null);
   const [wantsInvitation, wantInvitation] = useState(false);
   const [sentTo, setSentTo] = useState<string | null>(null);
-  const [attempt, setAttempt] = useState(() => crypto.randomUUID());
+  const [attempt, setAttempt] = useState(newKey);
 
   const submit = async (form: FormData) => {
     const text = (field: string) => String(form.get(field) ?? "");
@@ -49,7 +50,7 @@ export default function SignUp() {
     if (byCode(found, "INVALID_INVITATION")) wantInvitation(true);
     if (found.length || !payload) {
       // The key answers for one input only; after a refusal the input will be another one.
-      if (!byCode(found, "NETWORK")) setAttempt(crypto.randomUUID());
+      if (!byCode(found, "NETWORK")) setAttempt(newKey());
       return;
     }
     if (payload.session) await adoptSession(payload.session.refreshToken, form.get("remember") === "on");

@@ -5,6 +5,7 @@ import { Table } from "../components/Table";
 import { Badge, Card, Check, Empty, Failure, Field, Loading, Moment, Notice, Page, Select } from "../components/ui";
 import type { OrderDirection, UserOrderField } from "../gql/graphql";
 import { writeExact } from "../json/exact";
+import { keep, kept } from "../kept";
 import { useViewer } from "../session";
 import { plural, roleName } from "../text";
 import { useRead } from "../use";
@@ -49,8 +50,8 @@ function brief(value: unknown): string {
 function useKept<Value>(name: string, initial: Value, valid: (value: unknown) => value is Value): [Value, (value: Value) => void] {
   const [value, become] = useState<Value>(() => {
     try {
-      const kept: unknown = JSON.parse(localStorage.getItem(name) ?? "");
-      return valid(kept) ? kept : initial;
+      const found: unknown = JSON.parse(kept(name) ?? "");
+      return valid(found) ? found : initial;
     } catch {
       return initial;
     }
@@ -59,7 +60,7 @@ function useKept<Value>(name: string, initial: Value, valid: (value: unknown) =>
     value,
     (next) => {
       become(next);
-      localStorage.setItem(name, JSON.stringify(next));
+      keep(name, JSON.stringify(next));
     },
   ];
 }

@@ -5,7 +5,7 @@ import { Dialog, Field, Problems, problemsOf, Select, TextArea } from "../compon
 import type { Role } from "../gql/graphql";
 import { parseFields } from "../json/values";
 import { ROLES, roleName } from "../text";
-import { useWrite } from "../use";
+import { useMaking } from "../use";
 import { CREATE_USER, INVITE_USER } from "./documents";
 
 const FIELDS = ["username", "email", "name", "password", "role", "attributes"];
@@ -24,8 +24,8 @@ export function NewUser(props: {
   onClose: () => void;
   onMade: (user: { id: string; username: string }) => void;
 }) {
-  const create = useWrite(CREATE_USER, "createUser");
-  const invite = useWrite(INVITE_USER, "inviteUser");
+  const create = useMaking(CREATE_USER, "createUser");
+  const invite = useMaking(INVITE_USER, "inviteUser");
   const write = props.invited ? invite : create;
   const [notJson, setNotJson] = useState<string | null>(null);
   const close = () => {
