@@ -34,6 +34,7 @@ ANONYMOUS: Final = (
     ("reset-password", "/reset-password#token=none", "password"),
     ("verify-email", "/verify-email#token=none", "email"),
     ("accept-invitation", "/accept-invitation#token=none", "invitation"),
+    ("not-found", "/users/of/nobody", "There is no page here"),
 )
 PAGES: Final[tuple[tuple[str, str, str, Role], ...]] = (
     ("account", "/account", "Account", "CUSTOMER"),
