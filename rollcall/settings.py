@@ -8,9 +8,10 @@ import binascii
 import os
 import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
@@ -25,6 +26,9 @@ from projections.mail.smtp import Server
 from projections.publications.messages import DATA_FIELDS, USER_FIELDS
 
 KEY_BYTES = 32
+PREFIX: Final = "ROLLCALL_"
+SERVICE_LINK: Final = re.compile(r"_SERVICE_HOST=|_SERVICE_PORT(_\w+)?=|_PORT_\d+_\w+=|=(tcp|udp|sctp)://")
+"""What Kubernetes sets for a Service whose name begins with `rollcall`, in every container of its namespace."""
 
 
 class BadSettings(Exception):
@@ -162,7 +166,7 @@ TlsMode = Literal["off", "required"]
 class Settings(BaseSettings):
     """All settings. Secrets are masked when this is printed."""
 
-    model_config = SettingsConfigDict(env_prefix="ROLLCALL_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True)
 
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port that the API listens on.")
@@ -438,12 +442,34 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        BadSettings: a variable is invalid.
+        BadSettings: a variable is invalid or unknown.
     """
+    problems = unknown_variables(os.environ)
     try:
-        return Settings(**from_files())
+        settings = Settings(**from_files())
     except ValidationError as error:
-        raise BadSettings("\n".join(map(_message, error.errors()))) from None
+        raise BadSettings("\n".join([*problems, *map(_message, error.errors())])) from None
+    if problems:
+        raise BadSettings("\n".join(problems))
+    return settings
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A message for each variable that has the prefix of a setting and is none.
+
+    A misspelled setting would leave its default in force, such as an open registration.
+    """
+    names = [name.upper() for name in Settings.model_fields]
+    names += [f"{variable.removeprefix(PREFIX)}_FILE" for variable in secret_variables()]
+    problems: list[str] = []
+    for variable, value in environment.items():
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in names or not value or SERVICE_LINK.search(f"{variable}={value}"):
+            continue
+        alike = get_close_matches(name, names, 1)
+        hint = f"did you mean {PREFIX}{alike[0]}?" if alike else "docs/operations.md lists all settings"
+        problems.append(f"{variable}: there is no such setting; {hint}")
+    return problems
 
 
 def secret_variables() -> list[str]:

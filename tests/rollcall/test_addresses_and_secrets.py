@@ -1,4 +1,4 @@
-"""Addresses of MySQL and files of secrets: what cannot be used is refused at the start, with the variable's name."""
+"""Addresses of MySQL, files of secrets, unknown names: what cannot be used is refused at the start, by its name."""
 
 import base64
 from pathlib import Path
@@ -56,3 +56,40 @@ def test_a_secret_of_a_file_is_checked_like_any_other(monkeypatch: pytest.Monkey
 
     key.write_text(f"{base64.b64encode(bytes(32)).decode()}\n")
     assert load_settings().master_key is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ROLLCALL_REGISTRATON", "did you mean ROLLCALL_REGISTRATION?"),
+        ("ROLLCALL_SIGNING_KEY_FIEL", "did you mean ROLLCALL_SIGNING_KEY_FILE?"),
+        ("ROLLCALL_ZZZ", "docs/operations.md lists all settings"),
+    ],
+)
+def test_a_misspelled_setting_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    """Otherwise `ROLLCALL_REGISTRATON=closed` would leave the registration open."""
+    monkeypatch.setenv(name, "closed")
+    monkeypatch.setenv("ROLLCALL_PORT", "99999")
+
+    with pytest.raises(BadSettings) as raised:
+        load_settings()
+
+    unknown, invalid = str(raised.value).split("\n")
+    assert unknown == f"{name}: there is no such setting; {hint}"
+    assert invalid.startswith("ROLLCALL_PORT: ")
+
+
+def test_other_variables_of_the_environment_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that Kubernetes sets for a Service `rollcall-api`, an empty one, and those of other programs."""
+    for name, value in {
+        "ROLLCALL_API_SERVICE_HOST": "10.0.0.1",
+        "ROLLCALL_API_SERVICE_PORT": "8000",
+        "ROLLCALL_API_SERVICE_PORT_HTTP": "8000",
+        "ROLLCALL_API_PORT": "tcp://10.0.0.1:8000",
+        "ROLLCALL_API_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "ROLLCALL_NOTHING": "",
+        "ROLLCALLS": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings().port == 8000
