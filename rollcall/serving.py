@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from errno import EADDRINUSE
 from typing import Final
 
 import structlog
@@ -32,6 +33,26 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+async def check_port(host: str, port: int) -> None:
+    """Find out at once whether the API can listen.
+
+    Raises:
+        BadSettings: the port is in use, or the host is not one of this machine.
+    """
+    try:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port)
+    except OSError as error:
+        raise _unusable(host, port, "PORT", error) from error
+    server.close()
+
+
+def _unusable(host: str, port: int, setting: str, error: OSError) -> BadSettings:
+    todo = f"; stop what listens there, or set another ROLLCALL_{setting}" if error.errno == EADDRINUSE else ""
+    return BadSettings(
+        f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {authority(host, port)}: {error.strerror}{todo}"
+    )
+
+
 @asynccontextmanager
 async def listening(
     runner: web.AppRunner, host: str, port: int, setting: str, *, sharing: bool = False
@@ -47,9 +68,7 @@ async def listening(
         try:
             await web.TCPSite(runner, host, port, reuse_address=True, reuse_port=sharing).start()
         except OSError as error:
-            raise BadSettings(
-                f"ROLLCALL_HOST, ROLLCALL_{setting}: cannot listen on {authority(host, port)}: {error.strerror}"
-            ) from error
+            raise _unusable(host, port, setting, error) from error
         log.info("serving", setting=setting, addresses=[f"http://{authority(*one[:2])}" for one in runner.addresses])
         yield
     finally:

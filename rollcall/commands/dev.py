@@ -30,7 +30,7 @@ from rollcall.embedded.files import write_private
 from rollcall.embedded.mail import caught_mail
 from rollcall.keys import kept_secret, signing_keys
 from rollcall.publications import kafka_cluster
-from rollcall.serving import authority
+from rollcall.serving import authority, check_port
 from rollcall.settings import BadSettings, Settings
 from rollcall.wiring import Installation, open_installation, open_writer, prepare_views, when_available
 
@@ -76,6 +76,7 @@ async def run_everything(settings: Settings, *, kafka: bool = False) -> int:
         ServersUnavailable: this machine cannot run private servers.
     """
     signing_keys(settings)
+    await check_port(settings.host, settings.port)  # or another program's API there would answer that it is ready
     report = partial(say, at_once=True)
     processes = PROCESSES | PUBLISHER if kafka else PROCESSES
     async with (
@@ -103,7 +104,8 @@ async def run_everything(settings: Settings, *, kafka: bool = False) -> int:
                 variables = own_variables(settings, name) | mail
                 tasks.create_task(_keep_running(name, arguments, variables, running), name=name)
             await _until_ready(installation, running, {MYSQL_USERS, MONGO_USERS, *(PUBLISHER if kafka else ())})
-            report(f"ready  {url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
+            pages = f"{url_of(settings)}  GraphQL at " if settings.pages else ""
+            report(f"ready  {pages}{url_of(settings)}/graphql  sign in as {FIRST_ADMIN} with {shown}")
     return exits.OK
 
 

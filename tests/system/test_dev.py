@@ -214,14 +214,19 @@ def test_the_address_of_any_host_is_a_url_that_reaches_it(host: str, address: st
 
 
 async def test_a_port_in_use_is_an_error(urls: tuple[str, str], tmp_path: Path) -> None:
-    """`dev` exits with 2 and names the variable."""
+    """`dev` exits with 2 and names the variable. The API that listens there is not taken for its own."""
+
+    async def answer_ready(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
     installation = own_servers(tmp_path, *urls)
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", installation.port)
-    async with server:
+    async with await asyncio.start_server(answer_ready, "127.0.0.1", installation.port):
         finished = await installation.run("dev")
 
-    assert finished.code == 2
+    assert (finished.code, finished.out) == (2, "")
     assert "ROLLCALL_PORT: cannot listen on 127.0.0.1:" in finished.err
+    assert "set another ROLLCALL_PORT" in finished.err
 
 
 async def test_invalid_settings_are_reported_before_anything_starts(tmp_path: Path) -> None:
