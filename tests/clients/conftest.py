@@ -1,6 +1,8 @@
 """Fixtures of this folder."""
 
 from tests.clients.package import package
+from tests.graph.conftest import complaints, own_site, shared_site, site
 from tests.pages.conftest import stack
+from tests.system.conftest import urls
 
-__all__ = ["package", "stack"]
+__all__ = ["complaints", "own_site", "package", "shared_site", "site", "stack", "urls"]
