@@ -10,12 +10,19 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "clients" / "typescript"
 NEEDED = "the tests of clients/typescript need Node.js 20 and npm"
-SOURCES = ("src/**/*", "scripts/*", "package-lock.json", "package.json", "tsconfig.json")
+SOURCES = (
+    "src/**/*",
+    "scripts/*",
+    "examples/code-generator/*.ts",
+    "package-lock.json",
+    "package.json",
+    "tsconfig.json",
+)
 
 
 @pytest.fixture(scope="session")
 def package() -> Path:
-    """The folder of the package, with its packages installed and `dist` built.
+    """The folder of the package, with its packages installed, and `dist` and the documents of its examples made.
 
     Without npm these tests are skipped, but in CI they fail.
     """
@@ -34,6 +41,7 @@ def package() -> Path:
         built = FOLDER / "dist" / "index.js"
         if not built.is_file() or built.stat().st_mtime < max(path.stat().st_mtime for path in sources):
             run("npm", "run", "build")
+            run("npm", "run", "examples")
     return FOLDER
 
 

@@ -7,25 +7,18 @@ WebSocket: there the client uses server-sent events.
 import asyncio
 import re
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import pytest_asyncio
-from aiohttp import web
 
-from tests.clients.hosts import Host, PageHost, Refused, process
-from tests.clients.package import FOLDER, run
+from tests.clients.hosts import Host, PageHost, Refused
+from tests.clients.site import ORIGIN, connected, host_of, rename
 from tests.pages.door import door
-from tests.pages.stack import ADMIN, Person, Stack
-from tests.ports import free_port
+from tests.pages.stack import ADMIN, Stack
 from tests.system.proxy import proxied
 from tests.waiting import PATIENCE_SECONDS, eventually
 
-ORIGIN: Final = f"http://127.0.0.1:{free_port()}"
-"""Of the pages of this file: another one than the API's."""
 VARIABLES: Final = {
     "ROLLCALL_ACCESS_TOKEN_SECONDS": "8",
     "ROLLCALL_ALLOWED_ORIGINS": ORIGIN,
@@ -39,7 +32,7 @@ START = """
   state.tries = 0;
   const counted = (url, init) => {
     if (init.body?.includes("refreshSession(")) state.refreshes += 1;
-    if (init.body?.includes("mutation UpdateUser")) state.tries += 1;
+    if (init.body?.includes("mutation CreateData")) state.tries += 1;
     return fetch(url, init);
   };
   const session = given.stored ? library.inStorage(localStorage) : undefined;
@@ -70,86 +63,9 @@ NAME = """
 READ = "return (await state.client.query(library.UserDocument, { id: given.id })).data.user.name"
 
 
-@pytest.fixture(scope="module")
-def bundle(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as one script of a page."""
-    folder = tmp_path_factory.mktemp("bundle")
-    entry = 'import * as core from "./dist/index.js"; import * as operations from "./dist/operations.js"; '
-    (folder / "entry.js").write_text(
-        entry.replace("./dist", str(package / "dist"))
-        + "Object.assign(globalThis, { library: { ...core, ...operations } });"
-    )
-    run("node_modules/.bin/esbuild", folder / "entry.js", "--bundle", "--format=esm", f"--outfile={folder}/client.js")
-    return folder
-
-
-@pytest_asyncio.fixture(scope="module")
-async def origin(bundle: Path) -> AsyncIterator[str]:
-    """The URL of a page of another origin that has loaded the client."""
-    page = web.Response(
-        text='<!doctype html><title>Page</title><script type="module" src="/client.js"></script>',
-        content_type="text/html",
-    )
-
-    async def index(request: web.Request) -> web.Response:
-        return web.Response(body=page.body, content_type="text/html")
-
-    application = web.Application()
-    application.router.add_get("/", index)
-    application.router.add_static("/", bundle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", int(ORIGIN.rpartition(":")[2])).start()
-    yield ORIGIN
-    await runner.cleanup()
-
-
-@asynccontextmanager
-async def host_of(kind: str, stack: Stack, bundle: Path) -> AsyncIterator[Host]:
-    """A host of the client."""
-    if kind == "page":
-        async with stack.window(base_url=ORIGIN) as page:
-            await page.goto("/")
-            yield PageHost(page)
-    elif kind == "node":
-        async with process(
-            "node", modules=[FOLDER / "dist" / f"{name}.js" for name in ("index", "operations")]
-        ) as host:
-            yield host
-    else:
-        deno = FOLDER / "node_modules" / ".bin" / "deno"
-        async with process(
-            deno, "run", "--allow-all", "--no-config", "--quiet", modules=[bundle / "client.js"]
-        ) as host:
-            yield host
-
-
-async def rename(stack: Stack, person: Person, *names: str) -> list[int]:
-    """Rename a user; return the positions of the changes."""
-    positions = []
-    for name in names:
-        answer = await stack.installation.ask(
-            "mutation($input: UpdateUserInput!) { updateUser(input: $input) { position errors { message } } }",
-            await stack.admin(),
-            input={"id": person.id, "name": name},
-        )
-        assert answer["updateUser"]["errors"] == []
-        positions.append(int(answer["updateUser"]["position"]))
-    return positions
-
-
 async def sign_in(host: Host, url: str, login: str = ADMIN[0], password: str = ADMIN[1], **given: Any) -> None:
     """Make a client in the host and sign in."""
     await host.run(START, url=f"{url}/graphql", login=login, password=password, **given)
-
-
-async def connected(host: Host) -> None:
-    """Wait until subscriptions are open."""
-
-    async def is_open() -> bool:
-        return bool(await host.run("return state.client.connection === 'open'"))
-
-    await eventually(is_open)
 
 
 async def received(host: Host, positions: list[int]) -> None:
@@ -195,6 +111,19 @@ async def test_a_subscription_misses_and_repeats_nothing(stack: Stack, bundle: P
         await eventually(renewed)
         positions += await rename(stack, person, "With another token")
         await received(host, positions)
+
+
+async def test_a_wrong_clock_costs_no_renewals(stack: Stack, bundle: Path) -> None:
+    """The clock of the machine is a day late or early; the life of a token is counted from its arrival."""
+    async with host_of("node", stack, bundle) as host:
+        for hours in (24, -24):
+            await host.run(
+                "state.now ??= Date.now; Date.now = () => state.now() + given.hours * 3_600_000", hours=hours
+            )
+            await sign_in(host, stack.url)
+            for _ in range(3):
+                await host.run("return state.client.query(library.MeDocument)")
+            assert await host.run("return state.refreshes") == 0
 
 
 async def test_parallel_calls_share_one_renewal(stack: Stack, bundle: Path) -> None:
@@ -271,16 +200,18 @@ async def test_a_mutation_whose_answer_is_lost_takes_effect_once(stack: Stack, b
     """The connection is cut between the server's answer and the client, which sends the mutation again."""
     person = await stack.person()
     async with proxied(stack.url) as proxy, host_of("node", stack, bundle) as host:
-        await sign_in(host, proxy.url(stack.url))
-        changing = asyncio.create_task(host.run(NAME, id=person.id, name="Once"))
-        assert await proxy.hang_at(re.compile(rb'"updateUser":\s*\{'), within=PATIENCE_SECONDS)
+        await sign_in(host, proxy.url(stack.url), person.username, person.password)
+        create = "return state.client.mutate(library.CreateDataDocument, { input: { name: 'Once', content: {} } })"
+        creating = asyncio.create_task(host.run(create))
+        assert await proxy.hang_at(re.compile(rb'"createData":\s*\{'), within=PATIENCE_SECONDS)
         proxy.drop()
         proxy.flow()
 
-        assert (await changing)["version"] == 2
+        created = await creating
+        assert created["ok"]
         assert await host.run("return state.tries") == 2
-        await rename(stack, person, "Twice")
-        assert (await host.run(NAME, id=person.id, name="Thrice"))["version"] == 4
+        listed = await host.run("return (await state.client.query(library.DataObjectsDocument)).data.dataObjects.edges")
+        assert [edge["node"]["id"] for edge in listed] == [created["data"]["id"]]
 
 
 async def test_a_mutation_that_may_not_be_repeated_is_not(stack: Stack, bundle: Path) -> None:

@@ -5,3 +5,4 @@ import { execFileSync } from "node:child_process";
 rmSync("dist", { recursive: true, force: true });
 execFileSync(process.execPath, ["node_modules/typescript/bin/tsc"], { stdio: "inherit" });
 copyFileSync("src/generated/documents.json", "dist/generated/documents.json");
+copyFileSync("../../LICENSE", "LICENSE"); // npm packs it

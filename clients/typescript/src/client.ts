@@ -40,6 +40,12 @@ export interface QueryResult<Data> {
   readonly position: string | null;
 }
 
+/** What the client looks for in the payload of a mutation. */
+interface Payload {
+  readonly session?: IssuedSession | null;
+  readonly position?: string | null;
+}
+
 /** The variables of a document, which may be left out if none is required. */
 type Given<V> = Record<string, never> extends V ? [variables?: V, options?: CallOptions] : [variables: V, options?: CallOptions];
 
@@ -80,7 +86,7 @@ export class Client {
     this.#subscriptions = new Subscriptions(this.#http, this.session, {
       WebSocket: own ?? null,
       socketUrl: url.replace(/^http/, "ws"),
-      here: async (signal) => (await this.query(HereDocument, {}, { signal })).position,
+      here: (signal) => this.here({ signal }),
       onSeen: (position) => this.#sees(position),
       onLogChanged: () => {
         this.#written = null;
@@ -91,6 +97,11 @@ export class Client {
   /** Reads wait until they show this position: that of the last own write, or of the last change that was seen. */
   get position(): string | null {
     return this.#written;
+  }
+
+  /** The present position. What is read afterwards shows at least it, and a subscription after it misses nothing. */
+  async here(options?: CallOptions): Promise<string | null> {
+    return (await this.query(HereDocument, {}, options)).position;
   }
 
   get connection(): Connection {
@@ -105,7 +116,7 @@ export class Client {
   /** Read. Rejects with an `OperationError` if any part could not be read. */
   async query<Data, V>(document: Document<Data, V>, ...[variables, options]: Given<V>): Promise<QueryResult<Data>> {
     const operation = expecting("query", document);
-    const { data, position } = await this.#call(operation, (variables ?? {}) as Variables, options?.signal);
+    const { data, position } = await this.#execute(operation, (variables ?? {}) as Variables, options?.signal);
     return { data: data as Data, position };
   }
 
@@ -115,14 +126,14 @@ export class Client {
    */
   async mutate<Data, V>(document: Document<Data, V>, ...[variables, options]: Given<V>): Promise<Outcome<Data>> {
     const operation = expecting("mutation", document);
-    const sent = withKeys(operation, (variables ?? {}) as Variables, newKey);
-    const { data } = await this.#call(operation, sent, options?.signal);
-    const payload = Object.values(data)[0];
-    for (const one of [payload].flat() as { position?: string | null; session?: IssuedSession | null }[]) {
-      if (one.session?.refreshToken) await this.session.adopt(one.session);
-      if (one.position && this.#sees(one.position)) this.session.written(one.position);
-    }
-    return outcomeOf(payload) as Outcome<Data>;
+    const { data } = await this.#execute(operation, (variables ?? {}) as Variables, options?.signal);
+    return outcomeOf(Object.values(data)[0]) as Outcome<Data>;
+  }
+
+  /** Send a query or a mutation and return its data as they are: for other clients that send through this one. */
+  async execute<Data, V>(document: Document<Data, V>, ...[variables, options]: Given<V>): Promise<QueryResult<Data>> {
+    const { data, position } = await this.#execute(operationOf(document), (variables ?? {}) as Variables, options?.signal);
+    return { data: data as Data, position };
   }
 
   /**
@@ -152,6 +163,16 @@ export class Client {
     this.#closing.abort(error);
     this.#subscriptions.close(error);
     this.session.close();
+  }
+
+  async #execute(operation: Operation, variables: Variables, signal?: AbortSignal): Promise<Answer> {
+    if (operation.kind !== "mutation") return this.#call(operation, variables, signal);
+    const answer = await this.#call(operation, withKeys(operation, variables, newKey), signal);
+    for (const payload of Object.values(answer.data).flat() as (Payload | null)[]) {
+      if (payload?.session?.refreshToken) await this.session.adopt(payload.session);
+      if (payload?.position && this.#sees(payload.position)) this.session.written(payload.position);
+    }
+    return answer;
   }
 
   /** Send an operation in the name of the user. */

@@ -45,50 +45,56 @@ export function operationOf(document: AnyDocument): Operation {
   return operation;
 }
 
+const DEFINITION = /^(query|mutation|subscription|fragment)$/;
+const isName = (token: string | undefined): boolean => /^\w/.test(token ?? "");
+
 /** Reads the operation of a document, which must have one only. The server checks the syntax. */
 function read(text: string, id: string | undefined): Operation {
   const tokens = text.replace(IGNORED, '""').match(/\$?\w+|[^\s\w,]/g) ?? [];
   const types = new Map<string, string>();
   const keyed = new Set<string>();
   let kind: Operation["kind"] | undefined;
-  let inOperation = false;
+  /** The definition that the token belongs to; null between two. */
+  let definition: string | null = null;
   let braces = 0;
   let parentheses = 0;
   let fields = 0;
   let keyedFields = 0;
   let fieldIsKeyed = false;
+  const fieldHasKey = () => {
+    if (!fieldIsKeyed) keyedFields += 1;
+    fieldIsKeyed = true;
+  };
   tokens.forEach((token, at) => {
-    const next = tokens[at + 1];
-    const before = tokens[at - 1];
+    if (definition === null && (token === "{" || DEFINITION.test(token))) {
+      definition = token === "{" ? "query" : token;
+      if (definition !== "fragment") {
+        if (kind) throw new TypeError("a document of this client has one operation");
+        kind = definition as Operation["kind"];
+      }
+    }
     if (token === "(") parentheses += 1;
     else if (token === ")") parentheses -= 1;
-    else if (token === "{") {
-      if (braces === 0 && parentheses === 0 && !kind) [kind, inOperation] = ["query", true];
-      braces += 1;
-    } else if (token === "}") braces -= 1;
-    else if (braces === 0 && parentheses === 0 && /^(query|mutation|subscription|fragment)$/.test(token) && !/^(query|mutation|subscription|fragment|on)$/.test(before ?? "")) {
-      inOperation = token !== "fragment";
-      if (inOperation && kind) throw new TypeError("a document of this client has one operation");
-      if (inOperation) kind = token as Operation["kind"];
-    } else if (!inOperation) return;
-    else if (braces === 0 && parentheses === 1 && token[0] === "$" && next === ":") {
-      types.set(token.slice(1), tokens.slice(at + 2).find((one) => /^\w/.test(one)) ?? "");
-    } else if (braces === 1 && parentheses === 0 && /^\w/.test(token) && next !== ":" && before !== "@") {
+    else if (token === "{") braces += 1;
+    else if (token === "}") {
+      braces -= 1;
+      if (braces === 0 && parentheses === 0) definition = null;
+    } else if (definition === "fragment") return;
+    else if (braces === 0 && parentheses === 1 && token[0] === "$" && tokens[at + 1] === ":") {
+      types.set(token.slice(1), tokens.slice(at + 2).find(isName) ?? "");
+    } else if (braces === 1 && parentheses === 0 && isName(token) && tokens[at + 1] !== ":" && tokens[at - 1] !== "@") {
       fields += 1;
-      fieldIsKeyed = REPEATABLE.has(token);
-      if (fieldIsKeyed) keyedFields += 1;
-    } else if (token[0] === "$" && parentheses === 1 && before === ":") {
+      fieldIsKeyed = false;
+      if (REPEATABLE.has(token)) fieldHasKey();
+    } else if (parentheses === 1 && token[0] === "$" && tokens[at - 1] === ":") {
       const name = token.slice(1);
-      const isKey = tokens[at - 2] === "idempotencyKey";
-      if (!isKey && !(braces === 1 && KEYED_INPUTS.has(types.get(name) ?? ""))) return;
+      if (tokens[at - 2] !== "idempotencyKey" && !(braces === 1 && KEYED_INPUTS.has(types.get(name) ?? ""))) return;
       keyed.add(name);
-      if (!fieldIsKeyed) keyedFields += 1;
-      fieldIsKeyed = true;
+      fieldHasKey();
     }
   });
-  kind ??= "query";
   const repeatable = kind !== "mutation" || (fields > 0 && keyedFields === fields);
-  return { text, id, kind, variables: new Set(types.keys()), keyed, repeatable };
+  return { text, id, kind: kind ?? "query", variables: new Set(types.keys()), keyed, repeatable };
 }
 
 /** The variables of a mutation, with an idempotency key wherever one can be and is not yet. */

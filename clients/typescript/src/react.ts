@@ -1,0 +1,202 @@
+/** React hooks. What they show follows the log: it is read once, and changed by what happens after that. */
+import { createContext, createElement, type ReactNode, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore } from "react";
+
+import type { CallOptions, Client } from "./client.js";
+import { LogChangedError, RollcallError, TransportError, UnavailableError } from "./errors.js";
+import {
+  LoginDocument,
+  type LoginMutation,
+  UserChangesDocument,
+  type UserChangesSubscription,
+  type UserChangesSubscriptionVariables,
+  UserDocument,
+  type UserFieldsFragment,
+  UsersDocument,
+  type UsersQuery,
+  type UsersQueryVariables,
+} from "./generated/operations.js";
+import type { Outcome } from "./outcomes.js";
+import type { SessionState } from "./session.js";
+import { backOff, pause } from "./waiting.js";
+
+export type User = UserFieldsFragment;
+export type UserChange = UserChangesSubscription["userChanges"];
+
+const ClientContext = createContext<Client | null>(null);
+/** Between two readings of a list that changes all the time. */
+const REREAD_MS = 250;
+
+export function RollcallProvider(properties: { client: Client; children?: ReactNode }): ReactNode {
+  return createElement(ClientContext.Provider, { value: properties.client }, properties.children);
+}
+
+export function useClient(): Client {
+  const client = useContext(ClientContext);
+  if (!client) throw new Error("there is no RollcallProvider around this component");
+  return client;
+}
+
+export type UseSession = SessionState & {
+  signIn: (login: string, password: string, options?: CallOptions) => Promise<Outcome<LoginMutation>>;
+  signOut: (options?: CallOptions & { everywhere?: boolean }) => Promise<void>;
+};
+
+/** Who is signed in, in any tab. */
+export function useSession(): UseSession {
+  const client = useClient();
+  const state = useSessionState(client);
+  useEffect(() => {
+    if (state.status !== "starting") return;
+    const stop = new AbortController();
+    void retrying(stop.signal, () => client.session.start(), () => undefined);
+    return () => stop.abort();
+  }, [client, state.status]);
+  const signIn = useCallback<UseSession["signIn"]>(
+    (login, password, options) => client.mutate(LoginDocument, { input: { login, password } }, options),
+    [client],
+  );
+  const signOut = useCallback<UseSession["signOut"]>((options) => client.signOut(options), [client]);
+  return { ...state, signIn, signOut };
+}
+
+/** Call a function for each change from now on, or after `variables.after`. Returns why that has ended. */
+export function useUserChanges(
+  variables: UserChangesSubscriptionVariables,
+  onChange: (change: UserChange) => void,
+  options: { /** The log was restored: read anew what you show. Changes go on from now on. */ onLogChanged?: () => void } = {},
+): { error: Error | undefined } {
+  const latest = useRef({ onChange, ...options });
+  latest.current = { onChange, ...options };
+  const [error, setError] = useState<Error>();
+  useWhileSignedIn(JSON.stringify(variables), async (client, signal) => {
+    setError(undefined);
+    let given = variables;
+    const follow = async () => {
+      for await (const { userChanges } of client.subscribe(UserChangesDocument, given, { signal })) latest.current.onChange(userChanges);
+    };
+    await retrying(signal, follow, setError, () => {
+      const { after: _, cursor: __, ...others } = given;
+      given = others;
+      latest.current.onLogChanged?.();
+    });
+  });
+  return { error };
+}
+
+export interface Live<Data> {
+  /** Undefined until it was read. */
+  readonly data: Data | undefined;
+  readonly error: Error | undefined;
+}
+
+/** A user as of now; null if there is none, or none that one may read. */
+export function useUser(id: string): Live<User | null> {
+  const [live, become] = useState<Live<User | null>>(NOTHING);
+  useWhileSignedIn(id, async (client, signal) => {
+    become(NOTHING);
+    const follow = async () => {
+      const { data, position } = await client.query(UserDocument, { id }, { signal });
+      become({ data: data.user, error: undefined });
+      const changes = client.subscribe(UserChangesDocument, { userId: id, after: position }, { signal });
+      for await (const { userChanges } of changes) {
+        become(({ data }) => ({ data: after([...(data ? [data] : [])], userChanges)[0] ?? userChanges.user, error: undefined }));
+      }
+    };
+    await retrying(signal, follow, (error) => become(({ data }) => ({ data, error })), () => undefined);
+  });
+  return live;
+}
+
+export interface UserList {
+  readonly users: readonly User[];
+  readonly pageInfo: UsersQuery["users"]["pageInfo"];
+}
+
+/** A page of users as of now. One that changes is changed in its place; then the page is read again. */
+export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
+  const [live, become] = useState<Live<UserList>>(NOTHING);
+  useWhileSignedIn(JSON.stringify(variables), async (client, signal) => {
+    become(NOTHING);
+    /** What has happened since the last reading began. */
+    let since: UserChange[] = [];
+    const read = async () => {
+      since = [];
+      const { data, position } = await client.query(UsersDocument, variables, { signal });
+      const { edges, pageInfo } = data.users;
+      const users = since.reduce<readonly User[]>(after, edges.map(({ node }) => node));
+      become({ data: { users, pageInfo }, error: undefined });
+      return position;
+    };
+    const failed = (error: Error) => become(({ data }) => ({ data, error }));
+    let rereading = false;
+    const reread = async () => {
+      if (rereading) return;
+      rereading = true;
+      while (since.length && !signal.aborted) {
+        await retrying(signal, read, failed, () => undefined);
+        await pause(REREAD_MS, signal).catch(() => undefined);
+      }
+      rereading = false;
+    };
+    const follow = async () => {
+      const position = await read();
+      for await (const { userChanges } of client.subscribe(UserChangesDocument, { after: position }, { signal })) {
+        since.push(userChanges);
+        become(({ data, error }) => ({ data: data && { ...data, users: after(data.users, userChanges) }, error }));
+        void reread();
+      }
+    };
+    await retrying(signal, follow, failed, () => undefined);
+  });
+  return live;
+}
+
+const NOTHING = { data: undefined, error: undefined };
+
+/** Users after a change. One that was read later than the change stays. */
+function after(users: readonly User[], { type, userId, version, user }: UserChange): readonly User[] {
+  if (type === "USER_DELETED") return users.filter(({ id }) => id !== userId);
+  return user ? users.map((one) => (one.id === userId && one.version < version ? user : one)) : users;
+}
+
+function useSessionState(client: Client): SessionState {
+  const subscribe = useCallback((listener: () => void) => client.session.onChange(listener), [client]);
+  const state = () => client.session.state;
+  return useSyncExternalStore(subscribe, state, state);
+}
+
+/** Run a task while a user is signed in; anew for another user, another client and another key. */
+function useWhileSignedIn(key: string, task: (client: Client, signal: AbortSignal) => Promise<void>): void {
+  const client = useClient();
+  const { userId } = useSessionState(client);
+  const latest = useRef(task);
+  latest.current = task;
+  useEffect(() => {
+    if (userId === null) return;
+    const stop = new AbortController();
+    void latest.current(client, stop.signal);
+    return () => stop.abort();
+  }, [client, userId, key]);
+}
+
+/** Run a task until it succeeds, fails for good, or is stopped. */
+async function retrying(
+  signal: AbortSignal,
+  task: () => Promise<unknown>,
+  onError: (error: Error) => void,
+  onLogChanged: () => void = () => undefined,
+): Promise<void> {
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    try {
+      await task();
+      return;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof LogChangedError) onLogChanged();
+      else onError(error instanceof Error ? error : new RollcallError(String(error)));
+      const passes = error instanceof TransportError || error instanceof UnavailableError || error instanceof LogChangedError;
+      if (!passes) return;
+      await pause(backOff(failures), signal).catch(() => undefined);
+    }
+  }
+}
