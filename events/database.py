@@ -168,12 +168,16 @@ def placeholders(count: int) -> str:
     return ", ".join(["%s"] * count)
 
 
-class Source(Protocol):
-    """Runs statements: a `Database` each on its own connection, a `Connection` in its transaction."""
+class Reads(Protocol):
+    """Runs statements that only read."""
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]: ...
 
     async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None: ...
+
+
+class Source(Reads, Protocol):
+    """Runs statements: a `Database` each on its own connection, a `Connection` in its transaction."""
 
     async def execute(self, sql: str, arguments: Arguments = ()) -> int: ...
 

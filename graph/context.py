@@ -35,6 +35,7 @@ from events.tracing import trace
 from events.user import User
 from graph.errors import ClientError, forbidden, unauthenticated
 from graph.freshness import ViewPositions, freshness
+from graph.replicas import Replicas
 from projections.mongo.data_search import MongoData
 from projections.mongo.search import MongoUsers
 from projections.mysql.data_queries import MySQLData, OwnedPage
@@ -111,6 +112,8 @@ class Services:
     recovery: Recovery
     links: MailedLinks
     pending: PendingRegistrations
+    replicas: Sequence[Replicas[Any]] = ()
+    """Those that must run beside the feed."""
     require_verified_email: bool = False
     """Whether users must verify their email before they sign in."""
     proxies: Sequence[Network] = ()

@@ -4,6 +4,7 @@ A mutation returns its position. A client that sends it back as `Min-Position` i
 answer reads has reached it. The process shares the readings of each checkpoint: a reading of at most 50 ms ago serves
 every operation whose position it covers, so a view is asked 20 times a second at most while no operation waits, and 100
 times while one does. The `Position` header is the least of the same readings, so the answer has reached at least that.
+Where replicas answer, `graph/replicas.py` chooses one that has reached the position.
 """
 
 import asyncio
@@ -11,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
+from events.checkpoint import Checkpoint
 from graph.errors import projection_behind
-from projections.view import View
 
 WAIT_SECONDS: Final = 2.0
 """Longest wait of one operation for all its views together."""
@@ -22,13 +23,23 @@ RECENT_SECONDS: Final = 0.05
 PAUSE_SECONDS: Final = 0.01
 
 
+class HasCheckpoint(Protocol):
+    """A view, or what stands for one."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def checkpoint(self) -> Checkpoint: ...
+
+
 class ViewPosition:
     """The position of one view as last read by this process. Concurrent callers share one reading."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: HasCheckpoint) -> None:
         self.name = view.name
+        self.position = 0
+        """As last read."""
         self._checkpoint = view.checkpoint
-        self._position = 0
         self._read_at = float("-inf")
         self._reading: asyncio.Future[None] | None = None
 
@@ -42,27 +53,29 @@ class ViewPosition:
         try:
             # Without a required position there is no progress to wait for: the database's own timeouts apply.
             async with asyncio.timeout_at(until if wanted else None):
-                while not self._has(wanted):
-                    await self._read()
-                    if self._position < wanted:
+                while not self.has(wanted):
+                    await asyncio.shield(self.reading())  # others may wait for it when this caller is cancelled
+                    if self.position < wanted:
                         await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
-            raise projection_behind(self.name, self._position, wanted) from None
-        return self._position
+            raise projection_behind(self.name, self.position, wanted) from None
+        return self.position
 
-    def _has(self, wanted: int) -> bool:
+    def has(self, wanted: int) -> bool:
+        """The view has reached a position, according to a recent reading."""
         age = asyncio.get_running_loop().time() - self._read_at
-        return self._position >= wanted and age <= RECENT_SECONDS
+        return self.position >= wanted and age <= RECENT_SECONDS
 
-    async def _read(self) -> None:
+    def reading(self) -> "asyncio.Future[None]":
+        """The reading that is under way, or a new one. It is shared: do not cancel it."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._read_now())
             self._reading.add_done_callback(_retrieve_exception)
-        await asyncio.shield(self._reading)  # others may wait for it when this caller is cancelled
+        return self._reading
 
     async def _read_now(self) -> None:
         began = asyncio.get_running_loop().time()
-        self._position = (await self._checkpoint()).position
+        self.position = (await self._checkpoint()).position
         self._read_at = began
 
 
@@ -72,12 +85,18 @@ def _retrieve_exception(reading: asyncio.Future[None]) -> None:
         reading.exception()
 
 
+class Reachable(Protocol):
+    """A view that can be waited for, on one server or on several."""
+
+    async def reach(self, wanted: int, until: float) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ViewPositions:
     """The positions of both views."""
 
-    mysql_users: ViewPosition
-    mongo_users: ViewPosition
+    mysql_users: Reachable
+    mongo_users: Reachable
 
 
 @dataclass(slots=True)
@@ -87,17 +106,23 @@ class Freshness:
     at_least: int = 0
     positions: list[int] = field(default_factory=list)
     until: float | None = None
+    servers: dict[str, int] = field(default_factory=dict)
+    """The server that answers, by view: its number in `Replicas`."""
 
     @property
     def position(self) -> int | None:
         """The least position of the views that the answer was read from; None if it read none."""
         return min(self.positions, default=None)
 
-    async def wait(self, view: ViewPosition) -> None:
+    async def wait(self, view: Reachable) -> None:
         """Wait until a view has reached the required position."""
+        self.positions.append(await view.reach(self.at_least, self.deadline()))
+
+    def deadline(self) -> float:
+        """The time of the event loop at which the operation stops waiting for its views."""
         if self.until is None:
             self.until = asyncio.get_running_loop().time() + WAIT_SECONDS
-        self.positions.append(await view.reach(self.at_least, self.until))
+        return self.until
 
 
 _CURRENT: ContextVar[Freshness] = ContextVar("freshness")

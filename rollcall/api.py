@@ -33,6 +33,7 @@ from graph.cors import origins_of
 from graph.documents import DocumentCache
 from graph.freshness import ViewPosition, ViewPositions
 from graph.persisted import BadManifest, TrustedDocuments, check_manifest, read_manifest
+from graph.replicas import ReplicaReads
 from graph.schema import make_schema
 from projections.mongo.data_search import MongoData
 from projections.mongo.search import MongoUsers
@@ -57,7 +58,7 @@ def services_of(
     installation: Installation, writer: Writer, signing: KeyRing, passwords: Passwords, throttle: Throttle
 ) -> Services:
     """The services that resolvers use."""
-    database, replica, store = installation.database, installation.replica, installation.store
+    database, store = installation.database, installation.store
     settings, mongo, commands = installation.settings, installation.mongo.documents, writer.commands
     signing_key, *others = map(SigningKey.from_seed, (signing.current, *signing.others))
     lifetime = timedelta(seconds=settings.access_token_seconds)
@@ -85,7 +86,11 @@ def services_of(
             Purpose.MAIL: settings.mails_per_hour,
         },
     )
-    mysql_view, mongo_view = MySQLView(replica), MongoView(mongo)
+    mysql_view, mongo_view = MySQLView(database), MongoView(mongo)
+    chance = random.Random()  # noqa: S311 - which replica answers
+    mysql_replicas = installation.replicas.of_mysql(writer.keys.log_id, chance)
+    mongo_replicas = installation.replicas.of_mongo(installation.mongo, writer.keys.log_id, chance)
+    mysql_reads = ReplicaReads(mysql_replicas) if mysql_replicas else database
     activity = Activity(database, now, random.SystemRandom().randrange)
     mails = MailRequests(
         database=database,
@@ -119,15 +124,19 @@ def services_of(
         commands=commands,
         store=store,
         feed=Feed(store, writer.wakeup),
-        positions=ViewPositions(mysql_users=ViewPosition(mysql_view), mongo_users=ViewPosition(mongo_view)),
+        positions=ViewPositions(
+            mysql_users=mysql_replicas or ViewPosition(mysql_view),
+            mongo_users=mongo_replicas or ViewPosition(mongo_view),
+        ),
+        replicas=[one for one in (mysql_replicas, mongo_replicas) if one],
         status=StatusFeed(database),
         quarantines={view.name: view.quarantine for view in (mysql_view, mongo_view)},
         rebuilds=RebuildRequests(database),
-        mysql_users=MySQLUsers(replica),
-        mongo_users=MongoUsers(mongo),
+        mysql_users=MySQLUsers(mysql_reads),
+        mongo_users=MongoUsers(mongo, mongo_replicas),
         data=writer.data,
-        mysql_data=MySQLData(replica),
-        mongo_data=MongoData(mongo),
+        mysql_data=MySQLData(mysql_reads),
+        mongo_data=MongoData(mongo, mongo_replicas),
         sign_in=sign_in,
         registration=Registration(
             settings.registration,

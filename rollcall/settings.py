@@ -23,6 +23,7 @@ from auth.registration import RegistrationMode
 from events.database import Address
 from projections.mail.messages import UnusableAddress, ascii_address
 from projections.mail.smtp import Server
+from projections.mongo.client import url_of_each_host
 from projections.publications.messages import DATA_FIELDS, USER_FIELDS
 
 KEY_BYTES = 32
@@ -62,16 +63,15 @@ def _mysql_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def _mysql_read_url(value: SecretStr) -> SecretStr:
-    if Address.parse(value.get_secret_value()).others:
-        raise ValueError("expected one host: a list is searched for the host that accepts writes")
-    return value
-
-
 def _mongo_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     if not url.startswith(("mongodb://", "mongodb+srv://")) or not url.partition("//")[2].partition("/")[2].strip("?"):
         raise ValueError("expected mongodb://HOST:PORT/DATABASE")
+    return value
+
+
+def _mongo_read_url(value: SecretStr) -> SecretStr:
+    url_of_each_host(value.get_secret_value())
     return value
 
 
@@ -176,11 +176,14 @@ class Settings(BaseSettings):
         description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of your own server, or HOST:PORT,HOST:PORT of several. "
         "Requires ROLLCALL_MONGO_URL.",
     )
-    mysql_read_url: Annotated[SecretStr, AfterValidator(_mysql_read_url)] | None = Field(
-        None, description="mysql://USER:PASSWORD@HOST:PORT/SCHEMA of a read replica that answers queries."
+    mysql_read_url: Annotated[SecretStr, AfterValidator(_mysql_url)] | None = Field(
+        None, description="mysql://USER:PASSWORD@HOST:PORT,HOST:PORT/SCHEMA of the replicas that answer queries."
     )
     mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] | None = Field(
         None, description="mongodb://HOST:PORT/DATABASE of your own server. Requires ROLLCALL_MYSQL_URL."
+    )
+    mongo_read_url: Annotated[SecretStr, AfterValidator(_mongo_read_url)] | None = Field(
+        None, description="mongodb://HOST:PORT,HOST:PORT/DATABASE of the secondaries that answer queries."
     )
     mysql_tls: TlsMode = Field("off", description="`required` encrypts connections to MySQL, or refuses them.")
     mysql_tls_ca: Path | None = Field(
@@ -383,8 +386,9 @@ class Settings(BaseSettings):
         if (self.mysql_url is None) != (self.mongo_url is None):
             given, lacking = ("MYSQL", "MONGO") if self.mysql_url else ("MONGO", "MYSQL")
             raise ValueError(f"ROLLCALL_{given}_URL requires ROLLCALL_{lacking}_URL; set both or neither")
-        if self.mysql_read_url is not None and self.mysql_url is None:
-            raise ValueError("ROLLCALL_MYSQL_READ_URL requires ROLLCALL_MYSQL_URL, the server that it replicates")
+        for name, url in (("MYSQL", self.mysql_read_url), ("MONGO", self.mongo_read_url)):
+            if url is not None and not self.own_servers:
+                raise ValueError(f"ROLLCALL_{name}_READ_URL requires ROLLCALL_{name}_URL, which it replicates")
         if self.federation and self.trusted_documents is not None and self.trusted_documents_mode == "only":
             raise ValueError(
                 "ROLLCALL_FEDERATION requires ROLLCALL_TRUSTED_DOCUMENTS_MODE=preferred: a gateway makes its documents"

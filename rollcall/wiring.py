@@ -47,6 +47,7 @@ from projections.verification import LogAccess
 from projections.view import Follower, Records, View
 from rollcall.embedded import Addresses, servers
 from rollcall.keys import master_keys
+from rollcall.replicas import ReplicaServers
 from rollcall.settings import Settings, telemetry_variables
 from rollcall.stopping import step
 from rollcall.telemetry import traced
@@ -78,8 +79,8 @@ class Installation:
 
     settings: Settings
     database: Database
-    replica: Database
-    """Serves queries on the MySQL view: the read replica if one is set, else `database`."""
+    replicas: ReplicaServers
+    """Replicas that answer queries on the views."""
     mongo: MongoClient
     vault: Vault
     store: EventStore
@@ -112,9 +113,9 @@ async def open_installation(
     keys = master_keys(settings)
     tls = mysql_tls(settings)
     async with traced(process_name(), telemetry_variables()), database_addresses(settings, report) as addresses:
-        database = Database.at(Address.parse(addresses.mysql_url, tls), size=32, idle_seconds=idle_seconds)
-        replica_url = settings.mysql_read_url
-        replica = Database.at(Address.parse(replica_url.get_secret_value(), tls), size=32) if replica_url else database
+        address = Address.parse(addresses.mysql_url, tls)
+        database = Database.at(address, size=32, idle_seconds=idle_seconds)
+        replicas = ReplicaServers.of(settings, address)
         mongo = MongoClient(addresses.mongo_url, mongo_tls(settings))
         vault = Vault(keys.current, secrets.token_bytes, others=keys.others)
         store = EventStore(database, vault)
@@ -123,7 +124,7 @@ async def open_installation(
             yield Installation(
                 settings=settings,
                 database=database,
-                replica=replica,
+                replicas=replicas,
                 mongo=mongo,
                 vault=vault,
                 store=store,
@@ -135,12 +136,11 @@ async def open_installation(
                 },
             )
         finally:
-            await step("databases", _close(database, replica, mongo), CLOSE_SECONDS)
+            await step("databases", _close(database, replicas, mongo), CLOSE_SECONDS)
 
 
-async def _close(database: Database, replica: Database, mongo: MongoClient) -> None:
-    pools = {database, replica}
-    await asyncio.gather(*(pool.close() for pool in pools), asyncio.to_thread(mongo.close))
+async def _close(database: Database, replicas: ReplicaServers, mongo: MongoClient) -> None:
+    await asyncio.gather(database.close(), replicas.close(), asyncio.to_thread(mongo.close))
 
 
 @asynccontextmanager

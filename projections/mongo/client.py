@@ -5,7 +5,7 @@ write must be harmless when repeated.
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -32,26 +32,39 @@ TRANSIENT: Final = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435
 REFUSED: Final = frozenset({13, 18})
 DUPLICATE_KEY: Final = 11000
 
+FROM_A_REPLICA: Final[Mapping[str, Any]] = {
+    "directConnection": True,
+    "retryReads": False,
+    # A replica that stops is noticed within two seconds. The driver then ends the calls that wait for it; each occupies
+    # one of the few threads until then.
+    "heartbeatFrequencyMS": 500,
+    "connectTimeoutMS": 1_000,
+    "serverSelectionTimeoutMS": 1_000,
+    "socketTimeoutMS": 15_000,
+}
+"""Options of a client that reads from one member of a replica set, primary or not."""
+
 
 class MongoClient:
     """Connections to the database that a `mongodb://` address names."""
 
-    def __init__(self, url: str, tls: MongoTls | None = None) -> None:
-        """Without `tls` the address says whether connections are encrypted."""
-        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            url,
-            uuidRepresentation="standard",
-            serverSelectionTimeoutMS=3_000,
-            connectTimeoutMS=3_000,
-            socketTimeoutMS=60_000,
-            w="majority",
-            journal=True,
+    def __init__(self, url: str, tls: MongoTls | None = None, *, replica: bool = False) -> None:
+        """Without `tls` the address says whether connections are encrypted. `replica`: only read from its one host."""
+        options = {
+            "uuidRepresentation": "standard",
+            "serverSelectionTimeoutMS": 3_000,
+            "connectTimeoutMS": 3_000,
+            "socketTimeoutMS": 60_000,
+            "w": "majority",
+            "journal": True,
             # A write is guarded by what was read, so a read that a failover takes back would guard nothing.
-            readConcernLevel="majority",
-            tz_aware=True,
-            event_listeners=[TransportListener(tls=tls is not None)],
+            "readConcernLevel": "majority",
+            "tz_aware": True,
+            "event_listeners": [TransportListener(tls=tls is not None)],
             **(tls.options if tls else {}),
-        )
+            **(FROM_A_REPLICA if replica else {}),
+        }
+        self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(url, **options)
 
     @property
     def documents(self) -> MongoDatabase:
@@ -73,6 +86,20 @@ class MongoClient:
 
     def close(self) -> None:
         self._client.close()
+
+
+def url_of_each_host(url: str) -> dict[str, str]:
+    """The addresses of the single hosts that an address lists, by host.
+
+    Raises:
+        ValueError: the address is of another form.
+    """
+    scheme, _, rest = url.partition("://")
+    signed_in, at, location = rest.rpartition("@")
+    hosts, slash, path = location.partition("/")
+    if scheme != "mongodb" or not all(hosts.split(",")) or not path.partition("?")[0]:
+        raise ValueError("expected mongodb://HOST:PORT,HOST:PORT/DATABASE")
+    return {host: f"{scheme}://{signed_in}{at}{host}{slash}{path}" for host in hosts.split(",")}
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from projections.mongo.search import (
     HitCursor,
     LiveCollection,
     Search,
+    Servers,
     beyond,
     matching,
 )
@@ -36,8 +37,8 @@ class DataHit:
 class MongoData(LiveCollection):
     """Searches the live collection of data objects."""
 
-    def __init__(self, database: MongoDatabase) -> None:
-        super().__init__(database, data_collection)
+    def __init__(self, database: MongoDatabase, servers: Servers | None = None) -> None:
+        super().__init__(database, data_collection, servers)
 
     async def search(
         self, search: Search, owner_id: UUID | None, count: int, after: HitCursor | None

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeVar, assert_never
+from typing import Final, Protocol, TypeVar, assert_never
 from uuid import UUID
 
 from pymongo.errors import OperationFailure
@@ -113,39 +113,52 @@ class HitCursor:
     user_id: UUID
 
 
+class Servers(Protocol):
+    """Several servers that have the view, one of which answers a question."""
+
+    async def ask(self, question: Callable[[MongoDatabase], Awaitable[Answer]]) -> Answer: ...
+
+
 class LiveCollection:
     """Asks a collection of the live view."""
 
-    def __init__(self, database: MongoDatabase, name_of: Callable[[str], str]) -> None:
-        """`name_of` makes the collection's name of that of the users."""
+    def __init__(self, database: MongoDatabase, name_of: Callable[[str], str], servers: Servers | None) -> None:
+        """`name_of` makes the collection's name of that of the users. `servers` are asked instead of the database."""
         self._database = database
-        self._directory = Directory(database)
         self._name_of = name_of
+        self._servers = servers
 
     async def _ask(self, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
-        """The answer of the live collection.
+        """The answer of the live collection."""
+        if self._servers is None:
+            return await self._ask_in(self._database, question)
+        return await self._servers.ask(lambda database: self._ask_in(database, question))
+
+    async def _ask_in(self, database: MongoDatabase, question: Callable[[Collection], Awaitable[Answer]]) -> Answer:
+        """The answer of the live collection of one server.
 
         A rebuild may drop the collection during the query. MongoDB then finds nothing or aborts the query, but never
         returns a part. So in these two cases, and only then, check whether the collection is still live.
         """
+        directory = Directory(database)
         with translated():
             while True:
-                name = (await self._directory.read()).live
+                name = (await directory.read()).live
                 try:
-                    answer = await question(self._database[self._name_of(name)])
+                    answer = await question(database[self._name_of(name)])
                 except OperationFailure as failure:
-                    if failure.code not in DROPPED or name == (await self._directory.read()).live:
+                    if failure.code not in DROPPED or name == (await directory.read()).live:
                         raise
                 else:
-                    if answer or name == (await self._directory.read()).live:
+                    if answer or name == (await directory.read()).live:
                         return answer
 
 
 class MongoUsers(LiveCollection):
     """Searches the live collection of users."""
 
-    def __init__(self, database: MongoDatabase) -> None:
-        super().__init__(database, str)
+    def __init__(self, database: MongoDatabase, servers: Servers | None = None) -> None:
+        super().__init__(database, str, servers)
 
     async def search(self, search: Search, count: int, after: HitCursor | None) -> tuple[list[Hit], bool]:
         """The next hits after a cursor, and whether more follow.

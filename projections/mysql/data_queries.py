@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from events.data_object import DataObject
-from events.database import Database, Row, placeholders
+from events.database import Reads, Row, placeholders
 from events.ids import uuid_of
 from projections.filters import PAGE_BYTES, Order, Slice, Test, fitting
 from projections.mysql.data import DATA_COLUMNS, DATA_FIELDS, data_of
@@ -54,7 +54,7 @@ class OwnedPage(msgspec.Struct, frozen=True):
 class MySQLData:
     """Reads data objects from the live table."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Reads) -> None:
         self._database = database
 
     async def get(self, data_id: UUID) -> DataObject | None:

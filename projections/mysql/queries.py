@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from uuid import UUID
 
 from events import rules
-from events.database import Database, placeholders
+from events.database import Reads, placeholders
 from events.event_types import Role
 from events.sql import naive_utc
 from events.user import User
@@ -180,7 +180,7 @@ LIST = "SELECT {columns} FROM {table} WHERE {where} ORDER BY {ordering} LIMIT %s
 class MySQLUsers:
     """Reads users from the live table."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Reads) -> None:
         self.database = database
 
     async def get(self, user_id: UUID) -> User | None:
@@ -252,14 +252,14 @@ ORDER BY days.day
 """
 
 
-async def count_roles(database: Database) -> Mapping[Role, int]:
+async def count_roles(database: Reads) -> Mapping[Role, int]:
     """The number of users of each role."""
     with raising_view_missing():
         rows = await database.fetch_all(COUNT_ROLES)
     return dict.fromkeys(Role, 0) | {Role(role): count for role, count in rows}
 
 
-async def count_registrations(database: Database, days: int) -> list[tuple[date, int]]:
+async def count_registrations(database: Reads, days: int) -> list[tuple[date, int]]:
     """Registrations per day of users that still exist, oldest day first, today last."""
     with raising_view_missing():
         return [(day, count) for day, count in await database.fetch_all(COUNT_DAYS, (days - 1, days - 1))]

@@ -127,6 +127,8 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
                 opening.services = services = services_of(installation, writer, signing, passwords, throttle)
                 feeds.start("feed", services.feed.run())
                 feeds.start("session watch", services.watch.run())
+                for replicas in services.replicas:
+                    feeds.start("replicas", replicas.run())
                 errands.start("sweeps", _sweep(installation.database, services, throttle))
                 errands.start("rebuild requests", run_requested_rebuilds(installation))
                 await prepare_views(installation)
@@ -178,14 +180,11 @@ def _checks(installation: Installation, opening: Opening) -> Mapping[str, Check]
         if opening.services is None:
             raise DatabaseUnavailable("the tables of the log are not created yet")
 
-    checks: dict[str, Check] = {
+    return {
         "mysql": lambda: installation.database.fetch_one("SELECT 1"),
         "mongodb": installation.mongo.ping,
         "tables": tables,
     }
-    if installation.replica is not installation.database:
-        checks["mysql_replica"] = lambda: installation.replica.fetch_one("SELECT 1")
-    return checks
 
 
 async def serve_by_workers(settings: Settings, workers: int) -> int:

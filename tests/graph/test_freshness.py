@@ -145,6 +145,7 @@ async def test_a_reading_of_the_checkpoint_serves_all_who_ask_at_once(
     person = await own_site.person()
     await own_site.caught_up()
     view, readings = own_site.services.positions.mysql_users, 0
+    assert isinstance(view, freshness.ViewPosition)
     checkpoint = view._checkpoint
 
     async def counted() -> Checkpoint:

@@ -14,7 +14,11 @@ from rollcall.settings import BadSettings, from_files, load_settings, secret_var
         ("MYSQL_URL", "mysql://me:secret@a,,b/users", "missing: a host"),
         ("MYSQL_URL", "mysql://me:secret@a,a:3306/users", "expected each host once"),
         ("MYSQL_URL", "mysql://me:secret@a:port,b/users", "Port could not be cast"),
-        ("MYSQL_READ_URL", "mysql://me:secret@a,b/users", "expected one host"),
+        ("MYSQL_READ_URL", "mysql://me:secret@a,a/users", "expected each host once"),
+        ("MYSQL_READ_URL", "mysql://me:secret@a,b/users", "requires ROLLCALL_MYSQL_URL"),
+        ("MONGO_READ_URL", "mongodb://me:secret@a,,b/users", "expected mongodb://HOST:PORT,HOST:PORT/DATABASE"),
+        ("MONGO_READ_URL", "mongodb+srv://me:secret@a/users", "expected mongodb://HOST:PORT,HOST:PORT/DATABASE"),
+        ("MONGO_READ_URL", "mongodb://me:secret@a,b/users", "requires ROLLCALL_MONGO_URL"),
     ],
 )
 def test_an_invalid_address_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:

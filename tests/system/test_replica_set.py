@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ OPTIONS = (
     "--oplogSize=990",
     "--setParameter=enableTestCommands=1",  # for `Members.replicate`
 )
+UPDATE = "mutation($i: UpdateUserInput!) { updateUser(input: $i) { position errors { message } } }"
+SEARCH = "{ searchUsers { edges { node { name } } } }"
 SNAPSHOT = "users_at_then"
 ELECTION_MILLISECONDS = 1_000
 """Election timeout of the members; MongoDB's default is 10 s."""
@@ -102,11 +104,16 @@ class Members:
                 return False
         return {member["stateStr"] for member in status["members"]} == {"PRIMARY", "SECONDARY"}
 
-    def replicate(self, primary: int, *, on: bool) -> None:
-        """Let the members other than `primary` replicate, or not; they vote and can be elected all the same."""
-        for port in self.children.keys() - {primary}:
+    def replicate(self, *ports: int, on: bool) -> None:
+        """Let these members replicate, or not; they vote and can be elected all the same."""
+        for port in ports:
             with MongoClient[Any]("127.0.0.1", port, directConnection=True) as client:
                 client.admin.command("configureFailPoint", "stopReplProducer", mode="off" if on else "alwaysOn")
+
+    def searches(self, port: int) -> int:
+        """How many searches a member has answered. The checkpoint is read in another way."""
+        with MongoClient[Any]("127.0.0.1", port, directConnection=True) as client:
+            return int(client.admin.command("serverStatus")["metrics"]["commands"]["aggregate"]["total"])
 
     async def kill(self, port: int) -> None:
         """Send SIGKILL and wait until the process has ended."""
@@ -173,6 +180,63 @@ async def test_the_mongodb_view_loses_nothing_when_the_primary_is_killed(
     assert verified.code == 0, verified.err
 
 
+async def test_own_writes_are_read_from_secondaries_and_a_late_or_stopped_one_is_passed_over(
+    urls: tuple[str, str], members: Members, tmp_path: Path
+) -> None:
+    """Both secondaries answer; then one that does not replicate is passed over, and then the other one is stopped."""
+    primary = await members.elected()
+    late, other = members.children.keys() - {primary}
+    installation = own_servers(tmp_path, urls[0], members.url())
+    listed = f"mongodb://127.0.0.1:{late},127.0.0.1:{other}/rollcall"
+    installation = replace(installation, variables={**installation.variables, "ROLLCALL_MONGO_READ_URL": listed})
+    async with installation.running("serve"), installation.running("projector", "mongo"):
+        await eventually(installation.ready)
+        token = await installation.sign_in("admin", "correct horse battery")
+        admin = (await installation.ask("{ me { id } }", token))["me"]["id"]
+
+        async def rename(name: str) -> int:
+            done = await installation.ask(UPDATE, token, i={"id": admin, "name": name})
+            return int(done["updateUser"]["position"])
+
+        async def names(position: int) -> list[str]:
+            body = {"query": SEARCH}
+            answer = await installation.post(body, token, {"Min-Position": str(position)})
+            return [edge["node"]["name"] for edge in answer["data"]["searchUsers"]["edges"]]
+
+        async def answering(position: int, name: str) -> set[int]:
+            """The members that answer some searches, all of which find the name."""
+            before = {port: await asyncio.to_thread(members.searches, port) for port in asked}
+            for _ in range(10):
+                assert await names(position) == [name]
+            return {port for port in asked if await asyncio.to_thread(members.searches, port) > before[port]}
+
+        async def answered_by(position: int, name: str, *ports: int) -> None:
+            async def only_these() -> bool:
+                return await answering(position, name) == set(ports)
+
+            await eventually(only_these)
+
+        asked = [primary, late, other]
+        for number in range(10):
+            assert await names(await rename(f"Name {number}")) == [f"Name {number}"]
+        await answered_by(await rename("Both"), "Both", late, other)
+
+        await asyncio.to_thread(members.replicate, late, on=False)
+        position = await rename("One")
+        await answered_by(position, "One", other)
+
+        asked = [primary, late]
+        members.children[other].popen.send_signal(signal.SIGSTOP)
+        try:
+            assert await asyncio.gather(*(names(position) for _ in range(20))) == [["One"]] * 20
+            await answered_by(position, "One", primary)
+        finally:
+            members.children[other].popen.send_signal(signal.SIGCONT)
+        asked = [primary, late, other]
+        await asyncio.to_thread(members.replicate, late, on=True)
+        await answered_by(position, "One", late, other)
+
+
 async def test_a_view_reads_nothing_that_a_failover_can_take_back(members: Members) -> None:
     """Only the primary has a write while the others are stopped: guards must not be made from it."""
     client = RollcallClient(members.url())
@@ -212,7 +276,8 @@ async def test_a_page_that_is_recorded_as_filled_is_there_after_a_failover(membe
         await copy.begin(BEGINNING)
         users = list(plainly([registered(position) for position in range(1, 4)]).values())
         primary = await members.elected()
-        await asyncio.to_thread(members.replicate, primary, on=False)
+        others = members.children.keys() - {primary}
+        await asyncio.to_thread(members.replicate, *others, on=False)
         filling = asyncio.create_task(copy.fill(users, lambda _: None, nobody_aside, keep_no_digest))
 
         async def only_there() -> bool:
@@ -222,7 +287,7 @@ async def test_a_page_that_is_recorded_as_filled_is_there_after_a_failover(membe
 
         await eventually(only_there)
         await members.kill(primary)
-        await asyncio.to_thread(members.replicate, primary, on=True)
+        await asyncio.to_thread(members.replicate, *others, on=True)
         assert await members.elected() != primary
         with suppress(ViewUnavailable):  # the election took longer than the driver waits
             await filling
