@@ -46,8 +46,8 @@ from projections.mongo.copies import MongoCopies
 from projections.mongo.documents import document_of
 from projections.mongo.records import MongoRecords
 from projections.mysql.copies import MySQLCopies
-from projections.mysql.records import INSERT_USERS, literal_of_row
-from projections.mysql.tables import STAGING, row_of
+from projections.mysql.records import INSERT_USERS
+from projections.mysql.tables import STAGING, literal_of_row, row_of
 from projections.mysql.view import chunks
 from projections.view import Copies, Records
 from rollcall.wiring import COLLECT_SELDOM

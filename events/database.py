@@ -291,6 +291,23 @@ class Database:
             await connection.finish(())
 
     @asynccontextmanager
+    async def own_transaction(self) -> AsyncIterator[Connection]:
+        """A session whose block begins a transaction and commits it by `finish`: each shares a packet with other
+        statements. An error or a cancellation rolls it back.
+
+        Raises:
+            OutcomeUnknown, DatabaseUnavailable: as for `transaction`.
+        """
+        async with self.connection() as connection:
+            try:
+                yield connection
+            except DatabaseUnavailable:
+                raise  # the session is closed
+            except EventsError:
+                await connection.execute("ROLLBACK")
+                raise
+
+    @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
         """A session that reads everything as of one moment, for a short time: the server keeps old rows meanwhile."""
         async with self.connection() as connection:

@@ -6,9 +6,10 @@
          └── MySQL is away, retry ─────┤
                                        └──▶ faulted (ends)
 
-Each round asks the view for its checkpoint, reads the log from there, and applies what it read together with the new
-checkpoint. Nothing is remembered between rounds. So a crash, a lost connection and a rebuild that swaps in another
-table are all handled in the same way: by asking again.
+Each round reads the log from the view's checkpoint, and applies what it read together with the new checkpoint. While
+batches follow each other, the end of the one is where the next begins, and the view is asked for its checkpoint once a
+second. An error ends that: a crash, a lost connection and a rebuild that swaps in another table are all handled in the
+same way, by asking again. A batch that begins where the view is not any more is refused by the view's compare-and-set.
 
 How a view applies a batch exactly once is its own matter: `mysql/view.py` uses a transaction, `mongo/view.py` guarded
 writes that may be repeated. What both need from here is that an outdated writer cannot move the checkpoint. Several
@@ -35,6 +36,7 @@ from typing import Final
 import structlog
 
 from events import tracing
+from events.checkpoint import Checkpoint
 from events.database import Database
 from events.errors import LogChanged
 from events.event_types import Recorded
@@ -84,7 +86,9 @@ class Projector:
         self._applier = EventApplier(view, store, QuarantineRule(view.name, quarantine_limit), self._report_quarantined)
         self._applied = applied
         self._leader = Leader(view.name, database, process, clock)
-        self._quarantine_read_at = float("-inf")
+        self._end: Checkpoint | None = None
+        """Where the last batch has brought the view; None if the view must be asked."""
+        self._asked_at = float("-inf")
 
     @property
     def active(self) -> bool:
@@ -110,6 +114,7 @@ class Projector:
                     backoff.reset()
             finally:
                 self._pages.close()
+                self._end = None
 
         def waiting(error: Exception, pause: float) -> None:
             self._leader.waiting(error, pause)
@@ -120,20 +125,35 @@ class Projector:
 
     async def _round(self, heartbeat: Heartbeat) -> None:
         heartbeat.check()
-        checkpoint = await self._view.checkpoint()
-        if self._clock() - self._quarantine_read_at >= HEARTBEAT_SECONDS:  # operators change it too
-            self._leader.quarantined = unresolved(await self._view.quarantine())
-            self._quarantine_read_at = self._clock()
+        known, self._end = self._end, None
+        if known is None or self._clock() - self._asked_at >= HEARTBEAT_SECONDS:
+            known, checkpoint = None, await self._ask()
+        else:
+            checkpoint = known
         try:
             page = await self._pages.page(checkpoint)
             await self._apply(page, heartbeat)
+        except CheckpointMoved:
+            if known is None:
+                raise
+            return  # a rebuild has swapped another copy in, or another projector works: ask
         except LogChanged as error:
             self._leader.position = checkpoint.position
             raise ViewOfOtherLog(self._view.name, error) from error
         if page.more:
+            self._end = page.end
             return
         self._leader.reached(page.end.position, State.LIVE, heartbeat)
-        await self._wakeup.beyond(page.end, at_most=HEARTBEAT_SECONDS)
+        if (await self._wakeup.beyond(page.end, at_most=HEARTBEAT_SECONDS)) != page.end:
+            self._end = page.end
+
+    async def _ask(self) -> Checkpoint:
+        """The view's checkpoint; also learn what operators change without moving it."""
+        checkpoint = await self._view.checkpoint()
+        if self._clock() - self._asked_at >= HEARTBEAT_SECONDS:
+            self._leader.quarantined = unresolved(await self._view.quarantine())
+            self._asked_at = self._clock()
+        return checkpoint
 
     async def _apply(self, page: LogPage, heartbeat: Heartbeat) -> None:
         """Apply the events; quarantine the users of those that cannot be applied."""

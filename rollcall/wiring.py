@@ -56,8 +56,8 @@ from rollcall.tls import mongo_tls, mysql_tls
 log = structlog.get_logger(__name__)
 
 COLLECT_SELDOM: Final = (100_000, 50, 50)
-"""Garbage collector thresholds of a rebuild. Folding creates millions of objects and no reference cycles; with the
-default thresholds the search for cycles takes a fifth of a rebuild's time."""
+"""Garbage collector thresholds of a rebuild and of a projector. Folding creates millions of objects and no reference
+cycles; with the default thresholds the search for cycles takes a fifth of the processor time."""
 
 CLOSE_SECONDS: Final = 1.0
 """Time that closing the connections may take at a stop."""

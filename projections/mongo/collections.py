@@ -20,7 +20,7 @@ from pymongo.errors import DuplicateKeyError
 
 from projections.errors import CopiesMoved
 from projections.mongo import NAME
-from projections.mongo.client import Collection, MongoDatabase
+from projections.mongo.client import Collection, Document, MongoDatabase
 from projections.view import SNAPSHOT_NAME
 
 DIRECTORY: Final = "copies"
@@ -48,6 +48,11 @@ class CollectionNames(
     """The number in the last name that was given out."""
 
 
+def names_in(found: Document | None) -> CollectionNames:
+    """The names in their document; before the first rebuild there is none."""
+    return msgspec.convert(found, CollectionNames) if found else CollectionNames()
+
+
 class Directory:
     """Stores the names."""
 
@@ -57,8 +62,7 @@ class Directory:
 
     async def read(self) -> CollectionNames:
         """The current names."""
-        found = await self._entries.find_one({"_id": NAMES_ID})
-        return msgspec.convert(found, CollectionNames) if found else CollectionNames()
+        return names_in(await self._entries.find_one({"_id": NAMES_ID}))
 
     async def write(self, names: CollectionNames, *, expected: CollectionNames) -> None:
         """Replace the names that were read, in one atomic update.

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pymongo import ASCENDING, IndexModel
 
-from events.event_types import JSON, Role
+from events.event_types import JSON, Recorded, Role
 from events.user import User
 from projections.folding import HISTORY_EVENTS, FoldedBatch, FoldedUser, HeldUser, HistoryEntry
 from projections.mongo.client import Collection, Document
@@ -24,6 +24,8 @@ from projections.mongo.words import words_of
 
 WITHOUT_WORDS: Final = {"words": 0, "nameWords": 0, "emailWords": 0}
 """The projection of a query that does not need the words: they may be larger than everything else."""
+READ_TO_FOLD: Final = {**WITHOUT_WORDS, "history": 0}
+"""The projection of what events are applied to."""
 
 
 def document_of(user: FoldedUser) -> Document | None:
@@ -37,14 +39,32 @@ def document_of(user: FoldedUser) -> Document | None:
     return _document(user.held.user, list(map(_history_entry, user.history)))
 
 
-def document_after(change: FoldedBatch, history: list[Document]) -> Document:
-    """The document of a user or data object after a batch; `history` is what the document listed before it."""
+def document_after(change: FoldedBatch) -> Document:
+    """The document of a user or data object after a batch. The history of a user has the batch's events only."""
     user, position = change.after.user, change.events[-1].position
     if change.after.data is not None:
         return document_of_data(change.after.data)
     if user is None:
         return tombstone(change.user_id, change.after.version, position)
-    return _document(user, [*history, *(_history_entry(HistoryEntry.of(recorded)) for recorded in change.events)])
+    return _document(user, _entries_of(change.events))
+
+
+def update_after(before: User, user: User, events: Sequence[Recorded]) -> Document:
+    """The update that makes the document of a user that of the user after these events.
+
+    It sets what has changed: MongoDB writes no entry of an index whose fields stay. The history is not read for it.
+    """
+    changed: Document = {"version": user.version, "position": user.position, "updatedAt": time_text(user.updated_at)}
+    if user.role is not before.role:
+        changed["role"] = user.role.value
+    texts = {"username": user.username, "email": user.email, "name": user.name}
+    texts = {field: text for field, text in texts.items() if text != getattr(before, field)}
+    if user.attributes is not before.attributes:  # else no event has touched them
+        changed["attributes"] = user.attributes
+    if texts or "attributes" in changed:
+        changed |= texts | _words(user)
+    history = {"$each": _entries_of(events), "$slice": -HISTORY_EVENTS}
+    return {"$set": changed, "$push": {"history": history}}
 
 
 def tombstone(user_id: UUID, version: int, position: int) -> Document:
@@ -53,7 +73,6 @@ def tombstone(user_id: UUID, version: int, position: int) -> Document:
 
 
 def _document(user: User, history: list[Document]) -> Document:
-    name, email = words_of([user.username, user.name]), words_of([user.email])
     return {
         "_id": user.id,
         "username": user.username,
@@ -66,10 +85,22 @@ def _document(user: User, history: list[Document]) -> Document:
         "createdAt": time_text(user.created_at),
         "updatedAt": time_text(user.updated_at),
         "history": history[-HISTORY_EVENTS:],
+        **_words(user),
+    }
+
+
+def _words(user: User) -> Document:
+    name, email = words_of([user.username, user.name]), words_of([user.email])
+    return {
         "words": sorted(words_of(texts_of(user.attributes)) | name | email),
         "nameWords": sorted(name),
         "emailWords": sorted(email),
     }
+
+
+def _entries_of(events: Sequence[Recorded]) -> list[Document]:
+    """The entries of these events in a history."""
+    return [_history_entry(HistoryEntry.of(recorded)) for recorded in events]
 
 
 def user_of(document: Document) -> User:

@@ -7,20 +7,25 @@ projector that lost its lease without noticing fails every guard. The quarantine
 so both are compared and set as one. The hash in the checkpoint is compared too: a projector of another log, or of this
 one before it lost its tail, cannot write.
 
+A batch takes five commands at most: one reads the directory, the checkpoint and the documents, one beside it the UUIDs
+of the collections; then come inserts, updates, and the checkpoint. The collection of the batch before is tried first.
+If it is not live any more, or another one of its name, what was read is dropped and the batch begins anew.
+
 The checkpoint is stored under the UUID of the collection, not under its name: a collection that was dropped and created
 again has another UUID, so it is not mistaken for an up-to-date one. It has the UUID of the data objects' collection as
 well. `projections/mongo/collections.py` says which collection is live.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from bson.errors import BSONError
-from pymongo import InsertOne, ReplaceOne
+from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
 from events.checkpoint import BEGINNING, Checkpoint
@@ -40,9 +45,17 @@ from projections.mongo.client import (
     only_duplicates,
     translated,
 )
-from projections.mongo.collections import Directory, data_collection
+from projections.mongo.collections import DIRECTORY, NAMES_ID, Directory, data_collection, names_in
 from projections.mongo.data import DATA_INDEXES, forget_owned, guard_of_data, held_data
-from projections.mongo.documents import INDEXES, WITHOUT_WORDS, document_after, guard, held, tombstone
+from projections.mongo.documents import (
+    INDEXES,
+    READ_TO_FOLD,
+    document_after,
+    guard,
+    held,
+    tombstone,
+    update_after,
+)
 from projections.quarantine import (
     Quarantine,
     Quarantined,
@@ -94,6 +107,8 @@ def raising_refused_value() -> Iterator[None]:
 
 COLLECTION_EXISTS: Final = 48
 
+Write = InsertOne[Document] | ReplaceOne[Document] | UpdateOne
+
 
 @dataclass(frozen=True, slots=True)
 class UsersCollection:
@@ -118,6 +133,8 @@ class MongoView:
         self._database = database
         self._directory = Directory(database)
         self._checkpoints: Collection = database["checkpoints"]
+        self._place: UsersCollection | None = None
+        """Where the last batch found the collection. It is checked again with each batch."""
 
     async def prepare(self) -> None:
         with translated():
@@ -137,11 +154,10 @@ class MongoView:
 
     async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         with translated():
-            place = await self.place()
-            checkpoint = await self._checkpoint_at(place, after)
+            place, found = await self._read_batch(events)
+            checkpoint = _expected(found.pop(place.identity, None), after)
             quarantine = quarantine_of(checkpoint)
             applied = applicable(events, quarantine)
-            found = await self._read(place, applied)
             changes, owners = fold(_held(found, applied), applied), owners_deleted(applied)
             # Copies first: once the live view has the tombstone, a repeated batch skips the user.
             await self._forget_in_copies(place, [change for change in changes if change.is_gone], owners)
@@ -170,7 +186,7 @@ class MongoView:
 
     async def quarantine_user(self, user: Quarantined, *, event: Recorded, after: Checkpoint) -> None:
         with translated():
-            checkpoint = await self._checkpoint_at(await self.place(), after)
+            checkpoint = _expected(await self._checkpoint_document(await self.place()), after)
             await self._move_checkpoint(checkpoint, after.after(event), (*quarantine_of(checkpoint), user))
 
     async def release_user(self, user_id: UUID, read_stream: ReadStream) -> None:
@@ -206,7 +222,7 @@ class MongoView:
             return
         writes: dict[bool, list[ReplaceOne[Document]]] = {False: [], True: []}
         for change in gone:
-            replacement = ReplaceOne({"_id": change.user_id}, document_after(change, []), upsert=True)
+            replacement = ReplaceOne({"_id": change.user_id}, document_after(change), upsert=True)
             writes[change.is_data].append(replacement)
         for name in await self._directory.collections():
             if name != place.users.name:
@@ -258,14 +274,36 @@ class MongoView:
         anew = {**msgspec.structs.asdict(BEGINNING), "quarantine": [], "data": place.data_identity}
         await self._checkpoints.replace_one(other, anew)
 
-    async def _read(self, place: UsersCollection, events: Sequence[Recorded]) -> dict[UUID, Document]:
-        """The documents of the users and data objects that the events concern."""
-        found: dict[UUID, Document] = {}
+    async def _read_batch(self, events: Sequence[Recorded]) -> tuple[UsersCollection, dict[UUID, Document]]:
+        """The collection, and by their ids the checkpoint's document and those that the events concern.
+
+        The UUIDs are read side by side with the documents: if one of the two was early, a guard of the write fails.
+        """
+        place, self._place = self._place, None
+        while True:
+            place = await self.place() if place is None else place
+            names, (live, found) = await asyncio.gather(
+                self._identities(place.users.name, place.data.name), self._read(place, events)
+            )
+            unchanged = names == {place.users.name: place.identity, place.data.name: place.data_identity}
+            if unchanged and place.users.name == live:
+                self._place = place
+                return place, found
+            place = None
+
+    async def _read(self, place: UsersCollection, events: Sequence[Recorded]) -> tuple[str, dict[UUID, Document]]:
+        """The name of the collection to write to, the checkpoint's document, and those that the events concern."""
+        stages: list[Document] = [{"$match": {"_id": place.identity, "data": place.data_identity}}]
         for collection, is_data in ((place.users, False), (place.data, True)):
             if ids := {recorded.stream_id for recorded in events if recorded.is_data is is_data}:
-                cursor = collection.find({"_id": {"$in": list(ids)}}, WITHOUT_WORDS)
-                found |= {document["_id"]: document async for document in cursor}
-        return found
+                chosen = [{"$match": {"_id": {"$in": list(ids)}}}, {"$project": READ_TO_FOLD}]
+                stages.append({"$unionWith": {"coll": collection.name, "pipeline": chosen}})
+        if self.collection is None:
+            stages.append({"$unionWith": {"coll": DIRECTORY, "pipeline": [{"$match": {"_id": NAMES_ID}}]}})
+        # One answer: by default it would have 101 documents, and each further one takes a round trip.
+        cursor = self._checkpoints.aggregate(stages, batchSize=len(events) + 3)
+        found: dict[Any, Document] = {document["_id"]: document async for document in cursor}
+        return self.collection or names_in(found.pop(NAMES_ID, None)).live, found
 
     async def _write(
         self, place: UsersCollection, changes: list[FoldedBatch], found: dict[UUID, Document], after: int
@@ -288,17 +326,6 @@ class MongoView:
         found = await self._checkpoints.find_one({"_id": place.identity, "data": place.data_identity})
         if found is None:
             raise ViewMissing(NAME)
-        return found
-
-    async def _checkpoint_at(self, place: UsersCollection, expected: Checkpoint) -> Document:
-        """The checkpoint's document, which must be at this place.
-
-        Raises:
-            CheckpointMoved: it is not.
-        """
-        found = await self._checkpoint_document(place)
-        if (found["position"], found["hash"]) != (expected.position, expected.hash):
-            raise CheckpointMoved(NAME, expected.position)
         return found
 
     async def _checkpoint_of_quarantined(self, place: UsersCollection, user_id: UUID) -> Document:
@@ -328,7 +355,7 @@ class MongoView:
         return await self._moved(checkpoint, checkpoint_of(checkpoint), without(quarantine_of(checkpoint), user_id))
 
     async def _documents(self, collection: Collection, user_id: UUID) -> dict[UUID, Document]:
-        found = await collection.find_one({"_id": user_id}, WITHOUT_WORDS)
+        found = await collection.find_one({"_id": user_id}, READ_TO_FOLD)
         return {user_id: found} if found else {}
 
     async def _move_checkpoint(self, checkpoint: Document, new: Checkpoint, quarantine: Quarantine) -> None:
@@ -358,18 +385,37 @@ def _ignoring_existing() -> Iterator[None]:
             raise
 
 
+def _expected(found: Document | None, expected: Checkpoint) -> Document:
+    """A checkpoint's document, which must be at this place.
+
+    Raises:
+        ViewMissing: there is none.
+        CheckpointMoved: it is at another place.
+    """
+    if found is None:
+        raise ViewMissing(NAME)
+    if (found["position"], found["hash"]) != (expected.position, expected.hash):
+        raise CheckpointMoved(NAME, expected.position)
+    return found
+
+
 def _held(found: Mapping[UUID, Document], events: Sequence[Recorded]) -> dict[UUID, HeldUser]:
     """The states in these documents of the users and data objects that the events concern."""
-    data_ids = {recorded.stream_id for recorded in events if recorded.is_data}
+    concerned = {recorded.stream_id: recorded.is_data for recorded in events}
     return {
-        user_id: held_data(document) if user_id in data_ids else held(document) for user_id, document in found.items()
+        stream_id: held_data(document) if is_data else held(document)
+        for stream_id, is_data in concerned.items()
+        if (document := found.get(stream_id)) is not None
     }
 
 
-def _write_of(change: FoldedBatch, found: Document | None) -> InsertOne[Document] | ReplaceOne[Document]:
-    if change.before is None or found is None:
-        return InsertOne(document_after(change, []))
+def _write_of(change: FoldedBatch, found: Document | None) -> Write:
+    before = change.before
+    if before is None or found is None:
+        return InsertOne(document_after(change))
     if change.is_data:
-        return ReplaceOne(guard_of_data(change.user_id, change.before), document_after(change, []))
-    history = found.get("history", []) if change.before.version + 1 == change.events[0].version else []
-    return ReplaceOne(guard(change.user_id, change.before), document_after(change, history))
+        return ReplaceOne(guard_of_data(change.user_id, before), document_after(change))
+    user = change.after.user
+    if before.user is None or user is None or before.version + 1 != change.events[0].version:
+        return ReplaceOne(guard(change.user_id, before), document_after(change))
+    return UpdateOne(guard(change.user_id, before), update_after(before.user, user, change.events))

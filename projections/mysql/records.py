@@ -56,6 +56,7 @@ from projections.mysql.tables import (
     columns_of,
     differing_indexes,
     fields_of,
+    literal_of_row,
     raising_view_missing,
     repair_indexes,
     row_of,
@@ -64,7 +65,6 @@ from projections.mysql.view import (
     DELETE_DATA,
     DELETE_USERS,
     LOCK_QUARANTINE,
-    PLACEHOLDERS,
     READ_DATA,
     UPSERT_DATA,
     UPSERT_USERS,
@@ -293,7 +293,7 @@ class MySQLRecords(MySQLView):
         if data is not None:
             await connection.execute(self._tables.sql(UPSERT_DATA, rows=literal_of_data(data)))
         if user is not None:
-            await connection.execute(self._tables.sql(UPSERT_USERS, rows=PLACEHOLDERS), row_of(user))
+            await connection.execute(self._tables.sql(UPSERT_USERS, rows=literal_of_row(row_of(user))))
         for statement, kept in ((DELETE_USERS, user), (DELETE_DATA, data)):
             if kept is None:
                 await connection.execute(self._tables.sql(statement, ids=sql.binary(user_id.bytes)))
@@ -311,15 +311,3 @@ _PACK: Final = msgspec.msgpack.Encoder().encode
 def _digest(row: Row) -> bytes:
     """The digest of a row: of a user by `COLUMNS`, or of a data object by `DATA_FIELDS`."""
     return digest_of(_PACK(row))
-
-
-def literal_of_row(row: Row) -> str:
-    """A row of a user as literals."""
-    user_id, username, email, name, role, attributes, version, position, created_at, updated_at, *same = row
-    same_username, same_email = same
-    return (
-        f"({sql.binary(user_id)}, {sql.text(username)}, {sql.text(email)}, {sql.text(name)}, "
-        f"{sql.text(role)}, {sql.text(attributes)}, {sql.integer(version)}, "
-        f"{sql.integer(position)}, {sql.instant(created_at)}, {sql.instant(updated_at)}, "
-        f"{sql.text(same_username)}, {sql.text(same_email)})"
-    )

@@ -14,6 +14,7 @@ from typing import Final, Self
 import msgspec
 from asyncmy.errors import ProgrammingError
 
+from events import sql
 from events.checkpoint import Checkpoint
 from events.database import Database, Row
 from events.event_types import JSON, Role
@@ -107,9 +108,11 @@ READ_CHECKPOINT = """
 SELECT log_id, position, hash FROM {checkpoint}
 WHERE id = 1 AND (TRUE OR EXISTS (SELECT 1 FROM {users}) OR EXISTS (SELECT 1 FROM {data}))
 """
+# Names all tables of the copy: none can be renamed or dropped until the transaction ends.
+LOCK_CHECKPOINT = READ_CHECKPOINT.replace("hash FROM", "hash, quarantine FROM") + "FOR UPDATE"
+MOVE_CHECKPOINT = "UPDATE {checkpoint} SET log_id = {log_id}, position = {position}, hash = {hash} WHERE id = 1"
 READ_COPY_ID = "SELECT copy_id FROM {checkpoint} WHERE id = 1"
 SET_CHECKPOINT = "UPDATE {checkpoint} SET log_id = %s, position = %s, hash = %s WHERE id = 1"
-MOVE_CHECKPOINT = SET_CHECKPOINT + " AND position = %s AND hash = %s"
 # How far a copy is filled. The table exists only until the copy is complete.
 CREATE_FILLING = """
 CREATE TABLE IF NOT EXISTS {filling} (
@@ -251,6 +254,18 @@ def row_of(user: User) -> Row:
         naive_utc(user.updated_at),
         same_username(user.username),
         same_email(user.email),
+    )
+
+
+def literal_of_row(row: Row) -> str:
+    """A row of a user as literals."""
+    user_id, username, email, name, role, attributes, version, position, created_at, updated_at, *same = row
+    same_username, same_email = same
+    return (
+        f"({sql.binary(user_id)}, {sql.text(username)}, {sql.text(email)}, {sql.text(name)}, "
+        f"{sql.text(role)}, {sql.text(attributes)}, {sql.integer(version)}, "
+        f"{sql.integer(position)}, {sql.instant(created_at)}, {sql.instant(updated_at)}, "
+        f"{sql.text(same_username)}, {sql.text(same_email)})"
     )
 
 

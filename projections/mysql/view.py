@@ -5,6 +5,9 @@ hash is compared too: a projector of another log, or of this one before it lost 
 After a crash the database has both or neither. A projector that lost its lease without noticing finds the checkpoint
 moved and writes nothing. The quarantine is a column of the same row and changes under that row's lock.
 
+A batch is two packets: the first locks the checkpoint's row and reads it and the users, the second writes the users and
+the checkpoint and commits.
+
 A swap renames the checkpoint's table together with the tables of users and of data objects, so a checkpoint always
 describes its own rows.
 
@@ -24,17 +27,16 @@ from asyncmy.errors import MySQLError
 
 from events import sql
 from events.checkpoint import Checkpoint
-from events.database import Connection, Database, Source, placeholders
+from events.database import Connection, Database, Row, Source
 from events.event_types import Recorded, Role
 from events.store import Deletion, forgotten_users
 from events.user import User
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing
-from projections.folding import FoldedBatch, HeldUser, fold, owners_deleted
+from projections.folding import FoldedBatch, HeldUser, fold, held_state, owners_deleted
 from projections.lease import named_lock
 from projections.mysql import NAME
 from projections.mysql.data import CREATE_DATA, DATA_KEYS, data_of, literal_of_data
 from projections.mysql.tables import (
-    COLUMNS,
     CREATE_CHECKPOINT,
     CREATE_USERS,
     DROP,
@@ -42,6 +44,7 @@ from projections.mysql.tables import (
     KEYS,
     LIST_COPIES,
     LIVE,
+    LOCK_CHECKPOINT,
     MOVE_CHECKPOINT,
     NO_SUCH_TABLE,
     PREVIOUS,
@@ -51,6 +54,7 @@ from projections.mysql.tables import (
     Tables,
     checkpoint_of,
     columns_of,
+    literal_of_row,
     raising_view_missing,
     row_of,
     user_of,
@@ -83,7 +87,7 @@ PROBE: Final = User(
 
 READ_QUARANTINE: Final = "SELECT log_id, position, hash, quarantine FROM {checkpoint} WHERE id = 1"
 LOCK_QUARANTINE: Final = READ_QUARANTINE + " FOR UPDATE"
-SAVE_QUARANTINE: Final = "UPDATE {checkpoint} SET quarantine = %s WHERE id = 1"
+SAVE_QUARANTINE: Final = "UPDATE {checkpoint} SET quarantine = CONVERT({quarantine} USING utf8mb4) WHERE id = 1"
 QUARANTINE_USER: Final = """
 UPDATE {checkpoint}
 SET log_id = %s, position = %s, hash = %s, quarantine = JSON_ARRAY_APPEND(quarantine, '$', CAST(%s AS JSON))
@@ -112,9 +116,9 @@ def raising_refused_value() -> Iterator[None]:
 
 
 STATEMENT_BYTES: Final = 1024 * 1024
-"""Bytes of literals in a statement, plus those of the last row: 2 MB at most. Far below max_allowed_packet (64 MiB)."""
-ROWS_PER_STATEMENT: Final = 200
-"""With 64 KiB of attributes per row, a statement stays below the server's default max_allowed_packet of 64 MiB."""
+"""Bytes of literals in a statement, plus those of the last row: 2 MB at most."""
+PACKET_BYTES: Final = 8 * STATEMENT_BYTES
+"""Bytes of statements in a packet, plus those of the last one. Far below the server's max_allowed_packet (64 MiB)."""
 IDS_PER_STATEMENT: Final = 1_000
 
 READ_USERS = "SELECT {user_columns} FROM {users} WHERE id IN ({ids})"
@@ -124,8 +128,6 @@ DELETE_OWNED = "DELETE FROM {data} WHERE owner_id IN ({ids})"
 UPSERT_DATA = "INSERT INTO {data} ({data_columns}) VALUES {rows} AS new ON DUPLICATE KEY UPDATE {data_assignments}"
 DELETE_USERS = "DELETE FROM {users} WHERE id IN ({ids})"
 UPSERT_USERS = "INSERT INTO {users} ({columns}) VALUES {rows} AS new ON DUPLICATE KEY UPDATE {assignments}"
-PLACEHOLDERS: Final = f"({placeholders(len(COLUMNS))})"
-"""Placeholders of one row."""
 
 
 class MySQLView:
@@ -156,19 +158,29 @@ class MySQLView:
 
     async def apply(self, events: Sequence[Recorded], *, after: Checkpoint) -> None:
         # The lock of the checkpoint's row keeps other writers out until COMMIT.
-        values = (*columns_of(after.after(events[-1])), after.position, after.hash)
+        reads = self._reads(events)
         with raising_view_missing(), raising_refused_value():
-            async with self._database.transaction() as connection:
-                moved = await connection.execute(self._tables.sql(MOVE_CHECKPOINT), values)
-                if moved != 1:
+            async with self._database.own_transaction() as connection:
+                _, locked, *found = await connection.run(["BEGIN", self._tables.sql(LOCK_CHECKPOINT), *reads])
+                if not locked:
+                    raise ViewMissing(NAME)
+                [(_, position, hash_, column)] = locked
+                if (position, hash_) != (after.position, after.hash):
                     raise CheckpointMoved(NAME, after.position)
-                _, quarantine = await self._read_quarantine(connection)
+                quarantine = quarantine_of(column)
                 applied = applicable(events, quarantine)
-                changes = fold(await self._held(connection, applied), applied)
-                await self._write(connection, changes)
-                await self._forget(connection, changes, owners_deleted(applied))
+                held = _held(zip(reads.values(), found, strict=True), applied)
+                changes, owners = fold(held, applied), owners_deleted(applied)
+                last = await self._write(connection, changes)
+                if self._tables != LIVE or owners or any(change.is_gone for change in changes):
+                    if last:
+                        await connection.run(last)
+                    await self._forget(connection, changes, owners)
+                    last = []
+                last.append(self._moved(after.after(events[-1])))
                 if (left := without_deleted(applied, quarantine)) != quarantine:
-                    await self._save_quarantine(connection, left)
+                    last.append(self._saved(left))
+                await connection.finish(last)
 
     async def forget(self, deleted: Sequence[Deletion]) -> None:
         with raising_view_missing():
@@ -200,22 +212,23 @@ class MySQLView:
                 checkpoint, quarantine = await self._locked(connection, user_id)
                 stream = await read_stream(user_id, checkpoint)
                 [change] = fold({}, stream)
-                before = (await self._held(connection, stream)).get(user_id)
-                await self._write(connection, [msgspec.structs.replace(change, before=before)])
-                await self._save_quarantine(connection, without(quarantine, user_id))
+                reads = self._reads(stream)
+                found = zip(reads.values(), await connection.run(list(reads)), strict=True)
+                before = _held(found, stream).get(user_id)
+                last = await self._write(connection, [msgspec.structs.replace(change, before=before)])
+                await connection.run([*last, self._saved(without(quarantine, user_id))])
 
     async def drop_user(self, user_id: UUID) -> None:
         with raising_view_missing():
             async with self._database.transaction() as connection:
                 _, quarantine = await self._locked(connection, user_id)
-                await self._save_quarantine(connection, with_dropped(quarantine, user_id))
+                await connection.execute(self._saved(with_dropped(quarantine, user_id)))
 
     async def probe(self) -> None:
         with raising_view_missing(), raising_refused_value():
             async with self._database.connection() as connection:
-                await connection.execute("BEGIN")
-                await self._write(connection, [FoldedBatch(PROBE.id, None, HeldUser(1, PROBE), ())])
-                await connection.execute("ROLLBACK")
+                probe = FoldedBatch(PROBE.id, None, HeldUser(1, PROBE), ())
+                await connection.run(["BEGIN", *self._writes([probe]), "ROLLBACK"])
 
     async def _is_missing(self) -> bool:
         try:
@@ -231,9 +244,16 @@ class MySQLView:
             raise ViewMissing(NAME)
         return checkpoint_of(row[:3]), quarantine_of(row[3])
 
-    async def _save_quarantine(self, connection: Connection, quarantine: Quarantine) -> None:
-        """Replace the quarantine, which was read under the checkpoint's lock."""
-        await connection.execute(self._tables.sql(SAVE_QUARANTINE), (msgspec.json.encode(quarantine).decode(),))
+    def _saved(self, quarantine: Quarantine) -> str:
+        """The statement that replaces the quarantine, which was read under the checkpoint's lock."""
+        return self._tables.sql(SAVE_QUARANTINE, quarantine=sql.text(msgspec.json.encode(quarantine).decode()))
+
+    def _moved(self, checkpoint: Checkpoint) -> str:
+        """The statement that moves the checkpoint, which was compared under its lock."""
+        log_id, position, hash_ = columns_of(checkpoint)
+        return self._tables.sql(
+            MOVE_CHECKPOINT, log_id=sql.binary(log_id), position=sql.integer(position), hash=sql.binary(hash_)
+        )
 
     async def _locked(self, connection: Connection, user_id: UUID) -> tuple[Checkpoint, Quarantine]:
         """The checkpoint and its quarantine, locked until COMMIT; the user must be in it."""
@@ -242,35 +262,38 @@ class MySQLView:
             raise NotQuarantined(NAME, user_id)
         return checkpoint, quarantine
 
-    async def _held(self, connection: Connection, events: Sequence[Recorded]) -> dict[UUID, HeldUser]:
-        """The users and data objects that the events concern."""
-        held: dict[UUID, HeldUser] = {}
-        if user_ids := {recorded.stream_id.bytes for recorded in events if not recorded.is_data}:
-            for row in await connection.fetch_all(self._tables.sql(READ_USERS, ids=sql.binaries(user_ids))):
-                user = user_of(row)
-                held[user.id] = HeldUser(user.version, user)
-        if data_ids := {recorded.stream_id.bytes for recorded in events if recorded.is_data}:
-            for row in await connection.fetch_all(self._tables.sql(READ_DATA, ids=sql.binaries(data_ids))):
-                data = data_of(row)
-                held[data.id] = HeldUser(data.version, None, data)
-        return held
+    def _reads(self, events: Sequence[Recorded]) -> dict[str, bool]:
+        """The statements that read the rows which the events concern, and whether those are of data objects."""
+        reads: dict[str, bool] = {}
+        for statement, is_data in ((READ_USERS, False), (READ_DATA, True)):
+            if ids := {recorded.stream_id.bytes for recorded in events if recorded.is_data is is_data}:
+                reads[self._tables.sql(statement, ids=sql.binaries(ids))] = is_data
+        return reads
 
-    async def _write(self, connection: Connection, changes: list[FoldedBatch]) -> None:
+    async def _write(self, connection: Connection, changes: list[FoldedBatch]) -> list[str]:
+        """Write the changes but for the last packet; return its statements, which others may follow."""
+        packet: list[str] = []
+        size = 0
+        for statement in self._writes(changes):
+            if size >= PACKET_BYTES:
+                await connection.run(packet)
+                packet, size = [], 0
+            packet.append(statement)
+            size += len(statement)
+        return packet
+
+    def _writes(self, changes: list[FoldedBatch]) -> Iterator[str]:
+        """The statements that write the changes, made one by one: data objects may be large."""
         for statement, is_data in ((DELETE_USERS, False), (DELETE_DATA, True)):
             gone = [
                 one.user_id.bytes for one in changes if one.is_data is is_data and one.before and not one.after.state
             ]
             if gone:
-                await connection.execute(self._tables.sql(statement, ids=sql.binaries(gone)))
+                yield self._tables.sql(statement, ids=sql.binaries(gone))
         for literals in chunks(literal_of_data(change.after.data) for change in changes if change.after.data):
-            await connection.execute(self._tables.sql(UPSERT_DATA, rows=literals))
-        rows = [row_of(change.after.user) for change in changes if change.after.user]
-        for start in range(0, len(rows), ROWS_PER_STATEMENT):
-            chunk = rows[start : start + ROWS_PER_STATEMENT]
-            values = [value for row in chunk for value in row]
-            await connection.execute(
-                self._tables.sql(UPSERT_USERS, rows=", ".join([PLACEHOLDERS] * len(chunk))), values
-            )
+            yield self._tables.sql(UPSERT_DATA, rows=literals)
+        for literals in chunks(literal_of_row(row_of(change.after.user)) for change in changes if change.after.user):
+            yield self._tables.sql(UPSERT_USERS, rows=literals)
 
     async def _forget(self, connection: Connection, changes: list[FoldedBatch], owners: Sequence[UUID]) -> None:
         """Remove what was deleted, and the objects of deleted owners, from this copy; from every copy if it is live.
@@ -300,6 +323,18 @@ class MySQLView:
     async def _remove(self, connection: Connection, user_ids: Sequence[UUID]) -> None:
         """Remove users and their data objects."""
         await _remove_from(connection, self._tables, {DELETE_USERS: user_ids, DELETE_OWNED: user_ids})
+
+
+def _held(found: Iterable[tuple[bool, list[Row]]], events: Iterable[Recorded]) -> dict[UUID, HeldUser]:
+    """The states in the rows that `_reads` found of the users and data objects that the events concern."""
+    concerned = {recorded.stream_id.bytes for recorded in events}
+    held: dict[UUID, HeldUser] = {}
+    for is_data, rows in found:
+        for row in rows:
+            if row[0] in concerned:
+                state = data_of(row) if is_data else user_of(row)
+                held[state.id] = held_state(state.version, state)
+    return held
 
 
 async def _remove_from(connection: Connection, tables: Tables, removed: Mapping[str, Sequence[UUID]]) -> None:

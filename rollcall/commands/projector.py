@@ -1,5 +1,7 @@
 """`rollcall projector`: keep one view up to date with the log."""
 
+import gc
+
 import structlog
 import typer
 
@@ -10,7 +12,14 @@ from rollcall.metrics import Metrics
 from rollcall.serving import measured, report
 from rollcall.settings import Settings
 from rollcall.stopping import Background
-from rollcall.wiring import continuous_check_of, open_installation, prepare_log, projector_of, when_available
+from rollcall.wiring import (
+    COLLECT_SELDOM,
+    continuous_check_of,
+    open_installation,
+    prepare_log,
+    projector_of,
+    when_available,
+)
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 log = structlog.get_logger(__name__)
@@ -34,6 +43,7 @@ async def project(settings: Settings, view: str) -> int:
         BadSettings: a variable is invalid.
         Exception: a fault that a retry does not repair; the view is FAULTED.
     """
+    gc.set_threshold(*COLLECT_SELDOM)
     metrics = Metrics()
     async with (
         open_installation(settings, report, idle_seconds=LEASE_SECONDS) as installation,
