@@ -71,6 +71,24 @@ def panels(path: Path, across: str, series: Mapping[str, Mapping[str, Line]]) ->
     _keep(figure, path)
 
 
+def log_panels(path: Path, across: str, series: Mapping[str, Mapping[str, Line]]) -> None:
+    """Like `panels`, with points, over a logarithmic axis of their values."""
+    with plt.rc_context(LOOK):
+        figure, stack = plt.subplots(len(series), figsize=(8.6, 2.4 * len(series)), sharex=True, squeeze=False)
+    for axes, (up, drawn) in zip(stack.flat, series.items(), strict=True):
+        _rule(axes, up)
+        for name, points in drawn.items():
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.set_xscale("log")
+        axes.set_xticks(sorted({x for points in drawn.values() for x, _ in points}))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        axes.minorticks_off()
+        axes.set_ylim(bottom=0)
+        _explain(axes)
+    stack.flat[-1].set_xlabel(across)
+    _keep(figure, path)
+
+
 def bars(
     path: Path,
     title: str,
