@@ -19,7 +19,7 @@ from events.claims import Claim, HashedClaim, hashed, login_claim
 from events.database import Database
 from events.errors import Problem, Reason, Rejected
 from events.ids import NewId
-from events.outbox import Farewell, Mail
+from events.outbox import Applicant, Farewell, Mail
 from events.rules import same_email
 from events.user import User
 from events.vault import NONCE_BYTES
@@ -106,7 +106,7 @@ class MailRequests:
         with suppress(BudgetSpent):
             await self.verification(user, address, language)
 
-    async def email_change(self, user: User, address: str) -> None:
+    async def pay_for_email_change(self, user: User, address: str) -> None:
         """Pay for the mails of a change of a user's own email: each writes to an address of the user's choice.
 
         Raises:
@@ -115,6 +115,15 @@ class MailRequests:
         if self.enabled:
             await self.by_address.pay(Purpose.MAIL, address)
             await self.budgets.spend(TO_ONE_LOGIN, f"change of email {user.id}")
+
+    async def email_change(self, user: User, email: str, language: str | None) -> None:
+        """Mail a link to an email that makes it a user's or, if somebody has it, word of the attempt.
+
+        Whether somebody has it, the process that sends the mail finds out.
+        """
+        cause = self.new_id()
+        sealed = Applicant(email).seal(self.mail_key, cause, secrets.token_bytes(NONCE_BYTES))
+        await self._add(outbox.Purpose.EMAIL_CHANGE, user_id=user.id, language=language, sealed=sealed, cause=cause)
 
     async def deletion(self, user: User, language: str | None) -> Mail | None:
         """Queue the mail about a deletion that is about to be carried out; None where mail is off.

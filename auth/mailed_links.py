@@ -6,7 +6,8 @@ clear before; and a mail that is sent again after a crash has the same link. Wit
 first of the two mails would have a dead link, and it is the one that a mailbox keeps of two with one Message-ID.
 
 A row has the MAC of the token, and `bound`, a MAC of what must still be so when the link is used: the user, its email,
-the purpose, the expiry and, but for a verification, the version of its password. So a new password or another email
+the purpose, the expiry and, but for a verification, the version of its password. A link that changes the email has the
+new one too, sealed. So a new password or another email
 ends a link, whatever happens to its row; and who writes to the table without the key can neither prolong a link nor
 point it to another user.
 
@@ -19,6 +20,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,26 +29,32 @@ from uuid import UUID
 
 from events.database import Database
 from events.ids import uuid_of
-from events.outbox import Purpose
+from events.outbox import Applicant, Purpose
 from events.sql import aware_utc, naive_utc
 from events.user import Account
+from events.vault import NONCE_BYTES
 
 LIFETIMES: Final = {
     Purpose.PASSWORD_RESET: timedelta(minutes=30),
     Purpose.VERIFY_EMAIL: timedelta(minutes=30),
+    Purpose.EMAIL_CHANGE: timedelta(minutes=30),
     Purpose.INVITATION: timedelta(days=3),
 }
 """From when the mail is sent."""
 PASSWORD_PURPOSES: Final = frozenset({Purpose.PASSWORD_RESET, Purpose.INVITATION})
+BOUND_TO_PASSWORD: Final = PASSWORD_PURPOSES | {Purpose.EMAIL_CHANGE}
+"""A new password ends them: a thief's wishes too."""
 TOKEN_BYTES: Final = 32
 TOKEN_CHARACTERS: Final = 43
 KEPT: Final = timedelta(days=7)
 """How long a row outlives its link: longer than its mail may wait, so that no repeat of the mail renews a used link."""
 SWEPT_ROWS: Final = 10_000
 
-FIND: Final = "SELECT token_mac, purpose, user_id, expires_at, used_at, bound FROM mailed_links WHERE token_mac = %s"
+FIND: Final = """
+SELECT token_mac, purpose, user_id, expires_at, used_at, bound, sealed FROM mailed_links WHERE token_mac = %s
+"""
 ADD: Final = """
-INSERT INTO mailed_links (token_mac, purpose, user_id, expires_at, bound) VALUES (%s, %s, %s, %s, %s) AS new
+INSERT INTO mailed_links (token_mac, purpose, user_id, expires_at, bound, sealed) VALUES (%s, %s, %s, %s, %s, %s) AS new
 ON DUPLICATE KEY UPDATE expires_at = new.expires_at, bound = new.bound
 """
 FIND_PENDING: Final = "SELECT 1 FROM pending_registrations WHERE token_mac = %s AND sealed <> ''"
@@ -70,6 +78,8 @@ class Link:
     user_id: UUID
     expires_at: datetime
     bound: bytes
+    email: str | None = None
+    """That the link gives to the user."""
 
 
 class MailedLinks:
@@ -86,8 +96,8 @@ class MailedLinks:
         self._key = key
         self._clock = clock
 
-    async def token(self, purpose: Purpose, cause: UUID, account: Account) -> str | None:
-        """The token for a mail that is about to be sent, valid from now on.
+    async def token(self, purpose: Purpose, cause: UUID, account: Account, email: str | None = None) -> str | None:
+        """The token for a mail that is about to be sent, valid from now on. `email` is what it gives to the user.
 
         That of a pending registration is valid until this expires; it has no row here, and no account.
 
@@ -109,7 +119,11 @@ class MailedLinks:
         expires_at = (self._clock() + LIFETIMES[purpose]).replace(microsecond=0)
         values = purpose.value, account.user.id.bytes, naive_utc(expires_at)
         bound = self._bound(purpose, account.user.id, expires_at, account)
-        await self._database.execute(ADD, (self._mac(b"kept", token), *values, bound))
+        mac = self._mac(b"kept", token)
+        sealed = None
+        if email is not None:
+            sealed = Applicant(email).seal(self._key, UUID(bytes=mac[:16]), secrets.token_bytes(NONCE_BYTES))
+        await self._database.execute(ADD, (mac, *values, bound, sealed))
         return self._text(token)
 
     async def read(self, text: str, purposes: Collection[Purpose]) -> Link:
@@ -153,10 +167,12 @@ class MailedLinks:
 
     def _link(self, row: tuple[object, ...]) -> Link | None:
         """The link in a row; None if it was used."""
-        token_mac, purpose, user_id, expires_at, used_at, bound = row
+        token_mac, purpose, user_id, expires_at, used_at, bound, sealed = row
         if used_at is not None or purpose not in set(Purpose):
             return None
-        return Link(token_mac, Purpose(purpose), uuid_of(user_id), aware_utc(expires_at), bound)  # type: ignore[arg-type]
+        wanted = Applicant.open(sealed, self._key, UUID(bytes=token_mac[:16])) if sealed else None  # type: ignore[arg-type, index]
+        email = wanted.email if wanted else None
+        return Link(token_mac, Purpose(purpose), uuid_of(user_id), aware_utc(expires_at), bound, email)  # type: ignore[arg-type]
 
     def _token(self, purpose: Purpose, cause: UUID) -> bytes:
         return self._mac(b"token", purpose.value.encode(), cause.bytes)
@@ -166,7 +182,7 @@ class MailedLinks:
 
     def _bound(self, purpose: Purpose, user_id: UUID, expires_at: datetime, account: Account) -> bytes:
         email = account.user.email if account.user else ""
-        password = account.password_version if purpose in PASSWORD_PURPOSES else 0
+        password = account.password_version if purpose in BOUND_TO_PASSWORD else 0
         numbers = int(expires_at.timestamp()).to_bytes(8) + password.to_bytes(8)
         return self._mac(b"bound", purpose.value.encode(), user_id.bytes + numbers + email.encode())
 

@@ -1,6 +1,7 @@
 """What mailed links do: set a password, accept an invitation, verify an email."""
 
 from collections.abc import Collection
+from typing import Final
 from uuid import UUID
 
 from auth.budgets import AddressBudgets, Purpose
@@ -14,7 +15,9 @@ from events import outbox
 from events.commands import CommandResult, UserCommands
 from events.errors import Reason, Rejected
 from events.event_types import Origin
-from events.user import Account, ChangePassword, User, VerifyEmail
+from events.user import Account, ChangePassword, ConfirmEmail, User, VerifyEmail
+
+DEAD: Final = (Reason.STALE_VERSION, Reason.NOT_FOUND, Reason.TAKEN)
 
 
 class Recovery:
@@ -68,7 +71,8 @@ class Recovery:
         return await self._sign_in.start_session(done.user, done.user.version, client, language)
 
     async def verify_email(self, token: str, address: str, origin: Origin) -> CommandResult:
-        """Verify the email of the user that got the link, or register the user whose registration waits for it.
+        """Verify the email of the user that got the link, give the user a new one, or register the user whose
+        registration waits for it.
 
         Raises:
             InvalidLink: the link does not work.
@@ -79,8 +83,13 @@ class Recovery:
         registered = await self._pending.confirm(token, origin)
         if registered is not None:
             return registered
-        link, _, user = await self._usable(token, (outbox.Purpose.VERIFY_EMAIL,))
-        done = await self._changed(link.user_id, VerifyEmail(user.email), origin)
+        link, _, user = await self._usable(token, (outbox.Purpose.VERIFY_EMAIL, outbox.Purpose.EMAIL_CHANGE))
+        if link.purpose is outbox.Purpose.VERIFY_EMAIL:
+            done = await self._changed(link.user_id, VerifyEmail(user.email), origin)
+        elif link.email is not None:
+            done = await self._changed(link.user_id, ConfirmEmail(link.email, replaces=user.email), origin)
+        else:
+            raise InvalidLink
         if not done.changed:  # another link has verified it, or this one in another request
             raise InvalidLink
         await self._links.used(link)
@@ -98,10 +107,13 @@ class Recovery:
             raise InvalidLink
         return link, account, account.user
 
-    async def _changed(self, user_id: UUID, command: ChangePassword | VerifyEmail, origin: Origin) -> CommandResult:
+    async def _changed(
+        self, user_id: UUID, command: ChangePassword | VerifyEmail | ConfirmEmail, origin: Origin
+    ) -> CommandResult:
         try:
             return await self._commands.change(user_id, command, origin)
         except Rejected as rejected:
-            if all(problem.reason in (Reason.STALE_VERSION, Reason.NOT_FOUND) for problem in rejected.problems):
-                raise InvalidLink from rejected  # another use was quicker, or the user or its email has changed
+            # Another use was quicker, the user or its email has changed, or somebody else has the new email by now.
+            if all(problem.reason in DEAD for problem in rejected.problems):
+                raise InvalidLink from rejected
             raise

@@ -34,10 +34,12 @@ class Purpose(StrEnum):
     """A link that proves that the user reads the mail of its email."""
     EMAIL_CHANGED = "email_changed"
     """To the former email: it is not the user's any more."""
+    EMAIL_CHANGE = "email_change"
+    """To an email that a user wants to have: a link that makes it the user's or, in its place, an `EMAIL_TAKEN`."""
     REGISTRATION = "registration"
     """A registration that waits for its email: a link that confirms it or, in its place, an `EMAIL_TAKEN`."""
     EMAIL_TAKEN = "email_taken"
-    """A registration with an email that has an account."""
+    """A registration with an email that has an account, or another user's wish to have it."""
     PASSWORD_RESET = "password_reset"  # noqa: S105
     """A link that sets a new password."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
@@ -98,7 +100,7 @@ class Farewell(Sealed, frozen=True):
 
 
 class Applicant(Sealed, frozen=True):
-    """Where the mail about a pending registration goes, if nobody has the email."""
+    """Where the mail about a pending registration, or about a new email, goes if nobody has the email."""
 
     email: str
 

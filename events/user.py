@@ -104,6 +104,13 @@ class VerifyEmail(msgspec.Struct, frozen=True):
     email: str
 
 
+class ConfirmEmail(msgspec.Struct, frozen=True):
+    """Give the user the email to which a link was mailed, if the user still has the one that it replaces."""
+
+    email: str
+    replaces: str
+
+
 class ChangeRole(msgspec.Struct, frozen=True):
     """Give the user another role."""
 
@@ -114,9 +121,10 @@ class Delete(msgspec.Struct, frozen=True):
     """Delete the user."""
 
 
+CHANGED_EMAIL: Final = Problem(Reason.STALE_VERSION, "the email was changed meanwhile: ask for a new link", ())
 NO_SUCH_USER: Final = Problem(Reason.NOT_FOUND, "there is no such user", ("id",))
 
-Command = Register | Update | ChangePassword | VerifyEmail | ChangeRole | Delete
+Command = Register | Update | ChangePassword | VerifyEmail | ConfirmEmail | ChangeRole | Delete
 
 
 def decide(account: Account, command: Command) -> tuple[Event, ...]:
@@ -135,6 +143,10 @@ def decide(account: Account, command: Command) -> tuple[Event, ...]:
             return _password_change(account, user, command)
         case VerifyEmail(email):
             return _verification(account, user, email)
+        case ConfirmEmail(email, replaces):
+            if replaces != user.email:
+                raise Rejected(CHANGED_EMAIL)
+            return (*_update(user, Update(email=email)), EmailVerified())
         case ChangeRole(role):
             return () if role == user.role else (RoleChanged(role),)
         case Delete():
@@ -246,7 +258,7 @@ def _password_change(account: Account, user: User, command: ChangePassword) -> t
 
 def _verification(account: Account, user: User, email: str) -> tuple[EmailVerified, ...]:
     if email != user.email:
-        raise Rejected(Problem(Reason.STALE_VERSION, "the email was changed meanwhile: ask for a new link", ()))
+        raise Rejected(CHANGED_EMAIL)
     return () if account.email_verified else (EmailVerified(),)
 
 

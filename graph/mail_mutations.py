@@ -117,7 +117,8 @@ class MailMutation:
     )
     verify_email: UserPayload = strawberry.mutation(
         resolver=verify_email,
-        description="Open to anyone who has the token of a mail. Registers the user whose registration waits for it.",
+        description="Open to anyone who has the token of a mail. Registers the user whose registration waits for it, "
+        "or gives the user the email that waits for it.",
     )
     invite_user: UserPayload = strawberry.mutation(
         resolver=invite_user, description="ADMIN only: a user of any role, who chooses a password by a mailed link."

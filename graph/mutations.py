@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
 
+import msgspec
 import strawberry
 import structlog
 
@@ -20,6 +21,7 @@ from events.errors import Rejected, WrongExpectedVersion
 from events.event_types import Origin, Role
 from events.idempotency import KEY_CHARACTERS
 from events.outbox import Mail
+from events.rules import clean_email, same_email
 from events.tracing import trace
 from events.user import NO_SUCH_USER, ChangeRole, Command, Delete, Update, User
 from graph.context import Context, Info
@@ -288,7 +290,7 @@ async def _pay(context: Context, viewer: User, command: Update) -> None:
     """
     await context.pay_for_write(viewer, size_of(command.attributes))
     if viewer.role is not Role.ADMIN and command.email not in (None, viewer.email):
-        await context.services.mails.email_change(viewer, context.address)
+        await context.services.mails.pay_for_email_change(viewer, context.address)
 
 
 async def _carry_out(
@@ -302,6 +304,10 @@ async def _carry_out(
     if user_id is None:
         return UserPayload(errors=[UserError.of(NO_SUCH_USER)])
     services = info.context.services
+    new_email = None
+    if isinstance(command, Update) and services.require_verified_email and viewer.id == user_id:
+        new_email = _to_be_confirmed(viewer, command.email)
+        command = command if new_email is None else msgspec.structs.replace(command, email=None)
     # Whoever may read any user learns nothing from TAKEN.
     probes = isinstance(command, Update) and (command.username is not None or command.email is not None)
     counted = probes and not may(viewer.role, Right.READ_ANY_USER)
@@ -313,9 +319,25 @@ async def _carry_out(
             )
     except EXPECTED as error:
         return UserPayload(errors=errors_of(error))
+    if new_email is not None:
+        await services.mails.email_change(viewer, new_email, info.context.language)
     if isinstance(command, ChangeRole | Delete):  # the event has ended the user's sessions; this removes their rows
         await info.context.services.sign_in.forget_ended(user_id)
     return UserPayload(user=done.user, position=Position(done.position))
+
+
+def _to_be_confirmed(viewer: User, email: str | None) -> str | None:
+    """The new email of a viewer that waits until its mail is confirmed; None if the change does not wait.
+
+    An answer that said TAKEN would tell who has an account. An ADMIN sees that anyway.
+    """
+    if email is None or viewer.role is Role.ADMIN:
+        return None
+    try:
+        cleaned = clean_email(email)
+    except Rejected:  # the command is refused, with all its problems
+        return None
+    return cleaned if same_email(cleaned) != same_email(viewer.email) else None
 
 
 def errors_of(error: Exception, *, weak_at: str = "password", wrong_at: str | None = None) -> list[UserError]:
@@ -367,7 +389,11 @@ class Mutation:
     end_session: LogoutPayload = strawberry.mutation(
         resolver=end_session, description="Ends one of one's own sessions; anyone's for ADMIN."
     )
-    update_user: UserPayload = strawberry.mutation(resolver=update_user, description="Oneself, or anyone for ADMIN.")
+    update_user: UserPayload = strawberry.mutation(
+        resolver=update_user,
+        description="Oneself, or anyone for ADMIN. Where an email must be confirmed, a new email of one's own is in "
+        "force once `verifyEmail` got the token of its mail, and the answer does not tell whether it is taken.",
+    )
     update_users: list[UserPayload] = strawberry.mutation(
         resolver=update_users,
         description=(

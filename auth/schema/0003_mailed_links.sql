@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS mailed_links (
     expires_at DATETIME(6) NOT NULL COMMENT 'UTC',
     used_at    DATETIME(6) NULL COMMENT 'UTC',
     bound      BINARY(32)  NOT NULL COMMENT 'HMAC-SHA-256 of purpose, user, expiry, email and password version',
+    sealed     VARBINARY(2048) NULL COMMENT 'the email that the link gives to the user, sealed with a key of the log',
     PRIMARY KEY (token_mac),
     KEY by_expires_at (expires_at)
 );

@@ -1,13 +1,13 @@
 """Who gets a mail, and what is in it: decided when the mail is sent, from the log."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
 
-from events.claims import hashed, sign_in_claims
+from events.claims import HashedClaim, hashed, login_claim, sign_in_claims
 from events.database import Database
 from events.ids import uuid_of
 from events.outbox import Applicant, Farewell, Mail, NewDevice, Purpose, language_of
@@ -19,6 +19,7 @@ FIND: Final = "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s"
 PAGES: Final = {
     Purpose.PASSWORD_RESET: "reset-password",
     Purpose.VERIFY_EMAIL: "verify-email",
+    Purpose.EMAIL_CHANGE: "verify-email",
     Purpose.REGISTRATION: "verify-email",
     Purpose.INVITATION: "accept-invitation",
 }
@@ -27,9 +28,14 @@ PAGES: Final = {
 UNASKED: Final = frozenset({Purpose.PASSWORD_RESET, Purpose.EMAIL_TAKEN})
 """Mails that anybody may cause to anybody."""
 
-MakeToken = Callable[[Purpose, UUID, Account], Awaitable[str | None]]
-"""Makes the token of a mail's link: the same one for the same cause. None if its link was used, or may not be used any
-more."""
+
+class MakeToken(Protocol):
+    """Makes the token of a mail's link: the same one for the same cause. None if its link was used, or may not be used
+    any more."""
+
+    def __call__(
+        self, purpose: Purpose, cause: UUID, account: Account, email: str | None = None, /
+    ) -> Awaitable[str | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,9 @@ class Recipients:
             case Purpose.VERIFY_EMAIL if account.email_verified:
                 return None
             case Purpose.EMAIL_CHANGED | Purpose.PASSWORD_CHANGED:
-                before = (await self._accounts.read(account.user.id, up_to=(mail.position or 1) - 1)).account
-                if mail.purpose is Purpose.EMAIL_CHANGED:
-                    return _letter(mail, before)
-                # An invitation that was accepted has set the first password: nothing was changed.
-                return _letter(mail, account) if before.password_version else None
+                return await self._news_of_change(mail, account, account.user.id)
+            case Purpose.EMAIL_CHANGE:
+                return await self._email_change(mail, account)
             case Purpose.NEW_DEVICE:
                 # Whose email was not verified may be somebody else's, who is to learn no address and no chosen name.
                 sealed = mail.sealed if account.email_verified else None
@@ -98,19 +102,42 @@ class Recipients:
             case _:
                 return _letter(mail, account, f"{self._url}/sign-in")
 
+    async def _news_of_change(self, mail: Mail, account: Account, user_id: UUID) -> Letter | None:
+        """To the former email if that was changed."""
+        before = (await self._accounts.read(user_id, up_to=(mail.position or 1) - 1)).account
+        if mail.purpose is Purpose.EMAIL_CHANGED:
+            return _letter(mail, before)
+        # An invitation that was accepted has set the first password: nothing was changed.
+        return _letter(mail, account) if before.password_version else None
+
     async def _account(self, mail: Mail) -> Account | None:
-        user_id = mail.user_id
-        if user_id is None and mail.claim is not None:
-            row = await self._database.fetch_one(FIND, (mail.claim.kind, mail.claim.digest))
-            user_id = uuid_of(row[0]) if row else None
-        if user_id is None:
+        if mail.user_id is not None:
+            return (await self._accounts.read(mail.user_id)).account
+        return await self._holder(mail.claim) if mail.claim is not None else None
+
+    async def _holder(self, claim: HashedClaim) -> Account | None:
+        """The account that has a claim; None if there is none."""
+        row = await self._database.fetch_one(FIND, (claim.kind, claim.digest))
+        if row is None:
             return None
-        account = (await self._accounts.read(user_id)).account
-        if mail.claim is not None:  # it may have been moved in the table to another user
-            found = sign_in_claims(account.user) if account.user else ()
-            claims = {hashed(self._claims, claim) for claim in found}
-            return account if mail.claim in claims else None
-        return account
+        account = (await self._accounts.read(uuid_of(row[0]))).account
+        # It may have been moved in the table to another user.
+        found = sign_in_claims(account.user) if account.user else ()
+        return account if claim in {hashed(self._claims, one) for one in found} else None
+
+    async def _email_change(self, mail: Mail, account: Account) -> Letter | None:
+        """The link that makes an email the user's or, to the user who has the email, word of the attempt."""
+        wanted = Applicant.open(mail.sealed or b"", self._key, mail.cause)
+        if wanted is None or account.user is None:
+            return None
+        holder = await self._holder(hashed(self._claims, login_claim(wanted.email)))
+        if holder is not None:
+            taken = msgspec.structs.replace(mail, purpose=Purpose.EMAIL_TAKEN)
+            return _letter(taken, holder, f"{self._url}/sign-in")
+        token = await self._token(mail.purpose, mail.cause, account, wanted.email)
+        language = language_of(account.user) or mail.language
+        link = f"{self._url}/{PAGES[mail.purpose]}#token={token}"
+        return Letter(mail.purpose, mail.cause, wanted.email, "", language, link) if token else None
 
     async def _registration(self, mail: Mail, account: Account) -> Letter | None:
         """The link that confirms a registration or, to the user who has the email, word of the attempt."""

@@ -15,9 +15,21 @@ from structlog.contextvars import get_contextvars
 from auth.pending_registrations import LIFETIME
 from events.database import Connection
 from events.event_types import EmailVerified, Role, UserRegistered
+from events.user import VerifyEmail
 from tests.graph.client import Json
-from tests.graph.documents import LOGIN, REGISTER, REQUEST_RESET, REQUEST_VERIFICATION, RESET, VERIFY
-from tests.graph.site import PASSWORD, Doors, somebody
+from tests.graph.documents import (
+    CHANGE_PASSWORD,
+    LOGIN,
+    ME,
+    REGISTER,
+    REQUEST_RESET,
+    REQUEST_VERIFICATION,
+    RESET,
+    UPDATE,
+    VERIFY,
+)
+from tests.graph.site import PASSWORD, Doors, Person, somebody
+from tests.log import NOBODY
 from tests.mail.conftest import Post, Posted
 from tests.mail.mailbox import text_of, token_of
 from tests.mail.test_links import NEW
@@ -286,6 +298,90 @@ async def test_an_unconfirmed_user_signs_in_after_the_link_that_the_sign_in_send
     token = token_of(await strict.box.next_to(person.user.email, "Confirm your email"))
     assert (await strict.site.anyone.field(VERIFY, token=token))["errors"] == []
     assert await sign_in(strict, person.user.email) == []
+
+
+async def confirmed(post: Post) -> Person:
+    """A signed-in customer whose email is confirmed."""
+    person = await post.site.person()
+    await post.site.log.commands.change(person.user.id, VerifyEmail(person.user.email), NOBODY)
+    return person
+
+
+async def change_email(post: Post, person: Person, email: str, **fields: Json) -> Json:
+    return await person.client.field(UPDATE, input={"id": person.id, "email": email, **fields})
+
+
+async def test_a_new_email_is_in_force_once_it_is_confirmed(strict: Post) -> None:
+    """Until then the user keeps the former one, and signs in with it. What else the request changes is changed at once.
+    The link works once, and the former address is told."""
+    person = await confirmed(strict)
+    new = f"new.{person.user.email}"
+
+    payload = await change_email(strict, person, new, name="Another Name")
+
+    assert payload["errors"] == []
+    assert payload["user"] | {"email": person.user.email, "name": "Another Name"} == payload["user"]
+    assert await sign_in(strict, new) == ["WRONG_CREDENTIALS"]
+    assert await sign_in(strict, person.user.email) == []
+    token = token_of(await strict.box.next_to(new, "Confirm your new email"))
+    outcomes = await asyncio.gather(*(strict.site.anyone.field(VERIFY, token=token) for _ in range(4)))
+    assert sorted(error["code"] for one in outcomes for error in one["errors"]) == ["INVALID_TOKEN"] * 3
+    assert await sign_in(strict, new) == []
+    assert await sign_in(strict, person.user.email) == ["WRONG_CREDENTIALS"]
+    await strict.box.next_to(person.user.email, "Your email was changed")
+    await nothing_waits(strict)
+    assert [mail["Subject"] for mail in strict.box.to(new)] == ["Confirm your new email"]
+
+
+async def test_a_customer_learns_nothing_of_an_email_by_wishing_for_it(
+    strict: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same answer byte for byte, by the same statements. Who has the email is told."""
+    person, owner = await confirmed(strict), await confirmed(strict)
+    await person.client.field(ME)  # its account is folded
+    asked: list[str] = []
+    for name in ("execute", "fetch_all", "run"):
+        _keep(monkeypatch, name, asked)
+    found = {}
+    for kind, email in {"taken": owner.user.email, "free": f"free{owner.user.email[4:]}"}.items():
+        asked.clear()
+        body = {"query": UPDATE, "variables": {"input": {"id": person.id, "email": email}}}
+        async with strict.site.session.post(person.client.url, json=body, headers=person.client.headers) as response:
+            found[kind] = (response.status, await response.read(), [re.sub(r"X'\w*'", "X", one) for one in asked])
+
+    assert found["taken"] == found["free"]
+    mail = await strict.box.next_to(owner.user.email, "You already have an account")
+    assert "token" not in text_of(mail)
+
+
+async def test_a_wish_for_an_email_ends_with_the_password_or_the_email_that_it_was_made_with(strict: Post) -> None:
+    """What a thief has wished for dies with the password, and one wish that comes true ends the others."""
+    person = await confirmed(strict)
+    wanted = [f"{word}.{person.user.email}" for word in ("one", "two", "three")]
+    tokens = []
+    for email in wanted[:2]:
+        await change_email(strict, person, email)
+        tokens.append(token_of(await strict.box.next_to(email, "Confirm")))
+    assert (await strict.site.anyone.field(VERIFY, token=tokens[0]))["errors"] == []
+    await change_email(strict, person, wanted[2])
+    tokens.append(token_of(await strict.box.next_to(wanted[2], "Confirm")))
+    passwords = {"currentPassword": PASSWORD, "newPassword": NEW}
+    assert (await person.client.field(CHANGE_PASSWORD, input=passwords))["errors"] == []
+
+    outcomes = [await strict.site.anyone.field(VERIFY, token=token) for token in tokens[1:]]
+
+    assert [error["code"] for one in outcomes for error in one["errors"]] == ["INVALID_TOKEN"] * 2
+
+
+async def test_an_email_that_cannot_be_one_or_that_an_administrator_gives_does_not_wait(strict: Post) -> None:
+    """Every problem is told at once; another spelling of one's own email is no other mailbox."""
+    person, admin = await confirmed(strict), await strict.site.person(Role.ADMIN)
+    wrong = await change_email(strict, person, "nowhere", name="")
+    assert sorted(error["field"][0] for error in wrong["errors"]) == ["email", "name"]
+    spelled = await change_email(strict, person, person.user.email.upper())
+    assert spelled["user"]["email"] == person.user.email.upper().replace("EXAMPLE.COM", "example.com")
+    given = await admin.client.field(UPDATE, input={"id": person.id, "email": "given@example.com"})
+    assert given["user"]["email"] == "given@example.com"
 
 
 async def test_sign_ins_do_not_flood_a_mailbox(strict: Post) -> None:

@@ -4,7 +4,7 @@ import re
 from time import time
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, Request, Route, expect
 
 from tests.pages.stack import ADMIN, PASSWORD, Person, Stack, no_faults, sign_in
 from tests.pages.test_mailed import NEW_PASSWORD, follow
@@ -50,10 +50,15 @@ async def test_a_wrong_clock_costs_no_refresh(stack: Stack, hours: int) -> None:
     """A token is as old as the server's clock says."""
     person = await stack.person()
     refreshes: list[str] = []
+
+    def watch(request: Request) -> None:
+        if request.url.endswith("/session"):
+            refreshes.append(request.method)
+
     async with stack.window() as page:
         await page.clock.install(time=time() + hours * 3600)
         await sign_in(page, person.username, person.password)
-        page.on("request", lambda request: request.url.endswith("/session") and refreshes.append(request.method))
+        page.on("request", watch)
         for name in ("Data", "Account", "Dashboard"):
             await page.get_by_role("navigation", name="Main").get_by_role("link", name=name).click()
             await expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
@@ -80,6 +85,22 @@ async def test_a_sign_out_that_the_server_has_not_done_is_not_claimed(stack: Sta
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         await page.reload()
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        no_faults(page)
+
+
+async def test_a_sign_in_that_the_server_does_not_finish_is_said(stack: Stack) -> None:
+    """The password was right and the cookie could not be set: the next attempt does both."""
+    person = await stack.person()
+    async with stack.window() as page:
+        await page.goto("/sign-in")
+        await page.route("**/session", lambda route: route.fulfill(status=503, body="{}"))
+        await page.get_by_label("Username or email").fill(person.username)
+        await page.get_by_label("Password").fill(person.password)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_contain_text("You are not signed in yet")
+        await page.unroute("**/session")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("navigation", name="Main")).to_be_visible()
         no_faults(page)
 
 

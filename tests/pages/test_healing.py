@@ -40,6 +40,25 @@ async def expect_live(stack: Stack, page: Page, person: Person, name: str) -> No
     await expect(page.get_by_role("banner").get_by_text(name)).to_be_visible()
 
 
+async def test_nothing_is_missed_before_the_first_connection(stack: Stack) -> None:
+    """A slow server: what the page has read is old when it begins to listen."""
+    person = await stack.person()
+    async with door(stack.installation.port) as opened, stack.window(base_url=opened.url) as page:
+        opened.silent = True
+        await sign_in(page, person.username, person.password)
+        await expect(page.get_by_role("region", name="You").get_by_text(person.name)).to_be_visible()
+        await stack.installation.ask(
+            "mutation($input: UpdateUserInput!) { updateUser(input: $input) { errors { message } } }",
+            await stack.admin(),
+            input={"id": person.id, "name": "Early"},
+        )
+        opened.silent = False
+        opened.cut()
+        await expect(page.get_by_role("banner").get_by_text("Early")).to_be_visible()
+        await expect(page.get_by_role("region", name="You").get_by_text("Early")).to_be_visible()
+        no_faults(page)
+
+
 @pytest.mark.parametrize("codes", [CODES[:9], CODES[9:]], ids=["1000 to 4005", "4400 to 4999"])
 async def test_no_close_code_ends_the_subscriptions_for_ever(stack: Stack, codes: tuple[int, ...]) -> None:
     async with at_the_door(stack) as (opened, page, person):

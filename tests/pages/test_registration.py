@@ -87,6 +87,30 @@ async def test_the_mail_that_confirms_an_email_is_sent_again(stack: Stack) -> No
         no_faults(page)
 
 
+async def test_a_new_email_waits_for_its_mail(stack: Stack) -> None:
+    """The profile keeps the former one and says where the mail went; its link makes the new one the user's."""
+    async with stack.window() as page:
+        await fill(page, "mover")
+        await page.get_by_role("button", name="Sign up").click()
+        await follow(page, (await stack.mail("mover@example.com", "Confirm"))["text"])
+        await expect(page.get_by_text("is confirmed.")).to_be_visible()
+        await sign_in(page, "mover", PASSWORD)
+        await page.goto("/account")
+        profile = page.get_by_role("region", name="Profile")
+        await profile.get_by_label("Email").fill("moved@example.com")
+        await profile.get_by_role("button", name="Save profile").click()
+        await expect(profile.get_by_role("status")).to_contain_text("A mail is on its way to moved@example.com")
+        await expect(profile.get_by_label("Email")).to_have_value("mover@example.com")
+
+        other = await stack.tab(page.context)
+        await follow(other, (await stack.mail("moved@example.com", "Confirm your new email"))["text"])
+        await expect(other.get_by_text("moved@example.com is confirmed.")).to_be_visible()
+        await expect(profile.get_by_label("Email")).to_have_value("moved@example.com")
+        await expect(profile.get_by_role("status")).to_have_count(0)
+        no_faults(page)
+        no_faults(other)
+
+
 async def test_a_browser_computes_the_proof_of_work_that_a_flood_makes_necessary(stack: Stack) -> None:
     """The first request is refused with a challenge; the second has its proof, and is accepted."""
     proofs: list[bool] = []

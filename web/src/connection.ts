@@ -55,13 +55,15 @@ export interface Subscription {
   /** Read whenever the subscription starts: its variables may have moved since. */
   payload: { query: string; variables: Record<string, unknown> };
   next: (data: unknown) => void;
-  /** The subscription starts anew, since the connection was lost or the server had ended it. */
+  /** The subscription starts anew, since the connection was lost or the server had ended it, or late, since there was
+   * none yet: what was read before may be old. */
   again?: (refusals: readonly Refusal[]) => void;
 }
 
 interface Running {
   subscription: Subscription;
-  started: boolean;
+  /** It was started before, or had to wait for the connection. */
+  missed: boolean;
   refused: number;
   stop: () => void;
 }
@@ -77,7 +79,7 @@ let idle: ReturnType<typeof setTimeout> | undefined;
 
 /** Subscribe until the function that is returned is called. */
 export function subscribe(subscription: Subscription): () => void {
-  const one: Running = { subscription, started: false, refused: 0, stop: () => undefined };
+  const one: Running = { subscription, missed: !open, refused: 0, stop: () => undefined };
   running.add(one);
   clearTimeout(idle);
   if (live && open) start(live, one);
@@ -153,8 +155,8 @@ function connectLater(): void {
 function start(client: Client, one: Running, refusals: readonly Refusal[] = []): void {
   if (live !== client || !running.has(one)) return;
   const { subscription } = one;
-  if (one.started) subscription.again?.(refusals);
-  one.started = true;
+  if (one.missed) subscription.again?.(refusals);
+  one.missed = true;
   const startAgain = (found: readonly Refusal[]) => {
     if (live !== client) return; // the next connection starts it
     const pause = setTimeout(() => start(client, one, found), pauseAfter(one.refused, LONGEST_REFUSED_PAUSE_MS));

@@ -39,8 +39,17 @@ interface Listening<Change> {
   /** After this position; by default, from now on. */
   after?: string | null;
   onChange: (change: Change) => void;
-  /** The connection was lost before the first change: what happened meanwhile has to be read again. */
+  /** There was no connection before the first change: what happened meanwhile has to be read again. */
   onGap?: () => void;
+}
+
+/** The first value that is known: what is read later does not move the beginning of a subscription. */
+export function useFirst<Value>(value: Value | undefined): Value | undefined {
+  const [first, keep] = useState(value);
+  useEffect(() => {
+    if (first === undefined && value !== undefined) keep(value);
+  }, [first, value]);
+  return first;
 }
 
 function useChanges<Change extends { position: string }>(

@@ -42,6 +42,7 @@ function OwnChanges() {
   useUserChanges(
     { userId: viewer.id },
     {
+      after: viewer.position, // it never moves: `viewerChanged` leaves it
       onChange: ({ user }) => {
         if (!user) sessionEnded("Your account has been deleted.");
         else viewerChanged({ username: user.username, name: user.name, email: user.email, role: user.role });

@@ -12,6 +12,8 @@ export interface Viewer {
   name: string;
   email: string;
   role: Role;
+  /** Of its last event: from here on its changes are followed. */
+  position: string;
 }
 
 export type SessionState =
@@ -29,7 +31,7 @@ const PATH = "/session";
 const EARLY_MS = 30_000;
 /** A server that is stopped or overloaded accepts a request and does not answer it. */
 const LONGEST_MS = 10_000;
-const ME = "{ me { id username name email role } }";
+const ME = "{ me { id username name email role position } }";
 
 let state: SessionState = { status: "starting" };
 let tokens: Tokens | null = null;
@@ -161,8 +163,10 @@ export async function adoptSession(refreshToken: string, remember: boolean): Pro
 
 /** Throws if the cookie may still be there: whoever opens this browser next would be signed in. */
 export async function signOut(): Promise<void> {
-  const { ok, status } = await call("DELETE", {});
-  if (!ok) throw new ServerAway(`the server answered ${status}`);
+  const response = await call("DELETE", {}).catch(() => null);
+  if (!response?.ok) {
+    throw new ServerAway("You are still signed in: the server cannot be reached. Sign out again before you leave.");
+  }
   become({ status: "signed-out" });
   tabs?.postMessage("signed-out");
 }

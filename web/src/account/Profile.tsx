@@ -49,7 +49,14 @@ function EmailState({ me }: { me: Me }) {
   );
 }
 
-export function Profile({ me, current, editing }: { me: Me; current: Versioned; editing: Editing }) {
+export function Profile(props: {
+  me: Me;
+  current: Versioned;
+  editing: Editing;
+  /** An email that becomes the user's once its mail is confirmed. */
+  wished: string | null;
+}) {
+  const { me, current, editing, wished } = props;
   const draft = useDraft(current);
   const attributes = isFields(draft.fields["attributes"]) ? draft.fields["attributes"] : {};
   const text = (name: string) => String(draft.fields[name] ?? "");
@@ -116,6 +123,11 @@ export function Profile({ me, current, editing }: { me: Me; current: Versioned; 
           onChange={(event) => set("email", event.target.value)}
           problems={at("email")}
         />
+        {wished !== null && (
+          <Notice kind="good">
+            A mail is on its way to <strong className="wrap">{wished}</strong>. It is your email once you have opened its link.
+          </Notice>
+        )}
         <EmailState me={me} />
         {known("phone") !== null && (
           <Field

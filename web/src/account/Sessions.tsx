@@ -30,6 +30,7 @@ export function Sessions({ turn }: { turn: number }) {
       again();
     }
   };
+  const leave = () => signOut().catch((error: Error) => setProblems([{ code: "NETWORK", message: error.message }]));
   return (
     <Card
       title="Sessions"
@@ -60,7 +61,7 @@ export function Sessions({ turn }: { turn: number }) {
                 </div>
               </div>
               {session.current ? (
-                <button aria-label={`End this session: ${device}`} onClick={() => void signOut()}>
+                <button aria-label={`End this session: ${device}`} onClick={() => void leave()}>
                   End
                 </button>
               ) : (

@@ -78,10 +78,10 @@ function ConnectionNotice() {
 export function Shell(props: { children: ReactNode }) {
   const viewer = useViewer();
   const [path] = useLocation();
-  const [failed, setFailed] = useState(false);
+  const [failed, setFailed] = useState<string | null>(null);
   const leave = () => {
-    setFailed(false);
-    signOut().catch(() => setFailed(true));
+    setFailed(null);
+    signOut().catch((error: Error) => setFailed(error.message));
   };
   return (
     <>
@@ -114,9 +114,7 @@ export function Shell(props: { children: ReactNode }) {
         </div>
       </header>
       <ConnectionNotice />
-      {failed && (
-        <Notice kind="bad">You are still signed in: the server cannot be reached. Sign out again before you leave.</Notice>
-      )}
+      {failed && <Notice kind="bad">{failed}</Notice>}
       {props.children}
     </>
   );

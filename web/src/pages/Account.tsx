@@ -13,7 +13,7 @@ import { Card, Failure, Loading, Page } from "../components/ui";
 import { JsonCard } from "../json/JsonCard";
 import { useEditing } from "../json/useEditing";
 import type { Fields } from "../json/values";
-import { useUserChanges } from "../live";
+import { useFirst, useUserChanges } from "../live";
 import { useViewer, viewerChanged } from "../session";
 import { useRead, write } from "../use";
 
@@ -22,10 +22,12 @@ export default function Account() {
   const read = useRead(ME, {});
   const history = useHistory(readOwnHistory);
   const [passwords, setPasswords] = useState(0);
+  const [wished, wish] = useState<string | null>(null);
 
   useUserChanges(
     { userId: viewer.id },
     {
+      after: useFirst(read.data?.me?.position),
       onChange: ({ position, user }) => {
         if (!user) return;
         noteWritten(position);
@@ -42,6 +44,9 @@ export default function Account() {
     });
     const user = payload?.user;
     if (user) {
+      // Where emails must be confirmed, the new one waits for its mail.
+      const email = patch["email"];
+      if (typeof email === "string") wish(user.email === email ? null : email);
       read.patch((data) => ({ ...data, me: user }));
       viewerChanged({ username: user.username, name: user.name, email: user.email });
     }
@@ -61,7 +66,7 @@ export default function Account() {
     <Page title="Account">
       {read.error && <Failure error={read.error} again={read.again} />}
       <div className="columns tops">
-        <Profile me={me} current={current} editing={profile} />
+        <Profile me={me} current={current} editing={profile} wished={wished === me.email ? null : wished} />
         <div className="stack">
           <PasswordChange onChanged={() => setPasswords((count) => count + 1)} />
           <JsonCard

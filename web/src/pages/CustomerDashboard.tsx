@@ -12,7 +12,7 @@ import { DataTable } from "../data/DataTable";
 import { LIST, SEARCH } from "../data/documents";
 import { useLiveRows } from "../data/useLiveRows";
 import type { UserEventType } from "../gql/graphql";
-import { useDataChanges, useUserChanges } from "../live";
+import { useDataChanges, useFirst, useUserChanges } from "../live";
 import { useViewer } from "../session";
 import { plural, sentence } from "../text";
 import { useRead } from "../use";
@@ -220,6 +220,7 @@ export default function CustomerDashboard() {
   useUserChanges(
     { userId: viewer.id },
     {
+      after: useFirst(read.data?.me?.position),
       onChange: ({ user }) => user && read.again(), // whether the email is confirmed is not in the change
       onGap: read.again,
     },

@@ -15,7 +15,9 @@ const LOGIN = graphql(`
 export function SignIn({ reason }: { reason?: string | undefined }) {
   const login = useWrite(LOGIN, "login");
   const [adopting, setAdopting] = useState(false);
+  const [away, setAway] = useState(false);
   const submit = async (form: FormData) => {
+    setAway(false);
     const answer = await login.send({
       input: { login: String(form.get("username")), password: String(form.get("password")) },
     });
@@ -23,6 +25,8 @@ export function SignIn({ reason }: { reason?: string | undefined }) {
     setAdopting(true);
     try {
       await adoptSession(answer.session.refreshToken, form.get("remember") === "on");
+    } catch {
+      setAway(true);
     } finally {
       setAdopting(false);
     }
@@ -42,6 +46,7 @@ export function SignIn({ reason }: { reason?: string | undefined }) {
         <Field label="Password" name="password" type="password" autoComplete="current-password" required />
         <Check label="Remember me on this device" name="remember" />
         <Problems problems={login.problems} />
+        {away && <Notice kind="bad">The server cannot be reached now. You are not signed in yet: try again.</Notice>}
         {login.problems.some(({ code }) => code === "WRONG_CREDENTIALS") && (
           <p className="quiet">Have you just signed up? Open the link in the mail first: it may complete the registration.</p>
         )}

@@ -1,2 +1,0 @@
-import{B as e,L as t,X as n,at as r,nt as i}from"./index-Dq3d4yL4.js";import{a}from"./values-CLaH8Edr.js";var o=r(i(),1),s=e(),c=e=>n(e,2);function l(e){let[n,r]=(0,o.useState)(()=>c(e.initial)),i=a(n),l=`why`in i?[{code:`INVALID`,message:i.why}]:e.problems??[];return(0,s.jsx)(t,{label:e.label,className:`mono json`,rows:Math.min(Math.max(n.split(`
-`).length+1,6),24),spellCheck:!1,autoCapitalize:`none`,autoComplete:`off`,value:n,onChange:t=>{r(t.target.value);let n=a(t.target.value);e.onChange(`fields`in n?n.fields:null)},hint:e.hint,problems:l})}export{l as t};

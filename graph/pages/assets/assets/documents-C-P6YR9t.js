@@ -1,9 +1,0 @@
-import{f as e}from"./index-Dq3d4yL4.js";var t=e(`
-  query Sessions($userId: ID) {
-    sessions(userId: $userId) { id current startedAt lastSeenAt expiresAt device address }
-  }
-`),n=e(`
-  mutation EndSession($id: ID!) {
-    endSession(id: $id) { loggedOut }
-  }
-`);export{t as n,n as t};
