@@ -97,9 +97,18 @@ TRANSIENT = frozenset(
     | {3032, 6400, 3100, 3101, 3796, 3797, 3798, 3799}
 )
 
+MISSING_RIGHT: Final = "grant the rights that docs/operations.md lists"
 # Access denied (to the schema, at sign-in, to a table, for want of SUPER), unknown schema, and a trigger that may not
 # be made while binary logging is on.
-REFUSED = frozenset({1044, 1045, 1049, 1142, 1227, 1419})
+REFUSED: Final = {
+    1044: f"create the schema that the URL names, and {MISSING_RIGHT}",
+    1045: "check user and password in ROLLCALL_MYSQL_URL (or ROLLCALL_MYSQL_READ_URL)",
+    1049: "create the schema, or correct ROLLCALL_MYSQL_URL (or ROLLCALL_MYSQL_READ_URL)",
+    1142: MISSING_RIGHT,
+    1227: MISSING_RIGHT,
+    1419: "an administrator of MySQL runs SET GLOBAL log_bin_trust_function_creators = 1 before the first start",
+}
+"""Refusals of access, each with what to do."""
 INSECURE_TRANSPORT = 3159
 
 
@@ -131,7 +140,7 @@ def translate(error: BaseException | None) -> None:
         if code == INSECURE_TRANSPORT:
             raise TlsRefused("MySQL requires TLS, which is off") from error
         if code in REFUSED:
-            raise DatabaseRefused(f"MySQL: {error}; see the rights that docs/operations.md lists") from error
+            raise DatabaseRefused(f"MySQL: {error}; {REFUSED[code]}") from error
     if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
         raise DatabaseUnavailable(f"MySQL: {error!r}") from error
 

@@ -28,8 +28,11 @@ MongoDatabase = AsyncIOMotorDatabase[Document]
 
 # Shutting down, not the primary (a failover), interrupted, out of time.
 TRANSIENT: Final = frozenset({89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 50})
-# Unauthorized, AuthenticationFailed.
-REFUSED: Final = frozenset({13, 18})
+REFUSED: Final = {
+    13: "give the user the role readWrite on the database that ROLLCALL_MONGO_URL names",
+    18: "check user, password and authSource in ROLLCALL_MONGO_URL",
+}
+"""Unauthorized, AuthenticationFailed: refusals of access, each with what to do."""
 DUPLICATE_KEY: Final = 11000
 
 FROM_A_REPLICA: Final[Mapping[str, Any]] = {
@@ -127,7 +130,7 @@ def translated() -> Iterator[None]:
         if codes_of(error) & TRANSIENT:
             raise ViewUnavailable(f"MongoDB: {_short(error)}") from error
         if error.code in REFUSED:
-            raise ViewRefused(f"MongoDB: {_short(error)}") from error
+            raise ViewRefused(f"MongoDB: {_short(error)}; {REFUSED[error.code]}") from error
         raise
 
 

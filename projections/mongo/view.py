@@ -98,7 +98,7 @@ def raising_refused_value() -> Iterator[None]:
             raise ViewUnavailable(f"MongoDB: a write failed with error {codes}") from None
         raise RefusedValue(f"MongoDB refuses it with error {codes}") from None
     except OperationFailure as error:
-        if error.code in TRANSIENT | REFUSED:
+        if error.code in TRANSIENT or error.code in REFUSED:
             raise
         raise RefusedValue(f"MongoDB refuses it with error {error.code}") from None
     except (BSONError, DocumentTooLarge, OverflowError) as error:

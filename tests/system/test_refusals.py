@@ -1,4 +1,6 @@
-"""A database that refuses a running API: the API stays up, says why in its log, and goes on once it may."""
+"""A database that refuses access. A running API stays up, says why in its log, and goes on once it may; what only
+starts ends, and says what to do.
+"""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -9,6 +11,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from events.database import Address, Database
+from rollcall import exits
 from tests.system.installation import Installation, Process, own_servers
 from tests.system.proxy import proxied
 from tests.waiting import eventually
@@ -133,3 +136,45 @@ async def test_an_api_that_mongodb_refuses_answers_from_mysql_until_it_may_again
     finally:
         await administrator.admin.command("dropUser", name)
         administrator.close()
+
+
+@pytest.mark.parametrize(
+    ("sign_in", "schema", "advice"),
+    [
+        ("{name}:another", "{schema}", "check user and password in ROLLCALL_MYSQL_URL"),
+        ("{name}:{password}", "{schema}", "grant the rights that docs/operations.md lists"),
+        ("{root}", "no_such_schema", "create the schema, or correct ROLLCALL_MYSQL_URL"),
+    ],
+    ids=["password", "right", "schema"],
+)
+async def test_a_command_that_mysql_refuses_says_what_to_do(
+    urls: tuple[str, str], tmp_path: Path, sign_in: str, schema: str, advice: str
+) -> None:
+    """It ends with the exit code of an unusable setting, and repeats no password."""
+    mysql_url, mongo_url = urls
+    root = Address.parse(mysql_url)
+    name, password = f"new_{secrets.token_hex(4)}", secrets.token_hex(16)
+    administrator = Database.at(root, size=1)
+    try:
+        await administrator.execute(f"CREATE USER '{name}'@'%' IDENTIFIED BY '{password}'")
+        user = sign_in.format(name=name, password=password, root=f"{root.user}:{root.password}")
+        url = f"mysql://{user}@{root.host}:{root.port}/{schema.format(schema=root.database)}"
+
+        refused = await own_servers(tmp_path, url, mongo_url).run("status")
+
+        assert (refused.code, advice in refused.err) == (exits.BAD_INPUT, True), refused.err
+        assert password not in refused.err
+    finally:
+        await administrator.execute(f"DROP USER '{name}'@'%'")
+        await administrator.close()
+
+
+async def test_a_command_that_mongodb_refuses_says_what_to_do(urls: tuple[str, str], tmp_path: Path) -> None:
+    """A wrong password ends it with the exit code of an unusable setting."""
+    mysql_url, mongo_url = urls
+    url = f"mongodb://nobody:another@{mongo_url.rpartition('@')[2]}"
+
+    refused = await own_servers(tmp_path, mysql_url, url).run("verify", "mongo")
+
+    advice = "check user, password and authSource in ROLLCALL_MONGO_URL"
+    assert (refused.code, advice in refused.err) == (exits.BAD_INPUT, True), refused.err
