@@ -16,11 +16,15 @@ from aiohttp import web
 from projections.mail.smtp import is_loopback
 
 ROW: Final = '<tr><td>{at}</td><td>{to}</td><td><a href="/dev/mail/{name}">{subject}</a></td></tr>'
-PAGE: Final = """\
+HEAD: Final = """\
 <!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>Caught mail</title></head>
+<head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Caught mail</title></head>
 <body>
+"""
+PAGE: Final = (
+    HEAD
+    + """\
 <h1>Caught mail</h1>
 <p>{count} mails, newest first. As JSON: <a href="/dev/mail.json">/dev/mail.json</a></p>
 <table>
@@ -32,6 +36,17 @@ PAGE: Final = """\
 </body>
 </html>
 """
+)
+ONE: Final = (
+    HEAD
+    + """\
+<h1>{subject}</h1>
+<p>To {to}, {at}. <a href="/dev/mail">All caught mail</a></p>
+<pre>{text}</pre>
+</body>
+</html>
+"""
+)
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",
@@ -70,8 +85,14 @@ async def _one(directory: Path, request: web.Request) -> web.Response:
     mail = _read(directory / f"{name}.json") if re.fullmatch(r"\d{1,20}", name) else None
     if mail is None:
         raise web.HTTPNotFound
-    text = f"To: {mail['to']}\nSubject: {mail['subject']}\nMessage-ID: {mail['messageId']}\n\n{mail['text']}"
-    return web.Response(text=text, content_type="text/plain", headers=HEADERS)
+    shown = {"subject": mail["subject"], "to": mail["to"], "at": mail["receivedAt"]}
+    page = ONE.format(text=_linked(mail["text"]), **{field: escape(value) for field, value in shown.items()})
+    return web.Response(text=page, content_type="text/html", headers=HEADERS)
+
+
+def _linked(text: str) -> str:
+    """A mail's text as HTML, whose links one can follow."""
+    return re.sub(r"https?://[^\s\"']+", lambda link: f'<a href="{link[0]}">{link[0]}</a>', escape(text, quote=False))
 
 
 def _mails(directory: Path) -> list[tuple[str, Mail]]:

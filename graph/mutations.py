@@ -348,8 +348,8 @@ def errors_of(error: Exception, *, weak_at: str = "password", wrong_at: str | No
             weak = UserError(code=ErrorCode.WEAK_PASSWORD, message=str(error), field=[weak_at])
             return [*map(UserError.of, problems), weak]
         case WrongCredentials():
-            field = [wrong_at] if wrong_at else None
-            return [UserError(code=ErrorCode.WRONG_CREDENTIALS, message=str(error), field=field)]
+            message, field = ("wrong password", [wrong_at]) if wrong_at else (str(error), None)
+            return [UserError(code=ErrorCode.WRONG_CREDENTIALS, message=message, field=field)]
         case TooManyFailures():
             return [UserError(code=ErrorCode.LOCKED, message=str(error), retry_after=error.seconds)]
         case RegistrationClosed():

@@ -56,10 +56,11 @@ async def personal_data(
     asked = viewer.id if user_id is None else user_id_argument(user_id)
     await context.allowed_on(asked, Right.EXPORT_USER)
     if after is None:
-        user = (await context.services.commands.account(asked)).user
-        if user is None:
+        account = await context.services.commands.account(asked)
+        if account.user is None:
             raise bad_input("userId: there is no such user")
-        return PersonalDataPart(kind="profile", content=JSON(_shown(user)), next="sessions:0")
+        profile = _shown(account.user) | {"emailVerified": account.email_verified}
+        return PersonalDataPart(kind="profile", content=JSON(profile), next="sessions:0")
     place = PLACE.fullmatch(after)
     if place is None:
         raise bad_input(f"after: not the `next` of a part: {after!r:.80}")

@@ -4,7 +4,8 @@ Otherwise `rollcall status` would import the GraphQL schema and take three times
 """
 
 from importlib import import_module
-from typing import Final
+from importlib.metadata import version
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -42,6 +43,12 @@ class CommandGroup(TyperGroup):
         """The names in the order of `--help`."""
         return list(COMMANDS)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # typer has no public names for the two
+        """The first sentence of each command, wrapped where typer would cut it off."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=200)) for name, command in found if command])
+
     def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]  # noqa: ARG002
         """The command of this name, imported from its module."""
         if cmd_name not in COMMANDS:
@@ -63,8 +70,18 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rollcall {version('rollcall')}")
+        raise typer.Exit
+
+
 @app.callback()
-def rollcall() -> None:
+def rollcall(
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Rollcall: an event-sourced user store. One log in MySQL, two views, a GraphQL API.
 
     Settings are environment variables, ROLLCALL_*. Set ROLLCALL_MYSQL_URL and ROLLCALL_MONGO_URL to use your own

@@ -218,7 +218,7 @@ async def _create_admin(settings: Settings, username: str, email: str, name: str
         try:
             done = await create_admin(writer.commands, passwords, username, email, name, password)
         except (Rejected, WeakPassword) as refusal:
-            note(f"error: {refusal}; nothing was done")
+            note(f"error: {str(refusal).removesuffix('.')}; nothing was done")
             return exits.BAD_INPUT
     say(f"{username} is an ADMIN now, with id {done.user_id}")
     return exits.OK
@@ -240,7 +240,7 @@ async def _set_password(settings: Settings, login: str, password: str) -> int:
         try:
             done = await set_password(writer.commands, passwords, login, password)
         except (Rejected, WeakPassword) as refusal:
-            note(f"error: {refusal}; nothing was done")
+            note(f"error: {str(refusal).removesuffix('.')}; nothing was done")
             return exits.BAD_INPUT
     if done is None:
         note(f"error: there is no user {login!r}")

@@ -167,7 +167,7 @@ async def _rebuild(settings: Settings, names: Sequence[str], workers: int) -> in
                 continue
             await RebuildRequests(installation.database).settle(view)
             say(f"{view} was rebuilt from {rebuilt.position} events, equals the log, and serves now")
-            say(f"the previous copy is kept: `rollcall rebuild {name}` --rollback or --finish")
+            say(f"the previous copy is kept: `rollcall rebuild {name} --rollback` goes back to it, --finish removes it")
             codes.append(await _report_quarantine(installation, view, rebuilt.quarantine))
     return max(codes)
 

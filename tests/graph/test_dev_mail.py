@@ -11,7 +11,7 @@ from tests.graph.site import DEVELOPMENT, Site, served
 MAIL = {
     "to": "<b>@example.com",
     "subject": "<script>alert(1)</script>",
-    "text": "Hello, <b>",
+    "text": "Hello, <b>\n\nhttp://127.0.0.1:8000/verify-email#token=a_B-c\n\nhttp://127.0.0.1/?a=1&b=<i>",
     "html": "<p>Hello</p>",
     "messageId": "<1@example.com>",
     "receivedAt": "2026-01-01T00:00:00+00:00",
@@ -34,7 +34,7 @@ async def get(site: Site, path: str, host: str | None = None) -> tuple[int, str,
 
 
 async def test_caught_mails_are_shown_newest_first(site: Site, directory: Path) -> None:
-    """As JSON for tests, as a list, and one as text; what is in them shows as text."""
+    """As JSON for tests, as a list, and one with links that can be followed; what is in them shows as text."""
     async with served(site, dataclasses.replace(DEVELOPMENT, caught_mail=directory)) as dev:
         status, _, text = await get(dev, "/dev/mail.json")
         assert (status, json.loads(text)) == (200, [MAIL, MAIL | {"subject": "first"}])
@@ -43,8 +43,12 @@ async def test_caught_mails_are_shown_newest_first(site: Site, directory: Path) 
         assert "<script" not in page
         assert page.index("&lt;script&gt;") < page.index(">first<")
         status, kind, text = await get(dev, "/dev/mail/00000000000000002")
-        assert (status, kind) == (200, "text/plain")
-        assert text.endswith("Hello, <b>")
+        assert (status, kind) == (200, "text/html")
+        assert "Hello, &lt;b&gt;" in text
+        assert '<a href="http://127.0.0.1:8000/verify-email#token=a_B-c">' in text
+        assert '<a href="http://127.0.0.1/?a=1&amp;b=' in text
+        assert "<i>" not in text
+        assert "<script" not in text
         for unknown in ("00000000000000003", "port", "..%2Fport", "%2e%2e"):
             assert (await get(dev, f"/dev/mail/{unknown}"))[0] == 404
 

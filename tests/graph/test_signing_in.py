@@ -203,4 +203,5 @@ async def test_a_password_that_cannot_be_changed_says_at_which_field(site: Site)
         ("WEAK_PASSWORD", ["newPassword"]),
         ("WEAK_PASSWORD", ["newPassword"]),
     ]
+    assert wrong["errors"][0]["message"] == "wrong password"  # there is no login in the input
     assert (await log_in(site, person.username))["user"]["version"] == 1

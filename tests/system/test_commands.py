@@ -4,6 +4,7 @@ import base64
 import json
 import signal
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_help_describes_every_command(command: str) -> None:
     assert len(finished.stdout.splitlines()) > 4
     if not command:
         assert all(f"  {name} " in finished.stdout for name in COMMANDS)
+        assert "..." not in finished.stdout.partition("Commands:")[2]  # no sentence is cut off
+
+
+def test_the_program_says_its_version() -> None:
+    """That of its package, which the messages in Kafka name too."""
+    finished = CliRunner().invoke(app, ["--version"])
+
+    assert (finished.exit_code, finished.stdout) == (0, f"rollcall {version('rollcall')}\n")
 
 
 async def test_schema_prints_the_schema(tmp_path: Path) -> None:
