@@ -12,6 +12,7 @@ from tests.clients.package import FOLDER, run
 
 CORE_BYTES: Final = 15_000
 """At most, compressed with gzip."""
+GUIDE: Final = (FOLDER.parents[1] / "docs" / "application.md").read_text()
 CONSUMER: Final = """
 import { createClient, inMemory, type Outcome, UnauthenticatedError } from "@rollcall/client";
 import { MeDocument, UpdateUserDocument, type UpdateUserMutation } from "@rollcall/client/operations";
@@ -33,6 +34,20 @@ console.log(name, UnauthenticatedError.name);
 """
 
 
+PRELUDE: Final = """
+declare const id: string;
+declare function show(user: { name: string }): void;
+declare function complain(field: readonly string[] | null | undefined, message: string): void;
+declare function apply(change: { position: string }): void;
+"""
+"""What the snippets of the guide leave to their readers."""
+
+
+def snippets(text: str, language: str = "ts") -> list[str]:
+    """The code blocks of a document in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
 def test_the_check_finds_nothing(package: Path) -> None:
     """Generated files are up to date; `tsc --strict` and publint find nothing in the package and the examples."""
     run("npm", "run", "check")
@@ -44,7 +59,7 @@ def test_what_a_document_says_is_read_right(package: Path) -> None:
 
 
 def test_the_packed_package_works_elsewhere(package: Path, tmp_path: Path) -> None:
-    """It is packed; attw finds its types, and a strict program compiles against it and runs."""
+    """It is packed; attw finds its types; a strict program and the documents' code compile against it; it runs."""
     [packed] = json.loads(run("npm", "pack", "--ignore-scripts", "--json", "--pack-destination", tmp_path))
     names = {file["path"] for file in packed["files"]}
     assert {"LICENSE", "README.md", "package.json", "dist/index.js", "dist/react.d.ts"} <= names
@@ -71,7 +86,18 @@ def test_the_packed_package_works_elsewhere(package: Path, tmp_path: Path) -> No
         "es2023,dom",
     ]
     run(FOLDER / "node_modules" / ".bin" / "tsc", *options, "consumer.ts", folder=tmp_path)
+    shown = {"guide": [PRELUDE, *snippets(GUIDE)], "readme": snippets((package / "README.md").read_text())}
+    for name, parts in shown.items():
+        (tmp_path / f"{name}.ts").write_text("".join(parts))
+        run(FOLDER / "node_modules" / ".bin" / "tsc", *options, "--noEmit", f"{name}.ts", folder=tmp_path)
     assert run("node", "consumer.js", folder=tmp_path).split() == ["TransportError", "UnauthenticatedError"]
+
+
+def test_the_guide_shows_the_application_that_is_tested(package: Path) -> None:
+    """Its code is the example's, and has twenty lines."""
+    [shown] = snippets(GUIDE, "tsx")
+    assert shown == (package / "examples" / "twenty-lines" / "app.tsx").read_text()
+    assert len(shown.splitlines()) == 20
 
 
 def test_it_is_as_small_as_it_says(package: Path) -> None:

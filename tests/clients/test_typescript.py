@@ -15,7 +15,7 @@ import pytest
 from tests.clients.hosts import Host, PageHost, Refused
 from tests.clients.site import ORIGIN, connected, host_of, rename
 from tests.pages.door import door
-from tests.pages.stack import ADMIN, Stack
+from tests.pages.stack import ADMIN, Person, Stack
 from tests.system.proxy import proxied
 from tests.waiting import PATIENCE_SECONDS, eventually
 
@@ -309,6 +309,43 @@ async def test_refusals_are_data_and_failures_are_typed(stack: Stack, bundle: Pa
             await host.run("return state.client.query(library.LoginDocument, { input: {} })")
 
 
+async def test_a_call_of_one_user_is_not_sent_as_the_next(stack: Stack, bundle: Path) -> None:
+    """The first user's session ends, and the second signs in before the refused call is sent again."""
+    first, second = await stack.person(), await stack.person()
+    async with host_of("node", stack, bundle) as host:
+        await sign_in(host, stack.url, first.username, first.password)
+        await change_role(stack, first)
+        with pytest.raises(Refused, match="UnauthenticatedError"):
+            await host.run(
+                """
+                const { fetch } = globalThis;
+                globalThis.fetch = async (url, init) => {
+                  const answer = await fetch(url, init);
+                  if (init.body.includes("mutation UpdateUser")) {
+                    globalThis.fetch = fetch;
+                    const { login, password } = given;
+                    await state.client.mutate(library.LoginDocument, { input: { login, password } });
+                  }
+                  return answer;
+                };
+                return state.client.mutate(library.UpdateUserDocument, { input: { id: given.id, name: "Wrong" } });
+                """,
+                id=second.id,
+                login=second.username,
+                password=second.password,
+            )
+        assert await host.run(READ, id=second.id) == second.name
+
+
+async def change_role(stack: Stack, person: Person) -> None:
+    """Give a user another role, which ends its sessions."""
+    await stack.installation.ask(
+        "mutation($input: ChangeRoleInput!) { changeRole(input: $input) { errors { message } } }",
+        await stack.admin(),
+        input={"id": person.id, "role": "TECHNICAL_WORKER"},
+    )
+
+
 async def test_what_ends_ends_everything(stack: Stack, bundle: Path) -> None:
     """A signal ends its subscription; the end of the session, elsewhere, the others; `close` what is left."""
     person = await stack.person()
@@ -328,11 +365,7 @@ async def test_what_ends_ends_everything(stack: Stack, bundle: Path) -> None:
 
         await host.run(FOLLOW, variables={})
         await connected(host)
-        await stack.installation.ask(
-            "mutation($input: ChangeRoleInput!) { changeRole(input: $input) { errors { message } } }",
-            await stack.admin(),
-            input={"id": person.id, "role": "TECHNICAL_WORKER"},
-        )
+        await change_role(stack, person)
         await ended(host, "UnauthenticatedError")
         assert (await host.run("return state.client.session.state"))["status"] == "signed-out"
 

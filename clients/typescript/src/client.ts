@@ -180,15 +180,17 @@ export class Client {
     const both = linked([this.#closing.signal, signal]);
     try {
       both.signal.throwIfAborted();
+      let sender: string | null | undefined;
       for (let renewed = false; ; renewed = true) {
         const token = await unless(both.signal, this.session.accessToken());
         const { userId } = this.session.state;
+        sender ??= userId;
+        if (sender !== userId) throw signedOut("another user has signed in");
         const minPosition = operation.kind === "query" ? this.#written : null;
         try {
           const answer = await this.#repeat(operation, variables, { token, minPosition, signal: both.signal });
-          const now = this.session.state.userId;
           // A mutation was done all the same, and may be the one that signs in.
-          if (operation.kind === "query" && now !== userId) throw signedOut("another user has signed in");
+          if (operation.kind === "query" && sender !== null && this.session.state.userId !== sender) throw signedOut("another user has signed in");
           return answer;
         } catch (error) {
           if (!(error instanceof UnauthenticatedError) || token === null || renewed) throw error;

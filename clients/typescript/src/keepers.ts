@@ -50,7 +50,10 @@ export function inMemory(): TokenStore {
   };
 }
 
-/** In `localStorage`, for all tabs, or in `sessionStorage`, for one. Any script of the page can read it there. */
+/**
+ * In `localStorage`, for all tabs, or in `sessionStorage`, for one. Any script of the page can read it there. Clients of
+ * several servers need a key each.
+ */
 export function inStorage(storage: Pick<Storage, "getItem" | "setItem" | "removeItem">, key = "rollcall"): TokenStore {
   const shared = typeof sessionStorage !== "undefined" && storage === sessionStorage ? null : key;
   return {

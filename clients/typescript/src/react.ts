@@ -2,7 +2,7 @@
 import { createContext, createElement, type ReactNode, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import type { CallOptions, Client } from "./client.js";
-import { LogChangedError, RollcallError, TransportError, UnavailableError } from "./errors.js";
+import { LogChangedError, RollcallError, ThrottledError, TransportError, UnavailableError } from "./errors.js";
 import {
   LoginDocument,
   type LoginMutation,
@@ -23,8 +23,8 @@ export type User = UserFieldsFragment;
 export type UserChange = UserChangesSubscription["userChanges"];
 
 const ClientContext = createContext<Client | null>(null);
-/** Between two readings of a list that changes all the time. */
-const REREAD_MS = 250;
+/** At least half of it, and at most one and a half, between two readings of a list that changes all the time. */
+const REREAD_MS = 500;
 
 export function RollcallProvider(properties: { client: Client; children?: ReactNode }): ReactNode {
   return createElement(ClientContext.Provider, { value: properties.client }, properties.children);
@@ -99,7 +99,11 @@ export function useUser(id: string): Live<User | null> {
       become({ data: data.user, error: undefined });
       const changes = client.subscribe(UserChangesDocument, { userId: id, after: position }, { signal });
       for await (const { userChanges } of changes) {
-        become(({ data }) => ({ data: after([...(data ? [data] : [])], userChanges)[0] ?? userChanges.user, error: undefined }));
+        const { user, version, type } = userChanges;
+        become(({ data, error }) => {
+          if (type === "USER_DELETED") return { data: null, error };
+          return user && version > (data?.version ?? 0) ? { data: user, error } : { data, error };
+        });
       }
     };
     await retrying(signal, follow, (error) => become(({ data }) => ({ data, error })), () => undefined);
@@ -112,7 +116,10 @@ export interface UserList {
   readonly pageInfo: UsersQuery["users"]["pageInfo"];
 }
 
-/** A page of users as of now. One that changes is changed in its place; then the page is read again. */
+/**
+ * A page of users as of now. One that changes is changed in its place; the page is read again if that may have changed
+ * who is on it.
+ */
 export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
   const [live, become] = useState<Live<UserList>>(NOTHING);
   useWhileSignedIn(JSON.stringify(variables), async (client, signal) => {
@@ -128,13 +135,17 @@ export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
       return position;
     };
     const failed = (error: Error) => become(({ data }) => ({ data, error }));
+    const arranged = variables.filter != null || variables.orderBy != null;
     let rereading = false;
+    let again = false;
     const reread = async () => {
+      again = true;
       if (rereading) return;
       rereading = true;
-      while (since.length && !signal.aborted) {
+      while (again && !signal.aborted) {
+        again = false;
         await retrying(signal, read, failed, () => undefined);
-        await pause(REREAD_MS, signal).catch(() => undefined);
+        await pause(REREAD_MS * (0.5 + Math.random()), signal).catch(() => undefined);
       }
       rereading = false;
     };
@@ -143,7 +154,8 @@ export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
       for await (const { userChanges } of client.subscribe(UserChangesDocument, { after: position }, { signal })) {
         since.push(userChanges);
         become(({ data, error }) => ({ data: data && { ...data, users: after(data.users, userChanges) }, error }));
-        void reread();
+        // By the default order and without a filter, only these change who is on the page.
+        if (arranged || userChanges.type === "USER_REGISTERED" || userChanges.type === "USER_DELETED") void reread();
       }
     };
     await retrying(signal, follow, failed, () => undefined);
@@ -179,6 +191,8 @@ function useWhileSignedIn(key: string, task: (client: Client, signal: AbortSigna
   }, [client, userId, key]);
 }
 
+const PASSING = [TransportError, UnavailableError, ThrottledError, LogChangedError];
+
 /** Run a task until it succeeds, fails for good, or is stopped. */
 async function retrying(
   signal: AbortSignal,
@@ -194,9 +208,9 @@ async function retrying(
       if (signal.aborted) return;
       if (error instanceof LogChangedError) onLogChanged();
       else onError(error instanceof Error ? error : new RollcallError(String(error)));
-      const passes = error instanceof TransportError || error instanceof UnavailableError || error instanceof LogChangedError;
-      if (!passes) return;
-      await pause(backOff(failures), signal).catch(() => undefined);
+      if (!PASSING.some((kind) => error instanceof kind)) return;
+      const seconds = error instanceof ThrottledError ? (error.retryAfter ?? 0) : 0;
+      await pause(seconds * 1000 + backOff(failures), signal).catch(() => undefined);
     }
   }
 }

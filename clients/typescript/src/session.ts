@@ -111,8 +111,11 @@ export class Session {
       if (this.#changes !== changes) return; // another tab has renewed or ended it
       const tokens = await this.#keeper.renew();
       if (this.#changes !== changes) return; // signed out meanwhile
+      const had = this.#tokens !== null;
       this.#become(tokens);
-      this.#tabs.send(tokens ? { kind: "tokens", tokens } : { kind: "ended" });
+      // A tab that has just begun may see an older storage than one that has just signed in: it ends nothing.
+      if (tokens) this.#tabs.send({ kind: "tokens", tokens });
+      else if (had) this.#tabs.send({ kind: "ended" });
     });
   }
 

@@ -64,7 +64,10 @@ export const createUrql = (client: Client): Urql =>
             userChanges: ({ userChanges }, _, cache) => {
               const { type, userId } = userChanges as { type: string; userId: string };
               if (type === "USER_DELETED") cache.invalidate({ __typename: "User", id: userId });
-              if (type === "USER_REGISTERED" || type === "USER_DELETED") cache.invalidate("Query", "users");
+              if (type !== "USER_REGISTERED" && type !== "USER_DELETED") return;
+              for (const { fieldName, fieldKey } of cache.inspectFields("Query")) {
+                if (fieldName === "users") cache.invalidate("Query", fieldKey); // it is read again
+              }
             },
           },
         },
