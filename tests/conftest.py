@@ -19,7 +19,7 @@ from tests.log import Log, wire
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private directory in it
 MEMORY_BYTES = 6 * 2**30
 TESTS = Path(__file__).parent
-LONGEST = {"chaos", "pages", "publications", "rollcall", "system", "webhooks"}
+LONGEST = {"chaos", "clients", "pages", "publications", "rollcall", "system", "webhooks"}
 """The directories with tests of whole processes and servers."""
 
 
