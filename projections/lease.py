@@ -21,8 +21,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from events.database import Connection, Database, translated
+from events.database import Connection, Database
 from events.errors import DatabaseUnavailable
+from events.mysql_errors import translated
 from projections.errors import LeaseLost
 from projections.status import ProjectorReport, save_report
 
