@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
 from events.event_types import Role
 from events.user import Delete, Update
@@ -21,9 +23,11 @@ from rollcall_client import (
     LogChanged,
     OperationFailed,
     SQLiteCheckpoint,
+    Tokens,
     Unauthenticated,
     UserChange,
 )
+from rollcall_client.following import SUBPROTOCOL
 from tests.clients.python_clients import KINDS, Consumer, calling, credentials, endpoint
 from tests.graph.site import PASSWORD, Person, Site
 from tests.log import NOBODY
@@ -348,3 +352,31 @@ def test_a_connection_that_commits_by_itself_is_refused(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="without autocommit"),
     ):
         SQLiteCheckpoint(database)
+
+
+@KINDS
+async def test_a_redirect_to_another_server_gets_no_token(kind: str) -> None:
+    """The socket's token goes to the configured host only."""
+    received: list[str | bytes] = []
+
+    async def listen(socket: ServerConnection) -> None:
+        received.extend([message async for message in socket])
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        port = other.sockets[0].getsockname()[1]
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:{port}/graphql\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with (
+        serve(listen, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)]) as other,
+        await asyncio.start_server(redirect, "127.0.0.1", 0) as redirecting,
+    ):
+        url = f"http://127.0.0.1:{redirecting.sockets[0].getsockname()[1]}/graphql"
+        async with calling(kind, url, tokens=Tokens("secret", "secret")) as client:
+            error = await Consumer(client, after=1).error()
+
+    assert isinstance(error, OperationFailed)
+    assert "another server" in str(error)
+    assert received == []

@@ -33,6 +33,7 @@ from rollcall_client.transport import (
     elsewhere,
     lost,
     socket_url,
+    verification,
 )
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class AsyncClient(Operations):
         self._timeout = timeout
         self._tls = tls
         self._state = ClientState(credentials, tokens, on_tokens, position, retry, clock, random)
-        self._http = httpx.AsyncClient(timeout=timeout, verify=True if tls is None else tls)
+        self._http = httpx.AsyncClient(timeout=timeout, verify=verification(url, tls))
         self._closing = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
         """The renewal that is under way, or the last one."""

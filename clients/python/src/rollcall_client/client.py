@@ -32,6 +32,7 @@ from rollcall_client.transport import (
     elsewhere,
     lost,
     socket_url,
+    verification,
 )
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Client(Operations):
         self._timeout = timeout
         self._tls = tls
         self._state = ClientState(credentials, tokens, on_tokens, position, retry, clock, random)
-        self._http = httpx.Client(timeout=timeout, verify=True if tls is None else tls)
+        self._http = httpx.Client(timeout=timeout, verify=verification(url, tls))
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._flight: Future[None] | None = None

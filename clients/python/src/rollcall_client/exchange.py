@@ -46,6 +46,8 @@ T = TypeVar("T")
 ACCEPT: Final = "application/graphql-response+json, application/json;q=0.9"
 OUTCOME_UNKNOWN: Final = {"OUTCOME_UNKNOWN", "UNAVAILABLE", "INTERNAL"}
 """Errors after which a mutation, or a part of it, may have taken effect: `updateUsers` may stop at UNAVAILABLE."""
+REFUSED_FOR_NOW: Final = {408, 429, 503}
+"""With BAD_REQUEST: the request was refused before anything was done, such as by a server that is starting."""
 RENEWALS: Final = 2
 """Of one operation. The second serves a session that ended just after the first."""
 
@@ -258,6 +260,8 @@ def _read(operation: Operation[Any], reply: Answer | Lost) -> Result | Failure:
     if data is not None and not errors:
         return Result(data, reply.headers)
     reported = error_of(errors, data)
+    if reported.code == "BAD_REQUEST" and reply.status in REFUSED_FOR_NOW:
+        return Failure(Unavailable(str(reported), errors), retry=True, retry_after=retry_after)
     if (seconds := retry_after_of(errors[0])) is not None:
         retry_after = seconds
     done = any(value is not None for value in (data or {}).values())

@@ -1,6 +1,7 @@
 """What `Client` and `AsyncClient` share of HTTP and WebSockets."""
 
 import logging
+import ssl
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -39,6 +40,11 @@ def socket_url(url: str) -> str:
     """The WebSocket URL of an endpoint."""
     parts = urlsplit(url)
     return parts._replace(scheme={"http": "ws", "https": "wss"}[parts.scheme]).geturl()
+
+
+def verification(url: str, tls: ssl.SSLContext | None) -> ssl.SSLContext | bool:
+    """httpx's `verify`. Without TLS it need not load the certificates of all authorities, which takes 50 ms."""
+    return (tls or True) if url.startswith("https:") else False
 
 
 def lost(error: httpx.RequestError) -> Lost:
