@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollcall_client import RollcallError, Tokens, operations
+from rollcall_client import RollcallError, Tokens, Unauthenticated, operations
 from rollcall_client.exchange import RENEWALS, Answer, ClientState, Lost, Pause, Renew, Request, Retry, exchange
+from rollcall_client.following import Closed, Open, follow, user_changes
 
 RETRY = Retry(seconds=30)
 KEYED = operations.update_user("id", name="N")
@@ -133,3 +134,23 @@ def test_pauses_grow_up_to_a_limit(pause: tuple[int, float, float]) -> None:
     failures, random, expected = pause
 
     assert RETRY.pause(failures, random) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("tokens", [Tokens("another", "user"), None], ids=["in", "out"])
+def test_nothing_goes_on_as_another_user(tokens: Tokens | None) -> None:
+    """The program signs in as another user, or out, while a request and a subscription wait to go on."""
+    state = ClientState(tokens=Tokens("a", "r"))
+    request = exchange(state, KEYED)
+    assert isinstance(next(request), Request)
+    assert isinstance(request.send(Lost("reset", sent=True)), Pause)
+    changes = follow(state, user_changes(None, None, 1, None))
+    assert isinstance(next(changes), Open)
+    assert isinstance(changes.send(Closed(1001, "going away")), Pause)
+
+    state.sign(tokens)
+
+    with pytest.raises(Unauthenticated) as refused:
+        request.send(None)
+    assert refused.value.outcome_unknown
+    with pytest.raises(Unauthenticated):
+        changes.send(None)

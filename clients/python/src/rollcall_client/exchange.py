@@ -11,7 +11,7 @@ the operation is repeatable. The typed mutations are, by idempotency keys which 
 **Sign-in.** A request that is refused for its token is sent again after `Renew`. All requests of a client share one
 renewal: a refresh token that is used twice ends the session. A client with credentials signs in when it has no session.
 A client whose session has ended sends nothing until it is signed in again, since without a token it would be another,
-anonymous caller.
+anonymous caller. For the same reason nothing goes on after the program has signed in as somebody else.
 
 **Reading one's own writes.** The highest position of the client's mutations is `Min-Position` of its queries.
 """
@@ -39,7 +39,7 @@ from rollcall_client.errors import (
     retry_after_of,
 )
 from rollcall_client.models import Credentials, Tokens
-from rollcall_client.operations import Operation, Result, log_in, refresh
+from rollcall_client.operations import Operation, Result, refresh, start_session
 
 T = TypeVar("T")
 
@@ -134,6 +134,8 @@ class ClientState:
         self.tokens = tokens
         self.ended = False
         """Whether there was a session, which has ended."""
+        self.sign_ins = 0
+        """How often the caller has signed in or out: a request does not go on as another user."""
         self.position = position
         self._on_tokens = on_tokens
         self._lock = threading.Lock()
@@ -143,14 +145,22 @@ class ClientState:
         """Whether a request must not be sent without a token."""
         return self.tokens is None and (self.credentials is not None or self.ended)
 
-    def keep(self, tokens: Tokens | None, instead_of: Tokens | None = None) -> None:
-        """Go on with these tokens; None: the session has ended. With `instead_of`, only if those are still in use."""
+    def sign(self, tokens: Tokens | None) -> None:
+        """Go on as the user of these tokens; None: the user has signed out."""
         with self._lock:
-            if instead_of is not None and self.tokens is not instead_of:
-                return  # another thread has signed in or out
-            self.tokens, self.ended = tokens, tokens is None
-            if self._on_tokens is not None:
-                self._on_tokens(tokens)  # under the lock: they are stored in the order in which they were issued
+            self.sign_ins += 1
+            self._keep(tokens)
+
+    def renew(self, tokens: Tokens | None, instead_of: Tokens | None) -> None:
+        """Go on with the next tokens of the same user; None: the session has ended."""
+        with self._lock:
+            if self.tokens is instead_of:  # otherwise the caller has signed in or out meanwhile
+                self._keep(tokens)
+
+    def _keep(self, tokens: Tokens | None) -> None:
+        self.tokens, self.ended = tokens, tokens is None
+        if self._on_tokens is not None:
+            self._on_tokens(tokens)  # under the lock: they are stored in the order in which they were issued
 
     def saw(self, position: int) -> None:
         """Require this position of later queries."""
@@ -161,11 +171,16 @@ class ClientState:
 def exchange(state: ClientState, operation: Operation[T]) -> Steps[T]:
     """Execute an operation."""
     operation = operation.with_keys(state.new_key)
-    began, failures, renewals, unknown = state.clock(), 0, 0, False
+    began, failures, renewals, unknown, sign_ins = state.clock(), 0, 0, False, state.sign_ins
     while True:
-        if operation.signed and state.needs_sign_in:
-            yield Renew(None)
         tokens = state.tokens if operation.signed else None
+        if operation.signed and state.sign_ins != sign_ins:  # after the tokens were read
+            other = Unauthenticated("the client has signed in or out meanwhile; this request was not repeated")
+            other.outcome_unknown = unknown
+            raise other
+        if operation.signed and tokens is None and state.needs_sign_in:
+            yield Renew(None)
+            continue
         answered = _read(operation, (yield _request(state, operation, tokens)))
         if isinstance(answered, Result):
             _keep_up(state, operation, answered.data)
@@ -199,15 +214,15 @@ def renewal(state: ClientState) -> Steps[None]:
     used = state.tokens
     if used is not None:
         try:
-            state.keep((yield from exchange(state, refresh(used.refresh_token))), used)
+            state.renew((yield from exchange(state, refresh(used.refresh_token))), used)
         except Refused:
-            state.keep(None, used)
+            state.renew(None, used)
         else:
             return
     if state.credentials is None:
         raise Unauthenticated("the session has ended: sign in")
     try:
-        yield from exchange(state, log_in(state.credentials.login, state.credentials.password))
+        state.renew((yield from exchange(state, start_session(state.credentials))), None)
     except Refused as refused:
         if refused.code == "LOCKED":
             locked = Throttled(str(refused))
@@ -287,9 +302,9 @@ def _keep_up(state: ClientState, operation: Operation[Any], data: Json) -> None:
     if operation.session_of is not None:
         session = (data.get(operation.session_of) or {}).get("session")
         if session:
-            state.keep(Tokens.of(session))
+            state.sign(Tokens.of(session))
     if operation.ends_session:
-        state.keep(None)
+        state.sign(None)
     if operation.writes:
         for position in _positions(data):
             state.saw(position)

@@ -151,16 +151,19 @@ class Health:
 
 def follow(state: ClientState, subscription: Subscription[T]) -> SocketSteps[T]:
     """Yield the items of a subscription until it is complete."""
-    health = Health()
+    health, sign_ins = Health(), state.sign_ins
     while True:
         tokens = state.tokens
+        if state.sign_ins != sign_ins:  # after the tokens were read
+            raise Unauthenticated("the client has signed in or out meanwhile; the subscription has ended")
         try:
-            if state.needs_sign_in:
+            if tokens is None and state.needs_sign_in:
                 yield Renew(None)
+                continue
             if subscription.begins_now:
                 subscription.variables["after"] = str((yield from exchange(state, view_position())))
                 subscription.begins_now = False
-            tokens = state.tokens
+                continue
             yield from _connection(state, subscription, tokens, health)
         except (Interrupted, TransportError, Unavailable, Throttled) as error:
             interrupted = _interruption(error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 from rollcall_client.errors import Json, Refused, TransportError
-from rollcall_client.models import Outcome, Page, Projection, Tokens, User, UserUpdate
+from rollcall_client.models import Credentials, Outcome, Page, Projection, Tokens, User, UserUpdate
 
 T = TypeVar("T")
 
@@ -144,6 +144,13 @@ def log_in(login: str, password: str) -> Operation[User]:
     values = {"login": login, "password": password}
     read = _payload("login", lambda payload: User.of(payload["user"]))
     return Operation(LOG_IN, {"input": values}, read, writes=True, signed=False, session_of="login")
+
+
+def start_session(credentials: Credentials) -> Operation[Tokens]:
+    """Sign in as the user that the client has been all along."""
+    values = {"login": credentials.login, "password": credentials.password}
+    read = _payload("login", lambda payload: Tokens.of(payload["session"]))
+    return Operation(LOG_IN, {"input": values}, read, writes=True, signed=False)
 
 
 def refresh(refresh_token: str) -> Operation[Tokens]:
