@@ -4,6 +4,8 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,6 +31,7 @@ from tests.graph.site import DEVELOPMENT, PASSWORD, Site, served
 from tests.system.proxy import proxied
 from tests.waiting import PATIENCE_SECONDS
 
+ROOT = Path(__file__).parents[2]
 PATIENT = Retry(seconds=PATIENCE_SECONDS)
 ANSWER = re.compile(rb"^HTTP/1.1 200")
 REFRESH = rb"refreshSession(refreshToken"
@@ -311,3 +314,22 @@ async def test_all_users_are_listed_over_page_boundaries(site: Site, kind: str) 
         found = [user.id async for user in client.all_users()]
         assert len(found) == len(set(found)) == count
         assert count > 100
+
+
+@pytest.mark.parametrize("document", ["docs/python-client.md", "clients/python/README.md"])
+async def test_the_code_of_the_guides_runs(own_site: Site, document: str) -> None:
+    """In its order, against a server. What is quoted from the example is there word for word."""
+    await own_site.person(Role.ADMIN, username="service")
+    example = (ROOT / "examples" / "follow_users.py").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    code = [block for block in blocks if block not in example]
+    source = "\n".join(code).replace("https://users.example.com/graphql", endpoint(own_site))
+
+    def run() -> None:
+        names: dict[str, Any] = {}
+        exec(compile(source, document, "exec"), names)  # noqa: S102
+        names["client"].close()
+
+    await asyncio.to_thread(run)
+    assert code
+    assert (len(blocks) > len(code)) == (document == "docs/python-client.md")
