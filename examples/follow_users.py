@@ -2,7 +2,7 @@
 
     FOLLOW_LOGIN=mailer FOLLOW_PASSWORD=... python examples/follow_users.py https://users.example.com/graphql people.db
 
-It may be killed at any time, and so may the server. docs/python-client.md explains why nothing is lost or counted twice.
+It may be killed at any time, as may the server. docs/python-client.md explains why nothing is lost or counted twice.
 """
 
 import os
