@@ -150,9 +150,11 @@ async def test_each_taken_name_costs_a_try(own_site: Site) -> None:
     own_site.clock.stop()
     person, other = await own_site.person(), await own_site.person()
 
-    for _ in range(10):
-        assert await renamed(person, email=other.user.email) == [("TAKEN", ["email"])]
+    for number in range(10):  # of emails a user tries five an hour: each may cause mails
+        taken = ("email", other.user.email) if number < 2 else ("username", other.username)
+        assert await renamed(person, **dict([taken])) == [("TAKEN", [taken[0]])]
 
+    assert await renamed(person, username=other.username) == [("LOCKED", None)]
     assert await renamed(person, email=other.user.email) == [("LOCKED", None)]
     assert await renamed(person, email=f"{uuid4()}@example.com") == [("LOCKED", None)]
     assert await renamed(person, name="Another Name") == []

@@ -144,7 +144,10 @@ async def test_a_file_is_imported_with_the_report_of_the_command_line(stack: Sta
 async def test_an_export_that_is_one_document_is_imported(stack: Stack) -> None:
     """As other systems write it: the users are a list under a key, over many lines."""
     mark = uuid4().hex[:8]
-    users = [{"login": f"{mark}{n}", "email": f"{mark}{n}@example.com", "name": f"Person {n}"} for n in range(3)]
+    users = [
+        {"login": f"{mark}{n}", "email": f"{mark}{n}@example.com", "name": f"Person {n}", "note": "x" * 300}
+        for n in range(90)  # more than a slice, into which nothing of it may be cut
+    ]
     content = json.dumps({"exported": "2026-11-29", "users": users}, indent=2).encode()
     async with stack.window() as page:
         await sign_in(page, *ADMIN)
@@ -159,7 +162,7 @@ async def test_an_export_that_is_one_document_is_imported(stack: Stack) -> None:
         await dialog.get_by_role("button", name="Import", exact=True).click()
         await expect(dialog.get_by_text("The whole file was read.")).to_be_visible()
         figures = re.sub(r"\s+", " ", await dialog.locator("dl").inner_text())
-        assert figures == "Imported 3 users Existing 0 users Refused 0 lines"
+        assert figures == "Imported 90 users Existing 0 users Refused 0 lines"
         no_faults(page)
 
 
