@@ -1,4 +1,4 @@
-"""Integers that a JavaScript number would round stay exact, wherever a page shows, edits or copies them."""
+"""JSON stays as it was written, wherever a page shows, edits or copies it: large integers, and the order of names."""
 
 import json
 from pathlib import Path
@@ -111,3 +111,26 @@ async def test_a_conflict_an_object_and_the_export_keep_large_integers(stack: St
         assert everything["profile"]["attributes"] == ACCOUNT
         assert everything["data"][0]["content"] == {"count": LARGE + 4, "mine": LARGE + 2}
         no_faults(page)
+
+
+async def test_names_keep_the_order_in_which_they_were_written(stack: Stack) -> None:
+    """As the API keeps it: new names come last, also inside of lists, and beside texts that need escapes."""
+    person = await stack.person()
+    token = await stack.installation.sign_in(person.username, person.password)
+    content = {"zebra": {"title": 'a "quote" and \\', "done": True}, "list": [{"b": LARGE, "a": 2}], "ant": None}
+    written = json.dumps(content)
+    async with stack.window() as page:
+        await sign_in(page, person.username, person.password)
+        await page.goto("/data")
+        await page.get_by_role("button", name="New data object").click()
+        dialog = page.get_by_role("dialog", name="New data object")
+        await dialog.get_by_label("Name").fill("In order")
+        await dialog.get_by_label("Content as JSON").fill(written)
+        await dialog.get_by_role("button", name="Create").click()
+        await expect(page.get_by_role("heading", level=1, name="In order")).to_be_visible()
+        no_faults(page)
+
+    kept = await stack.installation.ask("{ dataObjects { edges { node { content } } } }", token)
+
+    [edge] = kept["dataObjects"]["edges"]
+    assert json.dumps(edge["node"]["content"]) == written

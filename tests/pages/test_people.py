@@ -108,6 +108,12 @@ async def test_a_profile_keeps_attributes_that_its_form_does_not_know(stack: Sta
             "locale": "ms",
         }
         await expect(page.get_by_role("region", name="History").get_by_text("User updated")).to_be_visible()
+        await expect(profile.get_by_text("Your profile is saved.")).to_be_visible()
+        email = f"new-{person.username}@example.com"
+        await profile.get_by_label("Email").fill(email)
+        await expect(profile.get_by_text("Your profile is saved.")).to_have_count(0)
+        await profile.get_by_role("button", name="Save profile").click()
+        await expect(profile.get_by_text(f"Your profile is saved. Confirm {email} with the link")).to_be_visible()
         no_faults(page)
 
 

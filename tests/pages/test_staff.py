@@ -1,8 +1,9 @@
 """What staff do on their dashboards, in a real browser against a running installation."""
 
+import asyncio
 import re
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.pages.stack import Stack, no_faults, sign_in
 
@@ -25,6 +26,28 @@ async def test_a_technical_worker_watches_a_rebuild_to_its_end(stack: Stack) -> 
         await expect(page.get_by_text("mongo_users is rebuilt, and live.")).to_be_visible()
         await page.reload()
         await expect(status.get_by_role("row", name=re.compile("mongo_users"))).to_contain_text("Live")
+        no_faults(page)
+
+
+async def test_newest_events_that_are_not_read_yet_are_not_said_to_be_missing(stack: Stack) -> None:
+    """They are loading: the log has events."""
+    person = await stack.person("TECHNICAL_WORKER")
+    answered = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if "events(" in (route.request.post_data or ""):
+            await answered.wait()
+        await route.continue_()
+
+    async with stack.window() as page:
+        await sign_in(page, person.username, person.password)
+        await page.route("**/graphql", hold)
+        await page.goto("/dashboard")
+        newest = page.get_by_role("region", name="Newest events")
+        await expect(newest.get_by_text("Loading…")).to_be_visible()
+        await expect(newest.get_by_text("The log has no event yet")).to_have_count(0)
+        answered.set()
+        await expect(newest.get_by_text("User registered").first).to_be_visible()
         no_faults(page)
 
 

@@ -141,6 +141,31 @@ async def test_a_file_is_imported_with_the_report_of_the_command_line(stack: Sta
         no_faults(page)
 
 
+async def test_a_csv_of_excel_is_imported_in_the_encoding_that_is_chosen(stack: Stack) -> None:
+    """With semicolons and in Windows-1252, as Excel saves it in western Europe. The wrong choice says what to do."""
+    mark = f"x{uuid4().hex[:8]}"
+    content = f"Benutzer;E-Mail;Name;Ort\r\n{mark};{mark}@example.com;Jürgen Strauß;Köln\r\n".encode("cp1252")
+    async with stack.window() as page:
+        await sign_in(page, *ADMIN)
+        await page.goto("/users")
+        await page.get_by_role("button", name="Import users").click()
+        dialog = page.get_by_role("dialog")
+        for encoding, told in (("utf-8", "Choose it"), ("windows-1252", "The whole file was read.")):
+            await dialog.get_by_label("File", exact=True).set_input_files(
+                {"name": "users.csv", "mimeType": "text/csv", "buffer": content}
+            )
+            await dialog.get_by_label("Encoding").select_option(encoding)
+            await dialog.get_by_text("The file has other names for the fields").click()
+            await dialog.get_by_label("Field for username").fill("Benutzer")
+            await dialog.get_by_role("button", name="Import", exact=True).click()
+            await expect(dialog.get_by_text(told)).to_be_visible()
+            if encoding == "utf-8":
+                await dialog.get_by_role("button", name="Import another file").click()
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(page.get_by_role("row").filter(has_text=mark)).to_contain_text("Jürgen Strauß")
+        no_faults(page)
+
+
 async def test_an_export_that_is_one_document_is_imported(stack: Stack) -> None:
     """As other systems write it: the users are a list under a key, over many lines."""
     mark = uuid4().hex[:8]

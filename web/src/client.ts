@@ -1,8 +1,8 @@
 /** The GraphQL client for queries and mutations: urql over HTTP. Subscriptions have their socket: connection.ts. */
 import { authExchange } from "@urql/exchange-auth";
-import { Client, fetchExchange } from "urql";
+import { Client, fetchExchange, makeOperation, mapExchange } from "urql";
 
-import { fetchExact } from "./json/exact";
+import { fetchExact, packed } from "./json/exact";
 import { currentToken, onViewerChange, refreshToken, sessionState, tokenIsFresh } from "./session";
 
 let lastWritten = "0";
@@ -31,6 +31,10 @@ function newClient(): Client {
           error.graphQLErrors.some(({ extensions }) => extensions["code"] === "UNAUTHENTICATED"),
         refreshAuth: refreshToken,
       })),
+      mapExchange({
+        onOperation: ({ kind, context, ...request }) =>
+          makeOperation(kind, { ...request, variables: packed(request.variables ?? {}) }, context),
+      }),
       fetchExchange,
     ],
   });

@@ -15,7 +15,7 @@ import { VERIFICATION } from "./documents";
 export type Me = NonNullable<MeQuery["me"]>;
 
 const LANGUAGES = [
-  ["", "As the browser says"],
+  ["", "Not chosen: English, or as the browser says"],
   ["en", "English"],
   ["ms", "Bahasa Melayu"],
 ] as const;
@@ -58,6 +58,7 @@ export function Profile(props: {
 }) {
   const { me, current, editing, wished } = props;
   const draft = useDraft(current);
+  const [saved, setSaved] = useState<string | null>(null);
   const attributes = isFields(draft.fields["attributes"]) ? draft.fields["attributes"] : {};
   const text = (name: string) => String(draft.fields[name] ?? "");
   const set = (name: string, value: unknown) => draft.write({ ...draft.fields, [name]: value });
@@ -87,7 +88,13 @@ export function Profile(props: {
         className="stack"
         onSubmit={(event) => {
           event.preventDefault();
-          void editing.save(draft.base, draft.fields).then((saved) => saved && draft.reset());
+          const email = text("email");
+          const confirm = me.emailVerified != null && email !== draft.base.fields["email"];
+          void editing.save(draft.base, draft.fields).then((done) => {
+            if (!done) return;
+            draft.reset();
+            setSaved(confirm ? `Your profile is saved. Confirm ${email} with the link in the mail that was sent to it.` : "Your profile is saved.");
+          });
         }}
       >
         {draft.behind && draft.dirty && (
@@ -167,6 +174,7 @@ export function Profile(props: {
           </Select>
         )}
         <Problems problems={[...problemsOf(editing.problems, undefined, FIELDS), ...at("attributes")]} />
+        {saved && !draft.dirty && <Notice kind="good">{saved}</Notice>}
         <div className="actions">
           <button type="button" disabled={!draft.dirty} onClick={done}>
             Undo

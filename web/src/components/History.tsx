@@ -77,8 +77,8 @@ export function Timeline(props: { events: readonly HistoryEvent[]; viewerId: str
         <li key={event.id}>
           <strong>{sentence(event.type)}</strong> {props.about?.(event)} <Badge>version {event.version}</Badge>
           <div className="quiet wrap">
-            <Moment at={event.recordedAt} />, by{" "}
-            {event.actorId === props.viewerId ? "you" : event.actorId ? "another user" : "the system"}
+            <Moment at={event.recordedAt} />,{" "}
+            {event.actorId === props.viewerId ? "by you" : event.actorId ? "by another user" : "without a sign-in"}
             {event.changedFields.length > 0 && <>. Set: {event.changedFields.join(", ")}</>}
           </div>
         </li>

@@ -60,7 +60,7 @@ const Follow = (props: Following) => (
 
 function Who(props: { id: string | null | undefined; names: ReadonlyMap<string, string | null> }) {
   const { id, names } = props;
-  if (!id) return <span className="quiet">the system</span>;
+  if (!id) return <span className="quiet">no sign-in</span>;
   const name = names.get(id);
   return (
     <Link href={`/users/${id}`} title={id}>

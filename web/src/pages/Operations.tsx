@@ -377,11 +377,12 @@ interface Happening {
 /** The newest events, and each new one as it is written. */
 function Newest({ head }: { head: string }) {
   const start = useRef(head).current;
-  const [events, become] = useState<readonly Happening[]>([]);
+  const [events, become] = useState<readonly Happening[] | null>(null); // null: not read yet
   const [error, fail] = useState<Error>();
   const [turn, setTurn] = useState(0);
   const add = (found: readonly Happening[]) =>
-    become((before) => {
+    become((shown) => {
+      const before = shown ?? [];
       const known = new Set(before.map(({ position }) => position));
       const all = [...found.filter(({ position }) => !known.has(position)), ...before];
       return all.sort((one, other) => Number(BigInt(other.position) - BigInt(one.position))).slice(0, NEWEST);
@@ -402,7 +403,9 @@ function Newest({ head }: { head: string }) {
   return (
     <Card title="Newest events" actions={<Link href="/audit">Open the audit log</Link>}>
       {error && <Failure error={error} again={() => setTurn(turn + 1)} />}
-      {events.length === 0 ? (
+      {events === null ? (
+        !error && <Loading />
+      ) : events.length === 0 ? (
         !error && <Empty>The log has no event yet. Each one shows here as soon as it is written.</Empty>
       ) : (
         <Table label="Table of the newest events">

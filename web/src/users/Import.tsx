@@ -2,7 +2,7 @@
 import { useRef, useState } from "react";
 
 import { Table } from "../components/Table";
-import { Dialog, Field, Notice, type Problem, Problems } from "../components/ui";
+import { Dialog, Field, Notice, type Problem, Problems, Select } from "../components/ui";
 import { csv, download, plural } from "../text";
 import { write } from "../use";
 import { IMPORT_USERS } from "./documents";
@@ -12,6 +12,13 @@ const RETRIES = 30;
 const PAUSE_MS = 2_000;
 const SHOWN = 100;
 const PASSING = ["NETWORK", "UNAVAILABLE", "RATE_LIMITED"];
+const ENCODINGS = [
+  ["utf-8", "UTF-8"],
+  ["utf-16le", "UTF-16"],
+  ["windows-1252", "Windows-1252: Excel in western Europe"],
+  ["windows-1250", "Windows-1250: Excel in central Europe"],
+  ["windows-1251", "Windows-1251: Excel with Cyrillic"],
+] as const;
 const TARGETS = ["username", "email", "name", "role", "password_hash"] as const;
 
 interface Report {
@@ -58,7 +65,7 @@ export function Import(props: { onClose: () => void; onImported: () => void }) {
     setReport(sum);
     setPhase("running");
     try {
-      for await (const slice of slicesOf(file)) {
+      for await (const slice of slicesOf({ blob: file, encoding: String(form.get("encoding")) })) {
         if (stop.current) break;
         const { payload, problems: found } = await send(slice, map);
         if (found.length || !payload) {
@@ -118,8 +125,15 @@ export function Import(props: { onClose: () => void; onImported: () => void }) {
             type="file"
             required
             accept=".jsonl,.ndjson,.json,.csv,.tsv,.txt"
-            hint="JSON lines, a JSON array, or CSV with a header line; UTF-8. A second import of the same file adds nothing."
+            hint="JSON lines, a JSON array, or CSV with a header line. A second import of the same file adds nothing."
           />
+          <Select label="Encoding" name="encoding">
+            {ENCODINGS.map(([name, label]) => (
+              <option key={name} value={name}>
+                {label}
+              </option>
+            ))}
+          </Select>
           <details>
             <summary>The file has other names for the fields</summary>
             <p className="quiet">Name the file’s field for each. Leave empty what has its own name. Other fields become attributes.</p>

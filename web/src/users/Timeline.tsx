@@ -32,7 +32,7 @@ export function Timeline({ history, userId }: { history: History; userId: string
                   By <Link href={`/users/${event.actorId}`}>{names.get(event.actorId) ?? "another user"}</Link>.
                 </>
               ) : (
-                "By the system."
+                "Without a sign-in."
               )}
             </div>
           </li>

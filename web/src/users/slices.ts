@@ -28,10 +28,16 @@ export interface Slice {
 
 export class FileProblem extends Error {}
 
-/** The text of a file, piece by piece. UTF-8, with or without a mark at its beginning. */
-async function* pieces(file: Blob): AsyncGenerator<string> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  const reader = file.stream().getReader();
+/** A file and the encoding of its text, as `TextDecoder` names it. */
+export interface TextFile {
+  blob: Blob;
+  encoding: string;
+}
+
+/** The text of a file, piece by piece, with or without a mark at its beginning. */
+async function* pieces({ blob, encoding }: TextFile): AsyncGenerator<string> {
+  const decoder = new TextDecoder(encoding, { fatal: true });
+  const reader = blob.stream().getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -41,7 +47,9 @@ async function* pieces(file: Blob): AsyncGenerator<string> {
     }
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new FileProblem("The file is not UTF-8. Convert it first, for instance with: iconv -f WINDOWS-1252 -t UTF-8");
+    throw new FileProblem(
+      "The file is in another encoding. Choose it: a CSV that Excel saved in western Europe is in Windows-1252. Or save it as “CSV UTF-8”.",
+    );
   } finally {
     void reader.cancel();
   }
@@ -116,7 +124,7 @@ async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<string> {
 const encoder = new TextEncoder();
 const bytes = (text: string): number => encoder.encode(text).length;
 
-async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGenerator<Slice> {
+async function* slicesOfLines(file: TextFile, format: Format, size: number): AsyncGenerator<Slice> {
   let borders = everyLine;
   let header = format === "CSV" ? null : "";
   let headerLines = 0;
@@ -128,7 +136,7 @@ async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGe
   let done = 0;
   const cut = (): Slice => {
     const content = (header ?? "") + slice;
-    done += bytes(slice);
+    done = Math.min(done + bytes(slice), file.blob.size); // in another encoding a text may have fewer bytes
     slice = "";
     return { content, firstLine: first - headerLines, done };
   };
@@ -162,7 +170,7 @@ async function* slicesOfLines(file: Blob, format: Format, size: number): AsyncGe
     recordLine = line + 1;
   }
   slice += record;
-  if (slice || (format === "CSV" && header !== null && first === line + 1)) yield { ...cut(), done: file.size };
+  if (slice || (format === "CSV" && header !== null && first === line + 1)) yield { ...cut(), done: file.blob.size };
 }
 
 /** The elements of a well-formed JSON array as they are written, each with the line on which it begins. */
@@ -194,8 +202,8 @@ export function* elementsOf(text: string): Generator<{ element: string; line: nu
   }
 }
 
-async function* slicesOfArray(file: Blob, size: number): AsyncGenerator<Slice> {
-  if (file.size > LARGEST_ARRAY) {
+async function* slicesOfArray(file: TextFile, size: number): AsyncGenerator<Slice> {
+  if (file.blob.size > LARGEST_ARRAY) {
     throw new FileProblem("A JSON array of more than 200 MiB is not read here. Convert it to JSON lines, or use `rollcall import`.");
   }
   let text = "";
@@ -215,17 +223,17 @@ async function* slicesOfArray(file: Blob, size: number): AsyncGenerator<Slice> {
     return slice;
   };
   for (const { element, line } of elementsOf(text)) {
-    if (length && length + element.length > size) yield cut(Math.round((read / text.length) * file.size));
+    if (length && length + element.length > size) yield cut(Math.round((read / text.length) * file.blob.size));
     elements.push(element.replace(/[\r\n]+/g, " "));
     lines.push(line);
     length += element.length + 2;
     read += element.length;
   }
-  yield cut(file.size);
+  yield cut(file.blob.size);
 }
 
 /** Whether the first line with text is a JSON value of its own, as in JSON lines. */
-async function isLines(file: Blob): Promise<boolean> {
+async function isLines(file: TextFile): Promise<boolean> {
   for await (const line of linesOf(pieces(file))) {
     if (!line.trim()) continue;
     try {
@@ -239,19 +247,19 @@ async function isLines(file: Blob): Promise<boolean> {
 }
 
 /** One JSON document that holds the users, as other systems export them: the server reads it as a whole. */
-async function* wholeDocument(file: Blob): AsyncGenerator<Slice> {
-  if (file.size > LARGEST_DOCUMENT) {
+async function* wholeDocument(file: TextFile): AsyncGenerator<Slice> {
+  if (file.blob.size > LARGEST_DOCUMENT) {
     throw new FileProblem(
       "The file is one JSON document of more than 900 kB, which is not read here. Use `rollcall import`, or convert it to JSON lines.",
     );
   }
   let content = "";
   for await (const piece of pieces(file)) content += piece;
-  yield { content, firstLine: 1, done: file.size };
+  yield { content, firstLine: 1, done: file.blob.size };
 }
 
 /** A file begins with { if it is JSON lines or one document, with [ if it is a JSON array; else it is CSV. */
-export async function* slicesOf(file: Blob, size = SLICE): AsyncGenerator<Slice> {
+export async function* slicesOf(file: TextFile, size = SLICE): AsyncGenerator<Slice> {
   let begins = "";
   for await (const piece of pieces(file)) {
     begins = piece.trimStart().charAt(0);

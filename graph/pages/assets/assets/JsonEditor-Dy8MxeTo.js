@@ -1,2 +1,0 @@
-import{K as e,L as t,P as n,Q as r,tt as i}from"./index-CJrsqPFC.js";import{a}from"./values-jzEbtF7k.js";var o=i(r(),1),s=t(),c=t=>e(t,2);function l(e){let[t,r]=(0,o.useState)(()=>c(e.initial)),i=a(t),l=`why`in i?[{code:`INVALID`,message:i.why}]:e.problems??[];return(0,s.jsx)(n,{label:e.label,className:`mono json`,rows:Math.min(Math.max(t.split(`
-`).length+1,6),24),spellCheck:!1,autoCapitalize:`none`,autoComplete:`off`,value:t,onChange:t=>{r(t.target.value);let n=a(t.target.value);e.onChange(`fields`in n?n.fields:null)},hint:e.hint,problems:l})}export{l as t};
