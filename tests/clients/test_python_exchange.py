@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollcall_client import RollcallError, Tokens, Unauthenticated, operations
+from rollcall_client import Forbidden, RollcallError, Tokens, Unauthenticated, operations
 from rollcall_client.exchange import RENEWALS, Answer, ClientState, Lost, Pause, Renew, Request, Retry, exchange
 from rollcall_client.following import Closed, Open, follow, user_changes
 
@@ -126,6 +126,26 @@ def test_a_mutation_with_a_key_never_hides_that_it_may_be_done(replies: list[Ans
     assert run.error is not None
     assert run.error.outcome_unknown == any(reply in MAYBE_DONE for reply in run.answered)
     assert json.loads(run.requests[0].body)["variables"]["input"]["idempotencyKey"]
+
+
+@pytest.mark.parametrize(
+    "reply", [*NOTHING_DONE[:4], NOTHING_DONE[-1]], ids=["refused", "throttled", "later", "starting", "gateway"]
+)
+@pytest.mark.parametrize("operation", [WRITE, KEYED, QUERY], ids=["write", "keyed", "query"])
+def test_what_was_not_done_is_tried_again(reply: Answer | Lost, operation: operations.Operation[Any]) -> None:
+    """Whatever the operation: the server was not reached, refused for a while, or is starting."""
+    run = Run(operation, [reply] * 3 + [failed("FORBIDDEN")], 0.5)
+
+    assert len(run.requests) == 4
+    assert isinstance(run.error, Forbidden)
+
+
+@pytest.mark.parametrize(
+    "reply", [*MAYBE_DONE[:3], MAYBE_DONE[5]], ids=["lost", "outcome unknown", "unavailable", "gateway"]
+)
+def test_what_may_be_done_is_tried_again_with_its_key(reply: Answer | Lost) -> None:
+    """The server applies it once."""
+    assert len(Run(KEYED, [reply] * 3 + [failed("FORBIDDEN")], 0.5).requests) == 4
 
 
 @pytest.mark.parametrize("pause", [(1, 0.0, 0.0), (1, 1.0, 0.1), (3, 1.0, 0.4), (99, 1.0, 5.0), (10**9, 0.5, 2.5)])

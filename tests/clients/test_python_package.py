@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pickle
 import shutil
 import subprocess
 import sys
@@ -18,15 +19,21 @@ from rollcall_client import (
     AsyncClient,
     ChangeType,
     Client,
+    Credentials,
+    OperationFailed,
     Outcome,
     Page,
+    Problem,
+    Refused,
     Role,
+    Tokens,
     User,
     UserChange,
     following,
     operations,
 )
 from rollcall_client.errors import KINDS
+from rollcall_client.exchange import ClientState, exchange
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "python"
@@ -138,3 +145,25 @@ def test_the_wheel_can_be_built_and_imported(tmp_path: Path) -> None:
     check = "import rollcall_client, sys; sys.exit(not rollcall_client.__file__.startswith(sys.argv[1]))"
     command = [sys.executable, "-c", check, str(tmp_path / "site")]
     subprocess.run(command, env={"PYTHONPATH": str(tmp_path / "site")}, check=True)
+
+
+def test_errors_can_be_sent_to_another_process() -> None:
+    """With what they say: a process pool hands them over."""
+    refused = Refused([Problem("TAKEN", "the email belongs to someone else", ("email",))])
+    failed = OperationFailed("DAMAGED: m", [{"message": "m", "extensions": {"code": "DAMAGED"}}], {"me": None})
+    failed.outcome_unknown = True
+
+    for error in (refused, failed):
+        received = pickle.loads(pickle.dumps(error))  # noqa: S301
+        assert (str(received), received.code) == (str(error), error.code)
+        assert vars(received) == vars(error)
+
+
+def test_secrets_are_not_shown() -> None:
+    """Tokens and passwords are in no representation of a value that a traceback may print."""
+    tokens = Tokens("secret", "secret")
+    state = ClientState(Credentials("ada", "secret"), tokens)
+    operation = operations.change_password("secret", "secret")
+    shown = [tokens, state.credentials, operation, next(exchange(state, operation)), state]
+
+    assert not any("secret" in repr(value) for value in shown)

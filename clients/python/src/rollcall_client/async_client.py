@@ -171,6 +171,8 @@ class AsyncClient(Operations):
         return None
 
     async def _post(self, headers: Mapping[str, str], body: bytes) -> Answer | Lost:
+        if self._closing.is_set():
+            raise TransportError("the client was closed")
         try:
             response = await self._http.post(self._url, headers=headers, content=body)
         except httpx.RequestError as error:

@@ -174,6 +174,8 @@ class Client(Operations):
         return None
 
     def _post(self, headers: Mapping[str, str], body: bytes) -> Answer | Lost:
+        if self._closing.is_set():
+            raise TransportError("the client was closed")
         try:
             response = self._http.post(self._url, headers=headers, content=body)
         except httpx.RequestError as error:
@@ -191,17 +193,19 @@ class Client(Operations):
         if not mine:
             flight.result()
             return
+        failed: BaseException | None = None
         try:
             self._carry_out(renewal(self._state))
         except BaseException as error:
-            # An interrupt of this thread is none of the others.
-            flight.set_exception(error if isinstance(error, Exception) else TransportError("the renewal was cut off"))
+            failed = error
             raise
-        else:
-            flight.set_result(None)
         finally:
             with self._lock:
-                self._flight = None
+                self._flight = None  # before it is done: those who come later need another one
+            if failed is None:
+                flight.set_result(None)
+            else:  # an interrupt of this thread is none of the others
+                flight.set_exception(failed if isinstance(failed, Exception) else TransportError("renewal cut off"))
 
     def _follow(self, subscription: Subscription[T]) -> Generator[T, None, None]:
         steps: SocketSteps[T] = following.follow(self._state, subscription)

@@ -102,6 +102,9 @@ class Refused(RollcallError):
         super().__init__("; ".join(f"{one.code} {'.'.join(one.field or ())}: {one.message}" for one in problems))
         self.problems = tuple(problems)
 
+    def __reduce__(self) -> tuple[type["Refused"], tuple[tuple[Problem, ...]]]:
+        return Refused, (self.problems,)
+
     @classmethod
     def of(cls, errors: Sequence[Json]) -> "Refused":
         """The refusal that a payload's `errors` describe."""

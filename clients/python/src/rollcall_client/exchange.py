@@ -21,7 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from random import random
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import uuid4
@@ -72,8 +73,8 @@ class Retry:
 class Request:
     """Effect: POST this. The reply is an `Answer` or `Lost`."""
 
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)  # tokens
+    body: bytes = field(repr=False)  # passwords
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class ClientState:
         """How often the caller has signed in or out: a request does not go on as another user."""
         self.position = position
         self._on_tokens = on_tokens
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `on_tokens` may use the client
 
     @property
     def needs_sign_in(self) -> bool:
@@ -171,31 +172,48 @@ class ClientState:
 def exchange(state: ClientState, operation: Operation[T]) -> Steps[T]:
     """Execute an operation."""
     operation = operation.with_keys(state.new_key)
-    began, failures, renewals, unknown, sign_ins = state.clock(), 0, 0, False, state.sign_ins
+    outcome = Outcome()
+    try:
+        result = yield from _attempts(state, operation, outcome)
+    except RollcallError as error:
+        told = copy(error)  # the failure of a renewal is that of several callers
+        told.outcome_unknown = outcome.unknown
+        raise told from error.__cause__
+    _keep_up(state, operation, result.data)
+    return operation.read(result)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Of a mutation."""
+
+    unknown: bool = False
+    """Whether an attempt may have taken effect."""
+
+
+def _attempts(state: ClientState, operation: Operation[Any], outcome: Outcome) -> Steps[Result]:
+    """Send an operation until there is a result, or an error that a retry does not mend."""
+    began, failures, renewals, sign_ins = state.clock(), 0, 0, state.sign_ins
     while True:
         tokens = state.tokens if operation.signed else None
         if operation.signed and state.sign_ins != sign_ins:  # after the tokens were read
-            other = Unauthenticated("the client has signed in or out meanwhile; this request was not repeated")
-            other.outcome_unknown = unknown
-            raise other
+            raise Unauthenticated("the client has signed in or out meanwhile; this request was not repeated")
         if operation.signed and tokens is None and state.needs_sign_in:
             yield Renew(None)
             continue
         answered = _read(operation, (yield _request(state, operation, tokens)))
         if isinstance(answered, Result):
-            _keep_up(state, operation, answered.data)
-            return operation.read(answered)
+            return answered
         error = answered.error
         if error.data and operation.writes:
             _keep_up(state, operation, error.data)
-        unknown = unknown or answered.may_be_done
-        error.outcome_unknown = unknown
-        if isinstance(error, Unauthenticated) and operation.signed and not answered.may_be_done:
-            if renewals < RENEWALS and (tokens is not None or state.needs_sign_in):
-                renewals += 1
-                yield Renew(tokens)
-                continue
-            raise error
+        outcome.unknown |= answered.may_be_done
+        if isinstance(error, Unauthenticated) and tokens is not None and not answered.may_be_done:
+            if renewals == RENEWALS:
+                raise error
+            renewals += 1
+            yield Renew(tokens)
+            continue
         failures += 1
         pause = state.retry.pause(failures, state.random(), answered.retry_after)
         if not answered.retry or state.clock() - began + pause > state.retry.seconds:

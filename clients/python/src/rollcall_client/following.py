@@ -17,11 +17,13 @@ what waiting does not mend.
 import json
 import logging
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from rollcall_client.errors import (
     Json,
+    LogChanged,
     OperationFailed,
     RollcallError,
     Throttled,
@@ -165,6 +167,9 @@ def follow(state: ClientState, subscription: Subscription[T]) -> SocketSteps[T]:
                 subscription.begins_now = False
                 continue
             yield from _connection(state, subscription, tokens, health)
+        except LogChanged:
+            state.position = None  # of a log that is no more: no view would reach it
+            raise
         except (Interrupted, TransportError, Unavailable, Throttled) as error:
             interrupted = _interruption(error)
         else:
@@ -197,7 +202,7 @@ def _connection(
     _check((yield Open()))
     _check((yield Say({"type": "connection_init", "payload": authorization})))
     while True:
-        message = json.loads(_check((yield Hear())))
+        message = _message(_check((yield Hear())))
         match message["type"]:
             case "connection_ack":
                 health.opened_at = state.clock()
@@ -221,6 +226,15 @@ def _connection(
                 pass  # pong
 
 
+def _message(text: str) -> Json:
+    """A message of the protocol."""
+    with suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict) and isinstance(found.get("type"), str):
+            return found
+    raise OperationFailed(f"the server sent a message that is none of {SUBPROTOCOL}")
+
+
 def _check(reply: Any) -> Any:
     """The reply, if the connection is still open."""
     if not isinstance(reply, Closed):
@@ -233,7 +247,7 @@ def _check(reply: Any) -> Any:
 
 def _ended(errors: Sequence[Json]) -> Exception:
     """The error that ended a subscription, or the interruption if another connection may go on."""
-    error: RollcallError = error_of(errors)
+    error = error_of(errors)
     if isinstance(error, Unauthenticated):
         return Interrupted(str(error), renew=True)
     if isinstance(error, Unavailable | Throttled):

@@ -5,7 +5,7 @@ Nothing here sends anything. `Client` and `AsyncClient` have a method of the sam
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from rollcall_client.errors import Json, Refused, TransportError
@@ -71,7 +71,7 @@ class Operation(Generic[T]):
     """One request to the server, and how its answer is read."""
 
     document: str
-    variables: Json
+    variables: Json = field(repr=False)  # passwords
     read: Callable[[Result], T]
     writes: bool = False
     repeatable: bool = True
