@@ -59,6 +59,8 @@ class ProcessHost:
                 printed += line
                 continue
             waiting = self._waiting[answer["id"]]
+            if waiting.done():
+                continue  # its test has given up
             if "error" in answer:
                 waiting.set_exception(Refused(answer["error"]))
             else:

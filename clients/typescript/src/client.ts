@@ -54,7 +54,7 @@ export interface Changes<Data> extends AsyncIterableIterator<Data> {
 }
 
 /** Changes that wait for a slow reader. Then its subscription stops, and goes on when the reader does. */
-const MOST_WAITING = 500;
+const MOST_WAITING = 200;
 
 export class Client {
   readonly session: Session;

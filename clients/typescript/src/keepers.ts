@@ -56,10 +56,21 @@ export function inMemory(): TokenStore {
  */
 export function inStorage(storage: Pick<Storage, "getItem" | "setItem" | "removeItem">, key = "rollcall"): TokenStore {
   const shared = typeof sessionStorage !== "undefined" && storage === sessionStorage ? null : key;
+  /** What a full storage has refused. The token that it holds is used up. */
+  let refused: string | null = null;
   return {
     shared,
-    load: () => storage.getItem(key),
-    save: (token) => (token === null ? storage.removeItem(key) : storage.setItem(key, token)),
+    load: () => refused ?? storage.getItem(key),
+    save: (token) => {
+      refused = null;
+      if (token === null) return storage.removeItem(key);
+      try {
+        storage.setItem(key, token);
+      } catch {
+        refused = token;
+        storage.removeItem(key);
+      }
+    },
   };
 }
 

@@ -14,8 +14,8 @@ export type Message =
 
 /** A tab that was frozen while it held the lock keeps it. The others do not wait for it for ever. */
 const LONGEST_TURN_MS = 10_000;
-/** A message may arrive a little after the lock that its sender has released. */
-const LATE_MESSAGE_MS = 250;
+/** A message may arrive after the lock that its sender has released. If none does, the other tab could not renew. */
+const LATE_MESSAGE_MS = 2_000;
 
 export interface Tabs {
   send(message: Message): void;
@@ -26,7 +26,7 @@ export interface Tabs {
 
 /** `name` is null for a session that other tabs do not have. */
 export function tabsOf(name: string | null, onMessage: (message: Message) => void): Tabs {
-  const channel = name && typeof BroadcastChannel !== "undefined" ? new BroadcastChannel(`rollcall:${name}`) : null;
+  const channel = name === null ? null : channelOf(`rollcall:${name}`);
   const locks = name && typeof navigator !== "undefined" ? navigator.locks : undefined;
   let heard = () => {};
   if (channel) {
@@ -43,20 +43,28 @@ export function tabsOf(name: string | null, onMessage: (message: Message) => voi
     inTurn: async (run) => {
       if (!locks) return run(nothing);
       const lock = `rollcall:${name}`;
-      const free = await locks.request(lock, { ifAvailable: true }, async (held) => (held ? { value: await run(nothing) } : null));
-      if (free) return free.value;
+      let began = false;
+      const begin = (late: () => Promise<void>) => {
+        began = true;
+        return run(late);
+      };
+      try {
+        const free = await locks.request(lock, { ifAvailable: true }, async (held) => (held ? { value: await begin(nothing) } : null));
+        if (free) return free.value;
+      } catch (error) {
+        if (began) throw error;
+        return run(nothing); // a browser that keeps nothing has no locks either
+      }
       const message = new Promise<void>((resolve) => {
         heard = resolve;
       });
       const late = () => Promise.race([message, pause(LATE_MESSAGE_MS)]);
       const waiting = new AbortController();
       const limit = setTimeout(() => waiting.abort(), LONGEST_TURN_MS);
-      let began = false;
       try {
         return await locks.request(lock, { signal: waiting.signal }, () => {
-          began = true;
           clearTimeout(limit);
-          return run(late);
+          return begin(late);
         });
       } catch (error) {
         if (began || !waiting.signal.aborted) throw error;
@@ -66,4 +74,13 @@ export function tabsOf(name: string | null, onMessage: (message: Message) => voi
       }
     },
   };
+}
+
+/** Null where pages may tell each other nothing, as in a sandboxed frame. */
+function channelOf(name: string): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return null;
+  }
 }
