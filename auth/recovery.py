@@ -5,12 +5,10 @@ from typing import Final
 from uuid import UUID
 
 from auth.budgets import AddressBudgets, Purpose
-from auth.devices import UNKNOWN
 from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, Link, MailedLinks
 from auth.password_hashing import Lane, Passwords
 from auth.pending_registrations import PendingRegistrations
-from auth.session_rows import SessionClient
-from auth.sign_in import SignedIn, SignIn, checked_password
+from auth.sign_in import SignedIn, SignIn, SignInClient, checked_password
 from events import outbox
 from events.commands import CommandResult, UserCommands
 from events.errors import Reason, Rejected
@@ -39,15 +37,7 @@ class Recovery:
         self._budgets = budgets
         self._pending = pending
 
-    async def reset_password(
-        self,
-        token: str,
-        new: str,
-        address: str,
-        origin: Origin,
-        device: str = UNKNOWN,
-        language: str | None = None,
-    ) -> SignedIn:
+    async def reset_password(self, token: str, new: str, client: SignInClient, origin: Origin) -> SignedIn:
         """Set the password of the user that got the link, end its other sessions, and start one.
 
         The link came by mail, so the email is verified too.
@@ -57,18 +47,17 @@ class Recovery:
             PasswordRefused: the new password is too weak; the link still works.
             BudgetSpent: too many changes from this address.
         """
-        await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
+        await self._budgets.pay(Purpose.CHANGE_PASSWORD, client.address)
         link, account, user = await self._usable(token, PASSWORD_PURPOSES)
         checked_password(new, user)
-        hashed = await self._passwords.hash(new, Lane.SIGN_IN, address)
+        hashed = await self._passwords.hash(new, Lane.SIGN_IN, client.address)
         command = ChangePassword(password_hash=hashed, replaces=account.password_version, verifies=user.email)
         done = await self._changed(link.user_id, command, origin)
         await self._links.used(link)
         await self._sign_in.forget_ended(link.user_id)
         if done.user is None:  # deleted meanwhile
             raise InvalidLink
-        client = SessionClient(device, address)
-        return await self._sign_in.start_session(done.user, done.user.version, client, language)
+        return await self._sign_in.start_session(done.user, done.user.version, client)
 
     async def verify_email(self, token: str, address: str, origin: Origin) -> CommandResult:
         """Verify the email of the user that got the link, give the user a new one, or register the user whose

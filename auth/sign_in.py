@@ -16,7 +16,7 @@ from auth.devices import UNKNOWN
 from auth.hash_formats import UnknownHash
 from auth.password_hashing import Lane, Passwords, PasswordsBusy, PasswordsClosed
 from auth.password_policy import WeakPassword, check_password
-from auth.session_rows import NO_CLIENT, RefreshToken, SessionClient
+from auth.session_rows import RefreshToken, SessionClient
 from auth.sessions import Granted, InvalidRefreshToken, Sessions
 from auth.throttle import LOGIN_CHARACTERS, PasswordAttempt, Target, Throttle, password_change
 from auth.tokens import AccessToken, AccessTokens
@@ -65,6 +65,20 @@ class SignedIn:
     refresh_token_lifetime: timedelta
     """From the last refresh on."""
 
+
+@dataclass(frozen=True, slots=True)
+class SignInClient:
+    """The client that signs a user in."""
+
+    address: str = ""
+    """Its network, from auth/addresses.py."""
+    device: str = UNKNOWN
+    """Of `auth.devices.device_of`."""
+    language: str | None = None
+    """That of the mail about a new device."""
+
+
+UNKNOWN_CLIENT: Final = SignInClient()
 
 CHECKS: Final = 2
 """Credentials that a password is checked against, if another sign-in hashes it anew, or the user changes it."""
@@ -142,15 +156,7 @@ class SignIn:
             command = msgspec.structs.replace(command, password_hash=hashed)
             return await self._commands.register(command, origin, idempotency)
 
-    async def log_in(
-        self,
-        login: str,
-        password: str,
-        address: str,
-        origin: Origin,
-        device: str = UNKNOWN,
-        language: str | None = None,
-    ) -> SignedIn:
+    async def log_in(self, login: str, password: str, client: SignInClient, origin: Origin) -> SignedIn:
         """Start a session.
 
         Raises:
@@ -160,9 +166,9 @@ class SignIn:
             BudgetSpent: too many sign-ins from this address.
         """
         target = self._throttle.sign_in(login)
-        self._throttle.check_refusals(target, address)  # before the budget, which takes a statement
-        await self._budgets.pay(Purpose.SIGN_IN, address)
-        attempt = await self._throttle.begin(target, address)
+        self._throttle.check_refusals(target, client.address)  # before the budget, which takes a statement
+        await self._budgets.pay(Purpose.SIGN_IN, client.address)
+        attempt = await self._throttle.begin(target, client.address)
         credential = await self._commands.credential(login) if len(login) <= LOGIN_CHARACTERS else NO_CREDENTIAL
         try:
             proved = await self._prove(credential, password, attempt)
@@ -173,7 +179,7 @@ class SignIn:
         # The claim may be one that keeps lookalikes of the user's name away, or was moved in the table to another user.
         if login_claim(login) not in sign_in_claims(proved.user):
             raise WrongCredentials
-        return await self._sign_in(proved, password, attempt, origin, device, language)
+        return await self._sign_in(proved, password, attempt, client, origin)
 
     async def _prove(self, credential: Credential, password: str, attempt: PasswordAttempt) -> _Proved:
         """Check a password against a credential, and fold the stream of its user only if it is right: a long stream
@@ -202,31 +208,29 @@ class SignIn:
         proved: _Proved,
         password: str,
         attempt: PasswordAttempt,
+        client: SignInClient,
         origin: Origin,
-        device: str,
-        language: str | None,
     ) -> SignedIn:
         user = proved.user
         await self._throttle.succeeded(attempt, *self._targets(user))
         if self._passwords.needs_rehash(proved.password_hash):  # imported, or made with weaker parameters
             # Changed concurrently, or too many are waiting: the next sign-in rehashes.
             with suppress(Rejected, WrongExpectedVersion, PasswordsBusy):
-                stronger = await self._passwords.hash(password, Lane.SIGN_IN, attempt.address)
+                stronger = await self._passwords.hash(password, Lane.SIGN_IN, client.address)
                 command = ChangePassword(password_hash=stronger, replaces=proved.password_version, rehashed=True)
                 user = (await self._commands.change(user.id, command, origin)).user or user
         # Administrators are appointed, the first one before mail is set up.
         if self._unverified is not None and not proved.email_verified and user.role is not Role.ADMIN:
-            await self._unverified(user, attempt.address, language)
+            await self._unverified(user, client.address, client.language)
             raise UnverifiedEmail
         with _afterwards("count a sign-in"):
             await self._activity.signed_in()
-        return await self.start_session(user, proved.version, SessionClient(device, attempt.address), language)
+        return await self.start_session(user, proved.version, client)
 
-    async def start_session(
-        self, user: User, since: int, client: SessionClient = NO_CLIENT, language: str | None = None
-    ) -> SignedIn:
-        """Start a session that trusts a version of the user. `language` is that of the mail about a new device."""
-        granted = await self._sessions.start(user.id, since, client, language)
+    async def start_session(self, user: User, since: int, client: SignInClient = UNKNOWN_CLIENT) -> SignedIn:
+        """Start a session that trusts a version of the user."""
+        seen = SessionClient(client.device, client.address)
+        granted = await self._sessions.start(user.id, since, seen, client.language)
         with _afterwards("record that a user is active"):
             await self._activity.active(user.id)
         return self._signed_in(user, granted)
@@ -282,10 +286,8 @@ class SignIn:
         done: CommandResult,
         login: str,
         password: str,
-        address: str,
+        client: SignInClient,
         origin: Origin,
-        device: str = UNKNOWN,
-        language: str | None = None,
     ) -> SignedIn | None:
         """Start the session of a user who has just registered; None if that fails and the user has to sign in.
 
@@ -297,13 +299,13 @@ class SignIn:
         if done.repeated:
             account = await self._commands.account(done.user_id)
             target = self._throttle.sign_in(account.user.username if account.user else login)
-            attempt = await self._throttle.begin(target, address)
+            attempt = await self._throttle.begin(target, client.address)
             proved = await self._prove(await self._commands.credential_of(done.user_id), password, attempt)
-            return await self._sign_in(proved, password, attempt, origin, device, language)
+            return await self._sign_in(proved, password, attempt, client, origin)
         if done.user is None:
             return None
         with _afterwards("start the session of a new user"):
-            return await self.start_session(done.user, done.user.version, SessionClient(device, address), language)
+            return await self.start_session(done.user, done.user.version, client)
         return None
 
     @asynccontextmanager

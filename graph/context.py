@@ -12,6 +12,7 @@ from strawberry.dataloader import DataLoader
 from auth.activity import Activity
 from auth.addresses import Network
 from auth.authentication import Authenticator, SessionEnded
+from auth.devices import device_of
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
 from auth.pending_registrations import PendingRegistrations
@@ -20,7 +21,7 @@ from auth.recovery import Recovery
 from auth.registration import Registration
 from auth.session_watch import Close, OpenConnection, SessionWatch
 from auth.sessions import Sessions
-from auth.sign_in import SignIn
+from auth.sign_in import SignIn, SignInClient
 from auth.tokens import AccessTokens, InvalidToken, TokenClaims
 from auth.write_quota import WriteQuota
 from events.audit import AuditEntry, AuditLog
@@ -162,6 +163,11 @@ class Context:
     _owned: DataLoader[OwnedKey, OwnedPage] | None = None
     _owned_counts: DataLoader[UUID, int] | None = None
     _verified: DataLoader[UUID, bool | None] | None = None
+
+    @property
+    def client(self) -> SignInClient:
+        """The client, for a session that it starts."""
+        return SignInClient(self.address, device_of(self.user_agent), self.language)
 
     def claims(self) -> TokenClaims | None:
         """The claims of the access token, without a check of the session; None if no token was sent.

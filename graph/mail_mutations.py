@@ -5,7 +5,6 @@ from typing import Annotated
 
 import strawberry
 
-from auth.devices import device_of
 from auth.mail_requests import NoMail
 from auth.mailed_links import InvalidLink
 from auth.permissions import Right
@@ -50,10 +49,7 @@ async def reset_password(
     context = info.context
     recovery = context.services.recovery
     try:
-        device = device_of(context.user_agent)
-        signed_in = await recovery.reset_password(
-            token, new_password, context.address, context.origin, device, context.language
-        )
+        signed_in = await recovery.reset_password(token, new_password, context.client, context.origin)
     except (InvalidLink, *EXPECTED) as error:
         return SessionPayload(errors=_errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)

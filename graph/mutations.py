@@ -11,7 +11,6 @@ import msgspec
 import strawberry
 import structlog
 
-from auth.devices import device_of
 from auth.permissions import Right, may
 from auth.registration import INVITATION_DAYS, InvalidInvitation, RegistrationClosed
 from auth.sessions import InvalidRefreshToken
@@ -99,10 +98,7 @@ async def register(info: Info, input: Annotated[RegisterInput, Input]) -> Regist
             idempotency_of(None, input),
             admission,
         )
-        device = device_of(context.user_agent)
-        signed_in = await sign_in.first_session(
-            done, input.username, input.password, context.address, context.origin, device, context.language
-        )
+        signed_in = await sign_in.first_session(done, input.username, input.password, context.client, context.origin)
     except EXPECTED as error:
         return RegisterPayload(errors=errors_of(error))
     session = Session.of(signed_in) if signed_in else None
@@ -136,14 +132,7 @@ async def create_invitation(
 async def login(info: Info, input: Annotated[LoginInput, Input]) -> SessionPayload:  # noqa: A002
     context = info.context
     try:
-        signed_in = await context.services.sign_in.log_in(
-            input.login,
-            input.password,
-            context.address,
-            context.origin,
-            device_of(context.user_agent),
-            context.language,
-        )
+        signed_in = await context.services.sign_in.log_in(input.login, input.password, context.client, context.origin)
     except EXPECTED as error:
         return SessionPayload(errors=errors_of(error))
     return SessionPayload(session=Session.of(signed_in), user=signed_in.user)
