@@ -27,8 +27,8 @@ from graph.scalars import SCALARS
 from projections.filters import Order, Slice
 from rollcall.administrators import password_threads
 from rollcall.api import services_of
+from rollcall.environment import load_settings
 from rollcall.keys import signing_keys
-from rollcall.settings import load_settings
 from rollcall.wiring import now, open_installation, open_writer
 
 

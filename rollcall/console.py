@@ -43,8 +43,9 @@ from projections.errors import (
 )
 from rollcall import exits
 from rollcall.embedded.sources import ServersUnavailable
+from rollcall.environment import load_settings
 from rollcall.logs import configure_logging
-from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.settings import BadSettings, Settings
 from rollcall.stopping import LEFTOVER_SECONDS, STOP_SECONDS, Watchdog, end_tasks
 from rollcall.userfile.rows import UserFileError
 

@@ -46,9 +46,10 @@ from projections.rebuild import Rebuilder
 from projections.verification import LogAccess
 from projections.view import Follower, Records, View
 from rollcall.embedded import Addresses, servers
+from rollcall.environment import telemetry_variables
 from rollcall.keys import master_keys
 from rollcall.replicas import ReplicaServers
-from rollcall.settings import Settings, telemetry_variables
+from rollcall.settings import Settings
 from rollcall.stopping import step
 from rollcall.telemetry import traced
 from rollcall.tls import mongo_tls, mysql_tls

@@ -16,8 +16,9 @@ from graph.types import ErrorCode
 from projections.status import State
 from rollcall import exits
 from rollcall.cli import app
+from rollcall.environment import secret_variables
 from rollcall.metrics import VIEW_GAUGES, WEBHOOK_GAUGES, Metrics
-from rollcall.settings import Settings, secret_variables
+from rollcall.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("events", "projections", "auth", "graph", "rollcall")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rollcall.settings import BadSettings, from_files, load_settings, secret_variables
+from rollcall.environment import from_files, load_settings, secret_variables
+from rollcall.settings import BadSettings
 
 
 @pytest.mark.parametrize(

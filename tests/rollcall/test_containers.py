@@ -32,7 +32,8 @@ from projections.status import VIEWS, State
 from rollcall.children import SECRETS
 from rollcall.cli import app
 from rollcall.embedded.kafka import VERSION
-from rollcall.settings import Settings, load_settings
+from rollcall.environment import load_settings
+from rollcall.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

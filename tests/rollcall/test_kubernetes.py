@@ -17,8 +17,9 @@ from graph.app import make_app
 from graph.context import Opening
 from projections.lease import LEASE_SECONDS
 from rollcall.commands.serve import DRAIN_SECONDS
+from rollcall.environment import load_settings, secret_variables
 from rollcall.metrics import Metrics, metrics_app
-from rollcall.settings import Settings, load_settings, secret_variables
+from rollcall.settings import Settings
 from tests.rollcall.test_containers import check, instructions
 
 DIRECTORY: Final = Path(__file__).parents[2] / "deploy" / "kubernetes"

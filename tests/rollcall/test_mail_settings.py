@@ -3,7 +3,8 @@
 import pytest
 
 from rollcall.commands.publish_mail import publish_mail
-from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.environment import load_settings
+from rollcall.settings import BadSettings, Settings
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 
 from rollcall.api import serving_policy
 from rollcall.commands.dev import own_variables
-from rollcall.settings import BadSettings, Settings, load_settings
+from rollcall.environment import load_settings
+from rollcall.settings import BadSettings, Settings
 
 ME = "query Me { me { id } }"
 SHA256 = hashlib.sha256(ME.encode()).hexdigest()

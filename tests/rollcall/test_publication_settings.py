@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rollcall.environment import load_settings
 from rollcall.publications import kafka_cluster, kafka_options
-from rollcall.settings import BadSettings, load_settings
+from rollcall.settings import BadSettings
 
 
 @pytest.mark.parametrize(
