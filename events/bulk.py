@@ -7,7 +7,7 @@ users: 104,000 events a second with the join, 266,000 without it.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -105,18 +105,17 @@ class BulkReader:
 
     async def pages(
         self, after: int, up_to: int, page_events: int
-    ) -> AsyncGenerator[tuple[dict[bytes, list[Recorded]], int], None]:
-        """The range's events after a position and up to another, which the log has reached, page by page.
+    ) -> AsyncGenerator[tuple[dict[bytes, list[Row]], int], None]:
+        """The range's rows after a position and up to another, which the log has reached, page by page.
 
-        Yields the events of a page by stream, and the position up to which they were read. A page of large events ends
-        early. The server reads the next page while this one is opened and used, on a connection of its own.
+        Yields the rows of a page by stream, sealed, and the position up to which they were read. Their users' keys are
+        known from then on (`recorded`, `secret_of`). A page of large events ends early. The server reads the next page
+        while this one is opened and used, on a connection of its own.
 
-        The keys are the bytes of the ids: to make and hash a UUID for each event takes longer. Damaged events are
-        `Damaged`, as in `EventStore.read_past_damage`.
+        The keys are the bytes of the ids: to make and hash a UUID for each event takes longer.
 
         Raises:
             PositionGap: the log has lost an event, of any user.
-            UnreadableEvent: an event comes from a newer release, which concerns every user.
         """
         if after >= up_to:
             return
@@ -135,10 +134,14 @@ class BulkReader:
                 for row in rows:
                     streams.setdefault(row[1], []).append(row)
                 after = end
-                yield {stream_id: self._recorded(stream) for stream_id, stream in streams.items()}, end
+                yield streams, end
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    def secret_of(self, user_id: bytes) -> bytes | None:
+        """The key of a user whose rows were read; None if it is destroyed or damaged, or this is no user."""
+        return self._secrets.get(user_id)
 
     def narrow(self, upper: UUID) -> None:
         """Leave out the streams from this id on."""
@@ -208,8 +211,12 @@ class BulkReader:
         else:
             self.destroyed.update(row[0] for row in await self._source.fetch_all(READ_DELETED, (after, up_to)))
 
-    def _recorded(self, rows: list[Row]) -> list[Recorded]:
-        """The events of one stream."""
+    def recorded(self, rows: Sequence[Row]) -> list[Recorded]:
+        """The events in rows of one stream. Damaged events are `Damaged`, as in `EventStore.read_past_damage`.
+
+        Raises:
+            UnreadableEvent: an event comes from a newer release, which concerns every user.
+        """
         found, owner, cipher = [], None, None
         for row in rows:
             user_id = row[OWNER] or row[1]

@@ -4,12 +4,15 @@ Data objects are folded in the same way and by the same functions: each is a str
 difference, *user* stands for both here.
 
 `fold` is the one piece of logic that both views share; a view then writes each user once per batch. `LogFold` folds the
-log in its own order, so it must keep every user until the last event, each packed as MessagePack: a fifth of the
-objects' size. From an event on that cannot be applied, it keeps the user as it was before, and the reason. When the
-users do not fit, the log is read once for each part of them. How large users are is not known before they are folded,
-so parts are not planned: when a pass exceeds the limit, it drops the users with the greatest ids, a tenth of the limit,
-and goes on without them; the next pass begins with the least of those. Ids sort by time, so the dropped users are the
-newest, of whom little was folded yet.
+log in its own order, so it must keep every user until the last event, packed (`projections/packed.py`). From an event
+on that cannot be applied, it keeps the user as it was before, and the reason. Rows are collected, still sealed, and
+folded together by user: to begin with a user, and to end, costs as much as some events. The usual ones are folded by
+`projections/user_fold.py`.
+
+When the users do not fit, the log is read once for each part of them. How large users are is not known before they are
+folded, so parts are not planned: when a pass exceeds the limit, it drops the users with the greatest ids, a tenth of
+the limit, and goes on without them; the next pass begins with the least of those. Ids sort by time, so the dropped
+users are the newest, of whom little was folded yet.
 """
 
 import asyncio
@@ -23,14 +26,18 @@ import msgspec
 
 from events.bulk import ALL_USERS, BulkReader, UserRange
 from events.data_object import DataObject
-from events.database import Source
+from events.database import Row, Source
+from events.errors import UnreadableEvent
 from events.event_types import DataDeleted, DataTransferred, Recorded, UserDeleted
 from events.ids import uuid_of
+from events.rows import PERSONAL
 from events.streams import State, evolve_stream
 from events.user import User
 from events.vault import Vault
 from projections.errors import OutOfStep
+from projections.packed import EMPTY, PACK, UNPACK, Packed, PackedUser
 from projections.quarantine import DELETIONS, UNREADABLE, Quarantined
+from projections.user_fold import fold_rows
 
 WHOLE = (*DELETIONS, DataTransferred)
 """Events that need no event before them. A data object whose former owner is deleted comes back with the event that
@@ -178,6 +185,12 @@ DIGEST_BYTES: Final = 160
 """What a kept digest takes."""
 DROP_SHARE: Final = 0.1
 """The share of the limit that is dropped at a time."""
+ROW_BYTES: Final = 750
+"""What a row takes besides its sealed data, measured with tracemalloc."""
+ROWS_SHARE: Final = 0.125
+"""The share of the limit for rows that are not folded yet; users have the rest."""
+FOLDED_AT_ONCE: Final = 500
+"""Users folded before the event loop runs."""
 
 ItemsDone = Callable[[int], None]
 """Called with how many more items are done; negative when work is discarded."""
@@ -199,20 +212,7 @@ class FoldedUser(msgspec.Struct, frozen=True):
     """Bytes that it has in memory, packed; 0 if it never was."""
 
 
-class _Packed(msgspec.Struct, array_like=True, frozen=True):
-    version: int
-    position: int
-    user: User | None
-    history: list[msgspec.Raw]
-    """Entries packed one by one: most are only copied."""
-    data: DataObject | None = None
-    is_data: bool = False
-
-
-PACK: Final = msgspec.msgpack.Encoder(uuid_format="bytes").encode
-UNPACK: Final = msgspec.msgpack.Decoder(_Packed).decode
 UNPACK_ENTRY: Final = msgspec.msgpack.Decoder(HistoryEntry).decode
-EMPTY: Final = _Packed(0, 0, None, [])
 
 
 class LogFold:
@@ -230,7 +230,12 @@ class LogFold:
         """An empty fold at position 0. `history_events` is how many of each user's last events are kept."""
         self.position = 0
         self._reader = BulkReader(source, vault, users)
-        self._limit_bytes = limit_bytes
+        self._rows_limit = int(ROWS_SHARE * limit_bytes)
+        self._users_bytes = limit_bytes - self._rows_limit
+        """The limit of folded users."""
+        self._rows: dict[bytes, list[Row]] = {}
+        """Rows that are not folded yet, by stream."""
+        self._rows_bytes = 0
         self._history_events = history_events
         self._packed: dict[bytes, bytes] = {}
         self._quarantined: dict[bytes, Quarantined] = {}
@@ -252,18 +257,20 @@ class LogFold:
         """Fold the log up to a position that it has reached. May be called again after a cancellation.
 
         Raises:
-            PositionGap, UnreadableEvent: as `BulkReader.pages`.
+            PositionGap: the log has lost an event, of any user.
+            UnreadableEvent: an event comes from a newer release.
         """
         async with self._advancing:
             if self.position == 0:
                 self._reader.settled = min(self._reader.settled, up_to)
             async with aclosing(self._reader.pages(self.position, up_to, PAGE_EVENTS)) as pages:
                 async for streams, page_end in pages:
-                    for key, events in streams.items():
-                        self._fold(key, events)
+                    events = self._collect(streams)
                     self.position = page_end
-                    dropped = self._drop_newest() if self._bytes > self._limit_bytes else 0
-                    advance(sum(map(len, streams.values())) - dropped)
+                    dropped = await self._fold_collected() if self._rows_bytes > self._rows_limit else 0
+                    advance(events - dropped)
+            if dropped := await self._fold_collected():
+                advance(-dropped)
 
     def get(self, user_id: UUID) -> FoldedUser | None:
         """One user; None if the log has no event of it."""
@@ -304,21 +311,62 @@ class LogFold:
     def clear(self) -> None:
         """Drop all users and free the memory."""
         self._packed.clear()
+        self._rows.clear()
+        self._rows_bytes = 0
         self._digests.clear()
         self._quarantined.clear()
         self._bytes = 0
         self._reader.forget()
 
-    def _fold(self, key: bytes, events: list[Recorded]) -> None:
+    def _collect(self, streams: Mapping[bytes, list[Row]]) -> int:
+        """Keep rows to be folded; their number."""
+        found = 0
+        for key, rows in streams.items():
+            if (kept := self._rows.get(key)) is None:
+                self._rows[key] = rows
+            else:
+                kept += rows
+            found += len(rows)
+            self._rows_bytes += sum(len(row[PERSONAL]) for row in rows)
+        self._rows_bytes += ROW_BYTES * found
+        return found
+
+    async def _fold_collected(self) -> int:
+        """Fold the rows that are kept; the number of folded events that were dropped for want of memory."""
+        while self._rows:
+            for _ in range(min(FOLDED_AT_ONCE, len(self._rows))):
+                key, rows = self._rows.popitem()
+                try:
+                    self._fold(key, rows)
+                except UnreadableEvent:
+                    self._rows[key] = rows  # for whoever asks again
+                    raise
+            await asyncio.sleep(0)
+        self._rows_bytes = 0
+        return self._drop_newest() if self._bytes > self._users_bytes else 0
+
+    def _fold(self, key: bytes, rows: list[Row]) -> None:
+        previous, packed, secret = self._packed.get(key), None, self._reader.secret_of(key)
+        if secret is not None and key not in self._quarantined:
+            packed = fold_rows(previous, rows, secret, self._history_events)
+        if packed is None:
+            packed = self._fold_events(key, previous, self._reader.recorded(rows))
+        if packed is not None:
+            self._bytes += len(packed) + OVERHEAD_BYTES if previous is None else len(packed) - len(previous)
+            self._packed[key] = packed
+            for kept in self._digests.values():
+                self._bytes -= DIGEST_BYTES if kept.pop(key, None) else 0
+
+    def _fold_events(self, key: bytes, previous: bytes | None, events: list[Recorded]) -> bytes | None:
+        """The user or data object after events, packed; None if it is in quarantine and they do not change that."""
         if key in self._quarantined:
             events = [recorded for recorded in events if isinstance(recorded.event, DELETIONS)]
             if not events:
-                return
+                return None
             del self._quarantined[key]
-        previous = self._packed.get(key)
-        before = EMPTY if previous is None else UNPACK(previous)
-        held = None if previous is None else HeldUser(before.version, before.user, before.data)
-        change, quarantined = fold_readable(events[0].stream_id, held, events)
+        before, user_id = EMPTY if previous is None else UNPACK(previous), events[0].stream_id
+        held = None if previous is None else HeldUser(before.version, before.user(user_id), before.data)
+        change, quarantined = fold_readable(user_id, held, events)
         if quarantined is not None:
             self._quarantined[key] = quarantined
         history: list[msgspec.Raw] = []
@@ -326,12 +374,9 @@ class LogFold:
             new = (msgspec.Raw(PACK(HistoryEntry.of(recorded))) for recorded in change.events)
             history = [*before.history, *new][-self._history_events :]
         after = change.after
+        living = None if after.user is None else PackedUser.of(after.user)
         position = change.events[-1].position if change.events else before.position
-        packed = PACK(_Packed(after.version, position, after.user, history, after.data, is_data=change.is_data))
-        self._bytes += len(packed) + OVERHEAD_BYTES if previous is None else len(packed) - len(previous)
-        self._packed[key] = packed
-        for kept in self._digests.values():
-            self._bytes -= DIGEST_BYTES if kept.pop(key, None) else 0
+        return PACK(Packed(after.version, position, living, history, after.data, is_data=change.is_data))
 
     def _folded_user(self, user_id: UUID, packed: bytes) -> FoldedUser:
         kept = UNPACK(packed)
@@ -339,12 +384,13 @@ class LogFold:
         data = kept.data
         if data is not None and data.owner_id.bytes in self._reader.destroyed:
             data = None
-        held, quarantined = HeldUser(kept.version, kept.user, data), self._quarantined.get(user_id.bytes)
+        held = HeldUser(kept.version, kept.user(user_id), data)
+        quarantined = self._quarantined.get(user_id.bytes)
         return FoldedUser(user_id, held, kept.position, history, quarantined, kept.is_data, len(packed))
 
     def _drop_newest(self) -> int:
         """Free memory at the upper end; the number of folded events lost. One user is kept, however large."""
-        wanted = int((1 - DROP_SHARE) * self._limit_bytes)
+        wanted = int((1 - DROP_SHARE) * self._users_bytes)
         keys, upper, events = sorted(self._packed), None, 0
         while self._bytes > wanted and len(keys) > 1:
             upper = keys.pop()

@@ -52,7 +52,7 @@ async def test_a_bulk_reader_reads_few_large_events_at_a_time_and_all_of_them(lo
         lengths = [
             len(one.event.content["x"])
             for stream in streams.values()
-            for one in stream
+            for one in reader.recorded(stream)
             if isinstance(one.event, DataCreated)
         ]
         assert sum(length > 1_000 for length in lengths) <= 2
