@@ -1,5 +1,6 @@
 """The log folded part by part: all users as of any position, in bounded memory."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from uuid import UUID
@@ -160,16 +161,39 @@ async def test_a_gap_in_the_log_is_found_in_any_part(
         await parts(log, 12, limit_bytes)
 
 
-async def test_pages_join_without_a_seam(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In pages of any size the users are the same."""
+@pytest.mark.parametrize("limit_bytes", [PLENTY, 8_000])
+async def test_pages_join_without_a_seam(log: Log, monkeypatch: pytest.MonkeyPatch, limit_bytes: int) -> None:
+    """In pages of any size the users are the same, whether their rows are folded page by page or together."""
     events = await some_history(log, 4)
     assert len(events) < PAGE_EVENTS
     for size in (1, 3, 7):
         monkeypatch.setattr("projections.folding.PAGE_EVENTS", size)
 
-        found = await parts(log, len(events), 8_000)
+        found = await parts(log, len(events), limit_bytes)
 
         assert [user for _, users in found for user in users] == list(plainly(events).values())
+
+
+@pytest.mark.parametrize("limit_bytes", [PLENTY, 10_000])
+async def test_a_fold_that_is_cancelled_goes_on_where_it_was(
+    log: Log, monkeypatch: pytest.MonkeyPatch, limit_bytes: int
+) -> None:
+    """In the middle of reading or of folding what was read: no event is lost, and none is folded twice."""
+    monkeypatch.setattr("projections.folding.PAGE_EVENTS", 3)
+    monkeypatch.setattr("projections.folding.FOLDED_AT_ONCE", 1)
+    events, chance = await some_history(log, 6), random.Random(6)
+    past = LogFold(log.database, log.vault, limit_bytes=limit_bytes)
+    for _ in range(20):
+        work = asyncio.create_task(past.advance(len(events)))
+        await asyncio.wait({work}, timeout=chance.random() * 0.02)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    await past.advance(len(events))
+
+    expected = [user for user in plainly(events).values() if user.id in past.users]
+    assert list(map(unsized, past)) == expected
+    assert past._rows == {}
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7, 64])
