@@ -15,7 +15,7 @@ import { VERIFICATION } from "./documents";
 export type Me = NonNullable<MeQuery["me"]>;
 
 const LANGUAGES = [
-  ["", "Not chosen: English, or as the browser says"],
+  ["", "Not chosen"],
   ["en", "English"],
   ["ms", "Bahasa Melayu"],
 ] as const;

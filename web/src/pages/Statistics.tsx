@@ -101,7 +101,7 @@ function Figures({ read, period, now, past }: { read: StatisticsQuery["statistic
       <Figure
         name="Growth"
         value={now.growth === null ? "–" : signed(now.growth)}
-        unit="%"
+        unit={now.growth === null ? "" : "%"}
         note={points(({ growth }) => growth)}
       />
       <Figure
