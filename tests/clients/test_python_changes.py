@@ -293,6 +293,29 @@ async def test_writes_and_place_are_committed_together(site: Site, tmp_path: Pat
     assert applied() == [1, 2, 3]
 
 
+async def test_changes_of_data_objects_are_consumed_alike(site: Site, tmp_path: Path) -> None:
+    """They resume over cuts and from a checkpoint, too."""
+    person = await site.person()
+    url = endpoint(site)
+    create = "mutation($name: String!) { createData(input: {name: $name, content: {n: [1]}}) { data { id } position } }"
+    async with proxied(url) as proxy, AsyncClient(proxy.url(url), credentials=credentials(person)) as client:
+        made = [(await client.execute(create, {"name": name}))["createData"] for name in ("One", "Two")]
+        changes = client.data_changes(checkpoint=FileCheckpoint(tmp_path / "place"))
+        received = [await anext(changes)]
+        proxy.drop()
+        received += [await anext(changes)]
+        await changes.aclose()
+        again = client.data_changes(checkpoint=FileCheckpoint(tmp_path / "place"))
+        repeated = await anext(again)
+        await again.aclose()
+
+    assert [change.position for change in received] == [int(one["position"]) for one in made]
+    assert repeated == received[1]
+    assert repeated.data is not None
+    assert (repeated.type, repeated.owner_id, repeated.data.name) == ("DATA_CREATED", person.id, "Two")
+    assert (repeated.data.content, repeated.damaged) == ({"n": [1]}, False)
+
+
 @KINDS
 async def test_two_processes_do_not_both_go_on_from_one_place(site: Site, tmp_path: Path, kind: str) -> None:
     """The one that stores later gets `CheckpointMoved`, and what it wrote is rolled back."""

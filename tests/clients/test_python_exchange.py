@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rollcall_client import Forbidden, RollcallError, Tokens, Unauthenticated, operations
 from rollcall_client.exchange import RENEWALS, Answer, ClientState, Lost, Pause, Renew, Request, Retry, exchange
-from rollcall_client.following import Closed, Open, follow, user_changes
+from rollcall_client.following import Closed, Open, Place, follow, user_changes
 
 RETRY = Retry(seconds=30)
 KEYED = operations.update_user("id", name="N")
@@ -163,7 +163,7 @@ def test_nothing_goes_on_as_another_user(tokens: Tokens | None) -> None:
     request = exchange(state, KEYED)
     assert isinstance(next(request), Request)
     assert isinstance(request.send(Lost("reset", sent=True)), Pause)
-    changes = follow(state, user_changes(None, None, 1, None))
+    changes = follow(state, user_changes(None, None)(Place(after=1)))
     assert isinstance(next(changes), Open)
     assert isinstance(changes.send(Closed(1001, "going away")), Pause)
 

@@ -20,6 +20,7 @@ from rollcall_client import (
     ChangeType,
     Client,
     Credentials,
+    DataChange,
     OperationFailed,
     Outcome,
     Page,
@@ -58,10 +59,8 @@ def test_each_document_is_valid(name: str) -> None:
     ("names", "enum"), [(Role, "Role"), (ChangeType, "UserEventType")], ids=["roles", "types of changes"]
 )
 def test_known_names_are_those_of_the_schema(names: type[Role | ChangeType], enum: str) -> None:
-    """Enums of the client are in the schema. Those of data objects are left out: `user_changes` has none."""
-    known = {name for name in SCHEMA.type_map[enum].values if not name.startswith("DATA_")}  # type: ignore[attr-defined]
-
-    assert {member.value for member in names} == known
+    """Each enum of the client has the values that the schema's has."""
+    assert {member.value for member in names} == set(SCHEMA.type_map[enum].values)  # type: ignore[attr-defined]
 
 
 def test_codes_are_those_of_the_server() -> None:
@@ -98,6 +97,7 @@ def typed(client: Client, page: Page[User]) -> None:
     assert_type(client.list_users(first=1), Page[User])
     assert_type(client.update_users([]), list[Outcome])
     assert_type(next(client.user_changes()), UserChange)
+    assert_type(next(client.data_changes()), DataChange)
     assert_type(page.items, tuple[User, ...])
     client.get_user(1)  # type: ignore[arg-type]
 

@@ -20,6 +20,8 @@ from rollcall_client.exchange import Retry
 from rollcall_client.models import (
     ChangeType,
     Credentials,
+    DataChange,
+    DataObject,
     Outcome,
     Page,
     Projection,
@@ -38,6 +40,8 @@ __all__ = [
     "CheckpointMoved",
     "Client",
     "Credentials",
+    "DataChange",
+    "DataObject",
     "FileCheckpoint",
     "Forbidden",
     "LogChanged",

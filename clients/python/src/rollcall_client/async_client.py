@@ -19,12 +19,13 @@ from rollcall_client import following
 from rollcall_client.checkpoints import AsyncCheckpoint, Checkpoint
 from rollcall_client.errors import Json, RollcallError, TransportError
 from rollcall_client.exchange import Answer, ClientState, Lost, Pause, Renew, Request, Retry, Steps, exchange, renewal
-from rollcall_client.following import Closed, Emit, Hear, Open, Say, SocketSteps, Subscription
+from rollcall_client.following import Closed, Emit, Hear, Open, Place, Say, SocketSteps, Subscription
 from rollcall_client.methods import Operations
-from rollcall_client.models import Credentials, Tokens, User, UserChange
+from rollcall_client.models import Credentials, DataChange, Tokens, User, UserChange
 from rollcall_client.operations import Operation
 from rollcall_client.transport import (
     CLOSE_SECONDS,
+    CONNECT_SECONDS,
     MESSAGE_BYTES,
     NOT_OPEN,
     SOCKET_LOG,
@@ -32,11 +33,13 @@ from rollcall_client.transport import (
     closed,
     elsewhere,
     lost,
+    patience,
     socket_url,
     verification,
 )
 
 T = TypeVar("T")
+Change = TypeVar("Change", UserChange, DataChange)
 
 
 class AsyncClient(Operations):
@@ -55,7 +58,7 @@ class AsyncClient(Operations):
         on_tokens: Callable[[Tokens | None], None] | None = None,
         position: int | None = None,
         retry: Retry | None = None,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
         heartbeat: float = 15.0,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -63,10 +66,9 @@ class AsyncClient(Operations):
     ) -> None:
         self._url = checked(url)
         self._heartbeat = heartbeat
-        self._timeout = timeout
         self._tls = tls
         self._state = ClientState(credentials, tokens, on_tokens, position, retry, clock, random)
-        self._http = httpx.AsyncClient(timeout=timeout, verify=verification(url, tls))
+        self._http = httpx.AsyncClient(timeout=patience(timeout), verify=verification(url, tls))
         self._closing = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
         """The renewal that is under way, or the last one."""
@@ -97,7 +99,7 @@ class AsyncClient(Operations):
                 return
             after = page.end
 
-    async def user_changes(
+    def user_changes(
         self,
         *,
         user_id: str | None = None,
@@ -107,18 +109,18 @@ class AsyncClient(Operations):
         checkpoint: Checkpoint | AsyncCheckpoint | None = None,
     ) -> AsyncGenerator[UserChange, None]:
         """`Client.user_changes`. Close the generator with `contextlib.aclosing` to close its socket at once."""
-        if checkpoint is not None:
-            loaded = checkpoint.load()
-            cursor = (await loaded if isawaitable(loaded) else loaded) or cursor
-            after = None if cursor is not None else after or 0
-        subscription = following.user_changes(user_id, types, after, cursor)
-        async with aclosing(self._follow(subscription)) as changes:
-            async for change in changes:
-                yield change
-                if checkpoint is not None:
-                    stored = checkpoint.store(change.cursor)
-                    if isawaitable(stored):
-                        await stored
+        return self._consume(following.user_changes(user_id, types), Place(after, cursor), checkpoint)
+
+    def data_changes(
+        self,
+        *,
+        owner_id: str | None = None,
+        after: int | None = None,
+        cursor: str | None = None,
+        checkpoint: Checkpoint | AsyncCheckpoint | None = None,
+    ) -> AsyncGenerator[DataChange, None]:
+        """`Client.data_changes`."""
+        return self._consume(following.data_changes(owner_id), Place(after, cursor), checkpoint)
 
     def subscribe(
         self, document: str, variables: Json | None = None, *, resume: Callable[[Json], Json] | None = None
@@ -196,6 +198,23 @@ class AsyncClient(Operations):
             self._renewal.add_done_callback(_retrieve_exception)
         await asyncio.shield(self._renewal)
 
+    async def _consume(
+        self,
+        begin: Callable[[Place], Subscription[Change]],
+        place: Place,
+        checkpoint: Checkpoint | AsyncCheckpoint | None,
+    ) -> AsyncGenerator[Change, None]:
+        if checkpoint is not None:
+            loaded = checkpoint.load()
+            place = place.stored(await loaded if isawaitable(loaded) else loaded)
+        async with aclosing(self._follow(begin(place))) as changes:
+            async for change in changes:
+                yield change
+                if checkpoint is not None:
+                    stored = checkpoint.store(change.cursor)
+                    if isawaitable(stored):
+                        await stored
+
     async def _follow(self, subscription: Subscription[T]) -> AsyncGenerator[T, None]:
         steps: SocketSteps[T] = following.follow(self._state, subscription)
         socket: ClientConnection | None = None
@@ -232,7 +251,7 @@ class AsyncClient(Operations):
                 socket_url(self._url),
                 subprotocols=[Subprotocol(following.SUBPROTOCOL)],
                 ssl=self._tls,
-                open_timeout=self._timeout,
+                open_timeout=CONNECT_SECONDS,
                 ping_interval=self._heartbeat,
                 ping_timeout=self._heartbeat,
                 close_timeout=CLOSE_SECONDS,

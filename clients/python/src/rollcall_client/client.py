@@ -18,12 +18,13 @@ from rollcall_client import following
 from rollcall_client.checkpoints import Checkpoint
 from rollcall_client.errors import Json, RollcallError, TransportError
 from rollcall_client.exchange import Answer, ClientState, Lost, Pause, Renew, Request, Retry, Steps, exchange, renewal
-from rollcall_client.following import Closed, Emit, Hear, Open, Say, SocketSteps, Subscription
+from rollcall_client.following import Closed, Emit, Hear, Open, Place, Say, SocketSteps, Subscription
 from rollcall_client.methods import Operations
-from rollcall_client.models import Credentials, Tokens, User, UserChange
+from rollcall_client.models import Credentials, DataChange, Tokens, User, UserChange
 from rollcall_client.operations import Operation
 from rollcall_client.transport import (
     CLOSE_SECONDS,
+    CONNECT_SECONDS,
     MESSAGE_BYTES,
     NOT_OPEN,
     SOCKET_LOG,
@@ -31,11 +32,13 @@ from rollcall_client.transport import (
     closed,
     elsewhere,
     lost,
+    patience,
     socket_url,
     verification,
 )
 
 T = TypeVar("T")
+Change = TypeVar("Change", UserChange, DataChange)
 
 
 class Client(Operations):
@@ -55,7 +58,7 @@ class Client(Operations):
         on_tokens: Callable[[Tokens | None], None] | None = None,
         position: int | None = None,
         retry: Retry | None = None,
-        timeout: float = 10.0,
+        timeout: float = 30.0,
         heartbeat: float = 15.0,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -63,10 +66,9 @@ class Client(Operations):
     ) -> None:
         self._url = checked(url)
         self._heartbeat = heartbeat
-        self._timeout = timeout
         self._tls = tls
         self._state = ClientState(credentials, tokens, on_tokens, position, retry, clock, random)
-        self._http = httpx.Client(timeout=timeout, verify=verification(url, tls))
+        self._http = httpx.Client(timeout=patience(timeout), verify=verification(url, tls))
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._flight: Future[None] | None = None
@@ -110,13 +112,21 @@ class Client(Operations):
         Raises:
             LogChanged: the log does not hold the place where it is to go on.
         """
-        if checkpoint is not None:
-            cursor = checkpoint.load() or cursor
-            after = None if cursor is not None else after or 0
-        for change in self._follow(following.user_changes(user_id, types, after, cursor)):
-            yield change
-            if checkpoint is not None:
-                checkpoint.store(change.cursor)
+        return self._consume(following.user_changes(user_id, types), Place(after, cursor), checkpoint)
+
+    def data_changes(
+        self,
+        *,
+        owner_id: str | None = None,
+        after: int | None = None,
+        cursor: str | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Generator[DataChange, None, None]:
+        """The changes of data objects, as `user_changes` has those of users.
+
+        The deletion of an owner deletes its objects, and is a change of the user only.
+        """
+        return self._consume(following.data_changes(owner_id), Place(after, cursor), checkpoint)
 
     def subscribe(
         self, document: str, variables: Json | None = None, *, resume: Callable[[Json], Json] | None = None
@@ -207,6 +217,16 @@ class Client(Operations):
             else:  # an interrupt of this thread is none of the others
                 flight.set_exception(failed if isinstance(failed, Exception) else TransportError("renewal cut off"))
 
+    def _consume(
+        self, begin: Callable[[Place], Subscription[Change]], place: Place, checkpoint: Checkpoint | None
+    ) -> Generator[Change, None, None]:
+        if checkpoint is None:
+            yield from self._follow(begin(place))
+            return
+        for change in self._follow(begin(place.stored(checkpoint.load()))):
+            yield change
+            checkpoint.store(change.cursor)
+
     def _follow(self, subscription: Subscription[T]) -> Generator[T, None, None]:
         steps: SocketSteps[T] = following.follow(self._state, subscription)
         socket: ClientConnection | None = None
@@ -243,7 +263,7 @@ class Client(Operations):
                 socket_url(self._url),
                 subprotocols=[Subprotocol(following.SUBPROTOCOL)],
                 ssl=self._tls,
-                open_timeout=self._timeout,
+                open_timeout=CONNECT_SECONDS,
                 ping_interval=self._heartbeat,
                 ping_timeout=self._heartbeat,
                 close_timeout=CLOSE_SECONDS,

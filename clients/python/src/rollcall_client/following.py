@@ -34,7 +34,7 @@ from rollcall_client.errors import (
     retry_after_of,
 )
 from rollcall_client.exchange import ClientState, Effect, Pause, Renew, exchange
-from rollcall_client.models import Tokens, UserChange
+from rollcall_client.models import DataChange, Tokens, UserChange
 from rollcall_client.operations import USER, view_position
 
 T = TypeVar("T")
@@ -53,6 +53,14 @@ subscription($userId: ID, $types: [UserEventType!], $after: Position, $cursor: S
     position cursor type userId version changedFields recordedAt user {USER}
   }}
 }}
+"""
+DATA_CHANGES: Final = """
+subscription($ownerId: ID, $after: Position, $cursor: String) {
+  dataChanges(ownerId: $ownerId, after: $after, cursor: $cursor) {
+    position cursor type dataId ownerId version changedFields recordedAt
+    data { id number name content version position createdAt updatedAt }
+  }
+}
 """
 
 
@@ -108,20 +116,45 @@ SocketEffect = Effect | Open | Say | Hear | Emit[T]
 SocketSteps = Generator[SocketEffect[T], Any, None]
 
 
-def user_changes(
-    user_id: str | None, types: Sequence[str] | None, after: int | None, cursor: str | None
-) -> Subscription[UserChange]:
-    """The subscription of `user_changes`."""
-    if after is not None and cursor is not None:
-        raise ValueError("give `after` or `cursor`, not both")
-    place = {"after": None if after is None else str(after), "cursor": cursor}
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a subscription begins: after a position, after the change with a cursor, or now."""
+
+    after: int | None = None
+    cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.after is not None and self.cursor is not None:
+            raise ValueError("give `after` or `cursor`, not both")
+
+    def stored(self, cursor: str | None) -> "Place":
+        """The place of a checkpoint, or where a consumer begins that has stored none."""
+        if cursor is not None:
+            return Place(cursor=cursor)
+        return self if self.cursor is not None else Place(after=self.after or 0)
+
+
+def user_changes(user_id: str | None, types: Sequence[str] | None) -> Callable[[Place], Subscription[UserChange]]:
+    """The subscription of `user_changes` from a place on."""
+    given = {"userId": user_id, "types": None if types is None else list(types)}
+    return lambda place: _changes("userChanges", USER_CHANGES, given, UserChange.of, place)
+
+
+def data_changes(owner_id: str | None) -> Callable[[Place], Subscription[DataChange]]:
+    """The subscription of `data_changes` from a place on."""
+    return lambda place: _changes("dataChanges", DATA_CHANGES, {"ownerId": owner_id}, DataChange.of, place)
+
+
+def _changes(
+    name: str, document: str, given: Json, read: Callable[[Json, Sequence[Json]], T], place: Place
+) -> Subscription[T]:
     return Subscription(
-        USER_CHANGES,
-        {"userId": user_id, "types": None if types is None else list(types), **place},
-        UserChange.of,
+        document,
+        {**given, "after": None if place.after is None else str(place.after), "cursor": place.cursor},
+        read,
         # A cursor, unlike a position, also proves that the log still holds the change.
-        resume=lambda data: {"after": None, "cursor": data["userChanges"]["cursor"]},
-        begins_now=after is None and cursor is None,
+        resume=lambda data: {"after": None, "cursor": data[name]["cursor"]},
+        begins_now=place == Place(),
     )
 
 

@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 
 class ChangeType(StrEnum):
-    """What happened to a user."""
+    """What happened to a user or to a data object."""
 
     USER_REGISTERED = "USER_REGISTERED"
     USER_UPDATED = "USER_UPDATED"
@@ -33,6 +33,10 @@ class ChangeType(StrEnum):
     ROLE_CHANGED = "ROLE_CHANGED"
     EMAIL_VERIFIED = "EMAIL_VERIFIED"
     USER_DELETED = "USER_DELETED"
+    DATA_CREATED = "DATA_CREATED"
+    DATA_UPDATED = "DATA_UPDATED"
+    DATA_TRANSFERRED = "DATA_TRANSFERRED"
+    DATA_DELETED = "DATA_DELETED"
     UNKNOWN = "UNKNOWN"
 
 
@@ -179,6 +183,75 @@ class UserChange:
             changed_fields=tuple(found["changedFields"]),
             recorded_at=datetime.fromisoformat(found["recordedAt"]),
             user=User.maybe(found["user"]),
+            damaged=bool(errors),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataObject:
+    """A data object of a user."""
+
+    id: str
+    number: int
+    name: str
+    content: Mapping[str, Any]
+    version: int
+    position: int
+    """Of the last event in this record."""
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def maybe(cls, found: Json | None) -> "DataObject | None":
+        """The object of a selection `DATA` that may be null."""
+        if found is None:
+            return None
+        return cls(
+            id=found["id"],
+            number=found["number"],
+            name=found["name"],
+            content=found["content"],
+            version=found["version"],
+            position=int(found["position"]),
+            created_at=datetime.fromisoformat(found["createdAt"]),
+            updated_at=datetime.fromisoformat(found["updatedAt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataChange:
+    """One change of a data object."""
+
+    position: int
+    cursor: str
+    """The place after this change, for `cursor` of `data_changes`."""
+    type: str
+    data_id: str
+    owner_id: str
+    """The owner after the change."""
+    version: int
+    """The object's version after the change."""
+    changed_fields: tuple[str, ...]
+    recorded_at: datetime
+    data: DataObject | None
+    """The object right after the change. None if it or its owner is deleted, also later, and if it is damaged."""
+    damaged: bool
+    """Whether the object's events cannot be read: None says nothing about the object then."""
+
+    @classmethod
+    def of(cls, data: Json, errors: Sequence[Json]) -> "DataChange":
+        """The change of one message of the subscription `DATA_CHANGES`."""
+        found = data["dataChanges"]
+        return cls(
+            position=int(found["position"]),
+            cursor=found["cursor"],
+            type=found["type"],
+            data_id=found["dataId"],
+            owner_id=found["ownerId"],
+            version=found["version"],
+            changed_fields=tuple(found["changedFields"]),
+            recorded_at=datetime.fromisoformat(found["recordedAt"]),
+            data=DataObject.maybe(found["data"]),
             damaged=bool(errors),
         )
 

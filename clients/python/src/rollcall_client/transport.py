@@ -14,6 +14,7 @@ from rollcall_client.following import Closed
 
 MESSAGE_BYTES: Final = 16 * 2**20
 """Size of the largest message of a subscription; a data object may have 1 MiB of content."""
+CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
 """How long the close of a socket may wait for the server."""
 NOT_OPEN: Final = (OSError, EOFError, WebSocketException)
@@ -40,6 +41,11 @@ def socket_url(url: str) -> str:
     """The WebSocket URL of an endpoint."""
     parts = urlsplit(url)
     return parts._replace(scheme={"http": "ws", "https": "wss"}[parts.scheme]).geturl()
+
+
+def patience(seconds: float) -> httpx.Timeout:
+    """How long a request may take. The server's own limits are 10 s for a query and none for a mutation."""
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
 
 
 def verification(url: str, tls: ssl.SSLContext | None) -> ssl.SSLContext | bool:
