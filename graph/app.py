@@ -17,7 +17,7 @@ from graph import cors, dev_mail, graphiql, page_sessions, pages
 from graph.context import Opening
 from graph.documents import DocumentCache
 from graph.endpoint import CORRELATION, GraphQLEndpoint
-from graph.http import ClientGone, refusal
+from graph.http import ClientGone, refusal, refused_answer, starting
 from graph.pending import PendingLimits
 from graph.persisted import PersistedDocuments, TrustedDocuments
 from graph.schema import make_schema
@@ -114,7 +114,7 @@ def _jwks(opening: Opening) -> Handler:
     async def jwks(_: web.Request) -> web.Response:
         """The public keys that verify access tokens."""
         if opening.services is None:
-            return refusal(503, "the server is starting; try again")
+            return refused_answer(starting())
         headers = {"Cache-Control": f"public, max-age={JWKS_SECONDS}", "Access-Control-Allow-Origin": "*"}
         return web.json_response(
             opening.services.tokens.jwks(), headers=headers, content_type="application/jwk-set+json"

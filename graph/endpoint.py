@@ -96,7 +96,7 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
             return await self._answer(request)
         except HttpRefused as refused:
             media_type = media_types.accepted(request.headers) or MediaType.JSON
-            return refusal(refused.status, refused.message, media_type, refused.headers)
+            return http.refused_answer(refused, media_type)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         asked = await http.read(request)
@@ -158,8 +158,7 @@ class GraphQLEndpoint(GraphQLView[Context, None]):
 
     def _services(self) -> Services:
         if self._opening.services is None:
-            message = "the server is starting: its database cannot be reached yet; try again"
-            raise HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, message)
+            raise http.starting()
         return self._opening.services
 
     def _context(self, request: web.Request) -> Context:

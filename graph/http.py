@@ -22,7 +22,7 @@ from strawberry.types import ExecutionResult
 from auth.addresses import Network, client_address
 from events.checkpoint import Checkpoint, checkpoint_of
 from graph import strict_json
-from graph.errors import RETRY_AFTER
+from graph.errors import BUSY_SECONDS, RETRY_AFTER
 from graph.media_types import MediaType, content_type
 from graph.scalars import position_of
 
@@ -53,13 +53,24 @@ Parsed = TypeVar("Parsed")
 
 
 class HttpRefused(Exception):
-    """A request is not well-formed."""
+    """A request is not well-formed, or comes too early."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.headers = headers or {}
+
+    @property
+    def code(self) -> str:
+        """The code of the error that the client gets."""
+        return "UNAVAILABLE" if self.status == HTTPStatus.SERVICE_UNAVAILABLE else "BAD_REQUEST"
+
+
+def starting() -> HttpRefused:
+    """The refusal of a request that needs the databases, before the first connection to them."""
+    message = "the server is starting: its database cannot be reached yet; try again"
+    return HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": str(BUSY_SECONDS)})
 
 
 class ClientGone(Exception):
@@ -196,8 +207,13 @@ def refusal(
     status: int, message: str, media_type: MediaType = MediaType.JSON, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """The answer to what is not a well-formed request."""
-    error = {"message": message, "extensions": {"code": "BAD_REQUEST"}}
-    return _response({"errors": [error]}, status, media_type, headers)
+    return refused_answer(HttpRefused(status, message, headers), media_type)
+
+
+def refused_answer(refused: HttpRefused, media_type: MediaType = MediaType.JSON) -> web.Response:
+    """The answer to a refused request."""
+    error = {"message": refused.message, "extensions": {"code": refused.code}}
+    return _response({"errors": [error]}, refused.status, media_type, refused.headers)
 
 
 def not_executed(error: GraphQLError) -> ExecutionResult:

@@ -29,7 +29,7 @@ from events.errors import EventsError
 from graph.context import Opening, Services
 from graph.endpoint import CORRELATION
 from graph.errors import BUSY_SECONDS, RETRY_AFTER, for_client
-from graph.http import HttpRefused, client_of, json_body
+from graph.http import HttpRefused, client_of, json_body, starting
 from graph.strict_json import encode
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,6 @@ COOKIE: Final = "rollcall_session"
 MARK: Final = "X-Rollcall-Page"
 """Header of our own pages. Another origin's page can send it only after a preflight, which is never granted."""
 METHODS: Final = (hdrs.METH_PUT, hdrs.METH_POST, hdrs.METH_DELETE)
-STARTING: Final = "the server is starting: its database cannot be reached yet; try again"
 REMEMBERED: Final = "1."
 UNTIL_CLOSED: Final = "0."
 """Prefixes of the cookie's value: whether the cookie outlives the browser. The token follows."""
@@ -85,8 +84,7 @@ class PageSessions:
             else:
                 kept = Kept.of(request)
         except HttpRefused as refused:
-            code = "UNAVAILABLE" if refused.status == HTTPStatus.SERVICE_UNAVAILABLE else "BAD_REQUEST"
-            return _failure(refused.status, code, refused.message, refused.headers)
+            return _failure(refused.status, refused.code, refused.message, refused.headers)
         except msgspec.ValidationError as error:
             message = f'expected {{"refreshToken": "...", "remember": true or false}}: {error}'
             return _failure(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", message)
@@ -112,7 +110,7 @@ def _checked(request: web.Request, opening: Opening) -> Services:
         message = f"expected Content-Type: application/json, found {request.content_type:.80}"
         raise HttpRefused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
     if opening.services is None:
-        raise HttpRefused(HTTPStatus.SERVICE_UNAVAILABLE, STARTING, {"Retry-After": str(BUSY_SECONDS)})
+        raise starting()
     return opening.services
 
 

@@ -27,9 +27,7 @@ PASSWORD: Final = "long enough for all"
 TIMEOUTS_SECONDS: Final = (0.7, 2.0, 5.0, 12.0)
 """Timeouts of requests; short ones leave more commands with an unknown outcome."""
 ABANDONED_SHARE: Final = 0.02
-RETRIABLE: Final = frozenset(
-    {"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "DEADLINE_EXCEEDED", "NO_ANSWER", "STARTING"}
-)
+RETRIABLE: Final = frozenset({"UNAVAILABLE", "OUTCOME_UNKNOWN", "PROJECTION_BEHIND", "DEADLINE_EXCEEDED", "NO_ANSWER"})
 """Error codes after which a client sends the request again. A path that hangs and a paused database together exceed the
 deadline of a query."""
 SIGNED_OUT: Final = frozenset({"UNAUTHENTICATED"})
@@ -404,8 +402,6 @@ def _answer(status: int, body: bytes) -> Answer:
         return Answer(code="NO_ANSWER", why=f"status {status}, {body[:80]!r}")
     if errors := answered.get("errors"):
         code = errors[0].get("extensions", {}).get("code", "NO_CODE")
-        # a process answers 503 until it has connected to its databases
-        code = "STARTING" if status == 503 and code == "BAD_REQUEST" else code
         return Answer(code=code, why=errors[0].get("message", ""))
     return Answer(data=answered["data"])
 

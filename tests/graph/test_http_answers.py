@@ -1,6 +1,7 @@
 """What every answer carries, what a failure gives away (nothing), and what operators and browsers receive."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from uuid import UUID
 
 import jwt
@@ -10,6 +11,9 @@ from graphql import GraphQLError
 
 from events.errors import DatabaseUnavailable, OutcomeUnknown
 from events.event_types import Role
+from events.ids import new_id
+from graph.app import make_app
+from graph.context import Opening
 from graph.errors import for_client
 from projections.errors import ViewUnavailable
 from projections.mongo.search import MongoUsers
@@ -17,7 +21,7 @@ from projections.mysql.queries import MySQLUsers
 from tests.graph.client import Json, answer_of
 from tests.graph.conftest import Complaints
 from tests.graph.documents import LIST, ME, ONE, PROJECTIONS, SEARCH
-from tests.graph.site import Site
+from tests.graph.site import Server, Site
 from tests.waiting import eventually
 
 PATHS = [
@@ -47,6 +51,22 @@ async def test_every_answer_has_an_id_and_does_not_name_the_server(site: Site, p
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Cache-Control"] == "no-store"
     assert "Server" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/graphql?query={me{id}}", "/.well-known/jwks.json"])
+async def test_a_server_that_starts_is_unavailable_and_says_when_to_try_again(site: Site, path: str) -> None:
+    """A client that heeds the code repeats its call; BAD_REQUEST would tell it to give up."""
+    server = Server(make_app(Opening(), site.checks, new_id))
+    await server.start_server()
+    try:
+        response = await fetch(replace(site, server=server), path)
+    finally:
+        await server.close()
+
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    (error,) = (await response.json())["errors"]
+    assert error["extensions"] == {"code": "UNAVAILABLE"}
+    assert "the server is starting" in error["message"]
 
 
 async def test_the_public_keys_are_published(site: Site) -> None:
