@@ -17,6 +17,7 @@ from benchmarks.fanout import fanout
 from benchmarks.freshness import freshness
 from benchmarks.graphql import graphql
 from benchmarks.growth import growth
+from benchmarks.importing import importing
 from benchmarks.objects import data_objects
 from benchmarks.publishing import publishing
 from benchmarks.rebuild import rebuilds
@@ -41,6 +42,7 @@ ALL: Final[tuple[tuple[Measure, Shape], ...]] = (
     (rebuilds, report.rebuilding),
     (growth, report.growing),
     (data_objects, report.objects),
+    (importing, report.imports),
     (webhooks, report.publishing),
 )
 

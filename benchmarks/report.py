@@ -194,6 +194,18 @@ def objects(found: list[Measured]) -> Section:
     )
 
 
+def imports(found: list[Measured]) -> Section:
+    """Very many users from a file."""
+    return Section(
+        "Importing",
+        "`IMPORT_ROWS=1000000 make bench` imports a million rows. `rollcall import` is killed by SIGKILL when half of "
+        "them are in, and run again. The limit: the Python of one process, which reads and checks a row besides "
+        "registering it.",
+        RATES,
+        rates(found),
+    )
+
+
 def asking(found: list[Measured]) -> Section:
     """GraphQL compared with stock Strawberry and plain handlers."""
     questions = list(dict.fromkeys(one.what for one in found))

@@ -57,8 +57,8 @@ from rollcall.tls import mongo_tls, mysql_tls
 log = structlog.get_logger(__name__)
 
 COLLECT_SELDOM: Final = (100_000, 50, 50)
-"""Garbage collector thresholds of a rebuild and of a projector. Folding creates millions of objects and no reference
-cycles; with the default thresholds the search for cycles takes a fifth of the processor time."""
+"""Garbage collector thresholds of a rebuild, a projector and an import. They create millions of objects and hardly a
+reference cycle; with the default thresholds the search for cycles takes a fifth of the processor time."""
 
 CLOSE_SECONDS: Final = 1.0
 """Time that closing the connections may take at a stop."""

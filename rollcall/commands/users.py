@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import gc
 import getpass
 import os
 import secrets
@@ -36,7 +37,7 @@ from rollcall.userfile import (
     read_hash_config,
     read_users,
 )
-from rollcall.wiring import now, open_installation, open_writer, prepare_log
+from rollcall.wiring import COLLECT_SELDOM, now, open_installation, open_writer, prepare_log
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -127,6 +128,7 @@ async def _import(
 ) -> int:
     file = opened()
     note(f"{file.name}: {file.description}")
+    gc.set_threshold(*COLLECT_SELDOM)
     async with open_installation(settings, note) as installation:
         writer = await open_writer(installation)
         async with password_threads(settings) as passwords:
