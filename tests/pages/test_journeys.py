@@ -5,6 +5,7 @@ import re
 from playwright.async_api import expect
 
 from tests.pages.stack import ADMIN, Stack, no_faults, sign_in
+from tests.pages.test_healing import expect_live
 
 
 async def test_a_customer_signs_up_and_lands_on_the_dashboard(stack: Stack) -> None:
@@ -64,9 +65,12 @@ async def test_a_page_heals_when_the_server_has_restarted(stack: Stack) -> None:
     person = await stack.person()
     async with stack.window() as page:
         await sign_in(page, person.username, person.password)
+        await expect(page.get_by_text("You have no data object yet")).to_be_visible()  # all of the page listens
+        await expect_live(stack, page, person, "Before")
         stack.kill_api()
         await expect(page.get_by_text("Connection lost")).to_be_visible()
         await expect(page.get_by_text("Connected again")).to_be_visible()
+        await expect_live(stack, page, person, "Healed")
         no_faults(page)
 
 
