@@ -1,7 +1,9 @@
 """Traces by OTLP: from the HTTP request to both views, without a value of the request, and only if asked for."""
 
+import asyncio
 import gzip
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -160,6 +162,14 @@ async def test_log_lines_of_a_traced_request_carry_its_ids(urls: tuple[str, str]
     [traced_by] = {span.trace_id.hex() for span in receiver.spans if span.span_id.hex() == line["span_id"]}
     assert line["trace_id"] == traced_by
     assert "correlation" in line
+
+
+async def test_a_process_without_traces_does_not_import_opentelemetry() -> None:
+    """So an installed package costs what a missing one does."""
+    program = "import sys, rollcall.commands.serve, rollcall.commands.projector; print('opentelemetry' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert printed == b"False\n"
 
 
 async def test_without_the_variables_nothing_is_traced_or_stored(urls: tuple[str, str], tmp_path: Path) -> None:
