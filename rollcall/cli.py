@@ -19,7 +19,7 @@ COMMANDS: Final = {
     "quarantine": "quarantine",
     "rebuild": "views",
     "drop": "views",
-    "verify": "views",
+    "verify": "verify",
     "import": "users",
     "import-data": "data",
     "export-users": "export_users",
