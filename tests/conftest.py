@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from projections.mongo.client import MongoDatabase
 from rollcall.embedded import Addresses, servers
 from tests import databases
 from tests.log import Log, wire
+from tests.prepared import copy_mysql_data, prepared_in
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private directory in it
 MEMORY_BYTES = 6 * 2**30
@@ -42,10 +43,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in LONGEST)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MySQL's data directories are copies."""
+    base = tmp_path_factory.getbasetemp()
+    with prepared_in(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base):
+        yield
+
+
 @pytest_asyncio.fixture(scope="session")
 async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Addresses]:
     """The servers of this run. At its end they are stopped and their data removed; their logs stay."""
     data_dir = tmp_path_factory.mktemp("servers")
+    await copy_mysql_data(data_dir, logging.getLogger(__name__).info)
     async with servers(data_dir, logging.getLogger(__name__).info) as found:
         yield found
         await databases.drops_finished()

@@ -6,10 +6,11 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollcall.embedded import mongo, mysql
+from rollcall.embedded import mongo
 from rollcall.embedded.process import Child, Server, launch, spawn
 from rollcall.embedded.sources import Sources
 from tests.ports import free_port
+from tests.prepared import mysql_server
 from tests.waiting import eventually
 
 
@@ -67,7 +68,7 @@ async def own_mysqld(directory: Path, *options: str) -> OwnServer:
 
 async def own_mysqld_at(port: int, directory: Path, *options: str) -> OwnServer:
     """Like `own_mysqld`, on a given port."""
-    server = await mysql.prepare(directory, Sources.of(os.environ), logging.getLogger(__name__).info)
+    server = await mysql_server(directory, logging.getLogger(__name__).info)
     mysqld = OwnServer(server, port, spawn([*server.command(port), *options], server.log), options)
     await mysqld.answers()
     return mysqld

@@ -27,12 +27,13 @@ from pymongo.errors import PyMongoError
 from events.database import Address, Database
 from events.errors import DatabaseUnavailable, TlsRefused
 from rollcall import exits
-from rollcall.embedded import Addresses, mongo, mysql
+from rollcall.embedded import Addresses, mongo
 from rollcall.embedded.mongo import MongoServer
 from rollcall.embedded.mysql import MySQLServer
 from rollcall.embedded.process import spawn
 from rollcall.embedded.sources import Sources
 from tests.ports import free_port
+from tests.prepared import mysql_server
 from tests.system.certificates import Authority, Certificate
 from tests.system.installation import Installation, own_servers
 from tests.system.servers import OwnServer
@@ -155,7 +156,7 @@ async def secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Secu
     context.load_cert_chain(client.certificate, client.key)
     report = logging.getLogger(__name__).info
     sources = Sources.of(os.environ)
-    plain = await mysql.prepare(directory, sources, report), await mongo.prepare(directory, sources, report)
+    plain = await mysql_server(directory, report), await mongo.prepare(directory, sources, report)
     mysqld = _own(
         TlsMySQL(**_values(plain[0]), context=context),
         f"--ssl-ca={right.file}",
@@ -322,7 +323,7 @@ async def test_a_server_without_tls_is_refused_where_tls_is_required(
     assert "ROLLCALL_MONGO_TLS: MongoDB at 127.0.0.1:" in told
     assert "it does not offer TLS, which is required" in told
 
-    port, plain = free_port(), await mysql.prepare(tmp_path, Sources.of(os.environ), logging.getLogger(__name__).info)
+    port, plain = free_port(), await mysql_server(tmp_path, logging.getLogger(__name__).info)
     options = ("--tls-version=",)
     mysqld = OwnServer(plain, port, spawn([*plain.command(port), *options], plain.log), options)
     try:
@@ -387,7 +388,7 @@ async def test_a_connection_of_the_pool_that_was_lost_comes_back_by_tls_or_not_a
     secure: Secure, tmp_path: Path
 ) -> None:
     """The server that took the place of the right one speaks plain text only."""
-    plain = await mysql.prepare(tmp_path, Sources.of(os.environ), logging.getLogger(__name__).info)
+    plain = await mysql_server(tmp_path, logging.getLogger(__name__).info)
     port = free_port()
     options = (
         f"--ssl-ca={secure.right.file}",
