@@ -58,6 +58,7 @@ export function Profile(props: {
 }) {
   const { me, current, editing, wished } = props;
   const draft = useDraft(current);
+  /** The new email that was saved; empty if it was another field. */
   const [saved, setSaved] = useState<string | null>(null);
   const attributes = isFields(draft.fields["attributes"]) ? draft.fields["attributes"] : {};
   const text = (name: string) => String(draft.fields[name] ?? "");
@@ -88,12 +89,11 @@ export function Profile(props: {
         className="stack"
         onSubmit={(event) => {
           event.preventDefault();
-          const email = text("email");
-          const confirm = me.emailVerified != null && email !== draft.base.fields["email"];
+          const email = text("email") === draft.base.fields["email"] ? "" : text("email");
           void editing.save(draft.base, draft.fields).then((done) => {
             if (!done) return;
             draft.reset();
-            setSaved(confirm ? `Your profile is saved. Confirm ${email} with the link in the mail that was sent to it.` : "Your profile is saved.");
+            setSaved(email);
           });
         }}
       >
@@ -174,7 +174,12 @@ export function Profile(props: {
           </Select>
         )}
         <Problems problems={[...problemsOf(editing.problems, undefined, FIELDS), ...at("attributes")]} />
-        {saved && !draft.dirty && <Notice kind="good">{saved}</Notice>}
+        {saved !== null && !draft.dirty && wished === null && (
+          <Notice kind="good">
+            Your profile is saved.
+            {me.emailVerified === false && saved === me.email && ` Confirm ${saved} with the link in the mail that was sent to it.`}
+          </Notice>
+        )}
         <div className="actions">
           <button type="button" disabled={!draft.dirty} onClick={done}>
             Undo
