@@ -3,11 +3,13 @@
 import logging
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import HealthCheck, settings
 
 from events.database import Database
@@ -33,7 +35,10 @@ def pytest_configure() -> None:
     """Keep the servers' data in memory if there is enough, so that no test waits for a disk.
 
     The servers sync as usual. No test simulates a power failure, and data of a killed process survive in memory.
+
+    What is logged goes past `capsys`: the projectors of a site that other tests share would write into a test's output.
     """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 

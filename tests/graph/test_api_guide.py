@@ -44,7 +44,7 @@ class Snippet(NamedTuple):
 
 
 def snippets() -> Iterator[Snippet]:
-    """All of the guide's, in order."""
+    """All of the guide's that call the API, in order; those that install packages are `shell`."""
     for script, shown in re.findall(r"^```sh\n(.*?)^```\n(?:\n```json\n(.*?)^```)?", GUIDE, re.MULTILINE | re.DOTALL):
         yield Snippet(script, json.loads(shown) if shown else None)
 
