@@ -231,13 +231,9 @@ class Database:
             OutcomeUnknown: it was the COMMIT that broke.
             DatabaseUnavailable: as for `connection`; nothing was written.
         """
-        async with self.connection() as connection:
+        async with self.own_transaction() as connection:
             await connection.execute("BEGIN")
-            try:
-                yield connection
-            except EventsError:
-                await connection.execute("ROLLBACK")
-                raise
+            yield connection
             await connection.finish(())
 
     @asynccontextmanager
@@ -260,14 +256,10 @@ class Database:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
         """A session that reads everything as of one moment, for a short time: the server keeps old rows meanwhile."""
-        async with self.connection() as connection:
+        async with self.own_transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             await connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-            try:
-                yield connection
-            except EventsError:
-                await connection.execute("ROLLBACK")
-                raise
+            yield connection
             await connection.execute("COMMIT")
 
     async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:

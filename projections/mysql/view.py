@@ -308,8 +308,6 @@ class MySQLView:
             await self._remove(connection, [*owners, *await forgotten_users(connection, written)])
             return
         gone = [change for change in changes if change.is_gone]
-        if not gone and not owners:
-            return
         await _remove_from(connection, LIVE, {DELETE_OWNED: owners})
         removed = {
             DELETE_USERS: [change.user_id for change in gone if not change.is_data],
