@@ -61,7 +61,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 def secret_variables() -> list[str]:
     """The variables of secrets, each of which may be given as a file by `VARIABLE_FILE` instead."""
     fields = Settings.model_fields.items()
-    return [f"ROLLCALL_{name.upper()}" for name, field in fields if "SecretStr" in str(field.annotation)]
+    return [f"{PREFIX}{name.upper()}" for name, field in fields if "SecretStr" in str(field.annotation)]
 
 
 def from_files() -> dict[str, Any]:
@@ -78,7 +78,7 @@ def from_files() -> dict[str, Any]:
         if os.environ.get(variable):
             raise BadSettings(f"{variable}, {variable}_FILE: expected one of them, found both")
         try:
-            values[variable.removeprefix("ROLLCALL_").lower()] = Path(path).read_text().rstrip("\r\n")
+            values[variable.removeprefix(PREFIX).lower()] = Path(path).read_text().rstrip("\r\n")
         except OSError as error:
             raise BadSettings(f"{variable}_FILE: {path}: {error.strerror}") from error
         except UnicodeDecodeError:
@@ -87,5 +87,5 @@ def from_files() -> dict[str, Any]:
 
 
 def _message(problem: ErrorDetails) -> str:
-    name = "".join(f"ROLLCALL_{str(part).upper()}: " for part in problem["loc"][:1])
+    name = "".join(f"{PREFIX}{str(part).upper()}: " for part in problem["loc"][:1])
     return name + problem["msg"].removeprefix("Value error, ")

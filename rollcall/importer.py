@@ -340,10 +340,7 @@ class Importer:
         known = {owners.get(claim) for claim in _claims(one)}
         if len(known) == 1 and (place := known.pop()) is not None:
             raise refusal("username", f"duplicates the user of {place}")
-        for claim in owners:
-            raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
-        for claim in claims:
-            self._met.add(_text(claim), _place(one.row))
+        self._pretend_to_claim(claims, one.row)
         return one.user_id or UUID(int=one.row.line << 32 | (one.row.element or 0))
 
     async def _existing(self, one: Wanted, owner: UUID) -> None:
@@ -402,10 +399,20 @@ class Importer:
         claims = _claims(one)
         owners = await self._commands.owners(claims)
         for claim in claims:
-            if owners.get(claim, owner) != owner or self._met.place(_text(claim)) is not None:
-                raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
+            if owners.get(claim, owner) != owner:
+                raise _taken(claim)
+        self._pretend_to_claim(claims, one.row)
+
+    def _pretend_to_claim(self, claims: Collection[Claim], row: UserRow) -> None:
+        """
+        Raises:
+            Rejected: an earlier row has claimed one of them.
+        """
         for claim in claims:
-            self._met.add(_text(claim), _place(one.row))
+            if self._met.place(_text(claim)) is not None:
+                raise _taken(claim)
+        for claim in claims:
+            self._met.add(_text(claim), _place(row))
 
     async def _free_username(self, base: str, owners: dict[Claim, UUID], taken: Collection[Claim]) -> str:
         """The base with the first free number that is found: above those taken it takes few look-ups, not one each."""
@@ -458,8 +465,12 @@ def _owner(one: Wanted, claims: list[Claim], owners: dict[Claim, UUID], *, by_id
         for claim in reversed(claims):
             if claim in owners:
                 decide(Account(), with_username(one.command, one.command.username or "user"))
-                raise Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
+                raise _taken(claim)
     return owner
+
+
+def _taken(claim: Claim) -> Rejected:
+    return Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
 
 
 def _owner_or_none(claims: list[Claim], owners: dict[Claim, UUID]) -> UUID | None:

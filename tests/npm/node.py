@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,8 +21,8 @@ def npm_packages() -> Path:
     return installed(FOLDER)
 
 
-def installed(folder: Path) -> Path:
-    """Install the packages of a folder's `package-lock.json` if necessary; return the folder.
+def installed(folder: Path, build: Callable[[], None] = lambda: None) -> Path:
+    """Install the packages of a folder's `package-lock.json` if necessary, and build; return the folder.
 
     Without npm these tests are skipped, but in CI they fail.
     """
@@ -33,6 +33,7 @@ def installed(folder: Path) -> Path:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another pytest worker may be installing
         _install(folder)
+        build()
     return folder
 
 
@@ -41,7 +42,9 @@ def _install(folder: Path) -> None:
     done = folder / "node_modules" / ".rollcall"
     if done.is_file() and done.read_bytes() == wanted:
         return
-    finished = subprocess.run(["npm", "ci"], cwd=folder, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert finished.returncode == 0, finished.stderr
     done.write_bytes(wanted)
 
