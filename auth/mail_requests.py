@@ -117,9 +117,10 @@ class MailRequests:
             await self.budgets.spend(TO_ONE_LOGIN, f"change of email {user.id}")
 
     async def email_change(self, user: User, email: str, language: str | None) -> None:
-        """Mail a link to an email that makes it a user's or, if somebody has it, word of the attempt.
+        """Queue the mail about a new email of a user.
 
-        Whether somebody has it, the process that sends the mail finds out.
+        The process that sends it finds out whether the email is taken: its owner then learns of the attempt. Otherwise
+        the mail has a link that gives the email to the user.
         """
         cause = self.new_id()
         sealed = Applicant(email).seal(self.mail_key, cause, secrets.token_bytes(NONCE_BYTES))

@@ -102,7 +102,7 @@ class Recovery:
         try:
             return await self._commands.change(user_id, command, origin)
         except Rejected as rejected:
-            # Another use was quicker, the user or its email has changed, or somebody else has the new email by now.
+            # The link was used meanwhile, the user or its email has changed, or another user has the new email.
             if all(problem.reason in DEAD for problem in rejected.problems):
                 raise InvalidLink from rejected
             raise

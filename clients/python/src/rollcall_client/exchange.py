@@ -10,8 +10,8 @@ the operation is repeatable. The typed mutations are, by idempotency keys which 
 
 **Sign-in.** A request that is refused for its token is sent again after `Renew`. All requests of a client share one
 renewal: a refresh token that is used twice ends the session. A client with credentials signs in when it has no session.
-A client whose session has ended sends nothing until it is signed in again, since without a token it would be another,
-anonymous caller. For the same reason nothing goes on after the program has signed in as somebody else.
+A client whose session has ended sends nothing until it is signed in again: without a token it would be anonymous. A
+request that began as one user is not sent as another, after the program has signed in again.
 
 **Reading one's own writes.** The highest position of the client's mutations is `Min-Position` of its queries.
 """
@@ -64,7 +64,7 @@ class Retry:
     longest_pause: float = 5.0
 
     def pause(self, failures: int, random: float, retry_after: float | None = None) -> float:
-        """Seconds until the next attempt, after so many failures; `random` is in [0, 1)."""
+        """Seconds until the next attempt, given the number of failures and a random number in [0, 1)."""
         longest = min(self.longest_pause, self.first_pause * 2.0 ** min(failures - 1, 30))
         return (retry_after or 0.0) + random * longest
 
