@@ -16,6 +16,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from tests.pages.stack import Person, Stack, no_faults, sign_in
+from tests.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 PICTURES: Final = os.environ.get("PICTURES")
@@ -89,8 +90,11 @@ async def inspect(page: Page, name: str, colours: Colours) -> None:
     found = await Axe().run(page, options=RULES)
     assert found.violations_count == 0, f"{name}, {colours}:\n{found.generate_report()}"
     await page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    # Charts take their new width a moment later.
-    await page.wait_for_function(f"document.documentElement.scrollWidth <= {PHONE['width']}")
+
+    async def fits() -> bool:
+        return bool(await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"])
+
+    await eventually(fits)  # charts take their new width a moment later
     await page.set_viewport_size(SCREEN)  # type: ignore[arg-type]
     no_faults(page)
 
