@@ -193,6 +193,7 @@ def own_servers(directory: Path, mysql_url: str, mongo_url: str) -> Installation
             "ROLLCALL_ADMIN_PASSWORD": "correct horse battery",
             "ROLLCALL_PASSWORD_PROFILE": "weak-for-tests",
             "ROLLCALL_REGISTRATIONS_PER_HOUR": "0",
+            "ROLLCALL_DEADLINE_SECONDS": str(PATIENCE_SECONDS),  # a busy machine may need longer than the default
         },
     )
 

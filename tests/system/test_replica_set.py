@@ -200,8 +200,14 @@ async def test_own_writes_are_read_from_secondaries_and_a_late_or_stopped_one_is
             return int(done["updateUser"]["position"])
 
         async def names(position: int) -> list[str]:
-            body = {"query": SEARCH}
-            answer = await installation.post(body, token, {"Min-Position": str(position)})
+            answer: Any = None
+
+            async def answered() -> bool:
+                nonlocal answer
+                answer = await installation.post({"query": SEARCH}, token, {"Min-Position": str(position)})
+                return "PROJECTION_BEHIND" not in str(answer)  # a busy projector may need longer than a query waits
+
+            await eventually(answered)
             assert "errors" not in answer, answer
             return [edge["node"]["name"] for edge in answer["data"]["searchUsers"]["edges"]]
 
