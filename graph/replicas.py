@@ -17,6 +17,7 @@ one reading at a time.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Final, Generic, TypeVar
 from uuid import UUID
@@ -50,6 +51,21 @@ class ReplicaLost(DatabaseUnavailable):
     """Raised for a question whose replica stopped answering. It is asked again elsewhere."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What a server of a view does for this process."""
+
+    view: str
+    host: str
+    """Of a replica; `primary` for the primary."""
+    up: bool | None
+    """Whether operations may ask it. None for the primary, which is asked when no replica is up."""
+    lag_events: int | None
+    """Events between it and the primary. None for the primary."""
+    answers: int
+    """Questions that it has answered."""
+
+
 class Replica(Generic[Server]):
     """One replica of a view."""
 
@@ -64,6 +80,8 @@ class Replica(Generic[Server]):
         """Why no operation may ask it."""
         self.missed = 0
         """The last position that it did not reach within `GRACE_SECONDS`."""
+        self.answers = 0
+        """Questions that it has answered."""
         self._server = server
         self._read = read
         self._log_id = log_id
@@ -112,7 +130,9 @@ class Replica(Generic[Server]):
             await asyncio.wait((answering, lost), return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
                 raise ReplicaLost(f"{self.host}: {self._away}")
-            return answering.result()
+            answer = answering.result()
+            self.answers += 1
+            return answer
         finally:
             self._waiting.discard(lost)
             if not answering.cancel() and not answering.cancelled():
@@ -140,6 +160,7 @@ class Replicas(Generic[Server]):
         self._primary = primary
         self._position = position
         self._replicas = replicas
+        self._answers_of_primary = 0
         self._chance = chance
         self._past: deque[int] = deque(maxlen=max(1, round(LAG_SECONDS / CHECK_SECONDS)))
         """The primary's position at the last checks."""
@@ -183,7 +204,22 @@ class Replicas(Generic[Server]):
                 # The operation may have been answered from this position.
                 reached = max(operation.at_least, replica.position.position)
                 operation.positions.append(await self._settle(others, reached, operation.deadline()))
-        return await question(self._primary)
+        answer = await question(self._primary)
+        self._answers_of_primary += 1
+        return answer
+
+    def status(self) -> list[ServerStatus]:
+        """The primary and its replicas, as of their last readings."""
+        now = self._position.position
+        return [
+            ServerStatus(self._name, "primary", None, None, self._answers_of_primary),
+            *(
+                ServerStatus(
+                    self._name, one.host, one.trouble is None, max(0, now - one.position.position), one.answers
+                )
+                for one in self._replicas
+            ),
+        ]
 
     async def run(self) -> None:
         """Read the checkpoints every `CHECK_SECONDS`, until cancelled."""

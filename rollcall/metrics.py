@@ -1,26 +1,27 @@
-"""Metrics for Prometheus: counters of this process, and the status of all views and webhooks.
+"""Metrics for Prometheus: counters of this process, its replicas, and the status of all views and webhooks.
 
 Each process reads the status of views and webhooks from MySQL at each scrape. So the API's page shows a projector that
-died, whose own page is gone. Labels are names of views, ids of webhooks, states, routes and error types. No label value
-comes from a client, so none is personal, and their number is bounded.
+died, whose own page is gone. Labels are names of views, ids of webhooks, hosts of replicas, states, routes and error
+types. No label value comes from a client, so none is personal, and their number is bounded.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from events.batch import Outcome
 from events.database import Database
 from events.errors import DatabaseRefused, DatabaseUnavailable
+from graph.replicas import Replicas, ServerStatus
 from projections.status import ProjectionStatus, State, read_status
 from projections.webhooks.schedule import Attempted, Status
 from projections.webhooks.status import WebhookStatus, read_webhooks
@@ -110,6 +111,10 @@ class Metrics:
 
         return count
 
+    def follow(self, replicas: Sequence[Replicas[Any]]) -> None:
+        """Show the servers of these views."""
+        self.registry.register(ReplicasCollector(replicas))
+
     async def watch_loop(self) -> None:
         """Observe the lag of the event loop, until cancelled. Every request waits at least that long."""
         while True:
@@ -137,6 +142,37 @@ class Metrics:
             return response
 
         return timed
+
+
+class ReplicasCollector(Collector):
+    """Gauges of the replicas that this process asks, and the questions that each server has answered."""
+
+    def __init__(self, replicas: Sequence[Replicas[Any]]) -> None:
+        self._replicas = replicas
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges and the counter, for the registry."""
+        found = [status for replicas in self._replicas for status in replicas.status()]
+        for name, (help_, value) in REPLICA_GAUGES.items():
+            family = GaugeMetricFamily(f"rollcall_replica_{name}", help_, labels=["view", "host"])
+            for one in found:
+                if (measured := value(one)) is not None:
+                    family.add_metric([one.view, one.host], measured)
+            yield family
+        answers = CounterMetricFamily(
+            "rollcall_replica_answers",
+            "Questions to a view that a server has answered; the host is `primary` where no replica could.",
+            labels=["view", "host"],
+        )
+        for one in found:
+            answers.add_metric([one.view, one.host], one.answers)
+        yield answers
+
+
+REPLICA_GAUGES: Final[dict[str, tuple[str, Callable[[ServerStatus], float | None]]]] = {
+    "up": ("1 if queries are sent to the replica, 0 if it does not answer or lags.", lambda one: one.up),
+    "lag_events": ("Events between the view on the replica and on the primary.", lambda one: one.lag_events),
+}
 
 
 class ViewsCollector(Collector):

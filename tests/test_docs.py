@@ -17,7 +17,7 @@ from projections.status import State
 from rollcall import exits
 from rollcall.cli import app
 from rollcall.environment import secret_variables
-from rollcall.metrics import VIEW_GAUGES, WEBHOOK_GAUGES, Metrics
+from rollcall.metrics import REPLICA_GAUGES, VIEW_GAUGES, WEBHOOK_GAUGES, Metrics
 from rollcall.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -255,6 +255,7 @@ def test_alert_rules_use_existing_metrics_and_name_an_existing_runbook() -> None
     counted = {family.name for family in Metrics().registry.collect()}
     read = {"rollcall_log_up", "rollcall_log_head", "rollcall_view_state", *(f"rollcall_view_{n}" for n in VIEW_GAUGES)}
     read |= {f"rollcall_webhook_{name}" for name in WEBHOOK_GAUGES}
+    read |= {f"rollcall_replica_{name}" for name in REPLICA_GAUGES}
     used = set(re.findall(r"\b(rollcall_\w+?)(?:_total|_count|_bucket)?\b(?=[{\[) ])", rules))
     assert len(used) > 8
     assert used <= counted | read

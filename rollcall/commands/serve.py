@@ -127,6 +127,7 @@ async def serve_api(settings: Settings, *, sharing: bool = False) -> int:
                 opening.services = services = services_of(installation, writer, signing, passwords, throttle)
                 feeds.start("feed", services.feed.run())
                 feeds.start("session watch", services.watch.run())
+                metrics.follow(services.replicas)
                 for replicas in services.replicas:
                     feeds.start("replicas", replicas.run())
                 errands.start("sweeps", _sweep(installation.database, services, throttle))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client import Counter, Histogram
 
-from rollcall.metrics import VIEW_GAUGES, WEBHOOK_GAUGES, Metrics
+from rollcall.metrics import REPLICA_GAUGES, VIEW_GAUGES, WEBHOOK_GAUGES, Metrics
 
 DASHBOARD: Final = json.loads((Path(__file__).parents[2] / "docs" / "dashboard.json").read_text())
 PANELS: Final = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -23,6 +23,7 @@ def series() -> dict[str, set[str]]:
     found["rollcall_view_state"] = {"view", "state"}
     found |= {f"rollcall_view_{name}": {"view"} for name in VIEW_GAUGES}
     found |= {f"rollcall_webhook_{name}": {"webhook"} for name in WEBHOOK_GAUGES}
+    found |= {f"rollcall_replica_{name}": {"view", "host"} for name in (*REPLICA_GAUGES, "answers_total")}
     for metric in vars(Metrics()).values():
         if isinstance(metric, Counter | Histogram):
             suffixes = ["_total"] if isinstance(metric, Counter) else ["_bucket", "_count", "_sum"]

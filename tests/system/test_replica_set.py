@@ -32,6 +32,7 @@ from tests.projections.test_comparison import nobody_aside
 from tests.projections.test_folding import plainly
 from tests.system.clients import Clients
 from tests.system.installation import own_servers
+from tests.system.test_metrics import key, measured, samples
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 MEMBERS = 3
@@ -127,6 +128,17 @@ class Members:
         await eventually(ended)
 
 
+def of_server(name: str, port: int) -> tuple[str, frozenset[tuple[str, str]]]:
+    """The key of a replica's metric."""
+    return key(f"rollcall_replica_{name}", view="mongo_users", host=f"127.0.0.1:{port}")
+
+
+async def are_lost(metrics: str, *ports: int) -> bool:
+    """The metrics say that no query is sent to these members."""
+    seen = await samples(metrics)
+    return all(seen[of_server("up", port)] == 0 for port in ports)
+
+
 def _answers(port: int) -> bool:
     try:
         with MongoClient[Any]("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=500) as client:
@@ -190,7 +202,8 @@ async def test_own_writes_are_read_from_secondaries_and_a_late_or_stopped_one_is
     installation = own_servers(tmp_path, urls[0], members.url())
     listed = f"mongodb://127.0.0.1:{late},127.0.0.1:{other}/rollcall"
     installation = replace(installation, variables={**installation.variables, "ROLLCALL_MONGO_READ_URL": listed})
-    async with installation.running("serve"), installation.running("projector", "mongo"):
+    api, metrics = measured(installation)
+    async with api.running("serve"), installation.running("projector", "mongo"):
         await eventually(installation.ready)
         token = await installation.sign_in("admin", "correct horse battery")
         admin = (await installation.ask("{ me { id } }", token))["me"]["id"]
@@ -238,11 +251,17 @@ async def test_own_writes_are_read_from_secondaries_and_a_late_or_stopped_one_is
         try:
             assert await asyncio.gather(*(names(position) for _ in range(20))) == [["One"]] * 20
             await answered_by(position, "One", primary)
+            await eventually(lambda: are_lost(metrics, late, other))
         finally:
             members.children[other].popen.send_signal(signal.SIGCONT)
         asked = [primary, late, other]
         await asyncio.to_thread(members.replicate, late, on=True)
         await answered_by(position, "One", late, other)
+        seen = await samples(metrics)
+        assert [seen[of_server("up", port)] for port in (late, other)] == [1, 1]
+        assert [seen[of_server("lag_events", port)] for port in (late, other)] == [0, 0]
+        assert min(seen[of_server("answers_total", port)] for port in (late, other)) >= 5
+        assert seen[key("rollcall_replica_answers_total", view="mongo_users", host="primary")] >= 10
 
 
 async def test_a_view_reads_nothing_that_a_failover_can_take_back(members: Members) -> None:
