@@ -17,10 +17,10 @@ run: .venv/run
 scene: .venv/run
 	$(BIN)/python examples/scene.py
 
-# Four workers, each with its own servers: tests spend much of their time waiting for other processes.
+# Six workers, each with its own servers: tests spend much of their time waiting for other processes.
 # tests/conftest.py puts the longest files first.
 test: .venv/installed
-	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .
