@@ -1,4 +1,5 @@
-"""Fan-out: a thousand subscribers of one server at a hundred changes a second, without and with stopped subscribers.
+"""Fan-out: a thousand subscribers of one process at a hundred changes a second, without and with stopped subscribers,
+and five thousand of two processes at twenty.
 
 The subscribers run in child processes. A latency begins at the acknowledgement of the append in this process and ends
 at the frame in the child. In the second run SIGSTOP stops some subscribers before the first change, and SIGCONT resumes
@@ -37,24 +38,37 @@ from events.user import Update
 from rollcall.api import TOKEN_AUDIENCE, TOKEN_ISSUER
 from rollcall.embedded.process import free_port
 
-SUBSCRIBERS: Final = 1_000
-STOPPED: Final = 50
-RATE: Final = 100
 SECONDS: Final = 10.0
 WRITERS: Final = 100
 """Users that are changed."""
-STAFF: Final = 25
-"""Users who subscribe; each may have a hundred connections."""
+STAFF: Final = 100
+"""Users who subscribe; each may have a hundred connections to each process."""
 READY_SECONDS: Final = 240.0
+LOOKS: Final = 20
+"""Connections that must all find the server ready: the kernel spreads them over its processes."""
 KEY: Final = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Subscribers, and the changes that they are told."""
+
+    subscribers: int
+    stopped: int
+    rate: int
+    """Changes a second."""
+    workers: int
+    """Processes of the API."""
+
+
+CROWDS: Final = (Crowd(1_000, 0, 100, 1), Crowd(1_000, 50, 100, 1), Crowd(5_000, 0, 20, 2))
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
     """The result of one run: times in milliseconds, memory of the server in MB."""
 
-    subscribers: int
-    stopped: int
+    crowd: Crowd
     changes: int
     whole: int
     """Subscribers that were not stopped and received everything in order."""
@@ -70,28 +84,31 @@ class FanOut:
 
 
 async def fanout(bench: Bench) -> list[FanOut]:
-    """Measure with all subscribers reading, then with `STOPPED` of them stopped."""
-    async with _server(bench) as (port, pid):
-        tokens = await _tokens(bench)
-        users = [(await bench.commands.register(registration(), Origin())).user_id for _ in range(WRITERS)]
-        return [await _measure(bench, port, pid, tokens, users, stopped) for stopped in (0, STOPPED)]
+    """Measure each crowd on a server of its own."""
+    tokens = await _tokens(bench)
+    users = [(await bench.commands.register(registration(), Origin())).user_id for _ in range(WRITERS)]
+    found = []
+    for crowd in CROWDS:
+        async with _server(bench, crowd.workers) as (port, pid):
+            found.append(await _measure(bench, port, pid, tokens, users, crowd))
+    return found
 
 
-async def _measure(bench: Bench, port: int, pid: int, tokens: list[str], users: list[UUID], stopped: int) -> FanOut:
-    async with subscribers(port, SUBSCRIBERS - stopped, tokens) as going, subscribers(port, stopped, tokens) as halted:
+async def _measure(bench: Bench, port: int, pid: int, tokens: list[str], users: list[UUID], crowd: Crowd) -> FanOut:
+    reading = crowd.subscribers - crowd.stopped
+    async with subscribers(port, reading, tokens) as going, subscribers(port, crowd.stopped, tokens) as halted:
         halted.send_signal(signal.SIGSTOP)
         before, worked = _memory(pid), _processor(pid)
-        acknowledged = await _write(bench, users)
+        acknowledged = await _write(bench, users, crowd.rate)
         found = await findings(going, acknowledged)
-        microseconds = 1e6 * (_processor(pid) - worked) / (len(acknowledged) * (SUBSCRIBERS - stopped))
+        microseconds = 1e6 * (_processor(pid) - worked) / (len(acknowledged) * reading)
         memory = _memory(pid)
         halted.send_signal(signal.SIGCONT)
         late = await findings(halted, acknowledged)
     if not (found["in_order"] and late["in_order"]):
         raise RuntimeError(f"expected every subscriber to receive in order, found {found}, {late}")
     return FanOut(
-        subscribers=SUBSCRIBERS,
-        stopped=stopped,
+        crowd=crowd,
         changes=len(acknowledged),
         whole=found["whole"],
         p50=found["p50"],
@@ -103,8 +120,8 @@ async def _measure(bench: Bench, port: int, pid: int, tokens: list[str], users: 
     )
 
 
-async def _write(bench: Bench, users: list[UUID]) -> dict[int, float]:
-    """Make changes at `RATE`. Returns the time of each position's acknowledgement."""
+async def _write(bench: Bench, users: list[UUID], rate: int) -> dict[int, float]:
+    """Make changes at this rate. Returns the time of each position's acknowledgement."""
     acknowledged: dict[int, float] = {}
 
     async def change(number: int) -> None:
@@ -113,8 +130,8 @@ async def _write(bench: Bench, users: list[UUID]) -> dict[int, float]:
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as changes:
-        for number in range(int(RATE * SECONDS)):
-            await asyncio.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+        for number in range(int(rate * SECONDS)):
+            await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
             changes.create_task(change(number))
     return acknowledged
 
@@ -179,7 +196,7 @@ async def _tokens(bench: Bench) -> list[str]:
 
 
 @asynccontextmanager
-async def _server(bench: Bench) -> AsyncIterator[tuple[int, int]]:
+async def _server(bench: Bench, workers: int) -> AsyncIterator[tuple[int, int]]:
     """A ready `rollcall serve`: its port and its process id."""
     port, key = free_port(), base64.b64encode(KEY).decode()
     variables = {
@@ -191,11 +208,11 @@ async def _server(bench: Bench) -> AsyncIterator[tuple[int, int]]:
         "ROLLCALL_LOG_LEVEL": "warning",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "rollcall", "serve", env={**os.environ, **variables}
+        sys.executable, "-m", "rollcall", "serve", f"--workers={workers}", env={**os.environ, **variables}
     )
     try:
-        async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
-            while not await _is_ready(session, port):  # noqa: ASYNC110 - another process
+        async with asyncio.timeout(READY_SECONDS):
+            while not await _is_ready(port):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
         yield port, process.pid
     finally:
@@ -204,24 +221,36 @@ async def _server(bench: Bench) -> AsyncIterator[tuple[int, int]]:
         await process.wait()
 
 
-async def _is_ready(session: aiohttp.ClientSession, port: int) -> bool:
+async def _is_ready(port: int) -> bool:
     try:
-        async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
-            return response.status == 200
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+            for _ in range(LOOKS):
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    if response.status != 200:
+                        return False
     except aiohttp.ClientError:
         return False
+    return True
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its children."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
 def _memory(pid: int) -> float:
-    """The resident memory of a process in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """The resident memory of a process and its children in MB."""
+    pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _family(pid))
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _processor(pid: int) -> float:
-    """The processor time of a process in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """The processor time of a process and its children in seconds."""
+    ticks = 0
+    for one in _family(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 async def main() -> None:

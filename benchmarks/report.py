@@ -134,14 +134,19 @@ def publishing(found: Published) -> Section:
 
 
 def rebuilding(found: list[Measured]) -> Section:
-    """Rebuilds against their parts."""
+    """Rebuilds against their parts, and catching up against rebuilds."""
+    paged = [(one, one.others["page by page"]) for one in found]
+    caught_up = [
+        Measured(one.what.replace("rebuild", "catch up"), rate, one.what, one.rate, rate / one.rate)
+        for one, rate in paged
+    ]
     charts.bars(
         DRAWN / "rebuild.svg",
         "Rebuilding: events a second",
         "events a second",
         [one.what for one in found],
         {
-            "page by page": [one.others["page by page"] for one in found],
+            "page by page": [rate for _, rate in paged],
             "rebuild": [one.rate for one in found],
             "the limit: no objects, no fold": [one.limit_rate for one in found],
             "only writing": [one.others["only writing"] for one in found],
@@ -153,9 +158,10 @@ def rebuilding(found: list[Measured]) -> Section:
         "A rebuild reads the log, folds it, writes each user once, indexes, compares everything with the log and "
         "swaps. The limit holds what no program can leave out, one after the other: fetching the rows of the log "
         "without making objects of them, opening the seals, one typed decoding of the personal data, and writing the "
-        "final rows or documents, encoded in advance, with their indexes. Folding and comparing cost nothing there.",
+        "final rows or documents, encoded in advance, with their indexes. Folding and comparing cost nothing there. A "
+        "projector that catches up writes each change of a user and not each user once.",
         RATES,
-        rates(found),
+        rates([*found, *caught_up]),
         "rebuild.svg",
     )
 
@@ -283,14 +289,16 @@ def publishing_rates(found: Publishing) -> Section:
 
 
 def fanning_out(found: list[FanOut]) -> Section:
-    """A thousand subscribers."""
+    """Thousands of subscribers."""
     return Section(
         "Fan-out",
         "Subscribers are WebSocket clients in processes of their own. Stopped ones read nothing until the last change "
-        "is made, and must receive everything after that. The limit: the one core that the server has while clients, "
-        "MySQL and the writer use the other.",
+        "is made, and must receive everything after that. Processor time and memory are those of all processes of the "
+        "API. The limit: the cores, which API, clients, MySQL and the writer share.",
         (
             "subscribers",
+            "changes a second",
+            "processes",
             "stopped",
             "received everything in order",
             "stopped ones, later",
@@ -302,10 +310,12 @@ def fanning_out(found: list[FanOut]) -> Section:
         ),
         [
             [
-                f"{one.subscribers:,}",
-                str(one.stopped),
-                f"{one.whole:,} of {one.subscribers - one.stopped:,}",
-                f"{one.caught_up} of {one.stopped}",
+                f"{one.crowd.subscribers:,}",
+                str(one.crowd.rate),
+                str(one.crowd.workers),
+                str(one.crowd.stopped),
+                f"{one.whole:,} of {one.crowd.subscribers - one.crowd.stopped:,}",
+                f"{one.caught_up} of {one.crowd.stopped}",
                 f"{one.p50:.0f}",
                 f"{one.p99:.0f}",
                 f"{one.microseconds:.1f}",
