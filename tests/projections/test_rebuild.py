@@ -8,6 +8,7 @@ import pytest
 
 from events.bulk import ALL_USERS
 from events.user import Delete, Update
+from projections.copy_builder import CopyBuilder
 from projections.errors import CopiesMoved, NoPreviousView, RebuildDiffers, RebuildRunning
 from projections.folding import LogFold
 from projections.lease import named_lock
@@ -231,16 +232,16 @@ async def test_a_copy_that_differs_from_the_log_is_not_swapped_in(bench: Bench, 
     before, names = await bench.users(), await bench.names()
     meddle = Meddling(bench, log)
     work = rebuilder(bench, log, memory_bytes)
-    catch_up = Rebuilder._catch_up
+    catch_up = CopyBuilder.catch_up
 
-    async def meddled(self: Rebuilder, copy, rule, report) -> int:  # type: ignore[no-untyped-def]
-        position = await catch_up(self, copy, rule, report)
+    async def meddled(builder: CopyBuilder) -> int:
+        position = await catch_up(builder)
         [made] = [name for name in await bench.names() - names if name.count("_") == 1]
         await meddle(made)
         return position
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rebuilder, "_catch_up", meddled)
+        patch.setattr(CopyBuilder, "catch_up", meddled)
         with pytest.raises(RebuildDiffers, match="name differs"):
             await work.rebuild(silently)
 

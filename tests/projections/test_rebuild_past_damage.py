@@ -7,9 +7,10 @@ from structlog.testing import capture_logs
 
 from events.event_types import Recorded
 from events.user import Update
+from projections.copy_builder import CopyBuilder
 from projections.errors import QuarantineFull, RefusedValue, TooManyDamaged, ViewUnavailable
 from projections.quarantine import Quarantined, held_by
-from projections.rebuild import Rebuilder, Rebuilt
+from projections.rebuild import Rebuilt
 from tests.damage import alter_key, alter_newest
 from tests.log import NOBODY, Log
 from tests.projections.test_projector import projector, running
@@ -300,7 +301,7 @@ async def test_who_was_repaired_since_a_copy_was_made_is_not_held_by_it(
         await rebuild_past(bench, log)
     else:
         with monkeypatch.context() as patch:
-            patch.setattr(Rebuilder, "_compare", interrupt)
+            patch.setattr(CopyBuilder, "compare", interrupt)
             with pytest.raises(InterruptedError):
                 await rebuild_past(bench, log)
         assert held_by(await (await bench.copies.staging()).quarantine()) == {bob, carol}
