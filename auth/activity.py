@@ -107,7 +107,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Cohort:
+class CohortCounts:
     """The users who registered in one week."""
 
     week: date
@@ -217,7 +217,7 @@ class Activity:
         """Sessions that have neither ended nor expired."""
         return _number(await self._database.fetch_one(COUNT_SESSIONS, (naive_utc(self._clock()),)))
 
-    async def retention(self, weeks: int) -> list[Cohort]:
+    async def retention(self, weeks: int) -> list[CohortCounts]:
         """The cohorts of the last weeks, oldest first, this week's last."""
         today = self._today()
         mondays = _mondays(today - WEEK * (weeks - 1), today)
@@ -225,7 +225,7 @@ class Activity:
             await self._count_events(today)
             active = await self._active_by_week(mondays)
         return [
-            Cohort(
+            CohortCounts(
                 monday,
                 sum(self._events.get(monday + timedelta(days=n), (0, 0))[0] for n in range(7)),
                 tuple(later.by_cohort.get(monday, 0) for later in active[number:]),

@@ -26,7 +26,7 @@ from uuid import UUID
 from events import sql
 from events.database import Database, Row
 from events.ids import made_at
-from events.outbox import NewDevice, Purpose
+from events.outbox import MailPurpose, NewDevice
 from events.sql import naive_utc
 from events.vault import NONCE_BYTES
 
@@ -89,7 +89,7 @@ class KnownDevices:
             "forgotten": _instant(now - KEPT),
             "day_ago": _instant(now - timedelta(days=1)),
             "long_registered": sql.integer(int(_is_long_registered(user_id, now))),
-            "purpose": sql.text(Purpose.NEW_DEVICE.value),
+            "purpose": sql.text(MailPurpose.NEW_DEVICE.value),
             "language": "NULL" if language is None else sql.text(language),
             "sealed": sql.binary(news.seal(self._mail_key, session_id, self._random(NONCE_BYTES))),
             "mails_a_day": sql.integer(MAILS_A_DAY),

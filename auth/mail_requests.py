@@ -87,7 +87,7 @@ class MailRequests:
             message = f"a login has 1 to {LOGIN_CHARACTERS} characters, this one has {len(login)}"
             raise Rejected(Problem(Reason.INVALID, message, ("login",)))
         await self.by_address.pay(Purpose.MAIL, address)
-        await self._queue_to(login_claim(login), outbox.Purpose.PASSWORD_RESET, language)
+        await self._queue_to(login_claim(login), outbox.MailPurpose.PASSWORD_RESET, language)
 
     async def verification(self, user: User, address: str, language: str | None) -> None:
         """Mail a link that verifies the email of a user.
@@ -99,7 +99,7 @@ class MailRequests:
         self.check_enabled()
         await self.by_address.pay(Purpose.MAIL, address)
         await self.budgets.spend(TO_ONE_LOGIN, str(user.id))
-        await self._add(outbox.Purpose.VERIFY_EMAIL, user_id=user.id, language=language)
+        await self._add(outbox.MailPurpose.VERIFY_EMAIL, user_id=user.id, language=language)
 
     async def verification_of(self, user: User, address: str, language: str | None) -> None:
         """Like `verification`, for a user who cannot sign in before; nothing if enough such mails were sent."""
@@ -124,7 +124,7 @@ class MailRequests:
         """
         cause = self.new_id()
         sealed = Applicant(email).seal(self.mail_key, cause, secrets.token_bytes(NONCE_BYTES))
-        await self._add(outbox.Purpose.EMAIL_CHANGE, user_id=user.id, language=language, sealed=sealed, cause=cause)
+        await self._add(outbox.MailPurpose.EMAIL_CHANGE, user_id=user.id, language=language, sealed=sealed, cause=cause)
 
     async def deletion(self, user: User, language: str | None) -> Mail | None:
         """Queue the mail about a deletion that is about to be carried out; None where mail is off.
@@ -137,7 +137,7 @@ class MailRequests:
         cause = self.new_id()
         sealed = Farewell.of(user).seal(self.mail_key, cause, secrets.token_bytes(NONCE_BYTES))
         return await self._add(
-            outbox.Purpose.DELETED,
+            outbox.MailPurpose.DELETED,
             user_id=user.id,
             language=language,
             sealed=sealed,
@@ -158,14 +158,14 @@ class MailRequests:
         if not self.enabled:
             raise NoMail
 
-    async def _queue_to(self, claim: Claim, purpose: outbox.Purpose, language: str | None) -> None:
+    async def _queue_to(self, claim: Claim, purpose: outbox.MailPurpose, language: str | None) -> None:
         digest = hashed(self.claims_key, claim)
         await self.budgets.spend(TO_ONE_LOGIN, f"{purpose.value} {digest.kind} {digest.digest.hex()}")
         await self._add(purpose, claim=digest, language=language)
 
     async def _add(
         self,
-        purpose: outbox.Purpose,
+        purpose: outbox.MailPurpose,
         *,
         user_id: UUID | None = None,
         claim: HashedClaim | None = None,

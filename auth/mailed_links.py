@@ -29,20 +29,20 @@ from uuid import UUID
 
 from events.database import Database
 from events.ids import uuid_of
-from events.outbox import Applicant, Purpose
+from events.outbox import Applicant, MailPurpose
 from events.sql import aware_utc, naive_utc
 from events.user import Account
 from events.vault import NONCE_BYTES
 
 LIFETIMES: Final = {
-    Purpose.PASSWORD_RESET: timedelta(minutes=30),
-    Purpose.VERIFY_EMAIL: timedelta(minutes=30),
-    Purpose.EMAIL_CHANGE: timedelta(minutes=30),
-    Purpose.INVITATION: timedelta(days=3),
+    MailPurpose.PASSWORD_RESET: timedelta(minutes=30),
+    MailPurpose.VERIFY_EMAIL: timedelta(minutes=30),
+    MailPurpose.EMAIL_CHANGE: timedelta(minutes=30),
+    MailPurpose.INVITATION: timedelta(days=3),
 }
 """From when the mail is sent."""
-PASSWORD_PURPOSES: Final = frozenset({Purpose.PASSWORD_RESET, Purpose.INVITATION})
-BOUND_TO_PASSWORD: Final = PASSWORD_PURPOSES | {Purpose.EMAIL_CHANGE}
+PASSWORD_PURPOSES: Final = frozenset({MailPurpose.PASSWORD_RESET, MailPurpose.INVITATION})
+BOUND_TO_PASSWORD: Final = PASSWORD_PURPOSES | {MailPurpose.EMAIL_CHANGE}
 """A new password ends them: a thief's wishes too."""
 TOKEN_BYTES: Final = 32
 TOKEN_CHARACTERS: Final = 43
@@ -70,11 +70,11 @@ class InvalidLink(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class MailedLink:
     """A link that was mailed and has not expired."""
 
     token_mac: bytes
-    purpose: Purpose
+    purpose: MailPurpose
     user_id: UUID
     expires_at: datetime
     bound: bytes
@@ -96,7 +96,7 @@ class MailedLinks:
         self._key = key
         self._clock = clock
 
-    async def token(self, purpose: Purpose, cause: UUID, account: Account, email: str | None = None) -> str | None:
+    async def token(self, purpose: MailPurpose, cause: UUID, account: Account, email: str | None = None) -> str | None:
         """The token for a mail that is about to be sent, valid from now on. `email` is what it gives to the user.
 
         That of a pending registration is valid until this expires; it has no row here, and no account.
@@ -104,10 +104,10 @@ class MailedLinks:
         None if the mail was sent before and its link has been used or has died since, or if the user has a password
         and needs no invitation.
         """
-        if purpose is Purpose.REGISTRATION:
+        if purpose is MailPurpose.REGISTRATION:
             row = await self._database.fetch_one(FIND_PENDING, (self.mac_of(purpose, cause),))
             return self._text(self._token(purpose, cause)) if row else None
-        if account.user is None or (purpose is Purpose.INVITATION and account.password_version):
+        if account.user is None or (purpose is MailPurpose.INVITATION and account.password_version):
             return None
         token = self._token(purpose, cause)
         row = await self._database.fetch_one(FIND, (self._mac(b"kept", token),))
@@ -126,7 +126,7 @@ class MailedLinks:
         await self._database.execute(ADD, (mac, *values, bound, sealed))
         return self._text(token)
 
-    async def read(self, text: str, purposes: Collection[Purpose]) -> Link:
+    async def read(self, text: str, purposes: Collection[MailPurpose]) -> MailedLink:
         """The link with this token, if it is for one of the purposes. `is_for` says whether it works for its user.
 
         Raises:
@@ -139,7 +139,7 @@ class MailedLinks:
             raise InvalidLink
         return link
 
-    def mac_of(self, purpose: Purpose, cause: UUID) -> bytes:
+    def mac_of(self, purpose: MailPurpose, cause: UUID) -> bytes:
         """The MAC of the token for a mail, as tables keep it."""
         return self._mac(b"kept", self._token(purpose, cause))
 
@@ -151,13 +151,13 @@ class MailedLinks:
             return None
         return self._mac(b"kept", token) if len(text) == TOKEN_CHARACTERS and len(token) == TOKEN_BYTES else None
 
-    def is_for(self, link: Link, account: Account) -> bool:
+    def is_for(self, link: MailedLink, account: Account) -> bool:
         """Whether the link was made for this account as it is now."""
         if account.user is None:
             return False
         return hmac.compare_digest(link.bound, self._bound(link.purpose, link.user_id, link.expires_at, account))
 
-    async def used(self, link: Link) -> bool:
+    async def used(self, link: MailedLink) -> bool:
         """Mark a link as used. False if it was marked before."""
         return await self._database.execute(USE, (naive_utc(self._clock()), link.token_mac)) == 1
 
@@ -165,22 +165,22 @@ class MailedLinks:
         """Delete what expired long ago; return how many."""
         return await self._database.sweep(SWEEP, (naive_utc(self._clock() - KEPT), SWEPT_ROWS))
 
-    def _link(self, row: tuple[object, ...]) -> Link | None:
+    def _link(self, row: tuple[object, ...]) -> MailedLink | None:
         """The link in a row; None if it was used."""
         token_mac, purpose, user_id, expires_at, used_at, bound, sealed = row
-        if used_at is not None or purpose not in set(Purpose):
+        if used_at is not None or purpose not in set(MailPurpose):
             return None
         wanted = Applicant.open(sealed, self._key, UUID(bytes=token_mac[:16])) if sealed else None  # type: ignore[arg-type, index]
         email = wanted.email if wanted else None
-        return Link(token_mac, Purpose(purpose), uuid_of(user_id), aware_utc(expires_at), bound, email)  # type: ignore[arg-type]
+        return MailedLink(token_mac, MailPurpose(purpose), uuid_of(user_id), aware_utc(expires_at), bound, email)  # type: ignore[arg-type]
 
-    def _token(self, purpose: Purpose, cause: UUID) -> bytes:
+    def _token(self, purpose: MailPurpose, cause: UUID) -> bytes:
         return self._mac(b"token", purpose.value.encode(), cause.bytes)
 
     def _text(self, token: bytes) -> str:
         return base64.urlsafe_b64encode(token).decode().rstrip("=")
 
-    def _bound(self, purpose: Purpose, user_id: UUID, expires_at: datetime, account: Account) -> bytes:
+    def _bound(self, purpose: MailPurpose, user_id: UUID, expires_at: datetime, account: Account) -> bytes:
         email = account.user.email if account.user else ""
         password = account.password_version if purpose in BOUND_TO_PASSWORD else 0
         numbers = int(expires_at.timestamp()).to_bytes(8) + password.to_bytes(8)

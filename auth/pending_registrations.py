@@ -36,7 +36,7 @@ from events.errors import DatabaseUnavailable, Problem, Reason, Rejected
 from events.event_types import Origin
 from events.idempotency import Idempotency
 from events.ids import NewId
-from events.outbox import Applicant, Mail, Purpose, Sealed
+from events.outbox import Applicant, Mail, MailPurpose, Sealed
 from events.sql import naive_utc
 from events.user import Register
 from events.vault import NONCE_BYTES
@@ -181,7 +181,7 @@ class PendingRegistrations:
         forms = [hashed(self._claims_key, claim).digest for claim in username_claims(username)]
         mail = Mail(
             cause=id_,
-            purpose=Purpose.REGISTRATION,
+            purpose=MailPurpose.REGISTRATION,
             claim=of_email,
             language=language,
             sealed=Applicant(email).seal(self._mail_key, id_, self._random(NONCE_BYTES)),
@@ -204,7 +204,7 @@ class PendingRegistrations:
             if await transaction.fetch_one(TAKEN_BY_OTHERS.format_map(values)):
                 raise Rejected(Problem(Reason.TAKEN, TAKEN["username"], ("username",)))
             if not await transaction.fetch_one(HAS, (id_.bytes, naive_utc(now))):
-                mac = self._links.mac_of(Purpose.REGISTRATION, id_)
+                mac = self._links.mac_of(MailPurpose.REGISTRATION, id_)
                 await transaction.execute(ADD, (id_.bytes, mac, sealed, expires_at))
                 await outbox.add(transaction, mails)
 

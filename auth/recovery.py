@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from auth.budgets import AddressBudgets, Purpose
-from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, Link, MailedLinks
+from auth.mailed_links import PASSWORD_PURPOSES, InvalidLink, MailedLink, MailedLinks
 from auth.password_hashing import Lane, Passwords
 from auth.pending_registrations import PendingRegistrations
 from auth.sign_in import SignedIn, SignIn, SignInClient, checked_password
@@ -72,8 +72,8 @@ class Recovery:
         registered = await self._pending.confirm(token, origin)
         if registered is not None:
             return registered
-        link, _, user = await self._usable(token, (outbox.Purpose.VERIFY_EMAIL, outbox.Purpose.EMAIL_CHANGE))
-        if link.purpose is outbox.Purpose.VERIFY_EMAIL:
+        link, _, user = await self._usable(token, (outbox.MailPurpose.VERIFY_EMAIL, outbox.MailPurpose.EMAIL_CHANGE))
+        if link.purpose is outbox.MailPurpose.VERIFY_EMAIL:
             done = await self._changed(link.user_id, VerifyEmail(user.email), origin)
         elif link.email is not None:
             done = await self._changed(link.user_id, ConfirmEmail(link.email, replaces=user.email), origin)
@@ -84,7 +84,7 @@ class Recovery:
         await self._links.used(link)
         return done
 
-    async def _usable(self, token: str, purposes: Collection[outbox.Purpose]) -> tuple[Link, Account, User]:
+    async def _usable(self, token: str, purposes: Collection[outbox.MailPurpose]) -> tuple[MailedLink, Account, User]:
         """The link with this token, if it works for its user as the log has it now.
 
         Raises:

@@ -34,8 +34,8 @@ from projections.projector import BATCH_EVENTS
 from projections.publications import KAFKA, USERS
 from projections.publications.kafka import KafkaPublication, KafkaSettings
 from projections.publications.kafka_cluster import Cluster
-from projections.publications.kafka_connection import Connection
-from projections.publications.messages import USER_FIELDS, Kind, Origin, Outgoing, Topics, user_kind
+from projections.publications.kafka_connection import ProducerConnection
+from projections.publications.messages import USER_FIELDS, Kind, MessageOrigin, Outgoing, Topics, user_kind
 from projections.read_ahead import ReadAhead
 from projections.status import State, read_status
 from rollcall.embedded import kafka_server
@@ -118,7 +118,7 @@ def publication_on(
         kinds={USERS: user_kind(topics, USER_FIELDS, AccountReader(store, SnapshotWriter(database, vault)))},
         store=store,
         living=nobody,
-        origin=Origin("bench", "0", lambda: datetime.now(UTC)),
+        origin=MessageOrigin("bench", "0", lambda: datetime.now(UTC)),
         clock=time.monotonic,
     )
 
@@ -152,7 +152,7 @@ def _read(cluster: Cluster, prefix: str) -> list[Outgoing]:
 
 async def _send(cluster: Cluster, prefix: str, messages: list[Outgoing]) -> float:
     """Seconds to send the messages with librdkafka's producer, in transactions of a batch each."""
-    connection = Connection(cluster, f"{prefix}.limit")
+    connection = ProducerConnection(cluster, f"{prefix}.limit")
     await connection.open()
     size = max(1, len(messages) * BATCH_EVENTS // EVENTS)
     began = time.perf_counter()

@@ -26,11 +26,11 @@ from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
 from projections.webhooks.changes import LogPages
 from projections.webhooks.deliveries import Deliveries
-from projections.webhooks.endpoints import Endpoint, Endpoints, Wanted
+from projections.webhooks.endpoints import Endpoint, EndpointFilter, Endpoints
 from projections.webhooks.messages import cloud_event
 from projections.webhooks.schedule import Delivery
 from projections.webhooks.sender import Sender, http_client
-from projections.webhooks.worker import REQUESTS, Tools, Worker
+from projections.webhooks.worker import REQUESTS, WebhookTools, Worker
 from rollcall.embedded.process import free_port
 
 CHANGES: Final = 3_000
@@ -67,7 +67,7 @@ async def webhooks(bench: Bench) -> Published:
         tools = _tools(bench, endpoints, http)
 
         async def ours() -> int:
-            endpoint = await endpoints.add(f"{url}/hook", Wanted(), bench.store)
+            endpoint = await endpoints.add(f"{url}/hook", EndpointFilter(), bench.store)
             place = (start.log_id.bytes, start.position, start.hash, endpoint.id.bytes)
             await bench.database.execute(
                 "UPDATE webhooks SET log_id = %s, position = %s, hash = %s WHERE id = %s", place
@@ -92,7 +92,7 @@ async def webhooks(bench: Bench) -> Published:
             return CHANGES
 
         rate = await measure("messages to one endpoint", ours, "aiohttp's client alone", theirs, RUNS)
-        endpoint = await endpoints.add(f"{url}/hook", Wanted(), bench.store)
+        endpoint = await endpoints.add(f"{url}/hook", EndpointFilter(), bench.store)
         async with _working(endpoint, tools):
             acknowledged = await _load(bench)
             seen = await _received(http, url, len(acknowledged))
@@ -114,11 +114,11 @@ def _delivery(user_id: UUID, position: int) -> Delivery:
     )
 
 
-def _tools(bench: Bench, endpoints: Endpoints, http: aiohttp.ClientSession) -> Tools:
+def _tools(bench: Bench, endpoints: Endpoints, http: aiohttp.ClientSession) -> WebhookTools:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    return Tools(
+    return WebhookTools(
         database=bench.database,
         pages=LogPages(bench.store, bench.database, HeadPoll(bench.store)),
         accounts=AccountReader(bench.store, SnapshotWriter(bench.database, bench.vault)),
@@ -133,7 +133,7 @@ def _tools(bench: Bench, endpoints: Endpoints, http: aiohttp.ClientSession) -> T
 
 
 @asynccontextmanager
-async def _working(endpoint: Endpoint | None, tools: Tools) -> AsyncIterator[None]:
+async def _working(endpoint: Endpoint | None, tools: WebhookTools) -> AsyncIterator[None]:
     if endpoint is None:
         raise LookupError("the webhook that was just created is gone")
     tasks = [asyncio.create_task(work) for work in (tools.pages.run(), Worker(endpoint, tools).run())]

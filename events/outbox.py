@@ -27,7 +27,7 @@ from events.user import User
 from events.vault import NONCE_BYTES
 
 
-class Purpose(StrEnum):
+class MailPurpose(StrEnum):
     """What a mail is for."""
 
     VERIFY_EMAIL = "verify_email"
@@ -55,7 +55,7 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 
     cause: UUID
     """Id of the event or the request."""
-    purpose: Purpose
+    purpose: MailPurpose
     user_id: UUID | None = None
     claim: HashedClaim | None = None
     """Without a user: of the user that has this claim. There may be none, and then there is no mail."""
@@ -179,7 +179,7 @@ def _mail(row: Row) -> Mail:
     cause, purpose, user_id, kind, digest, position, language, sealed, created_at, next_attempt_at, attempts = row
     return Mail(
         cause=uuid_of(cause),
-        purpose=Purpose(purpose),
+        purpose=MailPurpose(purpose),
         user_id=uuid_of(user_id) if user_id else None,
         claim=HashedClaim(kind, digest) if kind else None,
         position=position,

@@ -20,11 +20,11 @@ from graph.types import ErrorCode, UserError
 from projections.webhooks.deliveries import DeliveryRow
 from projections.webhooks.endpoints import (
     AlteredEndpoint,
-    Change,
     Endpoint,
+    EndpointChange,
     EndpointChanged,
+    EndpointFilter,
     TooManyEndpoints,
-    Wanted,
 )
 from projections.webhooks.status import WebhookState, WebhookStatus, read_webhooks
 from projections.webhooks.targets import InvalidTarget, checked_url
@@ -233,7 +233,7 @@ async def update_webhook(info: Info, input: Annotated[UpdateWebhookInput, Input]
         wanted = _wanted(
             kept.types if input.types is None else input.types, kept.roles if input.roles is None else input.roles
         )
-        change = Change(
+        change = EndpointChange(
             url=url,
             wanted=wanted,
             enabled=input.enabled,
@@ -271,7 +271,7 @@ async def redeliver(
         found, at = await _found(info, webhook), position_of(position)
         if found is None or not await services.webhooks.deliveries.repeat(found.id, at, services.webhooks.clock()):
             return _refused("there is no such delivery", "deliveryId", ErrorCode.NOT_FOUND)
-        endpoint = await services.webhooks.endpoints.change(found, Change(), services.store)
+        endpoint = await services.webhooks.endpoints.change(found, EndpointChange(), services.store)
     except ValueError:
         return _refused("there is no such delivery", "deliveryId", ErrorCode.NOT_FOUND)
     except AlteredEndpoint as error:
@@ -296,10 +296,10 @@ async def _found(info: Info, id_: str) -> Endpoint | None:
     return None if webhook is None else await info.context.services.webhooks.endpoints.get(webhook)
 
 
-def _wanted(types: Sequence[UserEventType | str] | None, roles: Sequence[Role] | None) -> Wanted:
+def _wanted(types: Sequence[UserEventType | str] | None, roles: Sequence[Role] | None) -> EndpointFilter:
     """An empty list means everything, since an endpoint that gets nothing would be disabled instead."""
     names = sorted({kind.value if isinstance(kind, UserEventType) else kind for kind in types or ()})
-    return Wanted(tuple(names) or None, tuple(sorted(set(roles or ()))) or None)
+    return EndpointFilter(tuple(names) or None, tuple(sorted(set(roles or ()))) or None)
 
 
 def _refused(message: str, field: str | None = None, code: ErrorCode = ErrorCode.INVALID) -> WebhookPayload:

@@ -124,7 +124,7 @@ class Repair:
             self._stopped.add(view.name)
 
 
-class Verification:
+class VerificationRun:
     """One run over some views. `found` is called with each difference; with `repair`, differences are repaired.
 
     A view whose checkpoint the log does not hold is compared and not repaired: it would become a mixture of two logs.

@@ -15,7 +15,15 @@ from projections.publications import DATA, USERS
 from projections.publications.changes import living_objects
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
 from projections.publications.kafka_cluster import Cluster
-from projections.publications.messages import DATA_FIELDS, USER_FIELDS, Kind, Origin, Topics, data_kind, user_kind
+from projections.publications.messages import (
+    DATA_FIELDS,
+    USER_FIELDS,
+    Kind,
+    MessageOrigin,
+    Topics,
+    data_kind,
+    user_kind,
+)
 from rollcall.embedded import kafka_server
 from rollcall.settings import BadSettings, Settings, published_fields
 from rollcall.wiring import Installation, now
@@ -116,7 +124,7 @@ def kafka_publication(
         kinds=kafka_kinds(installation),
         store=installation.store,
         living=living,
-        origin=Origin(settings.installation, version("rollcall"), now),
+        origin=MessageOrigin(settings.installation, version("rollcall"), now),
         clock=time.monotonic,
         start=start,
     )

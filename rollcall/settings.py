@@ -20,7 +20,7 @@ from auth.addresses import Network
 from auth.registration import RegistrationMode
 from events.database import Address
 from projections.mail.messages import UnusableAddress, ascii_address
-from projections.mail.smtp import Server
+from projections.mail.smtp import SMTPServer
 from projections.mongo.client import url_of_each_host
 from projections.publications.messages import DATA_FIELDS, USER_FIELDS
 
@@ -135,7 +135,7 @@ def _installation(value: str) -> str:
 
 
 def _smtp_url(value: SecretStr) -> SecretStr:
-    Server.parse(value.get_secret_value())
+    SMTPServer.parse(value.get_secret_value())
     return value
 
 

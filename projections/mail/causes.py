@@ -7,22 +7,22 @@ operator are no news to the users, and a bank's 500 customers get no mail becaus
 from datetime import datetime
 
 from events.event_types import PasswordChanged, Recorded, UserRegistered, UserUpdated
-from events.outbox import Mail, Purpose
+from events.outbox import Mail, MailPurpose
 
 
 def mails_of(recorded: Recorded, now: datetime) -> list[Mail]:
     """The mails that an event calls for. A deletion's is queued by the request, as only that knows the address."""
     if recorded.origin.correlation is None:
         return []
-    purposes: tuple[Purpose, ...] = ()
+    purposes: tuple[MailPurpose, ...] = ()
     match recorded.event:
         case UserRegistered():
             invited = recorded.origin.actor is not None and "password" not in recorded.fields
-            purposes = (Purpose.INVITATION if invited else Purpose.VERIFY_EMAIL,)
+            purposes = (MailPurpose.INVITATION if invited else MailPurpose.VERIFY_EMAIL,)
         case UserUpdated(email=str()):
-            purposes = (Purpose.VERIFY_EMAIL, Purpose.EMAIL_CHANGED)
+            purposes = (MailPurpose.VERIFY_EMAIL, MailPurpose.EMAIL_CHANGED)
         case PasswordChanged(rehashed=False):
-            purposes = (Purpose.PASSWORD_CHANGED,)
+            purposes = (MailPurpose.PASSWORD_CHANGED,)
     return [
         Mail(
             cause=recorded.event_id,

@@ -25,7 +25,7 @@ from events.checkpoint import Checkpoint
 from events.database import Database
 from events.errors import DamagedEvent, LogChanged, UnusableKey
 from events.ids import uuid_of
-from events.outbox import Mail, Purpose
+from events.outbox import Mail, MailPurpose
 from events.retry import Backoff
 from events.store import EventStore
 from events.wakeup import Wakeup
@@ -36,7 +36,7 @@ from projections.mail import NAME
 from projections.mail.causes import mails_of
 from projections.mail.messages import Messages, UnusableAddress
 from projections.mail.recipients import NotYet, Recipients
-from projections.mail.smtp import Outlet, Refused, Server, ServerAway, TryLater, connected
+from projections.mail.smtp import Outlet, Refused, ServerAway, SMTPServer, TryLater, connected
 from projections.status import State
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ async def begin(database: Database) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class MailTools:
     """What the publisher works with."""
 
     store: EventStore
@@ -83,16 +83,16 @@ class Tools:
     has_room: Callable[[str], Awaitable[bool]]
     """Whether a mailbox may get one more mail that strangers may have caused. Counts it, if so."""
     messages: Messages
-    server: Server
+    server: SMTPServer
     tls: ssl.SSLContext
     sender: str
     now: Callable[[], datetime]
 
 
-class Publisher:
+class MailPublisher:
     """Sends mails while it holds the lease."""
 
-    def __init__(self, tools: Tools, process: str, clock: Callable[[], float]) -> None:
+    def __init__(self, tools: MailTools, process: str, clock: Callable[[], float]) -> None:
         self._tools = tools
         self._leader = Leader(NAME, tools.database, process, clock)
 
@@ -173,7 +173,7 @@ class Publisher:
         context = {"purpose": mail.purpose.value, "cause": str(mail.cause)}
         try:
             letter = await tools.recipients.letter(mail)
-            if mail.purpose is Purpose.DELETED and not await outbox.has(tools.database, mail):
+            if mail.purpose is MailPurpose.DELETED and not await outbox.has(tools.database, mail):
                 return  # that of another request was sent
             if letter is not None:
                 if letter.counted and not await tools.has_room(letter.email):
@@ -191,6 +191,6 @@ class Publisher:
                 await outbox.postpone(tools.database, mail, now + pause)
                 return
             log.warning("mail.given_up", error=str(error), **context)
-        if mail.purpose is Purpose.DELETED:  # a user is deleted once, however many requests have asked for it
+        if mail.purpose is MailPurpose.DELETED:  # a user is deleted once, however many requests have asked for it
             await outbox.remove_all(tools.database, mail)
         await outbox.remove(tools.database, mail)

@@ -10,22 +10,22 @@ import msgspec
 from events.claims import HashedClaim, hashed, login_claim, sign_in_claims
 from events.database import Database
 from events.ids import uuid_of
-from events.outbox import Applicant, Farewell, Mail, NewDevice, Purpose, language_of
+from events.outbox import Applicant, Farewell, Mail, MailPurpose, NewDevice, language_of
 from events.snapshots import AccountReader
 from events.user import Account
 
 FIND: Final = "SELECT user_id FROM claims WHERE kind = %s AND value_hash = %s"
 
 PAGES: Final = {
-    Purpose.PASSWORD_RESET: "reset-password",
-    Purpose.VERIFY_EMAIL: "verify-email",
-    Purpose.EMAIL_CHANGE: "verify-email",
-    Purpose.REGISTRATION: "verify-email",
-    Purpose.INVITATION: "accept-invitation",
+    MailPurpose.PASSWORD_RESET: "reset-password",
+    MailPurpose.VERIFY_EMAIL: "verify-email",
+    MailPurpose.EMAIL_CHANGE: "verify-email",
+    MailPurpose.REGISTRATION: "verify-email",
+    MailPurpose.INVITATION: "accept-invitation",
 }
 """Pages that links lead to. The token is in the fragment, which no server and no Referer gets."""
 
-UNASKED: Final = frozenset({Purpose.PASSWORD_RESET, Purpose.EMAIL_TAKEN})
+UNASKED: Final = frozenset({MailPurpose.PASSWORD_RESET, MailPurpose.EMAIL_TAKEN})
 """Mails that anybody may cause to anybody."""
 
 
@@ -34,7 +34,7 @@ class MakeToken(Protocol):
     any more."""
 
     def __call__(
-        self, purpose: Purpose, cause: UUID, account: Account, email: str | None = None, /
+        self, purpose: MailPurpose, cause: UUID, account: Account, email: str | None = None, /
     ) -> Awaitable[str | None]: ...
 
 
@@ -42,7 +42,7 @@ class MakeToken(Protocol):
 class Letter:
     """What a mail says."""
 
-    purpose: Purpose
+    purpose: MailPurpose
     cause: UUID
     email: str
     name: str
@@ -76,22 +76,22 @@ class Recipients:
             NotYet: the deletion that it tells of has not happened.
         """
         account = await self._account(mail)
-        if mail.purpose is Purpose.DELETED:
+        if mail.purpose is MailPurpose.DELETED:
             if account is not None and account.user is not None:
                 raise NotYet
             return self._farewell(mail)
-        if mail.purpose is Purpose.REGISTRATION:
+        if mail.purpose is MailPurpose.REGISTRATION:
             return await self._registration(mail, account or Account())
         if account is None or account.user is None:
             return None
         match mail.purpose:
-            case Purpose.VERIFY_EMAIL if account.email_verified:
+            case MailPurpose.VERIFY_EMAIL if account.email_verified:
                 return None
-            case Purpose.EMAIL_CHANGED | Purpose.PASSWORD_CHANGED:
+            case MailPurpose.EMAIL_CHANGED | MailPurpose.PASSWORD_CHANGED:
                 return await self._news_of_change(mail, account, account.user.id)
-            case Purpose.EMAIL_CHANGE:
+            case MailPurpose.EMAIL_CHANGE:
                 return await self._email_change(mail, account)
-            case Purpose.NEW_DEVICE:
+            case MailPurpose.NEW_DEVICE:
                 # Whose email was not verified may be somebody else's, who is to learn no address and no chosen name.
                 sealed = mail.sealed if account.email_verified else None
                 news = NewDevice.open(sealed, self._key, mail.cause) if sealed else None
@@ -105,7 +105,7 @@ class Recipients:
     async def _news_of_change(self, mail: Mail, account: Account, user_id: UUID) -> Letter | None:
         """To the former email if that was changed."""
         before = (await self._accounts.read(user_id, up_to=(mail.position or 1) - 1)).account
-        if mail.purpose is Purpose.EMAIL_CHANGED:
+        if mail.purpose is MailPurpose.EMAIL_CHANGED:
             return _letter(mail, before)
         # An invitation that was accepted has set the first password: nothing was changed.
         return _letter(mail, account) if before.password_version else None
@@ -132,7 +132,7 @@ class Recipients:
             return None
         holder = await self._holder(hashed(self._claims, login_claim(wanted.email)))
         if holder is not None:
-            taken = msgspec.structs.replace(mail, purpose=Purpose.EMAIL_TAKEN)
+            taken = msgspec.structs.replace(mail, purpose=MailPurpose.EMAIL_TAKEN)
             return _letter(taken, holder, f"{self._url}/sign-in")
         token = await self._token(mail.purpose, mail.cause, account, wanted.email)
         language = language_of(account.user) or mail.language
@@ -145,7 +145,7 @@ class Recipients:
         if token is None:  # confirmed, or expired
             return None
         if account.user is not None:
-            taken = msgspec.structs.replace(mail, purpose=Purpose.EMAIL_TAKEN)
+            taken = msgspec.structs.replace(mail, purpose=MailPurpose.EMAIL_TAKEN)
             return _letter(taken, account, f"{self._url}/sign-in")
         applicant = Applicant.open(mail.sealed or b"", self._key, mail.cause)
         link = f"{self._url}/{PAGES[mail.purpose]}#token={token}"
@@ -168,7 +168,7 @@ def _letter(mail: Mail, account: Account, link: str | None = None, news: NewDevi
     user = account.user
     if user is None:
         return None
-    known = account.email_verified or mail.purpose is Purpose.INVITATION
+    known = account.email_verified or mail.purpose is MailPurpose.INVITATION
     return Letter(
         mail.purpose,
         mail.cause,

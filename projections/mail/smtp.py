@@ -29,7 +29,7 @@ class Encryption(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class SMTPServer:
     """An SMTP server, and how to sign in to it."""
 
     host: str
@@ -131,7 +131,7 @@ def _refusal(code: int, what: str) -> Exception:
 
 
 @asynccontextmanager
-async def connected(server: Server, tls: ssl.SSLContext) -> AsyncIterator[Outlet]:
+async def connected(server: SMTPServer, tls: ssl.SSLContext) -> AsyncIterator[Outlet]:
     """A connection for a number of mails.
 
     Raises:

@@ -34,7 +34,7 @@ from events.store import EventStore
 from events.vault import Vault
 from projections.errors import OutOfStep
 from projections.folding import fold_log
-from projections.publications.messages import Change, Kind, State
+from projections.publications.messages import Kind, ObjectChange, State
 
 KEPT_BYTES: Final = 64 * 2**20
 OVERHEAD_BYTES: Final = 300
@@ -52,7 +52,7 @@ States = dict[UUID, Any]
 class Changes(NamedTuple):
     """The changes of the first events of a batch."""
 
-    made: list[Change]
+    made: list[ObjectChange]
     end: Checkpoint
     """The place after those events, and after the ones between them that were left out."""
     objects: dict[UUID, bytes | None]
@@ -98,7 +98,7 @@ class ChangeMaker:
             if isinstance(recorded.event, Damaged):
                 raise DamagedEvent(recorded.position, recorded.event.reason)
         states = await self._short(events, after.position)
-        made: list[Change] = []
+        made: list[ObjectChange] = []
         objects: dict[UUID, bytes | None] = {}
         end, size = after, 0
         for recorded in events:
@@ -119,7 +119,7 @@ class ChangeMaker:
             packed = None if state is None else PACK(state)
             size += len(objects.get(object_id) or self._kept.get(object_id) or b"") + len(packed or b"")
             states[object_id], objects[object_id] = state, packed
-            made.append(Change(recorded, before, state))
+            made.append(ObjectChange(recorded, before, state))
             end = after.after(recorded)
         return Changes(made, end, objects)
 

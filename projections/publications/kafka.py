@@ -46,18 +46,18 @@ from projections.errors import CheckpointMoved, NotQuarantined
 from projections.publications import DATA, KAFKA
 from projections.publications.changes import ChangeMaker
 from projections.publications.kafka_cluster import Cluster, Fenced
-from projections.publications.kafka_connection import Connection
+from projections.publications.kafka_connection import ProducerConnection
 from projections.publications.messages import (
-    Change,
     Kind,
-    Origin,
+    MessageOrigin,
+    ObjectChange,
     Outgoing,
     OwnerDeletion,
     messages_of,
     messages_of_owned,
     snapshot_message,
 )
-from projections.publications.topics import OWN_KEY, Topic
+from projections.publications.topics import OWN_KEY, KafkaTopic
 from projections.quarantine import (
     Quarantine,
     Quarantined,
@@ -149,7 +149,7 @@ class KafkaPublication:
         kinds: dict[str, Kind],
         store: EventStore,
         living: Living,
-        origin: Origin,
+        origin: MessageOrigin,
         clock: Callable[[], float],
         start: Start | None = None,
     ) -> None:
@@ -164,7 +164,7 @@ class KafkaPublication:
         self._clock = clock
         self._start = start
         self._changes = ChangeMaker(store, self._by_type)
-        self._connection: Connection | None = None
+        self._connection: ProducerConnection | None = None
         self._mark = Mark.at(BEGINNING)
         """The committed mark, while there is a connection."""
         self._closing_due: float | None = None
@@ -175,7 +175,7 @@ class KafkaPublication:
     async def prepare(self) -> None:
         """Connect, fence other publishers, create missing topics, and do what `start` asks."""
         self.close()
-        marks = Topic(name=self._settings.checkpoint_topic, partitions=1, compaction_ms=3_600_000)
+        marks = KafkaTopic(name=self._settings.checkpoint_topic, partitions=1, compaction_ms=3_600_000)
         await asyncio.to_thread(self._cluster.prepare, [marks], may_create=True)
         await self._open()
         begun = self._mark.position > 0 and self._start is None
@@ -224,13 +224,13 @@ class KafkaPublication:
         if held is None:
             raise NotQuarantined(self.name, user_id)
         state: Any = None
-        changes: list[Change] = []
+        changes: list[ObjectChange] = []
         for recorded in await read_stream(user_id, self._mark.checkpoint):
             before, state = state, self._by_type[recorded.type].evolve(state, recorded)
             if isinstance(state, Unreadable):
                 raise DamagedEvent(state.position, state.reason)
             if recorded.position >= held.position:
-                changes.append(Change(recorded, before, state))
+                changes.append(ObjectChange(recorded, before, state))
         left = msgspec.structs.replace(self._mark, quarantine=without(self._mark.quarantine, user_id))
         await self._publish(left, changes)
 
@@ -260,7 +260,7 @@ class KafkaPublication:
         """
         if self._connection is not None:
             return
-        connection = Connection(self._cluster, self._settings.transactional_id)
+        connection = ProducerConnection(self._cluster, self._settings.transactional_id)
         try:
             await connection.open()
             topics = [topic.name for topic in self._topics()]
@@ -293,7 +293,7 @@ class KafkaPublication:
             raise
         self._mark = mark
 
-    async def _publish(self, mark: Mark, changes: Sequence[Change]) -> None:
+    async def _publish(self, mark: Mark, changes: Sequence[ObjectChange]) -> None:
         """Publish changes and the deletions of objects that follow from them, and move to the mark."""
         deleted = {
             change.recorded.stream_id: OwnerDeletion.of(change.recorded)
@@ -332,13 +332,13 @@ class KafkaPublication:
         if (self._mark.position, self._mark.checkpoint.hash) != (after.position, after.hash):
             raise CheckpointMoved(self.name, after.position)
 
-    def _topics(self) -> Iterator[Topic]:
+    def _topics(self) -> Iterator[KafkaTopic]:
         for kind in self._kinds.values():
             partitions = self._settings.partitions
             if kind.topics.state is not None:
                 compaction_ms = self._settings.compaction_seconds * 1000
-                yield Topic(name=kind.topics.state, partitions=partitions, compaction_ms=compaction_ms)
-            yield Topic(name=kind.topics.events, partitions=partitions)
+                yield KafkaTopic(name=kind.topics.state, partitions=partitions, compaction_ms=compaction_ms)
+            yield KafkaTopic(name=kind.topics.events, partitions=partitions)
 
     async def _started(self, start: Start) -> Mark:
         """The mark with which the publication begins."""

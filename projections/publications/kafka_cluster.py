@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollectio
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic, ResourceType
 
 from projections.errors import RefusedValue, ViewRefused, ViewUnavailable
-from projections.publications.topics import Topic, option_problem
+from projections.publications.topics import KafkaTopic, option_problem
 
 CONNECT_SECONDS: Final = 5.0
 """Time that a broker has to answer before the connection counts as failed."""
@@ -91,7 +91,7 @@ class Cluster:
             return f"{error_of(error).str()}{seen.hint()}"
         return None
 
-    def prepare(self, topics: Sequence[Topic], *, may_create: bool) -> None:
+    def prepare(self, topics: Sequence[KafkaTopic], *, may_create: bool) -> None:
         """Create missing topics and check the options of the others. Blocks.
 
         Raises:
@@ -135,7 +135,7 @@ class Cluster:
             described = admin.describe_topics(TopicCollection([topic]), request_timeout=CONNECT_SECONDS)
             return len(described[topic].result().partitions)
 
-    def _create(self, admin: AdminClient, topics: Sequence[Topic], seen: "Seen") -> None:
+    def _create(self, admin: AdminClient, topics: Sequence[KafkaTopic], seen: "Seen") -> None:
         if not topics:
             return
         replication = -1 if self._replication is None else self._replication
@@ -151,7 +151,7 @@ class Cluster:
                     if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                         raise
 
-    def _check(self, admin: AdminClient, topics: Sequence[Topic], seen: "Seen") -> None:
+    def _check(self, admin: AdminClient, topics: Sequence[KafkaTopic], seen: "Seen") -> None:
         if not topics:
             return
         resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}

@@ -53,7 +53,7 @@ TAIL_RECORDS: Final = 200
 """Offsets of the checkpoint topic that are read first; a transaction takes two."""
 
 
-class Connection:
+class ProducerConnection:
     """One producer and its thread. Raises the errors of this program; after an error only `close` may be called."""
 
     def __init__(self, cluster: Cluster, transactional_id: str | None) -> None:

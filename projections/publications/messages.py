@@ -57,7 +57,7 @@ class Outgoing(NamedTuple):
     """-1: by the key."""
 
 
-class Change(NamedTuple):
+class ObjectChange(NamedTuple):
     """One event, and the object before and after it; None where it is unknown or does not exist."""
 
     recorded: Recorded
@@ -65,7 +65,7 @@ class Change(NamedTuple):
     after: State | None
 
 
-class Origin(msgspec.Struct, frozen=True):
+class MessageOrigin(msgspec.Struct, frozen=True):
     """Where the messages come from."""
 
     installation: str
@@ -74,7 +74,7 @@ class Origin(msgspec.Struct, frozen=True):
     clock: Callable[[], datetime]
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class SourceBlock(msgspec.Struct, frozen=True, kw_only=True):
     """The place in the log: `source` of the envelope."""
 
     version: str
@@ -92,7 +92,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
     before: Mapping[str, JSON] | None
     after: Mapping[str, JSON] | None
-    source: Source
+    source: SourceBlock
     op: str
     """`c` created, `u` changed, `d` deleted, `r` read for a snapshot."""
     ts_ms: int
@@ -245,7 +245,7 @@ ENCODER: Final = msgspec.json.Encoder(decimal_format="string")
 JSON_TYPE: Final = "application/json"
 
 
-def messages_of(change: Change, kind: Kind, log_id: UUID, origin: Origin) -> Iterator[Outgoing]:
+def messages_of(change: ObjectChange, kind: Kind, log_id: UUID, origin: MessageOrigin) -> Iterator[Outgoing]:
     """The messages of one change, in the order in which they are sent."""
     recorded, topics = change.recorded, kind.topics
     key = str(recorded.stream_id).encode()
@@ -283,7 +283,7 @@ def messages_of(change: Change, kind: Kind, log_id: UUID, origin: Origin) -> Ite
 
 
 def messages_of_owned(
-    owned: Iterable[Owned], deletion: OwnerDeletion, kind: Kind, log_id: UUID, origin: Origin
+    owned: Iterable[Owned], deletion: OwnerDeletion, kind: Kind, log_id: UUID, origin: MessageOrigin
 ) -> Iterator[Outgoing]:
     """The messages of data objects that the deletion of their owner ends: those of a deletion of each."""
     for one in owned:
@@ -300,10 +300,12 @@ def messages_of_owned(
             hash=bytes.fromhex(deletion.hash),
             owner_id=deletion.owner_id,
         )
-        yield from messages_of(Change(recorded, None, None), kind, log_id, origin)
+        yield from messages_of(ObjectChange(recorded, None, None), kind, log_id, origin)
 
 
-def snapshot_message(object_id: UUID, state: State, kind: Kind, as_of: Checkpoint, origin: Origin) -> Outgoing | None:
+def snapshot_message(
+    object_id: UUID, state: State, kind: Kind, as_of: Checkpoint, origin: MessageOrigin
+) -> Outgoing | None:
     """The `r` message of one object as of a place in the log; None if states are not published."""
     if kind.topics.state is None:
         return None
@@ -328,12 +330,12 @@ def snapshot_message(object_id: UUID, state: State, kind: Kind, as_of: Checkpoin
     return Outgoing(kind.topics.state, str(object_id).encode(), ENCODER.encode(envelope), headers)
 
 
-def source_of(origin: Origin) -> str:
+def source_of(origin: MessageOrigin) -> str:
     """`source` of the CloudEvents: the installation."""
     return f"/rollcall/{origin.installation}"
 
 
-def _headers(type_: str, id_: UUID, recorded: Recorded, origin: Origin) -> Headers:
+def _headers(type_: str, id_: UUID, recorded: Recorded, origin: MessageOrigin) -> Headers:
     """The attributes of CloudEvents' Kafka binding, binary mode."""
     return [
         ("ce_specversion", "1.0"),
@@ -346,8 +348,8 @@ def _headers(type_: str, id_: UUID, recorded: Recorded, origin: Origin) -> Heade
     ]
 
 
-def _source(position: int, digest: bytes, log_id: UUID, at: datetime, origin: Origin) -> Source:
-    return Source(
+def _source(position: int, digest: bytes, log_id: UUID, at: datetime, origin: MessageOrigin) -> SourceBlock:
+    return SourceBlock(
         version=origin.version,
         name=origin.installation,
         ts_ms=_milliseconds(at),

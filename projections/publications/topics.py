@@ -11,7 +11,7 @@ OWN_KEY: Final = b"rollcall"
 """Key of the publication's own tombstones, which concern no object."""
 
 
-class Topic(msgspec.Struct, frozen=True, kw_only=True):
+class KafkaTopic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic as the publication needs it."""
 
     name: str
@@ -31,7 +31,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def option_problem(topic: Topic, found: Mapping[str, str | None]) -> str | None:
+def option_problem(topic: KafkaTopic, found: Mapping[str, str | None]) -> str | None:
     """What is wrong with the options of a topic; None if nothing is."""
     policies = set((found.get("cleanup.policy") or "").split(","))
     if topic.compaction_ms is None:

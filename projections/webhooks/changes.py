@@ -20,7 +20,7 @@ from events.event_types import Damaged, Recorded, Role, RoleChanged, UserRegiste
 from events.ids import uuid_of
 from events.store import EventStore
 from events.wakeup import Wakeup
-from projections.webhooks.endpoints import Wanted
+from projections.webhooks.endpoints import EndpointFilter
 from projections.webhooks.schedule import Delivery
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ class OfferedPage(msgspec.Struct, frozen=True):
     end: Checkpoint
 
 
-def wants(wanted: Wanted, change: OfferedChange) -> bool:
+def wants(wanted: EndpointFilter, change: OfferedChange) -> bool:
     """Whether an endpoint gets a change."""
     if wanted.types is not None and change.recorded.type not in wanted.types:
         return False

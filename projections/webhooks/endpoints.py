@@ -66,7 +66,7 @@ class AlteredEndpoint(Exception):
         super().__init__(f"the row of webhook {endpoint_id} was altered: delete the webhook and create it again")
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class EndpointFilter(msgspec.Struct, frozen=True):
     """What an endpoint gets. None: everything."""
 
     types: tuple[str, ...] | None = None
@@ -79,7 +79,7 @@ class Private(msgspec.Struct, frozen=True):
     """The sealed part of a row."""
 
     url: str
-    wanted: Wanted
+    wanted: EndpointFilter
     secrets: tuple[Secret, ...]
     seed: bytes | None = None
     """Of the Ed25519 key; None if the endpoint does not want `v1a` signatures."""
@@ -105,11 +105,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.private.seed is None else public_key(self.private.seed)
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
     """What an administrator changes; None leaves as it is."""
 
     url: str | None = None
-    wanted: Wanted | None = None
+    wanted: EndpointFilter | None = None
     enabled: bool | None = None
     rotate_secret: bool = False
     asymmetric: bool | None = None
@@ -148,7 +148,7 @@ class Endpoints:
             raise found
         return found
 
-    async def add(self, url: str, wanted: Wanted, store: EventStore, *, asymmetric: bool = False) -> Endpoint:
+    async def add(self, url: str, wanted: EndpointFilter, store: EventStore, *, asymmetric: bool = False) -> Endpoint:
         """Create an endpoint, which gets what happens from now on.
 
         Raises:
@@ -185,7 +185,7 @@ class Endpoints:
             )
         return endpoint
 
-    async def change(self, endpoint: Endpoint, change: Change, store: EventStore) -> Endpoint:
+    async def change(self, endpoint: Endpoint, change: EndpointChange, store: EventStore) -> Endpoint:
         """Change an endpoint, and let the publisher read it and its deliveries again.
 
         Enabled again, it continues with what it has not got; if the log does not hold its checkpoint any more, with

@@ -25,7 +25,7 @@ from projections.status import State
 from projections.webhooks import NAME
 from projections.webhooks.endpoints import AlteredEndpoint, Endpoint, positions
 from projections.webhooks.schedule import Attempted
-from projections.webhooks.worker import Tools, Worker
+from projections.webhooks.worker import WebhookTools, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +34,11 @@ LONGEST_PAUSE_SECONDS: Final = 60.0
 """Before an endpoint's worker is started again after an error."""
 
 
-class Publisher:
+class WebhookPublisher:
     """Sends changes to all endpoints while it holds the lease."""
 
     def __init__(
-        self, *, store: EventStore, database: Database, tools: Tools, process: str, clock: Callable[[], float]
+        self, *, store: EventStore, database: Database, tools: WebhookTools, process: str, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._clock = clock

@@ -45,7 +45,7 @@ FLUSH_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class WebhookTools:
     """What the workers of a process share."""
 
     database: Database
@@ -65,7 +65,7 @@ class Tools:
 class Worker:
     """Works on one endpoint, as it was when the worker began."""
 
-    def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
+    def __init__(self, endpoint: Endpoint, tools: WebhookTools) -> None:
         self._endpoint = endpoint
         self._tools = tools
         self._schedule = Schedule()

@@ -18,10 +18,10 @@ from projections.lease import LEASE_SECONDS
 from projections.webhooks.changes import LogPages
 from projections.webhooks.deliveries import Deliveries
 from projections.webhooks.endpoints import Endpoints
-from projections.webhooks.publisher import Publisher
+from projections.webhooks.publisher import WebhookPublisher
 from projections.webhooks.schedule import Attempted
 from projections.webhooks.sender import Sender, http_client
-from projections.webhooks.worker import Tools
+from projections.webhooks.worker import WebhookTools
 from rollcall import exits
 from rollcall.commands.publish_kafka import forget, kafka
 from rollcall.commands.publish_mail import mail
@@ -88,12 +88,12 @@ async def publish_webhooks(settings: Settings) -> int:
 @asynccontextmanager
 async def webhooks_publisher(
     installation: Installation, keys: LogKeys, attempted: Callable[[Attempted], None]
-) -> AsyncIterator[Publisher]:
+) -> AsyncIterator[WebhookPublisher]:
     """The publisher of webhooks. `attempted` is called with each attempt of a delivery."""
     settings, database, store = installation.settings, installation.database, installation.store
     private = settings.webhook_private_addresses
     async with http_client(private=private) as http:
-        tools = Tools(
+        tools = WebhookTools(
             database=database,
             pages=LogPages(store, database, HeadPoll(store)),
             accounts=AccountReader(store, SnapshotWriter(database, installation.vault)),
@@ -105,4 +105,6 @@ async def webhooks_publisher(
             attempted=attempted,
             full=settings.webhook_content == "full",
         )
-        yield Publisher(store=store, database=database, tools=tools, process=process_name(), clock=time.monotonic)
+        yield WebhookPublisher(
+            store=store, database=database, tools=tools, process=process_name(), clock=time.monotonic
+        )

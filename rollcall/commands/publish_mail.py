@@ -10,9 +10,9 @@ from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
 from projections.lease import LEASE_SECONDS
 from projections.mail.messages import Messages
-from projections.mail.publisher import Publisher, Tools
+from projections.mail.publisher import MailPublisher, MailTools
 from projections.mail.recipients import Recipients
-from projections.mail.smtp import Server
+from projections.mail.smtp import SMTPServer
 from rollcall import exits
 from rollcall.console import run, settings_for
 from rollcall.metrics import Metrics
@@ -55,14 +55,14 @@ async def publish_mail(settings: Settings) -> int:
     return exits.OK
 
 
-def mail_publisher(installation: Installation, keys: LogKeys) -> Publisher:
+def mail_publisher(installation: Installation, keys: LogKeys) -> MailPublisher:
     """The publisher of mails."""
     settings, database, store = installation.settings, installation.database, installation.store
-    server = Server.parse(settings.smtp_url.get_secret_value() if settings.smtp_url else "")
+    server = SMTPServer.parse(settings.smtp_url.get_secret_value() if settings.smtp_url else "")
     sender, public_url = settings.mail_from or "", settings.public_url or ""
     accounts = AccountReader(store, SnapshotWriter(database, installation.vault))
     token = MailedLinks(database, keys.mail, now).token
-    tools = Tools(
+    tools = MailTools(
         store=store,
         database=database,
         wakeup=HeadPoll(store),
@@ -74,4 +74,4 @@ def mail_publisher(installation: Installation, keys: LogKeys) -> Publisher:
         sender=sender,
         now=now,
     )
-    return Publisher(tools, process_name(), time.monotonic)
+    return MailPublisher(tools, process_name(), time.monotonic)

@@ -13,7 +13,7 @@ import typer
 from events.chain import Head
 from events.signed_heads import parse_public_key
 from projections.comparison import NO_END, Difference
-from projections.verification import Repair, Tally, Verification
+from projections.verification import Repair, Tally, VerificationRun
 from rollcall import exits
 from rollcall.commands.log import SignedHeadsFile, verify_chain
 from rollcall.console import (
@@ -182,7 +182,7 @@ async def _verify(settings: Settings, options: VerifyOptions) -> int:
                 bars.close()
                 return bars.enter_context(progress(title, unit))
 
-            verification = Verification(
+            verification = VerificationRun(
                 installation.log_access,
                 [installation.records[name] for name in options.views],
                 show,

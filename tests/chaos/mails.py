@@ -14,7 +14,7 @@ from typing import Final, cast
 from aiosmtpd.smtp import SMTP, Envelope
 
 from events.event_types import Recorded
-from events.outbox import Purpose
+from events.outbox import MailPurpose
 from projections.mail.causes import mails_of
 from projections.mail.messages import Messages
 from projections.mail.recipients import Letter
@@ -80,14 +80,14 @@ def required(log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> dict[s
     return {
         _id_of(purpose, recorded, mail_key): recorded
         for purpose, recorded in wanted
-        if purpose is not Purpose.VERIFY_EMAIL or newest[purpose, recorded.stream_id] is recorded
+        if purpose is not MailPurpose.VERIFY_EMAIL or newest[purpose, recorded.stream_id] is recorded
     }
 
 
 def mailed_once(entries: Sequence[Entry], log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> Iterator[str]:
     """Each event's mail arrived; whatever arrived again had the Message-ID of the first; each deletion was told."""
     mails = [entry.line for entry in entries]
-    known = {_id_of(purpose, recorded, mail_key) for recorded in log for purpose in Purpose}
+    known = {_id_of(purpose, recorded, mail_key) for recorded in log for purpose in MailPurpose}
     arrived = {mail.id for mail in mails}
     for id_, recorded in required(log, mail_key, after).items():
         if id_ not in arrived:
@@ -104,5 +104,5 @@ def mailed_once(entries: Sequence[Entry], log: Sequence[Recorded], mail_key: byt
         yield f"{deletions} users were deleted, and {len(told)} were told"
 
 
-def _id_of(purpose: Purpose, recorded: Recorded, mail_key: bytes) -> str:
+def _id_of(purpose: MailPurpose, recorded: Recorded, mail_key: bytes) -> str:
     return Messages(MAIL_FROM, mail_key).message_id(Letter(purpose, recorded.event_id, "", "", None))

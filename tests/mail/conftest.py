@@ -17,9 +17,9 @@ from auth.mailed_links import MailedLinks
 from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
 from projections.mail.messages import Messages
-from projections.mail.publisher import Publisher, Tools, begin
+from projections.mail.publisher import MailPublisher, MailTools, begin
 from projections.mail.recipients import Recipients
-from projections.mail.smtp import Server
+from projections.mail.smtp import SMTPServer
 from rollcall.embedded import Addresses
 from tests.graph.site import Doors, Site, running
 from tests.mail.mailbox import Mailbox, mailbox
@@ -35,24 +35,24 @@ class Post:
     site: Site
     box: Mailbox
 
-    def publisher(self) -> Publisher:
+    def publisher(self) -> MailPublisher:
         """One more publisher."""
         log, now = self.site.log, self.site.clock.now
         accounts = AccountReader(log.store, SnapshotWriter(log.database, log.vault))
         token = MailedLinks(log.database, log.keys.mail, now).token
-        tools = Tools(
+        tools = MailTools(
             store=log.store,
             database=log.database,
             wakeup=HeadPoll(log.store),
             recipients=Recipients(log.database, accounts, log.keys.claims, log.keys.mail, URL, token),
             has_room=Mailboxes(Budgets(log.database, log.keys.throttle, now)).has_room,
             messages=Messages(SENDER, log.keys.mail),
-            server=Server.parse(f"smtp://127.0.0.1:{self.box.port}"),
+            server=SMTPServer.parse(f"smtp://127.0.0.1:{self.box.port}"),
             tls=ssl.create_default_context(cafile=self.box.ca),
             sender=SENDER,
             now=now,
         )
-        return Publisher(tools, "test", time.monotonic)
+        return MailPublisher(tools, "test", time.monotonic)
 
 
 Posted = Callable[[Doors], AbstractAsyncContextManager[Post]]

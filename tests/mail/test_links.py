@@ -123,7 +123,7 @@ async def test_a_link_expires(post: Post) -> None:
     person = await post.site.person()
     token = await request_reset(post, person)
 
-    post.site.clock.ahead += LIFETIMES[outbox.Purpose.PASSWORD_RESET]
+    post.site.clock.ahead += LIFETIMES[outbox.MailPurpose.PASSWORD_RESET]
 
     assert (await reset(post, token))["errors"] == DEAD
 

@@ -14,11 +14,11 @@ from auth.mail_requests import TO_ONE_MAILBOX
 from events import outbox
 from events.event_types import Role
 from events.ids import new_id
-from events.outbox import Purpose
+from events.outbox import MailPurpose
 from events.user import ChangePassword
 from projections.mail.messages import Messages, UnusableAddress
 from projections.mail.recipients import Letter
-from projections.mail.smtp import Server, ServerAway, connected
+from projections.mail.smtp import ServerAway, SMTPServer, connected
 from tests.graph.documents import CHANGE_PASSWORD, DELETE, IMPORT, REGISTER, REQUEST_RESET, UPDATE
 from tests.graph.site import PASSWORD, somebody
 from tests.log import NOBODY, present, registration
@@ -196,7 +196,7 @@ async def test_a_link_is_as_young_as_its_mail(post: Post) -> None:
     post.box.answer = lambda _: "250 OK"
     token = token_of(await post.box.next_to(person.user.email))
 
-    link = await post.site.services.links.read(token, [Purpose.PASSWORD_RESET])
+    link = await post.site.services.links.read(token, [MailPurpose.PASSWORD_RESET])
 
     assert link.expires_at > post.site.clock.now() + timedelta(minutes=29)
 
@@ -209,7 +209,7 @@ async def test_a_mail_that_is_sent_again_is_the_same_mail_and_revives_no_used_li
     await nothing_waits(post)
     cause, now = new_id(), post.site.clock.now()
     mail = outbox.Mail(
-        cause=cause, purpose=Purpose.PASSWORD_RESET, user_id=person.user.id, created_at=now, next_attempt_at=now
+        cause=cause, purpose=MailPurpose.PASSWORD_RESET, user_id=person.user.id, created_at=now, next_attempt_at=now
     )
     for _ in range(2):
         await outbox.add(post.site.log.database, [mail])
@@ -217,7 +217,7 @@ async def test_a_mail_that_is_sent_again_is_the_same_mail_and_revives_no_used_li
     second, third = post.box.to(person.user.email)[1:]
     assert second.as_bytes() == third.as_bytes()
     assert token_of(second) != token_of(first)
-    link = await post.site.services.links.read(token_of(second), [Purpose.PASSWORD_RESET])
+    link = await post.site.services.links.read(token_of(second), [MailPurpose.PASSWORD_RESET])
     assert await post.site.services.links.used(link)
 
     await outbox.add(post.site.log.database, [mail])
@@ -233,7 +233,7 @@ async def test_no_mail_leaves_in_clear_or_to_a_stranger(tmp_path: Path, problem:
         context = ssl.create_default_context(cafile=None if problem == "a foreign certificate" else box.ca)
 
         with pytest.raises(ServerAway):
-            async with connected(Server.parse(f"smtp://127.0.0.1:{box.port}"), context):
+            async with connected(SMTPServer.parse(f"smtp://127.0.0.1:{box.port}"), context):
                 pytest.fail("connected")
 
 
@@ -252,15 +252,15 @@ BAD_URLS = [
 def test_a_url_that_would_send_in_clear_is_refused(url: str) -> None:
     """The way out is for loopback only."""
     with pytest.raises(ValueError, match=r"smtp|starttls"):
-        Server.parse(url)
+        SMTPServer.parse(url)
 
 
 @given(
     name=st.text(max_size=50) | st.sampled_from(["<script>alert(1)</script>", "a\r\nBcc: x@example.com\r\n\r\nb"]),
-    purpose=st.sampled_from(list(Purpose)),
+    purpose=st.sampled_from(list(MailPurpose)),
     language=st.none() | st.sampled_from(["en", "ms", "ms-MY", "fr, ms;q=0.5"]) | st.text(max_size=10),
 )
-def test_nothing_of_a_name_becomes_a_header_or_html(name: str, purpose: Purpose, language: str | None) -> None:
+def test_nothing_of_a_name_becomes_a_header_or_html(name: str, purpose: MailPurpose, language: str | None) -> None:
     """Of any name that the log could hold."""
     letter = Letter(purpose, new_id(), "somebody@example.com", name, language, "https://rollcall.example/x#token=y")
     plain = Letter(purpose, letter.cause, letter.email, "", language, letter.link)
@@ -289,7 +289,7 @@ async def test_no_email_is_decoded_into_a_header_or_another_address(post: Post, 
     refused = await post.site.anyone.field(REGISTER, input=somebody(email=email))
 
     assert [(error["code"], error["field"]) for error in refused["errors"]] == [("INVALID", ["email"])]
-    letter = Letter(Purpose.VERIFY_EMAIL, new_id(), email, "", None, "https://rollcall.example/x#token=y")
+    letter = Letter(MailPurpose.VERIFY_EMAIL, new_id(), email, "", None, "https://rollcall.example/x#token=y")
     with pytest.raises(UnusableAddress):
         Messages(SENDER, KEY).message(letter, present())
 
@@ -299,7 +299,7 @@ def test_a_mail_is_in_the_language_of_its_recipient() -> None:
     messages = Messages(SENDER, KEY)
 
     def subject(language: str | None) -> str:
-        letter = Letter(Purpose.PASSWORD_RESET, new_id(), "a@example.com", "A", language, "https://x/#token=y")
+        letter = Letter(MailPurpose.PASSWORD_RESET, new_id(), "a@example.com", "A", language, "https://x/#token=y")
         return str(messages.message(letter, present())["Subject"])
 
     assert [subject(one) for one in ("ms", "ms-MY", "ms_MY", "fr, ms;q=0.5")] == ["Tetapkan kata laluan baharu"] * 4

@@ -13,7 +13,7 @@ from projections.comparison import Difference, DifferenceKind
 from projections.mongo.client import MongoDatabase
 from projections.mongo.records import MongoRecords
 from projections.mongo.view import MongoView, UsersCollection
-from projections.verification import LogAccess, Repair, Tally, Verification, is_chosen, near_each_other
+from projections.verification import LogAccess, Repair, Tally, VerificationRun, is_chosen, near_each_other
 from projections.view import Records
 from tests.log import NOBODY, Log
 from tests.projections.drifts import UNKNOWN_USER, Drifts
@@ -36,7 +36,7 @@ class Run:
     def __init__(self, log: Log, *views: Records, repair: bool = False) -> None:
         self.told: list[Difference] = []
         access = LogAccess(log.store, log.database, log.vault)
-        self.verification = Verification(
+        self.verification = VerificationRun(
             access, views, self.told.append, no_stage, Repair(log.store) if repair else None
         )
 

@@ -18,7 +18,15 @@ from projections.publications import DATA, KAFKA, USERS
 from projections.publications.changes import living_objects
 from projections.publications.kafka import KafkaPublication, KafkaSettings, Start
 from projections.publications.kafka_cluster import Cluster
-from projections.publications.messages import DATA_FIELDS, USER_FIELDS, Kind, Origin, Topics, data_kind, user_kind
+from projections.publications.messages import (
+    DATA_FIELDS,
+    USER_FIELDS,
+    Kind,
+    MessageOrigin,
+    Topics,
+    data_kind,
+    user_kind,
+)
 from projections.status import ProjectionStatus, State, read_status
 from rollcall.embedded import kafka_server
 from rollcall.embedded.kafka import cluster_at
@@ -110,7 +118,7 @@ class Stage:
             },
             store=log.store,
             living=living,
-            origin=Origin("test", "0.0.0", present),
+            origin=MessageOrigin("test", "0.0.0", present),
             clock=time.monotonic,
             start=start,
         )

@@ -17,7 +17,7 @@ from events.event_types import Role
 from events.ids import new_id
 from events.store import EventStore
 from events.user import Update
-from projections.webhooks.endpoints import Endpoint, Endpoints, Wanted
+from projections.webhooks.endpoints import Endpoint, EndpointFilter, Endpoints
 from rollcall import exits
 from tests.events.exports import opened
 from tests.log import NOBODY, Log, present
@@ -52,7 +52,7 @@ async def log(installation: Installation) -> AsyncIterator[Log]:
 async def endpoint(log: Log, receiver: Receiver) -> tuple[Endpoints, Endpoint]:
     """A webhook for the receiver, as an administrator creates one."""
     endpoints = Endpoints(log.database, log.keys.webhooks, present, new_id, random.randbytes)
-    return endpoints, await endpoints.add(receiver.url, Wanted(), EventStore(log.database, log.vault))
+    return endpoints, await endpoints.add(receiver.url, EndpointFilter(), EventStore(log.database, log.vault))
 
 
 async def test_a_publisher_that_is_killed_loses_nothing_and_keeps_the_order(

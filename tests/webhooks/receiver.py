@@ -15,9 +15,9 @@ from aiohttp.test_utils import TestServer
 from events.snapshots import AccountReader, SnapshotWriter
 from events.wakeup import HeadPoll
 from projections.webhooks.changes import LogPages
-from projections.webhooks.publisher import Publisher
+from projections.webhooks.publisher import WebhookPublisher
 from projections.webhooks.sender import Sender, http_client
-from projections.webhooks.worker import Tools
+from projections.webhooks.worker import WebhookTools
 from tests.graph.site import Clock, Site
 from tests.waiting import eventually
 
@@ -96,7 +96,7 @@ async def publishing(site: Site, *, full: bool = False, private: bool = True) ->
     """Run the publisher as the program does; yields its clock."""
     database, store, clock = site.log.database, site.log.store, Clock()
     async with http_client(private=private) as http:
-        tools = Tools(
+        tools = WebhookTools(
             database=database,
             pages=LogPages(store, database, HeadPoll(store)),
             accounts=AccountReader(store, SnapshotWriter(database, site.log.vault)),
@@ -108,7 +108,7 @@ async def publishing(site: Site, *, full: bool = False, private: bool = True) ->
             attempted=lambda _: None,
             full=full,
         )
-        publisher = Publisher(store=store, database=database, tools=tools, process="test", clock=time.monotonic)
+        publisher = WebhookPublisher(store=store, database=database, tools=tools, process="test", clock=time.monotonic)
         running = asyncio.create_task(publisher.run())
         try:
             yield clock

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from events.ids import new_id
 from projections.webhooks.deliveries import Deliveries, enqueue
-from projections.webhooks.endpoints import Change, Endpoint, EndpointChanged, Endpoints, Wanted, move
+from projections.webhooks.endpoints import Endpoint, EndpointChange, EndpointChanged, EndpointFilter, Endpoints, move
 from projections.webhooks.schedule import Answer, Attempted, Delivery, Status, judge
 from tests.log import Log, present
 
@@ -18,7 +18,7 @@ def endpoints_of(log: Log) -> Endpoints:
 
 async def queued(log: Log) -> tuple[Endpoint, Delivery]:
     """An endpoint with one delivery."""
-    made = await endpoints_of(log).add("https://example.com/", Wanted(), log.store)
+    made = await endpoints_of(log).add("https://example.com/", EndpointFilter(), log.store)
     await log.register("one")
     (recorded,) = await log.all()
     end = await log.store.end()
@@ -56,7 +56,7 @@ async def test_a_checkpoint_is_not_moved_of_an_endpoint_that_was_changed_or_disa
     made, _ = await queued(log)
     await log.register("two")
     end = await log.store.end()
-    changed = await endpoints_of(log).change(made, Change(rotate_secret=True), log.store)
+    changed = await endpoints_of(log).change(made, EndpointChange(rotate_secret=True), log.store)
     with pytest.raises(EndpointChanged):
         await move(log.database, made, made.checkpoint, end)
     await endpoints_of(log).disable(changed, "a test")
@@ -67,9 +67,9 @@ async def test_a_checkpoint_is_not_moved_of_an_endpoint_that_was_changed_or_disa
 async def test_of_two_changes_at_once_one_is_refused(log: Log) -> None:
     """The administrator who was slower is told, and overwrites nothing."""
     made, _ = await queued(log)
-    first = await endpoints_of(log).change(made, Change(url="https://first.example/"), log.store)
+    first = await endpoints_of(log).change(made, EndpointChange(url="https://first.example/"), log.store)
     with pytest.raises(EndpointChanged):
-        await endpoints_of(log).change(made, Change(url="https://second.example/"), log.store)
+        await endpoints_of(log).change(made, EndpointChange(url="https://second.example/"), log.store)
     assert await endpoints_of(log).get(made.id) == first
 
 
