@@ -46,6 +46,7 @@ RECOVER_SECONDS: Final = 90.0
 END_SECONDS: Final = 90.0
 """The limit for clients to finish, and for subscribers to receive the last change."""
 SETTLE_SECONDS: Final = 3.0
+CANCEL_SECONDS: Final = 5.0
 REST_SECONDS: Final = 5
 """Without an event, the log is at rest."""
 ENOUGH: Final = 100
@@ -307,8 +308,11 @@ async def _in_background(*works: Coroutine[None, None, None]) -> AsyncIterator[l
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
+        # A cancellation is lost if it comes in the moment in which a time limit of aiohttp's ends a request.
+        while any(not task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -1,6 +1,7 @@
 """Subscribers over graphql-transport-ws that lose their connections and resume after the last received position."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
@@ -126,9 +127,11 @@ class SelfSubscriber(Subscriber):
 
     async def live(self) -> None:
         """Register, then subscribe and change itself until cancelled."""
-        token = self.world.token()
-        self.login = f"{self.name}-{self.world.seed}"
-        while not isinstance(await self.command("register", registration(self.login, token), token=token), Done):
+        for attempt in itertools.count(1):
+            token = self.world.token()
+            self.login = f"{self.name}-{self.world.seed}-{attempt}"  # one that was abandoned may have been registered
+            if isinstance(await self.command("register", registration(self.login, token), token=token), Done):
+                break
             self.user = self.bearer = None
         assert self.user is not None
         self.user_id = self.user

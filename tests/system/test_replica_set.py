@@ -33,6 +33,7 @@ from tests.projections.test_folding import plainly
 from tests.system.clients import Clients
 from tests.system.installation import own_servers
 from tests.system.test_metrics import key, measured, samples
+from tests.system.test_replica import LOOKS
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 MEMBERS = 3
@@ -227,7 +228,7 @@ async def test_own_writes_are_read_from_secondaries_and_a_late_or_stopped_one_is
         async def answering(position: int, name: str) -> set[int]:
             """The members that answer some searches, all of which find the name."""
             before = {port: await asyncio.to_thread(members.searches, port) for port in asked}
-            for _ in range(10):
+            for _ in range(LOOKS):
                 assert await names(position) == [name]
             return {port for port in asked if await asyncio.to_thread(members.searches, port) > before[port]}
 
