@@ -18,7 +18,7 @@ from cachetools import TTLCache
 from events.appender import Appender
 from events.batch import Append, Appended
 from events.claims import Claim, login_claim, owner_of, owners_of, sign_in_claims
-from events.credentials import Credential, credential_of_claim, credential_of_user
+from events.credentials import Credential, credential_of_claim, credential_of_user, credentials_of_users
 from events.database import Database
 from events.errors import (
     ClaimTaken,
@@ -37,7 +37,7 @@ from events.ids import NewId
 from events.keyed_locks import KeyedLocks
 from events.log_keys import LogKeys
 from events.retry import Backoff, retry
-from events.snapshots import NEWEST, AccountReader, SnapshotWriter
+from events.snapshots import NEWEST, AccountReader, Fold, SnapshotWriter
 from events.store import EventStore
 from events.tracing import span
 from events.user import Account, Command, Register, User, decide, existing
@@ -225,6 +225,10 @@ class UserCommands(Commands[CommandResult]):
         """The account as of now, from its stream; an empty one if the user never existed."""
         return (await self._accounts.read(user_id)).account
 
+    async def folds(self, user_ids: Iterable[UUID]) -> dict[UUID, Fold]:
+        """The accounts of several users as of now, by few statements; an empty one for each who never existed."""
+        return await self._accounts.read_many(user_ids)
+
     async def past_user(
         self, user_id: UUID, *, at_position: int = NEWEST, as_of: datetime | None = None
     ) -> User | None:
@@ -244,6 +248,10 @@ class UserCommands(Commands[CommandResult]):
     async def credential_of(self, user_id: UUID) -> Credential:
         """The credential of a user."""
         return await credential_of_user(self._database, self._vault, user_id)
+
+    async def credentials_of(self, user_ids: Iterable[UUID]) -> dict[UUID, Credential]:
+        """The credentials of several users, by one statement; users without one are left out."""
+        return await credentials_of_users(self._database, self._vault, user_ids)
 
     async def find(self, login: str) -> Account | None:
         """The account with this username or email, as of now."""
@@ -286,12 +294,14 @@ class UserCommands(Commands[CommandResult]):
         origin: Origin,
         expected_version: int | None = None,
         idempotency: Idempotency | None = None,
+        known: Fold | None = None,
     ) -> CommandResult:
         """Carry out a command on an existing user.
 
         With an expected version the user must be at it. Without one the command applies to the user as it is when its
         turn comes: commands on one user run one after the other in this process, and a command is decided again, on
-        the user's new state, if another process was quicker.
+        the user's new state, if another process was quicker. `known` saves the first reading of the user: the command
+        changes nothing if it changed nothing then.
 
         Raises:
             Rejected: there is no such user, it is at another version, or the command is not acceptable.
@@ -300,8 +310,11 @@ class UserCommands(Commands[CommandResult]):
         """
 
         async def attempt(request: Request | None) -> CommandResult:
-            with span("fold"):
-                fold = await self._accounts.read(user_id)
+            nonlocal known
+            fold, known = known, None
+            if fold is None:
+                with span("fold"):
+                    fold = await self._accounts.read(user_id)
             account = fold.account
             existing(account)
             check_version(expected_version, account.version, "user")

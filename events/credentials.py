@@ -101,6 +101,13 @@ async def credential_of_user(source: Source, vault: Vault, user_id: UUID) -> Cre
     return NO_CREDENTIAL if row is None else _readable(vault, row, complain=True)
 
 
+async def credentials_of_users(source: Source, vault: Vault, user_ids: Iterable[UUID]) -> dict[UUID, Credential]:
+    """The credentials of these users; users without one are left out."""
+    ids = sql.binaries(user_id.bytes for user_id in user_ids)
+    rows = await source.fetch_all(READ.format(ids=ids)) if ids else []
+    return {uuid_of(row[0]): _readable(vault, row, complain=True) for row in rows}
+
+
 async def credentials_of(
     source: Source, vault: Vault, user_ids: Iterable[bytes]
 ) -> dict[bytes, Credential | DamagedCredential]:

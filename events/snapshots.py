@@ -19,7 +19,7 @@ and each by one caller, so that a caller with a long stream delays others' no mo
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -36,8 +36,9 @@ from events.event_types import DATA_TYPES, Recorded
 from events.keyed_locks import KeyedLocks
 from events.recorded import recorded_of
 from events.rows import HASH, TYPE
+from events.snapshot_rows import SnapshotRow, read_few_from_snapshots, read_from_snapshot
 from events.sql import EPOCH
-from events.store import EventStore, SnapshotRow
+from events.store import EventStore
 from events.user import Account, User, evolve_account
 from events.vault import UserKey, Vault, opened
 
@@ -48,6 +49,9 @@ EVERY_BYTES: Final = 256 * 1024
 """Events, and bytes of them, after the last snapshot that make another one due."""
 PAGE_EVENTS: Final = 64
 """Events of a stream that are read at a time. An event has at most 70 kB, so a page has at most 4.5 MB."""
+FEW_EVENTS: Final = 8
+USERS_AT_ONCE: Final = 64
+"""Users of whom fewer events than that are read by one statement: 36 MB at most."""
 PAGES_AT_ONCE: Final = 2
 """Streams with more than one page of which a page is read and folded at a time."""
 FOLDS_PER_USER: Final = 20
@@ -190,7 +194,7 @@ class AccountReader:
             UnusableKey: the user's key cannot be unwrapped.
             UserBusy: the stream is long, and too many callers fold it.
         """
-        snapshot, rows = await self._store.read_from_snapshot(user_id, up_to=up_to, limit=PAGE_EVENTS)
+        snapshot, rows = await read_from_snapshot(self._store.source, user_id, up_to=up_to, limit=PAGE_EVENTS)
         if rows and rows[0][TYPE] in DATA_TYPES:  # it is the id of a data object
             return Fold()
         found, ignored = len(rows), False
@@ -212,6 +216,33 @@ class AccountReader:
         due = fold.events >= EVERY_EVENTS or fold.size >= EVERY_BYTES or ignored
         if due and up_to == NEWEST and until is None:
             self._snapshots.keep(fold)
+        return fold
+
+    async def read_many(self, user_ids: Iterable[UUID]) -> dict[UUID, Fold]:
+        """The accounts of several users as of now: by a statement for 64 of them, if few events are to be folded.
+
+        Raises:
+            UnreadableEvent, UnusableKey, UserBusy: as `read`.
+        """
+        folds: dict[UUID, Fold] = {}
+        wanted = list(dict.fromkeys(user_ids))
+        for start in range(0, len(wanted), USERS_AT_ONCE):
+            some = wanted[start : start + USERS_AT_ONCE]
+            found = await read_few_from_snapshots(self._store.source, some, limit=FEW_EVENTS)
+            for user_id in some:
+                fold = await self._few(user_id, *found[user_id]) if user_id in found else None
+                folds[user_id] = await self.read(user_id) if fold is None else fold
+        return folds
+
+    async def _few(self, user_id: UUID, snapshot: SnapshotRow | None, rows: Sequence[Row]) -> Fold | None:
+        """The fold of these events; None if there may be more, or the snapshot cannot be used."""
+        if len(rows) == FEW_EVENTS or rows[0][TYPE] in DATA_TYPES:
+            return None
+        fold: Fold | None = Fold()
+        if snapshot is not None:
+            fold, rows = self._opened(user_id, snapshot, rows[0]), rows[1:]
+        if fold is not None:
+            await self._fold(fold, rows, None)
         return fold
 
     def _opened(self, user_id: UUID, snapshot: SnapshotRow, row: Row) -> Fold | None:

@@ -57,17 +57,6 @@ WHERE head.id = 1
 """
 READ_STREAM = READ + "WHERE e.stream_id = %s ORDER BY e.version"
 READ_STREAM_PAGE = READ + "WHERE e.stream_id = %s AND e.version > %s AND e.position <= %s ORDER BY e.version LIMIT %s"
-# MySQL reads the snapshot first, one row by its key, so `up_to_version` is a constant and the versions are a range of
-# the index. The range holds the last event in the snapshot, which says whether it is this log's.
-READ_FROM_SNAPSHOT = f"""
-SELECT e.{EVENT_COLUMNS.replace(", ", ", e.")}, up_to_version, IF(version = up_to_version, sealed, NULL), {KEY_COLUMNS}
-FROM snapshots
-RIGHT JOIN (SELECT 1) AS one ON snapshots.owner_id = %s AND up_to_position <= %s
-JOIN events AS e ON e.stream_id = %s AND e.version >= COALESCE(up_to_version, 1)
-LEFT JOIN user_keys AS k ON k.user_id = {KEY_OWNER}
-WHERE e.position <= %s
-ORDER BY e.version LIMIT %s
-"""  # noqa: S608 - constants
 # From the last version on that states the data object as a whole: see events/data_object.py.
 READ_DATA = f"""
 {READ}
@@ -120,14 +109,6 @@ class Stream(msgspec.Struct, frozen=True):
     """None if the user never existed or is deleted."""
 
 
-class SnapshotRow(msgspec.Struct, frozen=True):
-    """The newest snapshot of a user, as the table has it."""
-
-    up_to_version: int
-    sealed: bytes | None
-    """None if the log does not hold the last event in it."""
-
-
 class LogPage(msgspec.Struct, frozen=True):
     """The next events of the log after a checkpoint."""
 
@@ -166,6 +147,11 @@ class EventStore:
     def __init__(self, source: Source, vault: Vault) -> None:
         self._source = source
         self._vault = vault
+
+    @property
+    def source(self) -> Source:
+        """What it reads from."""
+        return self._source
 
     async def head(self) -> int:
         """Position of the newest event; 0 while there is none. A primary-key lookup in a table of one row."""
@@ -256,19 +242,6 @@ class EventStore:
         if row is None:
             return None
         return self._key((*row[:2], *(None,) * (OWNER - 1), *row[2:]))
-
-    async def read_from_snapshot(
-        self, stream_id: UUID, *, up_to: int, limit: int
-    ) -> tuple[SnapshotRow | None, list[Row]]:
-        """One user's newest snapshot up to a position, and the events from the last one in it up to the position.
-
-        Without a snapshot, the events from the first.
-        """
-        arguments = (stream_id.bytes, up_to, stream_id.bytes, up_to, limit)
-        rows = await self._source.fetch_all(READ_FROM_SNAPSHOT, arguments)
-        if not rows or rows[0][HASH + 1] is None:
-            return None, rows
-        return SnapshotRow(*rows[0][HASH + 1 : HASH + 3]), rows
 
     async def read_rows(self, stream_id: UUID, *, after_version: int, up_to: int, limit: int) -> list[Row]:
         """Like `read_stream_page`, without opening the events."""

@@ -10,7 +10,8 @@ from events.commands import UserCommands
 from events.event_types import Origin
 from graph.context import ImportReport, ImportUsers, UnreadableImport
 from graph.limits import IMPORT_ROWS
-from rollcall.importer import Importer, RefusedRow
+from rollcall.import_result import RefusedRow
+from rollcall.importer import Importer
 from rollcall.userfile import FieldMap, UserFileError, parse_mapping, read_users
 
 API_WINDOW: Final = 64

@@ -22,8 +22,8 @@ from events.data_commands import DataCommands
 from events.data_object import CreateData
 from events.errors import Problem, Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
+from rollcall.import_result import ImportResult, RefusedRow
 from rollcall.import_rules import reason_of
-from rollcall.importer import ImportResult, RefusedRow
 from rollcall.userfile import JSON, BadRow, FileRecords, UserRecord
 
 WINDOW: Final = 64

@@ -25,8 +25,9 @@ from rollcall import exits
 from rollcall.administrators import create_admin, password_threads, set_password
 from rollcall.console import Json, note, progress, run, say, say_json, settings_for
 from rollcall.export_rows import harmless
+from rollcall.import_result import ImportResult, RefusedRow
 from rollcall.import_rules import NoPassword, Options
-from rollcall.importer import Importer, ImportResult, RefusedRow
+from rollcall.importer import Importer
 from rollcall.settings import Settings
 from rollcall.userfile import (
     SYSTEMS,

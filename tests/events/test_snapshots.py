@@ -19,8 +19,9 @@ from events.errors import Rejected
 from events.event_types import Event, Origin, Recorded, Role
 from events.ids import new_id
 from events.rows import HASH
+from events.snapshot_rows import READ_FROM_SNAPSHOT
 from events.snapshots import NEWEST, AccountReader, Fold, SnapshotWriter, open_snapshot
-from events.store import READ_FROM_SNAPSHOT, EventStore
+from events.store import EventStore
 from events.user import (
     Account,
     ChangePassword,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from events.event_types import Role
-from rollcall.importer import Importer, ImportResult
+from rollcall.import_result import ImportResult
+from rollcall.importer import Importer
 from rollcall.userfile import FieldMap, parse_mapping, read_users
 from tests.log import Log
 

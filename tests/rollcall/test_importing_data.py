@@ -8,7 +8,7 @@ import pytest
 
 from events.data_object import DeleteData, UpdateData
 from rollcall.data_importer import REMEMBERED_ROWS, DataFields, DataImporter
-from rollcall.importer import ImportResult
+from rollcall.import_result import ImportResult
 from rollcall.userfile import UserFileError, read_records
 from tests.log import NOBODY, Log
 

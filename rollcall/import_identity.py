@@ -1,0 +1,134 @@
+"""Who a row of an import is: the claims by which its user is known, the user who has them, and the users of this run.
+
+A dry run changes no claim in the log. So what its rows would claim and give up is kept here, and laid over the log.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from uuid import UUID
+
+from events import rules
+from events.claims import Claim, login_claim
+from events.commands import TAKEN
+from events.errors import Problem, Reason, Rejected
+from events.user import Account, decide
+from rollcall.import_result import place_of
+from rollcall.import_rules import Wanted, with_username
+from rollcall.userfile import UserRow
+
+
+class Met:
+    """The users of a run, with the place of each one's row, in a private table that SQLite moves to disk."""
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("", isolation_level=None)
+        self._table.execute("CREATE TABLE met (what BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
+        self._table.execute("BEGIN")
+
+    def has(self, user_id: UUID) -> bool:
+        """Whether an earlier row is of this user."""
+        return self._place(user_id.bytes) is not None
+
+    def check_first(self, user_id: UUID) -> None:
+        """
+        Raises:
+            Rejected: an earlier row of the file is of this user.
+        """
+        if (earlier := self._place(user_id.bytes)) is not None:
+            raise duplicate(earlier)
+
+    def add(self, user_id: UUID, row: UserRow) -> None:
+        """Remember the row of a user."""
+        self._add(user_id.bytes, place_of(row))
+
+    def claimed_at(self, claim: Claim) -> str | None:
+        """The place of the row that would claim this in a dry run."""
+        return self._place(_text(claim))
+
+    def claim(self, claims: Collection[Claim], row: UserRow) -> None:
+        """Claim all of these in a dry run.
+
+        Raises:
+            Rejected: an earlier row has claimed one of them.
+        """
+        check_free(claim for claim in claims if self.claimed_at(claim) is not None)
+        for claim in claims:
+            self._add(_text(claim), place_of(row))
+
+    def give_up(self, claims: Iterable[Claim]) -> None:
+        """Give up in a dry run what a user has in the log."""
+        for claim in claims:
+            self._add(b"\0" + _text(claim), "")
+
+    def still_owned(self, owners: Mapping[Claim, UUID]) -> dict[Claim, UUID]:
+        """The claims of the log without those that this dry run gives up."""
+        return {claim: owner for claim, owner in owners.items() if self._place(b"\0" + _text(claim)) is None}
+
+    def close(self) -> None:
+        """Remove the table."""
+        self._table.close()
+
+    def _place(self, what: bytes) -> str | None:
+        row = self._table.execute("SELECT place FROM met WHERE what = ?", (what,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _add(self, what: bytes, place: str) -> None:
+        self._table.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (what, place))
+
+
+def claims_of_row(one: Wanted) -> list[Claim]:
+    """The claims by which a row's user is known: that of the email first."""
+    username = one.command.username if one.row.username is not None and "@" not in one.row.username else ""
+    return [email_claim(one.command.email), *([login_claim(username)] if username else [])]
+
+
+def email_claim(email: str) -> Claim:
+    """The claim of a row's email; of text that is none, one that nobody can take."""
+    form = rules.sought_email(email)
+    return Claim("email", f"\0{email}" if form is None else form)
+
+
+def owner_of_row(one: Wanted, claims: list[Claim], owners: Mapping[Claim, UUID], *, by_id: bool) -> UUID | None:
+    """The user of a row, if it is there. With `by_id` a row's id tells, though the user has another email or username.
+
+    Raises:
+        Rejected: the email or the username belongs to somebody else.
+    """
+    owner = owner_of_all(claims, owners)
+    if owner is None and by_id and one.user_id in map(owners.get, claims):
+        return one.user_id
+    if owner is None:
+        for claim in reversed(claims):
+            if claim in owners:
+                decide(Account(), with_username(one.command, one.command.username or "user"))
+                raise taken(claim)
+    return owner
+
+
+def owner_of_all(claims: list[Claim], owners: Mapping[Claim, UUID]) -> UUID | None:
+    """The user who has all of these claims."""
+    found = {owners.get(claim) for claim in claims}
+    return found.pop() if len(found) == 1 else None
+
+
+def taken(claim: Claim) -> Rejected:
+    """The refusal of a claim that somebody else has."""
+    return Rejected(Problem(Reason.TAKEN, TAKEN[claim.kind], (claim.kind,)))
+
+
+def check_free(owned: Iterable[Claim]) -> None:
+    """
+    Raises:
+        Rejected: somebody else owns a claim, as the log refuses it: for the username first.
+    """
+    if (first := max(owned, key=lambda claim: claim.kind, default=None)) is not None:
+        raise taken(first)
+
+
+def duplicate(place: str) -> Rejected:
+    """The refusal of a row whose user an earlier row has."""
+    return Rejected(Problem(Reason.INVALID, f"duplicates the user of {place}", ("username",)))
+
+
+def _text(claim: Claim) -> bytes:
+    return f"{claim.kind}\0{claim.value}".encode(errors="surrogatepass")
