@@ -221,6 +221,8 @@ class AccountReader:
     async def read_many(self, user_ids: Iterable[UUID]) -> dict[UUID, Fold]:
         """The accounts of several users as of now: by a statement for 64 of them, if few events are to be folded.
 
+        Their keys are not remembered: who reads very many users meets each once.
+
         Raises:
             UnreadableEvent, UnusableKey, UserBusy: as `read`.
         """
@@ -240,23 +242,23 @@ class AccountReader:
             return None
         fold: Fold | None = Fold()
         if snapshot is not None:
-            fold, rows = self._opened(user_id, snapshot, rows[0]), rows[1:]
+            fold, rows = self._opened(user_id, snapshot, rows[0], remember=False), rows[1:]
         if fold is not None:
-            await self._fold(fold, rows, None)
+            await self._fold(fold, rows, None, remember=False)
         return fold
 
-    def _opened(self, user_id: UUID, snapshot: SnapshotRow, row: Row) -> Fold | None:
+    def _opened(self, user_id: UUID, snapshot: SnapshotRow, row: Row, *, remember: bool = True) -> Fold | None:
         """The fold up to the snapshot, whose last event is in this row; None if the snapshot cannot be used."""
-        key = self._store.key_of([row])
+        key = self._store.key_of([row], remember=remember)
         if snapshot.sealed is None or key is None:
             return None
         return open_snapshot(snapshot.sealed, key, user_id, snapshot.up_to_version, row[HASH])
 
-    async def _fold(self, fold: Fold, rows: Sequence[Row], until: datetime | None) -> bool:
+    async def _fold(self, fold: Fold, rows: Sequence[Row], until: datetime | None, *, remember: bool = True) -> bool:
         """Fold rows, with pauses; return whether the rest of the stream lies after the instant."""
         if not rows:
             return False
-        fold.key = self._store.key_of(rows)
+        fold.key = self._store.key_of(rows, remember=remember)
         cipher = fold.key.cipher if fold.key else None
         began = self._clock()
         for row in rows:

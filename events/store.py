@@ -247,13 +247,13 @@ class EventStore:
         """Like `read_stream_page`, without opening the events."""
         return await self._source.fetch_all(READ_STREAM_PAGE, (stream_id.bytes, after_version, up_to, limit))
 
-    def key_of(self, rows: Sequence[Row]) -> UserKey | None:
+    def key_of(self, rows: Sequence[Row], *, remember: bool = True) -> UserKey | None:
         """The key of the user whose events one statement read; None if it is deleted.
 
         Raises:
             DamagedEvent, UnusableKey: it is lost or cannot be unwrapped.
         """
-        return self._key(rows[0]) if rows else None
+        return self._key(rows[0], remember=remember) if rows else None
 
     async def read_user(self, stream_id: UUID, up_to: Checkpoint) -> list[Recorded]:
         """One user's events up to a checkpoint.
@@ -412,7 +412,7 @@ class EventStore:
             return damaged_of(row, problem_of(error))
         return recorded_past_damage(row, key.cipher if key else None)
 
-    def _key(self, row: Row) -> UserKey | None:
+    def _key(self, row: Row, *, remember: bool = True) -> UserKey | None:
         """The key of the row's user; None if a deletion destroyed it.
 
         Raises:
@@ -426,7 +426,7 @@ class EventStore:
         if wrapped is None:
             self._vault.check_destroyed(owner, deletion_proof, master_key_id)
             return None
-        return self._vault.key_of(owner, wrapped, master_key_id)
+        return self._vault.key_of(owner, wrapped, master_key_id, remember=remember)
 
 
 async def forgotten_users(source: Source, user_ids: Iterable[UUID]) -> list[UUID]:

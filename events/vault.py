@@ -112,14 +112,14 @@ class Vault:
         """A fresh key for a new user."""
         return self._wrap(owner, self._random_bytes(KEY_BYTES))
 
-    def key_of(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None) -> UserKey:
-        """The key that the log keeps for a user.
+    def key_of(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None, *, remember: bool = True) -> UserKey:
+        """The key that the log keeps for a user. `remember` keeps it for the next caller.
 
         Raises:
             WrongMasterKey: it was wrapped with a master key that is not at hand.
             DamagedKey: it was altered, is another user's, or has lost the id of its master key.
         """
-        return self._remembered(owner, wrapped, master_key_id)
+        return (self._remembered if remember else self._unwrap)(owner, wrapped, master_key_id)
 
     def rewrapped(self, owner: UUID, wrapped: bytes, master_key_id: bytes | None) -> UserKey:
         """The same key, wrapped by `master_key`.

@@ -4,7 +4,7 @@ A dry run changes no claim in the log. So what its rows would claim and give up 
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from events import rules
@@ -13,7 +13,7 @@ from events.commands import TAKEN
 from events.errors import Problem, Reason, Rejected
 from events.user import Account, decide
 from rollcall.import_result import place_of
-from rollcall.import_rules import Wanted, with_username
+from rollcall.import_rules import Wanted, refusal, with_username
 from rollcall.userfile import UserRow
 
 
@@ -22,58 +22,48 @@ class Met:
 
     def __init__(self) -> None:
         self._table = sqlite3.connect("", isolation_level=None)
-        self._table.execute("CREATE TABLE met (what BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
+        self._table.execute("CREATE TABLE met (user_id BLOB PRIMARY KEY, place TEXT) WITHOUT ROWID")
+        self._table.execute("CREATE TABLE pretended (claim BLOB PRIMARY KEY, owner BLOB) WITHOUT ROWID")
         self._table.execute("BEGIN")
 
     def has(self, user_id: UUID) -> bool:
         """Whether an earlier row is of this user."""
-        return self._place(user_id.bytes) is not None
+        return self._place(user_id) is not None
 
     def check_first(self, user_id: UUID) -> None:
         """
         Raises:
             Rejected: an earlier row of the file is of this user.
         """
-        if (earlier := self._place(user_id.bytes)) is not None:
-            raise duplicate(earlier)
+        if (earlier := self._place(user_id)) is not None:
+            raise refusal("username", f"duplicates the user of {earlier}")
 
     def add(self, user_id: UUID, row: UserRow) -> None:
         """Remember the row of a user."""
-        self._add(user_id.bytes, place_of(row))
+        self._table.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (user_id.bytes, place_of(row)))
 
-    def claimed_at(self, claim: Claim) -> str | None:
-        """The place of the row that would claim this in a dry run."""
-        return self._place(_text(claim))
+    def pretend(self, owner: UUID, takes: Iterable[Claim], releases: Iterable[Claim] = ()) -> None:
+        """Remember the claims that a user would have, and would not have any more."""
+        changed = [(_text(claim), None) for claim in releases] + [(_text(claim), owner.bytes) for claim in takes]
+        self._table.executemany("INSERT OR REPLACE INTO pretended VALUES (?, ?)", changed)
 
-    def claim(self, claims: Collection[Claim], row: UserRow) -> None:
-        """Claim all of these in a dry run.
-
-        Raises:
-            Rejected: an earlier row has claimed one of them.
-        """
-        check_free(claim for claim in claims if self.claimed_at(claim) is not None)
-        for claim in claims:
-            self._add(_text(claim), place_of(row))
-
-    def give_up(self, claims: Iterable[Claim]) -> None:
-        """Give up in a dry run what a user has in the log."""
-        for claim in claims:
-            self._add(b"\0" + _text(claim), "")
-
-    def still_owned(self, owners: Mapping[Claim, UUID]) -> dict[Claim, UUID]:
-        """The claims of the log without those that this dry run gives up."""
-        return {claim: owner for claim, owner in owners.items() if self._place(b"\0" + _text(claim)) is None}
+    def laid_over(self, owners: Mapping[Claim, UUID], sought: Iterable[Claim]) -> dict[Claim, UUID]:
+        """Who would have these claims, where the log has these owners."""
+        found = dict(owners)
+        for claim in sought:
+            row = self._table.execute("SELECT owner FROM pretended WHERE claim = ?", (_text(claim),)).fetchone()
+            if row is not None:
+                found.pop(claim, None)
+                found.update({} if row[0] is None else {claim: UUID(bytes=row[0])})
+        return found
 
     def close(self) -> None:
         """Remove the table."""
         self._table.close()
 
-    def _place(self, what: bytes) -> str | None:
-        row = self._table.execute("SELECT place FROM met WHERE what = ?", (what,)).fetchone()
+    def _place(self, user_id: UUID) -> str | None:
+        row = self._table.execute("SELECT place FROM met WHERE user_id = ?", (user_id.bytes,)).fetchone()
         return None if row is None else str(row[0])
-
-    def _add(self, what: bytes, place: str) -> None:
-        self._table.execute("INSERT OR IGNORE INTO met VALUES (?, ?)", (what, place))
 
 
 def claims_of_row(one: Wanted) -> list[Claim]:
@@ -95,7 +85,7 @@ def owner_of_row(one: Wanted, claims: list[Claim], owners: Mapping[Claim, UUID],
         Rejected: the email or the username belongs to somebody else.
     """
     owner = owner_of_all(claims, owners)
-    if owner is None and by_id and one.user_id in map(owners.get, claims):
+    if owner is None and by_id and one.user_id is not None and one.user_id in map(owners.get, claims):
         return one.user_id
     if owner is None:
         for claim in reversed(claims):
@@ -123,11 +113,6 @@ def check_free(owned: Iterable[Claim]) -> None:
     """
     if (first := max(owned, key=lambda claim: claim.kind, default=None)) is not None:
         raise taken(first)
-
-
-def duplicate(place: str) -> Rejected:
-    """The refusal of a row whose user an earlier row has."""
-    return Rejected(Problem(Reason.INVALID, f"duplicates the user of {place}", ("username",)))
 
 
 def _text(claim: Claim) -> bytes:

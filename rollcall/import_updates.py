@@ -9,14 +9,14 @@ other: a role that is refused leaves the name that the row has brought.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from events.claims import claims_of
+from events.claims import Claim, claims_of
 from events.commands import UserCommands
 from events.credentials import Credential
 from events.errors import Rejected
@@ -69,17 +69,17 @@ class Updates:
         origin: Origin,
         met: Met,
         wrapped: Callable[[Wanted], Awaitable[Register]],
+        owners: Callable[[Collection[Claim]], Awaitable[Mapping[Claim, UUID]]],
         *,
         dry_run: bool,
     ) -> None:
-        """`wrapped` is a row's command with the hash in the form that is stored."""
+        """`wrapped` is a row's command with the hash in the form that is stored, `owners` who has claims."""
         self._commands = commands
         self._origin = origin
         self._met = met
         self._wrapped = wrapped
+        self._owners = owners
         self._dry_run = dry_run
-        self.moved = 0
-        """Users who have another username or email now."""
 
     async def take(self, rows: Sequence[tuple[Wanted, UUID]]) -> list[bool | Rejected]:
         """Bring different users up to date with their rows. For each: whether anything changed, or why not."""
@@ -106,7 +106,6 @@ class Updates:
             for command in row.commands():
                 if (await self._commands.change(row.user.id, command, self._origin, known=known)).changed:
                     known = None
-                    self.moved += row.names_user_by_id and isinstance(command, Update)
             if row.brings_password:
                 password_hash = (await self._wrapped(row.wanted)).password_hash
                 if password_hash is not None and _differs(password_hash, credentials.get(row.user.id)):
@@ -147,12 +146,9 @@ class Updates:
         username, email = event.username or row.user.username, event.email or row.user.email
         before = claims_of(row.user)
         after = claims_of(msgspec.structs.replace(row.user, username=username, email=email))
-        if before == after:
-            return
-        check_free(self._met.still_owned(await self._commands.owners(after - before)))
-        self._met.claim(after - before, row.wanted.row)
-        self._met.give_up(before - after)
-        self.moved += 1
+        if before != after:
+            check_free(await self._owners(after - before))
+            self._met.pretend(row.user.id, after - before, before - after)
 
 
 def _differs(password_hash: str, credential: Credential | None) -> bool:

@@ -25,7 +25,7 @@ from events.commands import UserCommands
 from events.errors import Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.user import Account, Register, decide
-from rollcall.import_identity import Met, check_free, claims_of_row, duplicate, email_claim, owner_of_all, owner_of_row
+from rollcall.import_identity import Met, check_free, claims_of_row, email_claim, owner_of_all, owner_of_row
 from rollcall.import_result import ImportResult, RefusedRow
 from rollcall.import_rules import (
     NoPassword,
@@ -72,8 +72,6 @@ class _Window:
     """Rows that are taken together, and who had what they want when they were read."""
 
     bytes_read: int
-    moved: int
-    """Users who had another username or email by then, in this run."""
     waiting: list[_Waiting] = field(default_factory=list)
     owners: dict[Claim, UUID] = field(default_factory=dict)
     refused: list[RefusedRow] = field(default_factory=list)
@@ -106,7 +104,7 @@ class Importer:
         self._on_refused = on_refused
         self._window = window
         self._met = Met()
-        self._updates = Updates(commands, origin, self._met, self._wrapped, dry_run=options.dry_run)
+        self._updates = Updates(commands, origin, self._met, self._wrapped, self._owners, dry_run=options.dry_run)
         self._numbers: LRUCache[Claim, int] = LRUCache(REMEMBERED_BASES)
         """The next number to try, by the username without one."""
         self._outcome = ImportResult()
@@ -141,7 +139,7 @@ class Importer:
 
         A row of that window that is not registered yet is met later: the registration of its double is refused.
         """
-        window = _Window(bytes_read, self._updates.moved)
+        window = _Window(bytes_read)
         now = self._now()
         for row in rows:
             if isinstance(row, BadRow):
@@ -156,31 +154,42 @@ class Importer:
                 command = msgspec.structs.replace(one.command, password_hash=None)
                 one = replace(one, command=command, no_password=NoPassword.UNKNOWN_HASH, fast=None)
             window.waiting.append(_Waiting.of(one))
-        window.owners = await self._owners(window.waiting)
+        window.owners = await self._owners_of(window.waiting)
         return window
 
-    async def _owners(self, waiting: Iterable["_Waiting"]) -> dict[Claim, UUID]:
+    async def _owners_of(self, waiting: Iterable["_Waiting"]) -> dict[Claim, UUID]:
         """Who has what these rows want."""
         sought = {claim for each in waiting for claim in each.claims}
         sought |= {login_claim(each.base) for each in waiting if each.base} - self._numbers.keys()
-        owners = await self._commands.owners(sought)
-        return self._met.still_owned(owners) if self._options.dry_run and self._updates.moved else owners
+        return await self._owners(sought)
+
+    async def _owners(self, claims: Collection[Claim]) -> dict[Claim, UUID]:
+        """Who has these claims; in a dry run, who would have them."""
+        owners = await self._commands.owners(claims)
+        return self._met.laid_over(owners, claims) if self._options.dry_run else owners
 
     async def _take(self, window: "_Window") -> None:
-        waiting, owners, refused = window.waiting, window.owners, window.refused
-        if self._updates.moved != window.moved:  # who has what may have changed since it was read
-            owners = await self._owners(waiting)
-        while waiting := await self._wave(waiting, owners, refused):
-            owners = await self._owners(waiting)
+        refused = window.refused
+        waiting = await self._wave(window.waiting, window.owners, refused, stale=True)
+        while waiting:
+            waiting = await self._wave(waiting, await self._owners_of(waiting), refused)
         for row in sorted(refused, key=lambda row: (row.line, row.element or 0)):
             self._on_refused(row)
             self._outcome.refuse(row)
         self._bytes_done = window.bytes_read
 
     async def _wave(
-        self, waiting: list["_Waiting"], owners: dict[Claim, UUID], refused: list[RefusedRow]
+        self,
+        waiting: list["_Waiting"],
+        owners: dict[Claim, UUID],
+        refused: list[RefusedRow],
+        *,
+        stale: bool = False,
     ) -> list["_Waiting"]:
-        """Take the rows that do not depend on each other; return the others."""
+        """Take the rows that do not depend on each other; return the others.
+
+        `stale`: the window before this one has been taken since the owners were read. So nothing is refused for them.
+        """
         later: list[_Waiting] = []
         new: list[Wanted] = []
         existing: list[tuple[Wanted, UUID]] = []
@@ -202,7 +211,11 @@ class Importer:
                     continue
                 username = one.command.username or await self._free_username(each.base, owners, touched)
             except Rejected as rejected:
-                refused.append(RefusedRow.of(one.row, rejected))
+                if stale:
+                    later.append(each)
+                    touched |= touches
+                else:
+                    refused.append(RefusedRow.of(one.row, rejected))
                 continue
             touched |= {*touches, login_claim(username), *username_claims(username)}
             new.append(replace(one, command=with_username(one.command, username)))
@@ -220,7 +233,7 @@ class Importer:
         except Rejected as rejected:
             # The same rows may be imported twice at once.
             claims = claims_of_row(one)
-            owner = owner_of_all(claims, await self._commands.owners(claims))
+            owner = owner_of_all(claims, await self._owners(claims))
             return rejected if owner is None else await self._found(one, owner)
         except WrongExpectedVersion:
             assert one.user_id is not None  # noqa: S101 - for the type checker
@@ -292,14 +305,13 @@ class Importer:
             found = (await self._commands.account(one.user_id)).version
             if found or self._met.has(one.user_id):
                 raise WrongExpectedVersion(one.user_id, 0, found)
+        user_id = one.user_id or UUID(int=one.row.line << 32 | (one.row.element or 0))
         claims = {email_claim(command.email), *username_claims(rules.clean_username(command.username))}
-        known = {self._met.claimed_at(claim) for claim in claims_of_row(one)}
-        if len(known) == 1 and (place := known.pop()) is not None:
-            raise duplicate(place)
-        if lookalikes := claims - {email_claim(command.email), login_claim(command.username)}:
-            check_free(self._met.still_owned(await self._commands.owners(lookalikes)))
-        self._met.claim(claims, one.row)
-        return one.user_id or UUID(int=one.row.line << 32 | (one.row.element or 0))
+        # Email and username are free in the log, or this would be no registration.
+        unread = claims - {email_claim(command.email), login_claim(command.username)}
+        check_free(self._met.laid_over(await self._commands.owners(unread), claims))
+        self._met.pretend(user_id, claims)
+        return user_id
 
     async def _free_username(self, base: str, owners: dict[Claim, UUID], taken: Collection[Claim | UUID]) -> str:
         """The base with the first free number that is found: above those taken it takes few look-ups, not one each."""
@@ -325,4 +337,4 @@ class Importer:
 
     async def _is_taken(self, base: str, number: int) -> bool:
         claim = login_claim(numbered(base, number))
-        return bool(await self._commands.owners([claim]))
+        return bool(await self._owners([claim]))
