@@ -1,9 +1,12 @@
-"""Records from CSV: a header, then one row for each user, separated by comma, semicolon, tab or vertical bar."""
+"""Records from CSV: a header, then one row for each user, separated by comma, semicolon, tab or vertical bar.
+
+Systems that write no header are recognised by their first row.
+"""
 
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TextIO
 
 from rollcall.userfile.rows import JSON, SPACE, RecordFault, UserFileError, UserRecord, shown
@@ -20,11 +23,13 @@ REREAD_CHARACTERS: Final = 1 << 22
 the `csv` module accepts, and a file may have one in every line."""
 
 
-def csv_records(source: Source) -> Iterator[UserRecord]:
+def csv_records(
+    source: Source, known: Callable[[list[str]], Sequence[str] | None] = lambda _: None
+) -> Iterator[UserRecord]:
     """One record a row. All values are strings, an empty cell is no value.
 
     The first record is the header: its fields are the columns, all without a value. Raises UserFileError before it if
-    the header cannot be used.
+    the header cannot be used. `known` gives the columns of a file without a header by the cells of its first row.
     """
     with source.named_errors(), source.open("") as file:
         reader = _Reader(file)
@@ -36,6 +41,11 @@ def csv_records(source: Source) -> Iterator[UserRecord]:
                 continue
             if isinstance(cells, RecordFault):
                 raise UserFileError(f"{source.name} has a header that is {cells.reason}")
+            if (columns := known(cells)) is not None:
+                header = list(columns)
+                yield UserRecord(line, dict.fromkeys(header), 0)
+                yield UserRecord(line, _fields(header, cells), file.buffer.tell())
+                continue
             header = [cell.strip() for cell in cells]
             if repeated := [name for name in header if name and header.count(name) > 1]:
                 raise UserFileError(

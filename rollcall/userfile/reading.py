@@ -1,6 +1,6 @@
 """Open a file of users, recognise its format and its system by its content, and yield its rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ from rollcall.userfile.rows import (
     shown,
 )
 from rollcall.userfile.source import Source, bounded_lines, open_source
-from rollcall.userfile.systems import OWN, HashConfig, System, recognised, system_called
+from rollcall.userfile.systems import OWN, HashConfig, System, columns_without_header, recognised, system_called
 
 JSON_SUFFIXES: Final = {".json", ".jsonl", ".ndjson"}
 LONGEST_BEGINNING: Final = 1_000
@@ -86,7 +86,9 @@ class UserFile(_Progress, Iterator[UserRow | BadRow]):
     ) -> None:
         super().__init__(source)
         self._hash_config = hash_config
-        form, records = _records(source, (*TARGETS, *(name.partition(".")[0] for name in mapping.named)))
+        form, records = _records(
+            source, (*TARGETS, *(name.partition(".")[0] for name in mapping.named)), columns_without_header
+        )
         sample = list(islice(records, SAMPLE))
         fields = [record.fields for record in sample if isinstance(record.fields, dict)]
         self.system = recognised(fields) if system is None else system
@@ -161,7 +163,11 @@ class FileRecords(_Progress, Iterator[UserRecord | BadRow]):
         return record
 
 
-def _records(source: Source, known: Sequence[str]) -> tuple[str, Iterator[UserRecord]]:
+def _records(
+    source: Source,
+    known: Sequence[str],
+    without_header: Callable[[list[str]], Sequence[str] | None] = lambda _: None,
+) -> tuple[str, Iterator[UserRecord]]:
     """The name of the form, and the records; refuse a file whose beginning is in no known form."""
     with source.named_errors(), source.open(None) as file:
         lines = (line for line in bounded_lines(file, LONGEST_BEGINNING) if line.strip(SPACE))
@@ -180,7 +186,7 @@ def _records(source: Source, known: Sequence[str]) -> tuple[str, Iterator[UserRe
             raise UserFileError(f"{source.name} is called JSON but begins with {begins!r}: expected {{ or [")
     if BEGINNING.match(first_line):
         return "LDIF", ldif_records(source)
-    return "CSV", csv_records(source)
+    return "CSV", csv_records(source, without_header)
 
 
 def _called(layout: Layout) -> str:

@@ -21,6 +21,7 @@ PASSWORD = "a password of old"
 
 FILES = {
     "firebase.json": ("firebase", 5, ["fay@fb.example", "fritz@fb.example"]),
+    "firebase.csv": ("firebase", 5, ["fay@fbcsv.example", "fritz@fbcsv.example"]),
     "auth0.ndjson": ("auth0", 4, ["ada", "ada@a0.example", "alan@a0.example"]),
     "keycloak.json": ("keycloak", 5, ["kira", "karl@kc.example", "kemal", "kofi"]),
     "django.json": ("django", 7, ["dora", "dan", "dee", "dov@dj.example", "dmd"]),
@@ -33,7 +34,15 @@ FILES = {
 }
 """The system of each file, the rows of users in it, and logins with the old password."""
 LEFT_WITHOUT_PASSWORD = [
-    *("foff@fb.example", "fgoogle@fb.example", "amy@a0.example", "abe@a0.example", "kdis"),
+    *(
+        "foff@fb.example",
+        "fgoogle@fb.example",
+        "foff@fbcsv.example",
+        "fgoogle@fbcsv.example",
+        "amy@a0.example",
+        "abe@a0.example",
+        "kdis",
+    ),
     *("dunusable", "dinactive", "oauth@sb.example", "olga@okta.example", "lock"),
 ]
 
@@ -63,6 +72,7 @@ def test_names_dates_and_ids_are_those_of_the_system() -> None:
 
     assert {name: (row.username, row.name) for name, row in first.items()} == {
         "firebase.json": (None, "Fay Base"),
+        "firebase.csv": (None, "Base, Fay"),
         "auth0.ndjson": ("ada", "Ada King"),
         "keycloak.json": ("kira", "Kira Mustermann"),
         "django.json": ("dora", "Dora Ng"),
@@ -79,6 +89,36 @@ def test_names_dates_and_ids_are_those_of_the_system() -> None:
     assert first["keycloak.json"].attributes["phone"] == "+60 12"
     assert "recovery_token" not in first["supabase.csv"].attributes
     assert "pwdhistory" not in first["directory.ldif"].attributes
+
+
+def test_firebase_writes_the_same_users_as_json_and_as_csv_without_a_header(tmp_path: Path) -> None:
+    """An older export has fewer columns."""
+    config = read_hash_config(EXPORTS / "firebase_parameters.txt")
+    text = (EXPORTS / "firebase.csv").read_text().replace("fbcsv", "fb").replace("csvf", "fire")
+    (tmp_path / "new.csv").write_text(text.replace('"Base, Fay"', "Fay Base"))
+    (tmp_path / "old.csv").write_text("".join(f"{line.rsplit(',', 3)[0]},\n" for line in text.splitlines()[1:]))
+
+    (tmp_path / "own.csv").write_text("email,emailVerified\na@example.com,true\n")
+
+    users = [
+        list(read_users(path, FieldMap(), hash_config=config))
+        for path in (EXPORTS / "firebase.json", tmp_path / "new.csv")
+    ]
+    json_users, csv_users = [[as_said(row) for row in rows] for rows in users]
+    assert csv_users == json_users
+    assert [as_said(row) for row in read_users(tmp_path / "old.csv", FieldMap(), hash_config=config)] == [
+        {**user, "disabled": False} for user in json_users[1:]
+    ]
+    assert [row.email for row in read_users(tmp_path / "own.csv", FieldMap()) if isinstance(row, UserRow)] == [
+        "a@example.com"
+    ]
+
+
+def as_said(row: UserRow | BadRow) -> dict[str, object]:
+    """A row without its place in the file. JSON also says that there are no providers, where CSV says nothing."""
+    assert isinstance(row, UserRow)
+    said = {name: getattr(row, name) for name in UserRow.__dataclass_fields__ if name not in {"line", "element"}}
+    return {**said, "attributes": {name: value for name, value in row.attributes.items() if value != []}}
 
 
 async def test_everybody_signs_in_with_the_old_password(urls: tuple[str, str], tmp_path: Path) -> None:

@@ -7,14 +7,23 @@ from typing import Final
 from rollcall.userfile.rows import UserFileError
 from rollcall.userfile.systems.auth0 import AUTH0
 from rollcall.userfile.systems.django import DJANGO
-from rollcall.userfile.systems.firebase import FIREBASE
+from rollcall.userfile.systems.firebase import FIREBASE, columns_without_header
 from rollcall.userfile.systems.hash_config import HashConfig, read_hash_config
 from rollcall.userfile.systems.keycloak import KEYCLOAK
 from rollcall.userfile.systems.ldap import LDAP
 from rollcall.userfile.systems.system import Fields, System
 from rollcall.userfile.systems.tables import DEVISE, OKTA, SUPABASE, WORDPRESS
 
-__all__ = ["OWN", "SYSTEMS", "HashConfig", "System", "read_hash_config", "recognised", "system_called"]
+__all__ = [
+    "OWN",
+    "SYSTEMS",
+    "HashConfig",
+    "System",
+    "columns_without_header",
+    "read_hash_config",
+    "recognised",
+    "system_called",
+]
 
 OWN: Final = System(name="rollcall", title="fields by their own names", recognises=lambda _: False)
 """Of a file that is none of a known system."""
