@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from events.errors import Rejected
-from rollcall.import_rules import NoPassword, reason_of
+from rollcall.import_rules import reason_of
 from rollcall.userfile import BadRow, UserRow
 
 REPORTED_ROWS: Final = 10_000
@@ -58,7 +58,7 @@ class ImportResult:
         """Number of rows in the file."""
         return self.added + self.already_there + self.updated + self.refused_rows
 
-    def add(self, no_password: NoPassword | None, renamed: tuple[tuple[str, str], ...]) -> None:
+    def add(self, no_password: str | None, renamed: tuple[tuple[str, str], ...]) -> None:
         """Count a user who was added."""
         self.added += 1
         if no_password is not None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from auth.hash_formats import FastHash, UnknownHash, check_hash_form, fast_hash
+from auth.unsupported_hashes import unsupported_hash
 from events import rules
 from events.errors import Problem, Reason, Rejected
 from events.event_types import Role
@@ -21,6 +22,8 @@ from rollcall.userfile import JSON, UserRow
 
 MILLISECONDS_FROM: Final = 100_000_000_000
 """Whole numbers from here on are milliseconds since 1970, others seconds: as seconds it is the year 5138."""
+OF_KIND: Final = ": "
+"""Between `NoPassword.UNKNOWN_HASH` and the name of the hash."""
 _LDAP_TIME: Final = re.compile(r"(\d{14})(?:\.\d+)?Z")
 _ZERO_TIME: Final = re.compile(r"0000-00-00( 00:00:00)?")
 _SHORT_OFFSET: Final = re.compile(r"([+-]\d\d)$")
@@ -56,7 +59,8 @@ class Wanted:
     command: Register
     """Its username is empty if it is to be derived from the email."""
     user_id: UUID | None
-    no_password: NoPassword | None
+    no_password: str | None
+    """Why the user comes in without one: a `NoPassword`, with the name of an unsupported hash behind it."""
     fast: FastHash | None
     """The hash if it is one by MD5 or SHA-1, which has to be wrapped."""
     renamed: tuple[tuple[str, str], ...]
@@ -95,7 +99,7 @@ def wanted(row: UserRow, options: Options, now: datetime) -> Wanted:
     return Wanted(row, command, user_id, no_password, fast, renamed)
 
 
-def _password(row: UserRow, attributes: dict[str, JSON]) -> tuple[str | None, NoPassword | None]:
+def _password(row: UserRow, attributes: dict[str, JSON]) -> tuple[str | None, str | None]:
     """The hash, from its field or from the one attribute that holds a hash in a known form, which it leaves."""
     given = row.password_hash
     if given is None:
@@ -106,7 +110,8 @@ def _password(row: UserRow, attributes: dict[str, JSON]) -> tuple[str | None, No
     if row.disabled:
         return None, NoPassword.DISABLED
     if not is_known(given.strip()):
-        return None, NoPassword.UNKNOWN_HASH
+        name = unsupported_hash(given.strip())
+        return None, NoPassword.UNKNOWN_HASH + (f"{OF_KIND}{name}" if name else "")
     return given.strip(), None
 
 

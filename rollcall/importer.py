@@ -28,7 +28,6 @@ from events.user import Account, Register, decide
 from rollcall.import_identity import Met, check_free, claims_of_row, email_claim, owner_of_all, owner_of_row
 from rollcall.import_result import ImportResult, RefusedRow
 from rollcall.import_rules import (
-    NoPassword,
     Options,
     Wanted,
     numbered,
@@ -46,6 +45,12 @@ REMEMBERED_BASES: Final = 100_000
 """Usernames without a number whose next number is remembered."""
 NUMBERED_TRIES: Final = 100
 """Tries for a username that others are taking at the same time."""
+
+
+WRAPPED_BY_COMMAND: Final = refusal(
+    "password_hash",
+    "a hash by MD5 or SHA-1 is wrapped in argon2 by `rollcall import` only: use that, or leave the field out",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Importer:
     ) -> None:
         """`origin` is the actor and the request of every event.
 
-        `hash_` makes argon2id of a text: hashes by MD5 and SHA-1 are wrapped by it, and count as unknown without it.
+        `hash_` makes argon2id of a text: hashes by MD5 and SHA-1 are wrapped by it, and refused without it.
         `on_refused` is called with every refused row.
         """
         self._commands = commands
@@ -151,8 +156,8 @@ class Importer:
                 window.refused.append(RefusedRow.of(row, rejected))
                 continue
             if one.fast is not None and self._hash is None:
-                command = msgspec.structs.replace(one.command, password_hash=None)
-                one = replace(one, command=command, no_password=NoPassword.UNKNOWN_HASH, fast=None)
+                window.refused.append(RefusedRow.of(row, WRAPPED_BY_COMMAND))
+                continue
             window.waiting.append(_Waiting.of(one))
         window.owners = await self._owners_of(window.waiting)
         return window

@@ -26,7 +26,7 @@ from rollcall.administrators import create_admin, password_threads, set_password
 from rollcall.console import Json, note, progress, run, say, say_json, settings_for
 from rollcall.export_rows import harmless
 from rollcall.import_result import ImportResult, RefusedRow
-from rollcall.import_rules import NoPassword, Options
+from rollcall.import_rules import OF_KIND, NoPassword, Options
 from rollcall.importer import Importer
 from rollcall.settings import Settings
 from rollcall.userfile import (
@@ -184,7 +184,9 @@ def report_import(outcome: ImportResult, *, as_json: bool) -> int:
         if outcome.refused_rows > len(outcome.refused):
             say(f"... and {outcome.refused_rows - len(outcome.refused)} more: --report FILE has them all")
         for why, count in outcome.without_password.items():
-            say(f"{count} of those added have no password: {WITHOUT_PASSWORD[why]}")
+            reason, _, name = why.partition(OF_KIND)
+            known = f"their hash is {name}, which is not supported" if name else WITHOUT_PASSWORD[reason]
+            say(f"{count} of those added have no password: {known}")
         changed = f"{outcome.updated} updated, " if outcome.updated else ""
         say(
             f"{outcome.added} added, {changed}{outcome.already_there} already there, {outcome.refused_rows} refused, "

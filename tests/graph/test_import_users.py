@@ -50,6 +50,24 @@ async def test_rows_are_imported_once_and_refused_with_their_lines(site: Site) -
     assert int(found["position"]) >= user.position
 
 
+async def test_a_hash_that_only_the_command_wraps_is_refused_and_says_so(site: Site) -> None:
+    """A user never comes in silently without the password that the file has: by MD5 or SHA-1."""
+    admin = await site.person(Role.ADMIN)
+    hashes = ["5f4dcc3b5aa765d61d8327deb882cf99", "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "md5$salt$" + "0" * 32, HASH]
+    lines = "\n".join(
+        json.dumps({"username": f"weak{n}", "email": f"weak{n}@example.com", "password_hash": hash_})
+        for n, hash_ in enumerate(hashes)
+    )
+
+    found = await imported(admin, lines)
+
+    assert (found["imported"], [row["line"] for row in found["refused"]]) == (1, [1, 2, 3])
+    messages = {row["message"] for row in found["refused"]}
+    assert len(messages) == 1
+    assert messages.pop().startswith("password_hash: a hash by MD5 or SHA-1 is wrapped in argon2 by `rollcall import`")
+    assert await site.log.commands.find("weak0") is None
+
+
 async def test_the_same_slice_twice_at_once_adds_each_user_once(site: Site) -> None:
     """A client that repeats a request while the first one runs."""
     admin = await site.person(Role.ADMIN)

@@ -126,14 +126,46 @@ async def test_a_hash_in_no_known_form_costs_the_password_and_not_the_person(
         {"username": "bob", "email": "bob@example.com", "password_hash": "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$"},
         {"username": "cid", "email": "cid@example.com", "password_hash": ""},
         {"username": "dan", "email": "dan@example.com", "password_hash": BCRYPT},
+        {"username": "eve", "email": "eve@example.com", "password_hash": "a hash of our own"},
     ]
 
     finished = await imported(installation, "\n".join(map(json.dumps, lines)), name="users.jsonl")
 
     assert finished.code == 0, finished
     assert "2 of those added have no password: the file has none for them" in finished.out
+    assert "1 of those added have no password: their hash is yescrypt ($y$), which is not supported" in finished.out
     assert "1 of those added have no password: their hash is in no form that can be verified" in finished.out
     assert [await hash_of(database, name) for name in ("ann", "bob", "cid", "dan")] == [None, None, None, BCRYPT]
+
+
+async def test_hashes_of_directories_that_are_not_supported_are_named(
+    installation: Installation, database: Database
+) -> None:
+    """By the kind, with the number of users who come without a password, in a dry run and as JSON too."""
+    hashes = {
+        "MD5-crypt ($1$)": ["$1$nitrosal$iCJ0tC7vAzl1lPxKCLqj2/", "{CRYPT}$1$nitrosal$iCJ0tC7vAzl1lPxKCLqj2/"],
+        "Apache's MD5-crypt ($apr1$)": ["$apr1$nitrosal$WnLTZ0ahBoRhUYtxXYQb91"],
+        "yescrypt ($y$)": ["{crypt}$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7"],
+        "DES crypt": ["{CRYPT}abNANd1rDfiNc", "abJnggxhB/yWI"],
+        "BSDi's DES crypt": ["_J9..K0AyUubDrfOgO4s"],
+        "argon2 with a pepper (keyid=)": ["$argon2id$v=19$m=65536,t=2,p=1,keyid=Hj5+dsK0$c29tZXNhbHQ$RdescudvJCsgt3ub"],
+    }
+    given = [(kind, hash_) for kind, found in hashes.items() for hash_ in found]
+    lines = [{"email": f"user{n}@example.com", "password_hash": hash_} for n, (_, hash_) in enumerate(given)]
+    content = "\n".join(map(json.dumps, lines))
+
+    dry = await imported(installation, content, "--dry-run", name="users.jsonl")
+    as_json = await imported(installation, content, "--dry-run", "--json", name="users.jsonl")
+    finished = await imported(installation, content, name="users.jsonl")
+
+    for kind, found in hashes.items():
+        named = f"{len(found)} of those added have no password: their hash is {kind}, which is not supported"
+        assert named in dry.out
+        assert named in finished.out
+    assert json.loads(as_json.out)["without_password"] == {
+        f"unknown hash: {kind}": len(found) for kind, found in hashes.items()
+    }
+    assert [await hash_of(database, f"user{n}@example.com") for n in range(len(given))] == [None] * len(given)
 
 
 async def test_keys_with_dots_are_renamed_and_reported(installation: Installation, database: Database) -> None:
