@@ -385,3 +385,28 @@ async def test_an_import_that_was_killed_is_run_again(installation: Installation
     assert outcome["added"] + outcome["already_there"] == 20_000
     assert outcome["already_there"] >= 1_000
     assert await log.store.head() == 20_000
+
+
+async def test_an_update_that_was_killed_is_run_again(installation: Installation, database: Database) -> None:
+    """After `kill -9` each changed row has one event, and the other rows have none."""
+    users = [{"username": f"user{n}", "email": f"user{n}@example.com"} for n in range(6_000)]
+    changed = [user | ({"name": f"Person {n}"} if n % 3 else {}) for n, user in enumerate(users)]
+    (installation.directory / "changed.jsonl").write_text("\n".join(map(json.dumps, changed)))
+    assert (await imported(installation, "\n".join(map(json.dumps, users)), name="users.jsonl")).code == 0
+    log = await opened(database)
+    async with installation.running("import", "changed.jsonl", "--update") as process:
+
+        async def some_are_changed() -> bool:
+            return await log.store.head() >= 6_500
+
+        await eventually(some_are_changed)
+        process.popen.send_signal(signal.SIGKILL)
+
+    outcome = json.loads((await installation.run("import", "changed.jsonl", "--update", "--json")).out)
+
+    assert outcome["updated"] <= 3_500
+    assert (outcome["updated"] + outcome["already_there"], outcome["added"]) == (6_000, 0)
+    assert await log.store.head() == 10_000
+    changes = [recorded.stream_id for recorded in await log.all() if recorded.position > 6_000]
+    assert len(set(changes)) == 4_000
+    assert (await user_of(database, "user5998")).name == "Person 5998"
