@@ -51,13 +51,19 @@ class _Row:
         wrapped_again = has and self.wanted.fast is not None
         return self.wanted.command.password_hash is not None and has in IMPORTED_PASSWORD and not wrapped_again
 
-    def commands(self) -> list[Command]:
-        """What changes everything but the password."""
-        row, command = self.wanted.row, self.wanted.command
+    def commands(self, credential: Credential | None) -> list[Command]:
+        """What brings the user up to date; the hash of a password as the file has it."""
+        row, command, account = self.wanted.row, self.wanted.command, self.fold.account
         update = Update(name=row.name, attributes=command.attributes)
         if self.names_user_by_id:
             update = msgspec.structs.replace(update, username=command.username or None, email=command.email)
-        return [update] if row.role is None else [update, ChangeRole(command.role)]
+        commands: list[Command] = [update]
+        if row.role is not None and command.role != self.user.role:
+            commands.append(ChangeRole(command.role))
+        has = None if credential is None else credential.password_hash
+        if self.brings_password and command.password_hash is not None and command.password_hash != has:
+            commands.append(ChangePassword(password_hash=command.password_hash, replaces=account.password_version))
+        return commands
 
 
 class Updates:
@@ -92,50 +98,58 @@ class Updates:
             if (user := folds[user_id].account.user) is not None
         ]
         credentials = await self._commands.credentials_of(row.user.id for row in living if row.brings_password)
-        if self._dry_run:
-            outcomes = await self._pretend_all(living, credentials)
-        else:
-            outcomes = await asyncio.gather(*(self._bring(row, credentials) for row in living))
-        found = {row.user.id: outcome for row, outcome in zip(living, outcomes, strict=True)}
-        return [found.get(user_id, False) for _, user_id in rows]
+        rows_and_commands = [(row, row.commands(credentials.get(row.user.id))) for row in living]
+        outcomes = await (self._pretend_all if self._dry_run else self._bring_all)(rows_and_commands)
+        return [outcomes.get(user_id, False) for _, user_id in rows]
 
-    async def _bring(self, row: _Row, credentials: Mapping[UUID, Credential]) -> bool | Rejected:
-        """Change a row's user, one command after the other."""
-        known: Fold | None = row.fold
-        try:
-            for command in row.commands():
-                if (await self._commands.change(row.user.id, command, self._origin, known=known)).changed:
-                    known = None
-            if row.brings_password:
-                password_hash = (await self._wrapped(row.wanted)).password_hash
-                if password_hash is not None and _differs(password_hash, credentials.get(row.user.id)):
-                    replaces = row.fold.account.password_version
-                    password = ChangePassword(password_hash=password_hash, replaces=replaces)
-                    await self._commands.change(row.user.id, password, self._origin, known=known)
-                    known = None
-        except Rejected as rejected:
-            return rejected
-        return known is None
+    async def _bring_all(self, rows: Sequence[tuple[_Row, list[Command]]]) -> dict[UUID, bool | Rejected]:
+        """Carry out the first command of each row together, then the second, and so on.
 
-    async def _pretend_all(self, rows: Sequence[_Row], credentials: Mapping[UUID, Credential]) -> list[bool | Rejected]:
-        """What `_bring` would find, without a change of the log."""
-        outcomes: list[bool | Rejected] = []
-        for row in rows:
-            try:
-                outcomes.append(await self._pretend(row, credentials.get(row.user.id)))
-            except Rejected as rejected:
-                outcomes.append(rejected)
+        Who was changed and has another command is read again, with the others: if each command read its user, those of
+        a whole window would wait for the few connections of the pool.
+        """
+        outcomes: dict[UUID, bool | Rejected] = {}
+        known = {row.user.id: row.fold for row, _ in rows}
+        while rows:
+            done = await asyncio.gather(*(self._bring(row, commands[0], known[row.user.id]) for row, commands in rows))
+            for (row, _), outcome in zip(rows, done, strict=True):
+                outcomes[row.user.id] = outcome or outcomes.get(row.user.id, False)
+            rows = [
+                (row, commands[1:])
+                for (row, commands), outcome in zip(rows, done, strict=True)
+                if len(commands) > 1 and not isinstance(outcome, Rejected)
+            ]
+            changed = [row.user.id for row, _ in rows if outcomes[row.user.id]]
+            known.update(await self._commands.folds(changed))
         return outcomes
 
-    async def _pretend(self, row: _Row, credential: Credential | None) -> bool:
+    async def _bring(self, row: _Row, command: Command, known: Fold) -> bool | Rejected:
+        if isinstance(command, ChangePassword):
+            password_hash = (await self._wrapped(row.wanted)).password_hash or command.password_hash
+            command = msgspec.structs.replace(command, password_hash=password_hash)
+        try:
+            return (await self._commands.change(row.user.id, command, self._origin, known=known)).changed
+        except Rejected as rejected:
+            return rejected
+
+    async def _pretend_all(self, rows: Sequence[tuple[_Row, list[Command]]]) -> dict[UUID, bool | Rejected]:
+        """What `_bring_all` would find, without a change of the log."""
+        outcomes: dict[UUID, bool | Rejected] = {}
+        for row, commands in rows:
+            try:
+                outcomes[row.user.id] = await self._pretend(row, commands)
+            except Rejected as rejected:
+                outcomes[row.user.id] = rejected
+        return outcomes
+
+    async def _pretend(self, row: _Row, commands: Sequence[Command]) -> bool:
         changed = False
-        for command in row.commands():
+        for command in commands:
             for event in decide(row.fold.account, command):
                 changed = True
                 if isinstance(event, UserUpdated):
                     await self._pretend_to_move(row, event)
-        password_hash = row.wanted.command.password_hash
-        return changed or (row.brings_password and password_hash is not None and _differs(password_hash, credential))
+        return changed
 
     async def _pretend_to_move(self, row: _Row, event: UserUpdated) -> None:
         """Claim another username and email in a dry run, and give up those that the user has.
@@ -149,7 +163,3 @@ class Updates:
         if before != after:
             check_free(await self._owners(after - before))
             self._met.pretend(row.user.id, after - before, before - after)
-
-
-def _differs(password_hash: str, credential: Credential | None) -> bool:
-    return credential is None or credential.password_hash != password_hash
