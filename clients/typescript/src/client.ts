@@ -1,6 +1,6 @@
 /** The client: queries, mutations and subscriptions of one user at one server. */
 import { type AnyDocument, type Document, operationOf, type Operation, type Variables, withKeys } from "./documents.js";
-import { ClosedError, signedOut, UnauthenticatedError } from "./errors.js";
+import { ClosedError, SessionNotKeptError, signedOut, UnauthenticatedError } from "./errors.js";
 import { HereDocument, LogoutDocument } from "./generated/operations.js";
 import { type Answer, type Exact, type Http, pauseBefore, post } from "./http.js";
 import { inMemory, type IssuedSession, keeperOf, type SessionKeeper, type TokenStore } from "./keepers.js";
@@ -23,12 +23,19 @@ export interface ClientOptions {
   /** By default those of the platform. `WebSocket: null` uses server-sent events. */
   fetch?: typeof fetch;
   WebSocket?: typeof WebSocket | null;
+  /**
+   * Whether server-sent events carry the subscriptions where no WebSocket opens. True by default. Each takes a
+   * connection, of which a browser has six to a host over HTTP/1.1, for all tabs.
+   */
+  streams?: boolean;
   /** Reads and writes JSON, if integers beyond 2^53 must stay exact. */
   json?: Exact;
 }
 
 export interface CallOptions {
   signal?: AbortSignal;
+  /** Whether a session that the mutation returns is kept when the browser is closed: for `inCookie`. */
+  remember?: boolean;
 }
 
 export interface QueryResult<Data> {
@@ -50,6 +57,8 @@ interface Payload {
 type Given<V> = Record<string, never> extends V ? [variables?: V, options?: CallOptions] : [variables: V, options?: CallOptions];
 
 export interface Changes<Data> extends AsyncIterableIterator<Data> {
+  /** With these a new subscription goes on after the last change of this one, when this has ended with an error. */
+  readonly variables: Variables;
   return(): Promise<IteratorResult<Data>>;
 }
 
@@ -61,6 +70,7 @@ export class Client {
   readonly #http: Http;
   readonly #retries: number;
   readonly #subscriptions: Subscriptions;
+  readonly #endsItself: boolean;
   readonly #closing = new AbortController();
   #written: string | null = null;
 
@@ -76,6 +86,7 @@ export class Client {
       headers: options.headers ?? {},
     };
     const kept = options.session ?? inMemory();
+    this.#endsItself = "renew" in kept;
     const keeper =
       "renew" in kept ? kept : keeperOf(kept, async (operation, variables) => (await this.#repeat(operation, variables, {})).data);
     this.session = new Session(keeper, (position) => this.#sees(position));
@@ -86,6 +97,7 @@ export class Client {
     this.#subscriptions = new Subscriptions(this.#http, this.session, {
       WebSocket: own ?? null,
       socketUrl: url.replace(/^http/, "ws"),
+      streams: options.streams ?? true,
       here: (signal) => this.here({ signal }),
       onSeen: (position) => this.#sees(position),
       onLogChanged: () => {
@@ -116,7 +128,7 @@ export class Client {
   /** Read. Rejects with an `OperationError` if any part could not be read. */
   async query<Data, V>(document: Document<Data, V>, ...[variables, options]: Given<V>): Promise<QueryResult<Data>> {
     const operation = expecting("query", document);
-    const { data, position } = await this.#execute(operation, (variables ?? {}) as Variables, options?.signal);
+    const { data, position } = await this.#execute(operation, (variables ?? {}) as Variables, options);
     return { data: data as Data, position };
   }
 
@@ -126,13 +138,13 @@ export class Client {
    */
   async mutate<Data, V>(document: Document<Data, V>, ...[variables, options]: Given<V>): Promise<Outcome<Data>> {
     const operation = expecting("mutation", document);
-    const { data } = await this.#execute(operation, (variables ?? {}) as Variables, options?.signal);
+    const { data } = await this.#execute(operation, (variables ?? {}) as Variables, options);
     return outcomeOf(Object.values(data)[0]) as Outcome<Data>;
   }
 
   /** Send a query or a mutation and return its data as they are: for other clients that send through this one. */
   async execute<Data, V>(document: Document<Data, V>, ...[variables, options]: Given<V>): Promise<QueryResult<Data>> {
-    const { data, position } = await this.#execute(operationOf(document), (variables ?? {}) as Variables, options?.signal);
+    const { data, position } = await this.#execute(operationOf(document), (variables ?? {}) as Variables, options);
     return { data: data as Data, position };
   }
 
@@ -145,10 +157,14 @@ export class Client {
     return this.#follow<Data>(operation, (variables ?? {}) as Variables, options?.signal);
   }
 
-  /** End the session at the server and here. It ends here even if the server cannot be reached. */
+  /**
+   * End the session at the server and here. What a `TokenStore` keeps is forgotten even if the server cannot be reached;
+   * a `SessionKeeper` may still keep the session when this rejects, and then the user is still signed in.
+   */
   async signOut(options: CallOptions & { everywhere?: boolean } = {}): Promise<void> {
+    const everywhere = options.everywhere ?? false;
+    if (this.#endsItself && !everywhere) return this.session.end();
     try {
-      const everywhere = options.everywhere ?? false;
       await this.#call(operationOf(LogoutDocument), { everywhere }, options.signal);
     } catch (error) {
       if (!(error instanceof UnauthenticatedError)) throw error;
@@ -165,12 +181,16 @@ export class Client {
     this.session.close();
   }
 
-  async #execute(operation: Operation, variables: Variables, signal?: AbortSignal): Promise<Answer> {
+  async #execute(operation: Operation, variables: Variables, { signal, remember }: CallOptions = {}): Promise<Answer> {
     if (operation.kind !== "mutation") return this.#call(operation, variables, signal);
     const answer = await this.#call(operation, withKeys(operation, variables, newKey), signal);
     for (const payload of Object.values(answer.data).flat() as (Payload | null)[]) {
-      if (payload?.session?.refreshToken) await this.session.adopt(payload.session);
+      // First the position: a tab that learns of a new user's session must not read before that user is in the view.
       if (payload?.position && this.#sees(payload.position)) this.session.written(payload.position);
+      if (!payload?.session?.refreshToken) continue;
+      await this.session.adopt(payload.session, remember).catch((error: unknown) => {
+        throw new SessionNotKeptError(error);
+      });
     }
     return answer;
   }
@@ -180,12 +200,13 @@ export class Client {
     const both = linked([this.#closing.signal, signal]);
     try {
       both.signal.throwIfAborted();
-      let sender: string | null | undefined;
+      // Another tab may sign another user in while the token is renewed: what one user began is not sent as the next.
+      let sender = this.session.state.userId;
       for (let renewed = false; ; renewed = true) {
         const token = await unless(both.signal, this.session.accessToken());
         const { userId } = this.session.state;
         sender ??= userId;
-        if (sender !== userId) throw signedOut("another user has signed in");
+        if (userId !== null && userId !== sender) throw signedOut("another user has signed in");
         const minPosition = operation.kind === "query" ? this.#written : null;
         try {
           const answer = await this.#repeat(operation, variables, { token, minPosition, signal: both.signal });
@@ -254,6 +275,9 @@ export class Client {
     const finished: IteratorResult<Data> = { done: true, value: undefined };
     const iterator: Changes<Data> = {
       [Symbol.asyncIterator]: () => iterator,
+      get variables() {
+        return startingAfter(operation, variables, place);
+      },
       next: async () => {
         for (;;) {
           const value = waiting.shift();

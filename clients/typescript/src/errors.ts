@@ -4,6 +4,7 @@
  *     RollcallError
  *     ├── TransportError            no usable answer: the network, a time limit, a proxy
  *     ├── ClosedError               the client was closed
+ *     ├── SessionNotKeptError       the mutation was done, but the session that it returned could not be kept
  *     └── OperationError            the server answered with GraphQL errors; `code` is the first one's
  *         ├── UnauthenticatedError  nobody is signed in, or the session has ended
  *         ├── ForbiddenError        this user may not do this
@@ -44,6 +45,14 @@ export class ClosedError extends RollcallError {
 
   constructor() {
     super("the client is closed");
+  }
+}
+
+export class SessionNotKeptError extends RollcallError {
+  override readonly name: string = "SessionNotKeptError";
+
+  constructor(cause: unknown) {
+    super("the mutation was done, but the session that it returned could not be kept: sign in", { cause });
   }
 }
 

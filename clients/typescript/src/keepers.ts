@@ -32,11 +32,15 @@ export interface TokenStore {
 /** Keeps a session in another way than by a refresh token that scripts can read. */
 export interface SessionKeeper {
   readonly shared: string | null;
-  begin(session: IssuedSession): Promise<Tokens>;
+  /** `remember`: keep it when the browser is closed. */
+  begin(session: IssuedSession, remember?: boolean): Promise<Tokens>;
   /** The next access token; null if there is no session, or it has ended. Rejects if the server cannot say. */
   renew(): Promise<Tokens | null>;
+  /** End the session, at the server too. Rejects if it may still be kept. */
   end(): Promise<void>;
 }
+
+type Items = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 /** The session ends with the page or the process. */
 export function inMemory(): TokenStore {
@@ -52,30 +56,39 @@ export function inMemory(): TokenStore {
 
 /**
  * In `localStorage`, for all tabs, or in `sessionStorage`, for one. Any script of the page can read it there. Clients of
- * several servers need a key each.
+ * several servers need a key each. A browser that keeps nothing throws when the storage is named: give a function that
+ * names it, and the session ends with the page there.
  */
-export function inStorage(storage: Pick<Storage, "getItem" | "setItem" | "removeItem">, key = "rollcall"): TokenStore {
-  const shared = typeof sessionStorage !== "undefined" && storage === sessionStorage ? null : key;
+export function inStorage(storage: Items | (() => Items), key = "rollcall"): TokenStore {
+  const items = unlessRefused(() => (typeof storage === "function" ? storage() : storage));
+  if (!items) return inMemory();
   /** What a full storage has refused. The token that it holds is used up. */
   let refused: string | null = null;
   return {
-    shared,
-    load: () => refused ?? storage.getItem(key),
+    shared: items === unlessRefused(() => sessionStorage) ? null : key,
+    load: () => refused ?? unlessRefused(() => items.getItem(key)),
     save: (token) => {
       refused = null;
-      if (token === null) return storage.removeItem(key);
-      try {
-        storage.setItem(key, token);
-      } catch {
-        refused = token;
-        storage.removeItem(key);
-      }
+      if (token === null) return items.removeItem(key);
+      if (unlessRefused(() => (items.setItem(key, token), true))) return;
+      refused = token;
+      items.removeItem(key);
     },
   };
 }
 
+/** Null where the browser keeps nothing, or nothing more. */
+function unlessRefused<Value>(use: () => Value): Value | null {
+  try {
+    return use();
+  } catch {
+    return null;
+  }
+}
+
 /**
  * In a cookie that scripts cannot read. Only for pages that Rollcall's own origin serves: `/session` answers no others.
+ * `remember` is what calls that sign in do not say.
  */
 export function inCookie(options: { url?: string; remember?: boolean } = {}): SessionKeeper {
   const url = options.url ?? "/session";
@@ -103,8 +116,8 @@ export function inCookie(options: { url?: string; remember?: boolean } = {}): Se
   };
   return {
     shared: url,
-    begin: async ({ refreshToken }) => {
-      const answer = await call("PUT", { refreshToken, remember: options.remember ?? false });
+    begin: async ({ refreshToken }, remember) => {
+      const answer = await call("PUT", { refreshToken, remember: remember ?? options.remember ?? false });
       if (!answer) throw new TransportError("the new session has ended");
       return tokensOf(answer);
     },

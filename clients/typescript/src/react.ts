@@ -2,10 +2,12 @@
 import { createContext, createElement, type ReactNode, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import type { CallOptions, Client } from "./client.js";
-import { LogChangedError, RollcallError, ThrottledError, TransportError, UnavailableError } from "./errors.js";
+import type { Document, Variables } from "./documents.js";
+import { LogChangedError, type OperationError, RollcallError, ThrottledError, TransportError, UnavailableError } from "./errors.js";
 import {
   LoginDocument,
   type LoginMutation,
+  MeDocument,
   UserChangesDocument,
   type UserChangesSubscription,
   type UserChangesSubscriptionVariables,
@@ -17,6 +19,7 @@ import {
 } from "./generated/operations.js";
 import type { Outcome } from "./outcomes.js";
 import type { SessionState } from "./session.js";
+import type { Connection } from "./subscriptions.js";
 import { backOff, pause } from "./waiting.js";
 
 export type User = UserFieldsFragment;
@@ -59,28 +62,63 @@ export function useSession(): UseSession {
   return { ...state, signIn, signOut };
 }
 
-/** Call a function for each change from now on, or after `variables.after`. Returns why that has ended. */
-export function useUserChanges(
-  variables: UserChangesSubscriptionVariables,
-  onChange: (change: UserChange) => void,
-  options: { /** The log was restored: read anew what you show. Changes go on from now on. */ onLogChanged?: () => void } = {},
+/** Whether the subscriptions reach the server. */
+export function useConnection(): Connection {
+  const client = useClient();
+  const subscribe = useCallback((watcher: () => void) => client.onConnection(watcher), [client]);
+  const connection = () => client.connection;
+  return useSyncExternalStore(subscribe, connection, connection);
+}
+
+export interface FollowOptions {
+  /** The log was restored: read anew what you show. Changes go on from now on. */
+  onLogChanged?: () => void;
+}
+
+/**
+ * Call a function for each answer of a subscription, from now on or after `variables.after`. While the variables are
+ * null it waits: what a subscription goes on from may not have been read yet. Returns why the last attempt has failed.
+ */
+export function useSubscription<Data, V>(
+  document: Document<Data, V>,
+  variables: V | null,
+  onData: (data: Data) => void,
+  options: FollowOptions = {},
 ): { error: Error | undefined } {
-  const latest = useRef({ onChange, ...options });
-  latest.current = { onChange, ...options };
+  const latest = useRef({ onData, ...options });
+  latest.current = { onData, ...options };
   const [error, setError] = useState<Error>();
-  useWhileSignedIn(JSON.stringify(variables), async (client, signal) => {
+  const task = async (client: Client, signal: AbortSignal) => {
     setError(undefined);
-    let given = variables;
+    let given = variables as Variables;
     const follow = async () => {
-      for await (const { userChanges } of client.subscribe(UserChangesDocument, given, { signal })) latest.current.onChange(userChanges);
+      const changes = client.subscribe<Data, never>(document, given as never, { signal });
+      try {
+        for await (const data of changes) {
+          setError(undefined);
+          latest.current.onData(data);
+        }
+      } finally {
+        given = changes.variables;
+      }
     };
     await retrying(signal, follow, setError, () => {
       const { after: _, cursor: __, ...others } = given;
       given = others;
       latest.current.onLogChanged?.();
     });
-  });
+  };
+  useWhileSignedIn(variables && JSON.stringify(variables), task, document);
   return { error };
+}
+
+/** Call a function for each change from now on, or after `variables.after`. */
+export function useUserChanges(
+  variables: UserChangesSubscriptionVariables | null,
+  onChange: (change: UserChange) => void,
+  options: FollowOptions = {},
+): { error: Error | undefined } {
+  return useSubscription(UserChangesDocument, variables, ({ userChanges }) => onChange(userChanges), options);
 }
 
 export interface Live<Data> {
@@ -109,6 +147,28 @@ export function useUser(id: string): Live<User | null> {
     await retrying(signal, follow, (error) => become(({ data }) => ({ data, error })), () => undefined);
   });
   return live;
+}
+
+/** The signed-in user as of now. One who is deleted is signed out. */
+export function useMe(): Live<User> {
+  const [live, become] = useState<Live<User>>(NOTHING);
+  const { userId } = useSessionState(useClient());
+  useWhileSignedIn("", async (client, signal) => {
+    become(NOTHING);
+    const follow = async () => {
+      const { data } = await client.query(MeDocument, {}, { signal });
+      const { me } = data;
+      if (!me) return; // the session has ended
+      become({ data: me, error: undefined });
+      for await (const { userChanges } of client.subscribe(UserChangesDocument, { userId: me.id, after: me.position }, { signal })) {
+        const { user, version, type } = userChanges;
+        if (type === "USER_DELETED") client.session.ended("deleted");
+        else if (user) become(({ data }) => ({ data: version > (data?.version ?? 0) ? user : data, error: undefined }));
+      }
+    };
+    await retrying(signal, follow, (error) => become(({ data }) => ({ data, error })));
+  });
+  return live.data && live.data.id !== userId ? NOTHING : live; // until the next user was read
 }
 
 export interface UserList {
@@ -177,18 +237,22 @@ function useSessionState(client: Client): SessionState {
   return useSyncExternalStore(subscribe, state, state);
 }
 
-/** Run a task while a user is signed in; anew for another user, another client and another key. */
-function useWhileSignedIn(key: string, task: (client: Client, signal: AbortSignal) => Promise<void>): void {
+/** Run a task while a user is signed in and there is a key; anew for another user, client, key and document. */
+function useWhileSignedIn(
+  key: string | null,
+  task: (client: Client, signal: AbortSignal) => Promise<void>,
+  document?: unknown,
+): void {
   const client = useClient();
   const { userId } = useSessionState(client);
   const latest = useRef(task);
   latest.current = task;
   useEffect(() => {
-    if (userId === null) return;
+    if (userId === null || key === null) return;
     const stop = new AbortController();
     void latest.current(client, stop.signal);
     return () => stop.abort();
-  }, [client, userId, key]);
+  }, [client, userId, key, document]);
 }
 
 const PASSING = [TransportError, UnavailableError, ThrottledError, LogChangedError];
@@ -208,7 +272,7 @@ async function retrying(
       if (signal.aborted) return;
       if (error instanceof LogChangedError) onLogChanged();
       else onError(error instanceof Error ? error : new RollcallError(String(error)));
-      if (!PASSING.some((kind) => error instanceof kind)) return;
+      if (!PASSING.some((kind) => error instanceof kind) && (error as OperationError).code !== "INTERNAL") return;
       const seconds = error instanceof ThrottledError ? (error.retryAfter ?? 0) : 0;
       await pause(seconds * 1000 + backOff(failures), signal).catch(() => undefined);
     }

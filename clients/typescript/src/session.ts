@@ -7,20 +7,32 @@
 import type { IssuedSession, SessionKeeper, Tokens } from "./keepers.js";
 import { type Message, type Tabs, tabsOf } from "./tabs.js";
 
+/** Why nobody is signed in. */
+export type SessionEnd =
+  /** No session was kept, or it had ended before this client began. */
+  | "none"
+  /** The user has signed out with this client. */
+  | "signed-out"
+  /** The user has signed out in another tab. */
+  | "signed-out-elsewhere"
+  /** The server does not know the session any more: it was ended there, or has expired. */
+  | "ended"
+  /** The user was deleted. */
+  | "deleted";
+
 export type SessionState =
   /** It is not known yet whether a session was kept. */
   | { readonly status: "starting"; readonly userId: null }
   | { readonly status: "signed-in"; readonly userId: string }
-  | { readonly status: "signed-out"; readonly userId: null };
+  | { readonly status: "signed-out"; readonly userId: null; readonly reason: SessionEnd };
 
 const STARTING: SessionState = { status: "starting", userId: null };
-const SIGNED_OUT: SessionState = { status: "signed-out", userId: null };
 
 export class Session {
   readonly #keeper: SessionKeeper;
   readonly #tabs: Tabs;
   readonly #listeners = new Set<(state: SessionState) => void>();
-  #state = STARTING;
+  #state: SessionState = STARTING;
   #tokens: Tokens | null = null;
   /** Counts what has happened to the tokens. */
   #changes = 0;
@@ -32,8 +44,8 @@ export class Session {
     this.#keeper = keeper;
     this.#tabs = tabsOf(keeper.shared, (message: Message) => {
       if (message.kind === "written") onWritten(message.position);
-      else if (message.kind === "ended") this.#become(null);
-      else this.#become(message.tokens);
+      else if (message.kind === "tokens") this.#become(message.tokens);
+      else this.#lose(message.reason === "signed-out" ? "signed-out-elsewhere" : message.reason);
     });
   }
 
@@ -72,20 +84,27 @@ export class Session {
     if (this.#tokens?.accessToken === refused) await this.#renew();
   }
 
-  /** Take over a session that a mutation has returned. */
-  adopt(session: IssuedSession): Promise<void> {
+  /** Take over a session that a mutation has returned. `remember`: keep it when the browser is closed (`inCookie`). */
+  adopt(session: IssuedSession, remember?: boolean): Promise<void> {
     return this.#inTurn(async () => {
-      const tokens = await this.#keeper.begin(session);
+      const tokens = await this.#keeper.begin(session, remember);
       this.#become(tokens);
       this.#tabs.send({ kind: "tokens", tokens });
     });
   }
 
-  /** Forget the session, in all tabs. */
+  /** End the session where it is kept, and in all tabs. Rejects, and nothing has ended here, if it may still be kept. */
   end(): Promise<void> {
-    this.#become(null);
-    this.#tabs.send({ kind: "ended" });
-    return this.#inTurn(() => this.#keeper.end());
+    return this.#inTurn(async () => {
+      await this.#keeper.end();
+      this.#forget("signed-out");
+    });
+  }
+
+  /** The application has learned that the session has ended: end it here, in all tabs, and where it is kept. */
+  ended(reason: "ended" | "deleted"): void {
+    this.#forget(reason);
+    void this.#inTurn(() => this.#keeper.end()); // what cannot be removed now leads to no session
   }
 
   written(position: string): void {
@@ -111,11 +130,12 @@ export class Session {
       if (this.#changes !== changes) return; // another tab has renewed or ended it
       const tokens = await this.#keeper.renew();
       if (this.#changes !== changes) return; // signed out meanwhile
-      const had = this.#tokens !== null;
-      this.#become(tokens);
+      if (tokens) {
+        this.#become(tokens);
+        this.#tabs.send({ kind: "tokens", tokens });
+      } else if (this.#tokens) this.#forget("ended");
       // A tab that has just begun may see an older storage than one that has just signed in: it ends nothing.
-      if (tokens) this.#tabs.send({ kind: "tokens", tokens });
-      else if (had) this.#tabs.send({ kind: "ended" });
+      else this.#lose("none");
     });
   }
 
@@ -126,12 +146,24 @@ export class Session {
     return turn;
   }
 
-  #become(tokens: Tokens | null): void {
+  #forget(reason: SessionEnd): void {
+    this.#become(null, reason);
+    this.#tabs.send({ kind: "ended", reason });
+  }
+
+  /** The first reason counts: a server that ends a session closes its sockets, too. */
+  #lose(reason: SessionEnd): void {
+    this.#become(null, this.#state.status === "signed-out" ? this.#state.reason : reason);
+  }
+
+  #become(tokens: Tokens | null, reason: SessionEnd = "none"): void {
     this.#changes += 1;
     this.#tokens = tokens;
-    const status = tokens ? "signed-in" : "signed-out";
-    if (this.#state.status === status && this.#state.userId === (tokens?.userId ?? null)) return;
-    this.#state = tokens ? { status: "signed-in", userId: tokens.userId } : SIGNED_OUT;
+    const before = this.#state;
+    const userId = tokens?.userId ?? null;
+    const same = before.status === "signed-out" ? before.reason === reason : before.status === "signed-in";
+    if (before.userId === userId && same) return;
+    this.#state = userId === null ? { status: "signed-out", userId, reason } : { status: "signed-in", userId };
     for (const listener of [...this.#listeners]) listener(this.#state);
   }
 }

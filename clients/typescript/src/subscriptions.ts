@@ -63,6 +63,8 @@ interface Running {
 interface Surroundings {
   readonly WebSocket: typeof WebSocket | null;
   readonly socketUrl: string;
+  /** Use streams of events where no WebSocket opens. */
+  readonly streams: boolean;
   /** The position that the views have reached. */
   readonly here: (signal: AbortSignal) => Promise<string | null>;
   readonly onSeen: (position: string) => void;
@@ -75,7 +77,7 @@ export const isAfter = (position: string, other: string): boolean =>
 
 /** Variables that start after a place. */
 export function startingAfter(operation: Operation, variables: Variables, place: Place | null): Variables {
-  if (!place) return variables;
+  if (!place || !canResume(operation)) return variables;
   const { after: _, cursor: __, ...others } = variables;
   if (place.cursor && operation.variables.has("cursor")) return { ...others, cursor: place.cursor };
   return { ...others, after: place.position };
@@ -109,13 +111,15 @@ export class Subscriptions {
     this.#session = session;
     this.#around = around;
     this.#undo.push(session.onChange((state) => this.#sessionIs(state)));
-    if (typeof addEventListener === "function") {
-      const now = () => {
-        if (this.#timer !== undefined) this.#again();
-      };
-      addEventListener("online", now);
-      this.#undo.push(() => removeEventListener("online", now));
-    }
+    const now = () => {
+      if (this.#timer !== undefined && globalThis.document?.visibilityState !== "hidden") this.#again();
+    };
+    const listen = (target: EventTarget | undefined, event: string) => {
+      target?.addEventListener?.(event, now);
+      this.#undo.push(() => target?.removeEventListener?.(event, now));
+    };
+    listen(globalThis as unknown as EventTarget, "online");
+    listen(globalThis.document, "visibilitychange");
   }
 
   get connection(): Connection {
@@ -308,13 +312,13 @@ export class Subscriptions {
         const opened = this.#open;
         this.#socket = null;
         this.#open = false;
-        this.#become("lost");
+        // With each token that expires a socket ends: that is no loss.
+        this.#become(code === SESSION_ENDED ? "connecting" : "lost");
         for (const one of this.#running) if (one.onSocket) [one.stop, one.onSocket] = [null, false];
         this.#failures = Date.now() - openSince > SUCCESS_MS ? 0 : this.#failures + 1;
         if (code === SESSION_ENDED) {
-          const again = () => this.#connectLater();
-          void this.#session.replace(used).then(again, again);
-        } else if (opened || code !== LOST) this.#connectLater();
+          void this.#session.replace(used).then(() => this.#connectLater("connecting"), () => this.#connectLater());
+        } else if (opened || code !== LOST || !this.#around.streams) this.#connectLater();
         else if (httpWorked) this.#block();
         else void this.#probe().then(() => this.#connectLater());
       },
@@ -330,13 +334,17 @@ export class Subscriptions {
 
   /** WebSockets do not open here: streams are used for a while. */
   #block(): void {
+    if (!this.#around.streams) {
+      this.#failures += 1;
+      return this.#connectLater();
+    }
     this.#blockedUntil = Date.now() + BLOCKED_MS;
     this.#httpWorks = false;
     this.#again();
   }
 
   #isBlocked(): boolean {
-    return !this.#around.WebSocket || Date.now() < this.#blockedUntil;
+    return this.#around.streams && (!this.#around.WebSocket || Date.now() < this.#blockedUntil);
   }
 
   async #probe(): Promise<void> {
@@ -348,9 +356,9 @@ export class Subscriptions {
     }
   }
 
-  #connectLater(): void {
+  #connectLater(connection: Connection = "lost"): void {
     if (!this.#running.size) return this.#become("idle");
-    this.#become("lost");
+    this.#become(connection);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#again(), backOff(this.#failures));
   }

@@ -5,11 +5,12 @@
  * each client renews by itself; the server's grace for refresh tokens covers two that do so at the same moment.
  */
 import type { Tokens } from "./keepers.js";
+import type { SessionEnd } from "./session.js";
 import { pause } from "./waiting.js";
 
 export type Message =
   | { readonly kind: "tokens"; readonly tokens: Tokens }
-  | { readonly kind: "ended" }
+  | { readonly kind: "ended"; readonly reason: SessionEnd }
   | { readonly kind: "written"; readonly position: string };
 
 /** A tab that was frozen while it held the lock keeps it. The others do not wait for it for ever. */
