@@ -11,7 +11,7 @@ const config: CodegenConfig = {
         useTypeImports: true,
         enumsAsTypes: true,
         scalars: { DateTime: "string", JSON: "unknown", Position: "string" },
-        documentMode: "documentNode",
+        documentMode: "string",
       },
     },
   },

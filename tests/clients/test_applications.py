@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -157,8 +158,9 @@ async def test_twenty_lines_survive_whatever_happens(stack: Stack, package: Path
 
 HOOKS: Final = """
 import { createClient } from "@rollcall/client";
-import { RollcallProvider, useSession, useUser, useUsers } from "@rollcall/client/react";
-import { StrictMode, useEffect } from "react";
+import { RollcallProvider, useMe, useSession, useUser, useUsers } from "@rollcall/client/react";
+import { useConnection, useDataChanges } from "@rollcall/client/react";
+import { StrictMode, useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 
 const given = JSON.parse(decodeURIComponent(location.hash.slice(1)));
@@ -170,12 +172,19 @@ function Several() {
   const { data } = useUsers({ filter: { name: { startsWith: given.prefix } }, orderBy: { field: "NAME" } });
   return <ul>{data?.users.map(({ id, name }) => <li key={id}>{name}</li>)}</ul>;
 }
+function Me() {
+  const { data } = useMe();
+  const connection = useConnection();
+  const [named, name] = useState("");
+  useDataChanges(data ? { ownerId: data.id, after: data.position } : null, (change) => name(change.data?.name ?? ""));
+  return <p id="me">{data?.name} {connection} {named}</p>;
+}
 function App() {
-  const { status, signIn } = useSession();
+  const { status, reason, signIn } = useSession();
   useEffect(() => {
-    if (status === "signed-out") void signIn(given.login, given.password);
-  }, [status]);
-  return status === "signed-in" ? <><One /><Several /></> : null;
+    if (reason === "none") void signIn(given.login, given.password);
+  }, [reason]);
+  return status === "signed-in" ? <><Me /><One /><Several /></> : <p id="gone">{reason}</p>;
 }
 const client = createClient({ url: "http://127.0.0.1:8000/graphql" });
 createRoot(document.body).render(
@@ -187,10 +196,11 @@ createRoot(document.body).render(
 async def test_hooks_show_what_is(stack: Stack, package: Path, tmp_path: Path) -> None:
     """A user, and a list with a filter and an order, while users change, come and go, and the network is cut."""
     people = [await stack.person(name=f"Hook {letter}") for letter in "BD"]
+    me = await stack.person("ADMIN", name="Me")
     (tmp_path / "hooks.tsx").write_text(HOOKS)
     async with proxied(stack.url) as proxy, served(tmp_path), stack.window(base_url=ORIGIN) as page:
         await build(tmp_path / "hooks.tsx", tmp_path / "client.js", proxy.url(stack.url))
-        given = {"id": people[0].id, "prefix": "Hook", "login": ADMIN[0], "password": ADMIN[1]}
+        given = {"id": people[0].id, "prefix": "Hook", "login": me.username, "password": me.password}
         await page.goto(f"/#{quote(json.dumps(given))}")
         await expect(page.locator("#one")).to_have_text("Hook B")
         await expect(page.locator("li")).to_have_text(["Hook B", "Hook D"])
@@ -208,6 +218,15 @@ async def test_hooks_show_what_is(stack: Stack, package: Path, tmp_path: Path) -
         await delete(stack, people[0].id)
         await expect(page.locator("#one")).to_have_text("nobody")
         await expect(page.locator("li")).to_have_text(["Hook A"])
+
+        token = await stack.installation.sign_in(me.username, me.password)
+        await stack.installation.ask(
+            'mutation { createData(input: {name: "Mine", content: {}}) { errors { message } } }', token
+        )
+        await rename(stack, me, "Myself")
+        await expect(page.locator("#me")).to_have_text("Myself open Mine")
+        await delete(stack, me.id)
+        await expect(page.locator("#gone")).to_have_text(re.compile("^(deleted|ended)$"))  # or the socket ends first
         no_faults(page)
 
 

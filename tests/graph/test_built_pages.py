@@ -1,4 +1,4 @@
-"""What is served under `/` is what the sources in web/ make, with every licence that its parts ask for."""
+"""What is served under `/` is what the sources make, with every licence that its parts ask for."""
 
 import hashlib
 import json
@@ -19,7 +19,8 @@ def test_the_built_pages_are_those_of_the_sources() -> None:
     """No file was changed by hand, added or removed, and none was built of older sources."""
     listed = dict(line.split("  ")[::-1] for line in (ROOT / SUMS).read_text().splitlines())
 
-    written = {name for part in ("public", "scripts", "src") for name in files(f"web/{part}") if "/gql/" not in name}
+    folders = ("web/public", "web/scripts", "web/src", "clients/typescript/src")
+    written = {name for folder in folders for name in files(folder) if "/gql/" not in name}
     expected = files("graph/pages/assets") | written | {f"web/{name}" for name in SOURCES}
     assert listed.keys() == expected | {"graph/pages/LICENSES.txt", "auth/common_passwords.txt"}
     for name, digest in listed.items():

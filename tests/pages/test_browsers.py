@@ -93,8 +93,8 @@ async def test_a_sign_in_that_the_server_does_not_finish_is_said(stack: Stack) -
     person = await stack.person()
     async with stack.window() as page:
         await page.goto("/sign-in")
-        await page.route("**/session", lambda route: route.fulfill(status=503, body="{}"))
         await page.get_by_label("Username or email").fill(person.username)
+        await page.route("**/session", lambda route: route.fulfill(status=503, body="{}"))
         await page.get_by_label("Password").fill(person.password)
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("alert")).to_contain_text("You are not signed in yet")

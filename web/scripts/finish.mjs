@@ -36,7 +36,7 @@ writeFileSync("../graph/pages/LICENSES.txt", `${sections.join(`\n\n${"-".repeat(
 // Of the sources too: a test notices when they have changed and nothing was built.
 const sources = ["codegen.ts", "index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.ts", "../auth/common_passwords.txt"];
 const under = (directory) => walk(directory).filter((path) => !path.startsWith(join("src", "gql")));
-const listed = [out, ...["public", "scripts", "src"]].flatMap(under).concat(sources, "../graph/pages/LICENSES.txt");
+const listed = [out, ...["public", "scripts", "src", "../clients/typescript/src"]].flatMap(under).concat(sources, "../graph/pages/LICENSES.txt");
 const sum = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");
 const lines = listed.map((path) => `${sum(path)}  ${relative("..", path)}\n`).sort((one, other) => (one.slice(66) < other.slice(66) ? -1 : 1));
 writeFileSync("../graph/pages/SHA256SUMS", lines.join(""));

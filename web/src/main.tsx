@@ -1,13 +1,13 @@
-import { StrictMode, Suspense, useEffect } from "react";
+import { RollcallProvider, useMe, useSession } from "@rollcall/client/react";
+import { StrictMode, Suspense } from "react";
 import { createRoot } from "react-dom/client";
 import { Redirect, Route, Switch, useLocation, useSearch } from "wouter";
 
 import { Boundary } from "./components/Boundary";
 import { applyTheme, isStaff, Shell } from "./components/Shell";
-import { Loading, Page } from "./components/ui";
+import { Failure, Loading, Page } from "./components/ui";
 import { lazily } from "./lazily";
-import { useUserChanges } from "./live";
-import { sessionEnded, startSession, useSession, useViewer, type Viewer, viewerChanged } from "./session";
+import { client, FAREWELLS, ViewerContext } from "./session";
 import { SignIn } from "./pages/SignIn";
 import "./styles.css";
 
@@ -36,73 +36,61 @@ const NotFound = () => (
 /** Pages that a sign-in leads to. */
 const BEHIND_SIGN_IN = /^\/(?:(?:account|dashboard|audit|webhooks)?|(?:data|users)(?:\/[^/]+)?)\/?$/;
 
-/** Follows the viewer's own record: another role or name shows at once, a deletion signs out. */
-function OwnChanges() {
-  const viewer = useViewer();
-  useUserChanges(
-    { userId: viewer.id },
-    {
-      after: viewer.position, // it never moves: `viewerChanged` leaves it
-      onChange: ({ user }) => {
-        if (!user) sessionEnded("Your account has been deleted.");
-        else viewerChanged({ username: user.username, name: user.name, email: user.email, role: user.role });
-      },
-    },
-  );
-  return null;
-}
-
-function SignedIn({ viewer }: { viewer: Viewer }) {
-  const staff = isStaff(viewer.role);
+/** Another role or name of the viewer shows at once. */
+function SignedIn() {
+  const { data: viewer, error } = useMe();
   const [path] = useLocation();
+  if (!viewer) return error ? <Failure error={error} /> : <Loading />;
+  const staff = isStaff(viewer.role);
   return (
-    <Shell>
-      <OwnChanges />
-      <Boundary path={path}>
-        <Suspense fallback={<Loading />}>
-          <Switch>
-            <Route path="/account">
-              <Account />
-            </Route>
-            <Route path="/dashboard">
-              <Dashboard />
-            </Route>
-            <Route path="/data">
-              <Data />
-            </Route>
-            <Route path="/data/:number">{({ number }) => <DataObject number={Number(number)} />}</Route>
-            {staff && (
-              <Route path="/users">
-                <Users />
+    <ViewerContext value={viewer}>
+      <Shell>
+        <Boundary path={path}>
+          <Suspense fallback={<Loading />}>
+            <Switch>
+              <Route path="/account">
+                <Account />
               </Route>
-            )}
-            {staff && <Route path="/users/:id">{({ id }) => <User key={id} id={id} />}</Route>}
-            {staff && (
-              <Route path="/audit">
-                <Audit />
+              <Route path="/dashboard">
+                <Dashboard />
               </Route>
-            )}
-            {viewer.role === "ADMIN" && (
-              <Route path="/webhooks">
-                <Webhooks />
+              <Route path="/data">
+                <Data />
               </Route>
-            )}
-            <Route path="/">
-              <Redirect to="/dashboard" replace />
-            </Route>
-            <Route path="/sign-in">
-              <AfterSignIn />
-            </Route>
-            <Route path="/sign-up">
-              <Redirect to="/dashboard" replace />
-            </Route>
-            <Route>
-              <NotFound />
-            </Route>
-          </Switch>
-        </Suspense>
-      </Boundary>
-    </Shell>
+              <Route path="/data/:number">{({ number }) => <DataObject number={Number(number)} />}</Route>
+              {staff && (
+                <Route path="/users">
+                  <Users />
+                </Route>
+              )}
+              {staff && <Route path="/users/:id">{({ id }) => <User key={id} id={id} />}</Route>}
+              {staff && (
+                <Route path="/audit">
+                  <Audit />
+                </Route>
+              )}
+              {viewer.role === "ADMIN" && (
+                <Route path="/webhooks">
+                  <Webhooks />
+                </Route>
+              )}
+              <Route path="/">
+                <Redirect to="/dashboard" replace />
+              </Route>
+              <Route path="/sign-in">
+                <AfterSignIn />
+              </Route>
+              <Route path="/sign-up">
+                <Redirect to="/dashboard" replace />
+              </Route>
+              <Route>
+                <NotFound />
+              </Route>
+            </Switch>
+          </Suspense>
+        </Boundary>
+      </Shell>
+    </ViewerContext>
   );
 }
 
@@ -139,9 +127,6 @@ function SignedOut({ reason }: { reason?: string | undefined }) {
 
 function App() {
   const session = useSession();
-  useEffect(() => {
-    if (session.status === "starting") void startSession();
-  }, [session.status]);
   const [path] = useLocation();
   return (
     <Boundary path={path}>
@@ -159,8 +144,8 @@ function App() {
           </Route>
           <Route>
             {session.status === "starting" && <Loading />}
-            {session.status === "signed-out" && <SignedOut reason={session.reason} />}
-            {session.status === "signed-in" && <SignedIn key={session.viewer.id} viewer={session.viewer} />}
+            {session.status === "signed-out" && <SignedOut reason={FAREWELLS[session.reason]} />}
+            {session.status === "signed-in" && <SignedIn key={session.userId} />}
           </Route>
         </Switch>
       </Suspense>
@@ -173,7 +158,9 @@ const root = document.getElementById("root");
 if (root) {
   createRoot(root).render(
     <StrictMode>
-      <App />
+      <RollcallProvider client={client}>
+        <App />
+      </RollcallProvider>
     </StrictMode>,
   );
 }

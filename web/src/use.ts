@@ -1,15 +1,16 @@
 /** Reads and writes of pages. */
-import type { TypedDocumentNode } from "@graphql-typed-document-node/core";
+import { type CallOptions, type Document, OperationError, SessionNotKeptError, TransportError } from "@rollcall/client";
+import { useConnection } from "@rollcall/client/react";
 import { useCallback, useEffect, useRef, useState } from "react";
-import { CombinedError } from "urql";
 
-import { client, noteWritten } from "./client";
 import type { Problem } from "./components/ui";
-import { useConnection } from "./connection";
+import { client } from "./session";
 import { newKey } from "./text";
 
 export interface Read<Data> {
   data: Data | undefined;
+  /** What happened after it is not in the data that was read first. Undefined until that was read. */
+  position: string | null | undefined;
   error: Error | undefined;
   loading: boolean;
   again: () => void;
@@ -22,45 +23,46 @@ export interface Read<Data> {
  * was read before stays until the answer is there.
  */
 export function useRead<Data, Variables extends object>(
-  document: TypedDocumentNode<Data, Variables>,
+  document: Document<Data, Variables>,
   variables: Variables,
   options: { skip?: boolean } = {},
 ): Read<Data> {
   const [result, become] = useState<{ data?: Data; error?: Error; loading: boolean }>({ loading: !options.skip });
+  const [position, beginAt] = useState<string | null>();
   const [turn, setTurn] = useState(0);
   const key = JSON.stringify(variables);
   useEffect(() => {
     if (options.skip) return;
     let current = true;
     become(({ data }) => ({ data, loading: true }));
-    void client
-      .query(document, JSON.parse(key) as Variables)
-      .toPromise()
-      .then(({ data, error }) => {
-        if (current) become((before) => ({ data: data ?? before.data, error, loading: false }));
-      });
+    client.query<Data, never>(document as Document<Data, never>, JSON.parse(key) as never).then(
+      ({ data, position: found }) => {
+        if (!current) return;
+        beginAt((first) => (first === undefined ? found : first));
+        become({ data, loading: false });
+      },
+      (error: Error) => {
+        const part = error instanceof OperationError ? (error.data as Data | null) : null;
+        if (current) become((before) => ({ data: part ?? before.data, error, loading: false }));
+      },
+    );
     return () => {
       current = false;
     };
   }, [document, key, turn, options.skip]);
   const again = useCallback(() => setTurn((one) => one + 1), []);
   const unanswered = useRef(false);
-  unanswered.current = result.error instanceof CombinedError && result.error.networkError !== undefined;
+  unanswered.current = result.error instanceof TransportError;
   const connection = useConnection();
   useEffect(() => {
-    if (connection === "connected" && unanswered.current) again();
+    if (connection === "open" && unanswered.current) again();
   }, [connection, again]);
   const patch = useCallback(
     (change: (data: Data) => Data) =>
       become((before) => (before.data === undefined ? before : { ...before, data: change(before.data) })),
     [],
   );
-  return { data: result.data, error: result.error, loading: result.loading, again, patch };
-}
-
-interface Payload {
-  errors?: readonly Problem[];
-  position?: string | null;
+  return { data: result.data, position, error: result.error, loading: result.loading, again, patch };
 }
 
 export interface Write<Variables, Result> {
@@ -68,24 +70,24 @@ export interface Write<Variables, Result> {
   running: boolean;
   clear: () => void;
   /** The payload; null if it was refused, with `problems`. */
-  send: (variables: Variables) => Promise<Result | null>;
+  send: (variables: Variables, options?: CallOptions) => Promise<Result | null>;
 }
 
 /** A mutation. Whatever is wrong, expected or not, is in `problems`. */
 export function useWrite<Data, Variables extends object, Name extends keyof Data & string>(
-  document: TypedDocumentNode<Data, Variables>,
+  document: Document<Data, Variables>,
   name: Name,
 ): Write<Variables, Data[Name]> {
   const [problems, setProblems] = useState<readonly Problem[]>([]);
   const [running, setRunning] = useState(false);
   const busy = useRef(false);
   const send = useCallback(
-    async (variables: Variables): Promise<Data[Name] | null> => {
+    async (variables: Variables, options?: CallOptions): Promise<Data[Name] | null> => {
       if (busy.current) return null;
       busy.current = true;
       setRunning(true);
       try {
-        const { payload, problems: found } = await write(document, name, variables);
+        const { payload, problems: found } = await write(document, name, variables, options);
         setProblems(found);
         return found.length ? null : payload;
       } finally {
@@ -104,7 +106,7 @@ export function useMaking<
   Data,
   Input extends { idempotencyKey?: string | null | undefined },
   Name extends keyof Data & string,
->(document: TypedDocumentNode<Data, { input: Input }>, name: Name): Write<{ input: Input }, Data[Name]> {
+>(document: Document<Data, { input: Input }>, name: Name): Write<{ input: Input }, Data[Name]> {
   const making = useWrite(document, name);
   const { send } = making;
   const latest = useRef<{ text: string; key: string } | null>(null);
@@ -123,19 +125,29 @@ export function useMaking<
 
 /** Send one mutation outside of a form. */
 export async function write<Data, Variables extends object, Name extends keyof Data & string>(
-  document: TypedDocumentNode<Data, Variables>,
+  document: Document<Data, Variables>,
   name: Name,
   variables: Variables,
+  options?: CallOptions,
 ): Promise<{ payload: Data[Name] | null; problems: readonly Problem[] }> {
-  const { data, error } = await client.mutation(document, variables).toPromise();
-  if (error || !data) {
-    const code = String(error?.graphQLErrors[0]?.extensions["code"] ?? "NETWORK");
-    const message = error?.graphQLErrors[0]?.message ?? "The server cannot be reached. Nothing was lost: try again.";
-    return { payload: null, problems: [{ code, message, extensions: error?.graphQLErrors[0]?.extensions }] };
+  try {
+    const { data } = await client.execute<Data, never>(document as Document<Data, never>, variables as never, options);
+    const payload = data[name];
+    return { payload, problems: (payload as { errors?: readonly Problem[] }).errors ?? [] };
+  } catch (error) {
+    return { payload: null, problems: [problemOf(error)] };
   }
-  const payload = data[name] as Data[Name] & Payload;
-  noteWritten(payload.position);
-  return { payload, problems: payload.errors ?? [] };
+}
+
+export function problemOf(error: unknown): Problem {
+  if (error instanceof OperationError) {
+    const [first] = error.errors;
+    return { code: error.code ?? "INTERNAL", message: first?.message ?? error.message, extensions: first?.extensions };
+  }
+  if (error instanceof SessionNotKeptError) {
+    return { code: "SESSION_NOT_KEPT", message: "The server cannot be reached now. You are not signed in yet: try again." };
+  }
+  return { code: "NETWORK", message: "The server cannot be reached. Nothing was lost: try again." };
 }
 
 /** Call a function at an interval while the page is visible. */

@@ -5,6 +5,9 @@ import type { CallOptions, Client } from "./client.js";
 import type { Document, Variables } from "./documents.js";
 import { LogChangedError, type OperationError, RollcallError, ThrottledError, TransportError, UnavailableError } from "./errors.js";
 import {
+  DataChangesDocument,
+  type DataChangesSubscription,
+  type DataChangesSubscriptionVariables,
   LoginDocument,
   type LoginMutation,
   MeDocument,
@@ -24,6 +27,7 @@ import { backOff, pause } from "./waiting.js";
 
 export type User = UserFieldsFragment;
 export type UserChange = UserChangesSubscription["userChanges"];
+export type DataChange = DataChangesSubscription["dataChanges"];
 
 const ClientContext = createContext<Client | null>(null);
 /** At least half of it, and at most one and a half, between two readings of a list that changes all the time. */
@@ -119,6 +123,15 @@ export function useUserChanges(
   options: FollowOptions = {},
 ): { error: Error | undefined } {
   return useSubscription(UserChangesDocument, variables, ({ userChanges }) => onChange(userChanges), options);
+}
+
+/** The same for data objects. */
+export function useDataChanges(
+  variables: DataChangesSubscriptionVariables | null,
+  onChange: (change: DataChange) => void,
+  options: FollowOptions = {},
+): { error: Error | undefined } {
+  return useSubscription(DataChangesDocument, variables, ({ dataChanges }) => onChange(dataChanges), options);
 }
 
 export interface Live<Data> {

@@ -22,11 +22,11 @@ export type SessionEnd =
 
 export type SessionState =
   /** It is not known yet whether a session was kept. */
-  | { readonly status: "starting"; readonly userId: null }
-  | { readonly status: "signed-in"; readonly userId: string }
+  | { readonly status: "starting"; readonly userId: null; readonly reason: null }
+  | { readonly status: "signed-in"; readonly userId: string; readonly reason: null }
   | { readonly status: "signed-out"; readonly userId: null; readonly reason: SessionEnd };
 
-const STARTING: SessionState = { status: "starting", userId: null };
+const STARTING: SessionState = { status: "starting", userId: null, reason: null };
 
 export class Session {
   readonly #keeper: SessionKeeper;
@@ -161,9 +161,8 @@ export class Session {
     this.#tokens = tokens;
     const before = this.#state;
     const userId = tokens?.userId ?? null;
-    const same = before.status === "signed-out" ? before.reason === reason : before.status === "signed-in";
-    if (before.userId === userId && same) return;
-    this.#state = userId === null ? { status: "signed-out", userId, reason } : { status: "signed-in", userId };
+    this.#state = userId === null ? { status: "signed-out", userId, reason } : { status: "signed-in", userId, reason: null };
+    if (before.userId === userId && before.reason === this.#state.reason && before.status !== "starting") return;
     for (const listener of [...this.#listeners]) listener(this.#state);
   }
 }

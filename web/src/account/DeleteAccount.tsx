@@ -1,7 +1,7 @@
 import { useState } from "react";
 
 import { Card, Dialog, Field, Problems, problemsOf } from "../components/ui";
-import { sessionEnded, useViewer } from "../session";
+import { client, useViewer } from "../session";
 import { useWrite } from "../use";
 import { CHECK_PASSWORD, DELETE_SELF } from "./documents";
 
@@ -14,7 +14,7 @@ export function DeleteAccount() {
     const login = { login: viewer.username, password: String(form.get("password")) };
     if (!(await check.send({ input: login }))) return;
     // The session that the check has begun ends with the account.
-    if (await remove.send({ input: { id: viewer.id } })) sessionEnded("Your account has been deleted.");
+    if (await remove.send({ input: { id: viewer.id } })) client.session.ended("deleted");
   };
   const close = () => {
     check.clear();

@@ -1,10 +1,10 @@
 /** Everything about oneself as one JSON file, glued from the parts of the API. */
 import { useEffect, useRef, useState } from "react";
 
-import { client } from "../client";
 import { Card, Failure } from "../components/ui";
+import type { PersonalDataQuery } from "../gql/graphql";
 import { writeExact } from "../json/exact";
-import { useViewer } from "../session";
+import { client, useViewer } from "../session";
 import { download, plural } from "../text";
 import { PERSONAL_DATA } from "./documents";
 
@@ -20,11 +20,10 @@ async function readAll(onPart: (all: Everything, parts: number) => void, stopped
   const all: Everything = {};
   let after: string | null = null;
   for (let parts = 1; !stopped(); parts++) {
-    const { data, error } = await client.query(PERSONAL_DATA, { after }).toPromise();
-    if (error || !data) throw error ?? new Error("The server has not answered. Try again.");
-    add(all, data.personalData.kind, data.personalData.content);
+    const { personalData } = (await client.query(PERSONAL_DATA, { after })).data as PersonalDataQuery;
+    add(all, personalData.kind, personalData.content);
     onPart(all, parts);
-    after = data.personalData.next ?? null;
+    after = personalData.next ?? null;
     if (after === null) break;
   }
   return all;

@@ -1,7 +1,7 @@
 /** Reads of one's own record. */
-import { client } from "../client";
 import type { HistoryPage } from "../components/History";
 import type { Versioned } from "../json/useEditing";
+import { client } from "../session";
 import { ME, OWN_HISTORY } from "./documents";
 
 export const versioned = (user: { version: number; username: string; email: string; name: string; attributes: unknown }): Versioned => ({
@@ -10,15 +10,12 @@ export const versioned = (user: { version: number; username: string; email: stri
 });
 
 export async function rereadMe(): Promise<Versioned | null> {
-  const { data, error } = await client.query(ME, {}).toPromise();
-  if (error) throw error;
-  return data?.me ? versioned(data.me) : null;
+  const { data } = await client.query(ME);
+  return data.me ? versioned(data.me) : null;
 }
 
 const page = (first: number) => async (after: string | null): Promise<HistoryPage> => {
-  const { data, error } = await client.query(OWN_HISTORY, { first, after }).toPromise();
-  if (error) throw error;
-  const history = data?.me?.history;
+  const history = (await client.query(OWN_HISTORY, { first, after })).data.me?.history;
   return {
     events: history?.edges.map(({ node }) => node) ?? [],
     hasNextPage: history?.pageInfo.hasNextPage ?? false,

@@ -1,8 +1,8 @@
 /** The frame around the pages of a signed-in user: navigation by role, the state of the connection, sign-out. */
+import { useConnection } from "@rollcall/client/react";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { useConnection } from "../connection";
 import type { Role } from "../gql/graphql";
 import { keep, kept } from "../kept";
 import { signOut, useViewer } from "../session";
@@ -59,7 +59,7 @@ function ConnectionNotice() {
   const wasLost = useRef(false);
   useEffect(() => {
     if (connection === "lost") wasLost.current = true;
-    if (connection !== "connected" || !wasLost.current) return undefined;
+    if (connection !== "open" || !wasLost.current) return undefined;
     wasLost.current = false;
     setHealed(true);
     const timer = setTimeout(() => setHealed(false), 4_000);
@@ -70,7 +70,7 @@ function ConnectionNotice() {
       {connection === "lost" && (
         <div className="notice warn">Connection lost. Trying again; what you see may be old. Nothing will be missed.</div>
       )}
-      {healed && connection === "connected" && <div className="notice good">Connected again, and up to date.</div>}
+      {healed && connection === "open" && <div className="notice good">Connected again, and up to date.</div>}
     </div>
   );
 }

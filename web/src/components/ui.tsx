@@ -1,4 +1,5 @@
 /** The parts that pages are made of. All are native elements: browsers give them their keys, focus and roles. */
+import { TransportError } from "@rollcall/client";
 import {
   type FormEvent,
   type InputHTMLAttributes,
@@ -155,7 +156,7 @@ export function Problems(props: { problems: readonly Problem[] }) {
 export function Failure(props: { error: Error; again?: () => void }) {
   return (
     <Notice kind="bad">
-      <p>{props.error.message.replace(/^\[(GraphQL|Network)\] /, "")}</p>
+      <p>{props.error instanceof TransportError ? "The server cannot be reached." : props.error.message}</p>
       {props.again && <button onClick={props.again}>Try again</button>}
     </Notice>
   );

@@ -1,8 +1,8 @@
 /** Rows that change under one's eyes without moving: new ones wait until they are asked for. */
+import { type DataChange, useDataChanges } from "@rollcall/client/react";
 import { useEffect, useState } from "react";
 
-import { noteWritten } from "../client";
-import { type DataChange, useDataChanges } from "../live";
+import type { Read } from "../use";
 
 export interface Row {
   id: string;
@@ -37,40 +37,41 @@ function over(row: Row, overlay: Overlay): LiveRow {
   };
 }
 
-/** `rows` as they are now, and how many data objects are new. `again` reads the list; `key` names what is listed. */
+/** `rows` as they are now, and how many data objects are new. They are of `read`; `key` names what is listed. */
 export function useLiveRows(
   rows: readonly Row[],
-  options: { ownerId?: string | undefined; key: string; again: () => void },
+  options: { ownerId?: string | undefined; key: string; read: Pick<Read<unknown>, "again" | "position"> },
 ): { rows: LiveRow[]; added: number; show: () => void } {
-  const { ownerId, key, again } = options;
+  const { ownerId, key } = options;
+  const { again, position } = options.read;
   const [overlay, setOverlay] = useState<Overlay>(new Map());
-  const [added, setAdded] = useState<ReadonlyMap<string, string>>(new Map());
+  const [added, setAdded] = useState<ReadonlySet<string>>(new Set());
   const clear = () => {
     setOverlay(new Map());
-    setAdded(new Map());
+    setAdded(new Set());
   };
   useEffect(clear, [key]);
-  useDataChanges(ownerId ? { ownerId } : {}, {
-    onChange: (change) => {
+  useDataChanges(
+    position === undefined ? null : { ...(ownerId && { ownerId }), after: position },
+    (change) => {
       if (rows.some(({ id }) => id === change.dataId)) {
         setOverlay((before) => {
           const changes = (before.get(change.dataId)?.changes ?? 0) + 1;
           return new Map([...before, [change.dataId, { change, changes }]]);
         });
       } else if (change.type === "DATA_CREATED" || change.type === "DATA_TRANSFERRED") {
-        setAdded((before) => new Map([...before, [change.dataId, change.position]]));
+        setAdded((before) => new Set([...before, change.dataId]));
       } else if (change.type === "DATA_DELETED") {
-        setAdded((before) => new Map([...before].filter(([id]) => id !== change.dataId)));
+        setAdded((before) => new Set([...before].filter((id) => id !== change.dataId)));
       }
     },
-    onGap: again,
-  });
-  const fresh = [...added].filter(([id]) => !rows.some((row) => row.id === id));
+    { onLogChanged: again },
+  );
+  const fresh = [...added].filter((id) => !rows.some((row) => row.id === id));
   return {
     rows: rows.map((row) => over(row, overlay)),
     added: fresh.length,
     show: () => {
-      for (const [, position] of added) noteWritten(position);
       clear();
       again();
     },

@@ -25,36 +25,3 @@ export const writeExact = (value: unknown, indent?: number): string => unmarked(
 
 /** Whether a value is a text. A large integer is none. */
 export const isText = (value: unknown): value is string => typeof value === "string" && !value.startsWith(MARK);
-
-const ORDERED = `ordered-${MARK}`;
-const PACKED = new RegExp(`"${ORDERED}((?:[^"\\\\]|\\\\.)*)"`, "g");
-
-/** Variables whose objects are packed into texts: urql would sort their names when it writes them. */
-export const packed = <Variables extends object>(variables: Variables): Variables =>
-  Object.fromEntries(
-    Object.entries(variables).map(([name, value]) => [
-      name,
-      typeof value === "object" && value !== null ? ORDERED + JSON.stringify(value) : value,
-    ]),
-  ) as Variables;
-
-const unpacked = (json: string): string => json.replace(PACKED, (_, text: string) => JSON.parse(`"${text}"`) as string);
-
-/** `fetch` for GraphQL, where no integer is rounded and packed variables are written as they were. */
-export const fetchExact: typeof fetch = async (input, init) => {
-  const body = typeof init?.body === "string" ? unmarked(unpacked(init.body)) : init?.body;
-  const response = await fetch(input, { ...init, ...(body != null && { body }) });
-  const { status, statusText, headers } = response;
-  return new Response(marked(await response.text()), { status, statusText, headers });
-};
-
-/** A WebSocket for JSON, where no integer is rounded. */
-export class ExactSocket extends (globalThis.WebSocket ?? EventTarget) {
-  override set onmessage(handle: ((this: WebSocket, event: MessageEvent) => unknown) | null) {
-    super.onmessage =
-      handle &&
-      function (this: WebSocket, { data }: MessageEvent<string>) {
-        handle.call(this, new MessageEvent("message", { data: marked(data) }));
-      };
-  }
-}

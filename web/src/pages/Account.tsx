@@ -1,3 +1,4 @@
+import { useUserChanges } from "@rollcall/client/react";
 import { useState } from "react";
 
 import { DeleteAccount } from "../account/DeleteAccount";
@@ -7,14 +8,12 @@ import { PasswordChange } from "../account/PasswordChange";
 import { Profile } from "../account/Profile";
 import { readOwnHistory, rereadMe, versioned } from "../account/reading";
 import { Sessions } from "../account/Sessions";
-import { noteWritten } from "../client";
 import { History, useHistory } from "../components/History";
 import { Card, Failure, Loading, Page } from "../components/ui";
 import { JsonCard } from "../json/JsonCard";
 import { useEditing } from "../json/useEditing";
 import type { Fields } from "../json/values";
-import { useFirst, useUserChanges } from "../live";
-import { useViewer, viewerChanged } from "../session";
+import { useViewer } from "../session";
 import { useRead, write } from "../use";
 
 export default function Account() {
@@ -23,19 +22,16 @@ export default function Account() {
   const history = useHistory(readOwnHistory);
   const [passwords, setPasswords] = useState(0);
   const [wished, wish] = useState<string | null>(null);
+  const [after] = useState(viewer.position);
 
   useUserChanges(
-    { userId: viewer.id },
-    {
-      after: useFirst(read.data?.me?.position),
-      onChange: ({ position, user }) => {
-        if (!user) return;
-        noteWritten(position);
-        read.again(); // whether the email is confirmed is not in the change
-        if (!history.hasMore) history.more();
-      },
-      onGap: read.again,
+    { userId: viewer.id, after },
+    ({ user }) => {
+      if (!user) return;
+      read.again(); // whether the email is confirmed is not in the change
+      if (!history.hasMore) history.more();
     },
+    { onLogChanged: read.again },
   );
 
   const send = async (patch: Fields, expectedVersion: number) => {
@@ -48,7 +44,6 @@ export default function Account() {
       const email = patch["email"];
       if (typeof email === "string") wish(user.email === email ? null : email);
       read.patch((data) => ({ ...data, me: user }));
-      viewerChanged({ username: user.username, name: user.name, email: user.email });
     }
     return { problems };
   };

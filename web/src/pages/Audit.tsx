@@ -1,10 +1,10 @@
-import { type FormEvent, useCallback, useEffect, useRef, useState } from "react";
+import { useDataChanges, useUserChanges } from "@rollcall/client/react";
+import { type FormEvent, useEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
 import { Table } from "../components/Table";
 import { Badge, Card, Check, Empty, Failure, Field, Loading, Moment, Page, Select } from "../components/ui";
 import type { UserEventType } from "../gql/graphql";
-import { useDataChanges, useUserChanges } from "../live";
 import { csv, download, plural, sentence } from "../text";
 import { type AuditEvent, type EventFilter, type EventPage, eventsAfter, eventsBefore } from "../users/events";
 import { useHead } from "../users/head";
@@ -24,39 +24,6 @@ const TYPES: readonly UserEventType[] = [
 ];
 const SIZES = [20, 50, 100];
 const POSITION = /^\d{1,19}$/;
-
-interface Following {
-  after: string;
-  filter: EventFilter;
-  onEvent: () => void;
-  onGap: () => void;
-}
-
-const listeningTo = ({ after, filter, onEvent, onGap }: Following) => ({
-  after,
-  onChange: ({ type }: { type: UserEventType }) => {
-    if (!filter.types || filter.types.includes(type)) onEvent();
-  },
-  onGap,
-});
-
-function FollowUserEvents(props: Following) {
-  useUserChanges(props.filter.userId ? { userId: props.filter.userId } : {}, listeningTo(props));
-  return null;
-}
-
-function FollowDataEvents(props: Following) {
-  useDataChanges({}, listeningTo(props));
-  return null;
-}
-
-/** Counts what happens after the head that the page began with. Events of one user are those of its own record. */
-const Follow = (props: Following) => (
-  <>
-    <FollowUserEvents {...props} />
-    {!props.filter.userId && <FollowDataEvents {...props} />}
-  </>
-);
 
 function Who(props: { id: string | null | undefined; names: ReadonlyMap<string, string | null> }) {
   const { id, names } = props;
@@ -182,13 +149,18 @@ export default function Audit() {
     counted.current = 0;
     setFresh(0);
   }, [key, head.readings]);
-  const onEvent = useCallback(() => {
+  const onEvent = ({ type }: { type: UserEventType }) => {
+    if (types.length && !types.includes(type)) return;
     counted.current += 1;
     timer.current ??= setTimeout(() => {
       timer.current = null;
       setFresh(counted.current);
     }, 100);
-  }, []);
+  };
+  // What happens after the head that the page began with. Events of one user are those of its own record.
+  const following = head.position === null ? null : { after: head.position };
+  useUserChanges(following && { ...following, ...(userId && { userId }) }, onEvent, { onLogChanged: readHead });
+  useDataChanges(userId ? null : following, onEvent, { onLogChanged: readHead });
 
   const go = (changes: Record<string, string | null>) =>
     setParams((now) => {
@@ -217,9 +189,6 @@ export default function Audit() {
         </button>
       }
     >
-      {head.position !== null && (
-        <Follow key={head.readings} after={head.position} filter={filter} onEvent={onEvent} onGap={() => setTimeout(readHead, 2_000)} />
-      )}
       <Card>
         <Filters
           userId={userId}

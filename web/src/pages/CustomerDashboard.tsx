@@ -1,10 +1,10 @@
 /** What a customer sees first: oneself, one's data objects, and what changed lately, live. */
+import { useDataChanges, useUserChanges } from "@rollcall/client/react";
 import { useCallback, useEffect, useState } from "react";
 import { Link, useLocation } from "wouter";
 
 import { ME } from "../account/documents";
 import { readManyOwnEvents } from "../account/reading";
-import { noteWritten } from "../client";
 import type { HistoryEvent } from "../components/History";
 import { Badge, Card, Empty, Failure, Field, Loading, Moment, Page } from "../components/ui";
 import { CreateData } from "../data/CreateData";
@@ -12,7 +12,6 @@ import { DataTable } from "../data/DataTable";
 import { LIST, SEARCH } from "../data/documents";
 import { useLiveRows } from "../data/useLiveRows";
 import type { UserEventType } from "../gql/graphql";
-import { useDataChanges, useFirst, useUserChanges } from "../live";
 import { useViewer } from "../session";
 import { plural, sentence } from "../text";
 import { useRead } from "../use";
@@ -78,27 +77,16 @@ function Lately() {
   const own = useOwnEvents();
   const objects = useRead(LIST, NEWEST);
   const [seen, see] = useState<readonly Change[]>([]);
-  useUserChanges(
-    { userId: viewer.id },
-    {
-      onChange: ({ position, user }) => {
-        if (!user) return;
-        noteWritten(position);
-        own.more();
-      },
-      onGap: own.more,
-    },
-  );
+  const [after] = useState(viewer.position);
+  useUserChanges({ userId: viewer.id, after }, ({ user }) => user && own.more(), { onLogChanged: own.more });
   useDataChanges(
-    { ownerId: viewer.id },
-    {
-      onChange: ({ dataId, version, recordedAt, type, data }) => {
-        const known = [...seen, ...changes].find(({ key }) => key.startsWith(dataId))?.data;
-        const about = data ?? { number: null, name: known?.name ?? "" };
-        see((before) => [...before, { key: `${dataId} ${version}`, at: recordedAt, version, type, data: about }].slice(-LATELY));
-      },
-      onGap: objects.again,
+    objects.position === undefined ? null : { ownerId: viewer.id, after: objects.position },
+    ({ dataId, version, recordedAt, type, data }) => {
+      const known = [...seen, ...changes].find(({ key }) => key.startsWith(dataId))?.data;
+      const about = data ?? { number: null, name: known?.name ?? "" };
+      see((before) => [...before, { key: `${dataId} ${version}`, at: recordedAt, version, type, data: about }].slice(-LATELY));
     },
+    { onLogChanged: objects.again },
   );
   const changes: readonly Change[] = [
     ...own.events.map(({ id, recordedAt, version, type }) => ({ key: id, at: recordedAt, version, type })),
@@ -164,7 +152,7 @@ function OwnData() {
   const live = useLiveRows(connection?.edges.map(({ node }) => node) ?? NONE, {
     ownerId: viewer.id,
     key: text,
-    again: read.again,
+    read,
   });
   const [, go] = useLocation();
   return (
@@ -217,13 +205,11 @@ function OwnData() {
 export default function CustomerDashboard() {
   const viewer = useViewer();
   const read = useRead(ME, {});
+  const [after] = useState(viewer.position);
   useUserChanges(
-    { userId: viewer.id },
-    {
-      after: useFirst(read.data?.me?.position),
-      onChange: ({ user }) => user && read.again(), // whether the email is confirmed is not in the change
-      onGap: read.again,
-    },
+    { userId: viewer.id, after },
+    ({ user }) => user && read.again(), // whether the email is confirmed is not in the change
+    { onLogChanged: read.again },
   );
   const me = read.data?.me;
   return (

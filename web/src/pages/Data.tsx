@@ -30,7 +30,7 @@ export default function Data() {
   const live = useLiveRows(connection?.edges.map(({ node }) => node) ?? NONE, {
     ownerId: staff ? shown.owner || undefined : viewer.id,
     key: search.toString(),
-    again: read.again,
+    read,
   });
   const info = connection?.pageInfo;
   const filtered = searching || shown.name !== "" || shown.owner !== "";

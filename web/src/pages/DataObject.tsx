@@ -1,7 +1,7 @@
+import { useDataChanges } from "@rollcall/client/react";
 import { useCallback, useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { client, noteWritten } from "../client";
 import { History, type HistoryPage, useHistory } from "../components/History";
 import { isStaff } from "../components/Shell";
 import { Card, Dialog, Failure, Field, Loading, Moment, Notice, Page, type Problem, Problems, problemsOf } from "../components/ui";
@@ -10,9 +10,8 @@ import type { DataObjectPageQuery } from "../gql/graphql";
 import { JsonCard } from "../json/JsonCard";
 import { useEditing, type Versioned } from "../json/useEditing";
 import type { Fields } from "../json/values";
-import { useDataChanges } from "../live";
-import { useViewer } from "../session";
-import { type Read, useRead, useWrite, write } from "../use";
+import { client, useViewer } from "../session";
+import { problemOf, type Read, useRead, useWrite, write } from "../use";
 
 type One = NonNullable<DataObjectPageQuery["data"]>;
 
@@ -67,11 +66,9 @@ function Transfer({ data, onDone }: { data: One; onDone: (data: One) => void }) 
     try {
       const login = String(form.get("owner")).trim();
       const filter = { or: [{ username: { eq: login } }, { email: { eq: login } }] };
-      const found = await client.query(FIND_OWNER, { filter }).toPromise();
-      const owner = found.data?.users.edges[0]?.node;
-      if (found.error || !owner) {
-        const message = found.error?.message.replace(/^\[\w+\] /, "") ?? "No user has this username or email.";
-        setProblems([{ code: "NOT_FOUND", message, field: ["ownerId"] }]);
+      const owner = (await client.query(FIND_OWNER, { filter })).data.users.edges[0]?.node;
+      if (!owner) {
+        setProblems([{ code: "NOT_FOUND", message: "No user has this username or email.", field: ["ownerId"] }]);
         return;
       }
       const input = { id: data.id, ownerId: owner.id, expectedVersion: data.version };
@@ -80,6 +77,8 @@ function Transfer({ data, onDone }: { data: One; onDone: (data: One) => void }) 
       if (refused.length || !payload?.data) return;
       onDone(payload.data);
       close();
+    } catch (error) {
+      setProblems([{ ...problemOf(error), field: ["ownerId"] }]);
     } finally {
       run(false);
     }
@@ -123,9 +122,7 @@ function Shown({ data, read }: { data: One; read: Read<DataObjectPageQuery> }) {
   const { id } = data;
   const readHistory = useCallback(
     async (after: string | null): Promise<HistoryPage> => {
-      const { data: answer, error } = await client.query(ONE_HISTORY, { id, after }).toPromise();
-      if (error) throw error;
-      const history = answer?.data?.history;
+      const history = (await client.query(ONE_HISTORY, { id, after })).data.data?.history;
       return {
         events: history?.edges.map(({ node }) => node) ?? [],
         hasNextPage: history?.pageInfo.hasNextPage ?? false,
@@ -135,10 +132,10 @@ function Shown({ data, read }: { data: One; read: Read<DataObjectPageQuery> }) {
     [id],
   );
   const history = useHistory(readHistory);
-  useDataChanges(staff ? {} : { ownerId: viewer.id }, {
-    onChange: (change) => {
+  useDataChanges(
+    { ...(!staff && { ownerId: viewer.id }), after: read.position ?? null },
+    (change) => {
       if (change.dataId !== id) return;
-      noteWritten(change.position);
       if (change.type === "DATA_DELETED") {
         setDeleted(true);
         return;
@@ -152,8 +149,8 @@ function Shown({ data, read }: { data: One; read: Read<DataObjectPageQuery> }) {
       }
       if (!history.hasMore) history.more();
     },
-    onGap: read.again,
-  });
+    { onLogChanged: read.again },
+  );
   const take = (now: One) => read.patch((before) => ({ ...before, data: now }));
   const editing = useEditing(
     async (patch: Fields, expectedVersion) => {
@@ -162,9 +159,8 @@ function Shown({ data, read }: { data: One; read: Read<DataObjectPageQuery> }) {
       return { problems };
     },
     async () => {
-      const { data: answer, error } = await client.query(ONE, { number: data.number }).toPromise();
-      if (error) throw error;
-      return answer?.data ? versioned(answer.data) : null;
+      const { data: now } = (await client.query(ONE, { number: data.number })).data;
+      return now ? versioned(now) : null;
     },
   );
   if (deleted) {

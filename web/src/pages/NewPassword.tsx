@@ -5,7 +5,6 @@ import { takeToken } from "../account/fragment";
 import { NewPasswordField } from "../account/NewPasswordField";
 import { Check, Notice, Page, Problems, problemsOf } from "../components/ui";
 import { graphql } from "../gql";
-import { adoptSession } from "../session";
 import { useWrite } from "../use";
 
 const RESET = graphql(`
@@ -19,8 +18,7 @@ const RESET = graphql(`
 
 export default function NewPassword({ invitation = false }: { invitation?: boolean }) {
   const [token, setToken] = useState(takeToken);
-  const [changed, setChanged] = useState(false);
-  const [adopting, setAdopting] = useState(false);
+  const [done, setDone] = useState(false);
   const reset = useWrite(RESET, "resetPassword");
   const [, go] = useLocation();
   useEffect(() => {
@@ -30,22 +28,15 @@ export default function NewPassword({ invitation = false }: { invitation?: boole
   }, []);
 
   const submit = async (form: FormData) => {
-    const answer = await reset.send({ token: token ?? "", newPassword: String(form.get("newPassword")) });
-    if (!answer) return;
-    if (!answer.session) {
-      setChanged(true);
-      return;
-    }
-    setAdopting(true);
-    try {
-      await adoptSession(answer.session.refreshToken, form.get("remember") === "on");
-      go("/dashboard", { replace: true });
-    } catch {
-      setChanged(true); // the password is set, but the server is away: sign in later
-    } finally {
-      setAdopting(false);
-    }
+    const answer = await reset.send(
+      { token: token ?? "", newPassword: String(form.get("newPassword")) },
+      { remember: form.get("remember") === "on" },
+    );
+    if (answer?.session) go("/dashboard", { replace: true });
+    else if (answer) setDone(true);
   };
+  // The password is set even if the server could not begin a session then.
+  const changed = done || reset.problems.some(({ code }) => code === "SESSION_NOT_KEPT");
   const title = invitation ? "Accept the invitation" : "New password";
   const dead = reset.problems.some(({ code }) => code === "INVALID_TOKEN");
   if (changed) {
@@ -81,7 +72,6 @@ export default function NewPassword({ invitation = false }: { invitation?: boole
       </Page>
     );
   }
-  const running = reset.running || adopting;
   return (
     <Page title={title} narrow>
       <form
@@ -105,8 +95,8 @@ export default function NewPassword({ invitation = false }: { invitation?: boole
         />
         <Check label="Remember me on this device" name="remember" />
         <Problems problems={problemsOf(reset.problems, undefined, ["newPassword"])} />
-        <button className="primary" type="submit" disabled={running}>
-          {running ? "Saving…" : invitation ? "Accept the invitation" : "Set the password"}
+        <button className="primary" type="submit" disabled={reset.running}>
+          {reset.running ? "Saving…" : invitation ? "Accept the invitation" : "Set the password"}
         </button>
       </form>
     </Page>

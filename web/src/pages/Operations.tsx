@@ -1,15 +1,14 @@
 /** The status page of technical workers: how far each view and publication is, what is wrong, and what happens now. */
+import { useDataChanges, useSubscription, useUserChanges } from "@rollcall/client/react";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 
-import { client } from "../client";
 import { Badge, Card, Dialog, Empty, Failure, Loading, Moment, Notice, Page, Problems } from "../components/ui";
 import { Sparkline } from "../components/Sparkline";
 import { Table } from "../components/Table";
 import { graphql } from "../gql";
-import type { ProjectionState, ProjectionsQuery, Role } from "../gql/graphql";
-import { type ProjectionStatus, useDataChanges, useProjectionStatus, useUserChanges } from "../live";
-import { useViewer } from "../session";
+import type { ProjectionsQuery, ProjectionState, ProjectionStatusSubscription, Role } from "../gql/graphql";
+import { client, useViewer } from "../session";
 import { plural, sentence } from "../text";
 import { useEvery, useRead, useWrite } from "../use";
 
@@ -19,6 +18,14 @@ const PROJECTIONS = graphql(`
       name head quarantined
       quarantine(first: 100) { userId position reason }
       verification { checkedAt usersChecked differences }
+    }
+  }
+`);
+const PROJECTION_STATUS = graphql(`
+  subscription ProjectionStatus {
+    projectionStatus {
+      name state position head lag lagSeconds eventsPerSecond quarantined rebuildProgress lastError updatedAt
+      active standbys errorNumber binlogFile binlogPosition
     }
   }
 `);
@@ -34,6 +41,8 @@ const REBUILD = graphql(`
     rebuildProjection(name: $name) { projection { name state } errors { code message field } }
   }
 `);
+
+type ProjectionStatus = ProjectionStatusSubscription["projectionStatus"][number];
 
 const VIEWS = ["mysql_users", "mongo_users"];
 const MAY_REBUILD: readonly Role[] = ["TECHNICAL_WORKER", "ADMIN"];
@@ -390,16 +399,13 @@ function Newest({ head }: { head: string }) {
   useEffect(() => {
     // Positions are dense, so the newest events begin that many before the head.
     const after = BigInt(start) > BigInt(NEWEST) ? String(BigInt(start) - BigInt(NEWEST)) : "0";
-    void client
-      .query(NEWEST_EVENTS, { after, first: NEWEST })
-      .toPromise()
-      .then(({ data, error: failure }) => {
-        fail(failure);
-        if (data) add(data.events.edges.map(({ node }) => node));
-      });
+    client.query(NEWEST_EVENTS, { after, first: NEWEST }).then(({ data }) => {
+      fail(undefined);
+      add(data.events.edges.map(({ node }) => node));
+    }, fail);
   }, [start, turn]);
-  useUserChanges({}, { after: start, onChange: (change) => add([change]) });
-  useDataChanges({}, { after: start, onChange: ({ ownerId, ...change }) => add([{ ...change, userId: ownerId }]) });
+  useUserChanges({ after: start }, (change) => add([change]));
+  useDataChanges({ after: start }, ({ ownerId, ...change }) => add([{ ...change, userId: ownerId }]));
   return (
     <Card title="Newest events" actions={<Link href="/audit">Open the audit log</Link>}>
       {error && <Failure error={error} again={() => setTurn(turn + 1)} />}
@@ -443,7 +449,8 @@ function Newest({ head }: { head: string }) {
 
 export default function Operations({ tabs }: { tabs?: ReactNode }) {
   const { role } = useViewer();
-  const live = useProjectionStatus();
+  const [live, become] = useState<readonly ProjectionStatus[] | null>(null); // null: not known yet
+  useSubscription(PROJECTION_STATUS, {}, ({ projectionStatus }) => become(projectionStatus));
   const read = useRead(PROJECTIONS, {});
   const held = read.data?.projections ?? [];
   const quarantined = live?.map((one) => one.quarantined).join();

@@ -5,7 +5,6 @@ import { NewPasswordField } from "../account/NewPasswordField";
 import { challengeOf, solve } from "../account/proof";
 import { Check, Field, Notice, Page, type Problem, Problems, problemsOf } from "../components/ui";
 import { graphql } from "../gql";
-import { adoptSession } from "../session";
 import { newKey } from "../text";
 import { write } from "../use";
 
@@ -39,22 +38,22 @@ export default function SignUp() {
       ...(text("invitation") && { invitation: text("invitation").trim() }),
       idempotencyKey: attempt, // a repeat after a lost answer registers no second user
     };
-    let { payload, problems: found } = await write(REGISTER, "register", { input });
+    const options = { remember: form.get("remember") === "on" };
+    let { payload, problems: found } = await write(REGISTER, "register", { input }, options);
     const challenge = challengeOf(found[0]?.extensions);
     if (challenge) {
       setWork(0);
       const proofOfWork = await solve(challenge, setWork);
-      ({ payload, problems: found } = await write(REGISTER, "register", { input: { ...input, proofOfWork } }));
+      ({ payload, problems: found } = await write(REGISTER, "register", { input: { ...input, proofOfWork } }, options));
     }
     setProblems(found);
     if (byCode(found, "INVALID_INVITATION")) wantInvitation(true);
     if (found.length || !payload) {
       // The key answers for one input only; after a refusal the input will be another one.
-      if (!byCode(found, "NETWORK")) setAttempt(newKey());
+      if (!byCode(found, "NETWORK") && !byCode(found, "SESSION_NOT_KEPT")) setAttempt(newKey());
       return;
     }
-    if (payload.session) await adoptSession(payload.session.refreshToken, form.get("remember") === "on");
-    else setSentTo(email);
+    if (!payload.session) setSentTo(email);
   };
 
   const start = async (form: FormData) => {

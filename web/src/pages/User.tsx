@@ -1,3 +1,4 @@
+import { useUserChanges } from "@rollcall/client/react";
 import { useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 
@@ -11,7 +12,6 @@ import { DataObjects, Sessions } from "../users/Belongings";
 import { Erased } from "../users/Bulk";
 import { CHANGE_ROLE, DELETE_USER, EMAIL_VERIFIED, USER } from "../users/documents";
 import { type Editable, EditUser } from "../users/EditUser";
-import { FollowUsers } from "../users/head";
 import { useHistory } from "../users/history";
 import { RoleOptions } from "../users/NewUser";
 import { Timeline } from "../users/Timeline";
@@ -110,19 +110,32 @@ const SHOWN_MS = 4_000;
 export default function User({ id }: { id: string }) {
   const viewer = useViewer();
   const admin = viewer.role === "ADMIN";
-  const { data, error, again, patch } = useRead(USER, { id });
+  const { data, position, error, again, patch } = useRead(USER, { id });
   const history = useHistory(id);
-  const [start, setStart] = useState<string | null>(null);
   const [deleted, setDeleted] = useState(false);
   const [live, setLive] = useState<string | null>(null);
   const [work, setWork] = useState<"edit" | "role" | "delete" | null>(null);
   const [editing, setEditing] = useState<Editable | null>(null);
   const user = data?.user;
 
-  // Changes are followed from the record that was read first, so none between reading and following is missed.
-  useEffect(() => {
-    if (user && start === null) setStart(user.position);
-  }, [user, start]);
+  useUserChanges(
+    position === undefined ? null : { userId: id, after: position },
+    (change) => {
+      if (change.type === "USER_DELETED") setDeleted(true);
+      else if (change.user) {
+        const now = change.user;
+        patch((before) => (before.user && before.user.version < now.version ? { ...before, user: now } : before));
+        setLive(change.changedFields.join(", ") || "the password");
+        history.read();
+      }
+    },
+    {
+      onLogChanged: () => {
+        again();
+        history.read();
+      },
+    },
+  );
   useEffect(() => {
     if (live === null) return undefined;
     const timer = setTimeout(() => setLive(null), SHOWN_MS);
@@ -191,26 +204,6 @@ export default function User({ id }: { id: string }) {
         )
       }
     >
-      {start !== null && (
-        <FollowUsers
-          after={start}
-          userId={id}
-          onChange={(change) => {
-            if (change.type === "USER_DELETED") setDeleted(true);
-            else if (change.user) {
-              const now = change.user;
-              patch((before) => (before.user && before.user.version < now.version ? { ...before, user: now } : before));
-              setLive(change.changedFields.join(", ") || "the password");
-              history.read();
-            }
-          }}
-          onGap={() => {
-            setStart(null);
-            again();
-            history.read();
-          }}
-        />
-      )}
       <div aria-live="polite" className="toast">{live && <Notice kind="good">Changed just now: {live}.</Notice>}</div>
       <div className="columns">
         <Card title="Profile">

@@ -1,3 +1,4 @@
+import { useUserChanges } from "@rollcall/client/react";
 import { type FormEvent, useEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 
@@ -12,7 +13,6 @@ import { useRead } from "../use";
 import { Bulk } from "../users/Bulk";
 import { SEARCH_USERS, USERS } from "../users/documents";
 import { type Chip, chipsOf, chipText, filterOf, KEYS, keyName, ORDERS, pathsOf } from "../users/filter";
-import { FollowUsers, useHead } from "../users/head";
 import { Import } from "../users/Import";
 import { NewUser, RoleOptions } from "../users/NewUser";
 import { type Row, useOverlay } from "../users/overlay";
@@ -182,7 +182,6 @@ export default function Users() {
   const atEnd = !searching && params.has("end");
   const backward = before !== undefined || atEnd;
 
-  const head = useHead();
   const filter = filterOf(chips);
   const attributes = columns.includes("attributes");
   const list = useRead(
@@ -193,12 +192,12 @@ export default function Users() {
       ...(backward ? { last: size, ...(before ? { before } : {}) } : { first: size, ...(after ? { after } : {}) }),
       attributes,
     },
-    { skip: searching || head.position === null },
+    { skip: searching },
   );
   const search = useRead(
     SEARCH_USERS,
     { ...(text ? { text } : {}), where: paths, ...(filter ? { filter } : {}), first: size, ...(after ? { after } : {}), attributes },
-    { skip: !searching || head.position === null },
+    { skip: !searching },
   );
   const read = searching ? search : list;
   const page = searching ? search.data?.searchUsers : list.data?.users;
@@ -231,10 +230,14 @@ export default function Users() {
     clearFresh();
     read.again();
   };
-  const { again: readAgain } = read;
-  useEffect(() => {
-    if (head.readings > 1) readAgain(); // after a gap: first the head, then the list
-  }, [head.readings, readAgain]);
+  useUserChanges(
+    read.position === undefined ? null : { after: read.position },
+    (change) => {
+      overlay.take(change);
+      if (change.type === "USER_DELETED") setSelected((now) => (now.has(change.userId) ? without(now, [change.userId]) : now));
+    },
+    { onLogChanged: read.again },
+  );
   const showNew = () => {
     if (searching || (field === "CREATED_AT" && direction === "DESC" && firstPage)) again();
     else {
@@ -288,17 +291,6 @@ export default function Users() {
         )
       }
     >
-      {head.position !== null && (
-        <FollowUsers
-          key={head.readings}
-          after={head.position}
-          onChange={(change) => {
-            overlay.take(change);
-            if (change.type === "USER_DELETED") setSelected((now) => (now.has(change.userId) ? without(now, [change.userId]) : now));
-          }}
-          onGap={head.again}
-        />
-      )}
       {made && (
         <Notice kind="good">
           {made.invited ? "Invited" : "Created"}: <Link href={`/users/${made.id}`}>{made.username}</Link>.{" "}
@@ -380,9 +372,8 @@ export default function Users() {
         )}
       </div>
 
-      {head.error && <Failure error={head.error} again={head.again} />}
       {read.error && <Failure error={read.error} again={read.again} />}
-      {!page && !read.error && !head.error && <Loading />}
+      {!page && !read.error && <Loading />}
       {page && !rows.length && (
         <Empty>
           {chips.length || text ? (

@@ -1,10 +1,10 @@
+import { useSession } from "@rollcall/client/react";
 import { useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 
 import { takeToken } from "../account/fragment";
 import { Loading, Notice, Page, Problems } from "../components/ui";
 import { graphql } from "../gql";
-import { useSession } from "../session";
 import { useWrite } from "../use";
 
 const VERIFY = graphql(`

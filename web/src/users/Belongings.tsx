@@ -1,11 +1,11 @@
 /** Sessions and data objects of a user. */
+import { useDataChanges } from "@rollcall/client/react";
 import { useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 
 import { Table } from "../components/Table";
 import { Badge, Empty, Failure, Loading, Moment, type Problem, Problems } from "../components/ui";
 import { END_SESSION, SESSIONS } from "../documents";
-import { useDataChanges } from "../live";
 import { plural } from "../text";
 import { useRead, write } from "../use";
 import { USER_DATA } from "./documents";
@@ -83,20 +83,18 @@ const SETTLED_MS = 300;
 export function DataObjects({ userId, username }: { userId: string; username: string }) {
   const [cursors, setCursors] = useState<readonly string[]>([]);
   const after = cursors.at(-1) ?? null;
-  const { data, error, again } = useRead(USER_DATA, { id: userId, after });
+  const { data, position, error, again } = useRead(USER_DATA, { id: userId, after });
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   useEffect(() => () => void (timer.current && clearTimeout(timer.current)), []);
   useDataChanges(
-    { ownerId: userId },
-    {
-      onChange: () => {
-        timer.current ??= setTimeout(() => {
-          timer.current = null;
-          again();
-        }, SETTLED_MS);
-      },
-      onGap: again,
+    position === undefined ? null : { ownerId: userId, after: position },
+    () => {
+      timer.current ??= setTimeout(() => {
+        timer.current = null;
+        again();
+      }, SETTLED_MS);
     },
+    { onLogChanged: again },
   );
   if (error) return <Failure error={error} again={again} />;
   if (!data) return <Loading />;

@@ -1,5 +1,5 @@
 /** One change of many users: whom it concerns, how far it is, and the result for each. */
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { Table } from "../components/Table";
 import { Badge, Check, Dialog, Notice, ProgressBar, Select } from "../components/ui";
@@ -56,6 +56,7 @@ export function Bulk(props: {
   const [results, setResults] = useState<Result[]>([]);
   const [phase, setPhase] = useState<"preview" | "running" | "report">("preview");
   const stop = useRef(false);
+  useEffect(() => () => void (stop.current = true), []); // another user may be signed in then
   const deleting = props.kind === "delete";
   const refused = results.filter((result) => result.refused !== null);
 

@@ -1,12 +1,12 @@
 /** The dialog that changes a user. Another editor's change in between is shown beside one's own, place by place. */
 import { useState } from "react";
 
-import { client } from "../client";
 import { Dialog, Field, Notice, Problems, problemsOf } from "../components/ui";
 import { EditConflict } from "../json/Conflict";
 import { JsonEditor } from "../json/JsonEditor";
 import { useEditing, type Versioned } from "../json/useEditing";
 import type { Fields } from "../json/values";
+import { client } from "../session";
 import { write } from "../use";
 import { asObject } from "./attributes";
 import { UPDATE_USER, USER } from "./documents";
@@ -29,9 +29,8 @@ const versioned = ({ username, email, name, attributes, version }: Editable): Ve
 });
 
 async function reread(id: string): Promise<Versioned | null> {
-  const { data, error } = await client.query(USER, { id }).toPromise();
-  if (error) throw error;
-  return data?.user ? versioned(data.user) : null;
+  const { data } = await client.query(USER, { id });
+  return data.user ? versioned(data.user) : null;
 }
 
 /** Edits the user as it was when the dialog opened; `latest` is what live changes have made of it since. */

@@ -1,5 +1,5 @@
 /** Import of a file, slice by slice, with the report of `rollcall import`. */
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { Table } from "../components/Table";
 import { Dialog, Field, Notice, type Problem, Problems, Select } from "../components/ui";
@@ -37,6 +37,7 @@ export function Import(props: { onClose: () => void; onImported: () => void }) {
   const [problems, setProblems] = useState<readonly Problem[]>([]);
   const [waiting, setWaiting] = useState<string | null>(null);
   const stop = useRef(false);
+  useEffect(() => () => void (stop.current = true), []); // another user may be signed in then
 
   /** One slice; a second try is safe, since users that are there already are left alone. */
   const send = async (slice: Slice, map: string[]) => {

@@ -1,6 +1,6 @@
 /** Pages of the audit log, newest first. The API reads oldest first, after a position. */
-import { client } from "../client";
 import type { EventsQuery, UserEventType } from "../gql/graphql";
+import { client } from "../session";
 import { EVENTS } from "./documents";
 
 export type AuditEvent = EventsQuery["events"]["edges"][number]["node"];
@@ -21,8 +21,7 @@ const MOST = 100;
 const GROWTH = 16n;
 
 async function read(filter: EventFilter, first: number, after: bigint): Promise<{ events: AuditEvent[]; more: boolean }> {
-  const { data, error } = await client.query(EVENTS, { ...filter, first, after: after.toString() }).toPromise();
-  if (error || !data) throw error ?? new Error("The server did not answer.");
+  const { data } = await client.query(EVENTS, { ...filter, first, after: after.toString() });
   return { events: data.events.edges.map(({ node }) => node), more: data.events.pageInfo.hasNextPage };
 }
 

@@ -1,8 +1,8 @@
 /** All events of a user, read page by page; new ones are added at the end. */
 import { useCallback, useEffect, useRef, useState } from "react";
 
-import { client } from "../client";
 import type { UserHistoryQuery } from "../gql/graphql";
+import { client } from "../session";
 import { HISTORY } from "./documents";
 
 export type HistoryEvent = NonNullable<UserHistoryQuery["user"]>["history"]["edges"][number]["node"];
@@ -37,12 +37,14 @@ export function useHistory(id: string): History {
       let error: Error | undefined;
       for (let found = 0; more && !error && found < AT_ONCE && current.current; ) {
         const after = events.current.at(-1)?.position ?? null;
-        const answer = await client.query(HISTORY, { id, after }).toPromise();
-        error = answer.error;
-        const page = answer.data?.user?.history;
-        more = page?.pageInfo.hasNextPage ?? false;
-        events.current = [...events.current, ...(page?.edges.map(({ node }) => node) ?? [])];
-        found += page?.edges.length ?? 0;
+        try {
+          const page = (await client.query(HISTORY, { id, after })).data.user?.history;
+          more = page?.pageInfo.hasNextPage ?? false;
+          events.current = [...events.current, ...(page?.edges.map(({ node }) => node) ?? [])];
+          found += page?.edges.length ?? 0;
+        } catch (failure) {
+          [more, error] = [false, failure as Error];
+        }
       }
       if (current.current) become({ events: events.current, more, loading: false, error });
     }

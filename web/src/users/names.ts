@@ -1,7 +1,7 @@
 /** Usernames for the ids that are on a page. A request may ask for twenty. */
 import { useEffect, useState } from "react";
 
-import { client } from "../client";
+import { client } from "../session";
 
 const AT_ONCE = 20;
 const ID = /^[0-9a-f-]{36}$/;
@@ -20,17 +20,14 @@ export function useNames(ids: readonly string[]): ReadonlyMap<string, string | n
         const some = left.splice(0, AT_ONCE);
         const fields = some.map((_, index) => `u${index}: user(id: $u${index}) { username }`).join(" ");
         const variables = some.map((_, index) => `$u${index}: ID!`).join(", ");
-        const { data } = await client
-          .query<Record<string, { username: string } | null>>(
-            `query Names(${variables}) { ${fields} }`,
-            Object.fromEntries(some.map((id, index) => [`u${index}`, id])),
-          )
-          .toPromise();
-        if (!data) break;
+        const { data } = await client.query<Record<string, { username: string } | null>, object>(
+          `query Names(${variables}) { ${fields} }`,
+          Object.fromEntries(some.map((id, index) => [`u${index}`, id])),
+        );
         for (const [index, id] of some.entries()) found.set(id, data[`u${index}`]?.username ?? null);
         if (current) become(new Map(found));
       }
-    })();
+    })().catch(() => undefined); // the ids are shown
     return () => {
       current = false;
     };

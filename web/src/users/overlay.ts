@@ -1,8 +1,8 @@
 /** The newest known state of users that changed while a list is shown. */
+import type { UserChange } from "@rollcall/client/react";
 import { useCallback, useEffect, useRef, useState } from "react";
 
 import type { Role } from "../gql/graphql";
-import type { UserChange } from "../live";
 
 export interface Row {
   id: string;

@@ -1,2 +1,0 @@
-import{R as e,V as t,Z as n,ot as r,rt as i}from"./index-HwEjFiSZ.js";import{a}from"./values-Daa8oUoU.js";var o=r(i(),1),s=t(),c=e=>n(e,2);function l(t){let[n,r]=(0,o.useState)(()=>c(t.initial)),i=a(n),l=`why`in i?[{code:`INVALID`,message:i.why}]:t.problems??[];return(0,s.jsx)(e,{label:t.label,className:`mono json`,rows:Math.min(Math.max(n.split(`
-`).length+1,6),24),spellCheck:!1,autoCapitalize:`none`,autoComplete:`off`,value:n,onChange:e=>{r(e.target.value);let n=a(e.target.value);t.onChange(`fields`in n?n.fields:null)},hint:t.hint,problems:l})}export{l as t};

@@ -1,1 +1,0 @@
-import{V as e}from"./index-HwEjFiSZ.js";var t=e();function n(e){return(0,t.jsx)(`div`,{className:e.kind?`table ${e.kind}`:`table`,role:`region`,"aria-label":e.label,"aria-busy":e.busy,tabIndex:0,children:(0,t.jsx)(`table`,{className:e.dense?`dense`:void 0,children:e.children})})}export{n as t};
