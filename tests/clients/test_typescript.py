@@ -300,6 +300,41 @@ async def test_a_slow_reader_gets_everything(stack: Stack, bundle: Path) -> None
         assert seen[1:] == positions
 
 
+async def test_a_token_that_expires_is_no_lost_connection(stack: Stack, bundle: Path) -> None:
+    """The server ends the socket with each token. Nothing is said to be lost, and changes go on."""
+    person = await stack.person()
+    async with host_of("deno", stack, bundle) as host:
+        await sign_in(host, stack.url)
+        await host.run("state.seen = []; state.client.onConnection((connection) => state.seen.push(connection))")
+        await host.run(FOLLOW, variables={"userId": person.id})
+        await connected(host)
+
+        async def connected_three_times() -> bool:
+            return bool(await host.run("return state.seen.filter((connection) => connection === 'open').length >= 3"))
+
+        await eventually(connected_three_times)
+        await received(host, await rename(stack, person, "With another token"))
+        assert "lost" not in await host.run("return state.seen")
+
+
+async def test_a_subscription_that_has_ended_says_where_to_go_on(stack: Stack, bundle: Path) -> None:
+    """Another one with its variables gets what happened after its last change."""
+    person = await stack.person()
+    async with host_of("node", stack, bundle) as host:
+        await sign_in(host, stack.url)
+        next_of = """
+          state.changes = state.client.subscribe(library.UserChangesDocument, given.variables);
+          const { value } = await state.changes.next();
+          await state.changes.return();
+          return { position: Number(value.userChanges.position), variables: state.changes.variables };
+        """
+        position = str((await rename(stack, person, "Before"))[0] - 1)
+        before = await host.run(next_of, variables={"userId": person.id, "after": position})
+        positions = await rename(stack, person, "After")
+        after = await host.run(next_of, variables=before["variables"])
+        assert [before["position"], after["position"]] == [int(position) + 1, *positions]
+
+
 async def test_refusals_are_data_and_failures_are_typed(stack: Stack, bundle: Path) -> None:
     """A form shows the first; the others are told apart by their class."""
     person = await stack.person()
