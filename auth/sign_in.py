@@ -166,7 +166,7 @@ class SignIn:
             BudgetSpent: too many sign-ins from this address.
         """
         target = self._throttle.sign_in(login)
-        self._throttle.check_refusals(target, client.address)  # before the budget, which takes a statement
+        await self._throttle.check_refusals(target, client.address)  # before the budget, which is written
         await self._budgets.pay(Purpose.SIGN_IN, client.address)
         attempt = await self._throttle.begin(target, client.address)
         credential = await self._commands.credential(login) if len(login) <= LOGIN_CHARACTERS else NO_CREDENTIAL
@@ -265,7 +265,7 @@ class SignIn:
             PasswordRefused: the new password is too weak.
             Rejected: the password was changed concurrently.
         """
-        self._throttle.check_refusals(password_change(user_id), address)
+        await self._throttle.check_refusals(password_change(user_id), address)
         await self._budgets.pay(Purpose.CHANGE_PASSWORD, address)
         attempt = await self._throttle.begin(password_change(user_id), address)
         proved = await self._prove(await self._commands.credential_of(user_id), current, attempt)

@@ -24,8 +24,9 @@ account of its own between guesses at others, from the same address.
 
 A flood of attempts must not slow others down. Attempts from one address take turns, as do those at one account, so they
 hold one connection between them (`auth/turns.py`). An attempt takes the address's turn first: while it waits there,
-attempts at the account from other addresses go on. A refusal is kept for `MOMENT`, during which the same attempt is
-refused without a statement.
+attempts at the account from other addresses go on. A refusal is remembered until its pause ends. For `MOMENT` it is
+believed, and the same attempt is refused without a statement. After that it costs one read of the counters, which locks
+nothing, every `MOMENT`, and not the transaction that counts an attempt.
 """
 
 import hashlib
@@ -56,6 +57,11 @@ REFUSALS: Final = 20_000
 """Refusals that a process remembers, about 6 MB."""
 
 KNOWN = "SELECT 1 FROM known_addresses WHERE key_hash = %s"
+# A known address has its own key in the result; a counter has the end of its pause.
+LOOK = """
+SELECT key_hash, NULL FROM known_addresses WHERE key_hash = %s
+UNION ALL SELECT key_hash, opens_at FROM sign_in_failures WHERE key_hash IN (%s, %s, %s)
+"""
 # Locks both rows in the order of their keys, so that two attempts cannot deadlock.
 LOCK = """
 INSERT INTO sign_in_failures (key_hash, failures, as_of, opens_at, clears_at) VALUES (%s, 0, %s, %s, %s), (%s, 0, %s, %s, %s)
@@ -187,11 +193,12 @@ class Throttle:
         Raises:
             TooManyFailures: the attempt has to wait; it is not counted.
         """
-        self.check_refusals(target, address)
+        self._remembered(target, address)
         by_address = self._key("address", None, address)
         try:
             async with self._turns.taken(by_address):
-                self.check_refusals(target, address)  # of the attempts before it in the queue
+                if self._remembered(target, address):  # also by the attempts before it in the queue
+                    await self._look(target, address)
                 known = await self._known(target, address)
                 by_account = self._account(target, address, known=known)
                 async with self._turns.taken(by_account), self._turns.connections:
@@ -199,23 +206,62 @@ class Throttle:
         except UserBusy:
             raise TooManyFailures(MOMENT) from None
         if not opens_at:
-            refusals = {self._key("pair", target, address): found[by_account], by_address: found[by_address]}
-            for key, counter in refusals.items():
-                self._refused[key] = counter.opens_at, self._clock()
-            raise TooManyFailures(max(counter.opens_at for counter in found.values()) - self._clock())
+            raise self._refused_by(target, address, found[by_account].opens_at, found[by_address].opens_at)
         return PasswordAttempt(target, address, known, opens_at)
 
-    def check_refusals(self, target: Target, address: str) -> None:
-        """Refuse an attempt that was refused a moment ago, without a statement.
+    async def check_refusals(self, target: Target, address: str) -> None:
+        """Refuse an attempt that was refused before and whose pause goes on. Another attempt costs no statement.
 
         Raises:
             TooManyFailures: the attempt has to wait; it is not counted.
         """
-        now = self._clock()
+        if not self._remembered(target, address):
+            return
+        try:
+            async with self._turns.taken(self._key("address", None, address)):
+                if self._remembered(target, address):
+                    await self._look(target, address)
+        except UserBusy:
+            raise TooManyFailures(MOMENT) from None
+
+    def _remembered(self, target: Target, address: str) -> bool:
+        """Whether an earlier attempt was refused for a pause that may go on.
+
+        Raises:
+            TooManyFailures: it was refused a moment ago.
+        """
+        now, found = self._clock(), False
         for key in (self._key("address", None, address), self._key("pair", target, address)):
             opens_at, read_at = self._refused.get(key, (EPOCH, EPOCH))
             if opens_at > now and abs(now - read_at) < MOMENT:
                 raise TooManyFailures(opens_at - now)
+            found = found or opens_at > now
+        return found
+
+    async def _look(self, target: Target, address: str) -> None:
+        """Refuse an attempt whose counters have a pause, without locking or counting anything.
+
+        Raises:
+            TooManyFailures: the attempt has to wait.
+        """
+        known, by_address = self._key("known", target, address), self._key("address", None, address)
+        counters = {is_known: self._account(target, address, known=is_known) for is_known in (True, False)}
+        async with self._turns.connections:
+            found = await self._database.fetch_all(LOOK, (known, *counters.values(), by_address))
+        rows = {row[0]: row[1] for row in found}
+        ends = [aware_utc(rows[key]) if key in rows else EPOCH for key in (counters[known in rows], by_address)]
+        refusal = self._refused_by(target, address, *ends)
+        if max(ends) > self._clock():
+            raise refusal
+
+    def _refused_by(
+        self, target: Target, address: str, account_opens_at: datetime, address_opens_at: datetime
+    ) -> TooManyFailures:
+        """The refusal of an attempt by its counters, which is remembered."""
+        now = self._clock()
+        self._refused[self._key("pair", target, address)] = account_opens_at, now
+        self._refused[self._key("address", None, address)] = address_opens_at, now
+        return TooManyFailures(max(account_opens_at, address_opens_at) - now)
 
     async def _known(self, target: Target, address: str) -> bool:
         async with self._turns.connections:

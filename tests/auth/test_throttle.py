@@ -1,8 +1,9 @@
 """Throttling: guesses slow down across processes, and the owner of an account is not locked out by others."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth.throttle import ACCOUNT, ADDRESS, OWNER, Target, Throttle, TooManyFailures, password_change
+from auth.throttle import (
+    ACCOUNT,
+    ADDRESS,
+    MOMENT,
+    OWNER,
+    PasswordAttempt,
+    Target,
+    Throttle,
+    TooManyFailures,
+    password_change,
+)
 from events.database import Database
 from tests.auth.clock import Time
 
@@ -234,6 +245,49 @@ async def test_guesses_at_the_same_moment_on_all_processes_are_counted(
         )
 
         assert waits.count(0) == ACCOUNT.free
+
+
+async def verdict(database: Database, time: Time, login: str, address: str) -> int:
+    """What the table says of an attempt now, as a process that has just started reads it: 0, or the seconds to wait."""
+    fresh = Throttle(database, SECRET, time.now)
+    try:
+        await fresh.take_back(await fresh.begin(fresh.sign_in(login), address))
+    except TooManyFailures as error:
+        return error.seconds
+    return 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_a_process_remembers_admits_nobody_and_keeps_nobody_out(
+    database: Database, throttle: Throttle, time: Time, seed: int
+) -> None:
+    """Two processes fail, succeed and take back at random, and an operator deletes counters. A process refuses whom the
+    table refuses, and within a second of what ended a pause elsewhere it says what the table says."""
+    chance, refused = random.Random(seed), 0
+    async with another_process(database, time) as other:
+        for login in "ab":
+            await fail(throttle, ACCOUNT.free + 1, login, HERE)
+        for _ in range(120):
+            one, login, address = chance.choice((throttle, other)), chance.choice("ab"), chance.choice((HERE, THERE))
+            time.pass_(seconds=chance.choice((0, 0, 0.2, 0.5, 1, 1.5)))
+            if chance.random() < 0.03:
+                await database.execute("DELETE FROM sign_in_failures")
+            expected = await verdict(database, time, login, address)
+            attempt: PasswordAttempt | None = None
+            with suppress(TooManyFailures):
+                await one.check_refusals(one.sign_in(login), address)
+                attempt = await one.begin(one.sign_in(login), address)
+            if expected:
+                refused += 1
+                assert attempt is None
+            elif attempt is None:
+                time.pass_(seconds=MOMENT.total_seconds())
+                assert await wait_of(one, login, address) == await verdict(database, time, login, address) == 0
+            elif chance.random() < 0.02:
+                await one.succeeded(attempt)
+            elif chance.random() < 0.1:
+                await one.take_back(attempt)
+    assert refused
 
 
 async def test_a_restart_forgets_nothing(database: Database, throttle: Throttle, time: Time) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import pytest
 from structlog.contextvars import get_contextvars
 
 from auth.budgets import Purpose
-from auth.throttle import MOMENT
+from auth.throttle import LOOK, MOMENT
 from auth.turns import WAITING, Turns
 from events.database import Connection
 from rollcall.embedded import Addresses
@@ -106,10 +107,8 @@ async def test_a_flood_that_waits_for_mysql_leaves_connections_to_others(
     assert {answer["id"] for answer in answers} == {person.id}
 
 
-async def test_a_guess_that_is_refused_costs_no_statement(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many follow within a second, for accounts that exist and for those that do not."""
-    own_site.clock.stop()
-    person = await own_site.person()
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that requests cause from now on."""
     statements: list[str] = []
     execute, fetch_all = Connection.execute, Connection.fetch_all
 
@@ -123,6 +122,14 @@ async def test_a_guess_that_is_refused_costs_no_statement(own_site: Site, monkey
 
     monkeypatch.setattr(Connection, "execute", counted_execute)
     monkeypatch.setattr(Connection, "fetch_all", counted_fetch)
+    return statements
+
+
+async def test_a_guess_that_is_refused_costs_no_statement(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many follow within a second, for accounts that exist and for those that do not."""
+    own_site.clock.stop()
+    person = await own_site.person()
+    statements = counted(monkeypatch)
     for login in (person.username, f"nobody.{uuid4().hex}"):
         while await guess(own_site, login, HERE) != ["LOCKED"]:
             pass
@@ -132,6 +139,26 @@ async def test_a_guess_that_is_refused_costs_no_statement(own_site: Site, monkey
         answers = [await guess(own_site, login, HERE) for _ in range(50)]
 
         assert (answers, statements) == ([["LOCKED"]] * 50, [])
+
+
+async def test_a_flood_of_guesses_in_a_pause_costs_one_read_a_second(
+    own_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a budget nor a counter is written or locked for guesses that are to be refused."""
+    own_site.clock.stop()
+    person = await own_site.person()
+    for seconds in (0, 1, 2, 4):
+        own_site.clock.ahead += timedelta(seconds=seconds)
+        while await guess(own_site, person.username, HERE) != ["LOCKED"]:
+            pass
+    statements = counted(monkeypatch)
+
+    for _ in range(5):
+        own_site.clock.ahead += MOMENT
+        answers = await asyncio.gather(*(guess(own_site, person.username, HERE) for _ in range(20)))
+        assert answers == [["LOCKED"]] * 20
+
+    assert statements == [LOOK] * 5
 
 
 async def test_a_remembered_refusal_outlives_no_pause(own_site: Site) -> None:
