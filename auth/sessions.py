@@ -39,7 +39,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from auth import known_devices
 from auth.known_devices import KnownDevices
@@ -60,6 +60,10 @@ REMEMBERED_ROWS: Final = 10_000
 """About 15 MB. To check a row takes 7 us, to find the same row again 1 us."""
 REPORTED_ROWS: Final = 1_000
 """Altered rows that a process remembers, so that it logs each once."""
+ENDED_SESSIONS: Final = 10_000
+"""Ended sessions that a process remembers, about 3 MB."""
+MOMENT: Final = timedelta(seconds=1)
+"""How long. Ids are not used again, so it could be for ever, but who restores a row should not have to wait."""
 
 COLUMNS = "id, user_id, since, generation, used_at, expires_at, ends_at, replaced_at, started_at, client, mac"
 START = f"INSERT INTO sessions ({COLUMNS}) VALUES ({{values}})"  # noqa: S608 - constants
@@ -147,6 +151,9 @@ class Sessions:
         self._per_user = per_user
         self._devices = devices
         self._reported: LRUCache[bytes, bool] = LRUCache(REPORTED_ROWS)
+        self._ended: TTLCache[UUID, bool] = TTLCache(
+            ENDED_SESSIONS, MOMENT.total_seconds(), timer=lambda: clock().timestamp()
+        )
 
     async def start(
         self, user_id: UUID, since: int, client: SessionClient = NO_CLIENT, language: str | None = None
@@ -209,19 +216,29 @@ class Sessions:
         rows = await self._database.fetch_all(FIND_ALL.format(ids=ids))
         return {session.id for session in map(self._session, rows) if session}
 
+    def check_token(self, text: str) -> RefreshToken:
+        """The refresh token in a text, without a statement.
+
+        Raises:
+            InvalidRefreshToken: it was not made here, or its session was found to have ended a moment ago.
+        """
+        token = self._key.read_token(text)
+        if token is None or token.session_id in self._ended:
+            raise InvalidRefreshToken
+        return token
+
     async def refresh(self, text: str, address: str = "") -> Granted:
         """Replace a refresh token. The session's row then has this address, unless it is not known.
 
         Raises:
             InvalidRefreshToken: the token is not valid. If it was reused, its session has been ended.
         """
-        token = self._key.read_token(text)
-        if token is None:
-            raise InvalidRefreshToken
+        token = self.check_token(text)
         async with self._database.transaction() as transaction:
             session = await self._locked(transaction, token.session_id)
             granted = await self._replace(transaction, session, token, address) if session else None
         if granted is None:
+            self._ended[token.session_id] = True
             raise InvalidRefreshToken
         return granted
 

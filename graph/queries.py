@@ -65,6 +65,8 @@ async def user(
         if as_of is not None and at_position is not None:
             raise bad_input("asOf, atPosition: give one of them, not both")
         position = NEWEST if at_position is None else at_position
+        if user_id == viewer.id and as_of is None and position >= viewer.position:
+            return viewer  # as of now, folded when the request was authenticated
         return await info.context.services.commands.past_user(user_id, at_position=position, as_of=as_of)
     return await (await info.context.mysql_users()).get(user_id)
 
