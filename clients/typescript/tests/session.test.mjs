@@ -1,4 +1,4 @@
-// Who is signed in, why nobody is, and whose calls are sent: with several tabs of one session in this process.
+// Who is signed in, why nobody is, whose calls are sent, and when a lost connection is tried again.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
@@ -227,4 +227,47 @@ test("without WebSockets and streams a subscription waits, and says that it is n
   assert.deepEqual(requests, []);
   assert.deepEqual(changes.variables, { after: "1" });
   client.close();
+});
+
+test("a window that is shown again, or comes online, connects at once", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] }); // no pause ends by itself
+  let attempts = 0;
+  class Refused {
+    constructor() {
+      attempts += 1;
+      queueMicrotask(() => this.onclose({ code: 1013 }));
+    }
+    close() {}
+  }
+  const settled = async () => {
+    for (let turns = 0; turns < 50; turns += 1) await null;
+  };
+  const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
+  const page = new EventTarget();
+  const listening = { addEventListener: page.addEventListener.bind(page), removeEventListener: page.removeEventListener.bind(page) };
+  Object.assign(globalThis, { document, ...listening });
+  try {
+    const { keeper } = browser(ADA, 0);
+    const { client } = clientOf(keeper, () => ({}), { WebSocket: Refused, streams: false });
+    const text = "subscription S($after: Position) { userChanges(after: $after) { position } }";
+    void client.subscribe(text, { after: "1" }).next().catch(() => undefined);
+    await settled();
+    assert.equal(attempts, 1);
+    document.dispatchEvent(new Event("visibilitychange")); // it is hidden
+    await settled();
+    assert.equal(attempts, 1);
+    document.visibilityState = "visible";
+    for (const [target, event] of [[document, "visibilitychange"], [page, "online"]]) {
+      const before = attempts;
+      target.dispatchEvent(new Event(event));
+      await settled();
+      assert.equal(attempts, before + 1);
+    }
+    client.close();
+    document.dispatchEvent(new Event("visibilitychange"));
+    await settled();
+    assert.equal(attempts, 3);
+  } finally {
+    for (const name of ["document", ...Object.keys(listening)]) delete globalThis[name];
+  }
 });
