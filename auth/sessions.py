@@ -216,24 +216,15 @@ class Sessions:
         rows = await self._database.fetch_all(FIND_ALL.format(ids=ids))
         return {session.id for session in map(self._session, rows) if session}
 
-    def check_token(self, text: str) -> RefreshToken:
-        """The refresh token in a text, without a statement.
-
-        Raises:
-            InvalidRefreshToken: it was not made here, or its session was found to have ended a moment ago.
-        """
-        token = self._key.read_token(text)
-        if token is None or token.session_id in self._ended:
-            raise InvalidRefreshToken
-        return token
-
     async def refresh(self, text: str, address: str = "") -> Granted:
         """Replace a refresh token. The session's row then has this address, unless it is not known.
 
         Raises:
             InvalidRefreshToken: the token is not valid. If it was reused, its session has been ended.
         """
-        token = self.check_token(text)
+        token = self._key.read_token(text)
+        if token is None or token.session_id in self._ended:
+            raise InvalidRefreshToken
         async with self._database.transaction() as transaction:
             session = await self._locked(transaction, token.session_id)
             granted = await self._replace(transaction, session, token, address) if session else None

@@ -242,7 +242,6 @@ class SignIn:
             InvalidRefreshToken: the token is not valid, or its session has ended.
             BudgetSpent: too many refreshes from this address.
         """
-        self._sessions.check_token(text)  # before the budget, which is written
         await self._budgets.pay(Purpose.REFRESH, address)
         granted = await self._sessions.refresh(text, address)
         session = granted.session

@@ -25,7 +25,6 @@ from auth.password_hashing import PROFILES, Passwords
 from auth.pending_registrations import PendingRegistrations
 from auth.recovery import Recovery
 from auth.registration import CHALLENGE, INVITATION, Registration, RegistrationMode
-from auth.session_rows import SessionKey
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
@@ -104,11 +103,6 @@ def somebody(**fields: Json) -> Json:
     username = f"somebody.{uuid4().hex[:12]}"
     values = {"username": username, "email": f"{username}@example.com", "name": "Some Body", "password": PASSWORD}
     return values | fields
-
-
-def token_of_no_session(site: "Site") -> str:
-    """A genuine refresh token of a session that has ended, another one each time."""
-    return SessionKey(site.log.keys.sessions).token(uuid4(), 0).text
 
 
 class WatchedPoll(HeadPoll):
