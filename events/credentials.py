@@ -30,7 +30,7 @@ from events import sql
 from events.claims import Claim, hashed
 from events.database import Row, Source
 from events.errors import DamagedCredential, UnusableKey, WrongMasterKey
-from events.event_types import sealed_credential
+from events.event_types import is_imported, sealed_credential
 from events.ids import uuid_of
 from events.user import Account
 from events.vault import CredentialKey, Vault, opened, place_of
@@ -71,6 +71,8 @@ class Credential:
     """Of the event that holds the hash; 0 without one."""
     password_hash: str | None = field(default=None, repr=False)
     """None if the user has no password, or its hash cannot be read."""
+    imported: bool = False
+    """The hash came with the user from another system."""
 
 
 NO_CREDENTIAL: Final = Credential()
@@ -168,7 +170,8 @@ def _opened(vault: Vault, row: Row) -> Credential:
         if sealed is None:
             raise DamagedCredential(owner, f"is that of an event without a password, at version {version}")
         key = CredentialKey(owner, int(version), wrapped, master_key_id)
-        return Credential(owner, key.version, vault.open_credential(key, event_id, sealed))
+        password_hash = vault.open_credential(key, event_id, sealed)
+        return Credential(owner, key.version, password_hash, is_imported(type_, data))
     except WrongMasterKey as error:
         raise DamagedCredential(owner, f"cannot be unwrapped: {error}") from None
     except (UnusableKey, InvalidTag, ValueError):  # ValueError: what should be sealed is too short

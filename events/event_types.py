@@ -310,6 +310,10 @@ class _PersonalCredential(msgspec.Struct, frozen=True):
     credential: bytes | None = None
 
 
+class _Registration(msgspec.Struct):
+    imported: bool = False
+
+
 def password_hash_of(event: Event) -> str | None:
     """The password's hash that an event which is to be appended sets."""
     return event.password_hash if isinstance(event, UserRegistered | PasswordChanged) else None
@@ -322,6 +326,15 @@ def sealed_credential(personal: bytes) -> bytes | None:
         DecodeError: this is no personal data.
     """
     return msgspec.json.decode(personal, type=_PersonalCredential).credential if personal else None
+
+
+def is_imported(type_: str, data: str | bytes) -> bool:
+    """Whether an event with this data registers a user from another system.
+
+    Raises:
+        DecodeError: this is no data of an event.
+    """
+    return type_ == UserRegistered.__name__ and msgspec.json.decode(data, type=_Registration).imported
 
 
 def encode(event: Event, origin: Origin, credential: bytes | None = None) -> Stored:

@@ -5,16 +5,30 @@ A dry run changes no claim in the log. So what its rows would claim and give up 
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from typing import Final
 from uuid import UUID
 
 from events import rules
 from events.claims import Claim, login_claim
 from events.commands import TAKEN
-from events.errors import Problem, Reason, Rejected
+from events.errors import (
+    DamagedKey,
+    EventsError,
+    InconsistentClaims,
+    Problem,
+    Reason,
+    Rejected,
+    UnreadableEvent,
+    UserBusy,
+    WrongExpectedVersion,
+)
 from events.user import Account, decide
 from rollcall.import_result import place_of
 from rollcall.import_rules import Wanted, refusal, with_username
 from rollcall.userfile import UserRow
+
+OF_ONE_USER: Final = (UnreadableEvent, DamagedKey, InconsistentClaims, UserBusy, WrongExpectedVersion)
+"""Errors of one user. The rows of others are taken all the same."""
 
 
 class Met:
@@ -99,6 +113,11 @@ def owner_of_all(claims: list[Claim], owners: Mapping[Claim, UUID]) -> UUID | No
     """The user who has all of these claims."""
     found = {owners.get(claim) for claim in claims}
     return found.pop() if len(found) == 1 else None
+
+
+def unusable(error: EventsError) -> Rejected:
+    """The refusal of a row whose user cannot be read or changed."""
+    return refusal("user", f"its user cannot be read or changed: {error}")
 
 
 def taken(claim: Claim) -> Rejected:

@@ -253,7 +253,7 @@ def with_username(command: Register, username: str) -> Register:
 def parts(problems: tuple[Problem, ...]) -> Iterator[str]:
     """Each problem, with its field in front unless the message starts with it."""
     for problem in problems:
-        name = problem.field[0]
+        name = problem.field[0] if problem.field else ""
         yield problem.message if problem.message.startswith(name) else f"{name}: {problem.message}"
 
 

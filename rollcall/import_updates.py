@@ -6,10 +6,13 @@ row is decided anew.
 
 A row may change the user, the role and the password. Each is a command of its own, as if somebody sent one after the
 other: a role that is refused leaves the name that the row has brought.
+
+A row brings a password. So it must be of the user whom it changes: a row whose id is another's, and one whose user has
+given its email away since the look-up, are refused.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -19,16 +22,18 @@ import msgspec
 from events.claims import Claim, claims_of
 from events.commands import UserCommands
 from events.credentials import Credential
-from events.errors import Rejected
+from events.errors import Reason, Rejected
 from events.event_types import Origin, UserUpdated
 from events.snapshots import Fold
 from events.user import ChangePassword, ChangeRole, Command, Register, Update, User, decide
-from rollcall.import_identity import Met, check_free
-from rollcall.import_rules import Wanted
+from rollcall.import_identity import OF_ONE_USER, Met, check_free, claims_of_row, unusable
+from rollcall.import_rules import Wanted, refusal
 
-IMPORTED_PASSWORD: Final = frozenset({0, 1})
-"""Versions of the event with a password's hash that a row may replace: none, or the one that came with the
-registration. The user's own is newer."""
+REPLACEABLE: Final = frozenset({0, 1})
+"""Versions of the event with a password's hash that a row may replace: none, or the registration if that was an import.
+A newer one is the user's own."""
+ANOTHER: Final = refusal("id", "belongs to another user than the email and the username, or to a deleted one")
+OVERTAKEN: Final = refusal("email", "its user was changed or deleted meanwhile: import the row again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,20 @@ class _Row:
         """Whether its hash is to be compared with the user's. The wrapped form of a hash differs each time."""
         has = self.fold.account.password_version
         wrapped_again = has and self.wanted.fast is not None
-        return self.wanted.command.password_hash is not None and has in IMPORTED_PASSWORD and not wrapped_again
+        return self.wanted.command.password_hash is not None and has in REPLACEABLE and not wrapped_again
+
+    def check(self, rival: Fold | None, met: Met) -> None:
+        """
+        Raises:
+            Rejected: the row is another user's. `rival` is whom the row's id names.
+        """
+        wanted = self.wanted
+        if self.names_user_by_id:
+            return
+        if wanted.user_id is not None and (rival is None or rival.account.version or met.has(wanted.user_id)):
+            raise ANOTHER
+        if not claims_of(self.user).issuperset(claims_of_row(wanted)):
+            raise OVERTAKEN
 
     def commands(self, credential: Credential | None) -> list[Command]:
         """What brings the user up to date; the hash of a password as the file has it."""
@@ -61,7 +79,8 @@ class _Row:
         if row.role is not None and command.role != self.user.role:
             commands.append(ChangeRole(command.role))
         has = None if credential is None else credential.password_hash
-        if self.brings_password and command.password_hash is not None and command.password_hash != has:
+        own = account.password_version and (credential is None or not credential.imported)
+        if self.brings_password and not own and command.password_hash is not None and command.password_hash != has:
             commands.append(ChangePassword(password_hash=command.password_hash, replaces=account.password_version))
         return commands
 
@@ -91,16 +110,40 @@ class Updates:
         """Bring different users up to date with their rows. For each: whether anything changed, or why not."""
         if not rows:
             return []
-        folds = await self._commands.folds(user_id for _, user_id in rows)
-        living = [
-            _Row(wanted, folds[user_id], user)
-            for wanted, user_id in rows
-            if (user := folds[user_id].account.user) is not None
-        ]
-        credentials = await self._commands.credentials_of(row.user.id for row in living if row.brings_password)
-        rows_and_commands = [(row, row.commands(credentials.get(row.user.id))) for row in living]
-        outcomes = await (self._pretend_all if self._dry_run else self._bring_all)(rows_and_commands)
-        return [outcomes.get(user_id, False) for _, user_id in rows]
+        folds, outcomes = await self._folds(id_ for one, user_id in rows for id_ in (user_id, one.user_id) if id_)
+        checked: list[_Row] = []
+        for wanted, user_id in rows:
+            try:
+                checked.append(self._checked(wanted, user_id, folds))
+            except Rejected as rejected:
+                outcomes.setdefault(user_id, rejected)
+        credentials = await self._commands.credentials_of(row.user.id for row in checked if row.brings_password)
+        rows_and_commands = [(row, row.commands(credentials.get(row.user.id))) for row in checked]
+        outcomes |= await (self._pretend_all if self._dry_run else self._bring_all)(rows_and_commands)
+        return [outcomes[user_id] for _, user_id in rows]
+
+    def _checked(self, wanted: Wanted, user_id: UUID, folds: Mapping[UUID, Fold]) -> _Row:
+        fold = folds.get(user_id)
+        if fold is None or fold.account.user is None:
+            raise OVERTAKEN
+        row = _Row(wanted, fold, fold.account.user)
+        row.check(None if wanted.user_id is None else folds.get(wanted.user_id), self._met)
+        return row
+
+    async def _folds(self, user_ids: Iterable[UUID]) -> tuple[dict[UUID, Fold], dict[UUID, bool | Rejected]]:
+        """The users as of now, and why some of them cannot be read. Only then they are read one by one."""
+        wanted = list(dict.fromkeys(user_ids))
+        try:
+            return await self._commands.folds(wanted), {}
+        except OF_ONE_USER:
+            folds: dict[UUID, Fold] = {}
+            refused: dict[UUID, bool | Rejected] = {}
+            for user_id in wanted:
+                try:
+                    folds |= await self._commands.folds([user_id])
+                except OF_ONE_USER as error:
+                    refused[user_id] = unusable(error)
+            return folds, refused
 
     async def _bring_all(self, rows: Sequence[tuple[_Row, list[Command]]]) -> dict[UUID, bool | Rejected]:
         """Carry out the first command of each row together, then the second, and so on.
@@ -120,7 +163,7 @@ class Updates:
                 if len(commands) > 1 and not isinstance(outcome, Rejected)
             ]
             changed = [row.user.id for row, _ in rows if outcomes[row.user.id]]
-            known.update(await self._commands.folds(changed))
+            known.update((await self._folds(changed))[0])
         return outcomes
 
     async def _bring(self, row: _Row, command: Command, known: Fold) -> bool | Rejected:
@@ -130,7 +173,10 @@ class Updates:
         try:
             return (await self._commands.change(row.user.id, command, self._origin, known=known)).changed
         except Rejected as rejected:
-            return rejected
+            overtaken = isinstance(command, ChangePassword) and rejected.problems[0].reason is Reason.STALE_VERSION
+            return False if overtaken else rejected  # a password that has come meanwhile is newer than the row's
+        except OF_ONE_USER as error:
+            return unusable(error)
 
     async def _pretend_all(self, rows: Sequence[tuple[_Row, list[Command]]]) -> dict[UUID, bool | Rejected]:
         """What `_bring_all` would find, without a change of the log."""

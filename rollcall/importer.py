@@ -25,7 +25,16 @@ from events.commands import UserCommands
 from events.errors import Reason, Rejected, WrongExpectedVersion
 from events.event_types import Origin
 from events.user import Account, Register, decide
-from rollcall.import_identity import Met, check_free, claims_of_row, email_claim, owner_of_all, owner_of_row
+from rollcall.import_identity import (
+    OF_ONE_USER,
+    Met,
+    check_free,
+    claims_of_row,
+    email_claim,
+    owner_of_all,
+    owner_of_row,
+    unusable,
+)
 from rollcall.import_result import ImportResult, RefusedRow
 from rollcall.import_rules import (
     Options,
@@ -232,7 +241,13 @@ class Importer:
         return later
 
     async def _register(self, one: Wanted) -> Rejected | None:
-        """Register a row's user; return why not."""
+        """Register a row's user, or take it as a row of one who is there; return why it is refused."""
+        try:
+            return await self._register_or_find(one)
+        except OF_ONE_USER as error:
+            return unusable(error)
+
+    async def _register_or_find(self, one: Wanted) -> Rejected | None:
         try:
             user_id = await self._registered(one)
         except Rejected as rejected:
