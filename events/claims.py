@@ -108,6 +108,12 @@ async def owners_of(database: Database, key: bytes, claims: Iterable[Claim]) -> 
     return found
 
 
+async def count_admins(database: Database) -> int:
+    """The number of users who are an ADMIN, as of the last commit."""
+    row = await database.fetch_one("SELECT COUNT(*) FROM claims WHERE kind = %s", (ADMIN_SEAT,))
+    return 0 if row is None else int(row[0])
+
+
 async def has_admin(database: Database) -> bool:
     """Whether any user is an ADMIN, as of the last commit."""
     return await database.fetch_one("SELECT 1 FROM claims WHERE kind = %s LIMIT 1", (ADMIN_SEAT,)) is not None

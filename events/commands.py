@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from events.appender import Appender
 from events.batch import Append, Appended
-from events.claims import Claim, login_claim, owner_of, owners_of, sign_in_claims
+from events.claims import Claim, count_admins, login_claim, owner_of, owners_of, sign_in_claims
 from events.credentials import Credential, credential_of_claim, credential_of_user, credentials_of_users
 from events.database import Database
 from events.errors import (
@@ -266,6 +266,10 @@ class UserCommands(Commands[CommandResult]):
     async def owners(self, claims: Iterable[Claim]) -> dict[Claim, UUID]:
         """The users that have these claims, as of now; by one statement for each kind."""
         return await owners_of(self._database, self._keys.claims, claims)
+
+    async def admins(self) -> int:
+        """The number of users who are an ADMIN, as of now."""
+        return await count_admins(self._database)
 
     async def register(
         self,

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from events import rules
-from events.claims import Claim, login_claim
+from events.claims import ADMIN_SEAT, Claim, login_claim
 from events.commands import TAKEN
 from events.errors import (
     DamagedKey,
@@ -70,6 +70,14 @@ class Met:
                 found.pop(claim, None)
                 found.update({} if row[0] is None else {claim: UUID(bytes=row[0])})
         return found
+
+    def seats(self) -> int:
+        """The administrators that there would be beyond those of the log."""
+        row = self._table.execute(
+            "SELECT SUM(IIF(owner IS NULL, -1, 1)) FROM pretended WHERE claim BETWEEN ? AND ?",
+            (f"{ADMIN_SEAT}\0".encode(), f"{ADMIN_SEAT}\1".encode()),
+        ).fetchone()
+        return int(row[0] or 0)
 
     def close(self) -> None:
         """Remove the table."""

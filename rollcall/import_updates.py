@@ -19,11 +19,11 @@ from uuid import UUID
 
 import msgspec
 
-from events.claims import Claim, claims_of
+from events.claims import ADMIN_SEAT, Claim, claims_of
 from events.commands import UserCommands
 from events.credentials import Credential
-from events.errors import Reason, Rejected
-from events.event_types import Origin, UserUpdated
+from events.errors import LastAdmin, Problem, Reason, Rejected
+from events.event_types import Origin, Role, RoleChanged, UserUpdated
 from events.snapshots import Fold
 from events.user import ChangePassword, ChangeRole, Command, Register, Update, User, decide
 from rollcall.import_identity import OF_ONE_USER, Met, check_free, claims_of_row, unusable
@@ -195,7 +195,23 @@ class Updates:
                 changed = True
                 if isinstance(event, UserUpdated):
                     await self._pretend_to_move(row, event)
+                if isinstance(event, RoleChanged):
+                    await self._pretend_to_be(row, event.role)
         return changed
+
+    async def _pretend_to_be(self, row: _Row, role: Role) -> None:
+        """Take another role in a dry run.
+
+        Raises:
+            Rejected: no administrator would be left.
+        """
+        seat = {Claim(ADMIN_SEAT, str(row.user.id))}
+        if role is Role.ADMIN:
+            self._met.pretend(row.user.id, seat)
+        elif row.user.role is Role.ADMIN:
+            if await self._commands.admins() + self._met.seats() < 2:
+                raise Rejected(Problem(Reason.INVALID, str(LastAdmin(row.user.id)), ("id",)))
+            self._met.pretend(row.user.id, (), seat)
 
     async def _pretend_to_move(self, row: _Row, event: UserUpdated) -> None:
         """Claim another username and email in a dry run, and give up those that the user has.

@@ -20,10 +20,10 @@ import msgspec
 from cachetools import LRUCache
 
 from events import rules
-from events.claims import Claim, login_claim, username_claims
+from events.claims import ADMIN_SEAT, Claim, login_claim, username_claims
 from events.commands import UserCommands
 from events.errors import Reason, Rejected, WrongExpectedVersion
-from events.event_types import Origin
+from events.event_types import Origin, Role
 from events.user import Account, Register, decide
 from rollcall.import_identity import (
     OF_ONE_USER,
@@ -330,7 +330,8 @@ class Importer:
         # Email and username are free in the log, or this would be no registration.
         unread = claims - {email_claim(command.email), login_claim(command.username)}
         check_free(self._met.laid_over(await self._commands.owners(unread), claims))
-        self._met.pretend(user_id, claims)
+        seat = {Claim(ADMIN_SEAT, str(user_id))} if command.role is Role.ADMIN else set()
+        self._met.pretend(user_id, claims | seat)
         return user_id
 
     async def _free_username(self, base: str, owners: dict[Claim, UUID], taken: Collection[Claim | UUID]) -> str:

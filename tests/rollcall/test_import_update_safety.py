@@ -124,6 +124,26 @@ async def test_a_row_finds_nobody_who_has_given_its_email_away(
 
 @pytest.mark.parametrize("dry_run", [True, False], ids=["dry", "run"])
 async def test_a_row_does_not_take_the_last_administrators_role(log: Log, tmp_path: Path, dry_run: bool) -> None:
+    """Of several whom the file demotes, the last one stays."""
+    for name in ("ada", "eve", "bob"):
+        await log.register(name, Role.ADMIN)
+    rows: list[Row] = [{"email": f"{name}@example.com", "role": "CUSTOMER"} for name in ("ada", "eve", "bob")]
+
+    done = await take(log, tmp_path / "users.jsonl", rows, window=1, dry_run=dry_run)
+
+    assert (done.updated, [refused.line for refused in done.refused]) == (2, [3])
+    (reason,) = (refused.reason for refused in done.refused)
+    assert "the last ADMIN" in reason
+
+
+async def test_a_dry_run_counts_the_administrators_that_the_file_brings(log: Log, tmp_path: Path) -> None:
     await log.register("ada", Role.ADMIN)
-    done = await take(log, tmp_path / "u.jsonl", [{"email": "ada@example.com", "role": "CUSTOMER"}], dry_run=dry_run)
-    assert done.refused_rows == 1, done
+    rows: list[Row] = [
+        {"email": "new@example.com", "role": "ADMIN"},
+        {"email": "ada@example.com", "role": "CUSTOMER"},
+    ]
+
+    dry = await take(log, tmp_path / "users.jsonl", rows, window=1, dry_run=True)
+
+    assert dry == await take(log, tmp_path / "users.jsonl", rows, window=1)
+    assert (dry.added, dry.updated, dry.refused_rows) == (1, 1, 0)
