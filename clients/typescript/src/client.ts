@@ -242,7 +242,11 @@ export class Client {
     let ended: { error: unknown } | null = null;
     let wake: (() => void) | null = null;
     let stop: (() => void) | null = null;
+    let user: string | null = null;
     const run = () => {
+      const { userId } = this.session.state;
+      // One that was halted has not heard that its session has ended.
+      if (user !== null && userId !== null && userId !== user) return end(signedOut("another user has signed in"));
       stop = this.#subscriptions.run(operation, startingAfter(operation, variables, place), { next, end });
     };
     const next = (data: Readonly<Record<string, unknown>>) => {
@@ -255,6 +259,7 @@ export class Client {
       wake?.();
     };
     const halt = () => {
+      user = this.session.state.userId;
       stop?.();
       stop = null;
     };
@@ -289,6 +294,7 @@ export class Client {
             return finished;
           }
           if (!stop) run(); // it was halted when too many waited
+          if (ended) continue;
           await new Promise<void>((resolve) => {
             wake = resolve;
           });

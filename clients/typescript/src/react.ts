@@ -197,15 +197,20 @@ export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
   const [live, become] = useState<Live<UserList>>(NOTHING);
   useWhileSignedIn(JSON.stringify(variables), async (client, signal) => {
     become(NOTHING);
-    /** What has happened since the last reading began. */
-    let since: UserChange[] = [];
+    /** For each reading that is under way, what has happened since it began. */
+    const readings = new Set<UserChange[]>();
     const read = async () => {
-      since = [];
-      const { data, position } = await client.query(UsersDocument, variables, { signal });
-      const { edges, pageInfo } = data.users;
-      const users = since.reduce<readonly User[]>(after, edges.map(({ node }) => node));
-      become({ data: { users, pageInfo }, error: undefined });
-      return position;
+      const since: UserChange[] = [];
+      readings.add(since);
+      try {
+        const { data, position } = await client.query(UsersDocument, variables, { signal });
+        const { edges, pageInfo } = data.users;
+        const users = since.reduce<readonly User[]>(after, edges.map(({ node }) => node));
+        become({ data: { users, pageInfo }, error: undefined });
+        return position;
+      } finally {
+        readings.delete(since);
+      }
     };
     const failed = (error: Error) => become(({ data }) => ({ data, error }));
     const arranged = variables.filter != null || variables.orderBy != null;
@@ -225,7 +230,7 @@ export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
     const follow = async () => {
       const position = await read();
       for await (const { userChanges } of client.subscribe(UserChangesDocument, { after: position }, { signal })) {
-        since.push(userChanges);
+        for (const since of readings) since.push(userChanges);
         become(({ data, error }) => ({ data: data && { ...data, users: after(data.users, userChanges) }, error }));
         // By the default order and without a filter, only these change who is on the page.
         if (arranged || userChanges.type === "USER_REGISTERED" || userChanges.type === "USER_DELETED") void reread();

@@ -86,7 +86,8 @@ export class Session {
 
   /** Take over a session that a mutation has returned. `remember`: keep it when the browser is closed (`inCookie`). */
   adopt(session: IssuedSession, remember?: boolean): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(async (late) => {
+      await late(); // the end of the session before must not be heard after this one has begun
       const tokens = await this.#keeper.begin(session, remember);
       this.#become(tokens);
       this.#tabs.send({ kind: "tokens", tokens });

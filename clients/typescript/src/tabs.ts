@@ -13,6 +13,7 @@ export type Message =
   | { readonly kind: "ended"; readonly reason: SessionEnd }
   | { readonly kind: "written"; readonly position: string };
 
+const KINDS: ReadonlySet<unknown> = new Set<Message["kind"]>(["tokens", "ended", "written"]);
 /** A tab that was frozen while it held the lock keeps it. The others do not wait for it for ever. */
 const LONGEST_TURN_MS = 10_000;
 /** A message may arrive after the lock that its sender has released. If none does, the other tab could not renew. */
@@ -32,6 +33,7 @@ export function tabsOf(name: string | null, onMessage: (message: Message) => voi
   let heard = () => {};
   if (channel) {
     channel.onmessage = ({ data }: MessageEvent<Message>) => {
+      if (!KINDS.has(data?.kind)) return; // a page of another version may be open beside this one
       onMessage(data);
       if (data.kind !== "written") heard();
     };

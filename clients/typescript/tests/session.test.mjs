@@ -271,3 +271,85 @@ test("a window that is shown again, or comes online, connects at once", async (c
     for (const name of ["document", ...Object.keys(listening)]) delete globalThis[name];
   }
 });
+
+test("a message that another version of a page sends ends no session", async () => {
+  const { keeper, tabs, heard } = browser(ADA, 1);
+  await start(tabs);
+  const channel = new BroadcastChannel(`rollcall:${keeper.shared}`);
+  for (const message of [{ kind: "of another version" }, {}, "text", null, { kind: "written", position: "7" }]) channel.postMessage(message);
+  while (!heard.length) await new Promise(setImmediate); // the messages before it have come, too
+  assert.equal(tabs[0].state.userId, ADA);
+  channel.close();
+  close(tabs);
+});
+
+test("the end of a session that another tab says late does not end the one that began after it", async () => {
+  const { keeper } = browser(ADA, 0);
+  const channel = new BroadcastChannel(`rollcall:${keeper.shared}`);
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  const request = async (_name, { ifAvailable }, run) => {
+    if (ifAvailable) return run(null); // another tab has the turn
+    channel.postMessage({ kind: "ended", reason: "ended" });
+    return run({});
+  };
+  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+  try {
+    const heard = [];
+    const session = new Session(keeper, (position) => heard.push(position));
+    await session.adopt(issued(GRACE));
+    channel.postMessage({ kind: "written", position: "7" });
+    while (!heard.length) await new Promise(setImmediate);
+    assert.equal(session.state.userId, GRACE);
+    session.close();
+  } finally {
+    delete globalThis.navigator;
+    if (before) Object.defineProperty(globalThis, "navigator", before);
+    channel.close();
+  }
+});
+
+/** A WebSocket whose server accepts every connection and sends what a test says. */
+class Served {
+  static opened = [];
+  readyState = 1;
+  subscribed = [];
+  constructor() {
+    Served.opened.push(this);
+    queueMicrotask(() => this.onopen());
+  }
+  send(text) {
+    const { type, id } = JSON.parse(text);
+    if (type === "connection_init") queueMicrotask(() => this.receive({ type: "connection_ack" }));
+    if (type === "subscribe") this.subscribed.push(id);
+  }
+  receive(message) {
+    this.onmessage({ data: JSON.stringify(message) });
+  }
+  close() {
+    this.readyState = 3;
+  }
+}
+
+test("a subscription that waits for its slow reader does not go on as another user", async () => {
+  const { keeper } = browser(ADA, 0);
+  const { client } = clientOf(keeper, () => ({}), { WebSocket: Served });
+  const changes = client.subscribe("subscription S($after: Position) { userChanges(after: $after) { position } }", { after: "1" });
+  const first = changes.next();
+  while (!Served.opened[0]?.subscribed.length) await new Promise(setImmediate);
+  const [socket] = Served.opened;
+  const [id] = socket.subscribed;
+  for (let position = 2; position < 500; position += 1) socket.receive({ id, type: "next", payload: { data: { userChanges: { position: `${position}` } } } });
+  await first;
+  await client.session.adopt(issued(GRACE));
+  let seen = 1;
+  await assert.rejects(
+    async () => {
+      const end = new Promise((resolve) => setTimeout(resolve, 5_000, { done: true }));
+      while (!(await Promise.race([changes.next(), end])).done) seen += 1;
+    },
+    UnauthenticatedError,
+  );
+  assert.ok(seen >= 200);
+  assert.equal(Served.opened.length, 1);
+  client.close();
+});

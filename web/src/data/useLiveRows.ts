@@ -20,6 +20,9 @@ export interface LiveRow extends Row {
   gone: boolean;
 }
 
+/** Of a list that is left open while very many are made, the count stops here: each that is added copies those before. */
+const MOST_ADDED = 1_000;
+
 type Overlay = ReadonlyMap<string, { change: DataChange; changes: number }>;
 
 function over(row: Row, overlay: Overlay): LiveRow {
@@ -60,7 +63,7 @@ export function useLiveRows(
           return new Map([...before, [change.dataId, { change, changes }]]);
         });
       } else if (change.type === "DATA_CREATED" || change.type === "DATA_TRANSFERRED") {
-        setAdded((before) => new Set([...before, change.dataId]));
+        setAdded((before) => (before.size < MOST_ADDED ? new Set([...before, change.dataId]) : before));
       } else if (change.type === "DATA_DELETED") {
         setAdded((before) => new Set([...before].filter((id) => id !== change.dataId)));
       }
