@@ -32,8 +32,8 @@ from rollcall.import_rules import Wanted, refusal
 REPLACEABLE: Final = frozenset({0, 1})
 """Versions of the event with a password's hash that a row may replace: none, or the registration if that was an import.
 A newer one is the user's own."""
-ANOTHER: Final = refusal("id", "belongs to another user than the email and the username, or to a deleted one")
-OVERTAKEN: Final = refusal("email", "its user was changed or deleted meanwhile: import the row again")
+ANOTHER: Final = "belongs to another user than the email and the username, or to a deleted one"
+OVERTAKEN: Final = "its user was changed or deleted meanwhile: import the row again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class _Row:
         if self.names_user_by_id:
             return
         if wanted.user_id is not None and (rival is None or rival.account.version or met.has(wanted.user_id)):
-            raise ANOTHER
+            raise refusal("id", ANOTHER)
         if not claims_of(self.user).issuperset(claims_of_row(wanted)):
-            raise OVERTAKEN
+            raise refusal("email", OVERTAKEN)
 
     def commands(self, credential: Credential | None) -> list[Command]:
         """What brings the user up to date; the hash of a password as the file has it."""
@@ -125,7 +125,7 @@ class Updates:
     def _checked(self, wanted: Wanted, user_id: UUID, folds: Mapping[UUID, Fold]) -> _Row:
         fold = folds.get(user_id)
         if fold is None or fold.account.user is None:
-            raise OVERTAKEN
+            raise refusal("email", OVERTAKEN)
         row = _Row(wanted, fold, fold.account.user)
         row.check(None if wanted.user_id is None else folds.get(wanted.user_id), self._met)
         return row
