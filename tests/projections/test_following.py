@@ -36,12 +36,12 @@ USERS = 130
 
 
 class Commands(TransportListener, CommandListener):
-    """Records the commands that a client sends to MongoDB."""
+    """Records the commands that a client sends to MongoDB, without those that open a further connection."""
 
     sent: ClassVar[list[str]] = []
 
     def started(self, event: Any) -> None:
-        if isinstance(event, CommandStartedEvent):
+        if isinstance(event, CommandStartedEvent) and event.command_name not in {"saslStart", "saslContinue"}:
             self.sent.append(event.command_name)
 
     def succeeded(self, event: Any) -> None:
