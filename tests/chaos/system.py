@@ -44,6 +44,7 @@ NO_LIMITS: Final = dict.fromkeys(
         "ROLLCALL_SIGN_INS_PER_HOUR",
         "ROLLCALL_REFRESHES_PER_HOUR",
         "ROLLCALL_PASSWORD_CHANGES_PER_HOUR",
+        "ROLLCALL_MAILS_PER_HOUR",
     ),
     "0",
 )
