@@ -116,4 +116,4 @@ async def count_admins(database: Database) -> int:
 
 async def has_admin(database: Database) -> bool:
     """Whether any user is an ADMIN, as of the last commit."""
-    return await database.fetch_one("SELECT 1 FROM claims WHERE kind = %s LIMIT 1", (ADMIN_SEAT,)) is not None
+    return await count_admins(database) > 0

@@ -7,9 +7,9 @@ types. No label value comes from a client, so none is personal, and their number
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -144,6 +144,23 @@ class Metrics:
         return timed
 
 
+Measured = TypeVar("Measured")
+Gauges = Mapping[str, tuple[str, Callable[[Measured], float | None]]]
+"""By name: the help text, and the value of one item; None if it has none."""
+
+
+def _gauges(
+    of: str, gauges: Gauges[Measured], labels: Sequence[str], items: Mapping[tuple[str, ...], Measured]
+) -> Iterator[Metric]:
+    """The gauges of some items, which are given by the values of their labels."""
+    for name, (help_, value) in gauges.items():
+        family = GaugeMetricFamily(f"rollcall_{of}_{name}", help_, labels=labels)
+        for label_values, item in items.items():
+            if (found := value(item)) is not None:
+                family.add_metric(label_values, found)
+        yield family
+
+
 class ReplicasCollector(Collector):
     """Gauges of the replicas that this process asks, and the questions that each server has answered."""
 
@@ -153,12 +170,7 @@ class ReplicasCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The gauges and the counter, for the registry."""
         found = [status for replicas in self._replicas for status in replicas.status()]
-        for name, (help_, value) in REPLICA_GAUGES.items():
-            family = GaugeMetricFamily(f"rollcall_replica_{name}", help_, labels=["view", "host"])
-            for one in found:
-                if (measured := value(one)) is not None:
-                    family.add_metric([one.view, one.host], measured)
-            yield family
+        yield from _gauges("replica", REPLICA_GAUGES, ["view", "host"], {(one.view, one.host): one for one in found})
         answers = CounterMetricFamily(
             "rollcall_replica_answers",
             "Questions to a view that a server has answered; the host is `primary` where no replica could.",
@@ -169,7 +181,7 @@ class ReplicasCollector(Collector):
         yield answers
 
 
-REPLICA_GAUGES: Final[dict[str, tuple[str, Callable[[ServerStatus], float | None]]]] = {
+REPLICA_GAUGES: Final[Gauges[ServerStatus]] = {
     "up": ("1 if queries are sent to the replica, 0 if it does not answer or lags.", lambda one: one.up),
     "lag_events": ("Events between the view on the replica and on the primary.", lambda one: one.lag_events),
 }
@@ -196,20 +208,11 @@ class ViewsCollector(Collector):
             for state in State:
                 states.add_metric([status.name, state.value], float(status.state is state))
         yield states
-        for name, (help_, value) in VIEW_GAUGES.items():
-            family = GaugeMetricFamily(f"rollcall_view_{name}", help_, labels=["view"])
-            for status in self._statuses or ():
-                if (found := value(status)) is not None:
-                    family.add_metric([status.name], found)
-            yield family
-        for name, (help_, measured) in WEBHOOK_GAUGES.items():
-            family = GaugeMetricFamily(f"rollcall_webhook_{name}", help_, labels=["webhook"])
-            for webhook in self._webhooks:
-                family.add_metric([str(webhook.id)], measured(webhook))
-            yield family
+        yield from _gauges("view", VIEW_GAUGES, ["view"], {(status.name,): status for status in self._statuses or ()})
+        yield from _gauges("webhook", WEBHOOK_GAUGES, ["webhook"], {(str(one.id),): one for one in self._webhooks})
 
 
-VIEW_GAUGES: Final[dict[str, tuple[str, Callable[[ProjectionStatus], float | None]]]] = {
+VIEW_GAUGES: Final[Gauges[ProjectionStatus]] = {
     "position": ("Position of the last applied event.", lambda status: status.position),
     "lag_events": ("Events between the view and the head of the log.", lambda status: status.lag),
     "lag_seconds": ("Age of the oldest event that is not applied.", lambda status: status.lag_seconds),
@@ -235,7 +238,7 @@ VIEW_GAUGES: Final[dict[str, tuple[str, Callable[[ProjectionStatus], float | Non
     ),
 }
 
-WEBHOOK_GAUGES: Final[dict[str, tuple[str, Callable[[WebhookStatus], float]]]] = {
+WEBHOOK_GAUGES: Final[Gauges[WebhookStatus]] = {
     "disabled": ("1 if the webhook was disabled by failures, else 0.", lambda one: float(not one.healthy)),
     "lag_events": ("Events since the oldest change that is not accepted.", lambda one: one.lag),
     "lag_seconds": ("Age of the oldest change that is not accepted.", lambda one: one.lag_seconds),

@@ -18,9 +18,10 @@ WITHOUT_CONFIG: Final = "Firebase's scrypt, whose parameters --hash-config has t
 
 PROVIDERS: Final = ("google.com", "facebook.com", "twitter.com", "github.com")
 PROVIDER_KEYS: Final = ("rawId", "email", "displayName", "photoUrl")
+PROVIDER_COLUMNS: Final = tuple(f"{provider} {key}" for provider in PROVIDERS for key in PROVIDER_KEYS)
 CSV_COLUMNS: Final = (
     *("localId", "email", "emailVerified", "passwordHash", "salt", "displayName", "photoUrl"),
-    *(f"{provider} {key}" for provider in PROVIDERS for key in PROVIDER_KEYS),
+    *PROVIDER_COLUMNS,
     *("createdAt", "lastSignedInAt", "phoneNumber", "disabled", "customAttributes"),
 )
 """In the order of the documentation. Older exports end with the telephone number; each row ends with a comma."""
@@ -41,8 +42,7 @@ def columns_without_header(cells: list[str]) -> Sequence[str] | None:
 
 def _as_json(fields: Fields) -> Fields:
     """The record of a row of CSV with the fields that it has in JSON."""
-    columns = {f"{provider} {key}" for provider in PROVIDERS for key in PROVIDER_KEYS}
-    rest = {name: value for name, value in fields.items() if name not in columns}
+    rest = {name: value for name, value in fields.items() if name not in PROVIDER_COLUMNS}
     if isinstance(verified := rest.get("emailVerified"), str):
         rest["emailVerified"] = verified == "true"
     providers: list[JSON] = [
