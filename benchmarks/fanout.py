@@ -51,7 +51,7 @@ KEY: Final = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Subscribers, and the changes that they are told."""
+    """A number of subscribers, and the rate of the changes that are sent to them."""
 
     subscribers: int
     stopped: int

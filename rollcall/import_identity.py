@@ -95,7 +95,7 @@ def claims_of_row(one: Wanted) -> list[Claim]:
 
 
 def email_claim(email: str) -> Claim:
-    """The claim of a row's email; of text that is none, one that nobody can take."""
+    """The claim of a row's email. Text that is no email gets a claim that no user can have."""
     form = rules.sought_email(email)
     return Claim("email", f"\0{email}" if form is None else form)
 
@@ -104,7 +104,7 @@ def owner_of_row(one: Wanted, claims: list[Claim], owners: Mapping[Claim, UUID],
     """The user of a row, if it is there. With `by_id` a row's id tells, though the user has another email or username.
 
     Raises:
-        Rejected: the email or the username belongs to somebody else.
+        Rejected: another user has the email or the username.
     """
     owner = owner_of_all(claims, owners)
     if owner is None and by_id and one.user_id is not None and one.user_id in map(owners.get, claims):

@@ -157,7 +157,7 @@ export function useUser(id: string): Live<User | null> {
         });
       }
     };
-    await retrying(signal, follow, (error) => become(({ data }) => ({ data, error })), () => undefined);
+    await retrying(signal, follow, (error) => become(({ data }) => ({ data, error })));
   });
   return live;
 }
@@ -222,7 +222,7 @@ export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
       rereading = true;
       while (again && !signal.aborted) {
         again = false;
-        await retrying(signal, read, failed, () => undefined);
+        await retrying(signal, read, failed);
         await pause(REREAD_MS * (0.5 + Math.random()), signal).catch(() => undefined);
       }
       rereading = false;
@@ -236,7 +236,7 @@ export function useUsers(variables: UsersQueryVariables = {}): Live<UserList> {
         if (arranged || userChanges.type === "USER_REGISTERED" || userChanges.type === "USER_DELETED") void reread();
       }
     };
-    await retrying(signal, follow, failed, () => undefined);
+    await retrying(signal, follow, failed);
   });
   return live;
 }

@@ -7,7 +7,7 @@
 import type { IssuedSession, SessionKeeper, Tokens } from "./keepers.js";
 import { type Message, type Tabs, tabsOf } from "./tabs.js";
 
-/** Why nobody is signed in. */
+/** How the session ended. */
 export type SessionEnd =
   /** No session was kept, or it had ended before this client began. */
   | "none"
