@@ -1,6 +1,10 @@
 """The rules of registration: open, by invitation or closed, and the cost of one.
 
-Each address has a budget of registrations. Many addresses together can still register more than the operator wants.
+Each address has a budget of registrations, and a pace: a flood that spends the budget in two seconds would cost
+everybody else as much as all of them together, and to let fewer come at once would refuse a school class. So those of
+one address begin at intervals, and wait for it.
+
+Many addresses together can still register more than the operator wants.
 While they do, a registration may be required to come with a proof of work: the client finds a number with which the
 SHA-256 of a challenge begins with a number of zero bits. The challenge is signed, so it is checked without a trace in
 the database, and solved ones work once, so each registration costs its own work.
@@ -17,9 +21,12 @@ from typing import Final
 
 from auth.budgets import AddressBudgets, Budget, Budgets, BudgetSpent, Purpose
 from auth.single_use import SingleUseToken, SingleUseTokens
-from events.errors import OutcomeUnknown
+from auth.turns import Pace
+from events.errors import OutcomeUnknown, UserBusy
 
 OF_ALL_ADDRESSES: Final = Budget("register from all addresses", 1_000)
+PACE_SECONDS: Final = 0.2
+"""Time between two registrations of one address in one process."""
 HIGH: Final = 0.5
 """The spent part of that budget above which a proof of work is required."""
 INVITATION: Final = "invitation"
@@ -78,6 +85,8 @@ class Registration:
     by_address: AddressBudgets
     invitations: SingleUseTokens
     challenges: SingleUseTokens
+    pace: Pace | None = None
+    """Of each address; None for no limit."""
 
     async def admit(self, address: str, invitation: str | None, proof: str | None) -> SingleUseToken | None:
         """Let a client register, and count it; its invitation, if one is required, is yet to be used.
@@ -98,13 +107,23 @@ class Registration:
             solved = self._solved(proof or "")
             if solved is None:
                 raise self._proof_required()
-        await self.by_address.pay(Purpose.REGISTER, address)
+        await self._pay(address)
         if solved is not None and not await self.challenges.use(solved):
             raise self._proof_required()
         if self.proof_bits:
             with suppress(BudgetSpent):  # it only measures: otherwise a flood would close the door for everybody
                 await self.budgets.spend(OF_ALL_ADDRESSES, "")
         return invited
+
+    async def _pay(self, address: str) -> None:
+        if self.pace is None:
+            await self.by_address.pay(Purpose.REGISTER, address)
+            return
+        try:
+            async with self.pace.turn(address):
+                await self.by_address.pay(Purpose.REGISTER, address)
+        except UserBusy:
+            raise BudgetSpent(Purpose.REGISTER, timedelta(seconds=self.pace.longest_wait)) from None
 
     @asynccontextmanager
     async def using(self, invitation: SingleUseToken | None) -> AsyncIterator[None]:

@@ -16,13 +16,14 @@ from auth.mailed_links import MailedLinks
 from auth.password_hashing import Passwords
 from auth.pending_registrations import PendingRegistrations
 from auth.recovery import Recovery
-from auth.registration import CHALLENGE, INVITATION, Registration
+from auth.registration import CHALLENGE, INVITATION, PACE_SECONDS, Registration
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
 from auth.single_use import SingleUseTokens
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
+from auth.turns import Pace
 from auth.write_quota import WriteQuota
 from events.commands import AccountCache
 from events.feed import Feed
@@ -145,6 +146,7 @@ def services_of(
             by_address,
             invitations=SingleUseTokens(database, secret, INVITATION, now, secrets.token_bytes),
             challenges=SingleUseTokens(database, secret, CHALLENGE, now, secrets.token_bytes),
+            pace=Pace(PACE_SECONDS, time.monotonic) if settings.registrations_per_hour else None,
         ),
         activity=activity,
         import_users=import_users_with(commands),

@@ -265,7 +265,9 @@ class Settings(BaseSettings):
     registration_proof_of_work_bits: int = Field(
         0, ge=0, le=30, description="Zero bits of the proof of work that registrations require under load. 0: never."
     )
-    registrations_per_hour: int = Field(100, ge=0, description="Registrations an hour from one address. 0: no limit.")
+    registrations_per_hour: int = Field(
+        100, ge=0, description="Registrations an hour from one address, 0.2 s apart in a process. 0: no limit."
+    )
     sign_ins_per_hour: int = Field(2_000, ge=0, description="Sign-ins an hour from one address. 0: no limit.")
     refreshes_per_hour: int = Field(
         20_000, ge=0, description="Refreshes of sessions an hour from one address. 0: no limit."

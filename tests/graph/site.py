@@ -24,13 +24,14 @@ from auth.mailed_links import MailedLinks
 from auth.password_hashing import PROFILES, Passwords
 from auth.pending_registrations import PendingRegistrations
 from auth.recovery import Recovery
-from auth.registration import CHALLENGE, INVITATION, Registration, RegistrationMode
+from auth.registration import CHALLENGE, INVITATION, PACE_SECONDS, Registration, RegistrationMode
 from auth.session_watch import SessionWatch
 from auth.sessions import Lifetimes, Sessions
 from auth.sign_in import SignIn
 from auth.single_use import SingleUseTokens
 from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
+from auth.turns import Pace
 from auth.write_quota import WriteQuota
 from events.checkpoint import Checkpoint
 from events.commands import AccountCache
@@ -362,7 +363,15 @@ def _services(
         mysql_data=MySQLData(log.database),
         mongo_data=MongoData(mongo.documents),
         sign_in=sign_in,
-        registration=Registration(doors.registration, doors.proof_bits, budgets, by_address, invitations, challenges),
+        registration=Registration(
+            doors.registration,
+            doors.proof_bits,
+            budgets,
+            by_address,
+            invitations,
+            challenges,
+            Pace(PACE_SECONDS, time.monotonic) if doors.per_hour.get(Purpose.REGISTER) else None,
+        ),
         activity=activity,
         import_users=import_users_with(log.commands),
         tokens=tokens,

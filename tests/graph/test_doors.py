@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -12,9 +13,10 @@ from uuid import uuid4
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
-from auth.budgets import Purpose
+from auth.budgets import Budget, Purpose
 from auth.password_hashing import WAITING_PASSWORDS, Lane
-from auth.registration import OF_ALL_ADDRESSES, RegistrationMode
+from auth.registration import OF_ALL_ADDRESSES, PACE_SECONDS, RegistrationMode
+from auth.turns import PACED_WAITING
 from events.event_types import Role
 from rollcall.embedded import Addresses
 from tests.graph.client import Answer, Json, answer_of, problems
@@ -125,6 +127,34 @@ async def test_a_spent_budget_fills_with_time(opened: Opened) -> None:
         site.clock.ahead += int(answers[-1].headers["Retry-After"]) * SECOND
 
         assert [(await register(site)).status for _ in range(2)] == [200, 429]
+
+
+async def test_registrations_of_one_address_wait_for_each_other_and_others_do_not(opened: Opened) -> None:
+    """A class may register at once; a flood that spends its budget costs others no more than a class."""
+    async with opened(per_hour={Purpose.REGISTER: 100}) as site:
+        site.clock.stop()
+        ended, began = list[str](), time.monotonic()
+
+        async def one(address: str) -> int:
+            answer = await register(site, address)
+            ended.append(address)
+            return answer.status
+
+        statuses = await asyncio.gather(*(one(HERE) for _ in range(10)), one(THERE))
+
+        assert statuses == [200] * 11
+        assert time.monotonic() - began >= 9 * PACE_SECONDS
+        assert ended[-1] == HERE
+        assert ended.index(THERE) < 9
+
+        flood = await asyncio.gather(*(register(site, HERE) for _ in range(2 * PACED_WAITING)))
+
+        refused = [answer for answer in flood if answer.status == 429]
+        assert refused
+        assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+        registered = 10 + len(flood) - len(refused)
+        spent = await site.services.registration.budgets.spent(Budget(Purpose.REGISTER, 100), HERE)
+        assert spent == pytest.approx(registered / 100)  # those that were refused have paid nothing
 
 
 async def test_a_flood_of_registrations_delays_a_sign_in_by_one_hash(own_site: Site) -> None:
