@@ -70,7 +70,7 @@ async def freshness(bench: Bench) -> list[Freshness]:
     """Measure at rest and at 500 events a second."""
     bell = HeadPoll(bench.store)
     append = _appending(bench, bell.ring)
-    async with _projectors(bench), _watched(bench, bell) as watchers:
+    async with projectors(bench), _watched(bench, bell) as watchers:
         idle = await _seen(watchers, await _idle(append))
         busy = await _seen(watchers, await _busy(append))
     return [watcher.freshness(load, found) for load, found in (("idle", idle), ("500/s", busy)) for watcher in watchers]
@@ -158,7 +158,7 @@ async def _ask(checkpoint: Callable[[], Awaitable[Checkpoint]], watcher: Watcher
 
 
 @asynccontextmanager
-async def _projectors(bench: Bench) -> AsyncIterator[None]:
+async def projectors(bench: Bench) -> AsyncIterator[None]:
     """Run both projectors as `rollcall projector`; the block starts when they have caught up."""
     async with (
         running(bench, "-m", "rollcall", "projector", "mysql"),
