@@ -9,10 +9,10 @@ Data objects are compared in the same way: *user* stands for both here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import zip_longest
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -21,7 +21,7 @@ from events.bulk import UserRange
 from events.event_types import JSON, Forgotten, Recorded, UserDeleted
 from events.ids import uuid_of
 from events.store import EventStore
-from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, LogFold, fold
+from projections.folding import HISTORY_EVENTS, FoldedUser, HistoryEntry, ItemsDone, fold
 from projections.quarantine import UNREADABLE
 from projections.view import Record, Records
 
@@ -84,21 +84,36 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
                 return f"{subject}{self.field or self.kind.value} differs"
 
 
+class ExpectedDigests(Protocol):
+    """What the records of a range of users must be: a fold of the log, or what a rebuild has written."""
+
+    @property
+    def users(self) -> UserRange:
+        """The range."""
+        ...
+
+    def digests(
+        self, view: str, digest_of: Callable[[FoldedUser], bytes | None]
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        """Each id, in order, and the digest of the record that a view must have; None for no record."""
+        ...
+
+
 async def compare(
-    records: Records, folded: LogFold, store: EventStore, advance: ItemsDone = lambda _: None
+    records: Records, expected: ExpectedDigests, store: EventStore, advance: ItemsDone = lambda _: None
 ) -> AsyncIterator[list[Difference]]:
     """Yield all differences of a range of users, some users at a time, each user's together.
 
-    `folded` are all users of the range as of a position that the view has reached.
+    The digests are of all users of the range as of a position that the view has reached.
 
     Raises:
         ViewMissing: the view does not exist.
         UnreadableEvent: an event comes from a newer release.
     """
     differing: list[UUID] = []
-    async for user_id, expected, found in _joined(records, folded):
+    async for user_id, wanted, found in _joined(records, expected):
         advance(1)
-        if expected != found:
+        if wanted != found:
             differing.append(uuid_of(user_id))
         if len(differing) == EXAMINED_USERS:
             yield await examine(records, store, differing)
@@ -287,11 +302,11 @@ Joined = tuple[bytes, bytes | None, bytes | None]
 """An id, the digest of the record that the view must have, and that of the one found."""
 
 
-async def _joined(records: Records, folded: LogFold) -> AsyncIterator[Joined]:
+async def _joined(records: Records, wanted: ExpectedDigests) -> AsyncIterator[Joined]:
     """Every user that either side has: a full join in the order of ids."""
-    remaining = folded.digests(records.name, records.digest)
+    remaining = wanted.digests(records.name, records.digest)
     user_id, expected = next(remaining, END)
-    async for page in _pages(records, folded.users):
+    async for page in _pages(records, wanted.users):
         for found_id, found in page:
             while user_id < found_id:
                 yield user_id, expected, None

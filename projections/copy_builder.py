@@ -2,8 +2,9 @@
 
 A copy is filled by folding the log: each user is written once, as of one position. From then on it is a view like any
 other and applies the events since then. When all users fit into memory, the fold that filled the copy is advanced and
-used for the comparison; else the log is folded again, part by part. Several processes may each fill and compare a part
-of the users (`projections/rebuild_parts.py`).
+used for the comparison; else the digests of what was written are (`projections/written_digests.py`). If neither is at
+hand, the log is folded again, part by part. Several processes may each fill and compare a part of the users
+(`projections/rebuild_parts.py`).
 
 A user whose events cannot be read, or whom the view's database rejects, does not stop the others: the copy quarantines
 the user as a projector would, up to the limit.
@@ -30,13 +31,17 @@ from projections.quarantine import POISON, Quarantine, Quarantined
 from projections.rebuild_parts import Workers
 from projections.rebuild_steps import Steps
 from projections.shared_fold import SharedFold
-from projections.view import CopyId, FillState, Records, SetAside, keep_no_digest
+from projections.view import CopyId, FillState, Records, SetAside
+from projections.written_digests import WrittenDigests
 
 log = structlog.get_logger(__name__)
 
 BATCH_EVENTS: Final = 2_000
 SHOWN_DIFFERENCES: Final = 20
 APPLY_ATTEMPTS: Final = 4
+
+Filled = LogFold | WrittenDigests
+"""What a copy was filled with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,8 @@ class CopyBuilder:
     """Others may share it."""
     steps: Steps
 
-    async def fill(self, up_to: Checkpoint) -> LogFold | None:
-        """Fill the copy, from where an interrupted rebuild stopped; return all users, folded, if they fit in memory.
+    async def fill(self, up_to: Checkpoint) -> Filled | None:
+        """Fill the copy, from where an interrupted rebuild stopped; return what is known of all users then.
 
         Raises:
             QuarantineFull: the copy would quarantine too many users.
@@ -62,14 +67,14 @@ class CopyBuilder:
             state = FillState(up_to, ALL_USERS.lower)
         if state.next_id is None:
             return None
-        complete = await self.write(UserRange(state.next_id), state.up_to.position, filled=state.quarantine)
+        filled = await self.write(UserRange(state.next_id), state.up_to.position, filled=state.quarantine)
         await self._complete()
-        return complete if state.next_id == ALL_USERS.lower else None
+        return filled if state.next_id == ALL_USERS.lower else None
 
     async def write(
         self, users: UserRange, position: int, *, filled: Quarantine = (), part: CopyId | None = None
-    ) -> LogFold | None:
-        """Fold users and write them into the copy; return all of them, folded, if they fit in memory.
+    ) -> Filled:
+        """Fold users and write them into the copy; return them, folded, if they fit in memory, else the digests.
 
         `filled` were quarantined before the copy was interrupted. A worker names the copy of its `part`.
 
@@ -78,16 +83,18 @@ class CopyBuilder:
             CopiesMoved: the copy of the part is another one by now.
         """
         set_aside = self._set_aside(filled)
+        written = WrittenDigests(users, self.fold.digests_bytes)
         folding = self.steps.counter("folding", "events", position, 0.0, 0.5)
         async with aclosing(self.fold.parts(users, position, folding)) as parts:
             async for folded in parts:
                 complete = folded.users == users
-                keep_digest = partial(folded.keep_digest, self.copy.name) if complete else keep_no_digest
+                keep_digest = partial(folded.keep_digest, self.copy.name) if complete else written.keep
                 writing = self.steps.counter("writing", "users", len(folded), 0.5, 0.3)
                 await self.copy.fill(folded, writing, set_aside, keep_digest, part)
                 if complete:
                     return folded
-        return None
+        written.complete()
+        return written
 
     async def fill_by(self, workers: Workers, up_to: Checkpoint) -> None:
         """Fill the copy by several processes. It begins anew, unless it is filled: they record no progress in it.
@@ -140,17 +147,17 @@ class CopyBuilder:
             with suppress(*POISON, NotQuarantined):
                 await self.copy.release_user(one.user_id, self.store.read_user)
 
-    async def compare(self, complete: LogFold | None) -> None:
+    async def compare(self, filled: Filled | None) -> None:
         """Compare all users of the copy with the log. Who was damaged since the copy was filled is quarantined.
 
-        `complete` is what `fill` has returned.
+        `filled` is what `fill` has returned.
 
         Raises:
             RebuildDiffers: a user differs; the copy is removed.
             QuarantineFull: the copy would quarantine too many users.
         """
         position = (await self.copy.checkpoint()).position
-        await self._check_equal(await self.differences(complete, ALL_USERS, position))
+        await self._check_equal(await self.differences(filled, ALL_USERS, position))
 
     async def compare_by(self, workers: Workers) -> None:
         """Compare the copy by the processes that filled it.
@@ -162,16 +169,16 @@ class CopyBuilder:
         comparing = self.steps.counter("comparing", "users", 0, 0.9, 0.1)
         await self._check_equal(await workers.compare((await self.copy.checkpoint()).position, comparing))
 
-    async def differences(self, complete: LogFold | None, users: UserRange, position: int) -> list[str]:
+    async def differences(self, filled: Filled | None, users: UserRange, position: int) -> list[str]:
         """The first differences of some users, as of a position that the copy has reached.
 
         Raises:
             QuarantineFull: as `compare`.
         """
         found: list[str] = []
-        async with aclosing(self._folded(complete, users, position)) as parts:
-            async for folded in parts:
-                found += await self._differences_of(folded)
+        async with aclosing(self._expected(filled, users, position)) as parts:
+            async for expected in parts:
+                found += await self._differences_of(expected)
         return found[: SHOWN_DIFFERENCES + 1]
 
     async def _complete(self) -> None:
@@ -210,11 +217,11 @@ class CopyBuilder:
             await self.copy.discard()
             raise RebuildDiffers(self.copy.name, found[:SHOWN_DIFFERENCES], len(found) > SHOWN_DIFFERENCES)
 
-    async def _differences_of(self, folded: LogFold) -> list[str]:
-        """The differences of the users of a fold, at least the first."""
+    async def _differences_of(self, expected: Filled) -> list[str]:
+        """The differences of these users, at least the first."""
         found: list[str] = []
-        comparing = self.steps.counter("comparing", "users", len(folded), 0.9, 0.1)
-        async for differences in compare(self.copy, folded, self.store, comparing):
+        comparing = self.steps.counter("comparing", "users", len(expected), 0.9, 0.1)
+        async for differences in compare(self.copy, expected, self.store, comparing):
             damaged = {one.user_id for one in differences if one.kind is DifferenceKind.UNREADABLE and one.user_id}
             found += [str(one) for one in differences if one.user_id not in damaged]
             for user_id, stream in (await read_streams(self.store, damaged)).items():
@@ -228,13 +235,17 @@ class CopyBuilder:
                 break
         return found
 
-    async def _folded(self, complete: LogFold | None, users: UserRange, position: int) -> AsyncGenerator[LogFold, None]:
-        """The users of a range as of a position, part by part; `complete` is advanced instead of folded again."""
+    async def _expected(self, filled: Filled | None, users: UserRange, position: int) -> AsyncGenerator[Filled, None]:
+        """What the records of a range must be as of a position, part by part; what filled the copy is used again.
+
+        Digests are as of an earlier position. Whoever has changed since has another one, and is compared exactly.
+        """
         remaining: UserRange | None = users
-        if complete is not None:
-            await complete.advance(position)
-            yield complete
-            remaining = users.beyond(complete.users)
+        if filled is not None:
+            if isinstance(filled, LogFold):
+                await filled.advance(position)
+            yield filled
+            remaining = users.beyond(filled.users)
         if remaining is not None:
             folding = self.steps.counter("folding again", "events", position, 0.8, 0.1)
             async with aclosing(self.fold.parts(remaining, position, folding, exact=False)) as parts:

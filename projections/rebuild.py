@@ -37,7 +37,7 @@ from events.errors import LogChanged
 from events.store import EventStore
 from events.vault import Vault
 from projections.applying import QuarantineRule
-from projections.copy_builder import CopyBuilder, holds
+from projections.copy_builder import CopyBuilder, Filled, holds
 from projections.errors import (
     NoPreviousView,
     NoSuchSnapshot,
@@ -47,7 +47,6 @@ from projections.errors import (
     TooManyDamaged,
     ViewMissing,
 )
-from projections.folding import LogFold
 from projections.lease import named_lock, rebuild_lock
 from projections.quarantine import Quarantine
 from projections.rebuild_parts import Part, Workers
@@ -98,19 +97,19 @@ class Rebuilder:
             WorkerLost: a worker has ended; the next rebuild begins anew.
         """
         async with self._lock(progress) as steps:
-            copy, folded = await self.copies.staging(), None
+            copy, filled = await self.copies.staging(), None
             builder = await self._builder(copy, steps, shared)
             try:
                 up_to = await builder.fold.end()
                 if workers is None:
-                    folded = await builder.fill(up_to)
+                    filled = await builder.fill(up_to)
                 else:
                     await builder.fill_by(workers, up_to)
                 compared = await copy.copy_id()
                 await builder.catch_up()
                 await builder.release_repaired()
                 if workers is None:
-                    await builder.compare(folded)
+                    await builder.compare(filled)
                 else:
                     await builder.compare_by(workers)
                 position = await builder.catch_up()
@@ -201,7 +200,7 @@ class Rebuilder:
                 raise NoSuchSnapshot(self.copies.live.name, name)
             await copy.discard()
 
-    async def fill_part(self, part: Part, progress: StepProgress) -> LogFold | None:
+    async def fill_part(self, part: Part, progress: StepProgress) -> Filled | None:
         """As a worker of another process: fold a part of the users and write them into its copy.
 
         Raises:
@@ -213,16 +212,14 @@ class Rebuilder:
         builder = await self._builder_of_part(progress)
         return await builder.write(part.users, part.up_to, part=part.copy_id)
 
-    async def compare_part(
-        self, part: Part, folded: LogFold | None, position: int, progress: StepProgress
-    ) -> list[str]:
+    async def compare_part(self, part: Part, filled: Filled | None, position: int, progress: StepProgress) -> list[str]:
         """As such a worker: the first differences of a part of the users, as of a position that the copy has reached.
 
         Raises:
             QuarantineFull: as `fill_part`.
         """
         builder = await self._builder_of_part(progress)
-        return await builder.differences(folded, part.users, position)
+        return await builder.differences(filled, part.users, position)
 
     @asynccontextmanager
     async def _lock(self, progress: StepProgress = lambda *_: None) -> AsyncIterator[Steps]:

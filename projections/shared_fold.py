@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from events.bulk import UserRange
 from events.checkpoint import Checkpoint
@@ -17,6 +18,9 @@ from events.database import Source
 from events.store import EventStore
 from events.vault import Vault
 from projections.folding import ItemsDone, LogFold, fold_log
+
+DIGESTS_SHARE: Final = 0.125
+"""The share of the limit for digests. 256 MiB have room for those of a million users."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,11 +38,13 @@ class SharedFold:
     def __init__(
         self, store: EventStore, source: Source, vault: Vault, *, limit_bytes: int, history_events: int, rebuilds: int
     ) -> None:
-        """`limit_bytes` limits the folded users of all passes. `history_events` is the most that a view lists."""
+        """`limit_bytes` limits the folded users of all passes, and digests. `history_events` is the most of a view."""
         self._store = store
         self._source = source
         self._vault = vault
-        self._limit_bytes = limit_bytes
+        self.digests_bytes = int(DIGESTS_SHARE * limit_bytes) // rebuilds
+        """The limit of each rebuild for digests of what it has written."""
+        self._limit_bytes = limit_bytes - rebuilds * self.digests_bytes
         self._history_events = history_events
         self._rebuilds = rebuilds
         self._requests: list[_Request] = []

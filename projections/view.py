@@ -160,10 +160,6 @@ KeepDigest = Callable[[FoldedUser, bytes], None]
 """Called with a user and the digest of its record."""
 
 
-def keep_no_digest(user: FoldedUser, digest: bytes) -> None:
-    """Keep nothing: the users will be folded again to be compared."""
-
-
 class Records(View, Protocol):
     """A view with access to its records: read as they are stored, compared, repaired, and filled in bulk."""
 
@@ -255,7 +251,7 @@ class Records(View, Protocol):
 
         `users` are all users from `next_id` on, up to the last of them. After a crash, what was written past the
         recorded id is discarded. Users deleted meanwhile are not left in the copy. A user whom the database rejects has
-        no record. `keep_digest` may be called with the digest of a record that was written.
+        no record. `keep_digest` is called with the digest of each record, also of one that is rejected then.
 
         `part` is the id of a copy that several processes fill, each some of the users. How far is not recorded then.
 

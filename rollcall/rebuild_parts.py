@@ -132,12 +132,12 @@ async def work(rebuilder: Rebuilder) -> int:
     part = msgspec.json.decode(await reader.readline(), type=Part)
     rebuilder = replace(rebuilder, memory_bytes=part.memory_bytes)
     try:
-        folded = await rebuilder.fill_part(part, _progress("folding"))
+        filled = await rebuilder.fill_part(part, _progress("folding"))
         _say(Said(ended=True))
         if not (line := await reader.readline()):
             return exits.INTERRUPTED  # the rebuild has ended
         goal = msgspec.json.decode(line, type=Goal)
-        found = await rebuilder.compare_part(part, folded, goal.position, _progress("comparing"))
+        found = await rebuilder.compare_part(part, filled, goal.position, _progress("comparing"))
         _say(Said(ended=True, differences=found))
     except QuarantineFull as error:
         _say(Said(full=error.arguments))

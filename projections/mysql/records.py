@@ -221,6 +221,7 @@ class MySQLRecords(MySQLView):
 
         def make(user: FoldedUser) -> str | None:
             if user.held.data is not None:
+                keep_digest(user, _digest(row_of_data(user.held.data)))
                 return literal_of_data(user.held.data)
             if user.held.user is None:
                 return None

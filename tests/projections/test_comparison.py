@@ -18,7 +18,7 @@ from projections.folding import FoldedUser, LogFold, fold_log
 from projections.mongo.client import MongoDatabase
 from projections.mongo.view import MongoView
 from projections.quarantine import Quarantined
-from projections.view import Records, RecordState, keep_no_digest
+from projections.view import Records, RecordState
 from tests.log import NOBODY, Log
 from tests.projections.drifts import UNKNOWN_USER, Drifts
 from tests.projections.test_folding import PLENTY, silently
@@ -200,7 +200,7 @@ async def test_collections_that_are_swapped_between_two_reads_are_not_taken_for_
     copy, past = await mongo_bench.copies.staging(), LogFold(log.database, log.vault, limit_bytes=PLENTY)
     await past.advance(1)
     await copy.begin(await log.at(1))
-    await copy.fill(past, silently, nobody_aside, keep_no_digest)
+    await copy.fill(past, silently, nobody_aside, lambda *_: None)
     await copy.complete()
     copies = [mongo_bench.copies]
     checkpoint = MongoView.checkpoint

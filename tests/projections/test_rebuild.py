@@ -14,7 +14,6 @@ from projections.folding import LogFold
 from projections.lease import named_lock
 from projections.rebuild import Rebuilder
 from projections.status import read_status
-from projections.view import keep_no_digest
 from tests.log import NOBODY, Log
 from tests.projections.test_comparison import nobody_aside
 from tests.projections.test_projector import projector, running
@@ -431,8 +430,8 @@ async def test_a_worker_of_an_earlier_rebuild_cannot_write_into_the_copy(bench: 
     await copy.begin(end)
 
     with pytest.raises(CopiesMoved):
-        await copy.fill(fold, lambda _: None, nobody_aside, keep_no_digest, earlier)
+        await copy.fill(fold, lambda _: None, nobody_aside, lambda *_: None, earlier)
 
     assert await copy.ids(ALL_USERS, 1) == []
-    await copy.fill(fold, lambda _: None, nobody_aside, keep_no_digest, await copy.copy_id())
+    await copy.fill(fold, lambda _: None, nobody_aside, lambda *_: None, await copy.copy_id())
     assert len(await copy.ids(ALL_USERS, 100)) > 1

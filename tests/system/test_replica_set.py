@@ -23,7 +23,7 @@ from projections.errors import ViewUnavailable
 from projections.mongo.client import MongoClient as RollcallClient
 from projections.mongo.copies import MongoCopies
 from projections.mongo.view import MongoView
-from projections.view import keep_no_digest, snapshot_name
+from projections.view import snapshot_name
 from rollcall.embedded import mongo
 from rollcall.embedded.process import Child, spawn
 from rollcall.embedded.sources import Sources
@@ -306,7 +306,7 @@ async def test_a_page_that_is_recorded_as_filled_is_there_after_a_failover(membe
         primary = await members.elected()
         others = members.children.keys() - {primary}
         await asyncio.to_thread(members.replicate, *others, on=False)
-        filling = asyncio.create_task(copy.fill(users, lambda _: None, nobody_aside, keep_no_digest))
+        filling = asyncio.create_task(copy.fill(users, lambda _: None, nobody_aside, lambda *_: None))
 
         async def only_there() -> bool:
             with MongoClient[Any]("127.0.0.1", primary, directConnection=True) as direct:
