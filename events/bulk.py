@@ -178,7 +178,9 @@ class BulkReader:
         After the events, so each user has its row. A user deleted from now on is read as it was; its deletion follows
         later in the log.
         """
-        unmet = sorted({row[OWNER] or row[1] for row in rows} - self._secrets.keys() - self._damaged.keys())
+        # Not the difference of a set and a view of keys: it would look at every known key, for each page.
+        owners = {row[OWNER] or row[1] for row in rows}
+        unmet = sorted(one for one in owners if one not in self._secrets and one not in self._damaged)
         for start in range(0, len(unmet), KEYS_PER_STATEMENT):
             user_ids = unmet[start : start + KEYS_PER_STATEMENT]
             keys = await self._source.fetch_all(READ_KEYS.format(ids=placeholders(len(user_ids))), user_ids)

@@ -174,7 +174,8 @@ class Importer:
     async def _owners_of(self, waiting: Iterable["_Waiting"]) -> dict[Claim, UUID]:
         """Who has what these rows want."""
         sought = {claim for each in waiting for claim in each.claims}
-        sought |= {login_claim(each.base) for each in waiting if each.base} - self._numbers.keys()
+        bases = {login_claim(each.base) for each in waiting if each.base}
+        sought.update(base for base in bases if base not in self._numbers)
         return await self._owners(sought)
 
     async def _owners(self, claims: Collection[Claim]) -> dict[Claim, UUID]:
