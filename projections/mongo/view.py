@@ -7,9 +7,10 @@ projector that lost its lease without noticing fails every guard. The quarantine
 so both are compared and set as one. The hash in the checkpoint is compared too: a projector of another log, or of this
 one before it lost its tail, cannot write.
 
-A batch takes five commands at most: one reads the directory, the checkpoint and the documents, one beside it the UUIDs
-of the collections; then come inserts, updates, and the checkpoint. The collection of the batch before is tried first.
-If it is not live any more, or another one of its name, what was read is dropped and the batch begins anew.
+A batch takes three round trips: one command reads the directory, the checkpoint and the documents, and one beside it
+the UUIDs of the collections; then come inserts and updates, in parts and side by side; then the checkpoint. The
+collection of the batch before is tried first. If it is not live any more, or another one of its name, what was read is
+dropped and the batch begins anew.
 
 The checkpoint is stored under the UUID of the collection, not under its name: a collection that was dropped and created
 again has another UUID, so it is not mistaken for an up-to-date one. It has the UUID of the data objects' collection as
@@ -17,7 +18,7 @@ well. `projections/mongo/collections.py` says which collection is live.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,7 @@ import msgspec
 from bson.errors import BSONError
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
+from pymongo.results import BulkWriteResult
 
 from events.checkpoint import BEGINNING, Checkpoint
 from events.event_types import Recorded
@@ -68,6 +70,8 @@ from projections.quarantine import (
 )
 
 PROBE: Final[Document] = {"_id": UUID(int=0)}
+WRITTEN_USERS: Final = 125
+"""Users that are written by one command. Those of a batch are written side by side."""
 
 
 def checkpoint_of(document: Document) -> Checkpoint:
@@ -308,18 +312,27 @@ class MongoView:
     async def _write(
         self, place: UsersCollection, changes: list[FoldedBatch], found: dict[UUID, Document], after: int
     ) -> None:
-        for collection, is_data in ((place.users, False), (place.data, True)):
-            writes = [_write_of(one, found.get(one.user_id)) for one in changes if one.is_data is is_data]
-            if not writes:
-                continue
-            try:
-                result = await collection.bulk_write(writes, ordered=False)
-            except BulkWriteError as error:
-                if only_duplicates(error):
-                    raise CheckpointMoved(NAME, after) from error
-                raise
-            if result.inserted_count + result.matched_count != len(writes):
-                raise CheckpointMoved(NAME, after)
+        writing: list[Awaitable[BulkWriteResult]] = []
+        try:
+            for collection, is_data in ((place.users, False), (place.data, True)):
+                some = [one for one in changes if one.is_data is is_data]
+                # A bulk is one command for inserts and one for updates, which the driver sends one after the other.
+                new = [one for one in some if found.get(one.user_id) is None]
+                held = [one for one in some if found.get(one.user_id) is not None]
+                for part in (*_parts_of(new), *_parts_of(held)):
+                    writes = [_write_of(one, found.get(one.user_id)) for one in part]
+                    # Sent at once, by a thread of the driver: the server works while the next part is made.
+                    writing.append(collection.bulk_write(writes, ordered=False))
+        finally:
+            # All of them end before an error is raised: nothing may write afterwards.
+            done = await asyncio.gather(*writing, return_exceptions=True)
+        for error in (one for one in done if isinstance(one, BaseException)):
+            if isinstance(error, BulkWriteError) and only_duplicates(error):
+                raise CheckpointMoved(NAME, after) from error
+            raise error
+        results = [one for one in done if not isinstance(one, BaseException)]
+        if sum(one.inserted_count + one.matched_count for one in results) != len(changes):
+            raise CheckpointMoved(NAME, after)
 
     async def _checkpoint_document(self, place: UsersCollection) -> Document:
         """The position and the quarantine, which are compared and set as one."""
@@ -407,6 +420,10 @@ def _held(found: Mapping[UUID, Document], events: Sequence[Recorded]) -> dict[UU
         for stream_id, is_data in concerned.items()
         if (document := found.get(stream_id)) is not None
     }
+
+
+def _parts_of(changes: list[FoldedBatch]) -> list[list[FoldedBatch]]:
+    return [changes[start : start + WRITTEN_USERS] for start in range(0, len(changes), WRITTEN_USERS)]
 
 
 def _write_of(change: FoldedBatch, found: Document | None) -> Write:

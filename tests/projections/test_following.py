@@ -15,11 +15,11 @@ from events.database import Connection, Database
 from events.event_types import Recorded
 from events.user import Delete, Update
 from events.wakeup import HeadPoll
-from projections.errors import ViewMissing
+from projections.errors import CheckpointMoved, ViewMissing
 from projections.folding import LogFold
 from projections.mongo.client import MongoClient, MongoDatabase
 from projections.mongo.transport import TransportListener
-from projections.mongo.view import MongoView
+from projections.mongo.view import WRITTEN_USERS, MongoView
 from projections.mysql.view import MySQLView
 from projections.projector import Projector
 from projections.view import View
@@ -27,8 +27,9 @@ from rollcall.embedded import Addresses
 from tests.log import NOBODY, Log
 from tests.projections.test_projector import Flaky, running
 from tests.projections.test_rebuild import PLENTY, rebuild, same
+from tests.projections.test_view_contract import folded
 from tests.projections.test_view_machine import mongo_stage, mysql_stage
-from tests.projections.views import Bench
+from tests.projections.views import Bench, mongo_view
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 USERS = 130
@@ -95,23 +96,46 @@ async def test_a_batch_of_the_mysql_view_is_two_packets(
     assert len(packets) == 4, packets
 
 
-async def test_a_batch_of_the_mongodb_view_is_five_commands(
+async def test_a_batch_of_the_mongodb_view_is_five_commands_and_one_for_each_further_part(
     documents: MongoDatabase, addresses: Addresses, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reads, inserts, updates and the checkpoint. Only the first batch has to find the live collection."""
+    """Reads, inserts, updates in parts, and the checkpoint. Only the first batch has to find the live collection."""
     monkeypatch.setattr("projections.mongo.client.TransportListener", Commands)
     client = MongoClient(addresses.mongo_url)
-    view = MongoView(client.documents.client[documents.name])
+    try:
+        view = MongoView(client.documents.client[documents.name])
+        between = await busy_log(log)
+        events = await log.all()
+        await view.prepare()
+        await view.apply(events[: between - 1], after=await log.at(0))
+        Commands.sent.clear()
+
+        await view.apply(events[between - 1 :], after=await log.at(between - 1))
+    finally:
+        client.close()
+
+    parts = -(-USERS // WRITTEN_USERS)
+    assert parts == 2
+    assert sorted(Commands.sent) == ["aggregate", "insert", "listCollections", *["update"] * (parts + 1)]
+
+
+async def test_of_two_projectors_that_write_the_same_parts_at_once_one_is_refused(
+    documents: MongoDatabase, log: Log
+) -> None:
+    """Also where each part is won by another one: the batch that is repeated finds what is there."""
     between = await busy_log(log)
     events = await log.all()
-    await view.prepare()
-    await view.apply(events[: between - 1], after=await log.at(0))
-    Commands.sent.clear()
+    views = MongoView(documents), MongoView(documents)
+    await views[0].prepare()
+    for batch in (events[:between], events[between:]):
+        after = await log.at(batch[0].position - 1)
 
-    await view.apply(events[between - 1 :], after=await log.at(between - 1))
+        done = await asyncio.gather(*(view.apply(batch, after=after) for view in views), return_exceptions=True)
 
-    assert sorted(Commands.sent) == ["aggregate", "insert", "listCollections", "update", "update"]
-    client.close()
+        assert all(one is None or isinstance(one, CheckpointMoved) for one in done)
+        if None not in done:
+            await views[0].apply(batch, after=after)
+    assert await mongo_view(documents).users() == folded(events)
 
 
 class Watched(Flaky):
