@@ -42,7 +42,7 @@ async def open_bench(data_dir: Path) -> AsyncIterator[Bench]:
     """An empty installation in an empty directory."""
     async with servers(data_dir, lambda line: print(line, flush=True)) as addresses:
         database, mongo = Database.at(Address.parse(addresses.mysql_url), size=70), MongoClient(addresses.mongo_url)
-        await migrate(database, "events", "projections")
+        await migrate(database, "events", "projections", "auth")
         floor = await floor_on(database)
         try:
             yield Bench(addresses, database, mongo, floor.store, floor.vault, floor.appender, floor.commands, new_id)

@@ -23,13 +23,15 @@ ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 DRAWN: Final = PAGE.parent / "benchmarks"
 RATES: Final = ("what", "a second", "compared with", "a second", "ratio", "notes")
+APART: Final = "\n## Measured apart\n"
+"""From this title on the page is written by hand, and kept."""
 WIDTH: Final = 120
 """Characters per line of the page."""
 LABEL: Final = 12
 """Characters per line of a label below a group of bars."""
 INTRODUCTION: Final = """# Benchmarks
 
-*Written by `make bench`; do not edit.* {machine}, {day}.
+*Written by `make bench` up to [measured apart](#measured-apart), which is written by hand.* {machine}, {day}.
 
 All figures are from one run on one machine. Databases, program, rivals and clients share its processors, so **compare
 the ratios**: each is the median of several rounds, which alternate what is compared. Durability is as in production
@@ -335,7 +337,9 @@ def publish(sections: Sequence[Section]) -> None:
         console.print(section.table(), "", soft_wrap=True)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     introduction = INTRODUCTION.format(machine=machine, day=date.today().isoformat())  # noqa: DTZ011 - the local date
-    PAGE.write_text("\n\n".join([introduction.rstrip(), *(section.markdown() for section in sections)]) + "\n")
+    _, title, apart = PAGE.read_text().partition(APART)
+    written = "\n\n".join([introduction.rstrip(), *(section.markdown() for section in sections)])
+    PAGE.write_text(f"{written}\n{title}{apart}")
     console.print(f"{machine}; written to {PAGE.relative_to(ROOT)}")
 
 
