@@ -24,9 +24,9 @@ from tests.chaos import picture, report
 from tests.chaos.faults import FAULTS_A_MINUTE, KINDS
 from tests.chaos.run import Outcome, Plan, run
 
-HALF_LOAD = {"persons": 6, "administrators": 2, "owners": 2}
-"""Honest clients beside strangers. The usual ones keep two cores busy for four fifths of the time, and then more requests
-of any kind double the slowest answers."""
+BESIDE_STRANGERS = {"persons": 3, "administrators": 1, "owners": 1}
+"""A quarter of the usual load, which keeps two cores busy for four fifths of the time: then more requests of any kind
+double the slowest answers (docs/chaos.md)."""
 DEFAULTS = {"MINUTES": 0.75, "PACE": FAULTS_A_MINUTE}
 SHM = Path("/dev/shm")  # noqa: S108 - a private directory is created in it
 
@@ -42,7 +42,7 @@ def plan_of(environment: "os._Environ[str]") -> Plan:
     if unknown := set(kinds) - KINDS.keys():
         sys.exit(f"CHAOS_FAULTS: expected some of {', '.join(KINDS)}, or none; found {', '.join(sorted(unknown))}")
     minutes, pace = (float(environment.get(f"CHAOS_{name}") or default) for name, default in DEFAULTS.items())
-    return Plan(seed, minutes * 60, kinds, pace, strangers, **(HALF_LOAD if strangers else {}))
+    return Plan(seed, minutes * 60, kinds, pace, strangers, **(BESIDE_STRANGERS if strangers else {}))
 
 
 def main() -> int:
