@@ -12,9 +12,11 @@ from typing import Final
 TESTS: Final = Path(__file__).parent
 CLOCKS: Final = {"monotonic", "perf_counter", "process_time", "thread_time"}
 REASONS: Final = {
+    "auth/test_turns.py": "requires that turns begin no sooner than they may",
     "cluster/failover.py": "prints durations and rates, and asserts nothing about them",
     "events/test_primary.py": "the limit is half of that of a statement, which is 40 s; a tenth of a second is needed",
     "events/test_resuming.py": "its limits are the moments at which readers disconnect",
+    "graph/test_doors.py": "requires that the intervals between registrations passed",
     "graph/test_freshness.py": "requires that at least two seconds passed",
     "graph/test_fuzz_http.py": "a limit is the moment at which a client disconnects from a waiting server",
     "graph/test_projection_status.py": "requires minimum pauses, and at most the readings that fit",

@@ -7,6 +7,7 @@ import pytest
 
 from auth.turns import PACED_WAITING, Pace
 from events.errors import UserBusy
+from tests.waiting import PATIENCE_SECONDS
 
 APART = 0.05
 
@@ -35,7 +36,7 @@ async def test_a_block_that_fails_uses_no_turn() -> None:
         async with pace.turn("caller"):
             raise ZeroDivisionError
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await taken(pace, "caller", began)
 
     assert len(began) == 1
