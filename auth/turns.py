@@ -21,7 +21,8 @@ WAITING: Final = 200
 """Requests that hold or await one turn. So the memory of a queue is bounded."""
 AT_ONCE: Final = 8
 """Connections for all keys together, a quarter of the pool."""
-PACED_WAITING: Final = 25
+PACED_WAITING: Final = 40
+"""Callers that have or await a turn: a class of pupils behind one address, within the deadline of a request."""
 PACED_CALLERS: Final = 20_000
 """Callers whose last turn a process remembers, about 4 MB."""
 

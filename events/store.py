@@ -91,6 +91,7 @@ SELECT stream_id, version, position, deletion_proof, master_key_id
 FROM events JOIN user_keys ON user_id = stream_id
 WHERE position > %s AND position <= %s AND type = 'UserDeleted' AND wrapped IS NULL ORDER BY position
 """
+FIND_CHANGED = "SELECT DISTINCT stream_id FROM events WHERE position > %s AND position <= %s LIMIT %s"
 FIND_DELETIONS_OF = "SELECT stream_id, position FROM events WHERE stream_id IN ({ids}) AND type = 'UserDeleted'"
 READ_INSTANT = "SELECT recorded_at FROM events WHERE position = %s"
 READ_FORGOTTEN = (
@@ -331,6 +332,10 @@ class EventStore:
                 self._vault.check_destroyed(deletion.user_id, *proof)
                 found.append(deletion)
         return found
+
+    async def changed_streams(self, *, after: int, up_to: int, limit: int) -> set[bytes]:
+        """The ids of the streams with events after a position, up to and including another; at most `limit` of them."""
+        return {stream_id for (stream_id,) in await self._source.fetch_all(FIND_CHANGED, (after, up_to, limit))}
 
     async def deletions_of(self, user_ids: Collection[UUID]) -> dict[UUID, int]:
         """The positions at which these users were deleted; nothing of users who live."""

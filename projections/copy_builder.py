@@ -39,6 +39,9 @@ log = structlog.get_logger(__name__)
 BATCH_EVENTS: Final = 2_000
 SHOWN_DIFFERENCES: Final = 20
 APPLY_ATTEMPTS: Final = 4
+CHANGED_USERS: Final = 100_000
+"""Users that a comparison examines one by one because they have changed since the copy was filled: about 20 s. If more
+have, the log is folded again."""
 
 Filled = LogFold | WrittenDigests
 """What a copy was filled with."""
@@ -83,7 +86,7 @@ class CopyBuilder:
             CopiesMoved: the copy of the part is another one by now.
         """
         set_aside = self._set_aside(filled)
-        written = WrittenDigests(users, self.fold.digests_bytes)
+        written = WrittenDigests(users, position, self.fold.digests_bytes)
         folding = self.steps.counter("folding", "events", position, 0.0, 0.5)
         async with aclosing(self.fold.parts(users, position, folding)) as parts:
             async for folded in parts:
@@ -236,14 +239,13 @@ class CopyBuilder:
         return found
 
     async def _expected(self, filled: Filled | None, users: UserRange, position: int) -> AsyncGenerator[Filled, None]:
-        """What the records of a range must be as of a position, part by part; what filled the copy is used again.
-
-        Digests are as of an earlier position. Whoever has changed since has another one, and is compared exactly.
-        """
+        """What the records of a range must be as of a position, part by part; what filled the copy is used again."""
         remaining: UserRange | None = users
+        if isinstance(filled, LogFold):
+            await filled.advance(position)
+        elif filled is not None and not await self._name_changed(filled, position):
+            filled = None
         if filled is not None:
-            if isinstance(filled, LogFold):
-                await filled.advance(position)
             yield filled
             remaining = users.beyond(filled.users)
         if remaining is not None:
@@ -251,6 +253,15 @@ class CopyBuilder:
             async with aclosing(self.fold.parts(remaining, position, folding, exact=False)) as parts:
                 async for folded in parts:
                     yield folded
+
+    async def _name_changed(self, written: WrittenDigests, position: int) -> bool:
+        """Name the users that have changed since their digests were kept; False if they are too many."""
+        changed = await self.store.changed_streams(after=written.position, up_to=position, limit=CHANGED_USERS + 1)
+        if len(changed) > CHANGED_USERS:
+            return False
+        deletions = await self.store.deletions(after=written.position, up_to=position)
+        written.change(changed, {one.user_id.bytes for one in deletions})
+        return True
 
 
 async def holds(store: EventStore, checkpoint: Checkpoint) -> bool:

@@ -20,7 +20,7 @@ from events.vault import Vault
 from projections.folding import ItemsDone, LogFold, fold_log
 
 DIGESTS_SHARE: Final = 0.125
-"""The share of the limit for digests. 256 MiB have room for those of a million users."""
+"""The share of the limit for digests. Of one rebuild, 256 MiB have room for those of a million users."""
 
 
 @dataclass(eq=False, slots=True)

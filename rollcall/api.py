@@ -9,7 +9,7 @@ from typing import Final
 
 from auth.activity import Activity
 from auth.authentication import Authenticator
-from auth.budgets import AddressBudgets, Budgets, Purpose
+from auth.budgets import HOUR, AddressBudgets, Budgets, Purpose
 from auth.known_devices import KnownDevices
 from auth.mail_requests import MailRequests
 from auth.mailed_links import MailedLinks
@@ -146,7 +146,7 @@ def services_of(
             by_address,
             invitations=SingleUseTokens(database, secret, INVITATION, now, secrets.token_bytes),
             challenges=SingleUseTokens(database, secret, CHALLENGE, now, secrets.token_bytes),
-            pace=Pace(PACE_SECONDS, time.monotonic) if settings.registrations_per_hour else None,
+            pace=_pace(settings.registrations_per_hour),
         ),
         activity=activity,
         import_users=import_users_with(commands),
@@ -173,6 +173,13 @@ def services_of(
         require_verified_email=settings.require_verified_email,
         proxies=networks(settings.trusted_proxies or ""),
     )
+
+
+def _pace(registrations_per_hour: int) -> Pace | None:
+    """The pace of registrations, which leaves room for as many as an hour may have; None for no limit."""
+    if not registrations_per_hour:
+        return None
+    return Pace(min(PACE_SECONDS, HOUR.total_seconds() / registrations_per_hour), time.monotonic)
 
 
 def serving_policy(settings: Settings) -> ServingPolicy:

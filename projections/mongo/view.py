@@ -71,7 +71,9 @@ from projections.quarantine import (
 
 PROBE: Final[Document] = {"_id": UUID(int=0)}
 WRITTEN_USERS: Final = 125
-"""Users that are written by one command. Those of a batch are written side by side."""
+PARTS: Final = 4
+"""A command writes at least so many users, or a fourth of a batch, side by side with the others: the driver has ten
+threads on two cores, for all that a process asks of MongoDB."""
 
 
 def checkpoint_of(document: Document) -> Checkpoint:
@@ -324,7 +326,8 @@ class MongoView:
                     # Sent at once, by a thread of the driver: the server works while the next part is made.
                     writing.append(collection.bulk_write(writes, ordered=False))
         finally:
-            # All of them end before an error is raised: nothing may write afterwards.
+            # All of them end before an error is raised, after which the batch is repeated. Those that are cancelled may
+            # still write (`projections/mongo/client.py`), behind their guards.
             done = await asyncio.gather(*writing, return_exceptions=True)
         for error in (one for one in done if isinstance(one, BaseException)):
             if isinstance(error, BulkWriteError) and only_duplicates(error):
@@ -423,7 +426,8 @@ def _held(found: Mapping[UUID, Document], events: Sequence[Recorded]) -> dict[UU
 
 
 def _parts_of(changes: list[FoldedBatch]) -> list[list[FoldedBatch]]:
-    return [changes[start : start + WRITTEN_USERS] for start in range(0, len(changes), WRITTEN_USERS)]
+    size = max(WRITTEN_USERS, -(-len(changes) // PARTS))
+    return [changes[start : start + size] for start in range(0, len(changes), size)]
 
 
 def _write_of(change: FoldedBatch, found: Document | None) -> Write:

@@ -1,6 +1,6 @@
 """`make chaos`: run the whole system under load, inject faults, and check the guarantees afterwards.
 
-CHAOS_MINUTES   duration of the faults; 0.75 by default
+CHAOS_MINUTES   duration of the faults; 0.75 by default, with strangers 4
 CHAOS_SEED      seed of faults and load; random and printed by default
 CHAOS_FAULTS    kinds, separated by commas; all by default; `none` for a soak
 CHAOS_STRANGERS 1: attackers instead of faults, in the second half of the time; harmless: as many harmless requests
@@ -41,7 +41,8 @@ def plan_of(environment: "os._Environ[str]") -> Plan:
     kinds = [] if strangers or requested == "none" else requested.split(",") if requested else list(KINDS)
     if unknown := set(kinds) - KINDS.keys():
         sys.exit(f"CHAOS_FAULTS: expected some of {', '.join(KINDS)}, or none; found {', '.join(sorted(unknown))}")
-    minutes, pace = (float(environment.get(f"CHAOS_{name}") or default) for name, default in DEFAULTS.items())
+    defaults = {**DEFAULTS, "MINUTES": 4.0} if strangers else DEFAULTS
+    minutes, pace = (float(environment.get(f"CHAOS_{name}") or default) for name, default in defaults.items())
     return Plan(seed, minutes * 60, kinds, pace, strangers, **(BESIDE_STRANGERS if strangers else {}))
 
 

@@ -290,12 +290,13 @@ async def _attack(plan: Plan, system: System, say: Say) -> Attack:
 
 
 def slowed(latencies: Sequence[tuple[float, str, float]], began: float, attacked: float, ended: float) -> Iterator[str]:
-    """The honest clients' queries, or commands, if their 99th percentile doubled under the attack."""
+    """The honest clients' queries, or commands, if their 99th percentile doubled under the attack or is not known."""
     for what, of in (("queries", True), ("commands", False)):
         some = [(at, seconds) for at, kind, seconds in latencies if (kind == "query") is of]
         quiet = [seconds for at, seconds in some if began <= at < attacked]
         busy = [seconds for at, seconds in some if attacked <= at < ended]
         if len(quiet) < ENOUGH or len(busy) < ENOUGH:
+            yield f"{what}: {len(quiet)} and {len(busy)} answers are too few to tell; set CHAOS_MINUTES=4"
             continue
         before, under = percentile99(quiet), percentile99(busy)
         if under > 2 * before:
