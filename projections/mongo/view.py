@@ -32,6 +32,7 @@ from pymongo.results import BulkWriteResult
 
 from events.checkpoint import BEGINNING, Checkpoint
 from events.event_types import Recorded
+from events.retry import Backoff, retry
 from events.store import Deletion
 from projections.errors import CheckpointMoved, NotQuarantined, RefusedValue, ViewMissing, ViewUnavailable
 from projections.folding import FoldedBatch, HeldUser, fold, owners_deleted
@@ -70,6 +71,7 @@ from projections.quarantine import (
 )
 
 PROBE: Final[Document] = {"_id": UUID(int=0)}
+PREPARE_ATTEMPTS: Final = 10
 WRITTEN_USERS: Final = 125
 PARTS: Final = 4
 """A command writes at least so many users, or a fourth of a batch, side by side with the others: the driver has ten
@@ -143,6 +145,11 @@ class MongoView:
         """Where the last batch found the collection. It is checked again with each batch."""
 
     async def prepare(self) -> None:
+        # Another process that has found no checkpoint may drop the collection of data objects that this one has made.
+        backoff = Backoff(first=0.01)
+        await retry(self._prepare, ViewMissing, backoff=backoff, attempts=PREPARE_ATTEMPTS)
+
+    async def _prepare(self) -> None:
         with translated():
             users = await self._collection()
             data = self._database[data_collection(users.name)]

@@ -18,6 +18,9 @@ from events.rules import sought_email, sought_name, sought_username
 from events.streams import State, evolve_stream
 from events.user import ChangePassword, ChangeRole, Command, Delete, Register, Update
 from projections.errors import CheckpointMoved, OutOfStep, ProjectionError, ViewMissing
+from projections.mongo.client import Collection, MongoDatabase
+from projections.mongo.collections import data_collection
+from projections.mongo.view import MongoView, UsersCollection
 from tests.events import hostile
 from tests.events.test_user import attributes, live, registrations
 from tests.log import NOBODY, Log
@@ -189,6 +192,26 @@ async def test_processes_that_prepare_a_new_view_at_the_same_moment_all_succeed(
 
         await bench.view.apply(await log.all(), after=await log.at(0))
         assert len(await bench.users()) == 1
+
+
+async def test_a_collection_that_another_process_drops_meanwhile_is_made_again(
+    documents: MongoDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slower process has found no view, and drops the data objects' collection that this one has just made."""
+    place, dropped = MongoView.place, list[str]()
+
+    async def late(view: MongoView, users: Collection | None = None) -> UsersCollection:
+        if users is not None and not dropped:
+            dropped.append(data_collection(users.name))
+            await documents[dropped[0]].drop()
+        return await place(view, users)
+
+    monkeypatch.setattr(MongoView, "place", late)
+
+    await MongoView(documents).prepare()
+
+    assert dropped
+    assert (await MongoView(documents).checkpoint()).position == 0
 
 
 async def test_a_replacement_takes_the_live_views_place_with_its_own_checkpoint(bench: Bench, log: Log) -> None:
