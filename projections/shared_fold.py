@@ -38,7 +38,7 @@ class SharedFold:
     def __init__(
         self, store: EventStore, source: Source, vault: Vault, *, limit_bytes: int, history_events: int, rebuilds: int
     ) -> None:
-        """`limit_bytes` limits the folded users of all passes, and digests. `history_events` is the most of a view."""
+        """`limit_bytes` is for folded users and digests together. `history_events` is the most that a view lists."""
         self._store = store
         self._source = source
         self._vault = vault

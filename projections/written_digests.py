@@ -68,7 +68,7 @@ class WrittenDigests:
     def digests(
         self, _view: str, _digest_of: Callable[[FoldedUser], bytes | None]
     ) -> Iterator[tuple[bytes, bytes | None]]:
-        """Each id and the digest of its record, once they are complete. Whoever is not there must have no record."""
+        """Each id and the digest of its record. A user without an entry must have no record. Call `complete` before."""
         changed = sorted(one for one in self._changed if uuid_of(one) in self.users)
         kept = (entry for entry in _entries_of(self._entries) if entry[0] not in self._changed)
         yield from merge(kept, ((one, b"") for one in changed))

@@ -74,8 +74,8 @@ PROBE: Final[Document] = {"_id": UUID(int=0)}
 PREPARE_ATTEMPTS: Final = 10
 WRITTEN_USERS: Final = 125
 PARTS: Final = 4
-"""A command writes at least so many users, or a fourth of a batch, side by side with the others: the driver has ten
-threads on two cores, for all that a process asks of MongoDB."""
+"""A batch is written by at most four commands of each kind, side by side, each of at least `WRITTEN_USERS`. The driver
+has ten threads on two cores, for all that a process asks of MongoDB."""
 
 
 def checkpoint_of(document: Document) -> Checkpoint:
@@ -336,12 +336,14 @@ class MongoView:
             # All of them end before an error is raised, after which the batch is repeated. Those that are cancelled may
             # still write (`projections/mongo/client.py`), behind their guards.
             done = await asyncio.gather(*writing, return_exceptions=True)
-        for error in (one for one in done if isinstance(one, BaseException)):
-            if isinstance(error, BulkWriteError) and only_duplicates(error):
-                raise CheckpointMoved(NAME, after) from error
-            raise error
-        results = [one for one in done if not isinstance(one, BaseException)]
-        if sum(one.inserted_count + one.matched_count for one in results) != len(changes):
+        written = 0
+        for one in done:
+            if isinstance(one, BulkWriteError) and only_duplicates(one):
+                raise CheckpointMoved(NAME, after) from one
+            if isinstance(one, BaseException):
+                raise one
+            written += one.inserted_count + one.matched_count
+        if written != len(changes):
             raise CheckpointMoved(NAME, after)
 
     async def _checkpoint_document(self, place: UsersCollection) -> Document:

@@ -160,7 +160,7 @@ class Client:
         number = next(self._numbers)
         name, key = f"{self.name}:{number}", f"{self.name}-{number}"
         user = UUID(fields["id"]) if "id" in fields else None
-        if kind == "register":  # as somebody else, who is elsewhere: an address has a budget of registrations
+        if kind == "register":  # each new user has another address, since one address may register 100 users an hour
             self._address = self._new_address()
         for attempt in itertools.count(1):
             if kind != "register" and self.bearer is None and not await self.sign_in():
