@@ -5,7 +5,7 @@ from datetime import datetime
 
 from auth.sessions import Sessions
 from auth.tokens import AccessTokens, InvalidToken, TokenClaims
-from events.commands import AccountCache, UserCommands
+from events.commands import UserCommands
 from events.user import User
 
 
@@ -25,13 +25,11 @@ class Authenticator:
         tokens: AccessTokens,
         sessions: Sessions,
         commands: UserCommands,
-        accounts: AccountCache,
         clock: Callable[[], datetime],
     ) -> None:
         self._tokens = tokens
         self._sessions = sessions
         self._commands = commands
-        self._accounts = accounts
         self._clock = clock
 
     def claims(self, authorization: str) -> TokenClaims:
@@ -56,7 +54,7 @@ class Authenticator:
             session, account = None, await self._commands.account(claims.user_id)
         else:
             session, last_hash = found
-            account = await self._accounts.at(claims.user_id, last_hash)
+            account = await self._commands.account_at(claims.user_id, last_hash)
         if account.user is None:
             raise SessionEnded("the user of this access token is gone")
         if session is None or not session.counts_for(account, self._clock()):

@@ -1,4 +1,4 @@
-"""Commands on users: load the account, decide, append. And a cache of accounts for each request's sign-in check.
+"""Commands on users: load the account, decide, append.
 
 Nothing here reads a view. A user's own stream says what the user is, and the claims say which user a login belongs to,
 so commands and sign-ins are right however far the views are behind.
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Final, Generic, TypeVar
 from uuid import UUID
-
-from cachetools import TTLCache
 
 from events.appender import Appender
 from events.batch import Append, Appended
@@ -37,39 +35,11 @@ from events.ids import NewId
 from events.keyed_locks import KeyedLocks
 from events.log_keys import LogKeys
 from events.retry import Backoff, retry
-from events.snapshots import NEWEST, AccountReader, Fold, SnapshotWriter
+from events.snapshots import NEWEST, AccountCache, AccountReader, Fold, SnapshotWriter
 from events.store import EventStore
 from events.tracing import span
 from events.user import Account, Command, Register, User, decide, existing
 from events.vault import UserKey, Vault
-
-ACCOUNTS: Final = 2_000
-"""Accounts in the cache, each with up to 64 KiB of attributes."""
-ACCOUNT_SECONDS: Final = 60.0
-"""Seconds after its last use until an account leaves the cache: it is personal data."""
-
-
-class AccountCache:
-    """Accounts by their user and the hash of its last event. `read` reads one from the log.
-
-    The caller reads that hash from the log each time, one row by an index. The hash covers every event before it, so an
-    account that was folded up to this very event is what the log says now: no account is trusted for a length of time.
-    Nobody has verified the hash by then, so it alone names no account: it could be copied from another user's event.
-    """
-
-    def __init__(self, read: Callable[[UUID], Awaitable[Account]], clock: Callable[[], float]) -> None:
-        self._read = read
-        self._accounts: TTLCache[tuple[UUID, bytes], Account] = TTLCache(ACCOUNTS, ACCOUNT_SECONDS, timer=clock)
-
-    async def at(self, user_id: UUID, last_hash: bytes | None) -> Account:
-        """The account of a user whose last event has this hash; an empty one without an event."""
-        if last_hash is None:
-            return Account()
-        account = self._accounts.get((user_id, last_hash)) or await self._read(user_id)
-        # Stored again at each use, since TTLCache counts from then. That also drops the accounts that have expired.
-        self._accounts[user_id, last_hash] = account
-        return account
-
 
 TAKEN: Final = {
     "username": "this username, or one that looks like it, belongs to someone else",
@@ -220,10 +190,15 @@ class UserCommands(Commands[CommandResult]):
         self._new_id = new_id
         self._snapshots = SnapshotWriter(database, vault)
         self._accounts = AccountReader(store, self._snapshots)
+        self._recent = AccountCache(self._accounts)
 
     async def account(self, user_id: UUID) -> Account:
         """The account as of now, from its stream; an empty one if the user never existed."""
         return (await self._accounts.read(user_id)).account
+
+    async def account_at(self, user_id: UUID, last_hash: bytes | None) -> Account:
+        """The account of a user whose last event has this hash; an empty one without an event."""
+        return await self._recent.at(user_id, last_hash)
 
     async def folds(self, user_ids: Iterable[UUID]) -> dict[UUID, Fold]:
         """The accounts of several users as of now, by few statements; an empty one for each who never existed."""
@@ -318,7 +293,7 @@ class UserCommands(Commands[CommandResult]):
             fold, known = known, None
             if fold is None:
                 with span("fold"):
-                    fold = await self._accounts.read(user_id)
+                    fold = await self._recent.newest(user_id)
             account = fold.account
             existing(account)
             check_version(expected_version, account.version, "user")
@@ -344,7 +319,10 @@ class UserCommands(Commands[CommandResult]):
         if isinstance(outcome, EarlierResult):
             return await self._earlier_result(outcome)
         after = outcome.state()
-        return CommandResult(user_id, after if isinstance(after, User) else None, outcome.position, changed=True)
+        if not isinstance(after, User):
+            self._recent.forget(user_id)
+            return CommandResult(user_id, None, outcome.position, changed=True)
+        return CommandResult(user_id, after, outcome.position, changed=True)
 
     async def _earlier_result(self, earlier: EarlierResult) -> CommandResult:
         """The first result again: the user as it was then; None if it is deleted since."""

@@ -15,19 +15,23 @@ A fold may be longer than an event loop should be kept busy, and longer than its
 `SLICE_SECONDS` of work, for as long as it has worked, so that folds take half of the processor's time at most, and it
 can be cancelled there. It holds one page of rows. Of the streams that have more than one page, few are read at a time,
 and each by one caller, so that a caller with a long stream delays others' no more than anybody else.
+
+A process remembers whom it has folded lately. The same rule holds: the hash of the last event says whether the log
+still has it, and only what follows is read.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 import structlog
 from asyncmy.errors import MySQLError
+from cachetools import TTLCache
 from cryptography.exceptions import InvalidTag
 
 from events.database import Database, Row
@@ -61,6 +65,10 @@ WRITES_AT_ONCE: Final = 4
 """Snapshots that are written at a time. One more is left out: the next caller that folds the stream makes it."""
 NEWEST: Final = 2**64 - 1
 """No event has this position."""
+ACCOUNTS: Final = 2_000
+"""Accounts in the cache, each with up to 64 KiB of attributes."""
+ACCOUNT_SECONDS: Final = 60.0
+"""Seconds after its last use until an account leaves the cache: it is personal data."""
 
 KEEP = """
 REPLACE INTO snapshots (owner_id, up_to_version, up_to_position, sealed)
@@ -148,14 +156,15 @@ class SnapshotWriter:
         self._vault = vault
         self._writing: dict[UUID, asyncio.Task[None]] = {}
 
-    def keep(self, fold: Fold) -> None:
-        """Write the snapshot of a fold up to the user's newest event. Returns at once."""
+    def keep(self, fold: Fold) -> bool:
+        """Write the snapshot of a fold up to the user's newest event. Returns at once whether it is being written."""
         user, key = fold.account.user, fold.key
         if user is None or key is None or user.id in self._writing or len(self._writing) >= WRITES_AT_ONCE:
-            return
+            return False
         sealed = fold.seal(user, key, self._vault.nonce())
         owner, row = user.id.bytes, (user.version, user.position, sealed)
         self._writing[user.id] = asyncio.create_task(self._write(user.id, (owner, *row, owner)))
+        return True
 
     async def finished(self) -> None:
         """Wait until the snapshots that are being written are written."""
@@ -168,6 +177,18 @@ class SnapshotWriter:
             log.warning("snapshot.unwritten", user=str(user_id), error=str(error))
         finally:
             del self._writing[user_id]
+
+
+class _Begun(NamedTuple):
+    """A fold that has begun."""
+
+    fold: Fold
+    rows: Sequence[Row]
+    """The next events."""
+    more: bool
+    """Others may follow these."""
+    ignored: bool = False
+    """There is a snapshot, and it was of no use."""
 
 
 class AccountReader:
@@ -183,40 +204,59 @@ class AccountReader:
         self._locks = KeyedLocks(FOLDS_PER_USER)
         self._pages = asyncio.Semaphore(PAGES_AT_ONCE)
 
-    async def read(self, user_id: UUID, *, up_to: int = NEWEST, until: datetime | None = None) -> Fold:
+    async def read(
+        self, user_id: UUID, *, up_to: int = NEWEST, until: datetime | None = None, known: Fold | None = None
+    ) -> Fold:
         """The account as of now, or as of a position or an instant; an empty one if there was no such user.
 
         Clocks of servers differ, so a later event may have an earlier time. Everything from the first event after
-        `until` is left out: a later instant never shows less.
+        `until` is left out: a later instant never shows less. A `known` fold of this user, as of some earlier now, is
+        where the fold as of now begins, if the log holds its last event.
 
         Raises:
             UnreadableEvent: this program cannot read an event of the stream.
             UnusableKey: the user's key cannot be unwrapped.
             UserBusy: the stream is long, and too many callers fold it.
         """
-        snapshot, rows = await read_from_snapshot(self._store.source, user_id, up_to=up_to, limit=PAGE_EVENTS)
-        if rows and rows[0][TYPE] in DATA_TYPES:  # it is the id of a data object
-            return Fold()
-        found, ignored = len(rows), False
-        fold: Fold | None = Fold()
-        if snapshot is not None:
-            fold, rows = self._opened(user_id, snapshot, rows[0]), rows[1:]
-            ignored = fold is None or (until is not None and fold.newest > until)
-        if fold is None or ignored or not found:  # without events, the log may have lost those of a snapshot
-            rows = await self._store.read_rows(user_id, after_version=0, up_to=up_to, limit=PAGE_EVENTS)
-            fold, found = Fold(), len(rows)
-        ended = await self._fold(fold, rows, until)
-        if not ended and found == PAGE_EVENTS:
+        begun = await self._go_on(user_id, known, up_to) if known is not None else None
+        if begun is None:
+            begun = await self._begin(user_id, up_to, until)
+        fold = begun.fold
+        ended = await self._fold(fold, begun.rows, until)
+        if not ended and begun.more:
             async with self._locks.held(user_id):
                 while not ended:
                     async with self._pages:
                         after = fold.account.version
                         rows = await self._store.read_rows(user_id, after_version=after, up_to=up_to, limit=PAGE_EVENTS)
                         ended = await self._fold(fold, rows, until) or len(rows) < PAGE_EVENTS
-        due = fold.events >= EVERY_EVENTS or fold.size >= EVERY_BYTES or ignored
-        if due and up_to == NEWEST and until is None:
-            self._snapshots.keep(fold)
+        due = fold.events >= EVERY_EVENTS or fold.size >= EVERY_BYTES or begun.ignored
+        if due and up_to == NEWEST and until is None and self._snapshots.keep(fold):
+            fold.events = fold.size = 0
         return fold
+
+    async def _go_on(self, user_id: UUID, known: Fold, up_to: int) -> _Begun | None:
+        """From the last event of a known fold on; None if the log holds another one there, or none."""
+        after = known.account.version - 1
+        rows = await self._store.read_rows(user_id, after_version=after, up_to=up_to, limit=PAGE_EVENTS)
+        if not rows or rows[0][HASH] != known.hash:
+            return None
+        return _Begun(replace(known, key=self._store.key_of(rows)), rows[1:], len(rows) == PAGE_EVENTS)
+
+    async def _begin(self, user_id: UUID, up_to: int, until: datetime | None) -> _Begun:
+        """From the snapshot on, or from the first event."""
+        snapshot, rows = await read_from_snapshot(self._store.source, user_id, up_to=up_to, limit=PAGE_EVENTS)
+        if rows and rows[0][TYPE] in DATA_TYPES:  # it is the id of a data object
+            return _Begun(Fold(), [], more=False)
+        ignored = False
+        if snapshot is not None:
+            fold = self._opened(user_id, snapshot, rows[0])
+            if fold is not None and (until is None or fold.newest <= until):
+                return _Begun(fold, rows[1:], len(rows) == PAGE_EVENTS)
+            ignored = True
+        if snapshot is not None or not rows:  # without events, the log may have lost those of a snapshot
+            rows = await self._store.read_rows(user_id, after_version=0, up_to=up_to, limit=PAGE_EVENTS)
+        return _Begun(Fold(), rows, len(rows) == PAGE_EVENTS, ignored)
 
     async def read_many(self, user_ids: Iterable[UUID]) -> dict[UUID, Fold]:
         """The accounts of several users as of now: by a statement for 64 of them, if few events are to be folded.
@@ -271,3 +311,47 @@ class AccountReader:
                 await asyncio.sleep(worked)
                 began = self._clock()
         return False
+
+
+class AccountCache:
+    """Accounts that this process has folded lately, by their user.
+
+    No account is trusted for a length of time. Whoever asks for one has the hash of the user's last event from the log,
+    or reads what follows the last event that is known here. The hash covers every event before it, so an account that
+    was folded up to this very event is what the log says. Nobody has verified the hash by then, so it alone names no
+    account: it could be copied from another user's event.
+    """
+
+    def __init__(self, accounts: AccountReader, clock: Callable[[], float] = time.monotonic) -> None:
+        self._accounts = accounts
+        self._folds: TTLCache[UUID, Fold] = TTLCache(ACCOUNTS, ACCOUNT_SECONDS, timer=clock)
+
+    async def newest(self, user_id: UUID) -> Fold:
+        """The account as of now.
+
+        Raises:
+            UnreadableEvent, UnusableKey, UserBusy: as `AccountReader.read`.
+        """
+        return self._used(user_id, await self._accounts.read(user_id, known=self._folds.get(user_id)))
+
+    async def at(self, user_id: UUID, last_hash: bytes | None) -> Account:
+        """The account of a user whose last event has this hash; an empty one without an event.
+
+        Raises:
+            UnreadableEvent, UnusableKey, UserBusy: as `AccountReader.read`.
+        """
+        if last_hash is None:
+            return Account()
+        known = self._folds.get(user_id)
+        fold = self._used(user_id, known) if known and known.hash == last_hash else await self.newest(user_id)
+        return fold.account
+
+    def forget(self, user_id: UUID) -> None:
+        """Drop the account of a user who is deleted."""
+        self._folds.pop(user_id, None)
+
+    def _used(self, user_id: UUID, fold: Fold) -> Fold:
+        """Store a fold, also one that was stored: TTLCache counts from then, and drops whatever has expired."""
+        if fold.hash:
+            self._folds[user_id] = fold
+        return fold

@@ -25,7 +25,6 @@ from auth.throttle import Throttle
 from auth.tokens import AccessTokens, SigningKey
 from auth.turns import Pace
 from auth.write_quota import WriteQuota
-from events.commands import AccountCache
 from events.feed import Feed
 from events.ids import new_id
 from graph.app import ServingPolicy
@@ -74,7 +73,6 @@ def services_of(
     sessions = Sessions(
         database, writer.keys.sessions, lifetimes, now, new_id, per_user=settings.sessions_per_user, devices=devices
     )
-    accounts = AccountCache(commands.account, time.monotonic)
     secret = writer.keys.throttle
     budgets = Budgets(database, secret, now)
     by_address = AddressBudgets(
@@ -159,7 +157,7 @@ def services_of(
             per_address=settings.address_writes_per_hour,
             at_once=settings.writes_at_once,
         ),
-        authenticator=Authenticator(tokens, sessions, commands, accounts, now),
+        authenticator=Authenticator(tokens, sessions, commands, now),
         webhooks=Webhooks(
             Endpoints(database, writer.keys.webhooks, now, new_id, secrets.token_bytes),
             Deliveries(database),

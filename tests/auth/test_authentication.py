@@ -1,6 +1,5 @@
 """The Authorization header, and what ends the session that its token names."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from auth.authentication import Authenticator, SessionEnded
 from auth.sessions import Lifetimes, Sessions
 from auth.tokens import AccessTokens, InvalidToken, SigningKey
-from events.commands import AccountCache
 from events.event_types import Role
 from events.ids import new_id
 from events.user import Delete, User
@@ -31,8 +29,7 @@ def sessions(log: Log) -> Sessions:
 
 @pytest.fixture
 def authenticator(log: Log, tokens: AccessTokens, sessions: Sessions) -> Authenticator:
-    accounts = AccountCache(log.commands.account, time.monotonic)
-    return Authenticator(tokens, sessions, log.commands, accounts, now)
+    return Authenticator(tokens, sessions, log.commands, now)
 
 
 async def signed_in(log: Log, tokens: AccessTokens, sessions: Sessions) -> tuple[User, str]:

@@ -1,85 +1,192 @@
-"""The cache of accounts, by the hash of their user's last event."""
+"""The cache of accounts: always what the log says now, and a minute's memory of whoever was asked for."""
 
 import gc
 import weakref
+from datetime import datetime
 from uuid import UUID
 
-from events.commands import ACCOUNT_SECONDS, ACCOUNTS, AccountCache
+import pytest
+
+from events import snapshots
+from events.errors import UnusableKey
+from events.snapshots import ACCOUNT_SECONDS, ACCOUNTS, NEWEST, AccountCache, AccountReader, Fold, SnapshotWriter
+from events.store import EventStore
 from events.user import Account, Delete, Update
+from tests.events.counting import CountingSource
 from tests.log import NOBODY, Log, registration
 
 LAST_HASH = "SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1"
 
 
+class CountingWriter(SnapshotWriter):
+    """Counts the snapshots that it writes."""
+
+    written = 0
+
+    def keep(self, fold: Fold) -> bool:
+        kept = super().keep(fold)
+        self.written += kept
+        return kept
+
+
 class Reads:
-    """Reads accounts from the log and counts the reads, and is a clock."""
+    """A cache that reads from the log, whose rows are counted."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
-        self.count = 0
-        self.now = 0.0
+        self.source = CountingSource(log.database)
+        self.writer = CountingWriter(log.database, log.vault)
+        self.cache = AccountCache(AccountReader(EventStore(self.source, log.vault), self.writer))
 
-    async def read(self, user_id: UUID) -> Account:
-        self.count += 1
-        return await self.log.commands.account(user_id)
-
-    async def last_hash(self, user_id: UUID) -> bytes | None:
+    async def at_last(self, user_id: UUID) -> Account:
+        """The account by the hash of the user's last event, which is what the log says."""
         row = await self.log.database.fetch_one(LAST_HASH, (user_id.bytes,))
-        return row[0] if row else None
+        found = await self.cache.at(user_id, row[0] if row else None)
+        assert found == await self.log.commands.account(user_id)
+        return found
+
+    async def newest(self, user_id: UUID) -> Account:
+        """The account as of now, which is what the log says."""
+        found = (await self.cache.newest(user_id)).account
+        assert found == await self.log.commands.account(user_id)
+        return found
 
 
 async def test_an_account_is_read_once_until_its_user_changes(log: Log) -> None:
     """Asked for by the hash of the user's last event, it is always what the log says, also after the deletion."""
     reads = Reads(log)
-    accounts = AccountCache(reads.read, lambda: reads.now)
     user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
 
-    async def account() -> Account:
-        found = await accounts.at(user_id, await reads.last_hash(user_id))
-        assert found == await log.commands.account(user_id)
-        return found
-
     for _ in range(3):
-        assert (await account()).version == 1
-    assert reads.count == 1
+        assert (await reads.at_last(user_id)).version == 1
+    assert len(reads.source.rows) == 1
     await log.commands.change(user_id, Update(name="Other"), NOBODY)
-    assert (await account()).version == 2
+    assert (await reads.at_last(user_id)).version == 2
     await log.commands.change(user_id, Delete(), NOBODY)
-    assert (await account()).user is None
-    assert (await account()).user is None
-    assert reads.count == 3
+    assert (await reads.at_last(user_id)).user is None
+    assert (await reads.at_last(user_id)).user is None
+    assert len(reads.source.rows) == 3
+
+
+async def test_of_a_known_account_only_what_follows_is_read(log: Log) -> None:
+    """However long the stream: the last event that is known, and those after it."""
+    reads = Reads(log)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    for number in range(20):
+        await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+
+    assert (await reads.newest(user_id)).version == 21
+    await log.commands.change(user_id, Update(name="Other"), NOBODY)
+    assert (await reads.newest(user_id)).version == 22
+    assert (await reads.newest(user_id)).version == 22
+    await log.commands.change(user_id, Delete(), NOBODY)
+    assert (await reads.newest(user_id)).user is None
+    assert reads.source.rows == [21, 2, 1, 2]
+
+
+async def test_a_known_account_that_the_log_has_lost_is_read_anew(log: Log) -> None:
+    """The log lost its tail and has grown again: another event is where the last known one was, or none is."""
+    reads, seldom = Reads(log), Reads(log)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    for number in range(3):
+        await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+    assert (await reads.newest(user_id)).version == 4
+    assert (await seldom.newest(user_id)).version == 4
+
+    for trigger in ("events_refuse_update", "events_refuse_delete"):
+        await log.database.execute(f"DROP TRIGGER {trigger}")
+    await log.database.execute("DELETE FROM events ORDER BY position DESC LIMIT 2")
+    head = "UPDATE log_head, (SELECT position, hash FROM events ORDER BY position DESC LIMIT 1) AS e "
+    await log.database.execute(head + "SET log_head.position = e.position, log_head.hash = e.hash")
+
+    assert (await reads.newest(user_id)).version == 2
+    for number in range(3):  # `log.commands` has a cache too
+        await log.commands.change(user_id, Update(attributes={"other": number}), NOBODY)
+        assert (await reads.newest(user_id)).version == 3 + number
+    assert (await seldom.newest(user_id)).version == 5
+
+
+async def test_the_key_of_a_known_account_is_checked(log: Log) -> None:
+    """Emptied without a deletion, by somebody who can write to MySQL, it fails commands as it does without a cache."""
+    reads = Reads(log)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    await reads.newest(user_id)
+
+    await log.database.execute("UPDATE user_keys SET wrapped = NULL WHERE user_id = %s", (user_id.bytes,))
+
+    with pytest.raises(UnusableKey):
+        await reads.cache.newest(user_id)
+
+
+async def test_a_stream_whose_account_is_known_gets_its_snapshots(log: Log) -> None:
+    """Read one event at a time, it has a snapshot after as many events as one that is read as a whole, and not more."""
+    reads = Reads(log)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    for number in range(2 * snapshots.EVERY_EVENTS):
+        await reads.newest(user_id)
+        await reads.writer.finished()
+        await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+
+    row = await log.database.fetch_one("SELECT up_to_version FROM snapshots WHERE owner_id = %s", (user_id.bytes,))
+    assert row == (2 * snapshots.EVERY_EVENTS,)
+    assert reads.writer.written == 2
 
 
 async def test_a_user_that_never_existed_has_an_empty_account(log: Log) -> None:
-    """Without any event there is nothing to read."""
+    """Without any event there is nothing to keep, so strangers' ids push nobody out."""
     reads = Reads(log)
     nobody = UUID(int=7)
 
-    assert await AccountCache(reads.read, lambda: 0.0).at(nobody, await reads.last_hash(nobody)) == Account()
-    assert reads.count == 0
+    assert await reads.at_last(nobody) == Account()
+    assert await reads.newest(nobody) == Account()
+    assert len(reads.cache._folds) == 0
+
+
+async def test_a_deleted_user_leaves_the_cache_at_once(log: Log) -> None:
+    """The process that deletes a user keeps no personal data of the user."""
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    await log.commands.change(user_id, Update(name="Other"), NOBODY)
+    user = log.commands._recent._folds[user_id].account.user
+    assert user is not None
+
+    await log.commands.change(user_id, Delete(), NOBODY)
+
+    assert user_id not in log.commands._recent._folds
 
 
 class Watched(Account, frozen=True, weakref=True):
     """An account that tells when its memory is freed."""
 
 
+class OneEach(AccountReader):
+    """Has an account of every user."""
+
+    def __init__(self) -> None: ...
+
+    async def read(
+        self,
+        user_id: UUID,
+        *,
+        up_to: int = NEWEST,
+        until: datetime | None = None,
+        known: Fold | None = None,
+    ) -> Fold:
+        return known or Fold(Watched(version=1), hash=user_id.bytes)
+
+
 async def test_an_account_is_dropped_a_minute_after_its_last_use() -> None:
     """Used again within a minute it stays, however long; unused for a minute, the next use of the cache frees it."""
     now = 0.0
     freed = set[int]()
-
-    async def read(user_id: UUID) -> Account:
-        account = Watched()
-        weakref.finalize(account, freed.add, user_id.int)
-        return account
-
-    accounts = AccountCache(read, lambda: now)
-    await accounts.at(UUID(int=2), b"left")
+    accounts = AccountCache(OneEach(), lambda: now)
+    left, used = UUID(int=2), UUID(int=1)
+    for user_id in (left, used):
+        weakref.finalize(await accounts.at(user_id, user_id.bytes), freed.add, user_id.int)
     for _ in range(3):
-        await accounts.at(UUID(int=1), b"used")
+        await accounts.at(used, used.bytes)
         now += ACCOUNT_SECONDS - 1
 
-    await accounts.at(UUID(int=1), b"used")
+    await accounts.at(used, used.bytes)
     gc.collect()
 
     assert freed == {2}
@@ -87,12 +194,8 @@ async def test_an_account_is_dropped_a_minute_after_its_last_use() -> None:
 
 async def test_the_number_of_accounts_is_bounded() -> None:
     """One more than fit pushes one out."""
-
-    async def read(_: UUID) -> Account:
-        return Account()
-
-    accounts = AccountCache(read, lambda: 0.0)
+    accounts = AccountCache(OneEach(), lambda: 0.0)
     for number in range(ACCOUNTS + 1):
-        await accounts.at(UUID(int=number), number.to_bytes(4))
+        await accounts.newest(UUID(int=number))
 
-    assert len(accounts._accounts) == ACCOUNTS
+    assert len(accounts._folds) == ACCOUNTS

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from events import snapshots
 from events.batch import Append, Appended
-from events.database import Arguments, Database, Row
+from events.database import Arguments, Database
 from events.errors import Rejected
 from events.event_types import Event, Origin, Recorded, Role
 from events.ids import new_id
@@ -35,6 +35,7 @@ from events.user import (
     decide,
 )
 from events.vault import Vault
+from tests.events.counting import CountingSource
 from tests.events.test_user import commands, live, registrations
 from tests.log import MASTER_KEY, NOBODY, Log
 from tests.waiting import eventually
@@ -318,25 +319,6 @@ async def test_snapshots_being_written_are_bounded() -> None:
 
 def of_id(user: User, number: int) -> User:
     return msgspec.structs.replace(user, id=UUID(int=number))
-
-
-class CountingSource:
-    """Counts the rows and bytes of each statement."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.rows: list[int] = []
-
-    async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
-        found = await self._database.fetch_all(sql, arguments)
-        self.rows.append(len(found))
-        return found
-
-    async def fetch_one(self, sql: str, arguments: Arguments = ()) -> Row | None:
-        return await self._database.fetch_one(sql, arguments)
-
-    async def execute(self, sql: str, arguments: Arguments = ()) -> int:
-        return await self._database.execute(sql, arguments)
 
 
 async def long_stream(log: Log, events: int, change: Callable[[int], Update]) -> UUID:

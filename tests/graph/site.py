@@ -34,7 +34,6 @@ from auth.tokens import AccessTokens, SigningKey
 from auth.turns import Pace
 from auth.write_quota import WriteQuota
 from events.checkpoint import Checkpoint
-from events.commands import AccountCache
 from events.database import Database
 from events.event_types import Role
 from events.feed import Feed
@@ -318,7 +317,6 @@ def _services(
     invitations, challenges = [
         SingleUseTokens(log.database, secret, purpose, now, secrets.token_bytes) for purpose in (INVITATION, CHALLENGE)
     ]
-    accounts = AccountCache(log.commands.account, time.monotonic)
     mysql_view, mongo_view = MySQLView(log.database), MongoView(mongo.documents)
     activity = Activity(log.database, now, lambda shards: 0)
     mails = MailRequests(
@@ -382,7 +380,7 @@ def _services(
             per_user=3_600,
             per_address=0,  # all tests have one address
         ),
-        authenticator=Authenticator(tokens, sessions, log.commands, accounts, now),
+        authenticator=Authenticator(tokens, sessions, log.commands, now),
         webhooks=Webhooks(
             Endpoints(log.database, log.keys.webhooks, now, new_id, secrets.token_bytes),
             Deliveries(log.database),
