@@ -116,8 +116,9 @@ def long_streams(found: list[Measured]) -> Section:
     """A user with many events."""
     return Section(
         "A user with a long history",
-        "A command reads the user's stream from its snapshot on, which is at most 50 events or 256 KiB old. The last "
-        "line is what it would cost to read the whole stream.",
+        "A command reads what follows the last event of the user that the process knows; the account is read from its "
+        "snapshot on, which is at most 50 events or 256 KiB old. The last line is what it would cost to read the whole "
+        "stream.",
         RATES,
         rates(found),
     )
