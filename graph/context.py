@@ -348,7 +348,7 @@ class Context:
             owner = await self.services.commands.past_user(owner_id)
             if owner is not None:
                 found[owner_id] = owner
-        gone = ClientError("UNAVAILABLE", "the owner of a data object was deleted meanwhile; try again")
+        gone = ClientError("UNAVAILABLE", "the owner of a data object was deleted meanwhile, and with it the object")
         return [found.get(owner_id) or gone for owner_id in owner_ids]
 
     async def data_numbers(self, owner_id: UUID) -> list[int]:

@@ -428,19 +428,25 @@ async def test_numbers_of_concurrent_creations_are_dense(own_site: Site) -> None
 
 
 async def test_a_race_with_the_deletion_of_the_owner_ends_in_one_of_two_ways(own_site: Site) -> None:
-    """A change and then the deletion, or a refusal."""
+    """A change and then the deletion, or a refusal.
+
+    The deletion may come before the answer to the change has read the owner. Then the answer says where the change is,
+    and that the object is gone.
+    """
     admin = await own_site.person(Role.ADMIN)
     for _ in range(8):
         ann = await own_site.person()
         made = await create(ann)
-        changed, gone = await asyncio.gather(
-            admin.client.field(UPDATE_DATA, input={"id": made["id"], "content": {"late": True}}),
+        answer, gone = await asyncio.gather(
+            admin.client.ask(UPDATE_DATA, input={"id": made["id"], "content": {"late": True}}),
             ann.client.field(DELETE, input={"id": ann.id}),
         )
+        changed = answer.body["data"]["updateData"]
         if changed["errors"]:
             assert {error["code"] for error in changed["errors"]} == {"NOT_FOUND"}
         else:
             assert int(changed["position"]) < int(gone["position"])
+            assert answer.codes == (["UNAVAILABLE"] if changed["data"] is None else [])
     await own_site.caught_up()
     assert nodes(await admin.client.field(LIST_DATA)) == []
 
