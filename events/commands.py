@@ -38,7 +38,7 @@ from events.retry import Backoff, retry
 from events.snapshots import NEWEST, AccountCache, AccountReader, Fold, SnapshotWriter
 from events.store import EventStore
 from events.tracing import span
-from events.user import Account, Command, Register, User, decide, existing
+from events.user import Account, Command, Delete, Register, User, decide, existing
 from events.vault import UserKey, Vault
 
 TAKEN: Final = {
@@ -315,14 +315,15 @@ class UserCommands(Commands[CommandResult]):
         if not events or key is None:  # without a key there is no user, and so no event
             user = existing(account)
             return CommandResult(user_id, user, user.position, changed=False)
-        outcome = await self._append(Append(user_id, account.version, account.user, key, events, origin, request))
+        try:
+            outcome = await self._append(Append(user_id, account.version, account.user, key, events, origin, request))
+        finally:
+            if isinstance(command, Delete):  # also if its outcome is unknown or its caller was cancelled
+                self._recent.forget(user_id)
         if isinstance(outcome, EarlierResult):
             return await self._earlier_result(outcome)
         after = outcome.state()
-        if not isinstance(after, User):
-            self._recent.forget(user_id)
-            return CommandResult(user_id, None, outcome.position, changed=True)
-        return CommandResult(user_id, after, outcome.position, changed=True)
+        return CommandResult(user_id, after if isinstance(after, User) else None, outcome.position, changed=True)
 
     async def _earlier_result(self, earlier: EarlierResult) -> CommandResult:
         """The first result again: the user as it was then; None if it is deleted since."""

@@ -18,11 +18,12 @@ LARGE_BYTES: Final = 128 * 1024
 """Sealed bytes of an event that is read by itself. Those of users have 70 kB at most."""
 LARGE_EVENTS: Final = 8
 """The most large events of a page."""
+VERSION: Final = 2
 TYPE: Final = 4
 PERSONAL: Final = 6
 OWNER: Final = 9
-"""The columns of rows that begin with `ROW_COLUMNS` with the event's type, its personal data, and the owner of a data
-object."""
+"""The columns of rows that begin with `ROW_COLUMNS` with the event's version, type and personal data, and the owner of
+a data object."""
 HASH: Final = 11
 """The column of rows that begin with `EVENT_COLUMNS` with the event's hash."""
 

@@ -39,7 +39,7 @@ from events.errors import EventsError
 from events.event_types import DATA_TYPES, Recorded
 from events.keyed_locks import KeyedLocks
 from events.recorded import recorded_of
-from events.rows import HASH, TYPE
+from events.rows import HASH, TYPE, VERSION
 from events.snapshot_rows import SnapshotRow, read_few_from_snapshots, read_from_snapshot
 from events.sql import EPOCH
 from events.store import EventStore
@@ -68,7 +68,8 @@ NEWEST: Final = 2**64 - 1
 ACCOUNTS: Final = 2_000
 """Accounts in the cache, each with up to 64 KiB of attributes."""
 ACCOUNT_SECONDS: Final = 60.0
-"""Seconds after its last use until an account leaves the cache: it is personal data."""
+"""Seconds after its last use until an account, which is personal data, has expired. The next use of the cache, for
+whichever user, frees the memory of those that have."""
 
 KEEP = """
 REPLACE INTO snapshots (owner_id, up_to_version, up_to_position, sealed)
@@ -157,7 +158,7 @@ class SnapshotWriter:
         self._writing: dict[UUID, asyncio.Task[None]] = {}
 
     def keep(self, fold: Fold) -> bool:
-        """Write the snapshot of a fold up to the user's newest event. Returns at once whether it is being written."""
+        """Begin to write the snapshot of a fold up to the user's newest event; return whether it is being written."""
         user, key = fold.account.user, fold.key
         if user is None or key is None or user.id in self._writing or len(self._writing) >= WRITES_AT_ONCE:
             return False
@@ -210,8 +211,10 @@ class AccountReader:
         """The account as of now, or as of a position or an instant; an empty one if there was no such user.
 
         Clocks of servers differ, so a later event may have an earlier time. Everything from the first event after
-        `until` is left out: a later instant never shows less. A `known` fold of this user, as of some earlier now, is
-        where the fold as of now begins, if the log holds its last event.
+        `until` is left out: a later instant never shows less.
+
+        `known` is an earlier fold of this user, for the account as of now only. If the log holds its last event, only
+        what follows is read.
 
         Raises:
             UnreadableEvent: this program cannot read an event of the stream.
@@ -239,7 +242,7 @@ class AccountReader:
         """From the last event of a known fold on; None if the log holds another one there, or none."""
         after = known.account.version - 1
         rows = await self._store.read_rows(user_id, after_version=after, up_to=up_to, limit=PAGE_EVENTS)
-        if not rows or rows[0][HASH] != known.hash:
+        if not rows or (rows[0][VERSION], rows[0][HASH]) != (known.account.version, known.hash):
             return None
         return _Begun(replace(known, key=self._store.key_of(rows)), rows[1:], len(rows) == PAGE_EVENTS)
 
@@ -325,6 +328,7 @@ class AccountCache:
     def __init__(self, accounts: AccountReader, clock: Callable[[], float] = time.monotonic) -> None:
         self._accounts = accounts
         self._folds: TTLCache[UUID, Fold] = TTLCache(ACCOUNTS, ACCOUNT_SECONDS, timer=clock)
+        self._forgotten = 0
 
     async def newest(self, user_id: UUID) -> Fold:
         """The account as of now.
@@ -332,7 +336,10 @@ class AccountCache:
         Raises:
             UnreadableEvent, UnusableKey, UserBusy: as `AccountReader.read`.
         """
-        return self._used(user_id, await self._accounts.read(user_id, known=self._folds.get(user_id)))
+        forgotten = self._forgotten
+        fold = await self._accounts.read(user_id, known=self._folds.get(user_id))
+        # What was read before a deletion is not stored after it. Whose deletion it was does not matter: they are few.
+        return self._used(user_id, fold) if forgotten == self._forgotten else fold
 
     async def at(self, user_id: UUID, last_hash: bytes | None) -> Account:
         """The account of a user whose last event has this hash; an empty one without an event.
@@ -347,7 +354,8 @@ class AccountCache:
         return fold.account
 
     def forget(self, user_id: UUID) -> None:
-        """Drop the account of a user who is deleted."""
+        """Drop the account of a user who is deleted. Reads that have begun do not bring it back."""
+        self._forgotten += 1
         self._folds.pop(user_id, None)
 
     def _used(self, user_id: UUID, fold: Fold) -> Fold:

@@ -1,5 +1,6 @@
 """The cache of accounts: always what the log says now, and a minute's memory of whoever was asked for."""
 
+import asyncio
 import gc
 import weakref
 from datetime import datetime
@@ -8,12 +9,15 @@ from uuid import UUID
 import pytest
 
 from events import snapshots
+from events.database import Arguments, Row
 from events.errors import UnusableKey
 from events.snapshots import ACCOUNT_SECONDS, ACCOUNTS, NEWEST, AccountCache, AccountReader, Fold, SnapshotWriter
+from events.statements import LOCK_HEAD
 from events.store import EventStore
 from events.user import Account, Delete, Update
 from tests.events.counting import CountingSource
 from tests.log import NOBODY, Log, registration
+from tests.waiting import eventually
 
 LAST_HASH = "SELECT hash FROM events WHERE stream_id = %s ORDER BY version DESC LIMIT 1"
 
@@ -106,6 +110,24 @@ async def test_a_known_account_that_the_log_has_lost_is_read_anew(log: Log) -> N
     assert (await seldom.newest(user_id)).version == 5
 
 
+async def test_a_known_account_is_of_its_version_too(log: Log) -> None:
+    """The last known event was removed and the next one has its hash: a row at another version is another event."""
+    reads = Reads(log)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    await log.commands.change(user_id, Update(name="Other"), NOBODY)
+    assert (await reads.newest(user_id)).version == 2
+    await log.commands.change(user_id, Update(name="Last"), NOBODY)
+
+    for trigger in ("events_refuse_update", "events_refuse_delete"):
+        await log.database.execute(f"DROP TRIGGER {trigger}")
+    row = await log.database.fetch_one("SELECT hash FROM events WHERE version = 2")
+    assert row is not None
+    await log.database.execute("DELETE FROM events WHERE version = 2")
+    await log.database.execute("UPDATE events SET hash = %s WHERE version = 3", row)
+
+    assert (await reads.newest(user_id)).version == 3
+
+
 async def test_the_key_of_a_known_account_is_checked(log: Log) -> None:
     """Emptied without a deletion, by somebody who can write to MySQL, it fails commands as it does without a cache."""
     reads = Reads(log)
@@ -152,6 +174,58 @@ async def test_a_deleted_user_leaves_the_cache_at_once(log: Log) -> None:
     await log.commands.change(user_id, Delete(), NOBODY)
 
     assert user_id not in log.commands._recent._folds
+
+
+async def test_a_deletion_whose_caller_was_cancelled_leaves_nothing_in_the_cache(log: Log) -> None:
+    """The append goes on without its caller."""
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    await log.commands.change(user_id, Update(name="Other"), NOBODY)
+
+    async def is_idle() -> bool:
+        return log.appender._writer is None or log.appender._writer.done()
+
+    async def is_being_written() -> bool:
+        return log.appender._queue.empty() and not await is_idle()
+
+    async def is_deleted() -> bool:
+        return (await log.commands.account(user_id)).user is None
+
+    await eventually(is_idle)
+    async with log.database.dedicated() as holding:
+        await holding.execute("BEGIN")
+        await holding.fetch_one(LOCK_HEAD)
+        deletion = asyncio.create_task(log.commands.change(user_id, Delete(), NOBODY))
+        await eventually(is_being_written)
+        deletion.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deletion
+        await holding.finish(())
+
+    await eventually(is_deleted)
+    assert user_id not in log.commands._recent._folds
+
+
+async def test_a_read_that_began_before_a_deletion_brings_nothing_back(log: Log) -> None:
+    """Another request of the user has read the stream and folds it while the deletion is answered."""
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(CountingSource):
+        async def fetch_all(self, sql: str, arguments: Arguments = ()) -> list[Row]:
+            found = await super().fetch_all(sql, arguments)
+            begun.set()
+            await go_on.wait()
+            return found
+
+    writer = SnapshotWriter(log.database, log.vault)
+    cache = AccountCache(AccountReader(EventStore(Slow(log.database), log.vault), writer))
+    reading = asyncio.create_task(cache.newest(user_id))
+    await begun.wait()
+    cache.forget(user_id)
+    go_on.set()
+
+    assert (await reading).account.user is not None
+    assert user_id not in cache._folds
 
 
 class Watched(Account, frozen=True, weakref=True):

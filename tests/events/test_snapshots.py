@@ -274,7 +274,7 @@ async def test_a_snapshot_does_not_hold_the_passwords_hash(log: Log) -> None:
 
 @pytest.mark.usefixtures("often")
 async def test_a_snapshot_that_cannot_be_written_fails_no_command(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is logged, and the next fold tries again."""
+    """It is logged, and a later fold tries again."""
     monkeypatch.setattr(snapshots, "KEEP", snapshots.KEEP.replace("INTO snapshots", "INTO no_such_table"))
     user_id = (await log.register("alice")).user_id
     with capture_logs() as logged:
