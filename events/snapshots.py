@@ -66,7 +66,7 @@ WRITES_AT_ONCE: Final = 4
 NEWEST: Final = 2**64 - 1
 """No event has this position."""
 ACCOUNTS: Final = 2_000
-"""Accounts in the cache, each with up to 64 KiB of attributes."""
+"""Accounts in the cache, each with up to 64 KiB of attributes as JSON: several times that in memory."""
 ACCOUNT_SECONDS: Final = 60.0
 """Seconds after its last use until an account, which is personal data, has expired. The next use of the cache, for
 whichever user, frees the memory of those that have."""
