@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -86,6 +87,50 @@ async def test_of_a_known_account_only_what_follows_is_read(log: Log) -> None:
     await log.commands.change(user_id, Delete(), NOBODY)
     assert (await reads.newest(user_id)).user is None
     assert reads.source.rows == [21, 2, 1, 2]
+
+
+@pytest.mark.parametrize("grown", [1, 2, 3, 4, 9])
+async def test_what_follows_may_be_longer_than_a_page(log: Log, monkeypatch: pytest.MonkeyPatch, grown: int) -> None:
+    """Another process has changed the user often since."""
+    monkeypatch.setattr(snapshots, "PAGE_EVENTS", 3)
+    reads = Reads(log)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    await reads.newest(user_id)
+    for number in range(grown):
+        await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+
+    assert (await reads.newest(user_id)).version == 1 + grown
+    assert sum(reads.source.rows) == 2 + grown
+
+
+async def test_a_fold_that_goes_on_leaves_the_known_one_as_it_is(log: Log) -> None:
+    """Others use it meanwhile, and the fold may be cut off: here in the pause after its first event."""
+    paused = asyncio.Event()
+
+    def clock() -> float:
+        """The second reading of a fold says that an event took an hour."""
+        if readings:
+            paused.set()
+        readings.append(3_600.0 * len(readings))
+        return readings[-1]
+
+    readings: list[float] = []
+    reader = AccountReader(log.store, SnapshotWriter(log.database, log.vault), clock=clock)
+    user_id = (await log.commands.register(registration("ada"), NOBODY)).user_id
+    known = await log.commands._accounts.read(user_id)
+    before = replace(known)
+    for number in range(3):
+        await log.commands.change(user_id, Update(name=f"Name {number}"), NOBODY)
+
+    folding = asyncio.create_task(reader.read(user_id, known=known))
+    await paused.wait()
+    assert known == before
+    folding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await folding
+    assert known == before
+    assert (await log.commands._accounts.read(user_id, known=known)).account.version == 4
+    assert known == before
 
 
 async def test_a_known_account_that_the_log_has_lost_is_read_anew(log: Log) -> None:
