@@ -40,7 +40,7 @@ from events.event_types import DATA_TYPES, UserDeleted
 from events.ids import uuid_of
 from events.log_keys import LogKeys
 from events.recorded import recorded_of
-from events.rows import OWNER, ROW_COLUMNS, TYPE
+from events.rows import OWNER, ROW_COLUMNS, TYPE, VERSION
 from events.statements import LOCK_HEAD, STREAM_VERSIONS, take_claims
 from events.user import Account, evolve_account
 from events.vault import Vault
@@ -171,7 +171,7 @@ async def _folded(source: Source, vault: Vault, ids: Sequence[bytes]) -> dict[by
             owners |= await _with_keys(source, vault, unmet)
         for row in rows:
             _fold(users[row[1]], owners[row[OWNER] or row[1]], row)
-        last, version = rows[-1][1], rows[-1][2]
+        last, version = rows[-1][1], rows[-1][VERSION]
     credentials = await credentials_of(source, vault, ids)
     for user_id, folded in users.items():
         folded.credential_problem = credential_problem(folded.account, credentials.get(user_id))
@@ -203,7 +203,7 @@ def _read_key(
 
 def _fold(folded: _Folded, owner: _Folded, row: Row) -> None:
     """Fold one more event, which is sealed with the key of `owner`."""
-    folded.version = row[2]
+    folded.version = row[VERSION]
     folded.is_data = row[TYPE] in DATA_TYPES
     folded.deleted = row[TYPE] == UserDeleted.__name__
     if folded.unreadable or (owner.key_problem and (row[OWNER] is not None) == folded.is_data):

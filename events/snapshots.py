@@ -16,8 +16,8 @@ A fold may be longer than an event loop should be kept busy, and longer than its
 can be cancelled there. It holds one page of rows. Of the streams that have more than one page, few are read at a time,
 and each by one caller, so that a caller with a long stream delays others' no more than anybody else.
 
-A process remembers whom it has folded lately. The same rule holds: the hash of the last event says whether the log
-still has it, and only what follows is read.
+A process caches accounts that it folded recently (`AccountCache`). The same rule applies: a cached account is used only
+if the log still has its last event, and only later events are read.
 """
 
 import asyncio
@@ -251,15 +251,13 @@ class AccountReader:
         snapshot, rows = await read_from_snapshot(self._store.source, user_id, up_to=up_to, limit=PAGE_EVENTS)
         if rows and rows[0][TYPE] in DATA_TYPES:  # it is the id of a data object
             return _Begun(Fold(), [], more=False)
-        ignored = False
         if snapshot is not None:
             fold = self._opened(user_id, snapshot, rows[0])
             if fold is not None and (until is None or fold.newest <= until):
                 return _Begun(fold, rows[1:], len(rows) == PAGE_EVENTS)
-            ignored = True
         if snapshot is not None or not rows:  # without events, the log may have lost those of a snapshot
             rows = await self._store.read_rows(user_id, after_version=0, up_to=up_to, limit=PAGE_EVENTS)
-        return _Begun(Fold(), rows, len(rows) == PAGE_EVENTS, ignored)
+        return _Begun(Fold(), rows, len(rows) == PAGE_EVENTS, ignored=snapshot is not None)
 
     async def read_many(self, user_ids: Iterable[UUID]) -> dict[UUID, Fold]:
         """The accounts of several users as of now: by a statement for 64 of them, if few events are to be folded.
@@ -317,12 +315,12 @@ class AccountReader:
 
 
 class AccountCache:
-    """Accounts that this process has folded lately, by their user.
+    """Accounts that this process folded recently, by user id.
 
-    No account is trusted for a length of time. Whoever asks for one has the hash of the user's last event from the log,
-    or reads what follows the last event that is known here. The hash covers every event before it, so an account that
-    was folded up to this very event is what the log says. Nobody has verified the hash by then, so it alone names no
-    account: it could be copied from another user's event.
+    A cached account is compared with the log at each use: `at` takes the hash of the user's last event, which the
+    caller has read, and `newest` reads the events from the cached one on. A hash covers every earlier event, so an
+    equal hash means that the account is up to date. The key is the user's id and not the hash, which has not been
+    verified: it could be copied from another user's event.
     """
 
     def __init__(self, accounts: AccountReader, clock: Callable[[], float] = time.monotonic) -> None:
@@ -338,7 +336,8 @@ class AccountCache:
         """
         forgotten = self._forgotten
         fold = await self._accounts.read(user_id, known=self._folds.get(user_id))
-        # What was read before a deletion is not stored after it. Whose deletion it was does not matter: they are few.
+        # A read that began before a deletion must not store the account after it. A deletion of any user counts:
+        # deletions are rare, and an account that is not stored costs one more read.
         return self._used(user_id, fold) if forgotten == self._forgotten else fold
 
     async def at(self, user_id: UUID, last_hash: bytes | None) -> Account:

@@ -4,10 +4,11 @@ A copy is compared with the log after it was filled, indexed and brought up to d
 were folded first are gone by then, and to fold them again would read the log once more for each part. So the digest of
 each record that was written is kept, in 32 bytes with the id.
 
-It is as of the position that the copy was filled as of. A user with an event since then must have another record, which
-is not known here; if the copy has missed that event, its record has the digest that is kept. So the users with events
-since then are named before the comparison (`change`), and get a digest that no record has: they are compared exactly
-(`projections/comparison.py`). A data object has no event when its owner is deleted, so owners are kept as well.
+A digest describes the record at the position up to which the copy was filled. After a later event the record must
+differ, and its new digest is not known here; if the copy missed that event, record and digest are both old, and equal.
+So users with later events are named before the comparison (`change`), and get a digest that no record has: they are
+compared exactly (`projections/comparison.py`). A data object has no event when its owner is deleted, so owners are kept
+as well.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -47,7 +48,7 @@ class WrittenDigests:
     def keep(self, user: FoldedUser, digest: bytes) -> None:
         """Keep the digest of a record; a later one of the same user replaces it. Pages come in the order of ids.
 
-        Not of a user in quarantine, who is compared exactly.
+        Users in quarantine get none: they are compared exactly.
         """
         if user.id in self.users and user.quarantined is None:
             self._unsorted[user.id.bytes] = digest

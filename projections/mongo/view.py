@@ -146,8 +146,7 @@ class MongoView:
 
     async def prepare(self) -> None:
         # Another process that has found no checkpoint may drop the collection of data objects that this one has made.
-        backoff = Backoff(first=0.01)
-        await retry(self._prepare, ViewMissing, backoff=backoff, attempts=PREPARE_ATTEMPTS)
+        await retry(self._prepare, ViewMissing, backoff=Backoff(first=0.01), attempts=PREPARE_ATTEMPTS)
 
     async def _prepare(self) -> None:
         with translated():

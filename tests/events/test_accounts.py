@@ -1,4 +1,4 @@
-"""The cache of accounts: always what the log says now, and a minute's memory of whoever was asked for."""
+"""The cache of accounts: it always agrees with the log, and drops an account a minute after its last use."""
 
 import asyncio
 import gc
