@@ -34,6 +34,8 @@ class MailServer:
     def __init__(self, world: World, chance: random.Random) -> None:
         self.taken: set[str] = set()
         """Message-IDs."""
+        self.told: set[str] = set()
+        """Addresses that have got word of a deletion."""
         self.position = 0
         """The publishers mail about events after it, where the first of them has begun."""
         self._ledger = Ledger(world.directory, "mail-server")
@@ -49,6 +51,8 @@ class MailServer:
             return "451 later"
         self._ledger.write(Mailed(id=id_, to=envelope.rcpt_tos[0], subject=str(mail["Subject"])))
         self.taken.add(id_)
+        if mail["Subject"] in OF_REQUESTS:
+            self.told.add(envelope.rcpt_tos[0])
         return "250 OK"
 
 
@@ -84,6 +88,11 @@ def required(log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> dict[s
     }
 
 
+def deletions_in(log: Sequence[Recorded]) -> int:
+    """The number of users who must get word of their deletion."""
+    return sum(recorded.type == "UserDeleted" for recorded in log)
+
+
 def mailed_once(entries: Sequence[Entry], log: Sequence[Recorded], mail_key: bytes, after: int = 0) -> Iterator[str]:
     """Each event's mail arrived; whatever arrived again had the Message-ID of the first; each deletion was told."""
     mails = [entry.line for entry in entries]
@@ -99,9 +108,8 @@ def mailed_once(entries: Sequence[Entry], log: Sequence[Recorded], mail_key: byt
         if len({(mail.to, mail.subject) for mail in mails if mail.id == id_}) > 1:
             yield f"the mails {id_} differ"
     told = {mail.to for mail in mails if mail.subject in OF_REQUESTS}
-    deletions = sum(recorded.type == "UserDeleted" for recorded in log)
-    if len(told) < deletions:
-        yield f"{deletions} users were deleted, and {len(told)} were told"
+    if len(told) < deletions_in(log):
+        yield f"{deletions_in(log)} users were deleted, and {len(told)} were told"
 
 
 def _id_of(purpose: MailPurpose, recorded: Recorded, mail_key: bytes) -> str:

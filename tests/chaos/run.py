@@ -33,7 +33,7 @@ from tests.chaos.data_load import DataAdministrator, DataOwner, DataSubscriber, 
 from tests.chaos.faults import FAULTS_A_MINUTE, Chaos, Fault
 from tests.chaos.ledger import Done
 from tests.chaos.load import Administrator, Client, Importer, Person, Reader, World, registration, world_of
-from tests.chaos.mails import MailServer, mail_server, mailed_once, required
+from tests.chaos.mails import MailServer, deletions_in, mail_server, mailed_once, required
 from tests.chaos.subscribers import SelfSubscriber, Subscriber
 from tests.chaos.system import ADMIN_PASSWORD, ROOT, System, running
 from tests.chaos.watch import Watch
@@ -155,9 +155,13 @@ class Consumers:
         events = [topic for topic in self.reader.topics if topic in EVENT_TOPICS] if self.reader else []
         published = changes_in(events, log)
 
+        def untold() -> int:  # a mail that was due before its deletion was done is sent ten seconds later
+            return deletions_in(log) - len(self.mails.told) if self.mails else 0
+
         async def got() -> bool:
             delivered = self.endpoint is None or wanted <= self.endpoint.accepted
-            return delivered and mails <= taken and (self.reader is None or published <= self.reader.received)
+            mailed = mails <= taken and untold() <= 0
+            return delivered and mailed and (self.reader is None or published <= self.reader.received)
 
         with suppress(AssertionError):
             await eventually(got, within=END_SECONDS)
@@ -168,6 +172,7 @@ class Consumers:
             *([f"the webhook's endpoint lacks {undelivered} changes"] if undelivered else []),
             *([f"the reader of Kafka lacks {unread} messages"] if unread else []),
             *([f"the mail server lacks {len(mails - taken)} mails"] if mails - taken else []),
+            *([f"{untold()} users were not told of their deletion"] if untold() > 0 else []),
         ]
 
 
